@@ -50,6 +50,19 @@ TASKS: dict[str, Task] = {
         commonsense_qa.TASK,
         openbookqa.TASK,
         sciq.TASK,
+        mmlu.MATH,
+        mmlu.PHYSICS,
+        mmlu.CHEMISTRY,
+        mmlu.BIOLOGY,
+        mmlu.MEDICINE,
+        mmlu.HISTORY,
+        mmlu.LAW,
+        mmlu.ECONOMICS,
+        mmlu.PSYCHOLOGY,
+        mmlu.PHILOSOPHY,
+        mmlu.POLITICS,
+        mmlu.BUSINESS,
+        mmlu.GENERAL,
     )
 }
 

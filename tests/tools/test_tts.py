@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cao.errors import NotApplicableError
-from tools.apply_strategy.tts import COMBINING, ROUTING, centroids, combine, prompt_batches, route
+from tools.apply_strategy.tts import COMBINING, ROUTING, VOTE_SHARE, centroids, combine, prompt_batches, route
 
 LOG = math.log
 
@@ -42,33 +42,83 @@ def test_the_most_confident_member_answers() -> None:
 
 
 def test_the_majority_wins_over_confidence() -> None:
+    # votes 2 to 1; mean probabilities .34 and .66: the larger one goes to the winner
     members = [[LOG(0.51), LOG(0.49)], [LOG(0.51), LOG(0.49)], [LOG(0.01), LOG(0.99)]]
     combined = combine(members, "majority_vote")
-    assert combined == pytest.approx([2 + (0.51 + 0.51 + 0.01) / 4, 1 + (0.49 + 0.49 + 0.99) / 4])
+    means = [1.97 / 3, 1.03 / 3]
+    mixed = [(1 - VOTE_SHARE) * mean + VOTE_SHARE * share for mean, share in zip(means, (2 / 3, 1 / 3), strict=True)]
+    assert combined == pytest.approx([LOG(value) for value in mixed], abs=1e-12)
+    assert VOTE_SHARE == 1e-6
 
 
 def test_a_tie_of_votes_is_broken_by_probability() -> None:
     members = [[LOG(0.6), LOG(0.3), LOG(0.1)], [LOG(0.1), LOG(0.8), LOG(0.1)]]
-    combined = combine(members, "majority_vote")
-    assert combined == pytest.approx([1 + 0.7 / 3, 1 + 1.1 / 3, 0.2 / 3])
+    assert combine(members, "majority_vote") == pytest.approx([LOG(0.35), LOG(0.55), LOG(0.1)], abs=1e-5)
+
+
+def test_a_tie_of_probability_is_broken_by_votes() -> None:
+    # the means are .5 and .5, the second choice has two votes of three
+    members = [[LOG(0.75), LOG(0.25)], [LOG(0.375), LOG(0.625)], [LOG(0.375), LOG(0.625)]]
+    first, second = combine(members, "majority_vote")
+    assert first < second
+    assert [first, second] == pytest.approx([LOG(0.5), LOG(0.5)], abs=1e-5)
 
 
 def test_log_probabilities_add_up_after_normalising() -> None:
     members = [[LOG(0.6) + 5, LOG(0.4) + 5], [LOG(0.2), LOG(0.8)]]
-    assert combine(members, "sum_logprobs") == pytest.approx([LOG(0.12), LOG(0.32)])
+    assert combine(members, "sum_logprobs") == pytest.approx([LOG(0.12) / 2, LOG(0.32) / 2])
+
+
+TABLES = arrays(float, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-50, 50))
+
+
+def softmax(row: list[float]) -> list[float]:
+    total = math.fsum(math.exp(value - max(row)) for value in row)
+    return [math.exp(value - max(row)) / total for value in row]
+
+
+def plain_votes(table: list[list[float]]) -> list[float]:
+    """Return votes plus a share below one vote of the summed probabilities: the rule as the paper states it."""
+    firsts = [row.index(max(row)) for row in table]
+    sums = [math.fsum(softmax(row)[choice] for row in table) for choice in range(len(table[0]))]
+    return [firsts.count(choice) + total / (len(table) + 1) for choice, total in enumerate(sums)]
+
+
+def plain_sums(table: list[list[float]]) -> list[float]:
+    normals = [max(row) + LOG(math.fsum(math.exp(value - max(row)) for value in row)) for row in table]
+    rows = list(zip(table, normals, strict=True))
+    return [math.fsum(row[choice] - normal for row, normal in rows) for choice in range(len(table[0]))]
 
 
 @bounded(deadline=None)
-@given(
-    arrays(float, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-50, 50)),
-    st.sampled_from(COMBINING),
-)
-def test_one_opinion_stays_that_opinion(table, method: str) -> None:
+@given(TABLES, st.sampled_from(["majority_vote", "sum_logprobs"]))
+def test_the_answer_is_that_of_the_plain_rule(table, method: str) -> None:
+    plain = {"majority_vote": plain_votes, "sum_logprobs": plain_sums}[method](table.tolist())
+    combined = combine(table.tolist(), method)
+    assert plain[combined.index(max(combined))] == pytest.approx(max(plain), abs=1e-9)
+
+
+@bounded(deadline=None)
+@given(TABLES)
+def test_the_vote_orders_all_choices_and_keeps_the_mean_probabilities(table) -> None:
+    rows = table.tolist()
+    combined, plain = combine(rows, "majority_vote"), plain_votes(rows)
+    for better in range(len(plain)):
+        for worse in range(len(plain)):
+            if plain[better] > plain[worse] + 1e-9:
+                assert combined[better] >= combined[worse]
+    means = [math.fsum(softmax(row)[choice] for row in rows) / len(rows) for choice in range(len(plain))]
+    assert sorted(math.exp(value) for value in combined) == pytest.approx(sorted(means), abs=3e-6)
+    assert math.fsum(math.exp(value) for value in combined) == pytest.approx(1)
+    assert all(math.isfinite(value) for value in combined)
+
+
+@bounded(deadline=None)
+@given(TABLES, st.integers(1, 6), st.sampled_from(COMBINING))
+def test_members_that_agree_have_the_loss_of_one_alone(table, m: int, method: str) -> None:
     alone = table[0].tolist()
-    combined = combine([alone] * 3, method)
-    assert len(combined) == len(alone)
-    best = max(alone)
-    assert alone[combined.index(max(combined))] == pytest.approx(best, abs=1e-9)
+    single, together = softmax(alone), softmax(combine([alone] * m, method))
+    assert together == pytest.approx(single, abs=3e-6)
 
 
 @bounded(deadline=None)
@@ -79,6 +129,10 @@ def test_no_vote_is_outweighed_by_probability(table) -> None:
     for row in table.tolist():
         votes[row.index(max(row))] += 1
     assert votes[combined.index(max(combined))] == max(votes)
+
+
+def test_one_choice_alone_is_certain() -> None:
+    assert combine([[-3.0], [-4.0]], "majority_vote") == pytest.approx([0.0])
 
 
 def clouds() -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -7,6 +7,8 @@ adapter answer and combine the answers.
 Source: CAO-LLM §2.4, G.3 (family ``TTS``).
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from cao.errors import NotApplicableError
 
 ROUTING = ("avg_sim_score", "avg_prompt_embed")
 COMBINING = ("max_confidence", "majority_vote", "sum_logprobs")
+VOTE_SHARE = 1e-6
+"""Part of a combined probability that is the share of votes: keeps equal mean probabilities in the votes' order."""
 
 
 def prompt_batches(prompts: list[str], m: int, seed: int) -> list[list[str]]:
@@ -41,8 +45,13 @@ def combine(scores: list[list[float]], method: str) -> list[float]:
     """Return one question's scores by choice from those of its members.
 
     ``max_confidence`` takes over the scores of the (first) member whose softmax has the highest peak.
-    ``majority_vote`` counts the members that put a choice first, plus a share below one vote of the summed
-    softmax probabilities, which only breaks ties. ``sum_logprobs`` adds up the log-softmax.
+    ``majority_vote`` ranks the choices by the members that put them first, and those with equally many by the summed
+    softmax probabilities. ``sum_logprobs`` ranks them by the summed log-softmax.
+
+    The ranks are the paper's; the scores are log-probabilities that a single model's compare with, because the loop
+    accepts by the log-loss of their softmax and a sum over members would grow sharper with m, right or wrong. So
+    ``sum_logprobs`` gives the mean of the log-softmax, and ``majority_vote`` the members' mean softmax, its values
+    handed out again in the order of the vote. Members that agree in everything score as one of them alone.
 
     Args:
         scores: m lists, a member each, of the choices' normalised log-likelihoods.
@@ -51,7 +60,7 @@ def combine(scores: list[list[float]], method: str) -> list[float]:
     Returns:
         A score for each choice; the highest is the answer.
 
-    Source: CAO-LLM §2.4, G.3.
+    Source: CAO-LLM §2.4, G.3 (which answer wins); the scale of the scores is this project's.
     """
     assert scores, "no member"
     table = torch.tensor(scores, dtype=torch.double)
@@ -61,12 +70,29 @@ def combine(scores: list[list[float]], method: str) -> list[float]:
         return list(scores[int(logs.amax(1).argmax())])
     if method == "majority_vote":
         votes = table.argmax(1).bincount(minlength=table.shape[1])
-        combined = votes + logs.exp().sum(0) / (len(scores) + 1)
+        combined = _in_order_of_the_vote(logs.logsumexp(0) - math.log(len(scores)), votes)
     elif method == "sum_logprobs":
-        combined = logs.sum(0)
+        combined = logs.mean(0)
     else:
         raise ValueError(f"{method} does not combine; one of {', '.join(COMBINING)}")
     return [float(value) for value in combined]
+
+
+def _in_order_of_the_vote(pooled: Tensor, votes: Tensor) -> Tensor:
+    """Hand out the members' mean probabilities in the order of their votes.
+
+    Args:
+        pooled: (choices,) logarithm of the members' mean softmax.
+        votes: (choices,) members that put each choice first, m together.
+
+    Returns:
+        (choices,) log-probabilities in the order of the votes, and of ``pooled`` where votes are equal.
+    """
+    m = int(votes.sum())
+    order = (votes + pooled.exp() * m / (m + 1)).argsort(descending=True, stable=True)  # the share is below one vote
+    ranked = torch.empty_like(pooled)
+    ranked[order] = pooled.sort(descending=True).values
+    return torch.logaddexp(ranked + math.log1p(-VOTE_SHARE), (votes / m).log() + math.log(VOTE_SHARE))
 
 
 def centroids(batches: list[Tensor], method: str) -> Tensor:
