@@ -32,7 +32,7 @@ class ModelProfile:
 MODELS: dict[str, ModelProfile] = {
     profile.name: profile
     for profile in (
-        ModelProfile("smollm2-135m", "embedded:smollm2", "text", 8, 16, "embedded"),
+        ModelProfile("smollm2-135m", "embedded:smollm2", "text", 4, 16, "embedded"),
         ModelProfile("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B-Instruct", "letter", 8, 16, "paper-0.5b"),
         ModelProfile("qwen2.5-1.5b", "Qwen/Qwen2.5-1.5B-Instruct", "letter", 16, 16, "paper-1.5b"),
     )

@@ -1,6 +1,5 @@
 """Generate and align: what they say where nothing is trained, and the way an adapter takes where something is."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cao.adapters import LoraWeights, load_adapter, save_adapter
-from cao.errors import InputError, UnavailableError
+from cao.errors import InputError
 from cao.language_model import LanguageModel
 from tools.align_lora import align_lora
-from tools.generate_lora import find_generator, generate_lora
+from tools.generate_lora import generate_lora
 
 COMMAND = "python -m agent.consolidate --model tiny --preset embedded"
 
@@ -57,27 +56,15 @@ def test_a_bad_conditioning_file_is_named(tiny_lm: LanguageModel, tmp_path: Path
         generate_lora(file, lm=tiny_lm, store=tmp_path, generator=MaskedSum(tiny_lm))
 
 
-def test_the_index_of_trained_generators(tmp_path: Path) -> None:
-    index = tmp_path / "index.json"
-    assert find_generator("abc", index) is None
-    index.write_text(json.dumps({"generators": {"abc": "folder"}}))
-    assert find_generator("def", index) is None
-    with pytest.raises(UnavailableError, match="newer"):
-        find_generator("abc", index)
-    for broken in ("", "[]", "{}", '{"generators": 1}'):
-        index.write_text(broken)
-        with pytest.raises(InputError, match="not an index"):
-            find_generator("abc", index)
-
-
 def test_aligning_says_what_is_missing(tiny_lm: LanguageModel, tmp_path: Path) -> None:
-    nothing = align_lora(None, tmp_path / "c.safetensors", lm=tiny_lm, store=tmp_path)
+    nothing = align_lora(None, ["a prompt"], lm=tiny_lm, store=tmp_path)
     assert (nothing.adapter, nothing.reason, nothing.command) == (
         None,
         "there is no generated adapter to align",
         COMMAND,
     )
     generated = save_adapter(tmp_path, tiny_lm.fresh_lora(0), "tiny")
-    unaligned = align_lora(generated, tmp_path / "c.safetensors", lm=tiny_lm, store=tmp_path)
+    unaligned = align_lora(generated, ["a prompt"], lm=tiny_lm, store=tmp_path)
     assert unaligned.adapter is None
     assert unaligned.reason == "no trained aligner exists for the base model tiny"
+    assert unaligned.command == COMMAND

@@ -3,35 +3,33 @@
 Source: CAO-LLM §2.2, E.
 """
 
-import json
 from pathlib import Path
 from typing import Protocol
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from cao.adapters import LoraWeights, save_adapter
-from cao.errors import InputError, UnavailableError
+from cao.errors import InputError
 from cao.language_model import LanguageModel
 from cao.models import ModelProfile
 from cao.types import AdapterRef, Record
+from tools.generate_lora import pretrained
+from tools.generate_lora.generator import TrainedGenerator, load_generator
 
 __all__ = ["GenerationResult", "Generator", "consolidate_command", "find_generator", "generate_lora"]
 
-PRETRAINED = Path(__file__).parents[2] / "pretrained" / "index.json"
-"""What trained parts are shipped: ``{"generators": {base model's sha256: folder}}``."""
-
 
 class Generator(Protocol):
-    """A trained generator for one base model."""
+    """What makes adapters for one base model: a ``TrainedGenerator``, or another thing in a test."""
 
     def generate(self, conditioning: Tensor, mask: Tensor) -> LoraWeights:
         """Return an adapter.
 
         Args:
-            conditioning: (N, L, C) float32 token states of the frozen encoder, padding zero.
-            mask: (N, L) bool, True where there is a token.
+            conditioning: (n, L, C) float32 token states of the frozen encoder, padding zero.
+            mask: (n, L) bool, True where there is a token.
 
         Source: CAO-LLM §2.2, E.
         """
@@ -45,11 +43,13 @@ class GenerationResult(Record):
         adapter: the generated adapter, or None.
         reason: why there is none, in one sentence; empty where there is one.
         command: what would train the missing generator; empty where there is one.
+        caveats: what limits the adapter, in sentences without their full stop.
     """
 
     adapter: AdapterRef | None
     reason: str = ""
     command: str = ""
+    caveats: tuple[str, ...] = ()
 
 
 def consolidate_command(profile: ModelProfile) -> str:
@@ -57,26 +57,30 @@ def consolidate_command(profile: ModelProfile) -> str:
     return f"python -m agent.consolidate --model {profile.name} --preset {profile.preset}"
 
 
-def find_generator(base_sha256: str, index: Path = PRETRAINED) -> Generator | None:
-    """Return the trained generator for a base model, or None where none has been trained.
+def find_generator(
+    base_sha256: str, task: str | None = None, variant: str = pretrained.AUTO, index: Path | None = None
+) -> TrainedGenerator | None:
+    """Return the trained generator for a base model and task, or None where none has been trained.
 
     Args:
         base_sha256: hash of the base model's weights.
+        task: the task at hand, None for prompts of no known task.
+        variant: ``auto``, or a variant's name (see ``pretrained.choose``).
         index: the list of what is shipped; absent where nothing is.
 
     Raises:
-        InputError: the index is damaged.
-        UnavailableError: it lists a generator that this version cannot read.
+        InputError: the index or the generator is damaged, or the file is not the one that the index lists.
     """
-    if not index.exists():
+    index = index or pretrained.PRETRAINED
+    chosen = pretrained.choose(base_sha256, task, variant, index)
+    if chosen is None:
         return None
-    try:
-        listed = base_sha256 in json.loads(index.read_text(encoding="utf-8"))["generators"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{index}: not an index of trained generators ({type(error).__name__})") from None
-    if listed:
-        raise UnavailableError(f"{index} lists a generator for {base_sha256[:12]} that needs a newer cao-llm")
-    return None
+    path = pretrained.inside(index, chosen.generator.path)
+    generator = load_generator(path, base_sha256)
+    if generator.sha256 != chosen.generator.sha256:
+        listed = chosen.generator.sha256[:12]
+        raise InputError(f"{path}: this is generator {generator.sha256[:12]}, {index.name} lists {listed}")
+    return generator
 
 
 def generate_lora(
@@ -85,7 +89,7 @@ def generate_lora(
     """Generate an adapter from the conditioning tensor of a task.
 
     Args:
-        conditioning: safetensors file with ``conditioning`` (N, L, C) float32 and ``mask`` (N, L) bool.
+        conditioning: safetensors file with ``conditioning`` (n, L, C) float32 and ``mask`` (n, L) bool.
         lm: the base model.
         store: folder that the adapter is written to.
         generator: what to use in place of the shipped generator for this base model.
@@ -94,7 +98,7 @@ def generate_lora(
         The stored adapter; without a trained generator none, but the reason and the command that trains one.
 
     Raises:
-        InputError: the conditioning file is missing or damaged.
+        InputError: the conditioning file is missing or damaged, or another encoder's.
 
     Source: CAO-LLM §2.2, E.
     """
@@ -103,9 +107,23 @@ def generate_lora(
         command = consolidate_command(lm.profile)
         reason = f"no trained generator exists for the base model {lm.profile.name}"
         return GenerationResult(adapter=None, reason=reason, command=command)
+    states, mask, encoder = _read(conditioning)
+    wanted = chosen.identity.encoder_sha256 if isinstance(chosen, TrainedGenerator) else ""
+    if encoder and wanted and encoder != wanted:
+        raise InputError(f"{conditioning}: made by encoder {encoder[:12]}, the generator reads {wanted[:12]}")
+    weights = chosen.generate(states, mask)
+    return GenerationResult(adapter=save_adapter(store, weights, lm.profile.source))
+
+
+def _read(path: Path) -> tuple[Tensor, Tensor, str]:
+    """Return a file's token states (n, L, C) and mask (n, L), and its encoder's hash, empty where none is stated."""
     try:
-        stored = load_file(conditioning)
-        states, mask = stored["conditioning"], stored["mask"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(f"{conditioning}: no conditioning tensor ({type(error).__name__})") from None
-    return GenerationResult(adapter=save_adapter(store, chosen.generate(states, mask), lm.profile.source))
+        with safe_open(path, framework="pt") as file:
+            encoder = (file.metadata() or {}).get("encoder_sha256", "")
+            states, mask = file.get_tensor("conditioning"), file.get_tensor("mask")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: no conditioning tensor ({type(error).__name__})") from None
+    sound = states.ndim == 3 and mask.shape == states.shape[:2] and len(states) > 0
+    if not sound or (states.dtype, mask.dtype) != (torch.float32, torch.bool) or not bool(states.isfinite().all()):
+        raise InputError(f"{path}: a conditioning tensor is (n, L, C) float32 and finite, with a mask (n, L) bool")
+    return states, mask, encoder

@@ -1,0 +1,90 @@
+"""Task vectors: what an adapter does to the model's last hidden states on a task's prompts.
+
+v = z_adapted − z_base, where z is the mean last-layer hidden state over a prompt's tokens, then over the prompts.
+At inference no fine-tuned model exists, so the *generated* adapter takes its place, in training and in use alike.
+
+Source: CAO-LLM §2.3, F.5.
+"""
+
+import torch
+from torch import Tensor
+
+from cao.adapters import LoraWeights
+from cao.errors import NotApplicableError
+from cao.language_model import LanguageModel
+
+MAX_TOKENS = 128
+"""Tokens read of a prompt; a longer one keeps its end, which is where the question stands."""
+PIECE_TOKENS = 2048
+"""Padded tokens of one forward pass."""
+
+
+def _pieces(rows: list[list[int]]) -> list[list[list[int]]]:
+    """Divide rows into forward passes, similar lengths together."""
+    found: list[list[list[int]]] = []
+    for row in sorted(rows, key=len, reverse=True):
+        if found and (len(found[-1]) + 1) * len(found[-1][0]) <= PIECE_TOKENS:
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+@torch.inference_mode()
+def mean_state(lm: LanguageModel, prompts: list[str], limit: int) -> Tensor:
+    """Return z of the model as it is dressed: the mean last hidden state per prompt, averaged over prompts.
+
+    Args:
+        lm: the model, dressed in an adapter or not.
+        prompts: the task's prompts; those without a token are passed over.
+        limit: how many prompts are read at most, from the front.
+
+    Returns:
+        (d,) float32, on the CPU.
+
+    Raises:
+        NotApplicableError: no prompt has a token.
+
+    Source: CAO-LLM F.5.
+    """
+    rows = [row for row in (lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts[:limit]) if row]
+    if not rows:
+        raise NotApplicableError("no prompt has a token: there is nothing to make a task vector from")
+    total = torch.zeros(int(lm.model.config.hidden_size), dtype=torch.float64)
+    for piece in _pieces(rows):
+        lengths = torch.tensor([len(row) for row in piece])
+        ids = torch.zeros(len(piece), int(lengths.max()), dtype=torch.long)
+        for i, row in enumerate(piece):
+            ids[i, : len(row)] = torch.tensor(row)
+        real = torch.arange(ids.shape[1]) < lengths[:, None]
+        with lm.mixed_precision():  # padding stands behind, where the causal mask hides it
+            hidden = lm.trunk(input_ids=ids.to(lm.device), use_cache=False).last_hidden_state
+        sums = (hidden.float().cpu() * real.unsqueeze(-1)).sum(1)
+        total += (sums / lengths[:, None]).double().sum(0)
+    return (total / len(rows)).float()
+
+
+def task_vector(
+    lm: LanguageModel, adapter: LoraWeights, prompts: list[str], limit: int, *, base: Tensor | None = None
+) -> Tensor:
+    """Return v = z_adapted − z_base on the prompts, without gradients.
+
+    Args:
+        lm: the base model, undressed.
+        adapter: the generated adapter.
+        prompts: the task's prompts.
+        limit: how many of them are read at most.
+        base: (d,) z of the base model on the same prompts, where it is known already.
+
+    Returns:
+        (d,) float32.
+
+    Raises:
+        InputError: the adapter does not fit the model.
+        NotApplicableError: no prompt has a token.
+
+    Source: CAO-LLM F.5.
+    """
+    before = mean_state(lm, prompts, limit) if base is None else base
+    with lm.adapted(adapter):
+        return mean_state(lm, prompts, limit) - before

@@ -1,0 +1,58 @@
+"""Gold answers as a training signal: the cross-entropy of the answer's text behind its question.
+
+Source: CAO-LLM Table 8 (checkpoints are trained on question-answer pairs); only the answer's tokens are in the loss.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cao.language_model import LanguageModel
+from cao.tasks.base import Task
+from cao.types import Example
+from tools.evaluate.likelihood import Row, plan_row
+
+
+def answer_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limit: int) -> list[Row]:
+    """Tokenise each example's prompt with its gold answer alone behind it.
+
+    Args:
+        lm: the model; its profile says whether answers are texts or letters.
+        task: how it is asked.
+        examples: with choices; one without has no gold branch and is left out.
+        limit: tokens of a row; a longer one keeps its end, the answer and what stands before it.
+    """
+    rows = []
+    for example in examples:
+        if not example.choices:
+            continue
+        query = task.query(example, lm.profile.answer_style)
+        row = plan_row(lm, query.model_copy(update={"branches": (query.branches[example.answer],)}))
+        cut = max(0, min(len(row.tokens) - limit, row.prompt - 1))
+        span = row.spans[0]
+        moved = type(span)(span.start - cut, span.scored - cut, span.end - cut)
+        rows.append(Row(row.tokens[cut:], row.prompt - cut, (moved,), row.cut + cut))
+    return rows
+
+
+def answer_loss(lm: LanguageModel, rows: Sequence[Row], *, gradient: bool) -> Tensor:
+    """Return the mean cross-entropy of the answers' tokens, nats, over all tokens of the batch.
+
+    Args:
+        lm: the model, dressed in the adapter that is judged or trained.
+        rows: B questions with one answer each.
+        gradient: whether a graph is built.
+    """
+    length = max(len(row.tokens) for row in rows)
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    where = []
+    for i, row in enumerate(rows):
+        ids[i, : len(row.tokens)] = torch.tensor(row.tokens)
+        where += [(i, t) for t in range(row.spans[0].scored, row.spans[0].end)]
+    ids, index = ids.to(lm.device), torch.tensor(where, device=lm.device)
+    with torch.set_grad_enabled(gradient):
+        with lm.mixed_precision():  # padding stands behind, where the causal mask hides it
+            hidden = lm.trunk(input_ids=ids, use_cache=False).last_hidden_state
+            logits = lm.head(hidden[index[:, 0], index[:, 1] - 1].to(lm.head.weight.dtype))
+        return nn.functional.cross_entropy(logits.float(), ids[index[:, 0], index[:, 1]])

@@ -1,0 +1,194 @@
+"""Checkpoint collection: short LoRA trainings whose last steps are all kept.
+
+Every training starts from one recorded initialisation, so that A0 is a constant and residuals are comparable.
+
+Source: CAO-LLM Table 8.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from cao.errors import InputError
+from cao.files import canonical_json, sha256_bytes, write_atomic
+from cao.language_model import LanguageModel
+from cao.progress import Progress, silent
+from tools.evaluate.likelihood import Row
+from tools.generate_lora.answers import answer_loss
+from tools.generate_lora.tokens import TokenLayout, flatten
+
+WINDOW = 8
+"""Steps among whose rows similar lengths are put together."""
+
+
+@dataclass(frozen=True)
+class CheckpointPreset:
+    """How checkpoints are collected.
+
+    Attributes:
+        warm_steps: steps of the first phase, of which none is kept.
+        warm_rate: its learning rate.
+        kept_steps: steps of the second phase, of which every one is kept.
+        kept_rate: its learning rate.
+        batch: questions a step.
+        samples: examples at most.
+
+    Source: CAO-LLM Table 8 (the defaults).
+    """
+
+    warm_steps: int = 75
+    warm_rate: float = 1e-4
+    kept_steps: int = 50
+    kept_rate: float = 1e-5
+    batch: int = 32
+    samples: int = 5000
+
+
+def collect(
+    lm: LanguageModel,
+    rows: Sequence[Row],
+    layout: TokenLayout,
+    *,
+    preset: CheckpointPreset,
+    initial_seed: int,
+    seed: int,
+    progress: Progress = silent,
+    checkpoint: Path | None = None,
+    checkpoint_every_s: float = 30.0,
+) -> tuple[Tensor, list[float]]:
+    """Train one adapter on a task and return its kept checkpoints.
+
+    Args:
+        lm: the base model, undressed.
+        rows: the task's training questions with their gold answers.
+        layout: how residuals are laid out.
+        preset: steps, rates, batch.
+        initial_seed: of the shared initialisation.
+        seed: of the order of the questions.
+        progress: told after each step.
+        checkpoint: file that a killed training goes on from.
+        checkpoint_every_s: seconds between two writings of it.
+
+    Returns:
+        Residuals (kept_steps, layers, D_l) bfloat16, and the loss of every step, nats per answer token.
+
+    Raises:
+        InputError: no questions, or the training diverged.
+
+    Source: CAO-LLM Table 8.
+    """
+    if not rows:
+        raise InputError("a task without questions with choices cannot be trained on")
+    start = lm.fresh_lora(initial_seed)
+    origin = flatten(start.tensors, layout)
+    steps = preset.warm_steps + preset.kept_steps
+    schedule = batches([len(row.tokens) for row in rows], preset.batch, steps, seed)
+    told = {
+        "preset": asdict(preset),
+        "seed": seed,
+        "initial": initial_seed,
+        "model": lm.sha256,
+        "layout": layout.sha256,
+    }
+    tokens = sha256_bytes(canonical_json([row.tokens for row in rows]).encode())
+    fingerprint = sha256_bytes(canonical_json({**told, "rows": tokens}).encode())
+    kept: list[Tensor] = []
+    losses: list[float] = []
+    with lm.adapted(start, trainable=True) as live:
+        optimizer = torch.optim.AdamW(list(live.values()), lr=preset.warm_rate, weight_decay=0.0)
+        if checkpoint and checkpoint.exists():
+            kept, losses = _restore(checkpoint, fingerprint, live, optimizer)
+        saved = time.monotonic()
+        for step in range(len(losses), steps):
+            for group in optimizer.param_groups:
+                group["lr"] = preset.warm_rate if step < preset.warm_steps else preset.kept_rate
+            optimizer.zero_grad()
+            loss = answer_loss(lm, [rows[i] for i in schedule[step]], gradient=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(list(live.values()), 1.0)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+            if losses[-1] != losses[-1]:
+                raise InputError("the training diverged (the loss is not a number): lower the preset's rate")
+            if step >= preset.warm_steps:
+                flat = flatten({name: parameter.detach() for name, parameter in live.items()}, layout)
+                kept.append((flat.cpu() - origin).to(torch.bfloat16))
+            if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
+                _save(checkpoint, fingerprint, live, optimizer, kept, losses)
+                saved = time.monotonic()
+            progress("checkpoints", step + 1, steps)
+    if not all(bool(residual.isfinite().all()) for residual in kept):
+        raise InputError("the training diverged (a weight is not finite): lower the preset's rate")
+    return torch.stack(kept), losses
+
+
+def batches(lengths: Sequence[int], size: int, steps: int, seed: int) -> list[list[int]]:
+    """Return the questions of each step, rows of similar length together, so that little is padding.
+
+    Epochs follow one another without a gap. Within windows of ``WINDOW`` steps the rows are sorted by length and cut
+    into batches, whose order is drawn again.
+
+    Args:
+        lengths: tokens of each row.
+        size: rows a step.
+        steps: number of steps.
+        seed: of the order.
+    """
+    rng, places = random.Random(seed), list[int]()
+    while len(places) < steps * size:
+        epoch = list(range(len(lengths)))
+        rng.shuffle(epoch)
+        places += epoch
+    found = []
+    for start in range(0, steps * size, WINDOW * size):
+        window = sorted(places[start : min(start + WINDOW * size, steps * size)], key=lambda i: lengths[i])
+        cuts = [window[i : i + size] for i in range(0, len(window), size)]
+        rng.shuffle(cuts)
+        found += cuts
+    return found
+
+
+def _save(
+    path: Path,
+    fingerprint: str,
+    live: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    kept: list[Tensor],
+    losses: list[float],
+) -> None:
+    tensors = {f"weight/{name}": parameter.detach() for name, parameter in live.items()}
+    for name, parameter in live.items():
+        tensors |= {f"{key}/{name}": value for key, value in optimizer.state.get(parameter, {}).items()}
+    tensors |= {f"kept/{i}": value for i, value in enumerate(kept)}
+    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
+    header = {"fingerprint": fingerprint}
+    write_atomic(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}, header))
+
+
+def _restore(
+    path: Path, fingerprint: str, live: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> tuple[list[Tensor], list[float]]:
+    """Set weights and moments from ``path``; another training's file is not used."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("fingerprint") != fingerprint:
+                return [], []
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        losses = stored.pop("losses").tolist()
+        kept = [stored.pop(f"kept/{i}") for i in range(sum(name.startswith("kept/") for name in stored))]
+        with torch.no_grad():
+            for name, parameter in live.items():
+                parameter.copy_(stored.pop(f"weight/{name}"))
+        for entry, value in stored.items():
+            key, name = entry.split("/", 1)
+            optimizer.state[live[name]][key] = value if key == "step" else value.to(live[name].device)
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: damaged ({error}); delete it to train from the start") from None
+    return kept, losses

@@ -1,0 +1,124 @@
+"""The index of trained parts: which generator and aligner serve a base model, and how each was made.
+
+``pretrained/index.json`` is shipped with the product; ``python -m agent.consolidate --install`` adds to it. A model has
+several variants: ``full``, trained on all sources, and ``without-TASK``, which never saw that task.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from cao.errors import InputError
+from cao.types import Record
+
+PRETRAINED = Path(__file__).parents[2] / "pretrained" / "index.json"
+"""What is shipped."""
+
+AUTO = "auto"
+FULL = "full"
+
+
+class Artefact(Record):
+    """One file: its path relative to the index, and the hash that its own header states."""
+
+    path: str
+    sha256: str
+
+
+class Variant(Record):
+    """A generator with the aligner behind it.
+
+    Attributes:
+        name: ``full`` or ``without-TASK``.
+        sources: the tasks it was trained on.
+        leaves_out: the tasks that it was kept from on purpose.
+        generator: its file.
+        aligner: the aligner's file, None where none was trained.
+        made: preset, seeds, hashes of data and model, losses, code version.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    leaves_out: tuple[str, ...] = ()
+    generator: Artefact
+    aligner: Artefact | None = None
+    made: dict[str, Any] = Field(default_factory=dict)
+
+
+class Shelf(Record):
+    """All variants for one base model; ``name`` is the model profile's."""
+
+    name: str
+    variants: tuple[Variant, ...]
+
+
+class Index(Record):
+    """The index file; models by the hash of their weights."""
+
+    format: int = Field(ge=1, le=1)
+    models: dict[str, Shelf]
+
+
+def read_index(index: Path) -> Index | None:
+    """Return the index, or None where there is no such file.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
+    try:
+        return Index.model_validate(json.loads(index.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise InputError(f"{index}: not an index of trained parts ({where}: {first['msg']})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{index}: not an index of trained parts ({type(error).__name__})") from None
+
+
+def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index: Path | None = None) -> Variant | None:
+    """Return the variant that serves a task, or None where nothing was trained for the base model.
+
+    Args:
+        base_sha256: hash of the base model's weights.
+        task: the task at hand, None for prompts of no known task.
+        variant: a variant's name; ``auto`` takes the one that never saw the task, and ``full`` where the task was no
+            source anyway, because a generator's use is what it does for prompts that it was not trained on.
+        index: the index file; the shipped one when absent.
+
+    Raises:
+        InputError: the index is damaged, or has no such variant.
+    """
+    found = read_index(index or PRETRAINED)
+    shelf = found.models.get(base_sha256) if found else None
+    if shelf is None:
+        return None
+    by_name = {entry.name: entry for entry in shelf.variants}
+    if variant != AUTO:
+        if variant not in by_name:
+            raise InputError(f"no variant {variant!r} of the generator for {shelf.name}; known: {', '.join(by_name)}")
+        return by_name[variant]
+    unseen = next((entry for entry in shelf.variants if task in entry.leaves_out), None)
+    return unseen or by_name.get(FULL)
+
+
+def models(index: Path | None = None) -> dict[str, str]:
+    """Return the hash of each base model that something was trained for, and its profile's name."""
+    found = read_index(index or PRETRAINED)
+    return {base_sha256: shelf.name for base_sha256, shelf in found.models.items()} if found else {}
+
+
+def inside(index: Path, relative: str) -> Path:
+    """Return a path that an index names.
+
+    Raises:
+        InputError: it leads out of the index's folder.
+    """
+    folder = index.parent.resolve()
+    path = (folder / relative.replace("\0", "")).resolve()
+    if not path.is_relative_to(folder) or "\0" in relative:
+        raise InputError(f"{index}: {relative} lies outside of {folder}")
+    return path

@@ -1,0 +1,105 @@
+"""Which prompts an adapter is generated from, and what there is to say about them.
+
+The encoder was trained on English; what it cannot read well is used all the same and reported, for a task of sums or
+in another language has no better prompts.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+
+from cao.encoder import MAX_TOKENS
+from cao.errors import InputError
+from cao.types import Record
+from tools.detect_drift.window import distinct
+
+__all__ = ["PromptReport", "usable_prompts"]
+
+MOSTLY = 0.5
+"""Share of unknown tokens above which a prompt is reported."""
+
+
+class PromptReport(Record):
+    """Which prompts are used.
+
+    Attributes:
+        kept: their positions, in the order given; at least one.
+        caveats: what was left out or is doubtful, in sentences without their full stop.
+    """
+
+    kept: tuple[int, ...]
+    caveats: tuple[str, ...] = ()
+
+
+def usable_prompts(
+    prompts: Sequence[str], tokens: Sequence[int] | None, wanted: int, unknown: Sequence[float] | None = None
+) -> PromptReport:
+    """Return the prompts to generate from: neither blank nor repeated, by the rule of drift detection.
+
+    Args:
+        prompts: texts of one task.
+        tokens: encoder tokens of each prompt before truncation; None leaves length out of the report.
+        wanted: N, the prompts that the generator was built for.
+        unknown: share in [0, 1] of each prompt's tokens that stand for characters the encoder does not know; None
+            leaves it out of the report.
+
+    Raises:
+        InputError: no prompt is left.
+
+    Source: CAO-LLM §2.2 (N prompts condition the generator); what is left out is this project's.
+    """
+    assert wanted >= 1, wanted
+    assert tokens is None or len(tokens) == len(prompts), "one count for each prompt"
+    assert unknown is None or len(unknown) == len(prompts), "one share for each prompt"
+    broken = [_is_broken(prompt) for prompt in prompts]
+    seen = [prompt if _is_visible(prompt) and not bad else "" for prompt, bad in zip(prompts, broken, strict=True)]
+    kept = sorted(distinct(seen))
+    unreadable = sum(broken)
+    blank = seen.count("") - unreadable
+    left_out = _left_out(len(prompts), unreadable, blank, len(prompts) - unreadable - blank - len(kept))
+    if not kept:
+        raise InputError("; ".join(["no prompt is left to generate an adapter from", *left_out]))
+    return PromptReport(kept=tuple(kept), caveats=(*left_out, *_doubts(prompts, kept, tokens, wanted, unknown)))
+
+
+def _is_broken(prompt: str) -> bool:
+    """Return whether half of a character pair stands alone, which no encoder takes as text."""
+    return any("\ud800" <= character <= "\udfff" for character in prompt)
+
+
+def _is_visible(prompt: str) -> bool:
+    """Return whether there is more than space, control and format characters (zero-width space, byte order mark)."""
+    return any(unicodedata.category(character)[0] not in "ZC" for character in prompt)
+
+
+def _has_letter(prompt: str) -> bool:
+    return any(unicodedata.category(character).startswith("L") for character in prompt)
+
+
+def _left_out(total: int, broken: int, blank: int, repeats: int) -> list[str]:
+    stated = []
+    if broken:
+        stated.append(f"{broken} of {total} prompts hold half a character pair, are no valid text and were left out")
+    if blank:
+        stated.append(f"{blank} of {total} prompts are blank and were left out")
+    if repeats:
+        stated.append(f"{repeats} of {total} prompts repeat another one and were left out")
+    return stated
+
+
+def _doubts(
+    prompts: Sequence[str],
+    kept: Sequence[int],
+    tokens: Sequence[int] | None,
+    wanted: int,
+    unknown: Sequence[float] | None,
+) -> list[str]:
+    n, stated = len(kept), []
+    if cut := sum(tokens[i] > MAX_TOKENS for i in kept) if tokens else 0:
+        stated.append(f"{cut} of {n} prompts are longer than {MAX_TOKENS} tokens; the encoder did not see their end")
+    if wordless := sum(not _has_letter(prompts[i]) for i in kept):
+        stated.append(f"{wordless} of {n} prompts hold no letters; the encoder makes little of them")
+    if foreign := sum(unknown[i] > MOSTLY for i in kept) if unknown else 0:
+        stated.append(f"{foreign} of {n} prompts consist mostly of characters that the encoder does not know")
+    if n < wanted:
+        stated.append(f"{n} distinct prompts for the {wanted} that the generator takes; they are used again in turn")
+    return stated

@@ -1,0 +1,272 @@
+"""LoRA tokens: a residual adapter as a sequence of small images, and back.
+
+A layer's matrices are laid end to end (A then B of each module, in ``LORA_TARGETS`` order), the layer is normalised,
+and the line is cut into tokens of h x w scalars; the last one is filled up with zeros that no loss sees.
+
+What is cut is the *residual* (A - A0, B) from the recorded initialisation: A0 is a constant that needs no generator.
+
+Axis letters: J tokens of all layers, k = h·w scalars a token, D scalars of the whole adapter.
+
+Source: CAO-LLM E.3; residuals, statistics and the exact inverse are this project's reading.
+"""
+
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cao.errors import InputError
+from cao.files import canonical_json, sha256_bytes
+from cao.models import LORA_TARGETS
+
+_NAME = re.compile(r"^(.*\.layers\.)(\d+)\.(.+)$")
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where every scalar of an adapter lies among the tokens; equal layouts have equal hashes.
+
+    Attributes:
+        rank: r.
+        alpha: α.
+        prefix: PEFT's name up to the layer's number.
+        layers: number of layers.
+        modules: (name below the layer, out, in), in order.
+        token: (h, w), the scalars a token carries.
+        frame: (H, W), what the decoder emits for a token; the rest of it is cut off (Table 9's 18 x 258 for 16 x 256).
+    """
+
+    rank: int
+    alpha: int
+    prefix: str
+    layers: int
+    modules: tuple[tuple[str, int, int], ...]
+    token: tuple[int, int]
+    frame: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls,
+        shapes: dict[str, tuple[int, int]],
+        rank: int,
+        alpha: int,
+        token: tuple[int, int],
+        frame: tuple[int, int] | None = None,
+    ) -> "TokenLayout":
+        """Return the layout for a model.
+
+        Args:
+            shapes: PEFT module prefix to (out, in), as ``LanguageModel.lora_shapes`` gives it.
+            rank: r.
+            alpha: α.
+            token: (h, w).
+            frame: (H, W), at least ``token`` on both sides; equal to it when absent.
+
+        Raises:
+            InputError: the layers differ from each other, or a name has no layer number or no LoRA.
+        """
+        frame = frame or token
+        if frame[0] < token[0] or frame[1] < token[1] or min(*token, rank, alpha) < 1:
+            raise InputError(f"a token of {token} does not fit a frame of {frame}, or rank {rank} is below 1")
+        found: dict[int, dict[str, tuple[int, int]]] = {}
+        prefixes = set()
+        for name, shape in shapes.items():
+            match = _NAME.match(name)
+            if not match or name.rsplit(".", 1)[-1] not in LORA_TARGETS:
+                raise InputError(f"{name}: not a module with LoRA inside a numbered layer")
+            prefixes.add(match.group(1))
+            found.setdefault(int(match.group(2)), {})[match.group(3)] = shape
+        first = found.get(0, {})
+        if len(prefixes) != 1 or sorted(found) != list(range(len(found))) or any(f != first for f in found.values()):
+            raise InputError("the model's layers are not all alike: no token layout exists for it")
+        order = sorted(first, key=lambda name: LORA_TARGETS.index(name.rsplit(".", 1)[-1]))
+        modules = tuple((name, *first[name]) for name in order)
+        return cls(rank, alpha, prefixes.pop(), len(found), modules, token, frame)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "TokenLayout":
+        """Return the layout that ``to_json`` wrote.
+
+        Raises:
+            InputError: it is not one.
+        """
+        if not isinstance(value, dict) or set(value) != {field.name for field in fields(cls)}:
+            raise InputError("not a token layout: other keys")
+        modules, token, frame = value["modules"], value["token"], value["frame"]
+        if not _is_list(modules, 0) or not all(_is_list(m, 3) and isinstance(m[0], str) for m in modules):
+            raise InputError("not a token layout: its modules are no list of (name, out, in)")
+        if not _is_list(token, 2) or not _is_list(frame, 2) or not isinstance(value["prefix"], str):
+            raise InputError("not a token layout: token, frame or prefix")
+        plain = (value["rank"], value["alpha"], value["layers"], *token, *frame, *(x for m in modules for x in m[1:]))
+        if not all(type(size) is int and 0 < size < 2**24 for size in plain):
+            raise InputError("not a token layout: a size is no number in range")
+        rank, alpha, layers = plain[:3]
+        rows = tuple((name, out, inner) for name, out, inner in modules)
+        layout = cls(rank, alpha, value["prefix"], layers, rows, (token[0], token[1]), (frame[0], frame[1]))
+        if layout.total >= 2**31 or frame[0] < token[0] or frame[1] < token[1]:
+            raise InputError("not a token layout: a size is out of range")
+        return layout
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layout as plain JSON values."""
+        return asdict(self)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the layout: a generator for another one is refused by it."""
+        return sha256_bytes(canonical_json(self.to_json()).encode())
+
+    @cached_property
+    def length(self) -> int:
+        """Scalars of one layer."""
+        return sum(self.rank * (out + inner) for _, out, inner in self.modules)
+
+    @property
+    def total(self) -> int:
+        """D, scalars of the whole adapter."""
+        return self.layers * self.length
+
+    @property
+    def size(self) -> int:
+        """K, scalars of one token."""
+        return self.token[0] * self.token[1]
+
+    @property
+    def per_layer(self) -> int:
+        """Tokens of one layer; the last one may be part padding."""
+        return math.ceil(self.length / self.size)
+
+    @property
+    def tokens(self) -> int:
+        """J, tokens of the whole adapter."""
+        return self.layers * self.per_layer
+
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Return PEFT module prefix to (out, in), as ``LanguageModel.lora_shapes`` does."""
+        return {f"{self.prefix}{i}.{name}": (o, n) for i in range(self.layers) for name, o, n in self.modules}
+
+
+def _is_list(value: Any, length: int) -> bool:
+    """Return whether a JSON value is a list of so many entries; 0 stands for one or more."""
+    return isinstance(value, list | tuple) and (len(value) == length if length else len(value) > 0)
+
+
+def flatten(tensors: dict[str, Tensor], layout: TokenLayout) -> Tensor:
+    """Lay an adapter's matrices end to end.
+
+    Args:
+        tensors: PEFT names to A (r, in) and B (out, r).
+        layout: their order.
+
+    Returns:
+        (layers, D_l), float32, on the tensors' device.
+
+    Raises:
+        InputError: a matrix is missing or has another shape.
+
+    Source: CAO-LLM E.3.
+    """
+    if len(tensors) != 2 * layout.layers * len(layout.modules):
+        raise InputError(f"an adapter of {len(tensors)} matrices does not fit a layout of {2 * len(layout.shapes())}")
+    rows = []
+    for i in range(layout.layers):
+        parts = []
+        for name, out, inner in layout.modules:
+            for side, shape in (("A", (layout.rank, inner)), ("B", (out, layout.rank))):
+                matrix = tensors.get(f"{layout.prefix}{i}.{name}.lora_{side}.weight")
+                if matrix is None or tuple(matrix.shape) != shape:
+                    has = "is missing" if matrix is None else f"has shape {tuple(matrix.shape)}"
+                    raise InputError(f"layer {i} {name}.lora_{side} {has}; the layout wants {shape}")
+                parts.append(matrix.reshape(-1).float())
+        rows.append(torch.cat(parts))
+    return torch.stack(rows)
+
+
+def unflatten(flat: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
+    """Return the matrices of ``flatten``'s result by their PEFT names.
+
+    Args:
+        flat: (layers, D_l).
+        layout: their order.
+    """
+    assert flat.shape == (layout.layers, layout.length), (flat.shape, layout.layers, layout.length)
+    tensors = {}
+    for i in range(layout.layers):
+        start = 0
+        for name, out, inner in layout.modules:
+            for side, shape in (("A", (layout.rank, inner)), ("B", (out, layout.rank))):
+                end = start + shape[0] * shape[1]
+                tensors[f"{layout.prefix}{i}.{name}.lora_{side}.weight"] = flat[i, start:end].reshape(shape)
+                start = end
+    return tensors
+
+
+def cut(flat: Tensor, layout: TokenLayout) -> Tensor:
+    """Cut lines of scalars into tokens, the last token of a layer filled up with zeros.
+
+    Args:
+        flat: (..., layers, D_l).
+        layout: sizes.
+
+    Returns:
+        (..., J, h, w).
+    """
+    assert flat.shape[-2:] == (layout.layers, layout.length), (flat.shape, layout.layers, layout.length)
+    padded = torch.nn.functional.pad(flat, (0, layout.per_layer * layout.size - layout.length))
+    return padded.reshape(*flat.shape[:-2], layout.tokens, *layout.token)
+
+
+def join(tokens: Tensor, layout: TokenLayout) -> Tensor:
+    """Return the lines that ``cut`` cut; padding is dropped.
+
+    Args:
+        tokens: (..., J, h, w).
+        layout: sizes.
+
+    Returns:
+        (..., layers, D_l).
+    """
+    assert tokens.shape[-3:] == (layout.tokens, *layout.token), (tokens.shape, layout.tokens, layout.token)
+    return tokens.reshape(*tokens.shape[:-3], layout.layers, -1)[..., : layout.length]
+
+
+def payload(layout: TokenLayout) -> Tensor:
+    """Return where tokens carry scalars: (J, h, w) bool, False on padding."""
+    return cut(torch.ones(layout.layers, layout.length), layout).bool()
+
+
+def position_codes(layout: TokenLayout, width: int) -> Tensor:
+    """Return the 2-D sinusoidal position code of every token: half of it for the layer i, half for the token j in it.
+
+    Args:
+        layout: sizes.
+        width: channels of the code, a multiple of 4: sines and cosines of i, then of j, at falling rates.
+
+    Returns:
+        (J, width), float32; no two rows are equal.
+
+    Source: CAO-LLM E.3.
+    """
+    assert width % 4 == 0, width
+    layer = torch.arange(layout.layers).repeat_interleave(layout.per_layer)
+    token = torch.arange(layout.per_layer).repeat(layout.layers)
+    rates = 10_000 ** (-torch.arange(width // 4) / (width // 4))
+    angles = [places[:, None] * rates for places in (layer, token)]
+    return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
+
+
+def permutation_state(index: int, count: int) -> Tensor:
+    """Return S, (count,) float32: which initialisation a checkpoint started from, one-hot.
+
+    Hidden units may be permuted without changing a network, so that checkpoints from different starts are not
+    comparable scalar by scalar; S tells them apart. A consolidation starts every checkpoint from one recorded
+    initialisation: S = [1] there.
+
+    Source: CAO-LLM E.3.
+    """
+    assert 0 <= index < count, (index, count)
+    return torch.nn.functional.one_hot(torch.tensor(index), count).float()
