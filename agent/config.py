@@ -27,7 +27,11 @@ class RunConfig(BaseModel):
         task: a task's name or a JSONL file.
         model: a model profile.
         model_path: a folder that takes the place of the profile's source.
-        start_adapter: a PEFT folder the deployed model already carries; the loop starts from it.
+        start_adapter: a PEFT folder the deployed model already carries; generated adapters must beat it.
+        adapter: what the loop may start from besides the deployed model: nothing, the generated adapter, or that and
+            the aligned one.
+        variant: which trained generator: ``full``, ``without-TASK``, or ``auto``, which takes one that never saw the
+            task where there is one.
         policy: who proposes strategies.
         describer: who writes the task context.
         protocol: how answers are judged; ``auto`` ranks choices where there are some and generates otherwise.
@@ -50,6 +54,8 @@ class RunConfig(BaseModel):
     model: str = "smollm2-135m"
     model_path: str | None = None
     start_adapter: str | None = None
+    adapter: Literal["none", "generated", "aligned"] = "aligned"
+    variant: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,80}$")] = "auto"
     policy: str = "local"
     describer: str = "cached"
     protocol: Literal["auto", "likelihood", "generate"] = "auto"

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from agent.describe_events import sentence
 from agent.run_record import RunRecord
-from agent.wording import headline, verdict
+from agent.wording import headline, start_sentence, verdict
 
 
 class View(Protocol):
@@ -122,6 +122,8 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
         table.add_row("base model" if name == "baseline" else "adapted", *values, f"{side['margin']:+.4f}")
     console.print(table)
     outcome = RunRecord.model_validate(record)
+    if start := start_sentence(outcome):
+        console.print(escape(start))
     console.print(escape(f"{headline(outcome)}. {verdict(outcome)}"))
     seen = record["smallest_detectable"]
     console.print(

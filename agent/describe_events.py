@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from agent.run_record import GENERATED
+from agent.wording import START_NAMES, signed
+
 
 def sentence(node: str, data: dict[str, Any]) -> str:
     """Return one sentence about a node's outcome.
@@ -18,13 +21,7 @@ def sentence(node: str, data: dict[str, Any]) -> str:
         verdict = "drift from every known task" if drift["drifted"] else f"kind: {drift['kind']}"
         return f"{verdict}; nearest {drift['nearest_task']} (distance {drift['score']:.3f}, p={drift['p_value']:.3f})"
     if node in ("generate", "align"):
-        key = "generated" if node == "generate" else "aligned"
-        adapters = data.get("adapters", {})
-        made = adapters.get(key)
-        if made:
-            return f"adapter {made['sha256'][:12]}"
-        nothing = node == "align" and not adapters.get("generated")
-        return "nothing to align" if nothing else f"no adapter: {adapters.get('reason', '')}"
+        return _adapter(node, data.get("adapters", {}))
     if "trial" in data:
         trial = data["trial"]
         what = _strategy(trial["strategy"]) if trial["strategy"] else repr(_cut(trial["raw"], 60))
@@ -34,13 +31,41 @@ def sentence(node: str, data: dict[str, Any]) -> str:
     if node == "apply":
         return str(data.get("applied", ""))
     if "baseline" in data:
-        start = data["baseline"]
-        return f"start: accuracy {100 * start['score']:.1f} % of {start['n']}, log-loss {start['loss']:.4f}"
+        return _start(data)
     if "test" in data:
         test = data["test"]
         pair = f"{100 * test['baseline']['accuracy']:.1f} % → {100 * test['adapted']['accuracy']:.1f} %"
         return f"{data['status']}: test accuracy {pair}"
     return ""
+
+
+def _adapter(node: str, adapters: dict[str, Any]) -> str:
+    """Say what came of generating or aligning, and by which trained generator."""
+    made = adapters.get("generated" if node == "generate" else "aligned")
+    if not made:
+        nothing = node == "align" and not adapters.get("generated")
+        return "nothing to align" if nothing else f"no adapter: {adapters.get('reason', '')}"
+    told = f"adapter {made['sha256'][:12]}"
+    if node == "align" or not adapters.get("variant"):
+        return told
+    saw = adapters.get("saw_task")
+    seen = ", trained on this task too" if saw else ", never trained on this task" if saw is False else ""
+    caveats = "".join(f"; {caveat}" for caveat in adapters.get("caveats", []))
+    return f"{told} by generator “{adapters['variant']}”{seen}{caveats}"
+
+
+def _start(data: dict[str, Any]) -> str:
+    """Say what the loop starts from, and what it could have started from."""
+    base, starts, chosen = data["baseline"], data.get("starts", {}), data.get("start", "base")
+    told = f"accuracy {100 * base['score']:.1f} % of {base['n']}, log-loss {base['loss']:.4f}"
+    measured = {name: starts[name] for name in GENERATED if (starts.get(name) or {}).get("reward")}
+    if not measured:
+        return f"start: {told}"
+    each = [f"deployed model {told}"]
+    for name, start in measured.items():
+        reward, change = start["reward"], start["comparison"]["loss_change"]
+        each.append(f"{name} adapter {100 * reward['score']:.1f} %, log-loss {signed(change)}")
+    return f"start: {START_NAMES[chosen]} ({'; '.join(each)})"
 
 
 def _strategy(strategy: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from agent.doctor_checks import (
     check_hub,
     check_key,
     check_package,
+    check_pretrained,
     check_python,
     check_room,
     check_tasks,
@@ -67,6 +68,7 @@ def examine(*, offline: bool) -> list[Row]:
         "embedded": check_embedded,
         "cache": check_cache,
         "tasks": check_tasks,
+        "trained generators": check_pretrained,
         "hub models": lambda: check_hub(offline=offline),
     }
     for name, section in sections.items():

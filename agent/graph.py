@@ -1,4 +1,4 @@
-"""The whole graph on one screen: the stages once, then decide → apply → evaluate until the reward improves.
+"""The whole graph on one screen: the stages once, then decide → apply → evaluate until a strategy is accepted.
 
 Source: CAO-LLM §2, Fig. 1 (catch, adapt, operate).
 """
@@ -15,7 +15,7 @@ LOOP = ("decide", "apply", "evaluate", "conclude")
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
     """Say what comes next: the only router, a pure function of the state."""
-    if state["status"] == "improved":
+    if state["accepted"]:
         return "conclude"
     if state.get("candidate") is not None:
         return "evaluate"

@@ -7,28 +7,29 @@ under names that depend on the attempt, and draw random numbers from seeds that 
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from langgraph.runtime import Runtime
+from safetensors.torch import load_file, save
 
 from agent.outcome import conclude_run
+from agent.starts import carried, measure_part, measure_starts
 from agent.state import State, Workbench
-from cao.adapters import load_adapter, save_adapter
 from cao.errors import NotApplicableError
+from cao.files import write_atomic
 from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
-from cao.types import AdaptedModel, AdapterRef, Comparison, Item, Reward, Trial
+from cao.types import AdaptedModel, Comparison, Reward, Trial
 from policies.base import PolicyContext
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
 from tools.apply_strategy import applicable, apply_strategy
 from tools.detect_drift import condition_task, detect_drift
 from tools.detect_drift.reference import known_references
-from tools.evaluate import evaluate as measure
-from tools.evaluate import load_items, save_items
+from tools.evaluate import load_items
 from tools.evaluate.statistics import compare, summarise
 from tools.generate_lora import GenerationResult, generate_lora
+from tools.generate_lora.prompts import usable_prompts
 
 Node = Callable[[State, Workbench], State]
 
@@ -52,7 +53,7 @@ def describe(state: State, bench: Workbench) -> State:
 
 def detect(state: State, bench: Workbench) -> State:
     """Encode the support prompts once and test them against the known tasks. Source: CAO-LLM §2.2."""
-    prompts = [example.prompt for example in bench.splits.support]
+    prompts = bench.texts()
     path = bench.folder / "conditioning.safetensors"
     embeddings = condition_task(prompts, bench.encoder, path)
     report = detect_drift(
@@ -67,37 +68,41 @@ def detect(state: State, bench: Workbench) -> State:
 
 def generate(state: State, bench: Workbench) -> State:
     """Turn the conditioning tensor into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
-    result = generate_lora(
-        bench.folder / state["conditioning"], lm=bench.lm, store=bench.store, generator=bench.generator
-    )
-    return {
-        "adapters": {
-            "generated": bench.pack(result.adapter) if result.adapter else None,
-            "aligned": None,
-            "reason": _missing(result),
-        }
-    }
+    adapters: dict[str, Any] = {"generated": None, "aligned": None, **bench.trained.provenance(), "caveats": []}
+    if bench.config.adapter == "none":
+        return {"adapters": {**adapters, "reason": "no adapter was asked for (--adapter none)"}}
+    path, caveats = _usable_conditioning(bench.folder / state["conditioning"], bench)
+    result = generate_lora(path, lm=bench.lm, store=bench.store, generator=bench.trained.generator)
+    made = bench.pack(result.adapter) if result.adapter else None
+    told = {"caveats": [*caveats, *result.caveats], "reason": _missing(result)}
+    return {"adapters": {**adapters, "generated": made, **told}}
 
 
 def align(state: State, bench: Workbench) -> State:
-    """Align the generated weights to the task, and fix the model that the loop starts from. Source: CAO-LLM §2.3."""
-    generated = bench.adapter(state["adapters"]["generated"])
-    result = align_lora(generated, bench.folder / state["conditioning"], lm=bench.lm, store=bench.store)
-    reason = state["adapters"]["reason"] or _missing(result)
-    adapters = {
-        **state["adapters"],
-        "aligned": bench.pack(result.adapter) if result.adapter else None,
-        "reason": reason,
-    }
-    start = result.adapter or generated or _carried(bench)
+    """Align the generated weights to the task; the loop's start is measured next. Source: CAO-LLM §2.3."""
+    adapters = dict(state["adapters"])
+    generated = bench.adapter(adapters["generated"])
+    if generated and bench.config.adapter == "generated":
+        adapters["reason"] = "no alignment was asked for (--adapter generated)"
+    elif generated:
+        result = align_lora(
+            generated,
+            bench.prompts(),
+            lm=bench.lm,
+            store=bench.store,
+            aligner=bench.trained.aligner,
+        )
+        adapters["aligned"] = bench.pack(result.adapter) if result.adapter else None
+        adapters["reason"] = _missing(result)
     return {
         "adapters": adapters,
-        "best": bench.pack(AdaptedModel(members=(start,))),
+        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
         "baseline": None,
         "proposal": None,
         "candidate": None,
         "trials": [],
         "max_attempts": bench.config.max_attempts,
+        "accepted": False,
         "status": "running",
     }
 
@@ -124,18 +129,18 @@ def apply(state: State, bench: Workbench) -> State:
     """Apply the proposed strategy; one that has nothing to act on is recorded as a rejection."""
     started = time.monotonic()
     attempt = len(state["trials"]) + 1
-    proposal = state["proposal"]
+    strategy = validate_strategy(state["proposal"])
     work = bench.folder / "work" / f"attempt-{attempt}"
     work.mkdir(parents=True, exist_ok=True)
     try:
         candidate = apply_strategy(
-            validate_strategy(proposal),
-            bench.prompts(),
+            strategy,
+            bench.texts() if strategy.family == "TTS" else bench.prompts(),
             bench.adapted(state["best"]).members[0],
             bench.seed("apply", attempt),
             lm=bench.lm,
             store=bench.store,
-            generator=bench.generator,
+            generator=bench.trained.generator,
             encoder=bench.encoder,
             checkpoint=work / "ttl.safetensors",
             progress=bench.progress,
@@ -151,17 +156,15 @@ def apply(state: State, bench: Workbench) -> State:
 
 
 def evaluate(state: State, bench: Workbench) -> State:
-    """Measure on the reward part: first the start, then each candidate against the best so far."""
+    """Measure on the reward part: first what the loop may start from, then each candidate against the best so far."""
     started = time.monotonic()
     if state["baseline"] is None:
-        items = _measure(bench, bench.adapted(state["best"]), "reward", "baseline")
-        reward = summarise(items).model_dump(mode="json")
-        return {"baseline": reward, "best_reward": reward, "best_items": "items/baseline.jsonl"}
+        return measure_starts(state, bench)
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
     candidate = bench.adapted(state["candidate"])
     try:
-        items = _measure(bench, candidate, "reward", name)
+        items = measure_part(bench, candidate, "reward", name)
     except NotApplicableError as error:
         return {"trials": _refused(state, f"not measured: {error}", started), "proposal": None, "candidate": None}
     verdict = compare(load_items(bench.folder / state["best_items"]), items, bench.config.accept)
@@ -183,26 +186,27 @@ def evaluate(state: State, bench: Workbench) -> State:
         update["best"] = bench.pack(candidate)
         update["best_reward"] = summarise(items).model_dump(mode="json")
         update["best_items"] = f"items/{name}.jsonl"
-        update["status"] = "improved"
+        update["accepted"] = True
     return update
 
 
 def conclude(state: State, bench: Workbench) -> State:
-    """Read the test part once, for the base model and for what the loop adopted, and write the outcome."""
-    status = "improved" if state["status"] == "improved" else "no_improvement"
-    deployed = AdaptedModel(members=(_carried(bench),))
-    base = _measure(bench, deployed, "test", "test-baseline")
-    adapted = _measure(bench, bench.adapted(state["best"]), "test", "test-adapted") if status == "improved" else base
-    return {"status": status, **conclude_run(state, bench, status, base, adapted)}
+    """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
+    improved = state["accepted"] or state["start"] != "base"
+    deployed = AdaptedModel(members=(carried(bench),))
+    base = measure_part(bench, deployed, "test", "test-baseline")
+    adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted") if improved else base
+    status = "improved" if improved else "no_improvement"
+    return {"status": status, **conclude_run(state, bench, base, adapted, improved=improved)}
 
 
 def policy_context(state: State, bench: Workbench) -> PolicyContext:
-    """Return what the policy sees: τ, the start's reward, what can act now, and the attempts so far."""
-    reasons = applicable(bench.adapted(state["best"]).members[0], bench.generator, bench.lm.profile)
+    """Return what the policy sees: τ, the model's reward as it stands, what can act now, and the attempts so far."""
+    reasons = applicable(bench.adapted(state["best"]).members[0], bench.trained.generator, bench.lm.profile)
     return PolicyContext(
         task=bench.task.name,
         task_context=state["context"]["text"],
-        baseline=Reward.model_validate(state["baseline"]),
+        baseline=Reward.model_validate(state["best_reward"]),
         families=tuple(name for name, reason in reasons.items() if reason is None),
         unavailable={name: reason for name, reason in reasons.items() if reason is not None},
         history=tuple(Trial.model_validate(trial) for trial in state["trials"]),
@@ -225,7 +229,7 @@ def traced(name: str, node: Node) -> Callable[..., State]:
 
 def _summary(update: State) -> dict[str, Any]:
     """Return the small part of a state update that a trace is read for."""
-    kept = ("context", "drift", "adapters", "baseline", "proposal", "status", "test")
+    kept = ("context", "drift", "adapters", "baseline", "start", "starts", "proposal", "accepted", "status", "test")
     data: dict[str, Any] = {key: update[key] for key in kept if key in update}  # type: ignore[literal-required]
     if update.get("candidate"):
         data["applied"] = (update["candidate"] or {})["note"]
@@ -234,20 +238,18 @@ def _summary(update: State) -> dict[str, Any]:
     return data
 
 
-def _measure(bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> list[Item]:
-    path = bench.folder / "items" / f"{name}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    items = measure(
-        bench.task,
-        getattr(bench.splits, part),
-        adapted,
-        bench.protocol,
-        lm=bench.lm,
-        encoder=bench.encoder,
-        progress=bench.progress,
-    )
-    save_items(path, items)
-    return items
+def _usable_conditioning(path: Path, bench: Workbench) -> tuple[Path, list[str]]:
+    """Return the conditioning tensor without the prompts that no adapter should be made from, and what was found."""
+    if bench.trained.generator is None:
+        return path, []
+    prompts = bench.texts()
+    report = usable_prompts(prompts, bench.encoder.tokens(prompts), bench.trained.generator.prompts)
+    if len(report.kept) == len(prompts):
+        return path, list(report.caveats)
+    kept = path.with_name("conditioning-used.safetensors")
+    rows = {name: tensor[list(report.kept)] for name, tensor in load_file(path).items()}
+    write_atomic(kept, save(rows, {"format": "pt"}))
+    return kept, list(report.caveats)
 
 
 def _refused(state: State, reason: str, started: float) -> list[dict[str, Any]]:
@@ -263,7 +265,7 @@ def _refused(state: State, reason: str, started: float) -> list[dict[str, Any]]:
 
 
 def _missing(result: GenerationResult | AlignmentResult) -> str:
-    return "" if result.adapter else f"{result.reason}; this would train it: {result.command}"
+    return f"{result.reason}; this would train it: {result.command}" if result.command else result.reason
 
 
 def _explain(verdict: Comparison) -> str:
@@ -271,14 +273,6 @@ def _explain(verdict: Comparison) -> str:
     if verdict.rule == "any":
         return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} (rule: accuracy higher)"
     return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} (one-sided p={verdict.loss_p_value:.3f})"
-
-
-def _carried(bench: Workbench) -> AdapterRef | None:
-    """Return the adapter that the deployed model carries already, taken into the run's own store."""
-    if bench.config.start_adapter is None:
-        return None
-    weights = load_adapter(Path(bench.config.start_adapter), bench.lm.sha256)
-    return save_adapter(bench.store, replace(weights, base_sha256=bench.lm.sha256), bench.lm.profile.name)
 
 
 NODES: dict[str, Node] = {

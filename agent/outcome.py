@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import cao
+from agent.run_record import GENERATED
 from agent.runs import read_trace
 from agent.state import State, Workbench
 from cao.files import write_json
@@ -27,15 +28,15 @@ PACKAGES = (
 )
 
 
-def conclude_run(state: State, bench: Workbench, status: str, base: list[Item], adapted: list[Item]) -> State:
+def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list[Item], *, improved: bool) -> State:
     """Write strategy.json, adapter/ and the outcome of a finished loop; return ``test`` and ``adopted``.
 
     Args:
         state: the graph's state after the loop.
         bench: the workbench.
-        status: ``improved`` or ``no_improvement``.
         base: items of the deployed model on the test part.
-        adapted: items of what the loop adopted, the same as ``base`` without an improvement.
+        adapted: items of what was adopted, the same as ``base`` without an improvement.
+        improved: whether anything was adopted.
     """
     verdict = compare(base, adapted, bench.config.accept)
     test = {
@@ -45,7 +46,7 @@ def conclude_run(state: State, bench: Workbench, status: str, base: list[Item], 
         "loss_change": verdict.loss_change,
         "loss_p_value": verdict.loss_p_value,
     }
-    adopted = _adopted(state, bench, status)
+    adopted = _adopted(state, bench) if improved else None
     write_json(bench.folder / "strategy.json", adopted)
     return {"test": test, "adopted": adopted}
 
@@ -61,19 +62,17 @@ def _side(reward: Reward) -> dict[str, Any]:
     }
 
 
-def _adopted(state: State, bench: Workbench, status: str) -> dict[str, Any] | None:
-    """Return the adopted strategy and copy its adapter to ``adapter/``; None leaves the model as it was."""
-    if status != "improved":
-        return None
+def _adopted(state: State, bench: Workbench) -> dict[str, Any]:
+    """Return the adopted start and strategy, and copy the adapter that holds them to ``adapter/``."""
     model = bench.adapted(state["best"])
-    winner = next(trial for trial in state["trials"] if trial["accepted"])
+    winner = next((trial["strategy"] for trial in state["trials"] if trial["accepted"]), None)
     target = bench.folder / "adapter"
     shutil.rmtree(target, ignore_errors=True)
     first = model.members[0] if len(model.members) == 1 else None
     if first is not None:
         shutil.copytree(first.path, target)
     adapter = {"path": "adapter", "sha256": first.sha256} if first else None
-    return {"strategy": winner["strategy"], "adapter": adapter, "note": model.note}
+    return {"start": state["start"], "strategy": winner, "adapter": adapter, "note": model.note}
 
 
 def run_record(
@@ -98,10 +97,10 @@ def run_record(
         "drift": state["drift"],
         "context": state["context"]["text"],
         "context_note": state["context"]["note"],
-        "adapters": {key: _short(value) for key, value in state["adapters"].items()},
+        "adapters": {**state["adapters"], **{name: _short(state["adapters"][name]) for name in GENERATED}},
         "trials": state["trials"],
         "attempts": len(state["trials"]),
-        "reward": {"baseline": state["baseline"], "best": state["best_reward"]},
+        "reward": _rewards(state),
         "smallest_detectable": _smallest(bench, state),
         "adopted": state["adopted"],
         "test": state["test"],
@@ -116,23 +115,36 @@ def run_record(
     }
 
 
-def _short(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {"path": f"adapters/{value['sha256']}", "sha256": value["sha256"]}
-    return value
+def _short(value: dict[str, Any] | None) -> dict[str, str] | None:
+    return value and {"path": f"adapters/{value['sha256']}", "sha256": value["sha256"]}
+
+
+def _rewards(state: State) -> dict[str, Any]:
+    """Return the reward part: the deployed model, what the loop could start from, and what it reached."""
+    starts = {name: state["starts"][name] or {} for name in GENERATED}
+    return {
+        "baseline": state["baseline"],
+        **{name: start.get("reward") for name, start in starts.items()},
+        "start": state["start"],
+        "best": state["best_reward"],
+        "comparisons": {name: start.get("comparison") for name, start in starts.items()},
+    }
 
 
 def _smallest(bench: Workbench, state: State) -> dict[str, float]:
     """Return the smallest differences that the reward part could have seen, at one-sided .1 with power .8.
 
     They follow from the spread of the paired differences, which depends on the attempt: a wild one spreads widely. So
-    the adopted attempt is taken, else the median of those that were measured; without any, the start's own spread,
-    as if start and candidate were unrelated.
+    the adopted attempt is taken, else the median of those that were measured, else that of the generated adapters;
+    without any, the start's own spread, as if start and candidate were unrelated.
     """
-    base = load_items(bench.folder / "items" / "baseline.jsonl")
+    base, start = (load_items(bench.folder / "items" / f"{name}.jsonl") for name in ("base", state["start"]))
     measured = [trial for trial in state["trials"] if trial["reward"] is not None]
     chosen = [trial for trial in measured if trial["accepted"]] or measured
-    pairs = [(base, load_items(bench.folder / "items" / f"attempt-{trial['attempt']}.jsonl")) for trial in chosen]
+    pairs = [(start, load_items(bench.folder / "items" / f"attempt-{trial['attempt']}.jsonl")) for trial in chosen]
+    if not pairs:
+        made = [name for name in GENERATED if (state["starts"][name] or {}).get("reward")]
+        pairs = [(base, load_items(bench.folder / "items" / f"{name}.jsonl")) for name in made]
     losses = [statistics.stdev([new.loss - old.loss for old, new in zip(*pair, strict=True)]) for pair in pairs]
     flips = [
         statistics.stdev([float(new.correct) - old.correct for old, new in zip(*pair, strict=True)]) for pair in pairs

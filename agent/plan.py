@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.config import RunConfig
+from agent.trained import expected_variant
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits
 from cao.types import Example, Protocol
@@ -20,6 +21,8 @@ FORWARD_TOKENS_PER_SECOND = {"smollm2-135m": 1000, "qwen2.5-0.5b": 300, "qwen2.5
 ATTEMPT_OVER_FORWARD = 3.0
 """Applying a strategy costs about this many forwards of the reward part (TTL's training, Latent's steps)."""
 ENCODING_SECONDS = 20
+STARTS = {"none": 1, "generated": 2, "aligned": 3}
+"""Models that are measured before the loop: the deployed one, and the adapters made for it."""
 
 
 def plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol) -> dict[str, Any]:
@@ -31,6 +34,7 @@ def plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol) -> d
         splits: the questions that would be asked.
         protocol: how answers would be judged.
     """
+    variant = expected_variant(config, task.name)
     rate = FORWARD_TOKENS_PER_SECOND.get(config.model, 100)
     slower = FORWARD_TOKENS_PER_SECOND["smollm2-135m"] / rate
 
@@ -42,14 +46,15 @@ def plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol) -> d
         return seconds
 
     reward, test = forward(splits.reward), forward(splits.test)
+    starts = STARTS[config.adapter] if variant else 1
     stages = {
         "describe": 20 * slower if config.describer == "local" else 1.0,
         "detect": float(ENCODING_SECONDS),
-        "baseline": reward,
+        "start": starts * reward,
         "each attempt": reward * (1 + ATTEMPT_OVER_FORWARD) + 5 * slower,
         "test": 2 * test,
     }
-    fixed = stages["describe"] + stages["detect"] + stages["baseline"] + stages["test"]
+    fixed = stages["describe"] + stages["detect"] + stages["start"] + stages["test"]
     requests = (config.describer == "openai") + config.max_attempts * (config.policy == "openai")
     return {
         "task": task.name,
@@ -59,6 +64,9 @@ def plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol) -> d
         "describer": config.describer,
         "protocol": protocol,
         "splits": {"support": len(splits.support), "reward": len(splits.reward), "test": len(splits.test)},
+        "adapter": config.adapter,
+        "variant": variant,
+        "starts": starts,
         "max_attempts": config.max_attempts,
         "estimated_seconds": {name: round(seconds, 1) for name, seconds in stages.items()},
         "estimated_total_seconds": [
@@ -69,6 +77,16 @@ def plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol) -> d
         "paid_requests_at_most": requests,
         "dollars_at_most": config.policy_settings.max_dollars if requests else 0.0,
     }
+
+
+def _starts(content: dict[str, Any]) -> str:
+    """Say what the loop may start from."""
+    if content["adapter"] == "none":
+        return "the deployed model"
+    if content["variant"] is None:
+        return "the deployed model; a trained generator for its weights is not known of"
+    made = "generated" if content["adapter"] == "generated" else "generated or the aligned"
+    return f"the deployed model, the {made} adapter (generator “{content['variant']}”), whichever measures best"
 
 
 def print_plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol, *, as_json: bool) -> None:
@@ -83,6 +101,7 @@ def print_plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol
     table.add_row("data", content["source"])
     table.add_row("questions", f"{split['support']} support, {split['reward']} reward, {split['test']} test")
     table.add_row("protocol", content["protocol"])
+    table.add_row("start", _starts(content))
     table.add_row("policy, describer", f"{content['policy']}, {content['describer']}")
     for name, seconds in content["estimated_seconds"].items():
         table.add_row(name, f"about {seconds:.0f} s")

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agent import wording
-from agent.run_record import UNFINISHED, RunRecord
+from agent.run_record import UNFINISHED, Measured, RunRecord
 from agent.runs import paired_change, read_run, read_trace, visits
 from cao.files import write_atomic
 
@@ -78,6 +78,10 @@ class Chart:
     ticks: list[tuple[float, str]]
 
 
+Column = tuple[str, str, str, Measured | None, str]
+"""Label, outcome, title, what was measured, and the name of its items (empty for the first column)."""
+
+
 def write_report(run_folder: Path) -> Path:
     """Write ``report.html`` from a run's files, in one step, and return its path.
 
@@ -122,6 +126,8 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
         verdict=wording.verdict(run, change).replace(" %", "\u00a0%").replace(" = ", "\u00a0=\u00a0"),
         step=step,
         command=command,
+        start=wording.start_sentence(run),
+        start_charts=_start_charts(run, folder),
         charts=_charts(run, folder),
         drift=_drift_bars(run),
         graph=_graph(visits(events)),
@@ -136,25 +142,52 @@ def _shown(value: Any) -> Any:
 
 
 def _charts(run: RunRecord, folder: Path) -> list[Chart]:
-    base = run.reward.baseline
-    if base is None:
+    """Return the loop's charts: the start that was taken, then every attempt."""
+    start = run.reward.started()
+    if start is None:
         return []
-    columns = [
-        ("start", "start", "", base),
-        *((str(i), wording.outcome(t), _named(t), t.reward) for i, t in enumerate(run.trials, 1)),
-    ]
+    columns: list[Column] = [("start", "start", "", start, "")]
+    columns += [(str(i), wording.outcome(t), _named(t), t.reward, f"attempt-{i}") for i, t in enumerate(run.trials, 1)]
+    return _pair_of_charts(columns, folder, run.reward.start or "base", "the start")
+
+
+def _start_charts(run: RunRecord, folder: Path) -> list[Chart]:
+    """Return the charts of what the loop could start from; none where there was nothing to choose from."""
+    starts = run.reward.starts()
+    base = starts.pop("base", None)
+    if base is None or not starts:
+        return []
+    columns: list[Column] = [("deployed", "start", "", base, "")]
+    for name, reward in starts.items():
+        found = run.reward.comparisons.get(name)
+        better = "better" if found and found.accepted else "not better"
+        columns.append((name, "taken" if name == run.reward.start else better, "", reward, name))
+    return _pair_of_charts(columns, folder, "base", "the deployed model")
+
+
+def _pair_of_charts(columns: list[Column], folder: Path, first: str, reference: str) -> list[Chart]:
+    """Return accuracy and log-loss of the columns, the first of which the others are compared with.
+
+    Args:
+        columns: what to draw.
+        folder: where their items are read from.
+        first: name of the first column's items.
+        reference: what it is, for the note.
+    """
+    origin = columns[0][3]
+    assert origin is not None
     accuracy, loss = [], []
-    for i, (label, outcome, title, reward) in enumerate(columns):
+    for label, outcome, title, reward, items in columns:
         name = f"{label}: {title}".removesuffix(": ")
         accuracy.append((label, outcome, name, reward.score if reward else None, reward.ci95 if reward else None))
-        change = paired_change(folder, "baseline", f"attempt-{i}", "loss") if i and reward else None
-        within = (base.loss + change[1], base.loss + change[2]) if change and base.loss is not None else None
+        change = paired_change(folder, first, items, "loss") if items and reward else None
+        within = (origin.loss + change[1], origin.loss + change[2]) if change and origin.loss is not None else None
         loss.append((label, outcome, name, reward.loss if reward else None, within))
     charts = [
         _chart("Accuracy on the reward questions", "Bars: 95 % interval of each accuracy.", accuracy, 100.0, " %")
     ]
-    if base.loss is not None:
-        bars = " Bars: 95 % interval of the paired change from the start; one that clears the line is an effect."
+    if origin.loss is not None:
+        bars = f" Bars: 95 % interval of the paired change from {reference}; one that clears the line is an effect."
         note = "Lower is better." + (bars if any(within for *_, within in loss) else "")
         charts.append(_chart("Choice log-loss on the reward questions", note, loss, 1.0, ""))
     return charts

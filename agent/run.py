@@ -24,6 +24,11 @@ def parser() -> argparse.ArgumentParser:
     a("--model", metavar="NAME", help="model profile (default smollm2-135m)")
     a("--policy", metavar="NAME", help="who proposes strategies: local, openai, fixed (default local)")
     a("--describer", metavar="NAME", help="who describes the task: cached, local, openai (default cached)")
+    a(
+        "--adapter",
+        choices=["none", "generated", "aligned"],
+        help="what the loop may start from besides the deployed model (default aligned: generated and aligned)",
+    )
     a("--support", metavar="N", type=int, help="unlabelled prompts for the tools (default 32)")
     a("--reward", metavar="N", type=int, help="questions that steer the loop (default 96)")
     a("--test", metavar="N", type=int, help="questions read once, at the end (default 200)")
@@ -55,6 +60,7 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
         "model",
         "policy",
         "describer",
+        "adapter",
         "support",
         "reward",
         "test",

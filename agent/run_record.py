@@ -4,11 +4,13 @@ Older versions and killed runs lack keys, so these are looser than the types in 
 writes; a key that is there must have its type.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 UNFINISHED = "unfinished"
+GENERATED = ("generated", "aligned")
+"""The adapters that may take the deployed model's place, in the order in which they come about."""
 
 
 class _Loose(BaseModel):
@@ -30,6 +32,7 @@ class Change(_Loose):
     accuracy_change: float | None = None
     loss_change: float | None = None
     loss_p_value: float | None = None
+    accepted: bool = False
 
 
 class Attempt(_Loose):
@@ -45,10 +48,26 @@ class Attempt(_Loose):
 
 
 class Rewards(_Loose):
-    """The reward part: the start, and the best that the loop reached."""
+    """The reward part: the deployed model, the adapters made for it, what the loop started from, what it reached.
+
+    ``comparisons`` sets the generated and the aligned adapter against the deployed model.
+    """
 
     baseline: Measured | None = None
+    generated: Measured | None = None
+    aligned: Measured | None = None
+    start: Literal["base", "generated", "aligned"] | None = None
     best: Measured | None = None
+    comparisons: dict[str, Change | None] = {}
+
+    def starts(self) -> dict[str, Measured]:
+        """Return what the loop could start from and was measured: the deployed model first."""
+        named = {"base": self.baseline, "generated": self.generated, "aligned": self.aligned}
+        return {name: reward for name, reward in named.items() if reward is not None}
+
+    def started(self) -> Measured | None:
+        """Return the reward of what the loop started from."""
+        return self.starts().get(self.start or "base")
 
 
 class Drift(_Loose):
@@ -88,8 +107,9 @@ class TestPart(_Loose):
 
 
 class Adopted(_Loose):
-    """What the loop adopted."""
+    """What the run adopted: a start, and a strategy on top of it where one was accepted."""
 
+    start: str | None = None
     strategy: dict[str, Any] | None = None
     adapter: dict[str, Any] | str | None = None
 

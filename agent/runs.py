@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agent.run_record import RunRecord, RunSummary
+from agent.run_record import GENERATED, RunRecord, RunSummary
 from cao.errors import InputError
 from cao.types import ID_PATTERN
 
@@ -186,12 +186,13 @@ def _unfinished(path: Path) -> dict[str, Any]:
             continue
         data = event.get("data") or {}
         timing[event["node"]] += event.get("seconds", 0.0)
-        found |= {key: data[key] for key in ("drift", "adapters", "test", "baseline") if key in data}
+        found |= {key: data[key] for key in ("drift", "adapters", "test") if key in data}
+        if "baseline" in data:
+            found["reward"] = _start_rewards(data)
         if isinstance(data.get("trial"), dict):  # keyed by attempt: a resumed node reports its attempt again
             trials[data["trial"].get("attempt", len(trials))] = data["trial"]
         if isinstance(data.get("context"), dict):
             found["context"] = data["context"].get("text")
-    baseline = found.pop("baseline", None)
     return {
         **known,
         **found,
@@ -199,10 +200,21 @@ def _unfinished(path: Path) -> dict[str, Any]:
         "created": header.get("created") or (events[0].get("time") if events else None),
         "last_node": events[-1]["node"] if events else None,
         "trials": list(trials.values()),
-        "reward": {"baseline": baseline},
         "timing_s": dict(timing),
         "seconds": sum(timing.values()),
         "config": config,
+    }
+
+
+def _start_rewards(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the rewards as run.json states them, from the event that measured the start."""
+    starts = data.get("starts") if isinstance(data.get("starts"), dict) else {}
+    known = {name: start for name, start in (starts or {}).items() if name in GENERATED and isinstance(start, dict)}
+    return {
+        "baseline": data["baseline"],
+        **{name: start.get("reward") for name, start in known.items()},
+        "start": data.get("start"),
+        "comparisons": {name: start.get("comparison") for name, start in known.items()},
     }
 
 

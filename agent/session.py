@@ -22,6 +22,7 @@ from agent.plan import print_plan
 from agent.report import write_report
 from agent.runs import find_run
 from agent.state import State, Workbench
+from agent.trained import find_trained
 from agent.workspace import Recorder, carry_over, checkpointer, locked, new_run_folder
 from cao import assets
 from cao.adapters import load_adapter
@@ -36,7 +37,6 @@ from cao.tasks.parts import Splits, split
 from cao.types import Protocol
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
-from tools.generate_lora import find_generator
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 """Graph steps outside and inside the loop: LangGraph's recursion limit follows from them."""
@@ -53,6 +53,7 @@ class RunHeader(BaseModel):
     fingerprint: dict[str, Any]
     graph_sha256: str
     model_sha256: str
+    pretrained: dict[str, str]
 
 
 def command(
@@ -145,9 +146,20 @@ def build_workbench(config: RunConfig, task: Task, splits: Splits, protocol: Pro
         lm.check_fit(load_adapter(Path(config.start_adapter), lm.sha256))
     policy = build_policy(config.policy, config.policy_settings, lm=lm, offline=config.offline)
     encoder = Encoder(assets.minilm_folder(), config.device)
-    generator = find_generator(lm.sha256)
+    trained = find_trained(lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
     nowhere, nothing = Path(), lambda *_, **__: None  # the run's folder and trace come once all of this is there
-    return Workbench(config, nowhere, task, splits, protocol, lm, encoder, policy, generator, nothing, view.progress)
+    return Workbench(config, nowhere, task, splits, protocol, lm, encoder, policy, trained, nothing, view.progress)
+
+
+def _refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:
+    """Raise InputError where a run would go on with another model, generator or aligner than it was started with."""
+    run_id, before, now = stored["run_id"], stored["pretrained"], bench.trained.hashes()
+    if stored["model_sha256"] != bench.lm.sha256:
+        raise InputError(f"run {run_id} was started with another {bench.config.model}; start a new run")
+    for part in sorted({*before, *now}):
+        if before.get(part) != now.get(part):
+            had, has = ((found.get(part) or "none")[:12] for found in (before, now))
+            raise InputError(f"run {run_id} was started with {part} {had}, now it is {has}; start a new run")
 
 
 def run(
@@ -168,8 +180,7 @@ def run(
     """
     bench = build_workbench(config, task, splits, protocol, view)
     if stored:
-        if stored["model_sha256"] != bench.lm.sha256:
-            raise InputError(f"run {stored['run_id']} was started with another {config.model}; start a new run")
+        _refuse_other_weights(stored, bench)
         folder, header = find_run(Path(config.out), stored["run_id"]), stored
     else:
         folder = new_run_folder(Path(config.out), task.name)
@@ -180,6 +191,7 @@ def run(
             "fingerprint": config.fingerprint(),
             "graph_sha256": _graph_sha256(),
             "model_sha256": bench.lm.sha256,
+            "pretrained": bench.trained.hashes(),
         }
         write_json(folder / "config.json", header)
     with locked(folder):
@@ -212,7 +224,8 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
             at = snapshot.next[0] if snapshot.next else "the step after the last one"
             recorder(at, "resume", {"at": at})
         if not finished:
-            start: State | None = None if snapshot.created_at else {"status": "running", "trials": []}
+            first: State = {"status": "running", "trials": [], "accepted": False}
+            start = None if snapshot.created_at else first
             for _ in graph.stream(start, thread, context=bench, durability="sync", stream_mode="updates"):
                 pass
         total = time.monotonic() - started
@@ -291,6 +304,7 @@ def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
     view = make_view()
     try:
         bench = build_workbench(config, task, splits, protocol, view)
+        _refuse_other_weights(stored, bench)
         with checkpointer(source) as saver:
             graph = build_graph().compile(checkpointer=saver)
             history = _history(graph, {"configurable": {"thread_id": source.name}}, source)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from agent.config import RunConfig
+from agent.trained import Trained
 from cao.encoder import Encoder
 from cao.files import sha256_bytes
 from cao.language_model import LanguageModel
@@ -20,7 +21,6 @@ from cao.tasks.base import Task
 from cao.tasks.parts import Splits, part
 from cao.types import AdaptedModel, AdapterRef, Protocol
 from policies.base import Policy
-from tools.generate_lora import Generator
 
 
 class State(TypedDict, total=False):
@@ -30,15 +30,18 @@ class State(TypedDict, total=False):
         context: τ, with its source: {text, source, note}.
         drift: DriftReport.
         conditioning: file of the conditioning tensor, relative to the run folder.
-        adapters: {generated, aligned, reason}; each AdapterRef or None.
+        adapters: {generated, aligned}, each AdapterRef or None; {reason, variant, saw_task, caveats} with them.
         best: AdaptedModel to beat.
         best_items: file of its per-question items, relative to the run folder.
-        baseline: Reward of the start, None until measured.
+        baseline: Reward of the deployed model, None until measured.
+        start: what the loop starts from: ``base``, ``generated`` or ``aligned``.
+        starts: {generated, aligned}, each None or {reward, comparison with the deployed model}.
         best_reward: Reward to beat.
         proposal: the strategy that waits to be applied, or None.
         proposal_seconds: time already spent on the attempt, s.
         candidate: the AdaptedModel that waits to be measured, or None.
         trials: the attempts so far, Trial each.
+        accepted: whether an attempt was accepted, which ends the loop.
         adopted: what strategy.json says, at the end.
         status: ``running``, ``improved`` or ``no_improvement``.
         test: what the test part said, at the end.
@@ -51,11 +54,14 @@ class State(TypedDict, total=False):
     best: dict[str, Any]
     best_items: str
     baseline: dict[str, Any] | None
+    start: str
+    starts: dict[str, Any]
     best_reward: dict[str, Any]
     proposal: dict[str, Any] | None
     proposal_seconds: float
     candidate: dict[str, Any] | None
     trials: list[dict[str, Any]]
+    accepted: bool
     max_attempts: int
     status: str
     test: dict[str, Any]
@@ -75,7 +81,7 @@ class Workbench:
         lm: the language model.
         encoder: the frozen encoder.
         policy: who proposes.
-        generator: makes adapters from prompts, None where none was trained for this base model.
+        trained: the generator and the aligner for this base model, where there are any.
         record: writes one event to the trace: (node, event, data).
         progress: shows long work to the person at the terminal.
     """
@@ -88,7 +94,7 @@ class Workbench:
     lm: LanguageModel
     encoder: Encoder
     policy: Policy
-    generator: Generator | None
+    trained: Trained
     record: Callable[..., None]
     progress: Progress
 
@@ -118,6 +124,10 @@ class Workbench:
             return [(example.prompt, None) for example in self.splits.support[:8]]
         examples = random.Random(self.seed("pairs")).sample(part(self.task, "train"), 8)
         return [(e.prompt, e.choices[e.answer] if e.choices else e.gold_text) for e in examples]
+
+    def texts(self) -> list[str]:
+        """Return the support prompts as the encoder reads them: generators are conditioned and questions routed so."""
+        return [example.prompt for example in self.splits.support]
 
     def prompts(self) -> list[str]:
         """Return the support prompts as the model is asked them: no answer is among them."""

@@ -62,19 +62,31 @@ def stage_tools(bench: Workbench) -> list[BaseTool]:
     def generate(prompts: Prompts) -> dict[str, Any]:
         """Generate LoRA weights from the prompts in one forward pass, where a trained generator exists."""
         condition_task(prompts, bench.encoder, conditioning)
-        return generate_lora(conditioning, lm=bench.lm, store=bench.store).model_dump(mode="json")
+        made = generate_lora(conditioning, lm=bench.lm, store=bench.store, generator=bench.trained.generator)
+        return made.model_dump(mode="json")
 
     @tool("align_lora")
     def align(prompts: Prompts, adapter: Folder = None) -> dict[str, Any]:
         """Align generated LoRA weights to the prompts' task, where a trained aligner exists."""
-        condition_task(prompts, bench.encoder, conditioning)
-        return align_lora(reference(adapter), conditioning, lm=bench.lm, store=bench.store).model_dump(mode="json")
+        aligner = bench.trained.aligner
+        made = align_lora(reference(adapter), prompts, lm=bench.lm, store=bench.store, aligner=aligner)
+        return made.model_dump(mode="json")
 
     @tool("apply_strategy")
     def apply(strategy: str, prompts: Prompts, adapter: Folder = None) -> dict[str, Any]:
         """Apply one strategy, stated as JSON, to the model; returns what to evaluate."""
         parsed = parse_strategy(strategy)
-        made = apply_strategy(parsed, prompts, reference(adapter), bench.config.seed, lm=bench.lm, store=bench.store)
+        made = apply_strategy(
+            parsed,
+            prompts,
+            reference(adapter),
+            bench.config.seed,
+            lm=bench.lm,
+            store=bench.store,
+            generator=bench.trained.generator,
+            encoder=bench.encoder,
+            progress=bench.progress,
+        )
         return made.model_dump(mode="json")
 
     @tool("evaluate")

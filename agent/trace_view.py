@@ -12,9 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.describe_events import sentence
-from agent.run_record import Attempt, RunRecord, RunSummary
+from agent.run_record import GENERATED, Attempt, RunRecord, RunSummary
 from agent.runs import paired_change
 from agent.wording import (
+    START_NAMES,
+    bare_p,
+    caveats,
     drift_sentence,
     duration,
     flatten,
@@ -28,6 +31,7 @@ from agent.wording import (
     percent,
     proposal,
     signed,
+    start_sentence,
     verdict,
     visible,
 )
@@ -86,6 +90,11 @@ def show_run(run: RunRecord, events: list[dict[str, Any]], path: Path) -> None:
     console.print(Text(visible(f"Next: {step}")))
     console.print(Text(visible(f"      {command}"), "cyan"), soft_wrap=True)
     console.print(_timeline(events))
+    if start := start_sentence(run):
+        console.print(Text(start))
+        console.print(_starts(run))
+    for caveat in caveats(run):
+        console.print(Text(f"  {caveat}", "dim"))
     console.print(_attempts(run.trials))
     console.print(Text(visible(drift_sentence(run.drift))))
     for caveat in run.drift.caveats if run.drift else ():
@@ -162,14 +171,22 @@ def _attempts(trials: tuple[Attempt, ...]) -> Table:
         found = trial.comparison
         change = signed(100 * found.accuracy_change, 1) if found and found.accuracy_change is not None else "—"
         loss = signed(found.loss_change) if found else "—"
-        p_value = (
-            p_text(found.loss_p_value).removeprefix("p ").removeprefix("= ")
-            if found and found.loss_p_value is not None
-            else "—"
-        )
+        p_value = bare_p(found.loss_p_value) if found else "—"
         word = Text(outcome(trial), "green" if trial.accepted else "yellow")
         what, why = Text(proposal(trial.strategy, trial.raw)), Text(one_line(trial.reason, 200))
         table.add_row(str(i), what, word, change, loss, p_value, duration(trial.seconds), why)
+    return table
+
+
+def _starts(run: RunRecord) -> Table:
+    table = _table("start", ">accuracy", ">95 % interval", ">log-loss", ">Δ log-loss", ">p", "")
+    for name, reward in run.reward.starts().items():
+        found = run.reward.comparisons.get(name)
+        p_value = bare_p(found.loss_p_value) if found else "—"
+        change = signed(found.loss_change) if found else "—"
+        measured = (percent(reward.score), interval(reward.ci95), number(reward.loss), change, p_value)
+        chosen = Text("the loop starts here", "green") if name == (run.reward.start or "base") else ""
+        table.add_row(START_NAMES[name].removeprefix("the "), *measured, chosen)
     return table
 
 
@@ -203,6 +220,9 @@ def _measures(first: RunRecord, second: RunRecord) -> dict[str, list[str | None]
         base, best, test = run.reward.baseline, run.reward.best, run.test
         cells = {
             "status": run.status,
+            "start": run.reward.start,
+            "generator": str((run.adapters or {}).get("variant") or "—"),
+            **{f"{name} adapter": _pair(base.score if base else None, _score(run, name)) for name in GENERATED},
             "reward accuracy": _pair(base.score if base else None, best.score if best else None),
             "reward log-loss": f"{number(base.loss if base else None)} → {number(best.loss if best else None)}",
             "test accuracy": _pair(test.baseline.accuracy, test.adapted.accuracy) if test else None,
@@ -213,6 +233,11 @@ def _measures(first: RunRecord, second: RunRecord) -> dict[str, list[str | None]
         for name, cell in cells.items():
             rows.setdefault(name, []).append(cell)
     return rows
+
+
+def _score(run: RunRecord, name: str) -> float | None:
+    measured = run.reward.starts().get(name)
+    return measured.score if measured else None
 
 
 def _trial_cell(run: RunRecord, index: int) -> str | None:

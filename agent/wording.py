@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import RunConfig
-from agent.run_record import UNFINISHED, Attempt, Drift, RunRecord
+from agent.run_record import GENERATED, UNFINISHED, Attempt, Drift, RunRecord
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that steer a terminal or hide in a text: control, format, surrogates, private, line ends."""
 
+START_NAMES = {
+    "base": "the deployed model",
+    "generated": "the generated adapter",
+    "aligned": "the aligned adapter",
+}
+"""What the loop may start from."""
+
 SIGNIFICANT = 0.05
 FLAGS = {
-    *("task", "model", "policy", "describer", "support", "reward", "test", "max_attempts", "accept", "seed"),
+    *("task", "model", "policy", "describer", "support", "reward", "test", "max_attempts", "accept", "seed", "adapter"),
     *("device", "out"),
 }
 """Configuration keys that are options of ``python -m agent.run``; the others go through ``--set``."""
@@ -61,6 +68,11 @@ def p_text(p_value: float | None) -> str:
     if p_value is None:
         return "p unknown"
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+
+
+def bare_p(p_value: float | None) -> str:
+    """Return a p-value as it is written in a column: no letter, no sign of equality."""
+    return "—" if p_value is None else p_text(p_value).removeprefix("p ").removeprefix("= ")
 
 
 def duration(seconds: float | None) -> str:
@@ -147,19 +159,66 @@ def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) ->
             if test
             else ""
         )
-        return f"None of {tries} beat the start on the reward questions; the model is left as it was{base}."
-    what = strategy_text(run.adopted.strategy) if run.adopted and run.adopted.strategy else "a strategy"
+        made = [START_NAMES[name] for name in GENERATED if name in run.reward.starts()]
+        nothing = f"Neither {' nor '.join(made)} nor any of {tries}" if made else f"None of {tries}"
+        return f"{nothing} beat the deployed model on the reward questions; it is left as it was{base}."
+    what = adopted_text(run)
     if test is None:
-        return f"{what} was adopted after {tries}; the test questions were not read."
+        return f"{what} after {tries}; the test questions were not read."
     within = f", 95 % interval {signed(100 * change[1], 1)} to {signed(100 * change[2], 1)}" if change else ""
     of = f" on {test.adapted.n} test questions" if test.adapted.n else " on test"
     loss = (
         f"; log-loss {signed(test.loss_change)} ({p_text(test.loss_p_value)})" if test.loss_change is not None else ""
     )
     return (
-        f"{what} was adopted after {tries}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
+        f"{what} after {tries}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
         f"{percent(test.adapted.accuracy)} ({points(gain(run))}{within}; exact McNemar {p_text(test.p_value)}){loss}."
     )
+
+
+def adopted_text(run: RunRecord) -> str:
+    """Return what was adopted, as the beginning of a sentence."""
+    start = START_NAMES[run.reward.start] if run.reward.start in GENERATED else ""
+    strategy = run.adopted.strategy if run.adopted else None
+    if strategy is None and start:
+        return f"{start.capitalize()} was adopted, no proposal beat it"
+    what = strategy_text(strategy) if strategy else "a strategy"
+    return f"{what} on {start} was adopted" if start else f"{what} was adopted"
+
+
+def start_sentence(run: RunRecord) -> str:
+    """Return what the loop started from and what else was measured; empty where there was nothing to choose from."""
+    starts = run.reward.starts()
+    base = starts.pop("base", None)
+    if base is None or not starts:
+        return ""
+    chosen, told = run.reward.start or "base", {}
+    for name, reward in starts.items():
+        found = run.reward.comparisons.get(name)
+        loss = f", log-loss {signed(found.loss_change)} ({p_text(found.loss_p_value)})" if found else ""
+        told[name] = f"accuracy {percent(base.score)} → {percent(reward.score)}{loss}"
+    others = [f"{START_NAMES[name]} had {text}" for name, text in told.items() if name != chosen]
+    first = f"Start: {START_NAMES[chosen]}"
+    if chosen in told:
+        first += f", {told[chosen]}, made {variant_text(run)}without a gradient"
+    return f"{first}." + "".join(f" {text[0].upper()}{text[1:]}." for text in others)
+
+
+def variant_text(run: RunRecord) -> str:
+    """Return which trained generator was used, or nothing where the run does not say."""
+    adapters = run.adapters or {}
+    if not adapters.get("variant"):
+        return ""
+    saw = adapters.get("saw_task")
+    seen = ", which was trained on this task too," if saw is True else ""
+    seen = ", which never saw this task," if saw is False else seen
+    return f"by generator “{one_line(str(adapters['variant']), 80)}”{seen} "
+
+
+def caveats(run: RunRecord) -> list[str]:
+    """Return what limits the generated adapters, one sentence each."""
+    told = (run.adapters or {}).get("caveats")
+    return [one_line(str(caveat), 400) for caveat in told] if isinstance(told, list | tuple) else []
 
 
 def next_step(run: RunRecord, out: Path) -> tuple[str, str]:

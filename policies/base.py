@@ -16,7 +16,7 @@ class PolicyContext(Record):
     Attributes:
         task: the task's name.
         task_context: τ, a paragraph about the task.
-        baseline: what the unadapted model scores, None where it was not measured.
+        baseline: what the current model, the start of the loop, scores, None where it was not measured.
         families: the families that can act in the present state.
         unavailable: family → why it cannot act now.
         history: this run's attempts, oldest first.

@@ -95,6 +95,34 @@ def record(run_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def started_run(run_id: str) -> dict[str, Any]:
+    """A run whose aligned adapter beat the deployed model, and whose last trial beat that."""
+    run = record(run_id)
+    base = run["reward"]["baseline"]
+    run["reward"] |= {
+        "baseline": reward(0.4167, 1.5702), "generated": reward(0.4479, 1.4102), "aligned": base, "start": "aligned",
+        "comparisons": {
+            "generated": comparison(0.0312, -0.16, 0.031, True), "aligned": comparison(0.0416, -0.21, 0.0004, True),
+        },
+    }  # fmt: skip
+    run["adapters"] = {
+        "generated": {"path": f"adapters/{'ab' * 32}", "sha256": "ab" * 32},
+        "aligned": {"path": f"adapters/{'cd' * 32}", "sha256": "cd" * 32},
+        "reason": "", "variant": "without-gsm8k", "saw_task": False, "caveats": ["2 of 32 prompts were blank"],
+    }  # fmt: skip
+    run["adopted"]["start"] = "aligned"
+    return run
+
+
+def start_event(run: dict[str, Any]) -> dict[str, Any]:
+    """The data of the event that measured the start of ``started_run``."""
+    found = run["reward"]
+    starts = {
+        name: {"reward": found[name], "comparison": found["comparisons"][name]} for name in ("generated", "aligned")
+    }
+    return {"baseline": found["baseline"], "start": found["start"], "starts": starts, "adapters": run["adapters"]}
+
+
 def events(run: dict[str, Any]) -> list[dict[str, Any]]:
     """The trace of ``record``, node by node."""
     trials = run["trials"]
@@ -110,7 +138,7 @@ def events(run: dict[str, Any]) -> list[dict[str, Any]]:
         ("evaluate", 26.8, {"trial": trials[1]}),
         ("decide", 4.89, {"proposal": trials[2]["strategy"]}),
         ("apply", 34.78, {"applied": "25 steps on 32 prompts"}),
-        ("evaluate", 15.0, {"trial": trials[2], "status": "improved"}),
+        ("evaluate", 15.0, {"trial": trials[2], "accepted": True}),
         ("conclude", 61.3, {"status": run["status"], "test": run["test"]}),
     ]  # fmt: skip
     lines: list[dict[str, Any]] = []
@@ -175,7 +203,7 @@ def write_all_items(path: Path, seed: int = 0) -> None:
     """Write plausible items for every measured step of ``record``."""
     draw = random.Random(seed)
     for part, n, names in (
-        ("reward", 96, ("baseline", "attempt-2", "attempt-3")),
+        ("reward", 96, ("base", "attempt-2", "attempt-3")),
         ("test", 200, ("test-baseline", "test-adapted")),
     ):
         losses = [draw.gauss(1.36 if part == "reward" else 1.371, 0.6) for _ in range(n)]
@@ -205,5 +233,7 @@ def hostile(run_id: str) -> dict[str, Any]:
     run["versions"] = {HOSTILE: HOSTILE}
     run["config"] = {HOSTILE: HOSTILE, "task": HOSTILE}
     run["timing_s"] = {HOSTILE: 3.0, "evaluate": 2.0}
-    run["adapters"] = {"generated": None, "aligned": None, "reason": HOSTILE}
+    run["adapters"] = {
+        "generated": None, "aligned": None, "reason": HOSTILE, "variant": HOSTILE, "caveats": [HOSTILE]
+    }  # fmt: skip
     return run

@@ -52,6 +52,9 @@ def test_malformed_assignment_is_refused(text: str) -> None:
         ["device=abacus"],
         ["model=gpt-17"],
         ["protocol=guess"],
+        ["adapter=best"],
+        ["variant=../elsewhere"],
+        ["variant="],
         ["policy_settings.temperature=inf"],
         ["policy_settings=3"],
     ],
@@ -78,6 +81,15 @@ def test_broken_configuration_file_is_exit_2(content: str, tmp_path: Path) -> No
 
 def test_only_explicit_options_are_passed_on() -> None:
     assert options(parser().parse_args(["--task", "x", "--reward", "5"])) == {"task": "x", "reward": 5}
+
+
+def test_the_adapter_is_an_option_and_the_variant_a_setting() -> None:
+    given = parser().parse_args(["--task", "x", "--adapter", "none", "--set", "variant=without-piqa"])
+    config = make_config(None, options(given), given.assignments)
+    assert (config.adapter, config.variant) == ("none", "without-piqa")
+    default = make_config(None, {"task": "x"}, [])
+    assert (default.adapter, default.variant) == ("aligned", "auto")
+    assert default.fingerprint() != config.fingerprint()
 
 
 def test_fingerprint_follows_a_file_by_content_and_ignores_where_the_run_lies(tmp_path: Path) -> None:

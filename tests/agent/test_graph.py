@@ -11,7 +11,7 @@ from agent import graph, nodes
 
 def state(**changes: object) -> dict[str, object]:
     return {
-        "status": "running",
+        "accepted": False,
         "trials": [],
         "max_attempts": 2,
         "proposal": None,
@@ -29,7 +29,9 @@ def state(**changes: object) -> dict[str, object]:
         ({"proposal": {"family": "TTL"}}, "apply"),
         ({"proposal": {"family": "TTL"}, "candidate": {}}, "evaluate"),
         ({"proposal": {"family": "TTL"}, "trials": [{}]}, "apply"),
-        ({"status": "improved", "trials": [{}]}, "conclude"),
+        ({"accepted": True, "trials": [{}]}, "conclude"),
+        ({"accepted": True, "trials": [{}, {}]}, "conclude"),
+        ({"start": "aligned", "trials": [{}]}, "decide"),  # a better start alone does not end the loop
     ],
 )
 def test_router_is_a_pure_function_of_the_state(changes: dict[str, object], expected: str) -> None:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from agent.run import main
+from tests.agent import tiny_pretrained
+from tools.generate_lora import pretrained
 
 ROOT = Path(__file__).parents[2]
 TTL = {"family": "TTL", "ttl_steps": 6, "learning_rate": 0.01, "batch_size": 2, "shuffle_data": True}
@@ -188,15 +191,13 @@ def test_splits_are_disjoint_and_no_tool_sees_an_answer(
     )
     items = tmp_path / "runs" / record["run_id"] / "items"
     read = {path.stem: [json.loads(line)["id"] for line in path.read_text().splitlines()] for path in items.iterdir()}
-    assert not set(read["baseline"]) & set(read["test-baseline"])
-    assert read["baseline"] == read["attempt-1"]
+    assert not set(read["base"]) & set(read["test-baseline"])
+    assert read["base"] == read["attempt-1"]
 
 
 def test_start_adapter_is_mixed_and_equal_seeds_give_equal_results(
     questions: Path, tiny_model_folder: Path, tiny_lm: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import torch
-
     from cao.adapters import LoraWeights, save_adapter
 
     fresh = tiny_lm.fresh_lora(0)
@@ -214,19 +215,33 @@ def test_start_adapter_is_mixed_and_equal_seeds_give_equal_results(
     assert result(first) == result(second)
 
 
-KILL_AT = ["describe", "detect", "generate", "decide", "apply", "evaluate", "conclude"]
+KILL_AT = ["describe", "detect", "generate", "align", "evaluate", "decide", "apply", "conclude"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("node", KILL_AT)
 def test_kill_9_and_resume_gives_the_undisturbed_result(
-    node: str, questions: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    node: str,
+    questions: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    lm = tiny_pretrained.load(tiny_model_folder)
+    layout = tiny_pretrained.layout_of(lm)
+    index = tiny_pretrained.shelve(
+        tmp_path / "pretrained", lm, {"full": torch.zeros(layout.layers, layout.length)}, {"full": ["arc_easy"]}
+    )
+    monkeypatch.setattr(pretrained, "PRETRAINED", index)
     plan = strategies(tmp_path, {**TTL, "ttl_steps": 20}, LATENT)
     argv = arguments(questions, tiny_model_folder, tmp_path / "runs", plan, "--max-attempts", "2")
     argv += ["--set", "threads=1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "agent.run", *argv], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", tiny_pretrained.DRIVER, str(index), *argv],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
@@ -240,6 +255,8 @@ def test_kill_9_and_resume_gives_the_undisturbed_result(
     resumed = run(capsys, [*argv, "--resume", folder.name])
     undisturbed = run(capsys, argv)
     assert resumed["run_id"] == folder.name
+    assert resumed["adapters"]["generated"]
+    assert resumed["adapters"]["aligned"]
     assert result(resumed) == result(undisturbed)
 
 

@@ -174,20 +174,20 @@ def test_a_link_that_leads_elsewhere_is_no_run(tmp_path: Path) -> None:
 
 def test_paired_change_by_hand(tmp_path: Path) -> None:
     path = made.write_run(tmp_path, "one")
-    made.write_items(path, "baseline", [1.0, 2.0, 3.0, 4.0], [True, False, True, False])
+    made.write_items(path, "base", [1.0, 2.0, 3.0, 4.0], [True, False, True, False])
     made.write_items(path, "attempt-1", [0.5, 2.0, 2.5, 4.0], [True, True, True, False])
-    mean, low, high = paired_change(path, "baseline", "attempt-1", "loss") or (0, 0, 0)
+    mean, low, high = paired_change(path, "base", "attempt-1", "loss") or (0, 0, 0)
     half = 1.959964 * (1 / 12) ** 0.5 / 2  # changes -½, 0, -½, 0: variance 1/12 over n - 1 = 3, and √4 = 2
     assert (mean, low, high) == pytest.approx((-0.25, -0.25 - half, -0.25 + half))
-    assert (paired_change(path, "baseline", "attempt-1", "correct") or (0,))[0] == pytest.approx(0.25)
+    assert (paired_change(path, "base", "attempt-1", "correct") or (0,))[0] == pytest.approx(0.25)
 
 
 def test_damaged_items_give_no_interval(tmp_path: Path) -> None:
     path = made.write_run(tmp_path, "one")
-    made.write_items(path, "baseline", [1.0, 2.0], [True, False])
+    made.write_items(path, "base", [1.0, 2.0], [True, False])
     (path / "items" / "attempt-1.jsonl").write_text('{"id": "q0", "loss": NaN}\n')
-    assert paired_change(path, "baseline", "attempt-1", "loss") is None
-    assert paired_change(path, "baseline", "absent", "loss") is None
+    assert paired_change(path, "base", "attempt-1", "loss") is None
+    assert paired_change(path, "base", "absent", "loss") is None
 
 
 JSON = st.recursive(

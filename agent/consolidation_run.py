@@ -1,0 +1,200 @@
+"""A consolidation from beginning to end: its folder, its jobs one after the other or side by side."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from agent.consolidation import Consolidation, Variant, variants
+from agent.consolidation_clock import Clock
+from agent.consolidation_files import read_json
+from agent.consolidation_presets import Preset
+from agent.consolidation_settings import Settings
+from agent.workspace import locked
+from cao.assets import minilm_folder
+from cao.encoder import Encoder
+from cao.errors import InputError, UnavailableError
+from cao.files import write_json
+from cao.language_model import load_language_model
+from cao.models import MODELS
+from cao.progress import Progress
+
+Job = tuple[str, str]
+"""What to do, and on which task or variant."""
+
+
+def open_consolidation(settings: Settings, progress: Progress) -> Consolidation:
+    """Return the consolidation of a folder; model and encoder are loaded when a step first needs them."""
+    preset, path = settings.resolved()
+    profile, device, offline = MODELS[settings.model], settings.device, settings.offline
+    return Consolidation(
+        folder=settings.folder,
+        preset=preset,
+        seed=settings.seed,
+        load_lm=partial(load_language_model, profile, path=path, device=device, offline=offline),
+        load_encoder=lambda: Encoder(minilm_folder(), device),
+        progress=progress,
+    )
+
+
+def stages(preset: Preset) -> list[list[Job]]:
+    """Return the jobs, stage by stage; those of one stage do not need each other."""
+    named = [variant.name for variant in variants(preset)]
+    return [
+        [("states", task) for task in preset.sources],
+        [*(("checkpoints", task) for task in preset.sources), *(("union", name) for name in named)],
+        [("variant", name) for name in named],
+    ]
+
+
+def output(folder: Path, job: Job) -> Path:
+    """Return the file that a job writes last."""
+    kind, name = job
+    places = {"states": "states", "checkpoints": "checkpoints", "union": "unions"}
+    if kind in places:
+        return folder / places[kind] / f"{name}.safetensors"
+    return folder / "variants" / name / "aligner.safetensors"
+
+
+def do(consolidation: Consolidation, job: Job) -> float:
+    """Do one job and return its seconds."""
+    kind, name = job
+    started = time.monotonic()
+    if kind == "states":
+        consolidation.states(name)
+    elif kind == "checkpoints":
+        consolidation.checkpoints(name)
+    elif kind == "union":
+        consolidation.union(_variant(consolidation.preset, name))
+    else:
+        consolidation.aligner(_variant(consolidation.preset, name))
+    return time.monotonic() - started
+
+
+def _variant(preset: Preset, name: str) -> Variant:
+    return next(variant for variant in variants(preset) if variant.name == name)
+
+
+def consolidate(settings: Settings) -> Path:
+    """Do whatever is not done yet and return the folder.
+
+    Raises:
+        InputError: settings that cannot be, the folder holds a consolidation with others, or another process works
+            on it.
+        UnavailableError: something needed is not at hand.
+    """
+    preset, _ = settings.resolved()
+    folder = settings.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be made ({reason}); choose another --out") from None
+    with locked(folder):
+        claim(settings, folder)
+        planned = [[job for job in stage if not output(folder, job).exists()] for stage in stages(preset)]
+        jobs = [job for stage in planned for job in stage]
+        if jobs:
+            clock = Clock(jobs, sum(len(stage) for stage in stages(preset)), settings.workers)
+            work = _serial if settings.workers == 1 else _parallel
+            with work(settings, clock) as run:
+                for stage in planned:
+                    run(stage)
+        _tidy(folder)
+    return folder
+
+
+def claim(settings: Settings, folder: Path) -> None:
+    """Write down what this folder is for, or refuse where it is for something else.
+
+    Raises:
+        InputError: the folder was begun with other settings, or the preset does not fit the model.
+    """
+    wanted, path = settings.claim(), folder / "config.json"
+    if path.exists():
+        if read_json(path) != wanted:
+            told = "give them again, or another --out"
+            raise InputError(f"{folder} was begun with other settings (see config.json); {told}")
+        return
+    consolidation = open_consolidation(settings, lambda label, done, total: None)
+    assert consolidation.layout.tokens  # a preset that does not fit the model is refused before hours of work
+    write_json(path, wanted)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left behind; nothing is at work any more."""
+    for path in [*folder.rglob("*.partial"), *folder.rglob(".*.*")]:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _serial(settings: Settings, clock: Clock) -> Iterator[Callable[[list[Job]], None]]:
+    """Yield what does a stage's jobs in this process."""
+    consolidation = open_consolidation(settings, clock.progress)
+
+    def run(jobs: list[Job]) -> None:
+        for job in jobs:
+            clock.finished(job, do(consolidation, job))
+
+    yield run
+
+
+@contextmanager
+def _parallel(settings: Settings, clock: Clock) -> Iterator[Callable[[list[Job]], None]]:
+    """Yield what does a stage's jobs in several processes that each hold the model."""
+    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
+    pool = ProcessPoolExecutor(settings.workers, context, _open_worker, (settings, torch.get_num_threads()))
+
+    def run(jobs: list[Job]) -> None:
+        pending = {pool.submit(_work, job): job for job in jobs}
+        for future in as_completed(pending):
+            clock.finished(pending[future], future.result())
+
+    try:
+        yield run
+    except BaseException as error:
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.terminate()  # what they were at goes on from its last checkpoint
+        if isinstance(error, BrokenProcessPool):
+            told = "give the same command again, with --workers 1 if memory was short"
+            raise UnavailableError(f"a worker ended without a word; {told}") from None
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_held: list[Consolidation] = []
+
+
+def _open_worker(settings: Settings, threads: int) -> None:
+    """Give a worker its share of the cores: two that spin on the same ones are slower than one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to tell of
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    torch.set_num_threads(max(1, threads // settings.workers))
+    _held.append(open_consolidation(settings, Clock([], 0).progress))
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent is gone: a killed command must not work on beside the one that resumes it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+        os._exit(1)
+
+
+def _work(job: Job) -> float:
+    return do(_held[0], job)

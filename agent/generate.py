@@ -1,0 +1,229 @@
+"""Stages 1 and 2 alone: ``python -m agent.generate --prompts FILE.jsonl --out DIR`` makes an adapter from prompts.
+
+One forward pass makes it, a second one aligns it; nothing is trained and no gradient is taken.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cao.command_line import quiet_libraries, run_command
+from cao.errors import InputError, UnavailableError
+from cao.models import MODELS
+
+if TYPE_CHECKING:
+    from agent.trained import Trained
+    from cao.language_model import LanguageModel
+    from cao.types import AdapterRef
+
+MAX_PROMPTS = 5000
+"""As many as a run takes for its support part; their token states fill 0.6 MB each."""
+
+_TEMPORARY = ".generated."
+_EPILOG = """Each line of the prompts file is an object with 'prompt' or 'question' (and perhaps 'context'), a string,
+or a list of strings. DIR becomes a folder in PEFT format. Exit status: 0 made; 2 bad input; 3 something needed is not
+available (with the command that provides it); 1 a defect."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    it = argparse.ArgumentParser(prog="python -m agent.generate", description=__doc__, epilog=_EPILOG)
+    it.add_argument("--prompts", required=True, type=Path, metavar="FILE.jsonl", help="prompts of one task, no answers")
+    it.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the adapter, in PEFT format")
+    it.add_argument("--no-align", action="store_true", help="stop after the generator")
+    it.add_argument("--model", default="smollm2-135m", metavar="NAME", help="model profile (default %(default)s)")
+    it.add_argument(
+        "--set",
+        metavar="model_path=DIR",
+        action="append",
+        default=[],
+        dest="assignments",
+        help="a folder that takes the place of the profile's source",
+    )
+    it.add_argument("--variant", default="auto", metavar="V", help="auto, full or without-TASK (default %(default)s)")
+    it.add_argument("--device", default="cpu", metavar="D", help="torch device (default %(default)s)")
+    it.add_argument("--offline", action="store_true", help="never use the network")
+    it.add_argument("--json", action="store_true", help="one JSON object on standard output and nothing else there")
+    it.add_argument("--debug", action="store_true", help="show tracebacks of expected errors")
+    return it
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = parser().parse_args(arguments)
+    quiet_libraries(offline=options.offline)
+    return run_command(lambda: _make(options), debug=options.debug)
+
+
+def _make(options: argparse.Namespace) -> int:
+    path = _model_path(options.assignments)
+    if options.model not in MODELS:
+        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
+    check_out(options.out)
+    prompts = read_prompts(options.prompts)
+
+    from agent.trained import find_trained  # noqa: PLC0415  (this and what follows: seconds to import)
+    from cao.language_model import load_language_model  # noqa: PLC0415
+    from tools.generate_lora import consolidate_command  # noqa: PLC0415
+
+    lm = load_language_model(MODELS[options.model], path=path, device=options.device, offline=options.offline)
+    trained = find_trained(lm.sha256, None, options.variant, align=not options.no_align)
+    command = consolidate_command(lm.profile)
+    if trained.generator is None:
+        raise UnavailableError(f"no trained generator exists for the base model {options.model}; run: {command}")
+    if trained.aligner is None and not options.no_align:
+        sys.stderr.write(f"note: no aligner was trained behind this generator; {command} would train one\n")
+    with _workplace(options.out) as folder:
+        reference, result = make_adapter(prompts, lm, trained, folder, options.device)
+        for name in sorted(os.listdir(reference.path), reverse=True):  # each in one step, the weights first
+            os.replace(Path(reference.path) / name, options.out / name)
+    result = {"adapter": {"path": str(options.out), "sha256": reference.sha256}, **result}
+    sys.stdout.write((json.dumps(result, ensure_ascii=False) if options.json else sentence(result)) + "\n")
+    return 0
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """Make the folder of the adapter, and one in it for what is on its way there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        place = tempfile.TemporaryDirectory(dir=out, prefix=_TEMPORARY)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    with place as folder:
+        yield Path(folder)
+
+
+def make_adapter(
+    prompts: list[str], lm: "LanguageModel", trained: "Trained", folder: Path, device: str = "cpu"
+) -> tuple["AdapterRef", dict[str, Any]]:
+    """Make an adapter from prompts: encode, generate and, where there is an aligner, align.
+
+    Args:
+        prompts: texts of one task.
+        lm: the base model.
+        trained: the parts to use, a generator among them.
+        folder: where the files go.
+        device: where the encoder runs.
+
+    Returns:
+        The adapter, and ``aligned``, ``variant``, ``sources``, ``seconds``, ``caveats`` and ``n``.
+
+    Raises:
+        InputError: no prompt is left to condition on.
+    """
+    from cao.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
+    from cao.encoder import Encoder  # noqa: PLC0415
+    from tools.align_lora import align_lora  # noqa: PLC0415
+    from tools.detect_drift import condition_task  # noqa: PLC0415
+    from tools.generate_lora import generate_lora  # noqa: PLC0415
+    from tools.generate_lora.prompts import usable_prompts  # noqa: PLC0415
+
+    assert trained.generator is not None
+    encoder, conditioning = Encoder(minilm_folder(), device), folder / "conditioning.safetensors"
+    report = usable_prompts(prompts, encoder.tokens(prompts), trained.generator.prompts)  # loads the encoder, too
+    prompts = [prompts[i] for i in report.kept]
+    clock = [time.monotonic()]
+    condition_task(prompts, encoder, conditioning)
+    clock.append(time.monotonic())
+    generated = generate_lora(conditioning, lm=lm, store=folder, generator=trained.generator)
+    assert generated.adapter is not None, generated.reason
+    clock.append(time.monotonic())
+    reference, aligned, caveats = generated.adapter, False, [*report.caveats, *generated.caveats]
+    if trained.aligner is not None:
+        asked = [f"Question: {prompt}\nAnswer:" for prompt in prompts]  # as the text style asks
+        result = align_lora(reference, asked, lm=lm, store=folder, aligner=trained.aligner)
+        reference, aligned = result.adapter or reference, result.adapter is not None
+        caveats += [result.reason] if result.reason else []
+    clock.append(time.monotonic())
+    seconds = [round(end - start, 4) for start, end in pairwise(clock)]
+    return reference, {
+        "aligned": aligned,
+        "variant": trained.variant,
+        "sources": list(trained.sources),
+        "seconds": dict(zip(("encode", "generate", "align"), seconds, strict=True)),
+        "caveats": caveats,
+        "n": len(prompts),
+    }
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """Return the outcome for people.
+
+    Args:
+        result: the object of ``--json``.
+    """
+    kind = "an aligned" if result["aligned"] else "a generated"
+    seconds = result["seconds"]
+    spent = ", ".join(f"{name} {seconds[name]:.2f} s" for name in seconds if name != "align" or result["aligned"])
+    told = f"{kind} adapter from {result['n']} prompts by generator “{result['variant']}” ({spent})"
+    lines = [f"{result['adapter']['path']}: {told}.", *(f"Note: {caveat}." for caveat in result["caveats"])]
+    return "\n".join(lines)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Return the prompts of a file, all of its lines checked before anything is computed.
+
+    Args:
+        path: JSONL; a line is an object with ``prompt`` or ``question`` and perhaps ``context``, a string, or a list
+            of strings.
+
+    Raises:
+        InputError: the file cannot be read, a line is something else, or there are no prompts or too many.
+    """
+    from tools.detect_drift.reference import check_text, json_lines  # noqa: PLC0415  (imports torch)
+
+    prompts: list[str] = []
+    for where, line in json_lines(path):
+        if isinstance(line, list):
+            prompts += [check_text(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(line, 1)]
+        elif isinstance(line, str):
+            prompts.append(check_text(line, where))
+        elif isinstance(line, dict) and ("prompt" in line or "question" in line):
+            question = check_text(line.get("prompt", line.get("question")), where)
+            context = check_text(line.get("context") or "", where)
+            prompts.append(f"{context}\n{question}" if context else question)
+        else:
+            raise InputError(f"{where}: expected an object with 'prompt' or 'question', a string, or a list of strings")
+    if not prompts:
+        raise InputError(f"{path}: holds no prompt")
+    if len(prompts) > MAX_PROMPTS:
+        raise InputError(f"{path}: {len(prompts)} prompts; {MAX_PROMPTS} at most")
+    return prompts
+
+
+def check_out(folder: Path) -> None:
+    """Raise InputError where an adapter must not be written: a file, or a folder that holds anything else."""
+    from cao.adapters import CONFIG_FILE, WEIGHTS_FILE  # noqa: PLC0415  (imports torch)
+
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{folder}: is no folder that can be written ({error.strerror})") from None
+    others = {name for name in names - {CONFIG_FILE, WEIGHTS_FILE} if not name.startswith(_TEMPORARY)}
+    if others:
+        raise InputError(f"{folder}: holds {min(others)} and is no adapter's folder; give an empty or a new one")
+
+
+def _model_path(assignments: list[str]) -> str | None:
+    path = None
+    for assignment in assignments:
+        key, found, value = assignment.partition("=")
+        if key != "model_path" or not found:
+            raise InputError(f"--set {assignment}: only model_path=DIR can be set here")
+        path = value
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

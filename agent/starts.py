@@ -1,0 +1,113 @@
+"""What the loop starts from: the deployed model, the generated adapter or the aligned one, whichever measures best.
+
+A generated adapter is judged like any proposal of the loop: it must beat the deployed model on the reward questions
+under the run's rule of acceptance. So the loop never starts below the deployed model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.run_record import GENERATED
+from agent.state import State, Workbench
+from cao.adapters import load_adapter, save_adapter
+from cao.errors import NotApplicableError
+from cao.types import AdaptedModel, AdapterRef, Comparison, Item, Reward
+from tools.evaluate import evaluate as measure
+from tools.evaluate import save_items
+from tools.evaluate.statistics import compare, summarise
+
+
+def carried(bench: Workbench) -> AdapterRef | None:
+    """Return the adapter that the deployed model carries already, taken into the run's own store."""
+    if bench.config.start_adapter is None:
+        return None
+    weights = load_adapter(Path(bench.config.start_adapter), bench.lm.sha256)
+    return save_adapter(bench.store, replace(weights, base_sha256=bench.lm.sha256), bench.lm.profile.name)
+
+
+def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> list[Item]:
+    """Measure a model on one part of the task and keep its items as ``items/<name>.jsonl``.
+
+    Args:
+        bench: the workbench.
+        adapted: what to measure.
+        part: ``reward`` or ``test``.
+        name: of the file.
+
+    Raises:
+        NotApplicableError: the model's output is not finite.
+    """
+    path = bench.folder / "items" / f"{name}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    items = measure(
+        bench.task,
+        getattr(bench.splits, part),
+        adapted,
+        bench.protocol,
+        lm=bench.lm,
+        encoder=bench.encoder,
+        progress=bench.progress,
+    )
+    save_items(path, items)
+    return items
+
+
+def measure_starts(state: State, bench: Workbench) -> State:
+    """Measure the deployed model and every generated adapter on the reward part, and start from the best of them.
+
+    A kill inside measures all of them again; every file is written in one step, so nothing of it can be half done.
+
+    Args:
+        state: the state after ``align``; ``best`` is the deployed model.
+        bench: the workbench.
+
+    Source: CAO-LLM §2.4; the comparison with the deployed model is this project's.
+    """
+    base = measure_part(bench, bench.adapted(state["best"]), "reward", "base")
+    rewards, verdicts = {"base": summarise(base)}, {}
+    starts: dict[str, Any] = dict.fromkeys(GENERATED)
+    adapters = dict(state["adapters"])
+    for name in GENERATED:
+        reference = bench.adapter(state["adapters"][name])
+        if reference is None:
+            continue
+        try:
+            items = measure_part(bench, AdaptedModel(members=(reference,)), "reward", name)
+        except NotApplicableError as error:
+            starts[name] = {"reward": None, "comparison": None}
+            unmeasured = f"the {name} adapter could not be measured: {error}"
+            adapters["reason"] = "; ".join(filter(None, (adapters["reason"], unmeasured)))
+            continue
+        rewards[name], verdicts[name] = summarise(items), compare(base, items, bench.config.accept)
+        starts[name] = {
+            "reward": rewards[name].model_dump(mode="json"),
+            "comparison": verdicts[name].model_dump(mode="json"),
+        }
+    start = best_start(rewards, verdicts)
+    update: State = {
+        "adapters": adapters,
+        "baseline": rewards["base"].model_dump(mode="json"),
+        "start": start,
+        "starts": starts,
+        "best_reward": rewards[start].model_dump(mode="json"),
+        "best_items": f"items/{start}.jsonl",
+    }
+    if start != "base":
+        update["best"] = bench.pack(AdaptedModel(members=(bench.adapter(state["adapters"][start]),)))
+    return update
+
+
+def best_start(rewards: Mapping[str, Reward], verdicts: Mapping[str, Comparison]) -> str:
+    """Return what the loop starts from: of the adapters that beat the deployed model the most accurate, or ``base``.
+
+    Args:
+        rewards: name → what it scores on the reward part.
+        verdicts: name → how it compares with the deployed model.
+
+    Returns:
+        A key of ``verdicts``, or ``base``; of equally accurate ones the one with the lower log-loss.
+    """
+    eligible = [name for name, verdict in verdicts.items() if verdict.accepted]
+    return max(eligible, key=lambda name: (rewards[name].score, -rewards[name].loss), default="base")

@@ -1,0 +1,232 @@
+"""The command that makes an adapter from prompts: what it writes, what it says, what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+
+from agent.generate import main, read_prompts
+from cao.adapters import CONFIG_FILE, WEIGHTS_FILE, load_adapter
+from cao.encoder import Encoder
+from cao.language_model import LanguageModel, load_language_model
+from cao.models import MODELS
+from tests.agent import tiny_pretrained
+from tools.generate_lora import pretrained
+
+PROMPTS = [f"How many wings have {n} birds?" for n in range(6)]
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_model_folder: Path) -> LanguageModel:
+    return tiny_pretrained.load(tiny_model_folder)
+
+
+@pytest.fixture(scope="module")
+def shelf(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    layout = tiny_pretrained.layout_of(lm)
+    centre = 0.02 * torch.randn(layout.layers, layout.length, generator=torch.Generator().manual_seed(0))
+    sources = {"full": ["arc_easy", "piqa"], "without-piqa": ["arc_easy"]}
+    return tiny_pretrained.shelve(
+        tmp_path_factory.mktemp("pretrained"), lm, {"full": centre, "without-piqa": 0.5 * centre}, sources, size=1e-3
+    )
+
+
+@pytest.fixture
+def command(tiny_model_folder: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(pretrained, "PRETRAINED", shelf)
+    write(tmp_path / "prompts.jsonl", PROMPTS)
+    return [
+        *("--prompts", str(tmp_path / "prompts.jsonl"), "--out", str(tmp_path / "made")),
+        *("--model", tiny_pretrained.MODEL, "--set", f"model_path={tiny_model_folder}", "--offline"),
+    ]
+
+
+def write(path: Path, lines: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def make(capsys: pytest.CaptureFixture[str], argv: list[str]) -> dict[str, Any]:
+    code = main([*argv, "--json"])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    found: dict[str, Any] = json.loads(captured.out)
+    return found
+
+
+def test_an_aligned_adapter_comes_out_that_peft_loads(
+    command: list[str],
+    tmp_path: Path,
+    lm: LanguageModel,
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made, out = make(capsys, command), tmp_path / "made"
+    assert {path.name for path in out.iterdir()} == {CONFIG_FILE, WEIGHTS_FILE}
+    assert made["adapter"]["path"] == str(out)
+    assert (made["aligned"], made["variant"], made["sources"]) == (True, "full", ["arc_easy", "piqa"])
+    assert made["n"] == 6
+    assert set(made["seconds"]) == {"encode", "generate", "align"}
+    stored = load_adapter(out, lm.sha256)
+    base = load_language_model(MODELS[tiny_pretrained.MODEL], path=str(tiny_model_folder), offline=True)
+    ids = torch.tensor([base.encode("Question: can it fly?\nAnswer:")])
+    with torch.no_grad(), lm.adapted(stored):
+        ours = lm.model(input_ids=ids).logits
+    with torch.no_grad():
+        plain = base.model(input_ids=ids).logits
+        theirs = PeftModel.from_pretrained(base.model, out, autocast_adapter_dtype=False)(input_ids=ids).logits
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, plain)
+
+
+def test_without_alignment_it_is_the_generators_own(
+    command: list[str], tmp_path: Path, lm: LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agent.trained import find_trained
+    from cao.assets import minilm_folder
+
+    aligned = make(capsys, command)
+    made = make(capsys, [*command, "--no-align"])  # over what was written before
+    assert made["adapter"]["sha256"] != aligned["adapter"]["sha256"]
+    assert not made["aligned"]
+    trained = find_trained(lm.sha256, None, "auto", align=False)
+    assert trained.generator is not None
+    expected = trained.generator.generate(*Encoder(minilm_folder()).condition(PROMPTS))
+    stored = load_adapter(tmp_path / "made")
+    assert all(torch.equal(stored.tensors[name], value) for name, value in expected.tensors.items())
+
+
+def test_prompts_come_in_every_form_and_the_variant_can_be_named(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = make(capsys, command)
+    forms = [{"prompt": PROMPTS[0]}, {"question": PROMPTS[1], "choices": ["no", "yes"], "answer": 1}, PROMPTS[2:4]]
+    write(tmp_path / "prompts.jsonl", [*forms, *PROMPTS[4:]])
+    assert make(capsys, command)["adapter"] == first["adapter"]
+    other = make(capsys, [*command, "--variant", "without-piqa"])
+    assert (other["variant"], other["sources"]) == ("without-piqa", ["arc_easy"])
+    assert other["adapter"]["sha256"] != first["adapter"]["sha256"]
+    context = write(tmp_path / "context.jsonl", [{"context": "Birds.", "question": "Can they fly?"}])
+    assert read_prompts(context) == ["Birds.\nCan they fly?"]
+
+
+def test_blank_and_repeated_prompts_are_left_out_and_said(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = make(capsys, command)
+    write(tmp_path / "prompts.jsonl", [PROMPTS, "", PROMPTS[0], "   "])
+    made = make(capsys, command)
+    assert made["adapter"] == clean["adapter"]
+    assert made["n"] == 6
+    assert any("2 of 9 prompts are blank" in caveat for caveat in made["caveats"])
+    write(tmp_path / "prompts.jsonl", ["One prompt, and a long one: " + "bird " * 500])
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "made/made" not in told
+    assert f"{tmp_path / 'made'}: an aligned adapter from 1 prompts by generator “full” (encode" in told
+    assert "longer than 384 tokens" in told
+    assert "1 distinct prompts for the 4 that the generator takes" in told
+
+
+def test_a_folder_with_anything_else_in_it_is_refused_before_anything_is_loaded(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    assert main(command) == 2
+    assert "holds thesis.txt and is no adapter's folder" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+    (out / "thesis.txt").unlink()
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--out", str(tmp_path / "prompts.jsonl")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "holds no prompt"),
+        ('"fine"\n{"text": "x"}\n', ":2: expected an object with 'prompt' or 'question'"),
+        ('["fine", 3]\n', ":1, prompt 2: expected a string"),
+        ('{"prompt": "half \\ud800 pair"}\n', ":1: holds half of a Unicode surrogate pair"),
+        ("{\n", ":1: not JSON"),
+        ('"  "\n', "no prompt is left"),
+    ],
+)
+def test_bad_prompts_are_exit_2_and_leave_nothing(
+    content: str, words: str, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "prompts.jsonl").write_text(content)
+    assert main(command) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not (tmp_path / "made").exists() or not list((tmp_path / "made").iterdir())
+
+
+def test_what_is_not_there_is_named_with_its_command(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*command, "--model", "gpt-17"]) == 2
+    assert main([*command, "--set", "seed=3"]) == 2
+    assert main([*command, "--variant", "without-everything"]) == 2
+    assert main([*command, "--prompts", str(tmp_path / "absent")]) == 2
+    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path / "absent.json")
+    capsys.readouterr()
+    assert main(command) == 3
+    told = capsys.readouterr().err
+    assert "run: python -m agent.consolidate --model qwen2.5-0.5b --preset paper-0.5b" in told
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_missing_aligner_is_said_and_the_generated_adapter_is_written(
+    command: list[str],
+    tmp_path: Path,
+    shelf: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed = json.loads(shelf.read_text())
+    for model in listed["models"].values():
+        for variant in model["variants"]:
+            variant["aligner"] = None
+    index = shelf.with_name("no-aligner.json")
+    index.write_text(json.dumps(listed))
+    monkeypatch.setattr(pretrained, "PRETRAINED", index)
+    assert main([*command, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "no aligner was trained behind this generator" in captured.err
+    assert json.loads(captured.out)["aligned"] is False
+
+
+@pytest.mark.integration
+def test_the_shipped_generator_makes_what_peft_loads_and_computes_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not pretrained.PRETRAINED.exists():
+        pytest.skip(f"{pretrained.PRETRAINED} is absent: no trained generator is shipped")
+    prompts = [
+        f"{name} has {n} apples and gives {n // 2} of them away. How many apples are left?"
+        for name in ("Ann", "Bob", "Cem", "Dora")
+        for n in range(4, 20, 2)
+    ]
+    write(tmp_path / "prompts.jsonl", prompts)
+    out = tmp_path / "made"
+    made = make(capsys, ["--prompts", str(tmp_path / "prompts.jsonl"), "--out", str(out), "--offline"])
+    assert made["n"] == 32
+    lm = load_language_model(MODELS["smollm2-135m"], offline=True)
+    stored = load_adapter(out, lm.sha256)
+    ids = torch.tensor([lm.encode("Question: Which gas do plants breathe in?\nAnswer:")])
+    with torch.no_grad():
+        plain = lm.model(input_ids=ids).logits
+        with lm.adapted(stored):
+            ours = lm.model(input_ids=ids).logits
+        theirs = PeftModel.from_pretrained(lm.model, out, autocast_adapter_dtype=False)(input_ids=ids).logits
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, plain)

@@ -1,0 +1,147 @@
+"""What the loop starts from, and how people are told."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agent import wording
+from agent.describe_events import sentence
+from agent.report import write_report
+from agent.run_record import RunRecord
+from agent.runs import read_run
+from agent.starts import best_start
+from agent.trace import main as trace
+from cao.types import Comparison, Reward
+from tests.agent import run_folders as made
+
+
+def reward(score: float, loss: float) -> Reward:
+    return Reward.model_validate(made.reward(score, loss))
+
+
+def verdict(accepted: bool) -> Comparison:
+    return Comparison.model_validate(made.comparison(0.0, 0.0, 0.5, accepted))
+
+
+@pytest.mark.parametrize(
+    ("scores", "accepted", "start"),
+    [
+        ({}, {}, "base"),
+        ({"generated": (0.9, 0.1)}, {"generated": False}, "base"),  # better by its number, not by the rule
+        ({"generated": (0.5, 1.2)}, {"generated": True}, "generated"),
+        ({"generated": (0.6, 1.2), "aligned": (0.5, 0.9)}, {"generated": True, "aligned": True}, "generated"),
+        ({"generated": (0.5, 1.2), "aligned": (0.5, 0.9)}, {"generated": True, "aligned": True}, "aligned"),
+        ({"generated": (0.5, 1.2), "aligned": (0.9, 0.1)}, {"generated": True, "aligned": False}, "generated"),
+        ({"generated": (0.5, 1.2), "aligned": (0.5, 1.2)}, {"generated": True, "aligned": True}, "generated"),
+    ],
+)
+def test_the_best_start_is_never_one_that_does_not_beat_the_deployed_model(
+    scores: dict[str, tuple[float, float]], accepted: dict[str, bool], start: str
+) -> None:
+    rewards = {"base": reward(0.4, 1.3), **{name: reward(*pair) for name, pair in scores.items()}}
+    assert best_start(rewards, {name: verdict(yes) for name, yes in accepted.items()}) == start
+
+
+def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
+    run = RunRecord.model_validate(made.started_run("one"))
+    assert wording.start_sentence(run) == (
+        "Start: the aligned adapter, accuracy 41.7 % → 45.8 %, log-loss −0.2100 (p < 0.001), made by generator "
+        "“without-gsm8k”, which never saw this task, without a gradient. "
+        "The generated adapter had accuracy 41.7 % → 44.8 %, log-loss −0.1600 (p = 0.031)."
+    )
+    assert wording.verdict(run).startswith("TTL (ttl_steps 25, ")
+    assert "on the aligned adapter was adopted after 3 attempts. Accuracy" in wording.verdict(run)
+    seen = run.model_copy(update={"adapters": {**(run.adapters or {}), "saw_task": True}})
+    assert "which was trained on this task too" in wording.start_sentence(seen)
+    assert wording.start_sentence(RunRecord.model_validate(made.record("one"))) == ""
+
+
+def test_a_start_that_was_adopted_alone_is_said_to_be() -> None:
+    record = made.started_run("one")
+    record["adopted"]["strategy"] = None
+    record["trials"] = record["trials"][:2]
+    told = wording.verdict(RunRecord.model_validate(record))
+    assert told.startswith("The aligned adapter was adopted, no proposal beat it after 2 attempts. Accuracy on")
+
+
+def test_a_deployed_model_that_nothing_beat_is_said_to_stay() -> None:
+    record = made.started_run("one")
+    record["reward"]["start"], record["status"], record["adopted"] = "base", "no_improvement", None
+    run = RunRecord.model_validate(record)
+    assert wording.start_sentence(run).startswith("Start: the deployed model. The generated adapter had accuracy")
+    assert wording.verdict(run).startswith(
+        "Neither the generated adapter nor the aligned adapter nor any of 3 attempts beat the deployed model"
+    )
+
+
+def test_events_say_the_generator_the_start_and_what_went_wrong() -> None:
+    run = made.started_run("one")
+    assert sentence("evaluate", made.start_event(run)) == (
+        "start: the aligned adapter (deployed model accuracy 41.7 % of 96, log-loss 1.5702; "
+        "generated adapter 44.8 %, log-loss −0.1600; aligned adapter 45.8 %, log-loss −0.2100)"
+    )
+    assert sentence("generate", {"adapters": run["adapters"]}) == (
+        "adapter abababababab by generator “without-gsm8k”, never trained on this task; 2 of 32 prompts were blank"
+    )
+    assert sentence("align", {"adapters": run["adapters"]}) == "adapter cdcdcdcdcdcd"
+    nothing = {"generated": None, "aligned": None, "reason": "no adapter was asked for (--adapter none)"}
+    assert sentence("generate", {"adapters": nothing}) == "no adapter: no adapter was asked for (--adapter none)"
+    assert sentence("align", {"adapters": nothing}) == "nothing to align"
+
+
+def test_the_report_pictures_the_start(tmp_path: Path) -> None:
+    plain = write_report(made.write_run(tmp_path, "plain")).read_text(encoding="utf-8")
+    assert "<h2>The start</h2>" not in plain
+    html = write_report(made.write_run(tmp_path, "one", made.started_run("one"))).read_text(encoding="utf-8")
+    section = html.split("<h2>The start</h2>")[1].split("</section>")[0]
+    assert "Start: the aligned adapter" in section
+    assert "2 of 32 prompts were blank" in section
+    assert re.findall(r'<g class="([\w-]+)">', section) == ["start", "better", "taken"] * 2
+    accuracy = section.split("<figure>")[1]
+    better, taken = (
+        float(re.findall(rf'<g class="{name}">.*?cy="([\d.]+)"', accuracy, re.DOTALL)[0])
+        for name in ("better", "taken")
+    )
+    base = float(re.findall(r'class="base"[^>]*y1="([\d.]+)"', accuracy)[0])
+    assert taken < better < base  # SVG's y axis points down
+    loop = html.split("<h2>The loop</h2>")[1].split("</section>")[0]
+    assert "start: 45.83 %" in loop  # the attempts are compared with the start that was taken
+
+
+def test_intervals_of_the_start_are_paired_with_the_deployed_model(tmp_path: Path) -> None:
+    path = made.write_run(tmp_path, "one", made.started_run("one"))
+    for name, losses in (("base", [1.0, 2.0, 3.0]), ("generated", [1.1, 1.8, 2.5]), ("aligned", [0.5, 1.8, 2.4])):
+        made.write_items(path, name, losses, [True, False, True])
+    section = write_report(path).read_text(encoding="utf-8").split("<h2>The start</h2>")[1].split("</section>")[0]
+    assert section.count('class="whisker"') == 3 + 2  # three accuracies, two changes of the log-loss
+    assert "paired change from the deployed model" in section
+
+
+def test_a_killed_run_keeps_its_start(tmp_path: Path) -> None:
+    path = made.write_unfinished(tmp_path, "killed", keep=9)
+    run = made.started_run("killed")
+    lines = made.events(made.record("killed"))[:10]
+    lines[9]["data"] = made.start_event(run)
+    made.write_trace(path, lines)
+    found = read_run(path)
+    assert found.reward.start == "aligned"
+    assert (found.reward.started() or made).score == 0.4583
+    assert "Start: the aligned adapter" in wording.start_sentence(found)
+    assert write_report(path).exists()
+
+
+def test_trace_shows_the_start_and_diff_sets_two_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_run(tmp_path, "one", made.started_run("one"))
+    made.write_run(tmp_path, "two")
+    assert trace(["show", "one", "--out", str(tmp_path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "aligned adapter 45.8 % 35.9 – 55.8 % 1.3602 −0.2100 < 0.001 the loop starts here" in shown
+    assert "2 of 32 prompts were blank" in shown
+    assert trace(["diff", "one", "two", "--out", str(tmp_path)]) == 0
+    compared = " ".join(capsys.readouterr().out.split())
+    assert "start aligned —" in compared
+    assert "generator without-gsm8k —" in compared
+    assert "aligned adapter 41.7 → 45.8 %" in compared

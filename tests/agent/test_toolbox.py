@@ -1,0 +1,83 @@
+"""The stages as tools: what the graph's nodes hand on to a stage, its tool hands on too."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from langchain_core.tools import BaseTool
+from safetensors.torch import load_file
+
+from agent.toolbox import stage_tools
+from agent.trained import Trained
+from cao.adapters import load_adapter
+from cao.assets import minilm_folder
+from cao.encoder import Encoder
+from cao.language_model import LanguageModel
+from cao.progress import silent
+from tests.agent import tiny_pretrained as made
+
+PROMPTS = [f"Question: What is {i} plus {i}{' again' * i}?\nAnswer:" for i in range(6)]
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def lm(tiny_model_folder: Path) -> LanguageModel:
+    return made.load(tiny_model_folder)
+
+
+def toolbox(lm: LanguageModel, folder: Path, trained: Trained) -> dict[str, BaseTool]:
+    config = SimpleNamespace(seed=0)
+    bench: Any = SimpleNamespace(
+        lm=lm,
+        folder=folder,
+        store=folder / "adapters",
+        encoder=Encoder(minilm_folder()),
+        trained=trained,
+        config=config,
+        progress=silent,
+    )
+    return {tool.name: tool for tool in stage_tools(bench)}
+
+
+@pytest.fixture
+def whole(lm: LanguageModel) -> Trained:
+    layout = made.layout_of(lm)
+    generator = made.generator_of(lm, torch.full((layout.layers, layout.length), 1e-3))
+    return Trained(generator, made.aligner_of(lm, generator, 1e-3))
+
+
+def test_an_adapter_is_generated_and_aligned_by_the_trained_parts(
+    lm: LanguageModel, whole: Trained, tmp_path: Path
+) -> None:
+    tools = toolbox(lm, tmp_path, whole)
+    generated = tools["generate_lora"].invoke({"prompts": PROMPTS})["adapter"]
+    assert whole.generator is not None
+    stored = load_file(tmp_path / "conditioning.safetensors")
+    expected = whole.generator.generate(stored["conditioning"], stored["mask"])
+    weights = load_adapter(Path(generated["path"]), lm.sha256)
+    assert all(torch.equal(weights.tensors[name], expected.tensors[name]) for name in expected.tensors)
+    aligned = tools["align_lora"].invoke({"prompts": PROMPTS, "adapter": generated["path"]})["adapter"]
+    moved = load_adapter(Path(aligned["path"]), lm.sha256)
+    assert any(not torch.equal(moved.tensors[name], weights.tensors[name]) for name in weights.tensors)
+
+
+@pytest.mark.parametrize("method", ["majority_vote", "avg_prompt_embed"])
+def test_tts_gets_the_generator_and_the_encoder(lm: LanguageModel, whole: Trained, tmp_path: Path, method: str) -> None:
+    strategy = json.dumps({"family": "TTS", "num_prompt_batches": 3, "method": method})
+    applied = toolbox(lm, tmp_path, whole)["apply_strategy"].invoke({"strategy": strategy, "prompts": PROMPTS})
+    assert len(applied["members"]) == 3
+    assert applied["method"] == method
+    assert (applied["centroids"] is None) == (method == "majority_vote")
+    assert all(Path(member["path"]).is_relative_to(tmp_path / "adapters") for member in applied["members"])
+
+
+def test_without_trained_parts_the_tools_say_what_is_missing(lm: LanguageModel, tmp_path: Path) -> None:
+    tools = toolbox(lm, tmp_path, Trained())
+    for name in ("generate_lora", "align_lora"):
+        said = tools[name].invoke({"prompts": PROMPTS})
+        assert said["adapter"] is None
+        assert said["reason"]
