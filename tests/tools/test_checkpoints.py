@@ -1,48 +1,186 @@
 """Checkpoint collection: the answers' loss against a plain one, the order of questions, training, and kills."""
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
+from torch import Tensor
 
 from cao.errors import InputError
 from cao.language_model import LanguageModel
-from cao.tasks.base import Task, choice_example
-from cao.types import Example
+from tests.tools.tiny_training import ANIMALS, TASKS, layout_of, plain_loss, rows_of
 from tools.evaluate.likelihood import Row
+from tools.generate_lora import answers
 from tools.generate_lora.answers import answer_loss, answer_rows
 from tools.generate_lora.checkpoints import WINDOW, CheckpointPreset, batches, collect
-from tools.generate_lora.tokens import TokenLayout, flatten
+from tools.generate_lora.tokens import unflatten
 
 QUICK = CheckpointPreset(warm_steps=6, warm_rate=1e-2, kept_steps=3, kept_rate=1e-3, batch=4)
-ANIMALS = ("bird", "fish", "old grey elephant", "snake", "bee")
 
 
-def examples(count: int = 12) -> list[Example]:
-    return [
-        choice_example(f"Which animal is number {i}{' of them all' * (i % 4)}?", ANIMALS, i % len(ANIMALS))
-        for i in range(count)
-    ]
+def gather(lm: LanguageModel, rows: list[Row] | None = None, **changes: Any) -> tuple[Tensor, list[float]]:
+    options = {"initial_seed": 0, "seed": 5}
+    options |= {key: changes.pop(key) for key in list(changes) if key not in CheckpointPreset.__dataclass_fields__}
+    preset = replace(QUICK, **changes)
+    return collect(lm, rows_of(lm) if rows is None else rows, layout_of(lm), preset=preset, **options)
 
 
-class Asked(Task):
-    """The smallest task: its examples are at hand."""
+def test_a_row_is_the_question_with_the_gold_answer_alone(tiny_lm: LanguageModel) -> None:
+    for example, row in zip(TASKS["animals"].load(), rows_of(tiny_lm), strict=True):
+        span = row.spans[0]
+        assert tiny_lm.tokenizer.decode(row.tokens) == f"Question: {example.question}\nAnswer: {example.gold_text}"
+        scored = tiny_lm.tokenizer.decode(row.tokens[span.scored : span.end])
+        assert scored.strip().endswith(ANIMALS[example.answer])
+        assert len(row.spans) == 1
+        assert span.end == len(row.tokens)
 
 
-def task() -> Task:
-    return Asked(name="animals", load=lambda: tuple(examples()), source="", grading="")  # type: ignore[call-arg]
+@pytest.mark.parametrize("limit", [1, 5, 20, 40])
+def test_a_long_row_keeps_its_end_and_its_whole_answer(tiny_lm: LanguageModel, limit: int) -> None:
+    for row, whole in zip(rows_of(tiny_lm, limit=limit), rows_of(tiny_lm), strict=True):
+        span, before = row.spans[0], whole.spans[0]
+        assert row.tokens == whole.tokens[len(whole.tokens) - len(row.tokens) :]
+        assert row.tokens[span.scored : span.end] == whole.tokens[before.scored : before.end]
+        assert span.scored >= row.prompt >= 1
+        assert len(row.tokens) == min(len(whole.tokens), max(limit, len(whole.tokens) - whole.prompt + 1))
+        assert row.cut == len(whole.tokens) - len(row.tokens)
 
 
-def rows_of(lm: LanguageModel, limit: int = 64) -> list[Row]:
-    return answer_rows(lm, task(), examples(), limit)
+def test_questions_without_choices_have_no_row(tiny_lm: LanguageModel) -> None:
+    free = [example.model_copy(update={"choices": (), "answer": -1}) for example in TASKS["animals"].load()]
+    assert answer_rows(tiny_lm, TASKS["animals"], free, 64) == []
+    with pytest.raises(InputError, match="without questions with choices cannot be trained on"):
+        gather(tiny_lm, [])
 
 
-def layout_of(lm: LanguageModel) -> TokenLayout:
-    return TokenLayout.of(lm.lora_shapes(), lm.profile.lora_rank, lm.profile.lora_alpha, (8, 16))
+def test_the_loss_is_the_answers_alone_row_by_row(tiny_lm: LanguageModel) -> None:
+    tiny_lm.model.float()
+    rows, start = rows_of(tiny_lm), tiny_lm.fresh_lora(0)
+    generator = torch.Generator().manual_seed(1)
+    tensors = {name: 0.1 * torch.randn(value.shape, generator=generator) for name, value in start.tensors.items()}
+    wanted = plain_loss(tiny_lm, tensors, rows, start.alpha / start.rank)
+    with tiny_lm.adapted(replace(start, tensors=tensors)):
+        found = answer_loss(tiny_lm, rows, gradient=False)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+    assert not found.requires_grad
+
+
+def test_padding_is_never_in_the_loss(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_lm.model.float()
+    short, long = sorted(rows_of(tiny_lm), key=lambda row: len(row.tokens))[:: len(rows_of(tiny_lm)) - 1]
+    assert len(long.tokens) > len(short.tokens) + 5
+    alone = [float(answer_loss(tiny_lm, [row], gradient=False)) for row in (short, long)]
+    counts = [row.spans[0].end - row.spans[0].scored for row in (short, long)]
+    wanted = sum(loss * n for loss, n in zip(alone, counts, strict=True)) / sum(counts)
+    assert float(answer_loss(tiny_lm, [short, long], gradient=False)) == pytest.approx(wanted, rel=1e-5)
+
+    def ones(*shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.ones(*shape, dtype=dtype)
+
+    before = float(answer_loss(tiny_lm, [short, long], gradient=False))
+    monkeypatch.setattr(answers.torch, "zeros", ones)  # another token to pad with
+    after = float(answer_loss(tiny_lm, [short, long], gradient=False))
+    assert after == before
+
+
+@bounded(deadline=None, max_examples=80)
+@given(
+    st.lists(st.integers(1, 300), min_size=1, max_size=70), st.integers(1, 20), st.integers(1, 30), st.integers(0, 9)
+)
+def test_batches_go_through_every_epoch(lengths: list[int], size: int, steps: int, seed: int) -> None:
+    found = batches(lengths, size, steps, seed)
+    assert [len(step) for step in found] == [size] * steps
+    uses = Counter(i for step in found for i in step)
+    assert max(uses.values()) - min(uses.get(i, 0) for i in range(len(lengths))) <= 1
+    assert found == batches(lengths, size, steps, seed)
+    for start in range(0, steps, WINDOW):  # within a window batches do not overlap in length
+        window = sorted(sorted(lengths[i] for i in step) for step in found[start : start + WINDOW])
+        assert all(one[-1] <= two[0] for one, two in pairwise(window))
+
+
+def test_another_seed_is_another_order() -> None:
+    assert batches([1] * 40, 4, 10, 0) != batches([1] * 40, 4, 10, 1)
+
+
+def test_the_last_steps_are_kept_as_residuals(tiny_lm: LanguageModel) -> None:
+    residuals, losses = gather(tiny_lm)
+    layout = layout_of(tiny_lm)
+    assert residuals.shape == (3, layout.layers, layout.length)
+    assert residuals.dtype == torch.bfloat16
+    assert len(losses) == 9
+    steps = (residuals[1:].float() - residuals[:-1].float()).abs().amax((1, 2))
+    assert bool((steps > 0).all())  # every one of them is another
+    assert bool((steps < 3e-3).all())  # at the second phase's rate, not the first's
+    tiny_lm.model.float()
+    start = tiny_lm.fresh_lora(0).tensors
+    live = {name: value + start[name] for name, value in unflatten(residuals[-1].float(), layout).items()}
+    with torch.no_grad():
+        trained, plain = (plain_loss(tiny_lm, t, rows_of(tiny_lm), 2.0) for t in (live, start))
+    assert float(trained) < 0.8 * float(plain)
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_a_phase_may_be_empty(tiny_lm: LanguageModel) -> None:
+    residuals, losses = gather(tiny_lm, warm_steps=0, kept_steps=2)
+    assert (len(residuals), len(losses)) == (2, 2)
+
+
+@pytest.mark.parametrize("kill_at", [1, 6, 8])
+def test_a_killed_collection_goes_on_to_the_same_bits(tiny_lm: LanguageModel, tmp_path: Path, kill_at: int) -> None:
+    checkpoint, seen = tmp_path / "animals.partial", []
+    whole, losses = gather(tiny_lm)
+
+    def kill(label: str, done: int, total: int) -> None:
+        seen.append((done, total))
+        if len(seen) == kill_at:
+            raise KeyboardInterrupt
+
+    options = {"checkpoint": checkpoint, "checkpoint_every_s": 0, "progress": kill}
+    with pytest.raises(KeyboardInterrupt):
+        gather(tiny_lm, **options)
+    resumed, again = gather(tiny_lm, **options)
+    assert seen == [(done, 9) for done in range(1, 10)]  # no step was taken twice
+    assert again == losses
+    assert torch.equal(resumed, whole)
+
+
+def test_another_collections_checkpoint_is_not_taken(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    checkpoint, few = tmp_path / "animals.partial", {"warm_steps": 1, "kept_steps": 1}
+    gather(tiny_lm, checkpoint=checkpoint, checkpoint_every_s=0, **few)
+    for changes in ({"seed": 6}, {"initial_seed": 1}, {"kept_rate": 2e-3}, {"rows": rows_of(tiny_lm, "numbers")}):
+        alone = gather(tiny_lm, **few, **changes)
+        beside = gather(tiny_lm, **few, **changes, checkpoint=checkpoint, checkpoint_every_s=1e9)
+        assert torch.equal(alone[0], beside[0])
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: b"\xff" * 64])
+def test_a_damaged_checkpoint_is_refused(
+    tiny_lm: LanguageModel, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    checkpoint = tmp_path / "animals.partial"
+    gather(tiny_lm, checkpoint=checkpoint, checkpoint_every_s=0)
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(InputError, match=r"animals\.partial: damaged .*; delete it"):
+        gather(tiny_lm, checkpoint=checkpoint)
+
+
+def test_a_collection_that_diverges_ends_in_an_error(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="diverged .the loss is not a number"):
+        gather(tiny_lm, warm_rate=1e30)
+
+    def spoil(parameters: list[Tensor], limit: float) -> None:
+        assert limit == 1.0
+        parameters[0].grad.fill_(float("nan"))  # type: ignore[union-attr]
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoil)
+    with pytest.raises(InputError, match="diverged .a weight is not finite"):  # only the last step, no loss after it
+        gather(tiny_lm, warm_steps=0, kept_steps=1)
+    assert not any("lora" in name for name, _ in tiny_lm.model.named_modules())  # the model is undressed again
