@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_is_refused(
 
 
 def test_a_collection_that_diverges_ends_in_an_error(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="diverged .the loss is not a number"):
+    with pytest.raises(InputError, match=r"diverged .the loss is not a number"):
         gather(tiny_lm, warm_rate=1e30)
 
     def spoil(parameters: list[Tensor], limit: float) -> None:
@@ -181,6 +181,6 @@ def test_a_collection_that_diverges_ends_in_an_error(tiny_lm: LanguageModel, mon
         parameters[0].grad.fill_(float("nan"))  # type: ignore[union-attr]
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoil)
-    with pytest.raises(InputError, match="diverged .a weight is not finite"):  # only the last step, no loss after it
+    with pytest.raises(InputError, match=r"diverged .a weight is not finite"):  # only the last step, no loss after it
         gather(tiny_lm, warm_steps=0, kept_steps=1)
     assert not any("lora" in name for name, _ in tiny_lm.model.named_modules())  # the model is undressed again
