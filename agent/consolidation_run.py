@@ -23,6 +23,7 @@ from agent.consolidation_presets import Preset
 from agent.consolidation_settings import Settings
 from agent.workspace import locked
 from cao.assets import minilm_folder
+from cao.command_line import quiet_libraries
 from cao.encoder import Encoder
 from cao.errors import InputError, UnavailableError
 from cao.files import write_json
@@ -180,6 +181,7 @@ _held: list[Consolidation] = []
 
 def _open_worker(settings: Settings, threads: int) -> None:
     """Give a worker its share of the cores: two that spin on the same ones are slower than one."""
+    quiet_libraries(offline=settings.offline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to tell of
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, threads // settings.workers))

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cao.command_line import quiet_libraries, run_command
+from cao.command_line import model_path, quiet_libraries, run_command
 from cao.errors import InputError, UnavailableError
 from cao.models import MODELS
 
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    path = _model_path(options.assignments)
+    path = model_path(options.assignments)
     if options.model not in MODELS:
         raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
     check_out(options.out)
@@ -213,16 +213,6 @@ def check_out(folder: Path) -> None:
     others = {name for name in names - {CONFIG_FILE, WEIGHTS_FILE} if not name.startswith(_TEMPORARY)}
     if others:
         raise InputError(f"{folder}: holds {min(others)} and is no adapter's folder; give an empty or a new one")
-
-
-def _model_path(assignments: list[str]) -> str | None:
-    path = None
-    for assignment in assignments:
-        key, found, value = assignment.partition("=")
-        if key != "model_path" or not found:
-            raise InputError(f"--set {assignment}: only model_path=DIR can be set here")
-        path = value
-    return path
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What every command shares: exit statuses, one-line errors, and quiet libraries."""
 
+import argparse
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from cao.errors import CaoError
+from cao.errors import CaoError, InputError
 
 
 def quiet_libraries(*, offline: bool) -> None:
@@ -26,6 +27,29 @@ def quiet_libraries(*, offline: bool) -> None:
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
     if offline:
         os.environ.update(HF_HUB_OFFLINE="1", LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
+
+
+def positive(text: str) -> int:
+    """Return an option's value that must be a whole number of 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def model_path(assignments: Sequence[str]) -> str | None:
+    """Return the folder of ``--set model_path=DIR``, for commands where nothing else can be set.
+
+    Raises:
+        InputError: something else is set.
+    """
+    path = None
+    for assignment in assignments:
+        key, found, value = assignment.partition("=")
+        if key != "model_path" or not found:
+            raise InputError(f"--set {assignment}: only model_path=DIR can be set here")
+        path = value
+    return path
 
 
 def run_command(body: Callable[[], int], *, debug: bool = False) -> int:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cao.command_line import quiet_libraries, run_command
-from cao.errors import InputError, NotApplicableError, UnavailableError
+from cao.command_line import model_path, positive, quiet_libraries, run_command
+from cao.errors import InputError, NotApplicableError
 from cao.models import MODELS
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AdapterRef, Example, Item, Protocol, Reward
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 EPILOG = """exit status: 0 measured; 2 bad input or configuration; 3 something needed is not available (with
 the command that provides it); 130 interrupted; 1 a defect."""
 SECONDS_BETWEEN_LINES = 10.0
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     a("--adapter", metavar="DIR", type=Path, help="a LoRA adapter in PEFT format")
     a("--protocol", choices=["likelihood", "generate"], help="default: likelihood where there are choices")
     a("--split", choices=["reward", "test", "all"], help="which part (default test; all for your own file)")
-    a("--limit", metavar="N", type=_positive, help="a seeded sample of N questions (default: every one)")
+    a("--limit", metavar="N", type=positive, help="a seeded sample of N questions (default: every one)")
     a("--seed", metavar="S", type=int, default=0, help="of that sample (default 0)")
     a("--device", metavar="D", default="cpu", help="torch device (default cpu)")
     a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
@@ -64,16 +57,6 @@ class _Lines:
             self._last = time.monotonic()
             sys.stderr.write(f"{label}: {done} of {total}\n")
             sys.stderr.flush()
-
-
-def _model_path(arguments: argparse.Namespace) -> str | None:
-    path: str | None = arguments.model_path
-    for assignment in arguments.assignments:
-        key, found, value = assignment.partition("=")
-        if key != "model_path" or not found:
-            raise InputError(f"--set {assignment}: only model_path=DIR can be set here")
-        path = value
-    return path
 
 
 def _questions(arguments: argparse.Namespace) -> tuple[Task, str, list[Example]]:
@@ -108,21 +91,13 @@ def _adapter(folder: Path | None) -> AdapterRef | None:
 
 
 def _load(arguments: argparse.Namespace) -> "LanguageModel":
-    import torch  # noqa: PLC0415  (seconds to import)
-
-    from cao.language_model import load_language_model  # noqa: PLC0415
+    from cao.language_model import load_language_model  # noqa: PLC0415  (imports torch)
 
     if arguments.model not in MODELS:
         raise InputError(f"unknown model {arguments.model!r}; known: {', '.join(MODELS)}")
-    try:
-        device = torch.device(arguments.device)
-    except RuntimeError:
-        raise InputError(f"unknown device {arguments.device!r}; give cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UnavailableError("no CUDA device is reachable; use --device cpu")
     return load_language_model(
         MODELS[arguments.model],
-        path=_model_path(arguments),
+        path=model_path(arguments.assignments) or arguments.model_path,
         device=arguments.device,
         offline=arguments.offline,
     )

@@ -1,0 +1,88 @@
+"""The pictures of a page, as SVG files that are the same for the same figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+STYLE = {
+    "svg.hashsalt": "cao",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "white",
+}
+SERIES = {
+    "generated": ("o", "#1f5fa8"),
+    "aligned": ("D", "#c2410c"),
+    "mean": ("s", "#888888"),
+    "nearest": ("^", "#888888"),
+    "union": ("v", "#888888"),
+    "wrong": ("x", "#b91c8c"),
+    "shuffled": ("+", "#b91c8c"),
+    "checkpoint": ("*", "#15803d"),
+}
+"""Kind of adapter → marker and colour: what is judged stands out, controls are grey, false prompts purple."""
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+
+
+def changes(tasks: dict[str, Any], path: Path) -> None:
+    """Draw each kind's change of the gold likelihood against the base model, a row a task; left is better.
+
+    Args:
+        tasks: task → what ``judge`` said.
+        path: the SVG file.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 0.5 * len(tasks) + 1.4))
+        axes = figure.add_subplot()
+        shifts = {kind: 0.3 - 0.6 * i / (len(SERIES) - 1) for i, kind in enumerate(SERIES)}
+        for kind, (marker, colour) in SERIES.items():
+            rows = [(y, said["rows"][kind]["change"]) for y, said in enumerate(tasks.values()) if kind in said["rows"]]
+            if not rows:
+                continue
+            places = [y - shifts[kind] for y, _ in rows]
+            values = [change["nll"] for _, change in rows]
+            lengths = [
+                [max(0.0, change["nll"] - change["nll_ci95"][0]) for _, change in rows],
+                [max(0.0, change["nll_ci95"][1] - change["nll"]) for _, change in rows],
+            ]
+            axes.errorbar(
+                values, places, xerr=lengths, fmt=marker, color=colour, label=kind, markersize=5, elinewidth=0.8
+            )
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(tasks)), list(tasks))
+        axes.invert_yaxis()
+        axes.grid(axis="y", alpha=0.2)
+        axes.set_xlabel("change of the gold answer's NLL per character against the base model, nats (95 % intervals)")
+        figure.legend(loc="outside upper center", ncols=len(SERIES), frameon=False, handletextpad=0.1, columnspacing=1)
+        _save(figure, path)
+
+
+def matrices(names: Sequence[str], grids: dict[str, list[list[float]]], path: Path) -> None:
+    """Draw matrices of cosines side by side.
+
+    Args:
+        names: T tasks.
+        grids: title → (T, T) cosines.
+        path: the SVG file.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.2 * len(grids), 4.6), layout="constrained")
+        for place, (title, grid) in enumerate(grids.items(), 1):
+            axes = figure.add_subplot(1, len(grids), place)
+            image = axes.imshow(grid, vmin=-1, vmax=1, cmap="RdBu_r")
+            axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
+            axes.set_yticks(range(len(names)), names if place == 1 else [""] * len(names))
+            axes.set_title(title, fontsize=9)
+            for y, row in enumerate(grid):
+                for x, value in enumerate(row):
+                    shade = "white" if abs(value) > 0.6 else "black"
+                    axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color=shade)
+        figure.colorbar(image, ax=figure.axes, shrink=0.7, label="cosine")
+        _save(figure, path)

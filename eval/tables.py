@@ -1,0 +1,81 @@
+"""``python -m eval.tables --table generation --consolidation DIR``: measure a claim and write its page."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from cao.command_line import model_path, positive, quiet_libraries, run_command
+
+EPILOG = """generation: what generated and aligned adapters gain over the base model and over controls that share the
+form of an answer, how alike adapters are within and between tasks, and what one costs. It may be stopped at any time;
+what is scored is kept in the consolidation's folder, and the same command goes on. Exit status: 0 written; 2 bad input
+or configuration; 3 something needed is not available (with the command that provides it); 130 interrupted; 1 a defect.
+"""
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError("give names separated by commas, each once")
+    return names
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(int(name) for name in _names(text))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    summary = (__doc__ or "").split("\n")[0]
+    p = argparse.ArgumentParser(prog="python -m eval.tables", description=summary, epilog=EPILOG)
+    a = p.add_argument
+    a("--table", choices=["generation"], required=True, help="what is measured")
+    a("--consolidation", metavar="DIR", type=Path, required=True, help="a folder of python -m agent.consolidate")
+    a("--tasks", metavar="NAME,…", type=_names, help="default: the six in-domain tasks and six unseen ones")
+    a("--split", choices=["reward", "test"], default="test", help="part of each task (default %(default)s)")
+    a("--limit", metavar="N", type=positive, default=200, help="questions of a task, at most (default %(default)s)")
+    a("--seeds", metavar="S,…", type=_seeds, default=(0, 1, 2), help="choices of support prompts (default 0,1,2)")
+    a("--full-cost", action="store_true", help="time a whole training for the cost, not its first steps")
+    a("--out", metavar="DIR", type=Path, help="folder of the page (default: report/ in the consolidation's folder)")
+    a("--device", metavar="D", default="cpu", help="torch device (default %(default)s)")
+    a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's own folder")
+    a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
+    a("--offline", action="store_true", help="never touch the network")
+    a("--debug", action="store_true", help="show tracebacks")
+    return p
+
+
+def _measure(arguments: argparse.Namespace, command: str) -> int:
+    from eval.analyses.generation import Options, analyse  # noqa: PLC0415  (imports torch; arguments come first)
+    from eval.analyses.generation_page import write_page  # noqa: PLC0415
+    from eval.analyses.recipes import REPORTED  # noqa: PLC0415
+
+    options = Options(
+        folder=arguments.consolidation,
+        tasks=arguments.tasks or REPORTED,
+        split=arguments.split,
+        limit=arguments.limit,
+        seeds=arguments.seeds,
+        device=arguments.device,
+        offline=arguments.offline,
+        model_path=model_path(arguments.assignments),
+        full_cost=arguments.full_cost,
+    )
+    result = {"command": command, **analyse(options)}
+    page = write_page(result, arguments.out or arguments.consolidation / "report")
+    sys.stdout.write(f"{json.dumps(result)}\n" if arguments.json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = parser().parse_args(argv)
+    quiet_libraries(offline=arguments.offline)
+    command = f"python -m eval.tables {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return run_command(lambda: _measure(arguments, command), debug=arguments.debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
