@@ -13,15 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.func import functional_call
 
 from cao.adapters import LoraWeights, adapter_sha256
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_atomic
+from cao.files import canonical_json, sha256_bytes
 from cao.progress import Progress, silent
+from cao.training_state import restore_training, save_training
 from tools.align_lora.aligner import AlignerHeader, AlignTarget, TrainedAligner
 from tools.align_lora.fusion_vae import FusionVAE, kl_divergence, kl_weight, masked_mse, take_chunks
 from tools.align_lora.presets import AlignerPreset
@@ -145,35 +144,6 @@ def _meta_epoch(vae: FusionVAE, pairs: list[_Pair], weight: float, preset: Align
     meta.curve.append((mse.item(), kl.item()))
 
 
-def _save(path: Path, fingerprint: str, vae: FusionVAE, meta: _Meta) -> None:
-    tensors = {f"weight/{name}": parameter.detach() for name, parameter in vae.named_parameters()}
-    for name, parameter in vae.named_parameters():
-        tensors |= {f"{key}/{name}": value for key, value in meta.optimizer.state.get(parameter, {}).items()}
-    tensors |= {"generator": meta.generator.get_state(), "curve": torch.tensor(meta.curve, dtype=torch.float64)}
-    flat = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(flat, {"fingerprint": fingerprint}))
-
-
-def _restore(path: Path, fingerprint: str, vae: FusionVAE, meta: _Meta) -> None:
-    """Go on from ``path``; a file of another training changes nothing."""
-    live = dict(vae.named_parameters())
-    try:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
-                return
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        meta.generator.set_state(stored.pop("generator"))
-        meta.curve = [(mse, kl) for mse, kl in stored.pop("curve").tolist()]
-        with torch.no_grad():
-            for name, parameter in live.items():
-                parameter.copy_(stored.pop(f"weight/{name}"))
-        for entry, value in stored.items():
-            key, name = entry.split("/", 1)
-            meta.optimizer.state[live[name]][key] = value if key == "step" else value.to(live[name].device)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it to train from the start") from None
-
-
 def _fingerprint(tasks: list[SourceTask], aligner: TrainedAligner, preset: AlignerPreset, seed: int) -> str:
     told = {"header": aligner.header.model_dump(mode="json"), "preset": asdict(preset), "seed": seed}
     start = adapter_sha256(aligner.initial)
@@ -261,15 +231,19 @@ def train_aligner(
     vae = aligner.to(device).vae
     optimizer = torch.optim.Adam(vae.parameters(), lr=preset.meta_rate)
     meta = _Meta(optimizer, torch.Generator().manual_seed(seed), [])
-    if checkpoint and checkpoint.exists():
-        _restore(checkpoint, fingerprint, vae, meta)
+    live = dict(vae.named_parameters())
+    carried = restore_training(checkpoint, fingerprint, live, optimizer, ("draws", "curve")) if checkpoint else None
+    if carried:
+        meta.generator.set_state(carried["draws"])
+        meta.curve = [(mse, kl) for mse, kl in carried["curve"].tolist()]
     saved = time.monotonic()
     while len(meta.curve) < preset.meta_epochs:
         task = tasks[int(torch.randint(len(tasks), (), generator=meta.generator))]
         pairs = _pairs(task, aligner, preset, meta.generator)
         _meta_epoch(vae, pairs, kl_weight(len(meta.curve), preset.meta_epochs, preset.kl), preset, meta)
         if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
-            _save(checkpoint, fingerprint, vae, meta)
+            carry = {"draws": meta.generator.get_state(), "curve": torch.tensor(meta.curve, dtype=torch.float64)}
+            save_training(checkpoint, fingerprint, live, optimizer, carry)
             saved = time.monotonic()
         progress("aligner", len(meta.curve), preset.meta_epochs)
     return _finished(aligner, meta), meta.curve

@@ -15,18 +15,18 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from cao.adapters import LoraWeights, adapter_sha256
-from cao.errors import InputError, NotApplicableError
-from cao.files import canonical_json, sha256_bytes, write_atomic
+from cao.errors import NotApplicableError
+from cao.files import canonical_json, sha256_bytes
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.strategy import TTL
+from cao.training_state import restore_training, save_training
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
 
 MAX_TOKENS = 512
@@ -43,6 +43,15 @@ class _Training:
     before: Tensor  # (N,) loss under the start weights, infinite where it was not measured
     last: Tensor  # (N,) loss when the prompt was last trained on
     step: int = 0
+
+    NAMES: ClassVar = ("schedule", "before", "last", "step")
+
+    def carried(self) -> dict[str, Tensor]:
+        return {name: torch.as_tensor(getattr(self, name)) for name in self.NAMES}
+
+    @classmethod
+    def of(cls, carried: dict[str, Tensor]) -> "_Training":
+        return cls(carried["schedule"].tolist(), carried["before"], carried["last"], int(carried["step"]))
 
 
 def _order(count: int, shuffle: bool, generator: torch.Generator) -> list[int]:
@@ -79,44 +88,6 @@ def _plan(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed: int) ->
     while len(schedule) < places:
         schedule += [passed[i] for i in _order(len(passed), settings.shuffle_data, generator)]
     return _Training(schedule[:places], before, before.clone())
-
-
-def _save(
-    path: Path,
-    fingerprint: str,
-    training: _Training,
-    live: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    tensors = {f"weight/{name}": parameter.detach() for name, parameter in live.items()}
-    for name, parameter in live.items():
-        tensors |= {f"{key}/{name}": value for key, value in optimizer.state.get(parameter, {}).items()}
-    tensors |= {"schedule": torch.tensor(training.schedule), "before": training.before, "last": training.last}
-    header = {"fingerprint": fingerprint, "step": str(training.step)}
-    write_atomic(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, header))
-
-
-def _restore(
-    path: Path, fingerprint: str, live: dict[str, Tensor], optimizer: torch.optim.Optimizer
-) -> _Training | None:
-    """Set weights and moments from ``path`` and return its training, or None where it holds another's."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("fingerprint") != fingerprint:
-                return None
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        schedule, step = stored.pop("schedule").tolist(), int(header["step"])
-        before, last = stored.pop("before"), stored.pop("last")
-        with torch.no_grad():
-            for name, parameter in live.items():
-                parameter.copy_(stored.pop(f"weight/{name}"))
-        for entry, value in stored.items():
-            key, name = entry.split("/", 1)
-            optimizer.state[live[name]][key] = value if key == "step" else value.to(live[name].device)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it to train from the start") from None
-    return _Training(schedule, before, last, step)
 
 
 def _fingerprint(lm: LanguageModel, prompts: list[str], settings: TTL, start: LoraWeights, seed: int) -> str:
@@ -184,9 +155,8 @@ def train_ttl(
     fingerprint = _fingerprint(lm, prompts, settings, start, seed)
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.AdamW(list(live.values()), lr=settings.learning_rate, weight_decay=0.0)
-        stored = checkpoint and checkpoint.exists()
-        training = _restore(checkpoint, fingerprint, live, optimizer) if checkpoint and stored else None
-        training = training or _plan(lm, rows, settings, seed)
+        carried = restore_training(checkpoint, fingerprint, live, optimizer, _Training.NAMES) if checkpoint else None
+        training = _Training.of(carried) if carried else _plan(lm, rows, settings, seed)
         saved = time.monotonic()
         while training.step < settings.ttl_steps:
             place = training.step * settings.batch_size
@@ -194,7 +164,7 @@ def train_ttl(
             training.last[batch] = _step(lm, rows, batch, live, optimizer)
             training.step += 1
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
-                _save(checkpoint, fingerprint, training, live, optimizer)
+                save_training(checkpoint, fingerprint, live, optimizer, training.carried())
                 saved = time.monotonic()
             progress("test-time learning", training.step, settings.ttl_steps)
         tensors = {name: parameter.detach().cpu().clone() for name, parameter in live.items()}

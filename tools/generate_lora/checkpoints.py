@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_atomic
+from cao.files import canonical_json, sha256_bytes
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
+from cao.training_state import restore_training, save_training
 from tools.evaluate.likelihood import Row
 from tools.generate_lora.answers import answer_loss
 from tools.generate_lora.tokens import TokenLayout, flatten
@@ -103,8 +102,9 @@ def collect(
     losses: list[float] = []
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.AdamW(list(live.values()), lr=preset.warm_rate, weight_decay=0.0)
-        if checkpoint and checkpoint.exists():
-            kept, losses = _restore(checkpoint, fingerprint, live, optimizer)
+        carried = restore_training(checkpoint, fingerprint, live, optimizer, ("kept", "losses")) if checkpoint else None
+        if carried:
+            kept, losses = list(carried["kept"]), carried["losses"].tolist()
         saved = time.monotonic()
         for step in range(len(losses), steps):
             for group in optimizer.param_groups:
@@ -121,7 +121,9 @@ def collect(
                 flat = flatten({name: parameter.detach() for name, parameter in live.items()}, layout)
                 kept.append((flat.cpu() - origin).to(torch.bfloat16))
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
-                _save(checkpoint, fingerprint, live, optimizer, kept, losses)
+                so_far = torch.stack(kept) if kept else torch.empty(0)
+                carry = {"kept": so_far, "losses": torch.tensor(losses, dtype=torch.float64)}
+                save_training(checkpoint, fingerprint, live, optimizer, carry)
                 saved = time.monotonic()
             progress("checkpoints", step + 1, steps)
     if not all(bool(residual.isfinite().all()) for residual in kept):
@@ -153,42 +155,3 @@ def batches(lengths: Sequence[int], size: int, steps: int, seed: int) -> list[li
         rng.shuffle(cuts)
         found += cuts
     return found
-
-
-def _save(
-    path: Path,
-    fingerprint: str,
-    live: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    kept: list[Tensor],
-    losses: list[float],
-) -> None:
-    tensors = {f"weight/{name}": parameter.detach() for name, parameter in live.items()}
-    for name, parameter in live.items():
-        tensors |= {f"{key}/{name}": value for key, value in optimizer.state.get(parameter, {}).items()}
-    tensors |= {f"kept/{i}": value for i, value in enumerate(kept)}
-    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
-    header = {"fingerprint": fingerprint}
-    write_atomic(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}, header))
-
-
-def _restore(
-    path: Path, fingerprint: str, live: dict[str, Tensor], optimizer: torch.optim.Optimizer
-) -> tuple[list[Tensor], list[float]]:
-    """Set weights and moments from ``path``; another training's file is not used."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
-                return [], []
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        losses = stored.pop("losses").tolist()
-        kept = [stored.pop(f"kept/{i}") for i in range(sum(name.startswith("kept/") for name in stored))]
-        with torch.no_grad():
-            for name, parameter in live.items():
-                parameter.copy_(stored.pop(f"weight/{name}"))
-        for entry, value in stored.items():
-            key, name = entry.split("/", 1)
-            optimizer.state[live[name]][key] = value if key == "step" else value.to(live[name].device)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it to train from the start") from None
-    return kept, losses

@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_atomic
+from cao.files import canonical_json, sha256_bytes
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
+from cao.training_state import restore_training, save_training
 from tools.evaluate.likelihood import Row
 from tools.generate_lora.answers import answer_loss
 from tools.generate_lora.generator import TrainedGenerator
@@ -135,7 +134,9 @@ def train_generator(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     fingerprint = _fingerprint(generator, sources, lm, preset, seed)
-    losses = _restore(checkpoint, fingerprint, generator, optimizer) if checkpoint and checkpoint.exists() else []
+    parameters = dict(generator.named_parameters())
+    carried = restore_training(checkpoint, fingerprint, parameters, optimizer, ("losses",)) if checkpoint else None
+    losses = [(float(a), float(b)) for a, b in carried["losses"].tolist()] if carried else []
     origin = flatten(generator.initial.tensors, generator.layout).to(lm.device)
     saved = time.monotonic()
     with lm.adapted(generator.initial, trainable=True) as live:
@@ -150,7 +151,8 @@ def train_generator(
             if not all(math.isfinite(loss) for loss in losses[-1]):
                 raise InputError(f"the generator's training diverged at step {step}: lower the preset's rate")
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
-                _save(checkpoint, fingerprint, generator, optimizer, losses)
+                carry = {"losses": torch.tensor(losses, dtype=torch.float64)}
+                save_training(checkpoint, fingerprint, parameters, optimizer, carry)
                 saved = time.monotonic()
             progress("generator", step + 1, preset.steps)
     generator.eval().requires_grad_(False)
@@ -268,41 +270,3 @@ def _fingerprint(
     told = {"preset": asdict(preset), "seed": seed, "model": lm.sha256, "layout": generator.layout.sha256}
     weights = sha256_bytes(b"".join(array.tobytes() for array in begin))
     return sha256_bytes(canonical_json({**told, "about": about, "begin": weights, "data": data}).encode())
-
-
-def _save(
-    path: Path,
-    fingerprint: str,
-    generator: TrainedGenerator,
-    optimizer: torch.optim.Optimizer,
-    losses: list[tuple[float, float]],
-) -> None:
-    tensors = {f"weight/{name}": value for name, value in generator.state_dict().items()}
-    for name, parameter in generator.named_parameters():
-        tensors |= {f"{key}/{name}": value for key, value in optimizer.state.get(parameter, {}).items()}
-    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
-    header = {"fingerprint": fingerprint}
-    write_atomic(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, header))
-
-
-def _restore(
-    path: Path, fingerprint: str, generator: TrainedGenerator, optimizer: torch.optim.Optimizer
-) -> list[tuple[float, float]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
-                return []
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        losses = [(float(a), float(b)) for a, b in stored.pop("losses").tolist()]
-        weights = {
-            name.removeprefix("weight/"): stored.pop(name) for name in list(stored) if name.startswith("weight/")
-        }
-        generator.load_state_dict(weights)
-        parameters = dict(generator.named_parameters())
-        for entry, value in stored.items():
-            key, name = entry.split("/", 1)
-            parameter = parameters[name]
-            optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it to train from the start") from None
-    return losses
