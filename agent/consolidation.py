@@ -175,8 +175,8 @@ class Consolidation:
         return read_tensors(self.folder / f"{name}-average.safetensors")["residual"].float()
 
     def _collected(self, name: str, rows: Callable[[], list[Row]]) -> Tensor:
-        path = self.folder / f"{name}.safetensors"
-        if not path.exists():
+        path, average = self.folder / f"{name}.safetensors", self.folder / f"{name}-average.safetensors"
+        if not (path.exists() and average.exists()):
             path.parent.mkdir(exist_ok=True)
             residuals, losses = collect(
                 self.lm,
@@ -189,9 +189,7 @@ class Consolidation:
                 checkpoint=self.folder / f"{name}.partial",
             )
             mean = residuals.float().mean(0).to(torch.bfloat16)
-            save_tensors(
-                self.folder / f"{name}-average.safetensors", {"residual": mean}, {"losses": json.dumps(losses)}
-            )
+            save_tensors(average, {"residual": mean}, {"losses": json.dumps(losses)})
             save_tensors(path, {"residuals": residuals}, {})
         (self.folder / f"{name}.partial").unlink(missing_ok=True)
         return read_tensors(path)["residuals"]

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -59,13 +60,15 @@ def stages(preset: Preset) -> list[list[Job]]:
     ]
 
 
-def output(folder: Path, job: Job) -> Path:
-    """Return the file that a job writes last."""
+def outputs(folder: Path, job: Job) -> list[Path]:
+    """Return the files that are all there once a job is done."""
     kind, name = job
-    places = {"states": "states", "checkpoints": "checkpoints", "union": "unions"}
-    if kind in places:
-        return folder / places[kind] / f"{name}.safetensors"
-    return folder / "variants" / name / "aligner.safetensors"
+    if kind == "states":
+        return [folder / "states" / f"{name}.safetensors"]
+    if kind == "variant":
+        return [folder / "variants" / name / "aligner.safetensors"]
+    place = folder / {"checkpoints": "checkpoints", "union": "unions"}[kind]
+    return [place / f"{name}-average.safetensors", place / f"{name}.safetensors"]
 
 
 def do(consolidation: Consolidation, job: Job) -> float:
@@ -104,7 +107,10 @@ def consolidate(settings: Settings) -> Path:
         raise InputError(f"{folder}: cannot be made ({reason}); choose another --out") from None
     with locked(folder):
         claim(settings, folder)
-        planned = [[job for job in stage if not output(folder, job).exists()] for stage in stages(preset)]
+        planned = [
+            [job for job in stage if not all(path.exists() for path in outputs(folder, job))]
+            for stage in stages(preset)
+        ]
         jobs = [job for stage in planned for job in stage]
         if jobs:
             clock = Clock(jobs, sum(len(stage) for stage in stages(preset)), settings.workers)
@@ -124,13 +130,26 @@ def claim(settings: Settings, folder: Path) -> None:
     """
     wanted, path = settings.claim(), folder / "config.json"
     if path.exists():
-        if read_json(path) != wanted:
-            told = "give them again, or another --out"
-            raise InputError(f"{folder} was begun with other settings (see config.json); {told}")
+        other = _different(read_json(path), wanted)
+        if other:
+            told = f"other settings ({', '.join(other)}; see config.json)"
+            raise InputError(f"{folder} was begun with {told}; give them again, or another --out")
         return
     consolidation = open_consolidation(settings, lambda label, done, total: None)
     assert consolidation.layout.tokens  # a preset that does not fit the model is refused before hours of work
     write_json(path, wanted)
+
+
+def _different(found: Any, wanted: Any, where: str = "") -> list[str]:
+    """Return the names of the values in which two nested mappings differ."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return [] if found == wanted else [where]
+    names = sorted({*found, *wanted})
+    return [
+        other
+        for name in names
+        for other in _different(found.get(name), wanted.get(name), f"{where}.{name}" if where else name)
+    ]
 
 
 def _tidy(folder: Path) -> None:

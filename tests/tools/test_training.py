@@ -129,12 +129,12 @@ def test_a_step_weighs_eq_1_and_the_mean_of_the_tasks_answers(
     generator.zero_grad()
     wanted, parts = torch.zeros(()), []
     for place, (tensor, mask) in zip(order, drawn, strict=True):
-        normal, _ = generator(tensor[None] * mask[None, ..., None])
+        normal, own = generator(tensor[None] * mask[None, ..., None])
         with torch.no_grad():
-            goal, _ = generator.normalised_target(ones[place].residuals[0].float())
-        residual = generator.statistics.restore(normal, normal[..., :0])[0]
+            goal, own_goal = generator.normalised_target(ones[place].residuals[0].float())
+        residual = generator.statistics.restore(normal, own)[0]
         loss = plain_loss(tiny_lm, unflatten(origin + residual, generator.layout), ones[place].rows, 2.0)
-        eq_1 = (normal[0] - goal).square().mean()
+        eq_1 = (normal[0] - goal).square().mean() + (own[0] - own_goal).square().mean()
         wanted = wanted + 0.5 * eq_1 / 2 + loss / 2
         parts.append((float(eq_1), float(loss)))
     wanted.backward()

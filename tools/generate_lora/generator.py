@@ -88,10 +88,13 @@ class TrainedGenerator(nn.Module):
             )
         with torch.device("meta") if empty else nullcontext():
             self.decoder = HyperConvDecoder(ladder)
-            self.own = nn.Linear(ladder.shapes[-2][0], 2 * layout.layers) if self.mode == "layer" else None
+            self.own = nn.Linear(ladder.shapes[-2][0], (2 if self.mode == "layer" else 1) * layout.layers)
             self.place = nn.Linear(POSITION_WIDTH + 1, 2)
             nn.init.zeros_(self.place.weight)
             nn.init.zeros_(self.place.bias)
+            if self.mode == "element":  # begins with the centre as it is
+                nn.init.zeros_(self.own.weight)
+                nn.init.zeros_(self.own.bias)
         state = permutation_state(0, 1).expand(layout.tokens, 1)
         self.register_buffer("codes", torch.cat([position_codes(layout, POSITION_WIDTH), state], 1), persistent=False)
         centre = statistics.centre.clone()
@@ -123,15 +126,14 @@ class TrainedGenerator(nn.Module):
             conditioning: (B, N, L, C) float32, padding zero.
 
         Returns:
-            Normalised scalars (B, layers, D_l), and z-scored layer statistics (B, layers, 2), or (B, layers, 0).
+            Normalised scalars (B, layers, D_l), and z-scored layer statistics (B, layers, 2 or 1).
         """
         images, features = self.decoder(conditioning)
         gain, offset = self.place(self.codes).unbind(1)
         images = images * (1 + gain[:, None, None]) + offset[:, None, None]
         height, width = self.layout.token
         normal = join(images[..., :height, :width], self.layout)
-        own = self.own(features).view(len(normal), self.layout.layers, 2) if self.own is not None else normal[..., :0]
-        return normal, own
+        return normal, self.own(features).view(len(normal), self.layout.layers, -1)
 
     def residual(self, conditioning: Tensor, mask: Tensor) -> Tensor:
         """Return the residual adapters (A - A0, B), differentiable.

@@ -185,8 +185,7 @@ def _step(
         with torch.no_grad():
             goals = [generator.normalised_target(target) for target in targets]
         reconstruction = (normal - torch.stack([goal for goal, _ in goals])).square().mean()
-        if own.shape[-1]:
-            reconstruction = reconstruction + (own - torch.stack([goal for _, goal in goals])).square().mean()
+        reconstruction = reconstruction + (own - torch.stack([goal for _, goal in goals])).square().mean()
     total, answers = preset.reconstruction * reconstruction, 0.0
     if with_answers:
         slopes = []
