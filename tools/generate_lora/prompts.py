@@ -15,7 +15,7 @@ from tools.detect_drift.window import distinct
 __all__ = ["PromptReport", "usable_prompts"]
 
 MOSTLY = 0.5
-"""Share of unknown tokens above which a prompt is reported."""
+"""Share of letters of another script than Latin above which a prompt is reported."""
 
 
 class PromptReport(Record):
@@ -30,17 +30,13 @@ class PromptReport(Record):
     caveats: tuple[str, ...] = ()
 
 
-def usable_prompts(
-    prompts: Sequence[str], tokens: Sequence[int] | None, wanted: int, unknown: Sequence[float] | None = None
-) -> PromptReport:
+def usable_prompts(prompts: Sequence[str], tokens: Sequence[int] | None, wanted: int) -> PromptReport:
     """Return the prompts to generate from: neither blank nor repeated, by the rule of drift detection.
 
     Args:
         prompts: texts of one task.
         tokens: encoder tokens of each prompt before truncation; None leaves length out of the report.
         wanted: N, the prompts that the generator was built for.
-        unknown: share in [0, 1] of each prompt's tokens that stand for characters the encoder does not know; None
-            leaves it out of the report.
 
     Raises:
         InputError: no prompt is left.
@@ -49,7 +45,6 @@ def usable_prompts(
     """
     assert wanted >= 1, wanted
     assert tokens is None or len(tokens) == len(prompts), "one count for each prompt"
-    assert unknown is None or len(unknown) == len(prompts), "one share for each prompt"
     broken = [_is_broken(prompt) for prompt in prompts]
     seen = [prompt if _is_visible(prompt) and not bad else "" for prompt, bad in zip(prompts, broken, strict=True)]
     kept = sorted(distinct(seen))
@@ -58,7 +53,7 @@ def usable_prompts(
     left_out = _left_out(len(prompts), unreadable, blank, len(prompts) - unreadable - blank - len(kept))
     if not kept:
         raise InputError("; ".join(["no prompt is left to generate an adapter from", *left_out]))
-    return PromptReport(kept=tuple(kept), caveats=(*left_out, *_doubts(prompts, kept, tokens, wanted, unknown)))
+    return PromptReport(kept=tuple(kept), caveats=(*left_out, *_doubts(prompts, kept, tokens, wanted)))
 
 
 def _is_broken(prompt: str) -> bool:
@@ -71,8 +66,14 @@ def _is_visible(prompt: str) -> bool:
     return any(unicodedata.category(character)[0] not in "ZC" for character in prompt)
 
 
-def _has_letter(prompt: str) -> bool:
-    return any(unicodedata.category(character).startswith("L") for character in prompt)
+def _letters(prompt: str) -> list[str]:
+    return [character for character in prompt if unicodedata.category(character).startswith("L")]
+
+
+def _is_foreign(letters: Sequence[str]) -> bool:
+    """Return whether most letters belong to another script than the one that the encoder was trained on."""
+    others = sum(not unicodedata.name(letter, "").startswith("LATIN ") for letter in letters)
+    return others > MOSTLY * len(letters)
 
 
 def _left_out(total: int, broken: int, blank: int, repeats: int) -> list[str]:
@@ -86,20 +87,14 @@ def _left_out(total: int, broken: int, blank: int, repeats: int) -> list[str]:
     return stated
 
 
-def _doubts(
-    prompts: Sequence[str],
-    kept: Sequence[int],
-    tokens: Sequence[int] | None,
-    wanted: int,
-    unknown: Sequence[float] | None,
-) -> list[str]:
-    n, stated = len(kept), []
+def _doubts(prompts: Sequence[str], kept: Sequence[int], tokens: Sequence[int] | None, wanted: int) -> list[str]:
+    n, stated, letters = len(kept), list[str](), [_letters(prompts[i]) for i in kept]
     if cut := sum(tokens[i] > MAX_TOKENS for i in kept) if tokens else 0:
         stated.append(f"{cut} of {n} prompts are longer than {MAX_TOKENS} tokens; the encoder did not see their end")
-    if wordless := sum(not _has_letter(prompts[i]) for i in kept):
+    if wordless := sum(not each for each in letters):
         stated.append(f"{wordless} of {n} prompts hold no letters; the encoder makes little of them")
-    if foreign := sum(unknown[i] > MOSTLY for i in kept) if unknown else 0:
-        stated.append(f"{foreign} of {n} prompts consist mostly of characters that the encoder does not know")
+    if foreign := sum(_is_foreign(each) for each in letters):
+        stated.append(f"{foreign} of {n} prompts are mostly in another script; the encoder was trained on English")
     if n < wanted:
         stated.append(f"{n} distinct prompts for the {wanted} that the generator takes; they are used again in turn")
     return stated
