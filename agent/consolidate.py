@@ -47,9 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     quiet_libraries(offline=arguments.offline)
 
     def body() -> int:
-        from agent import consolidation_index  # noqa: PLC0415  (imports torch; arguments come first)
-        from agent.consolidation_run import consolidate  # noqa: PLC0415
-        from agent.consolidation_settings import Settings  # noqa: PLC0415
+        from agent.consolidation.index import install, summary, write_index  # noqa: PLC0415  (imports torch)
+        from agent.consolidation.run import consolidate  # noqa: PLC0415
+        from agent.consolidation.settings import Settings  # noqa: PLC0415
 
         settings = Settings(
             model=arguments.model,
@@ -62,13 +62,13 @@ def main(argv: list[str] | None = None) -> int:
             offline=arguments.offline,
         )
         folder = consolidate(settings)
-        index = consolidation_index.write_index(settings, folder)
+        index = write_index(settings, folder)
         if arguments.install:
-            consolidation_index.install(folder)
+            install(folder)
         if arguments.json:
             sys.stdout.write(json.dumps(index, indent=2) + "\n")
         else:
-            sys.stdout.write(consolidation_index.summary(folder, installed=arguments.install))
+            sys.stdout.write(summary(folder, installed=arguments.install))
         return 0
 
     return run_command(body, debug=arguments.debug)

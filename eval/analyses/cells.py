@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from agent.consolidation_files import read_json
+from agent.consolidation.files import read_json
 from cao.adapters import LoraWeights, adapter_sha256
 from cao.errors import InputError, NotApplicableError
 from cao.files import sha256_bytes, write_json

@@ -17,7 +17,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from agent.consolidation import INITIAL_SEED, Consolidation
+from agent.consolidation.steps import INITIAL_SEED, Consolidation
 from cao.encoder import Encoder
 from cao.language_model import LanguageModel
 from cao.progress import silent

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from agent.consolidation import Consolidation, Variant, variants
-from agent.consolidation_files import read_json
-from agent.consolidation_presets import Preset
+from agent.consolidation.files import read_json
+from agent.consolidation.presets import Preset
+from agent.consolidation.steps import Consolidation, Variant, variants
 from cao.assets import minilm_folder
 from cao.encoder import Encoder
 from cao.errors import InputError, UnavailableError

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.consolidation import Variant
-from agent.consolidation_clock import Clock
+from agent.consolidation.clock import Clock
+from agent.consolidation.steps import Variant
 from agent.workspace import locked
 from cao.files import sha256_bytes
 from cao.tasks.parts import Part

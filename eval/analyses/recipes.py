@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from agent.consolidation import Consolidation, Variant, variants
+from agent.consolidation.steps import Consolidation, Variant, variants
 from cao.adapters import LoraWeights
 from cao.encoder import pool
 from cao.files import canonical_json, sha256_bytes, sha256_file

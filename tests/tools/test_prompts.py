@@ -47,9 +47,7 @@ def test_fewer_prompts_than_wanted_are_said_to_be_used_again(wanted: int, said: 
     assert caveats == ((told,) if said else ())
 
 
-@pytest.mark.parametrize(
-    "prompt", [GREEK, CHINESE, ARABIC, "नमस्ते", "한국의 수도는", "Ελληνικά"]
-)
+@pytest.mark.parametrize("prompt", [GREEK, CHINESE, ARABIC, "नमस्ते", "한국의 수도는", "Ελληνικά"])
 def test_other_scripts_are_used_and_reported(prompt: str) -> None:
     report = usable_prompts([prompt, "Ça va, naïve façade?", "x"], None, 3)
     assert report.kept == (0, 1, 2)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from agent.config import merge, parse_assignment
-from agent.consolidation_presets import PRESETS, Preset
+from agent.consolidation.presets import PRESETS, Preset
 from cao.encoder import MAX_TOKENS
 from cao.errors import InputError, UnavailableError
 from cao.language_model import weights_sha256

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from agent.consolidation_files import read_header, read_json, read_tensors, save_tensors
-from agent.consolidation_presets import Preset
+from agent.consolidation.files import read_header, read_json, read_tensors, save_tensors
+from agent.consolidation.presets import Preset
 from cao.adapters import LoraWeights, adapter_sha256
 from cao.encoder import Encoder
 from cao.errors import InputError

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import cao
-from agent.consolidation import INITIAL_SEED, variants
-from agent.consolidation_settings import Settings
+from agent.consolidation.settings import Settings
+from agent.consolidation.steps import INITIAL_SEED, variants
 from cao.errors import InputError
 from cao.files import sha256_file, write_atomic, write_json
 from tools.align_lora.aligner import load_aligner

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from agent.consolidation import Consolidation, Variant, variants
-from agent.consolidation_clock import Clock
-from agent.consolidation_files import read_json
-from agent.consolidation_presets import Preset
-from agent.consolidation_settings import Settings
+from agent.consolidation.clock import Clock
+from agent.consolidation.files import read_json
+from agent.consolidation.presets import Preset
+from agent.consolidation.settings import Settings
+from agent.consolidation.steps import Consolidation, Variant, variants
 from agent.workspace import locked
 from cao.assets import minilm_folder
 from cao.command_line import quiet_libraries
