@@ -100,7 +100,7 @@ PRESETS: dict[str, Preset] = {
             token=(16, 128),
             statistics="element",
             checkpoints=CheckpointPreset(40, 3e-4, 10, 3e-5, batch=16),
-            generator=GeneratorPreset(steps=240, tasks=4, rate=5e-3, centre_rate=5e-4, behaviour_from=140, batch=8),
+            generator=GeneratorPreset(steps=190, tasks=3, rate=5e-3, centre_rate=5e-4, behaviour_from=120),
             aligner=EMBEDDED_ALIGNER,
             row_tokens=128,
             prompts_encoded=256,

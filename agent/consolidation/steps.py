@@ -5,8 +5,8 @@ a training no more than the seconds since its last checkpoint.
 """
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -30,9 +30,8 @@ from tools.evaluate.likelihood import Row
 from tools.generate_lora.answers import answer_loss, answer_rows
 from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.generator import Identity, TrainedGenerator, load_generator
-from tools.generate_lora.statistics import Statistics
 from tools.generate_lora.tokens import TokenLayout
-from tools.generate_lora.training import Source, conditioning, train_generator
+from tools.generate_lora.training import Source, conditioning, fit, train_generator
 
 INITIAL_SEED = 0
 """Of the one LoRA initialisation that every checkpoint starts from."""
@@ -203,7 +202,8 @@ class Consolidation:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             sources = [self.source(t) for t in variant.sources]
-            generator = self.untrained(sources)
+            self.union(variant)
+            generator = self.untrained(sources, self.average(f"unions/{variant.name}"))
             losses = train_generator(
                 generator,
                 sources,
@@ -235,13 +235,19 @@ class Consolidation:
         rows = sorted(self.rows(task)[0], key=lambda row: len(row.tokens))
         return Source(task, self.states(task), rows, self.checkpoints(task))
 
-    def untrained(self, sources: Iterable[Source]) -> TrainedGenerator:
-        """Return a generator with seeded random weights and the statistics of the sources' checkpoints."""
-        means = torch.stack([source.residuals.float().mean(0) for source in sources])
+    def untrained(self, sources: Sequence[Source], union: Tensor) -> TrainedGenerator:
+        """Return a generator with seeded random weights; with element-wise statistics it returns about ``union``.
+
+        Args:
+            sources: their checkpoints give the statistics.
+            union: (layers, D_l) residual of one adapter trained on all sources, better than their mean as a centre.
+        """
         initial = self.lm.fresh_lora(INITIAL_SEED)
         encoder = read_header(self.folder / "states" / f"{self.preset.sources[0]}.safetensors")["encoder_sha256"]
         identity = Identity(self.lm.sha256, encoder, INITIAL_SEED, adapter_sha256(initial))
-        statistics = Statistics.fit(self.preset.statistics, means)
+        statistics = fit(self.preset.statistics, sources)
+        if statistics.mode == "element":
+            statistics = replace(statistics, centre=union)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             train_centre = self.preset.generator.centre_rate > 0

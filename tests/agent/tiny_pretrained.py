@@ -69,7 +69,7 @@ def generator_of(lm: LanguageModel, centre: Tensor) -> TrainedGenerator:
     layout, initial = layout_of(lm), lm.fresh_lora(0)
     identity = Identity(lm.sha256, Encoder(minilm_folder()).sha256, 0, adapter_sha256(initial))
     ladder = Ladder(((PROMPTS, 384, 384), (PROMPTS, 8, 16), (layout.tokens, *layout.frame)), 3, affine=False)
-    statistics = Statistics("element", centre, torch.full((layout.layers, 2), 1e-3))
+    statistics = Statistics("element", centre, torch.full((layout.layers, 1), 1e-3))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return TrainedGenerator(ladder, layout, statistics, identity, train_centre=False).eval().requires_grad_(False)

@@ -39,7 +39,6 @@ def untrained(layout: TokenLayout = SMALL, mode: StatisticsMode = "element", bas
         statistics, identity = Statistics.fit(mode, checkpoints), Identity(base, ENCODER, 7, adapter_sha256(start))
         generator = TrainedGenerator(ladder, layout, statistics, identity, train_centre=False)
         torch.nn.init.normal_(generator.place.weight)  # as if it had been trained
-        torch.nn.init.normal_(generator.own.weight, std=0.1)
     generator.made = {"preset": "a test", "loss": 0.1 + 0.2}
     return generator.eval().requires_grad_(False)
 
@@ -260,12 +259,11 @@ def test_what_stands_behind_the_mask_does_not_matter_and_what_stands_before_does
 def test_frame_and_padding_are_cut_off() -> None:
     generator, (states, mask) = untrained(), prompts(N)
     before = generator.residual(states[None], mask[None])
-    images, features = generator.decoder(states[None])
-    take = 1 + generator.own(features)[0, :, None] * generator.scale[:, 1:]
+    images = generator.decoder(states[None])[0]
     flat = images[..., : SMALL.token[0], : SMALL.token[1]].reshape(SMALL.layers, -1)[:, : SMALL.length]
     gain, offset = generator.place(generator.codes).T.repeat_interleave(SMALL.size, 1)
     gain, offset = (x.view(SMALL.layers, -1)[:, : SMALL.length] for x in (gain, offset))
-    wanted = (flat * (1 + gain) + offset) * generator.scale[:, :1] + generator.centre * take
+    wanted = (flat * (1 + gain) + offset) * generator.scale + generator.centre
     assert torch.allclose(before[0], wanted, atol=1e-6)
 
 

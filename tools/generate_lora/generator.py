@@ -88,13 +88,10 @@ class TrainedGenerator(nn.Module):
             )
         with torch.device("meta") if empty else nullcontext():
             self.decoder = HyperConvDecoder(ladder)
-            self.own = nn.Linear(ladder.shapes[-2][0], (2 if self.mode == "layer" else 1) * layout.layers)
+            self.own = nn.Linear(ladder.shapes[-2][0], 2 * layout.layers) if self.mode == "layer" else None
             self.place = nn.Linear(POSITION_WIDTH + 1, 2)
             nn.init.zeros_(self.place.weight)
             nn.init.zeros_(self.place.bias)
-            if self.mode == "element":  # begins with the centre as it is
-                nn.init.zeros_(self.own.weight)
-                nn.init.zeros_(self.own.bias)
         state = permutation_state(0, 1).expand(layout.tokens, 1)
         self.register_buffer("codes", torch.cat([position_codes(layout, POSITION_WIDTH), state], 1), persistent=False)
         centre = statistics.centre.clone()
@@ -126,14 +123,15 @@ class TrainedGenerator(nn.Module):
             conditioning: (B, N, L, C) float32, padding zero.
 
         Returns:
-            Normalised scalars (B, layers, D_l), and z-scored layer statistics (B, layers, 2 or 1).
+            Normalised scalars (B, layers, D_l), and z-scored layer statistics (B, layers, 2), or (B, layers, 0).
         """
         images, features = self.decoder(conditioning)
         gain, offset = self.place(self.codes).unbind(1)
         images = images * (1 + gain[:, None, None]) + offset[:, None, None]
         height, width = self.layout.token
         normal = join(images[..., :height, :width], self.layout)
-        return normal, self.own(features).view(len(normal), self.layout.layers, -1)
+        own = self.own(features).view(len(normal), self.layout.layers, 2) if self.own is not None else normal[..., :0]
+        return normal, own
 
     def residual(self, conditioning: Tensor, mask: Tensor) -> Tensor:
         """Return the residual adapters (A - A0, B), differentiable.
@@ -197,10 +195,6 @@ class TrainedGenerator(nn.Module):
     def to_residual(self, weights: LoraWeights) -> Tensor:
         """Return the residual (layers, D_l) of an adapter with this layout."""
         return flatten(weights.tensors, self.layout) - flatten(self.initial.tensors, self.layout)
-
-    def normalised_target(self, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what ``forward`` should give for a checkpoint's residual (layers, D_l)."""
-        return self.statistics.normalise(residual)
 
     @torch.no_grad()
     def round_as_stored(self) -> None:

@@ -142,7 +142,8 @@ def _ladder(told: dict[str, Any]) -> Ladder:
 
 def check_statistics(statistics: Statistics, layout: TokenLayout) -> None:
     """Raise InputError where statistics are not those of a layout's adapters."""
-    centre, scale = (layout.layers, 2 if statistics.mode == "layer" else layout.length), (layout.layers, 2)
+    own = statistics.mode == "layer"
+    centre, scale = (layout.layers, 2 if own else layout.length), (layout.layers, 2 if own else 1)
     if (tuple(statistics.centre.shape), tuple(statistics.scale.shape)) != (centre, scale):
         raise InputError("its statistics do not fit its token layout")
     if not bool((statistics.scale > 0).all()):

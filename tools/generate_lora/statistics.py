@@ -24,11 +24,10 @@ class Statistics:
     Attributes:
         mode: ``layer``: each checkpoint's own mean and log-std per layer, which travel as outputs of their own,
             z-scored over the checkpoints (the paper's normalisation with our exact inverse); ``element``: the
-            element-wise mean of the checkpoints is a constant (as Text-to-LoRA keeps), how much of it a layer takes
-            is an output of its own, z-scored, and what is left is divided by its spread per layer.
+            element-wise mean of the checkpoints and their spread per layer are constants (as Text-to-LoRA keeps); the
+            spread of a single checkpoint is its own size.
         centre: ``layer``: (layers, 2) mean over checkpoints of (mean, log-std); ``element``: (layers, D_l).
-        scale: ``layer``: (layers, 2) std of the same; ``element``: (layers, 2) spread of what is left, std of the
-            gains.
+        scale: ``layer``: (layers, 2) std of the same; ``element``: (layers, 1).
 
     Source: CAO-LLM E.3 (normalise per layer; the inverse is not said there).
     """
@@ -48,13 +47,10 @@ class Statistics:
         assert residuals.ndim == 3, residuals.shape
         if mode == "element":
             centre = residuals.mean(0)
-            gains = _gains(residuals, centre)
-            spread = (residuals - gains[..., None] * centre).square().mean((0, 2)).sqrt()
-            size = centre.square().mean(1).sqrt()  # a single checkpoint has no spread: its own size, then
-            spread = torch.where(spread > 1e-5 * size, spread, size)
-            spread = torch.where(spread > _SMALLEST, spread, torch.ones_like(spread))
-            varied = gains.std(0, correction=0)
-            return cls(mode, centre, torch.stack([spread, torch.where(varied > 1e-6, varied, 1.0)], dim=1))
+            spread = (residuals - centre).square().mean((0, 2)).sqrt()[:, None]
+            size = centre.square().mean(1).sqrt()[:, None]  # a single checkpoint has no spread: its own size, then
+            found = torch.where(spread > _SMALLEST, spread, size)
+            return cls(mode, centre, torch.where(found > _SMALLEST, found, torch.ones_like(found)))
         own = torch.stack([torch.stack(layer_statistics(residual), dim=1) for residual in residuals])
         spread = own.std(0, correction=0)
         return cls(mode, own.mean(0), torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
@@ -66,11 +62,10 @@ class Statistics:
             residual: (layers, D_l).
 
         Returns:
-            (layers, D_l), and (layers, 2) in mode ``layer`` or (layers, 1).
+            (layers, D_l), and (layers, 2) in mode ``layer`` or (layers, 0).
         """
         if self.mode == "element":
-            gain = _gains(residual, self.centre)[:, None]
-            return (residual - gain * self.centre) / self.scale[:, :1], (gain - 1) / self.scale[:, 1:]
+            return (residual - self.centre) / self.scale, residual.new_zeros(len(residual), 0)
         mean, log_std = layer_statistics(residual)
         own = (torch.stack([mean, log_std], dim=1) - self.centre) / self.scale
         return (residual - mean[:, None]) / log_std.exp()[:, None], own
@@ -80,24 +75,12 @@ class Statistics:
 
         Args:
             normal: (..., layers, D_l).
-            own: (..., layers, 2) in mode ``layer``, (..., layers, 1) otherwise.
+            own: (..., layers, 2) in mode ``layer``, (..., layers, 0) otherwise.
         """
         if self.mode == "element":
-            return normal * self.scale[:, :1] + self.centre * (1 + own * self.scale[:, 1:])
+            return normal * self.scale + self.centre
         told = own * self.scale + self.centre
         return normal * told[..., 1:].exp() + told[..., :1]
-
-
-def _gains(residuals: Tensor, centre: Tensor) -> Tensor:
-    """Return how much of the centre each layer takes, ⟨r, c⟩ / ⟨c, c⟩; 1 where the centre is zero.
-
-    Args:
-        residuals: (..., layers, D_l).
-        centre: (layers, D_l).
-    """
-    lengths = centre.square().sum(-1)
-    found = (residuals * centre).sum(-1) / torch.where(lengths > _SMALLEST, lengths, 1.0)
-    return torch.where(lengths > _SMALLEST, found, 1.0)
 
 
 def layer_statistics(residual: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ from cao.training_state import restore_training, save_training
 from tools.evaluate.likelihood import Row
 from tools.generate_lora.answers import answer_loss
 from tools.generate_lora.generator import TrainedGenerator
+from tools.generate_lora.statistics import Statistics, StatisticsMode
 from tools.generate_lora.tokens import flatten, unflatten
 
 
@@ -70,6 +71,11 @@ class Source:
     states: list[Tensor]
     rows: list[Row]
     residuals: Tensor
+
+
+def fit(mode: StatisticsMode, sources: Sequence[Source], device: str | torch.device = "cpu") -> Statistics:
+    """Return the statistics of the sources' checkpoints, each source weighing the same."""
+    return Statistics.fit(mode, torch.stack([source.residuals.float().mean(0) for source in sources]).to(device))
 
 
 def conditioning(states: Sequence[Tensor], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -138,6 +144,7 @@ def train_generator(
     carried = restore_training(checkpoint, fingerprint, parameters, optimizer, ("losses",)) if checkpoint else None
     losses = [(float(a), float(b)) for a, b in carried["losses"].tolist()] if carried else []
     origin = flatten(generator.initial.tensors, generator.layout).to(lm.device)
+    statistics = fit(generator.mode, sources, lm.device)
     saved = time.monotonic()
     with lm.adapted(generator.initial, trainable=True) as live:
         for step in range(len(losses), preset.steps):
@@ -146,7 +153,8 @@ def train_generator(
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * warm * fall
             rng, with_answers = random.Random(f"{seed}:{step}"), step >= preset.behaviour_from
-            loss = _step(generator, sources, lm, live, origin, optimizer, preset, rng, with_answers=with_answers)
+            given = (generator, sources, lm, live, origin, optimizer, statistics, preset, rng)
+            loss = _step(*given, with_answers=with_answers)
             losses.append(loss)
             if not all(math.isfinite(loss) for loss in losses[-1]):
                 raise InputError(f"the generator's training diverged at step {step}: lower the preset's rate")
@@ -166,11 +174,16 @@ def _step(
     live: dict[str, Tensor],
     origin: Tensor,
     optimizer: torch.optim.Optimizer,
+    statistics: Statistics,
     preset: GeneratorPreset,
     rng: random.Random,
     *,
     with_answers: bool,
 ) -> tuple[float, float]:
+    """Take one optimiser step and return its two losses.
+
+    ``statistics`` are those of the sources' checkpoints and stay; the generator's own centre may be elsewhere.
+    """
     chosen = rng.sample(range(len(sources)), min(preset.tasks, len(sources)))
     drawn = [_draw(sources[i], generator, preset, rng) for i in chosen]
     tensors = torch.stack([tensor for tensor, _ in drawn]).to(lm.device)
@@ -183,9 +196,10 @@ def _step(
         kept = [sources[i].residuals for i in chosen]
         targets = [r[rng.randrange(len(r))].to(lm.device).float() for r in kept]
         with torch.no_grad():
-            goals = [generator.normalised_target(target) for target in targets]
+            goals = [statistics.normalise(target) for target in targets]
         reconstruction = (normal - torch.stack([goal for goal, _ in goals])).square().mean()
-        reconstruction = reconstruction + (own - torch.stack([goal for _, goal in goals])).square().mean()
+        if own.shape[-1]:
+            reconstruction = reconstruction + (own - torch.stack([goal for _, goal in goals])).square().mean()
     total, answers = preset.reconstruction * reconstruction, 0.0
     if with_answers:
         slopes = []
