@@ -36,7 +36,7 @@ class Recipe:
     """
 
     key: str
-    make: Callable[[], LoraWeights] | None = field(repr=False, compare=False)
+    make: Callable[[], LoraWeights] | None = field(default=None, repr=False, compare=False)
     label: str = field(default="", compare=False)
 
 

@@ -1,0 +1,171 @@
+"""``python -m eval.tables`` on a tiny consolidation: what it writes, what it refuses, what it does not do twice."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import consolidate
+from eval import tables
+from eval.analyses import cells
+from tests.agent.tiny_consolidation import FOLDER, command
+
+MEASURED = ("--tasks", "boolq,gsm8k", "--limit", "6", "--seeds", "0,1", "--split", "reward")
+
+
+@dataclass
+class Finished:
+    """A tiny consolidation that was measured once."""
+
+    folder: Path
+    model: Path
+    page: Path
+    result: dict[str, Any]
+
+    def call(self, *more: str) -> int:
+        given = ("--table", "generation", "--consolidation", str(self.folder), "--set", f"model_path={self.model}")
+        return tables.main([*given, "--offline", *MEASURED, *more])
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    out = tmp_path_factory.mktemp("measured")
+    assert consolidate.main(command(tiny_model_folder, out)) == 0
+    made = Finished(out / FOLDER, tiny_model_folder, out / FOLDER / "report" / "generation.md", {})
+    assert made.call() == 0
+    made.result = json.loads(made.page.with_suffix(".json").read_text())
+    return made
+
+
+def test_page_figures_and_pictures_are_written(finished: Finished) -> None:
+    names = {path.name for path in finished.page.parent.iterdir()}
+    assert names == {"generation.md", "generation.json", "generation-changes.svg", "generation-cosines.svg"}
+    for name in ("generation-changes.svg", "generation-cosines.svg"):
+        assert name in finished.page.read_text()
+        assert ElementTree.parse(finished.page.parent / name).getroot().tag.endswith("svg")
+
+
+def test_each_task_is_served_by_a_generator_that_never_saw_it(finished: Finished) -> None:
+    tasks = finished.result["tasks"]
+    assert {task: said["variant"] for task, said in tasks.items()} == {"boolq": "without-boolq", "gsm8k": "full"}
+    assert {"checkpoint", "seen"} <= tasks["boolq"]["rows"].keys()
+    assert not {"checkpoint", "seen"} & tasks["gsm8k"]["rows"].keys()
+    assert set(tasks["boolq"]["nearest"].values()) == {"arc_easy"}
+    assert all(task not in said["wrong"] for task, said in tasks.items())
+    for said in tasks.values():
+        counts = {name: len(hashes) for name, hashes in said["adapters"].items()}
+        assert counts == {name: 1 if name in ("base", "mean", "union", "checkpoint") else 2 for name in counts}
+        made = [hashes[0] for name, hashes in said["adapters"].items() if name not in ("nearest", "mean")]
+        assert len(set(made)) == len(made)  # no two kinds are the same adapter by mistake
+
+
+def test_the_page_says_what_the_figures_say(finished: Finished) -> None:
+    page, result = finished.page.read_text(), finished.result
+    for said in result["tasks"].values():
+        for row in said["rows"].values():
+            assert f"| {row['nll']:.4f} | " in page
+    assert f"**{result['cost']['time_ratio']:,.0f}** times cheaper in time" in page
+    assert f"{result['aims']['aligned']['points']:+.1f} points" in page
+    assert result["command"].startswith("python -m eval.tables --table generation")
+    assert "\n    python -m eval.tables --table generation" in page
+
+
+def test_the_cost_adds_up(finished: Finished) -> None:
+    cost = finished.result["cost"]
+    for kind in ("seconds", "flops"):
+        assert all(value > 0 for value in cost[kind].values())
+    stages = [cost["flops"][stage] for stage in ("encode", "generate", "vector", "align")]
+    assert sum(stages) == pytest.approx(cost["flops"]["all"])
+    assert cost["flop_ratio"] == pytest.approx(cost["flops"]["training"] / cost["flops"]["all"])
+    assert cost["steps"] == 8
+
+
+def test_another_call_scores_nothing_and_says_the_same(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr(cells, "evaluate", refuse)
+    assert finished.call("--json", "--out", str(tmp_path)) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((tmp_path / "generation.json").read_text())
+    for key in ("tasks", "average", "aims", "cosines"):
+        assert result[key] == finished.result[key]
+    for name in ("generation-changes.svg", "generation-cosines.svg"):
+        assert (tmp_path / name).read_bytes() == (finished.page.parent / name).read_bytes()
+
+
+def test_a_kill_between_cells_costs_the_cell_at_work(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, scored = cells.evaluate, list[str]()
+
+    def interrupted(task: Any, *given: Any, **named: Any) -> Any:
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        scored.append(task.name)
+        return evaluate(task, *given, **named)
+
+    monkeypatch.setattr(cells, "evaluate", interrupted)
+    other = ("--limit", "5", "--tasks", "boolq", "--out", str(tmp_path))
+    assert finished.call(*other) == 130
+    assert not list(tmp_path.iterdir())
+    kept = {path: path.read_bytes() for path in (finished.folder / "scores").rglob("reward-5/boolq/*.jsonl")}
+    assert len(kept) == 3
+    monkeypatch.setattr(cells, "evaluate", evaluate)
+    assert finished.call(*other) == 0
+    assert all(path.read_bytes() == content for path, content in kept.items())
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "said"),
+    [
+        (["--tasks", "boolq,nothing"], 2, "no task is called 'nothing'"),
+        (["--tasks", "arc_easy"], 2, "arc_easy was a source of every generator"),
+        (["--consolidation", "nowhere"], 2, "no consolidation's folder"),
+        (["--device", "tpu"], 2, "unknown device 'tpu'"),
+        (["--set", "rank=2"], 2, "only model_path=DIR can be set here"),
+        (["--set", "model_path=nowhere"], 3, "nowhere"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(
+    more: list[str], status: int, said: str, finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finished.call(*more) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines()[-1].startswith("error: ")
+    assert said in captured.err
+
+
+def test_a_page_that_cannot_be_written_is_named(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert finished.call("--out", str(tmp_path / "file")) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_unfinished_consolidation_names_the_command_that_finishes_it(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = finished.folder / "variants" / "without-boolq" / "aligner.safetensors"
+    away = path.rename(path.with_suffix(".away"))
+    try:
+        assert finished.call() == 3
+        told = capsys.readouterr().err
+        assert "variants/without-boolq/aligner is missing" in told
+        assert "python -m agent.consolidate --model qwen2.5-0.5b --preset embedded" in told
+    finally:
+        away.rename(path)
+
+
+@pytest.mark.parametrize("given", [["--seeds", "0,0"], ["--seeds", "a"], ["--limit", "0"], ["--table", "other"]])
+def test_options_that_cannot_be_are_refused(given: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tables.main(["--table", "generation", "--consolidation", "x", *given])
+    assert ended.value.code == 2
