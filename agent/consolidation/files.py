@@ -30,15 +30,16 @@ def read_header(path: Path) -> dict[str, str]:
         raise InputError(f"{path}: damaged ({error}); delete it to make it again") from None
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file.
+def read_tensors(path: Path, *names: str) -> list[Tensor]:
+    """Return the tensors of these names from a safetensors file.
 
     Raises:
         InputError: it is damaged.
     """
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        stored = load_file(path)
+        return [stored[name] for name in names]
+    except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"{path}: damaged ({error}); delete it to make it again") from None
 
 

@@ -136,7 +136,8 @@ def claim(settings: Settings, folder: Path) -> None:
             raise InputError(f"{folder} was begun with {told}; give them again, or another --out")
         return
     consolidation = open_consolidation(settings, lambda label, done, total: None)
-    assert consolidation.layout.tokens  # a preset that does not fit the model is refused before hours of work
+    layout = consolidation.layout  # a preset that does not fit the model is refused before hours of work
+    settings.resolved()[0].aligner.shape(1, layout.total)
     write_json(path, wanted)
 
 

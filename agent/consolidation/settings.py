@@ -70,6 +70,7 @@ class Settings:
         _check_sizes(preset, "")
         _check_tasks(preset)
         _check_ladder(preset)
+        _check_losses(preset)
         return preset, path
 
     @property
@@ -155,6 +156,14 @@ def _check_tasks(preset: Preset) -> None:
         raise InputError(f"sources: {untrainable[0]} sets nothing aside for training")
     if len(preset.sources) == 1 and preset.sources[0] in preset.leave_out:
         raise InputError("leave_out: nothing is left without the only source; add --set leave_out=[]")
+
+
+def _check_losses(preset: Preset) -> None:
+    """Raise InputError where a step of the generator would have nothing to learn from."""
+    if preset.generator.reconstruction == 0 and preset.generator.behaviour_from > 0:
+        raise InputError(
+            "generator.reconstruction=0: every step needs the answers' loss; set generator.behaviour_from=0"
+        )
 
 
 def _check_ladder(preset: Preset) -> None:

@@ -154,8 +154,8 @@ class Consolidation:
             save_tensors(
                 path, {"values": torch.cat(found), "lengths": lengths}, {"encoder_sha256": self.encoder.sha256}
             )
-        stored = read_tensors(path)
-        return list(torch.split(stored["values"], stored["lengths"].tolist()))
+        values, lengths = read_tensors(path, "values", "lengths")
+        return list(torch.split(values, lengths.tolist()))
 
     # checkpoints -----------------------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Consolidation:
 
     def average(self, name: str) -> Tensor:
         """Return the mean of the checkpoints ``checkpoints/TASK`` or ``unions/VARIANT``, (layers, D_l) float32."""
-        return read_tensors(self.folder / f"{name}-average.safetensors")["residual"].float()
+        return read_tensors(self.folder / f"{name}-average.safetensors", "residual")[0].float()
 
     def _collected(self, name: str, rows: Callable[[], list[Row]]) -> Tensor:
         path, average = self.folder / f"{name}.safetensors", self.folder / f"{name}-average.safetensors"
@@ -191,7 +191,7 @@ class Consolidation:
             save_tensors(average, {"residual": mean}, {"losses": json.dumps(losses)})
             save_tensors(path, {"residuals": residuals}, {})
         (self.folder / f"{name}.partial").unlink(missing_ok=True)
-        return read_tensors(path)["residuals"]
+        return read_tensors(path, "residuals")[0]
 
     # variants --------------------------------------------------------------------------------------------------------
 

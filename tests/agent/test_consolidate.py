@@ -434,6 +434,8 @@ def test_another_model_for_a_folder_is_refused(finished: Finished, tmp_path: Pat
         (["--set", "ladder.shapes=[[4,100,384],[16,16,32]]"], 2, "begins at (N, 384, 384)"),
         (["--set", "ladder.shapes=[[4,384,384],[16,8,32]]"], 2, "too small for tokens of (16, 32)"),
         (["--set", "ladder.shapes=[[4,384,384],[15,16,32]]"], 2, "makes 15 tokens, this model has 16"),
+        (["--set", "generator.reconstruction=0"], 2, "generator.behaviour_from=0"),
+        (["--set", "aligner.widths=[2,2,2,2,2,2,2,2,2]"], 2, "not the sizes of a Fusion VAE"),
         (["--set", "model_path=7"], 2, "model_path: expected a folder, found 7"),
         (["--set", "model_path=nowhere"], 3, "give one with --set model_path=DIR"),
     ],
