@@ -42,6 +42,7 @@ CORE = {
 
 EXTRA = {
     "llguidance": ("1.9", "without it the local policy's proposals are validated and drawn again"),
+    "matplotlib": ("3.10", "needed for the pictures of eval.tables"),
     "openai": ("3", "needed for --policy openai and --describer openai"),
 }
 EMBEDDED = {
