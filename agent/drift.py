@@ -86,9 +86,12 @@ def sentence(number: int, report: "DriftReport") -> str:
     nearest = f"nearest is {report.nearest_task} at energy distance {report.score:.3f}"
     evidence = f"largest p = {report.p_value:.3g}, level {report.alpha:g}"
     kept = [name for name, p in report.p_values.items() if p > report.alpha]
+    differ = "differ" if report.drifted else "do not differ"
     verdict = {
         "domain_transfer": f"drifted: unlike every known task ({evidence}); {nearest}",
         "none": f"no drift: cannot be told from {', '.join(kept)} ({evidence}); {nearest}",
+        "not_covered": f"the encoder does not cover these prompts; they {differ}"
+        f" from every known task ({evidence}), and no task is named",
         "insufficient": f"no verdict; {nearest}" if report.nearest_task else "no verdict",
     }[report.kind]
     return f"window {number}, {report.n} prompts: " + ". ".join([verdict, *report.caveats]) + "."

@@ -120,6 +120,9 @@ def drift_sentence(drift: Drift | None) -> str:
     near = f"the nearest known task is {drift.nearest_task} {where}" if drift.nearest_task else "no task is known"
     if drift.kind == "insufficient":
         return f"Too few prompts ({drift.n or 0}) to tell whether they drifted; {near}."
+    if drift.kind == "not_covered":
+        told = "differ" if drift.drifted else "do not differ"
+        return f"The encoder does not cover these prompts; they {told} from every known task ({p_text(drift.p_value)})."
     verdict = "The prompts differ from every known task" if drift.drifted else "The prompts look like a known task"
     return f"{verdict}; {near}."
 

@@ -112,8 +112,9 @@ class DriftReport(Record):
         score: energy distance to the nearest known task, 0 for equal distributions (and where no prompt was left).
         p_value: the largest permutation p-value over the known tasks: drift means that all are rejected.
         drifted: whether ``p_value`` is at or below ``alpha``.
-        nearest_task: the known task at the smallest distance.
-        kind: ``none``, ``domain_transfer`` or ``insufficient``.
+        nearest_task: the known task at the smallest distance, None where no prompt was left or most are not covered.
+        kind: ``none``, ``domain_transfer``, ``insufficient``, or ``not_covered`` where most prompts are in a script that
+            the encoder was not trained on, so that distances mean little and no task is named.
         caveats: what limits the verdict, in sentences.
         distances: energy distance to each known task.
         p_values: permutation p-value against each known task.
@@ -125,7 +126,7 @@ class DriftReport(Record):
     p_value: float
     drifted: bool
     nearest_task: str | None
-    kind: Literal["none", "domain_transfer", "insufficient"]
+    kind: Literal["none", "domain_transfer", "insufficient", "not_covered"]
     caveats: tuple[str, ...] = ()
     distances: dict[str, float] = {}
     p_values: dict[str, float] = {}

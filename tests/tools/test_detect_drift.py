@@ -166,6 +166,18 @@ def test_repeats_and_blanks_are_left_out_and_reported() -> None:
     assert clean.caveats == ()
 
 
+def test_prompts_that_the_encoder_does_not_cover_name_no_task() -> None:
+    arabic, near = [f"ما هي عاصمة البلد رقم {i}" for i in range(12)], {"near": cloud(1, 40)}
+    report = detect_drift(arabic, cloud(0, 12, shift=9), near)
+    assert (report.kind, report.nearest_task, report.drifted) == ("not_covered", None, True)
+    assert any("does not cover the script of 12 of 12" in caveat for caveat in report.caveats)
+    few = detect_drift([*arabic[:3], *texts(9)], cloud(0, 12), near)
+    assert (few.kind, few.nearest_task) == ("none", "near")
+    assert any("3 of 12" in caveat for caveat in few.caveats)
+    sums = detect_drift([f"{i} + {i} = ?" for i in range(12)], cloud(0, 12), near)
+    assert (sums.kind, sums.caveats) == ("none", ())
+
+
 @pytest.mark.parametrize("n", [0, 1, 7])
 def test_too_few_prompts_get_no_verdict_but_what_would_be_enough(n: int) -> None:
     prompts = [*texts(n), *texts(n), *texts(n)]

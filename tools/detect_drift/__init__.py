@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import safetensors.torch
@@ -13,7 +14,7 @@ from cao.errors import InputError
 from cao.files import write_atomic
 from cao.types import DriftReport
 from tools.detect_drift.energy import energy_distance, permutation_test
-from tools.detect_drift.window import MIN_PROMPTS, blank, distinct
+from tools.detect_drift.window import MIN_PROMPTS, MOSTLY, blank, distinct, is_foreign
 
 
 def detect_drift(
@@ -79,7 +80,10 @@ def detect_drift(
             for name, rows in references.items()
         }
         caveats += _resolution(permutations, alpha)
-    return _report(measured, len(kept), alpha, caveats)
+    foreign = sum(is_foreign(text) for text in texts)
+    if foreign:
+        caveats.append(f"the encoder does not cover the script of {foreign} of {len(texts)} prompts")
+    return _report(measured, len(kept), alpha, caveats, covered=foreign <= MOSTLY * len(texts))
 
 
 def condition_task(prompts: Sequence[str], encoder: Encoder, path: Path) -> Tensor:
@@ -122,7 +126,9 @@ def _check_finite(samples: Mapping[str, Tensor]) -> None:
             raise ValueError(f"the embeddings of {name!r} hold values that are not finite")
 
 
-def _report(measured: dict[str, tuple[float, float]], n: int, alpha: float, caveats: list[str]) -> DriftReport:
+def _report(
+    measured: dict[str, tuple[float, float]], n: int, alpha: float, caveats: list[str], *, covered: bool
+) -> DriftReport:
     enough = n >= MIN_PROMPTS
     distances = {name: distance for name, (distance, _) in measured.items()}
     nearest = min(distances, key=lambda name: distances[name])
@@ -132,14 +138,24 @@ def _report(measured: dict[str, tuple[float, float]], n: int, alpha: float, cave
         score=distances[nearest],
         p_value=p_value,
         drifted=drifted,
-        nearest_task=nearest,
-        kind="domain_transfer" if drifted else "none" if enough else "insufficient",
+        nearest_task=nearest if covered else None,
+        kind=_kind(enough, covered, drifted),
         caveats=tuple(caveats),
         distances=distances,
         p_values={name: p for name, (_, p) in measured.items()} if enough else {},
         n=n,
         alpha=alpha,
     )
+
+
+def _kind(
+    enough: bool, covered: bool, drifted: bool
+) -> Literal["insufficient", "not_covered", "domain_transfer", "none"]:
+    if not enough:
+        return "insufficient"
+    if not covered:
+        return "not_covered"
+    return "domain_transfer" if drifted else "none"
 
 
 def _omissions(prompts: Sequence[str], texts: Sequence[str]) -> list[str]:

@@ -1,9 +1,13 @@
 """What counts as one prompt of a window: blanks and repeats are no evidence and go before anything is encoded."""
 
+import unicodedata
 from collections.abc import Sequence
 
 MIN_PROMPTS = 8
 """Distinct prompts below which no verdict is given."""
+
+MOSTLY = 0.5
+"""Share of letters of another script than Latin above which the encoder, trained on English, makes little of a text."""
 
 
 def distinct(prompts: Sequence[str]) -> list[int]:
@@ -29,3 +33,15 @@ def distinct(prompts: Sequence[str]) -> list[int]:
 def blank(prompts: Sequence[str]) -> int:
     """Return how many prompts hold nothing but white space."""
     return sum(not prompt.strip() for prompt in prompts)
+
+
+def letters_of(prompt: str) -> list[str]:
+    """Return the characters of a prompt that are letters of any script."""
+    return [character for character in prompt if unicodedata.category(character).startswith("L")]
+
+
+def is_foreign(prompt: str) -> bool:
+    """Return whether most letters belong to another script than the one that the encoder was trained on."""
+    letters = letters_of(prompt)
+    others = sum(not unicodedata.name(letter, "").startswith("LATIN ") for letter in letters)
+    return others > MOSTLY * len(letters)

@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from cao.encoder import MAX_TOKENS
 from cao.errors import InputError
 from cao.types import Record
-from tools.detect_drift.window import distinct
+from tools.detect_drift.window import distinct, is_foreign, letters_of
 
 __all__ = ["PromptReport", "usable_prompts"]
-
-MOSTLY = 0.5
-"""Share of letters of another script than Latin above which a prompt is reported."""
 
 
 class PromptReport(Record):
@@ -66,16 +63,6 @@ def _is_visible(prompt: str) -> bool:
     return any(unicodedata.category(character)[0] not in "ZC" for character in prompt)
 
 
-def _letters(prompt: str) -> list[str]:
-    return [character for character in prompt if unicodedata.category(character).startswith("L")]
-
-
-def _is_foreign(letters: Sequence[str]) -> bool:
-    """Return whether most letters belong to another script than the one that the encoder was trained on."""
-    others = sum(not unicodedata.name(letter, "").startswith("LATIN ") for letter in letters)
-    return others > MOSTLY * len(letters)
-
-
 def _left_out(total: int, broken: int, blank: int, repeats: int) -> list[str]:
     stated = []
     if broken:
@@ -88,12 +75,12 @@ def _left_out(total: int, broken: int, blank: int, repeats: int) -> list[str]:
 
 
 def _doubts(prompts: Sequence[str], kept: Sequence[int], tokens: Sequence[int] | None, wanted: int) -> list[str]:
-    n, stated, letters = len(kept), list[str](), [_letters(prompts[i]) for i in kept]
+    n, stated = len(kept), list[str]()
     if cut := sum(tokens[i] > MAX_TOKENS for i in kept) if tokens else 0:
         stated.append(f"{cut} of {n} prompts are longer than {MAX_TOKENS} tokens; the encoder did not see their end")
-    if wordless := sum(not each for each in letters):
+    if wordless := sum(not letters_of(prompts[i]) for i in kept):
         stated.append(f"{wordless} of {n} prompts hold no letters; the encoder makes little of them")
-    if foreign := sum(_is_foreign(each) for each in letters):
+    if foreign := sum(is_foreign(prompts[i]) for i in kept):
         stated.append(f"{foreign} of {n} prompts are mostly in another script; the encoder was trained on English")
     if n < wanted:
         stated.append(f"{n} distinct prompts for the {wanted} that the generator takes; they are used again in turn")
