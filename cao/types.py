@@ -113,8 +113,8 @@ class DriftReport(Record):
         p_value: the largest permutation p-value over the known tasks: drift means that all are rejected.
         drifted: whether ``p_value`` is at or below ``alpha``.
         nearest_task: the known task at the smallest distance, None where no prompt was left or most are not covered.
-        kind: ``none``, ``domain_transfer``, ``insufficient``, or ``not_covered`` where most prompts are in a script that
-            the encoder was not trained on, so that distances mean little and no task is named.
+        kind: ``none``, ``domain_transfer``, ``insufficient``, or ``not_covered`` where most prompts are in a script
+            that the encoder was not trained on: distances mean little there and no task is named.
         caveats: what limits the verdict, in sentences.
         distances: energy distance to each known task.
         p_values: permutation p-value against each known task.
