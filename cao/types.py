@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Protocol = Literal["likelihood", "generate"]
 AnswerStyle = Literal["text", "letter"]
 AcceptRule = Literal["confident", "any"]
+DriftKind = Literal["none", "domain_transfer", "insufficient", "not_covered"]
 
 ID_PATTERN = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 """What a task name or run id looks like; nothing that matches can leave its folder."""
@@ -126,7 +127,7 @@ class DriftReport(Record):
     p_value: float
     drifted: bool
     nearest_task: str | None
-    kind: Literal["none", "domain_transfer", "insufficient", "not_covered"]
+    kind: DriftKind
     caveats: tuple[str, ...] = ()
     distances: dict[str, float] = {}
     p_values: dict[str, float] = {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import safetensors.torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from cao.encoder import MAX_TOKENS, Encoder, pool
 from cao.errors import InputError
 from cao.files import write_atomic
-from cao.types import DriftReport
+from cao.types import DriftKind, DriftReport
 from tools.detect_drift.energy import energy_distance, permutation_test
 from tools.detect_drift.window import MIN_PROMPTS, MOSTLY, blank, distinct, is_foreign
 
@@ -148,9 +147,7 @@ def _report(
     )
 
 
-def _kind(
-    enough: bool, covered: bool, drifted: bool
-) -> Literal["insufficient", "not_covered", "domain_transfer", "none"]:
+def _kind(enough: bool, covered: bool, drifted: bool) -> DriftKind:
     if not enough:
         return "insufficient"
     if not covered:

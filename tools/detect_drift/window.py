@@ -7,7 +7,7 @@ MIN_PROMPTS = 8
 """Distinct prompts below which no verdict is given."""
 
 MOSTLY = 0.5
-"""Share of letters of another script than Latin above which the encoder, trained on English, makes little of a text."""
+"""Share of a text's letters in another script than Latin, or of a window's such texts, that is not covered."""
 
 
 def distinct(prompts: Sequence[str]) -> list[int]:
