@@ -17,11 +17,7 @@ def sentence(node: str, data: dict[str, Any]) -> str:
         context = data["context"]
         return f"task context by {context['source']}: {_cut(context['text'], 80)}"
     if node == "detect":
-        drift = data["drift"]
-        if drift["kind"] == "not_covered":
-            return f"the encoder does not cover these prompts; no task is named (p={drift['p_value']:.3f})"
-        verdict = "drift from every known task" if drift["drifted"] else f"kind: {drift['kind']}"
-        return f"{verdict}; nearest {drift['nearest_task']} (distance {drift['score']:.3f}, p={drift['p_value']:.3f})"
+        return str(data["drift"]["sentence"])
     if node in ("generate", "align"):
         return _adapter(node, data.get("adapters", {}))
     if "trial" in data:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,21 @@ from cao.command_line import quiet_libraries, run_command
 from cao.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cao.types import DriftReport
+    from tools.detect_drift.known_tasks import KnownTasks
+    from tools.detect_drift.prompt_file import Asked
 
 MAX_PROMPTS = 8192
 """Prompts in one window; their distances to each other fill half a gigabyte."""
 
 MAX_PERMUTATIONS = 1_000_000
 
-_EPILOG = """Each line of the windows file is a JSON list of prompts; each gets a report of one line. Drift means that
-every reference is rejected by a permutation test on the energy distance of the frozen encoder's embeddings. Exit
-status: 0 reported, 2 bad input, 3 something needed is not installed."""
+_EPILOG = """Each line of the windows file is a JSON list of prompts; each gets a report of one line. A prompt is a
+text, or an object with question, perhaps context, choices and answer, and perhaps correct (whether the deployed
+model's answer was right). Drift means that every current task is rejected by permutation tests on the frozen
+encoder's embeddings. Exit status: 0 reported, 2 bad input, 3 something needed is not installed."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,13 +36,17 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="NAME|FILE",
-        help="known tasks: a task's name, a JSONL file with a prompt or question on each line, or a stored reference"
-        " (default: the six in-domain tasks)",
+        help="the tasks that prompts are expected from: a registered name, a task's name, a JSONL file with a prompt or"
+        " question on each line, or a reference file (default: every registered task); the other registered tasks"
+        " are known too",
     )
+    it.add_argument("--registry", type=Path, metavar="DIR", help="of one's own references (default: the user's data)")
     it.add_argument("--windows", required=True, type=Path, metavar="FILE.jsonl", help="one JSON list of prompts a line")
     it.add_argument("--alpha", default=0.05, type=float, help="level of the test, in (0, 1) (default: %(default)s)")
     it.add_argument("--seed", default=0, type=int, help="of the permutations (default: %(default)s)")
     it.add_argument("--permutations", default=999, type=int, help="(default: %(default)s)")
+    it.add_argument("--signals", action="store_true", help="ask the model too (later, and as dear as answering)")
+    it.add_argument("--model", default="smollm2-135m", help="the model that --signals asks (default: %(default)s)")
     it.add_argument("--json", action="store_true", help="one JSON object a line instead of a sentence")
     it.add_argument("--offline", action="store_true", help="never use the network")
     it.add_argument("--debug", action="store_true", help="show tracebacks of expected errors")
@@ -56,45 +66,78 @@ def _report(options: argparse.Namespace) -> int:
     from cao.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
     from cao.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift import detect_drift  # noqa: PLC0415
-    from tools.detect_drift.reference import KNOWN_TASKS, load_references  # noqa: PLC0415
+    from tools.detect_drift.reference import known_tasks  # noqa: PLC0415
 
     windows = _windows(options.windows)
     encoder = Encoder(minilm_folder())
-    references = load_references(options.reference or KNOWN_TASKS, encoder)
-    for number, prompts in enumerate(windows, 1):
+    known = known_tasks(options.reference or (), encoder, folder=options.registry)
+    ask = _asking(options, windows, known) if options.signals else _not_asking
+    for number, window in enumerate(windows, 1):
+        signals, correct = ask(window)
         report = detect_drift(
-            prompts,
+            [one.prompt for one in window],
             None,
-            references,
+            known,
             encoder=encoder,
+            signals=signals,
+            correct=correct,
             seed=options.seed,
             alpha=options.alpha,
             permutations=options.permutations,
         )
-        sys.stdout.write((report.model_dump_json() if options.json else sentence(number, report)) + "\n")
+        sys.stdout.write((report.model_dump_json() if options.json else line(number, report)) + "\n")
         sys.stdout.flush()
     return 0
 
 
-def sentence(number: int, report: "DriftReport") -> str:
+def line(number: int, report: "DriftReport") -> str:
     """Return a report as one line that a person understands.
 
     Args:
         number: of the window, from 1.
         report: what the detector said.
     """
-    nearest = f"nearest is {report.nearest_task} at energy distance {report.score:.3f}"
-    evidence = f"largest p = {report.p_value:.3g}, level {report.alpha:g}"
-    kept = [name for name, p in report.p_values.items() if p > report.alpha]
-    differ = "differ" if report.drifted else "do not differ"
-    verdict = {
-        "domain_transfer": f"drifted: unlike every known task ({evidence}); {nearest}",
-        "none": f"no drift: cannot be told from {', '.join(kept)} ({evidence}); {nearest}",
-        "not_covered": f"the encoder does not cover these prompts; they {differ}"
-        f" from every known task ({evidence}), and no task is named",
-        "insufficient": f"no verdict; {nearest}" if report.nearest_task else "no verdict",
-    }[report.kind]
-    return f"window {number}, {report.n} prompts: " + ". ".join([verdict, *report.caveats]) + "."
+    return f"window {number}, {report.n} prompts: " + ". ".join([report.sentence, *report.caveats]) + "."
+
+
+def _not_asking(window: "list[Asked]") -> "tuple[None, list[bool | None] | None]":
+    outcomes = [one.correct for one in window]
+    return None, outcomes if any(outcome is not None for outcome in outcomes) else None
+
+
+def _asking(
+    options: argparse.Namespace, windows: "list[list[Asked]]", known: "KnownTasks"
+) -> "Callable[[list[Asked]], tuple[Tensor | None, list[bool | None] | None]]":
+    """Return what asks the model a window's questions, once it is sure that the answers can be compared."""
+    from cao.language_model import load_language_model  # noqa: PLC0415
+    from cao.models import MODELS  # noqa: PLC0415
+    from tools.detect_drift.signals import option_signals  # noqa: PLC0415
+
+    for number, window in enumerate(windows, 1):
+        missing = sum(one.example is None for one in window)
+        if missing:
+            raise InputError(
+                f"{options.windows}, window {number}: {missing} prompts have no choices; --signals needs them"
+            )
+    if options.model not in MODELS:
+        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
+    lm = load_language_model(MODELS[options.model], path=None, device="cpu", offline=options.offline)
+    lacking = [name for name in known.expected if known.references[name].judged_by != lm.sha256]
+    if lacking:
+        raise InputError(
+            f"{', '.join(lacking)}: no option signals of {options.model} in the reference;"
+            " make one with: python -m agent.reference add NAME SOURCE --signals"
+        )
+
+    def ask(window: "list[Asked]") -> "tuple[Tensor | None, list[bool | None] | None]":
+        signals, right = option_signals([one.example for one in window if one.example is not None], lm)
+        judged = [
+            one.correct if one.correct is not None else (verdict if one.labelled else None)
+            for one, verdict in zip(window, right, strict=True)
+        ]
+        return signals, judged if any(outcome is not None for outcome in judged) else None
+
+    return ask
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
@@ -106,9 +149,9 @@ def _check_numbers(options: argparse.Namespace) -> None:
         raise InputError(f"--permutations {options.permutations}: must lie between 1 and {MAX_PERMUTATIONS:,}")
 
 
-def _windows(path: Path) -> list[list[str]]:
+def _windows(path: Path) -> "list[list[Asked]]":
     """Return every window of the file, all of them checked before anything is computed."""
-    from tools.detect_drift.reference import check_text, json_lines  # noqa: PLC0415  (imports torch)
+    from tools.detect_drift.prompt_file import asked_from, json_lines  # noqa: PLC0415  (imports torch)
 
     windows = []
     for where, line in json_lines(path):
@@ -116,7 +159,7 @@ def _windows(path: Path) -> list[list[str]]:
             raise InputError(f"{where}: expected a JSON list of prompts, found {json.dumps(line)[:40]}")
         if len(line) > MAX_PROMPTS:
             raise InputError(f"{where}: {len(line)} prompts; divide a window of more than {MAX_PROMPTS}")
-        windows.append([check_text(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(line, 1)])
+        windows.append([asked_from(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(line, 1)])
     if not windows:
         raise InputError(f"{path}: holds no window; each line is a JSON list of prompts")
     return windows

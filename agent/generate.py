@@ -179,20 +179,14 @@ def read_prompts(path: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, a line is something else, or there are no prompts or too many.
     """
-    from tools.detect_drift.reference import check_text, json_lines  # noqa: PLC0415  (imports torch)
+    from tools.detect_drift.prompt_file import asked_from, check_text, json_lines  # noqa: PLC0415  (imports torch)
 
     prompts: list[str] = []
     for where, line in json_lines(path):
         if isinstance(line, list):
             prompts += [check_text(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(line, 1)]
-        elif isinstance(line, str):
-            prompts.append(check_text(line, where))
-        elif isinstance(line, dict) and ("prompt" in line or "question" in line):
-            question = check_text(line.get("prompt", line.get("question")), where)
-            context = check_text(line.get("context") or "", where)
-            prompts.append(f"{context}\n{question}" if context else question)
         else:
-            raise InputError(f"{where}: expected an object with 'prompt' or 'question', a string, or a list of strings")
+            prompts.append(asked_from(line, where).prompt)
     if not prompts:
         raise InputError(f"{path}: holds no prompt")
     if len(prompts) > MAX_PROMPTS:

@@ -25,7 +25,7 @@ from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
 from tools.apply_strategy import applicable, apply_strategy
 from tools.detect_drift import condition_task, detect_drift
-from tools.detect_drift.reference import known_references
+from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
 from tools.evaluate.statistics import compare, summarise
 from tools.generate_lora import GenerationResult, generate_lora
@@ -59,7 +59,7 @@ def detect(state: State, bench: Workbench) -> State:
     report = detect_drift(
         prompts,
         embeddings,
-        known_references(bench.encoder, bench.progress),
+        known_tasks((), bench.encoder, bench.progress),
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )

@@ -240,16 +240,16 @@ def _ticks(low: float, high: float, least: float) -> list[float]:
 def _drift_bars(run: RunRecord) -> list[dict[str, Any]]:
     if run.drift is None:
         return []
-    longest = max((abs(value) for value in run.drift.distances.values()), default=0.0) or 1.0
+    longest = max((compared.effect for compared in run.drift.known.values()), default=0.0) or 1.0
     return [
         {
             "name": name,
-            "value": distance,
-            "width": round(100 * abs(distance) / longest, 1),
-            "p_value": run.drift.p_values.get(name),
+            "value": compared.effect,
+            "width": round(100 * compared.effect / longest, 1),
+            "p_value": compared.p_value,
             "nearest": name == run.drift.nearest_task,
         }
-        for name, distance in sorted(run.drift.distances.items(), key=lambda entry: entry[1])
+        for name, compared in sorted(run.drift.known.items(), key=lambda entry: entry[1].effect)
     ]
 
 

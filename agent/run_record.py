@@ -70,6 +70,13 @@ class Rewards(_Loose):
         return self.starts().get(self.start or "base")
 
 
+class Compared(_Loose):
+    """The evidence against one known task; see ``cao.types.TaskEvidence``."""
+
+    effect: float = 0.0
+    p_value: float | None = None
+
+
 class Drift(_Loose):
     """The drift report; see ``cao.types.DriftReport``."""
 
@@ -79,8 +86,8 @@ class Drift(_Loose):
     nearest_task: str | None = None
     kind: str | None = None
     caveats: tuple[str, ...] = ()
-    distances: dict[str, float] = {}
-    p_values: dict[str, float] = {}
+    sentence: str = ""
+    known: dict[str, Compared] = {}
     n: int | None = None
     alpha: float | None = None
 

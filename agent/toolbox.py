@@ -18,7 +18,7 @@ from policies.describe import describe
 from tools.align_lora import align_lora
 from tools.apply_strategy import apply_strategy
 from tools.detect_drift import condition_task, detect_drift
-from tools.detect_drift.reference import known_references
+from tools.detect_drift.reference import known_tasks
 from tools.evaluate import evaluate
 from tools.evaluate.statistics import summarise
 from tools.generate_lora import generate_lora
@@ -55,7 +55,7 @@ def stage_tools(bench: Workbench) -> list[BaseTool]:
     def detect(prompts: Prompts) -> dict[str, Any]:
         """Test whether the prompts drifted from every known task, and name the nearest one."""
         embeddings = condition_task(prompts, bench.encoder, conditioning)
-        known = known_references(bench.encoder, bench.progress)
+        known = known_tasks((), bench.encoder, bench.progress)
         return detect_drift(prompts, embeddings, known, encoder=bench.encoder, seed=0).model_dump(mode="json")
 
     @tool("generate_lora")

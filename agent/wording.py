@@ -114,17 +114,9 @@ def outcome(trial: Attempt) -> str:
 
 def drift_sentence(drift: Drift | None) -> str:
     """Return what the detector found, in one sentence."""
-    if drift is None or drift.score is None:
+    if drift is None or not drift.sentence:
         return "Drift was not measured."
-    where = f"at distance {number(drift.score, 3)} ({p_text(drift.p_value)})"
-    near = f"the nearest known task is {drift.nearest_task} {where}" if drift.nearest_task else "no task is known"
-    if drift.kind == "insufficient":
-        return f"Too few prompts ({drift.n or 0}) to tell whether they drifted; {near}."
-    if drift.kind == "not_covered":
-        told = "differ" if drift.drifted else "do not differ"
-        return f"The encoder does not cover these prompts; they {told} from every known task ({p_text(drift.p_value)})."
-    verdict = "The prompts differ from every known task" if drift.drifted else "The prompts look like a known task"
-    return f"{verdict}; {near}."
+    return f"{drift.sentence[:1].upper()}{drift.sentence[1:]}."
 
 
 def headline(run: RunRecord) -> str:

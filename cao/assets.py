@@ -28,6 +28,16 @@ def cache_dir() -> Path:
     return path
 
 
+def data_dir() -> Path:
+    """Return the folder for what the user gave us to keep, made if absent.
+
+    ``XDG_DATA_HOME`` moves it, as for any other program.
+    """
+    path = Path(os.environ.get("XDG_DATA_HOME") or platformdirs.user_data_dir()) / "cao-llm"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def package_folder(package: str) -> Path:
     """Return the folder of an installed package without importing it.
 

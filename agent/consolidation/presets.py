@@ -10,7 +10,7 @@ from cao.errors import InputError
 from tools.align_lora.presets import EMBEDDED as EMBEDDED_ALIGNER
 from tools.align_lora.presets import PAPER as PAPER_ALIGNER
 from tools.align_lora.presets import AlignerPreset
-from tools.detect_drift.reference import KNOWN_TASKS
+from tools.detect_drift.reference import IN_DOMAIN
 from tools.generate_lora.checkpoints import CheckpointPreset
 from tools.generate_lora.decoder import Ladder, paper_ladder
 from tools.generate_lora.statistics import StatisticsMode
@@ -73,8 +73,8 @@ class Preset:
 def _paper(name: str, size: str, token: tuple[int, int]) -> Preset:
     return Preset(
         name=name,
-        sources=KNOWN_TASKS,
-        leave_out=KNOWN_TASKS,
+        sources=IN_DOMAIN,
+        leave_out=IN_DOMAIN,
         ladder=paper_ladder(size, 64),
         token=token,
         statistics="layer",
@@ -92,8 +92,8 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             name="embedded",
-            sources=(*KNOWN_TASKS, *OTHER_SOURCES),
-            leave_out=KNOWN_TASKS,
+            sources=(*IN_DOMAIN, *OTHER_SOURCES),
+            leave_out=IN_DOMAIN,
             ladder=Ladder(
                 ((16, 384, 384), (16, 16, 32), (32, 16, 64), (96, 16, 128), (600, 16, 128)), kernel=3, affine=False
             ),

@@ -23,11 +23,11 @@ from eval.analyses.cells import BASE, Recipe
 from eval.analyses.folder import serving
 from tools.align_lora.aligner import TrainedAligner, load_aligner
 from tools.align_lora.task_vector import task_vector
-from tools.detect_drift.reference import KNOWN_TASKS
+from tools.detect_drift.reference import IN_DOMAIN
 from tools.generate_lora.generator import TrainedGenerator
 from tools.generate_lora.prompts import usable_prompts
 
-REPORTED: tuple[str, ...] = (*KNOWN_TASKS, "gsm8k", "math", "social_iqa", "mmlu_logic", "mmlu_cs", "medqa")
+REPORTED: tuple[str, ...] = (*IN_DOMAIN, "gsm8k", "math", "social_iqa", "mmlu_logic", "mmlu_cs", "medqa")
 """The tasks of the report, and those whose prompts serve as another task's."""
 
 PROMPTS = 32

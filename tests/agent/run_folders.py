@@ -64,8 +64,9 @@ def record(run_id: str) -> dict[str, Any]:
         "drift": {
             "score": 0.401, "p_value": 0.002, "drifted": True, "nearest_task": "arc_challenge",
             "kind": "domain_transfer",
-            "caveats": ["32 prompts: small drifts would go unseen"], "distances": KNOWN,
-            "p_values": dict.fromkeys(KNOWN, 0.002), "n": 32, "alpha": 0.05,
+            "sentence": "drifted to something new: no known task explains the prompts (p = 0.002, level 0.05)",
+            "caveats": ["32 prompts: small drifts would go unseen"], "n": 32,
+            "known": {name: {"effect": far, "p_value": 0.002} for name, far in KNOWN.items()}, "alpha": 0.05,
         },
         "context": "Short word problems from everyday life that take several steps of arithmetic to solve.",
         "adapters": {
@@ -227,8 +228,8 @@ def hostile(run_id: str) -> dict[str, Any]:
     run["drift"] |= {
         "nearest_task": HOSTILE,
         "caveats": [HOSTILE],
-        "distances": {HOSTILE: 0.4, "b": 0.0},
-        "p_values": {HOSTILE: 0.5},
+        "sentence": HOSTILE,
+        "known": {HOSTILE: {"effect": 0.4, "p_value": 0.5}, "b": {"effect": 0.0}},
     }
     run["versions"] = {HOSTILE: HOSTILE}
     run["config"] = {HOSTILE: HOSTILE, "task": HOSTILE}

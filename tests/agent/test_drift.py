@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.drift import main, sentence
+from agent.drift import line, main
 from cao.types import DriftReport
 
 SCIENCE = [f"Which {thing} {does}?" for thing in ("planet", "plant", "metal", "animal") for does in (
@@ -81,28 +81,17 @@ def test_impossible_options_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture
     assert bad[0] in err or bad[1] in err
 
 
-def test_sentences_name_the_verdict_and_its_limits() -> None:
+def test_a_line_holds_the_verdict_and_its_limits() -> None:
     drift = DriftReport(
-        score=0.3,
-        p_value=0.001,
-        drifted=True,
-        nearest_task="piqa",
-        kind="domain_transfer",
-        p_values={"piqa": 0.001},
-        n=32,
+        score=0.0,
+        p_value=1.0,
+        drifted=False,
+        nearest_task=None,
+        kind="insufficient",
+        sentence="no verdict",
+        caveats=("8 are enough",),
     )
-    assert sentence(1, drift) == (
-        "window 1, 32 prompts: drifted: unlike every known task (largest p = 0.001, level 0.05); "
-        "nearest is piqa at energy distance 0.300."
-    )
-    known = drift.model_copy(
-        update={"drifted": False, "kind": "none", "p_value": 0.4, "p_values": {"a": 0.01, "b": 0.4}}
-    )
-    assert "cannot be told from b (" in sentence(2, known)
-    none = DriftReport(
-        score=0.0, p_value=1.0, drifted=False, nearest_task=None, kind="insufficient", caveats=("8 are enough",)
-    )
-    assert sentence(3, none) == "window 3, 0 prompts: no verdict. 8 are enough."
+    assert line(3, drift) == "window 3, 0 prompts: no verdict. 8 are enough."
 
 
 @pytest.mark.integration
@@ -110,6 +99,7 @@ def test_reports_one_line_for_each_window(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     reference = lines(tmp_path / "science.jsonl", [{"question": text} for text in SCIENCE])
     windows = lines(tmp_path / "w.jsonl", [SUMS, SCIENCE[::-1], SUMS[:3] * 4, []])
     command = ["--reference", reference, "--windows", windows, "--seed", "7", "--permutations", "199"]

@@ -90,7 +90,7 @@ def test_show_tells_steps_attempts_drift_test_and_time(capsys: pytest.CaptureFix
         "38.6 – 52.4 %",
     ):
         assert words in flat
-    assert "The prompts differ from every known task" in flat
+    assert "Drifted to something new: no known task explains" in flat
 
 
 def test_show_marks_the_step_that_has_not_ended(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

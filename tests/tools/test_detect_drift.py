@@ -1,7 +1,6 @@
 """The energy test by hand and by brute force, the verdicts on made-up embeddings, and the cached references."""
 
 import itertools
-import json
 import math
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from cao.assets import minilm_folder
@@ -20,9 +19,23 @@ from cao.errors import InputError
 from cao.tasks import get_task
 from cao.tasks.parts import part
 from tools.detect_drift import condition_task, detect_drift, energy
-from tools.detect_drift.energy import energy_distance, permutation_test
-from tools.detect_drift.reference import KNOWN_TASKS, known_references, load_references, read_reference
+from tools.detect_drift.energy import PairwiseDistances, distances
+from tools.detect_drift.known_tasks import KnownTasks, Reference
+from tools.detect_drift.mixture import explain_by_mixture
+from tools.detect_drift.order import order_test
+from tools.detect_drift.permutation import draw_windows, min_p, smallest_p
+from tools.detect_drift.reference import (
+    IN_DOMAIN,
+    REFERENCE_PROMPTS,
+    SHIPPED,
+    draw_prompts,
+    known_tasks,
+    read_info,
+    read_reference,
+)
+from tools.detect_drift.two_sample import rank_sums
 from tools.detect_drift.window import distinct
+from tools.detect_drift.wording import NOT_IDENTIFIABLE
 
 
 def plain_energy(x: list[list[float]], y: list[list[float]]) -> float:
@@ -36,6 +49,24 @@ def plain_energy(x: list[list[float]], y: list[list[float]]) -> float:
 
 def column(*values: float) -> Tensor:
     return torch.tensor(values).unsqueeze(1)
+
+
+def permutation_test(x: Tensor, y: Tensor, permutations: int, seed: int = 0) -> tuple[float, float]:
+    """Energy alone, every row of the reference exchangeable."""
+    pairs = PairwiseDistances(distances(x, x), distances(x, y), distances(y, y))
+    drawn = draw_windows(len(x), len(x) + len(y), permutations, seed)
+    statistic = pairs.relabelled(torch.arange(len(y)), drawn)
+    assert statistic[0] == pytest.approx(pairs.energy_distance, abs=1e-9)
+    tie = energy.TIE * pairs.between.mean().item()
+    return pairs.energy_distance, min_p(statistic[None], np.array([tie]))[1]
+
+
+def energy_distance(x: Tensor, y: Tensor) -> float:
+    return PairwiseDistances(distances(x, x), distances(x, y), distances(y, y)).energy_distance
+
+
+def tasks(current: tuple[str, ...] = (), **references: Tensor) -> KnownTasks:
+    return KnownTasks({name: Reference(rows) for name, rows in references.items()}, current)
 
 
 def cloud(seed: int, n: int, shift: float = 0.0, channels: int = 8) -> Tensor:
@@ -87,115 +118,264 @@ def test_p_value_approaches_the_share_of_all_relabellings() -> None:
     exact = sum(value >= observed - 1e-9 for value in relabelled) / len(relabelled)
     assert 0.1 < exact < 0.9
     points = torch.tensor(pooled)
-    _, p_value = permutation_test(points[:3], points[3:], 20_000, np.random.default_rng(0))
+    _, p_value = permutation_test(points[:3], points[3:], 20_000, 0)
     assert p_value == pytest.approx(exact, abs=0.015)  # four standard errors
 
 
 def test_p_value_is_k_plus_one_over_b_plus_one() -> None:
-    distance, p_value = permutation_test(cloud(0, 20), cloud(1, 20, shift=9), 49, np.random.default_rng(0))
+    distance, p_value = permutation_test(cloud(0, 20), cloud(1, 20, shift=9), 49, 0)
     assert p_value == 1 / 50
     assert distance == pytest.approx(energy_distance(cloud(0, 20), cloud(1, 20, shift=9)))
 
 
 def test_false_alarms_keep_the_level() -> None:
-    rng = np.random.default_rng(0)
-    tests = [permutation_test(cloud(2 * i, 10), cloud(2 * i + 1, 20), 99, rng)[1] for i in range(500)]
+    tests = [permutation_test(cloud(2 * i, 10), cloud(2 * i + 1, 20), 99, i)[1] for i in range(500)]
     assert 0.06 < np.mean(np.array(tests) <= 0.1) < 0.14  # three standard errors around .1
     assert 0.02 < np.mean(np.array(tests) <= 0.05) < 0.08
 
 
 def test_identical_points_tie_with_every_permutation() -> None:
     same = torch.ones(9, 4)
-    assert permutation_test(same, same, 99, np.random.default_rng(0)) == (0.0, 1.0)
+    assert permutation_test(same, same, 99, 0) == (0.0, 1.0)
 
 
 def test_rounding_of_the_encoder_does_not_change_the_p_value() -> None:
     x, y = torch.eye(6).repeat(2, 1), torch.eye(6).repeat(3, 1)  # heavy ties
     noise = 1e-7 * cloud(3, 30, channels=6)
-    plain = permutation_test(x, y, 499, np.random.default_rng(1))[1]
-    assert permutation_test(x + noise[:12], y + noise[12:], 499, np.random.default_rng(1))[1] == plain
+    plain = permutation_test(x, y, 499, 1)[1]
+    assert permutation_test(x + noise[:12], y + noise[12:], 499, 1)[1] == plain
 
 
 def test_equal_seeds_give_equal_p_values_and_row_order_leaves_the_distance() -> None:
     x, y = cloud(0, 12), cloud(1, 30, shift=0.4)
-    first = permutation_test(x, y, 199, np.random.default_rng(5))
-    assert permutation_test(x, y, 199, np.random.default_rng(5)) == first
-    distance, p_value = permutation_test(x.flip(0), y.flip(0), 199, np.random.default_rng(5))
+    first = permutation_test(x, y, 199, 5)
+    assert permutation_test(x, y, 199, 5) == first
+    distance, p_value = permutation_test(x.flip(0), y.flip(0), 199, 5)
     assert distance == pytest.approx(first[0], abs=1e-12)
     assert p_value == pytest.approx(first[1], abs=0.1)
 
 
 def test_slices_of_a_large_problem_draw_the_same_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = cloud(0, 12), cloud(1, 30, shift=0.5)
-    whole = permutation_test(x, y, 199, np.random.default_rng(5))
+    whole = permutation_test(x, y, 199, 5)
     monkeypatch.setattr(energy, "_CHUNK", 42 * 7)
-    assert permutation_test(x, y, 199, np.random.default_rng(5)) == whole
+    assert permutation_test(x, y, 199, 5) == whole
+
+
+def test_coefficient_by_hand_and_whatever_the_window_size() -> None:
+    def coefficient(x: Tensor, y: Tensor) -> float:
+        return PairwiseDistances(distances(x, x), distances(x, y), distances(y, y)).energy_coefficient
+
+    assert coefficient(column(0, 2), column(4, 4)) == pytest.approx((6 - 2 - 0) / 6)  # between 3, within 2 and 0
+    assert coefficient(column(0), column(5, 6)) == 0.0  # one prompt has no spread
+    far = cloud(1, 400, shift=1.5)
+    small = np.mean([coefficient(cloud(i, 8), far) for i in range(2, 200)])
+    assert small == pytest.approx(coefficient(cloud(0, 400), far), abs=0.01)
+
+
+def test_only_held_rows_play_the_window() -> None:
+    x, y = cloud(0, 3), cloud(1, 7)
+    held = torch.tensor([1, 4, 6])
+    pairs = PairwiseDistances(distances(x, x), distances(x, y), distances(y, y))
+    drawn = draw_windows(3, 6, 20, 4)
+    pooled = torch.cat([x, y[held]]).tolist()
+    fixed = [row.tolist() for i, row in enumerate(y) if i not in held.tolist()]
+    for rows, value in zip(drawn, pairs.relabelled(held, drawn), strict=True):
+        others = [pooled[i] for i in range(6) if i not in rows] + fixed
+        assert value == pytest.approx(plain_energy([pooled[i] for i in rows], others), abs=1e-6)
+
+
+def test_rank_sums_by_hand() -> None:
+    drawn = np.array([[0, 1], [2, 3]])
+    found = rank_sums(np.array([9.0, 2.0, 2.0, -1.0]), drawn)  # shares as odd: 1/4, 3/4, 3/4, 1
+    assert found == pytest.approx([-math.log(1 / 4) - math.log(3 / 4), -math.log(3 / 4)])
+
+
+def test_the_smallest_of_several_p_values_keeps_the_level() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(2000):
+        first, other = rng.normal(size=(2, 100))
+        found.append(min_p(np.stack([first, 0.5 * first + other]), np.zeros(2))[1])
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.015)  # three standard errors
+    assert np.mean(np.array(found) <= 0.5) == pytest.approx(0.5, abs=0.04)
+
+
+def test_one_strong_statistic_is_not_drowned_by_a_silent_one() -> None:
+    loud, silent = np.r_[99.0, np.arange(99)], np.zeros(100)
+    each, together = min_p(np.stack([loud, silent]), np.zeros(2))
+    assert each.tolist() == [0.01, 1.0]
+    assert together == 0.01
+
+
+def test_smallest_attainable_p_value() -> None:
+    assert smallest_p(8, 520, 999) == 0.001
+    assert smallest_p(2, 4, 999) == pytest.approx(1 / 6)  # four over two relabellings
+
+
+def test_twins_in_a_row_are_noticed_and_shuffled_ones_are_not() -> None:
+    twins = cloud(0, 16).repeat_interleave(2, dim=0) + 1e-3
+    assert order_test(twins, 199, 0) == 1 / 200
+    shuffled = twins[torch.from_numpy(np.random.default_rng(1).permutation(32))]
+    assert order_test(shuffled, 199, 0) > 0.05
+    report = detect_drift(texts(32), cloud(5, 32), tasks(near=cloud(1, 80)))
+    assert report.order_p is not None
+    warned = detect_drift([f"question number {i:02}" for i in range(32)], twins, tasks(near=cloud(1, 80)))
+    assert any("neighbouring prompts resemble each other" in caveat for caveat in warned.caveats)
+
+
+def test_closest_mixture_finds_its_shares_and_refuses_what_is_unknown() -> None:
+    known = tasks(a=cloud(0, 200, shift=4), b=cloud(1, 200, shift=-4), c=cloud(2, 200, shift=0.0))
+    shares, p_value = explain_by_mixture(known, torch.cat([cloud(3, 45, shift=4), cloud(4, 15, shift=-4)]), 199, 0)
+    assert shares["a"] == pytest.approx(0.75, abs=0.1)
+    assert shares["b"] == pytest.approx(0.25, abs=0.1)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert p_value > 0.05
+    unknown = torch.nn.functional.normalize(cloud(5, 60) + torch.eye(8)[1] * 2, dim=1)
+    assert explain_by_mixture(known, unknown, 199, 0)[1] == 1 / 200
+
+
+def test_typicality_is_uniform_for_the_task_and_small_for_an_outlier() -> None:
+    pairs = [(Reference(cloud(2 * i, 100, shift=3)), cloud(2 * i + 1, 50, shift=3)) for i in range(40)]
+    usual = np.concatenate([reference.typicality(window) for reference, window in pairs])
+    assert np.mean(usual <= 0.2) == pytest.approx(0.2, abs=0.03)  # three standard errors of 40 references
+    reference = pairs[0][0]
+    assert reference.typicality(cloud(3, 5, shift=-9)).max() < 0.05
 
 
 # --- the verdict
 
 
-def test_drift_needs_every_known_task_rejected() -> None:
+def test_drift_needs_every_current_task_rejected() -> None:
     window = cloud(0, 20)
-    near, far, other = cloud(1, 40), cloud(2, 40, shift=3), cloud(3, 40, shift=-3)
-    inside = detect_drift(texts(20), window, {"far": far, "near": near})
+    near, far, other = cloud(1, 80), cloud(2, 80, shift=3), cloud(3, 80, shift=-3)
+    inside = detect_drift(texts(20), window, tasks(far=far, near=near))
     assert (inside.drifted, inside.kind, inside.nearest_task) == (False, "none", "near")
-    assert inside.p_value == inside.p_values["near"] > inside.p_values["far"] == 0.001
-    outside = detect_drift(texts(20), window, {"far": far, "other": other})
+    assert inside.p_value == inside.known["near"].p_value
+    assert inside.known["far"].p_value == 0.001
+    assert inside.not_rejected == ("near",)
+    assert inside.score == inside.known["near"].effect < 0.05 < inside.known["far"].effect
+    assert sum(inside.nearest.values()) == pytest.approx(1)
+    assert max(inside.nearest, key=lambda name: inside.nearest[name]) == "near"
+    outside = detect_drift(texts(20), window, tasks(far=far, other=other))
     assert (outside.drifted, outside.kind, outside.p_value) == (True, "domain_transfer", 0.001)
-    assert outside.score == min(outside.distances.values())
-    assert outside.nearest_task == min(outside.distances, key=lambda name: outside.distances[name])
+    assert outside.none_of_these
+    assert outside.not_rejected == ()
 
 
-def test_report_depends_neither_on_the_order_nor_on_other_references() -> None:
+def test_a_known_task_that_is_not_current_makes_the_drift_covariate() -> None:
+    known = tasks(("far",), far=cloud(2, 80, shift=3), near=cloud(1, 80))
+    moved = detect_drift(texts(20), cloud(0, 20), known)
+    assert (moved.kind, moved.drifted, moved.nearest_task, moved.not_rejected) == ("covariate", True, "near", ("near",))
+    assert "to near, which is known" in moved.sentence
+    stayed = detect_drift(texts(20), cloud(4, 20, shift=3), known)
+    assert (stayed.kind, stayed.nearest_task) == ("none", "far")
+
+
+def test_a_mixture_of_known_tasks_is_covariate_and_names_its_shares() -> None:
+    known = tasks(("a",), a=cloud(0, 200, shift=3), b=cloud(1, 200, shift=-3))
+    window = torch.cat([cloud(2, 24, shift=3), cloud(3, 8, shift=-3)])
+    report = detect_drift(texts(32), window, known)
+    assert (report.kind, report.not_rejected) == ("covariate", ())
+    assert report.shares["b"] == pytest.approx(0.25, abs=0.12)
+    assert "mixture of known tasks" in report.sentence
+    assert (report.known["a"].p_mixture or 1) <= 0.05
+
+
+def test_signals_drift_where_prompts_do_not() -> None:
+    prompts, window, near = texts(40), cloud(0, 40), cloud(1, 200)
+    signals = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    known = KnownTasks({"near": Reference(near, signals), "far": Reference(cloud(2, 80, shift=3))}, ("near",))
+    silent = detect_drift(prompts, window, known, signals=signals[:40].flip(0))
+    assert (silent.kind, silent.known["far"].p_signals) == ("none", None)
+    moved = detect_drift(prompts, window, known, signals=signals[:40] + 2)
+    assert (moved.drifted, moved.known["near"].p_signals) == (True, 0.001)
+    assert (moved.known["near"].p_energy or 0) > 0.05
+    assert moved.kind == "covariate"
+    assert "option signals" in moved.sentence
+
+
+def test_concept_drift_needs_labels() -> None:
+    known = KnownTasks({"near": Reference(cloud(1, 80), correct=torch.arange(80) % 4 > 0)})  # 75 % right
+    prompts, window = texts(40), cloud(0, 40)
+    unlabelled = detect_drift(prompts, window, known)
+    assert unlabelled.kind == "none"
+    assert NOT_IDENTIFIABLE in unlabelled.caveats
+    wrong = detect_drift(prompts, window, known, correct=[i % 4 == 0 for i in range(40)])
+    assert (wrong.kind, wrong.drifted) == ("concept", True)
+    assert wrong.feedback is not None
+    assert (wrong.feedback.correct, wrong.feedback.answered, wrong.feedback.task) == (10, 40, "near")
+    assert wrong.p_value == pytest.approx(2 * wrong.feedback.p_value)
+    assert NOT_IDENTIFIABLE not in wrong.caveats
+    usual = detect_drift(prompts, window, known, correct=[i % 4 > 0 for i in range(40)])
+    assert usual.kind == "none"
+
+
+def test_report_does_not_depend_on_the_order_of_prompts_or_tasks() -> None:
     prompts, window = texts(20), cloud(0, 20)
-    near, far = cloud(1, 40, shift=0.4), cloud(2, 40, shift=3)
-    both = detect_drift(prompts, window, {"near": near, "far": far}, seed=3)
-    assert detect_drift(prompts[::-1], window.flip(0), {"far": far, "near": near}, seed=3) == both
-    assert detect_drift(prompts, window, {"near": near}, seed=3).p_values["near"] == both.p_values["near"]
+    near, far = cloud(1, 80, shift=0.4), cloud(2, 80, shift=3)
+    both = detect_drift(prompts, window, tasks(near=near, far=far), seed=3)
+    again = detect_drift(prompts[::-1], window.flip(0), tasks(far=far, near=near), seed=3)
+    assert again.known == both.known
+    assert again.typicality == both.typicality[::-1]
+    assert (again.p_value, again.kind, again.sentence) == (both.p_value, both.kind, both.sentence)
+
+
+def test_rounding_of_the_encoder_does_not_change_the_report() -> None:
+    known = tasks(near=cloud(1, 80, shift=0.4), far=cloud(2, 80, shift=3))
+    plain = detect_drift(texts(20), cloud(0, 20), known)
+    shaken = detect_drift(texts(20), cloud(0, 20) + 1e-7 * cloud(9, 20), known)
+    assert [it.p_value for it in shaken.known.values()] == [it.p_value for it in plain.known.values()]
+    assert shaken.typicality == plain.typicality
 
 
 def test_repeats_and_blanks_are_left_out_and_reported() -> None:
     prompts = [*texts(12), "Question  NUMBER 3 ", "question number 3", "", " \n"]
     window = torch.cat([cloud(0, 12), cloud(9, 4, shift=-9)])
-    report = detect_drift(prompts, window, {"near": cloud(1, 40)})
-    clean = detect_drift(texts(12), window[:12], {"near": cloud(1, 40)})
+    report = detect_drift(prompts, window, tasks(near=cloud(1, 80)))
+    clean = detect_drift(texts(12), window[:12], tasks(near=cloud(1, 80)))
     assert (report.n, report.p_value, report.score) == (12, clean.p_value, clean.score)
+    assert report.duplicate_rate == 2 / 16
+    assert report.typicality == (*clean.typicality, None, None, None, None)
     assert any("2 of 16 prompts are blank" in caveat for caveat in report.caveats)
     assert any("2 of 16 prompts (12%) repeat" in caveat for caveat in report.caveats)
-    assert clean.caveats == ()
+    assert clean.caveats == (NOT_IDENTIFIABLE,)
 
 
 def test_prompts_that_the_encoder_does_not_cover_name_no_task() -> None:
-    arabic, near = [f"ما هي عاصمة البلد رقم {i}" for i in range(12)], {"near": cloud(1, 40)}
+    arabic, near = [f"ما هي عاصمة البلد رقم {i}" for i in range(12)], tasks(near=cloud(1, 80))
     report = detect_drift(arabic, cloud(0, 12, shift=9), near)
     assert (report.kind, report.nearest_task, report.drifted) == ("not_covered", None, True)
+    assert report.nearest == {}
     assert any("does not cover the script of 12 of 12" in caveat for caveat in report.caveats)
     few = detect_drift([*arabic[:3], *texts(9)], cloud(0, 12), near)
     assert (few.kind, few.nearest_task) == ("none", "near")
     assert any("3 of 12" in caveat for caveat in few.caveats)
     sums = detect_drift([f"{i} + {i} = ?" for i in range(12)], cloud(0, 12), near)
-    assert (sums.kind, sums.caveats) == ("none", ())
+    assert (sums.kind, sums.caveats) == ("none", (NOT_IDENTIFIABLE,))
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])
 def test_too_few_prompts_get_no_verdict_but_what_would_be_enough(n: int) -> None:
     prompts = [*texts(n), *texts(n), *texts(n)]
-    report = detect_drift(prompts, cloud(0, 3 * n, shift=9), {"near": cloud(1, 40), "far": cloud(2, 40, shift=9)})
+    known = tasks(near=cloud(1, 80), far=cloud(2, 80, shift=9))
+    report = detect_drift(prompts, cloud(0, 3 * n, shift=9), known)
     assert (report.kind, report.p_value, report.drifted, report.n) == ("insufficient", 1.0, False, n)
     assert any("8" in caveat and "enough" in caveat for caveat in report.caveats)
-    assert report.p_values == {}
+    assert all(it.p_value is None for it in report.known.values())
     assert report.nearest_task == ("far" if n else None)
+    assert "no verdict" in report.sentence
 
 
-def test_too_few_permutations_for_the_level_are_reported() -> None:
-    def caveats(permutations: int) -> str:
-        references = {"far": cloud(1, 40, shift=9)}
-        return " ".join(detect_drift(texts(20), cloud(0, 20), references, permutations=permutations).caveats)
+def test_too_few_permutations_or_references_for_the_level_are_reported() -> None:
+    def caveats(permutations: int, size: int = 80) -> str:
+        known = tasks(far=cloud(1, size, shift=9))
+        return " ".join(detect_drift(texts(20), cloud(0, 20), known, permutations=permutations).caveats)
 
     assert "no drift can be found" in caveats(9)
     assert "0.01, coarse" in caveats(99)
-    assert caveats(999) == ""
+    assert caveats(999) == NOT_IDENTIFIABLE
+    assert "the reference far holds only 40 prompts" in caveats(999, 40)
 
 
 @pytest.mark.parametrize(
@@ -203,129 +383,31 @@ def test_too_few_permutations_for_the_level_are_reported() -> None:
 )
 def test_impossible_numbers_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(InputError):
-        detect_drift(texts(9), cloud(0, 9), {"a": cloud(1, 9)}, **bad)  # type: ignore[arg-type]
+        detect_drift(texts(9), cloud(0, 9), tasks(a=cloud(1, 9)), **bad)  # type: ignore[arg-type]
 
 
 def test_nothing_to_compare_with_and_broken_embeddings_are_refused() -> None:
     with pytest.raises(InputError, match="reference"):
-        detect_drift(texts(9), cloud(0, 9), {})
+        tasks()
+    with pytest.raises(InputError, match="'b'"):
+        tasks(("b",), a=cloud(0, 9))
     with pytest.raises(ValueError, match="'known'"):
-        detect_drift(texts(9), cloud(0, 9), {"known": cloud(1, 9) * math.nan})
-    with pytest.raises(ValueError, match="'window'"):
-        detect_drift(texts(9), cloud(0, 9) * math.inf, {"known": cloud(1, 9)})
+        tasks(known=cloud(1, 9) * math.nan)
+    with pytest.raises(ValueError, match="window"):
+        detect_drift(texts(9), cloud(0, 9) * math.inf, tasks(known=cloud(1, 9)))
 
 
 @given(st.lists(st.text(max_size=3), max_size=14))
 @settings(max_examples=60, deadline=None)
 def test_any_window_gets_a_finite_report(prompts: list[str]) -> None:
     window = cloud(0, max(len(prompts), 1))[: len(prompts)]
-    report = detect_drift(prompts, window, {"a": cloud(1, 9), "b": cloud(2, 9)}, permutations=19)
+    report = detect_drift(prompts, window, tasks(a=cloud(1, 9), b=cloud(2, 9)), permutations=19)
     assert math.isfinite(report.score)
     assert 1 / 20 <= report.p_value <= 1
     assert report.n == len(distinct(prompts)) <= len(prompts)
     assert (report.kind == "insufficient") == (report.n < 8)
-
-
-# --- references
-
-
-class LetterEncoder(Encoder):
-    """Letter counts in place of the network, so that the cache can be tested without one."""
-
-    calls = 0
-    sha256 = "e" * 64
-
-    def embed(self, prompts: list[str], batch_size: int = 32) -> Tensor:
-        self.calls += 1
-        counts = [[float(prompt.count(letter)) for letter in "abcdefgh 0123456789"] for prompt in prompts]
-        return torch.nn.functional.normalize(torch.tensor(counts), dim=1)
-
-
-@pytest.fixture
-def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LetterEncoder:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return LetterEncoder(tmp_path)
-
-
-def write_lines(path: Path, rows: list[object]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-def test_file_reference_reads_prompts_and_task_lines_up_to_64(tmp_path: Path, letters: LetterEncoder) -> None:
-    rows: list[object] = [{"prompt": f"add {i}"} for i in range(50)]
-    rows += [{"question": f"bag {i}", "context": f"face {i}", "answer": "x"} for i in range(50)]
-    source = write_lines(tmp_path / "mine.jsonl", rows)
-    first = load_references([source, source], letters)
-    assert list(first) == ["mine"]
-    assert first["mine"].shape == (64, 19)
-    few = load_references([write_lines(tmp_path / "few.jsonl", [*rows[:9], *rows[:5]])], letters)["few"]
-    assert torch.equal(few, letters.embed([f"add {i}" for i in range(9)]))
-
-
-def test_cache_is_used_and_rebuilt_when_damaged(tmp_path: Path, letters: LetterEncoder) -> None:
-    source = write_lines(tmp_path / "mine.jsonl", [{"prompt": f"add {i}"} for i in range(20)])
-    built = load_references([source], letters)["mine"]
-    assert torch.equal(load_references([source], letters)["mine"], built)
-    assert letters.calls == 1
-    (cached,) = (tmp_path / "cache" / "cao-llm" / "references").iterdir()  # and no temporary file beside it
-    whole = cached.read_bytes()
-    for damage in (b"", whole[:50], whole[:-4] + b"\x00\x00\x80\x7f", b"\x00" * len(whole)):
-        cached.write_bytes(damage)
-        assert torch.equal(load_references([source], letters)["mine"], built)
-    assert letters.calls == 5
-    assert torch.equal(read_reference(cached, letters.sha256), built)
-
-
-def test_another_encoder_or_other_prompts_never_share_a_cached_reference(
-    tmp_path: Path, letters: LetterEncoder
-) -> None:
-    source = write_lines(tmp_path / "mine.jsonl", [{"prompt": f"add {i}"} for i in range(20)])
-    load_references([source], letters)
-    write_lines(tmp_path / "mine.jsonl", [{"prompt": f"bed {i}"} for i in range(20)])
-    load_references([source], letters)
-    other = LetterEncoder(tmp_path)
-    other.sha256 = "f" * 64
-    load_references([source], other)
-    assert (letters.calls, other.calls) == (2, 1)
-    cached = sorted((tmp_path / "cache" / "cao-llm" / "references").iterdir())
-    assert load_references([str(cached[0])], letters)[cached[0].stem].shape == (20, 19)
-    with pytest.raises(InputError, match="another encoder"):
-        load_references([str(cached[0])], other)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ('{"prompt": "a"}\n{"prompt": \n', r":2: not JSON"),
-        ('{"prompt": "a"}\n["b"]\n', r":2: expected an object"),
-        ('{"text": "a"}\n', r":1: expected an object"),
-        ('{"prompt": 7}\n', r":1: expected a string, found int"),
-        ('{"prompt": "\\ud800"}\n', r":1: .*surrogate"),
-        ('{"prompt": "a"}\n' * 20, "1 distinct prompts; a reference needs at least 8"),
-        ("", "0 distinct prompts"),
-    ],
-)
-def test_unusable_file_reference_is_refused(tmp_path: Path, letters: LetterEncoder, content: str, reason: str) -> None:
-    path = tmp_path / "bad.jsonl"
-    path.write_text(content)
-    with pytest.raises(InputError, match=reason):
-        load_references([str(path)], letters)
-    assert letters.calls == 0
-
-
-def test_unknown_or_clashing_reference_is_refused_before_encoding(tmp_path: Path, letters: LetterEncoder) -> None:
-    good = write_lines(tmp_path / "good.jsonl", [{"prompt": f"add {i}"} for i in range(20)])
-    (tmp_path / "sub").mkdir()
-    twin = write_lines(tmp_path / "sub" / "good.jsonl", [{"prompt": f"bed {i}"} for i in range(20)])
-    plain = tmp_path / "plain.safetensors"
-    save_file({"embeddings": torch.ones(9, 4)}, plain)
-    for bad in ("no_such_task", str(tmp_path / "absent.jsonl"), str(tmp_path / "absent.safetensors"), twin, str(plain)):
-        with pytest.raises(InputError):
-            load_references([good, bad], letters)
-    with pytest.raises(InputError, match="no usable reference"):
-        read_reference(tmp_path, letters.sha256)
-    assert letters.calls == 0
+    assert len(report.typicality) == len(prompts)
+    assert report.sentence
 
 
 # --- with the real encoder and data
@@ -356,21 +438,41 @@ def test_conditioning_file_holds_what_the_embeddings_are_pooled_from(tmp_path: P
 
 
 @pytest.mark.integration
-@pytest.mark.slow
-def test_mathematics_drifts_from_the_known_tasks_and_their_own_questions_do_not() -> None:
+def test_mathematics_drifts_from_the_known_tasks_and_their_own_questions_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     encoder = Encoder(minilm_folder())
-    references = known_references(encoder)
-    assert tuple(references) == KNOWN_TASKS
-    assert all(rows.shape == (64, 384) for rows in references.values())
-    alien = detect_drift(draw("gsm8k", 32), None, references, encoder=encoder)
+    known = known_tasks((), encoder)
+    assert known.names == IN_DOMAIN
+    alien = detect_drift(draw("gsm8k", 32), None, known, encoder=encoder)
     assert (alien.kind, alien.p_value) == ("domain_transfer", 0.001)
     for name in ("piqa", "boolq", "winogrande"):
-        own = detect_drift(draw(name, 32), None, references, encoder=encoder)
+        own = detect_drift(draw(name, 32), None, known, encoder=encoder)
         assert (own.nearest_task, own.kind) == (name, "none")
+    mixed = detect_drift([*draw("piqa", 24), *draw("boolq", 8)], None, known, encoder=encoder)
+    assert mixed.kind == "covariate"
+    assert mixed.shares["boolq"] == pytest.approx(0.25, abs=0.1)
+
+
+@pytest.mark.integration
+def test_shipped_references_hold_no_question_of_another_part_and_come_from_this_encoder() -> None:
+    encoder = Encoder(minilm_folder())
+    for name in IN_DOMAIN:
+        path = SHIPPED / f"{name}.safetensors"
+        reference, info = read_reference(path, encoder.sha256), read_info(path)
+        train = {example.group for example in part(get_task(name), "train")}
+        assert set(info.groups) <= train
+        assert 256 <= len(reference.embeddings) == info.prompts == len(set(info.groups)) <= REFERENCE_PROMPTS
+        drawn = draw_prompts(name)
+        rows = encoder.embed([one.prompt for one in drawn[:4]])
+        assert torch.allclose(reference.embeddings[:4], rows, atol=1e-3)
+        assert reference.signals is not None
+        assert reference.correct is not None
 
 
 @pytest.mark.integration
 def test_prompts_that_the_encoder_cuts_are_reported() -> None:
-    known = {"known": cloud(0, 9, channels=384)}
+    known = tasks(known=cloud(0, 9, channels=384))
     report = detect_drift([*texts(7), "word " * 400], None, known, encoder=Encoder(minilm_folder()))
     assert any("1 of 8 prompts are longer than 384 tokens" in caveat for caveat in report.caveats)

@@ -1,88 +1,94 @@
-"""Stage 1, Catching: has this window of prompts drifted away from every task that the system knows?"""
+"""Stage 1, Catching: has this window of prompts drifted, how far, towards what, and of which kind is it?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
-import torch
 from torch import Tensor
 
-from cao.encoder import MAX_TOKENS, Encoder, pool
+from cao.encoder import Encoder, pool
 from cao.errors import InputError
 from cao.files import write_atomic
-from cao.types import DriftKind, DriftReport
-from tools.detect_drift.energy import energy_distance, permutation_test
-from tools.detect_drift.window import MIN_PROMPTS, MOSTLY, blank, distinct, is_foreign
+from cao.types import DriftReport
+from tools.detect_drift.known_tasks import KnownTasks
+from tools.detect_drift.verdict import Window, judge
+from tools.detect_drift.window import MOSTLY, blank, distinct, is_foreign
+from tools.detect_drift.wording import NOT_IDENTIFIABLE, sentence, small_print, small_references
 
 
 def detect_drift(
     prompts: Sequence[str],
     embeddings: Tensor | None,
-    references: Mapping[str, Tensor],
+    known: KnownTasks,
     *,
     encoder: Encoder | None = None,
+    signals: Tensor | None = None,
+    correct: Sequence[bool | None] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
     permutations: int = 999,
 ) -> DriftReport:
-    """Say whether a window of prompts comes from none of the known tasks.
+    """Say whether a window of prompts left the tasks that it was expected from, and where it went.
 
-    Every known task is tested with the energy distance and permutations. Drift means that every one of them is
-    rejected, so the p-value is the largest of theirs: an intersection-union test, which holds its level without a
-    correction for the number of tasks. The report depends neither on the window's order nor on the other references.
+    Every known task is tested with permutations. Drift means that every *current* task is rejected, so the p-value is
+    the largest of theirs: an intersection-union test, which holds its level without a correction for their number.
+    The report does not depend on the window's order, except for the warning about it.
 
     Args:
         prompts: N texts; blank ones and repeats are left out and reported.
         embeddings: (N, C), float32, unit length, row for row the prompts'; None encodes what is left of them here.
-        references: task name to embeddings (m, C) of the same encoder.
+        known: the known tasks, and which of them are current.
         encoder: encodes, and counts tokens to report prompts that it had to cut; None only with ``embeddings``.
+        signals: (N, 2), the model's option signals, float32; None where the model was not asked.
+        correct: for each prompt whether the deployed model's answer was right, None where nobody knows.
         seed: of the permutations, 0 or above.
         alpha: level of the test, in (0, 1).
         permutations: B; the smallest p-value is 1/(B+1).
 
     Raises:
-        InputError: a level, seed or number of permutations out of range, or no reference.
-        ValueError: embeddings that are not finite.
+        InputError: a level, seed or number of permutations out of range.
+        ValueError: embeddings or signals that are not finite.
 
-    Source: CAO-LLM §2.2 (the embeddings as early warning); the test is this project's.
+    Source: CAO-LLM §2.2 (the embeddings as early warning); the tests are this project's, ADR 0019.
     """
     if not 0 < alpha < 1 or seed < 0 or permutations < 1:
         raise InputError("drift needs 0 < alpha < 1, a seed of 0 or above and at least one permutation")
-    if not references:
-        raise InputError("drift needs at least one reference task to compare with")
-    assert embeddings is None or len(embeddings) == len(prompts), "one embedding for each prompt"
+    for given in (embeddings, signals, correct):
+        assert given is None or len(given) == len(prompts), "one row for each prompt"
     kept = distinct(prompts)
     texts = [prompts[i] for i in kept]
-    caveats = _omissions(prompts, texts)
-    if encoder is not None:
-        caveats += _truncation(encoder.tokens(texts))
-    if not kept:
-        caveats.append(f"no prompt was left to measure; {MIN_PROMPTS} distinct ones are enough for a verdict")
-        return DriftReport(
-            score=0.0,
-            p_value=1.0,
-            drifted=False,
-            nearest_task=None,
-            kind="insufficient",
-            caveats=tuple(caveats),
-            alpha=alpha,
-        )
-    window = _window(texts, kept, embeddings, encoder)
-    _check_finite({"window": window, **references})
-    if len(kept) < MIN_PROMPTS:
-        measured = {name: (energy_distance(window, rows), 1.0) for name, rows in references.items()}
-        caveats.append(f"{len(kept)} distinct prompts are too few for a verdict; {MIN_PROMPTS} are enough")
-    else:
-        measured = {
-            name: permutation_test(window, rows, permutations, np.random.default_rng(seed))
-            for name, rows in references.items()
-        }
-        caveats += _resolution(permutations, alpha)
+    tokens = encoder.tokens(texts) if encoder is not None else []
     foreign = sum(is_foreign(text) for text in texts)
-    if foreign:
-        caveats.append(f"the encoder does not cover the script of {foreign} of {len(texts)} prompts")
-    return _report(measured, len(kept), alpha, caveats, covered=foreign <= MOSTLY * len(texts))
+    measured = DriftReport(
+        score=0.0,
+        p_value=1.0,
+        drifted=False,
+        nearest_task=None,
+        kind="insufficient",
+        current=known.expected,
+        typicality=(None,) * len(prompts),
+        duplicate_rate=(len(prompts) - blank(prompts) - len(kept)) / max(len(prompts), 1),
+        n=len(kept),
+        alpha=alpha,
+    )
+    if kept:
+        window = Window(
+            embeddings=_embeddings(texts, kept, embeddings, encoder),
+            order=np.argsort(kept),
+            signals=signals[kept] if signals is not None else None,
+            correct=[correct[i] for i in kept] if correct is not None else [],
+            covered=foreign <= MOSTLY * len(texts),
+        )
+        measured = judge(window, known, measured, seed=seed, permutations=permutations)
+        usual = dict(zip(kept, measured.typicality, strict=True))
+        measured = measured.model_copy(update={"typicality": tuple(usual.get(i) for i in range(len(prompts)))})
+    caveats = small_print(measured, prompts, tokens, foreign)
+    if kept:
+        caveats += small_references({name: len(it.embeddings) for name, it in known.references.items()})
+        caveats += [] if measured.feedback else [NOT_IDENTIFIABLE]
+    told = {"caveats": tuple(caveats), "sentence": sentence(measured)}
+    return measured.model_copy(update=told)
 
 
 def condition_task(prompts: Sequence[str], encoder: Encoder, path: Path) -> Tensor:
@@ -112,71 +118,8 @@ def condition_task(prompts: Sequence[str], encoder: Encoder, path: Path) -> Tens
     return pool(states, mask)
 
 
-def _window(texts: list[str], kept: list[int], embeddings: Tensor | None, encoder: Encoder | None) -> Tensor:
+def _embeddings(texts: list[str], kept: list[int], embeddings: Tensor | None, encoder: Encoder | None) -> Tensor:
     if embeddings is not None:
         return embeddings[kept]
     assert encoder is not None, "prompts without embeddings need an encoder"
     return encoder.embed(texts)
-
-
-def _check_finite(samples: Mapping[str, Tensor]) -> None:
-    for name, rows in samples.items():
-        if not bool(torch.isfinite(rows).all()):
-            raise ValueError(f"the embeddings of {name!r} hold values that are not finite")
-
-
-def _report(
-    measured: dict[str, tuple[float, float]], n: int, alpha: float, caveats: list[str], *, covered: bool
-) -> DriftReport:
-    enough = n >= MIN_PROMPTS
-    distances = {name: distance for name, (distance, _) in measured.items()}
-    nearest = min(distances, key=lambda name: distances[name])
-    p_value = max(p for _, p in measured.values())
-    drifted = enough and p_value <= alpha
-    return DriftReport(
-        score=distances[nearest],
-        p_value=p_value,
-        drifted=drifted,
-        nearest_task=nearest if covered else None,
-        kind=_kind(enough, covered, drifted),
-        caveats=tuple(caveats),
-        distances=distances,
-        p_values={name: p for name, (_, p) in measured.items()} if enough else {},
-        n=n,
-        alpha=alpha,
-    )
-
-
-def _kind(enough: bool, covered: bool, drifted: bool) -> DriftKind:
-    if not enough:
-        return "insufficient"
-    if not covered:
-        return "not_covered"
-    return "domain_transfer" if drifted else "none"
-
-
-def _omissions(prompts: Sequence[str], texts: Sequence[str]) -> list[str]:
-    empty = blank(prompts)
-    repeats = len(prompts) - empty - len(texts)
-    caveats = []
-    if empty:
-        caveats.append(f"{empty} of {len(prompts)} prompts are blank and were left out")
-    if repeats:
-        rate = repeats / len(prompts)
-        caveats.append(f"{repeats} of {len(prompts)} prompts ({rate:.0%}) repeat another one and were left out")
-    return caveats
-
-
-def _truncation(tokens: Sequence[int]) -> list[str]:
-    cut = sum(count > MAX_TOKENS for count in tokens)
-    if not cut:
-        return []
-    return [f"{cut} of {len(tokens)} prompts are longer than {MAX_TOKENS} tokens; the encoder did not see their end"]
-
-
-def _resolution(permutations: int, alpha: float) -> list[str]:
-    smallest = 1 / (permutations + 1)
-    stated = f"the smallest p-value that {permutations} permutations can give is {smallest:.3g}"
-    if smallest > alpha:
-        return [f"{stated}, above the level {alpha:g}: no drift can be found; use more permutations"]
-    return [f"{stated}, coarse for the level {alpha:g}"] if smallest > alpha / 10 else []

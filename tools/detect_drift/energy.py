@@ -1,91 +1,103 @@
-"""The energy-distance two-sample test of Székely and Rizzo, every permutation in one matrix product.
+"""The energy distance of Székely and Rizzo, for one window and for all its relabellings in one matrix product.
 
-For a pooled sample z = (x, y) with pairwise distances D and weights w = (1/n, …, 1/n, −1/m, …, −1/m), the energy
-distance 2·E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖ of the two empirical distributions is the quadratic form −wᵀDw. A permutation
-of the labels permutes w alone, so B permutations are the rows of one (B, n+m) matrix times D.
+For a pooled sample with pairwise distances D and weights w = 1/n in the window and −1/m in the reference, the energy
+distance 2·E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖ of the two empirical distributions is the quadratic form −wᵀDw. With
+w = c·a − 1/m, where a marks the window's rows and c = 1/n + 1/m, only aᵀDa and the row sums of D depend on which rows
+play the window. A reference row that never plays it (because a classifier was trained on it) enters the row sums only.
 """
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tools.detect_drift.permutation import Array
+
 TIE = 1e-6
 """Statistics closer than this share of the mean distance are equal: embeddings differ by 1e-7 between batch sizes."""
 
 _CHUNK = 1 << 22
-"""Weights held at once (32 MB); larger problems go through the product in slices, with the same draws."""
+"""Weights held at once (32 MB); larger problems go through the product in slices."""
 
 
-def distances(points: Tensor) -> Tensor:
-    """Return the Euclidean distances between all rows.
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """Return the Euclidean distances between rows, (n, m), float64; a sample's distance to itself is exactly zero."""
+    assert x.ndim == y.ndim == 2, (x.shape, y.shape)
+    assert x.shape[1] == y.shape[1], (x.shape, y.shape)
+    between = torch.cdist(x.double(), y.double())
+    return between.fill_diagonal_(0.0) if x is y else between
 
-    Args:
-        points: (n, C), any float type.
 
-    Returns:
-        (n, n), float64, the diagonal exactly zero.
+@dataclass(frozen=True, eq=False)
+class PairwiseDistances:
+    """All distances of a window and a reference.
+
+    Attributes:
+        window: (n, n).
+        between: (n, m).
+        reference: (m, m).
     """
-    assert points.ndim == 2, points.shape
-    rows = points.double()
-    return torch.cdist(rows, rows).fill_diagonal_(0.0)
+
+    window: Tensor
+    between: Tensor
+    reference: Tensor
+
+    @property
+    def energy_distance(self) -> float:
+        """The energy distance of the two samples, in the units of the points' distances.
+
+        It is that of the empirical distributions (a V-statistic): never negative, and zero exactly when both samples
+        hold the same points in the same shares. Two samples of one distribution lie about (1/n + 1/m)·E‖X−X'‖ apart.
+        """
+        return max((2 * self.between.mean() - self.window.mean() - self.reference.mean()).item(), 0.0)
+
+    @property
+    def energy_coefficient(self) -> float:
+        """How far the two distributions lie apart, from 0 (equal) to 1 (one point against another); 0 for n < 2.
+
+        Its numerator is unbiased, so it does not depend on the sizes of the samples; it is cut to [0, 1].
+
+        Source: the energy coefficient of inhomogeneity, Székely and Rizzo 2013, §4.
+        """
+        twice = 2 * self.between.mean().item()
+        if len(self.window) < 2 or twice == 0.0:
+            return 0.0
+        return min(max((twice - spread(self.window) - spread(self.reference)) / twice, 0.0), 1.0)
+
+    @cached_property
+    def _row_sums(self) -> tuple[Tensor, Tensor]:
+        return self.window.sum(1) + self.between.sum(1), self.between.sum(0) + self.reference.sum(1)
+
+    def relabelled(self, held: Tensor, drawn: NDArray[np.int64]) -> Array:
+        """Return the energy distance for each draw of the rows that play the window.
+
+        Args:
+            held: (h,), reference rows that may play the window; the others always stay in the reference.
+            drawn: (B + 1, n), rows of [window, held reference rows].
+
+        Returns:
+            (B + 1,), float64.
+        """
+        n, m = self.between.shape
+        across = self.between[:, held]
+        inner = torch.cat(
+            [torch.cat([self.window, across], 1), torch.cat([across.T, self.reference[held][:, held]], 1)]
+        )
+        own, other = self._row_sums
+        sums = torch.cat([own, other[held]])
+        everything = (own.sum() + other.sum()).item()
+        weight = 1 / n + 1 / m
+        values = []
+        for rows in torch.split(torch.from_numpy(drawn.copy()), max(1, _CHUNK // len(inner))):
+            marks = torch.zeros(len(rows), len(inner), dtype=torch.float64).scatter_(1, rows, 1.0)
+            values.append(2 * weight / m * (marks @ sums) - weight**2 * ((marks @ inner) * marks).sum(1))
+        result: Array = (torch.cat(values) - everything / m**2).numpy()
+        return result
 
 
-def energy_distance(x: Tensor, y: Tensor) -> float:
-    """Return the energy distance between two samples, in the units of the points' distances.
-
-    It is that of the empirical distributions (a V-statistic): never negative, and zero exactly when both samples hold
-    the same points in the same shares. Two samples of one distribution lie about (1/n + 1/m)·E‖X−X'‖ apart.
-
-    Args:
-        x: (n, C).
-        y: (m, C).
-    """
-    pooled = distances(_pooled(x, y))
-    return _quadratic(_weights(len(x), len(y))[None], pooled).clamp(min=0.0).item()
-
-
-def permutation_test(x: Tensor, y: Tensor, permutations: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Test whether two samples come from one distribution.
-
-    The p-value is (k+1)/(B+1) with k the permuted statistics at or above the observed one, ties counted within
-    ``TIE``; it holds its level for every sample size where the pooled rows are exchangeable. The distance does not
-    depend on the order of the rows. The p-value depends on it only through the draws: the same generator on reordered
-    rows sees other permutations, and the two p-values differ by Monte Carlo error.
-
-    Args:
-        x: (n, C).
-        y: (m, C).
-        permutations: B.
-        rng: draws the permutations.
-
-    Returns:
-        The energy distance and the p-value in [1/(B+1), 1].
-    """
-    assert permutations >= 1, permutations
-    pooled = distances(_pooled(x, y))
-    weights = _weights(len(x), len(y))
-    observed = _quadratic(weights[None], pooled).item()
-    threshold = observed - TIE * pooled.mean().item()
-    reached = 0
-    rows = max(1, _CHUNK // len(pooled))
-    for start in range(0, permutations, rows):
-        labels: NDArray[np.float64] = np.tile(weights.numpy(), (min(rows, permutations - start), 1))
-        permuted = torch.from_numpy(rng.permuted(labels, axis=1))
-        reached += int((_quadratic(permuted, pooled) >= threshold).sum())
-    return max(observed, 0.0), (reached + 1) / (permutations + 1)
-
-
-def _pooled(x: Tensor, y: Tensor) -> Tensor:
-    assert min(len(x), len(y)) >= 1, "both samples need a point"
-    assert x.shape[1:] == y.shape[1:], (x.shape, y.shape)
-    return torch.cat([x, y])
-
-
-def _weights(n: int, m: int) -> Tensor:
-    return torch.cat([torch.full((n,), 1 / n, dtype=torch.float64), torch.full((m,), -1 / m, dtype=torch.float64)])
-
-
-def _quadratic(weights: Tensor, pooled: Tensor) -> Tensor:
-    """Return −wᵀDw for each row w of (B, n+m)."""
-    return -((weights @ pooled) * weights).sum(1)
+def spread(within: Tensor) -> float:
+    """Return the mean of (n, n) distances between two different rows, an unbiased estimate of E‖X−X'‖; 0 for n = 1."""
+    return (within.sum() / max(len(within) * (len(within) - 1), 1)).item()

@@ -1,112 +1,175 @@
-"""Reference embeddings: what the system knows, one tensor per known task, encoded once and cached."""
+"""The registry of known tasks: one file of reference embeddings each, shipped or the user's own.
 
-import json
-from collections.abc import Iterator, Sequence
+``pretrained/references`` holds the in-domain tasks; ``python -m agent.reference add`` puts more into the user's data
+folder. Whatever else is named, a task or a file of prompts, is encoded once and cached.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cao.assets import cache_dir
+from cao.assets import cache_dir, data_dir
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, write_atomic
 from cao.progress import Progress, silent
-from cao.tasks import get_task
+from cao.tasks import TASKS, get_task
 from cao.tasks.parts import part
+from cao.types import ID_PATTERN
+from tools.detect_drift.known_tasks import KnownTasks, Reference
+from tools.detect_drift.prompt_file import Asked, read_prompts
 from tools.detect_drift.window import MIN_PROMPTS, distinct
 
-KNOWN_TASKS = ("arc_challenge", "arc_easy", "hellaswag", "boolq", "piqa", "winogrande")
-"""The paper's in-domain tasks."""
+SHIPPED = Path(__file__).resolve().parents[2] / "pretrained" / "references"
+"""The references that come with the product."""
 
-REFERENCE_PROMPTS = 64
-"""Prompts per reference. One size for all, because the distance of two samples depends on their sizes."""
+IN_DOMAIN = ("arc_challenge", "arc_easy", "boolq", "hellaswag", "piqa", "winogrande")
+"""The paper's in-domain tasks, which are shipped."""
+
+REFERENCE_PROMPTS = 512
+"""Prompts in a reference, at most: the false alarms given one drawn reference scatter less with a larger one."""
 
 REFERENCE_SEED = 0
 
 
-def known_references(encoder: Encoder, progress: Progress = silent) -> dict[str, Tensor]:
-    """Return the reference embeddings of the six in-domain tasks.
-
-    Raises:
-        UnavailableError: the embedded data or encoder is not installed.
-    """
-    return load_references(KNOWN_TASKS, encoder, progress)
+def user_folder() -> Path:
+    """Return the folder of the user's own references, made if absent."""
+    path = data_dir() / "references"
+    path.mkdir(exist_ok=True)
+    return path
 
 
-def load_references(sources: Sequence[str], encoder: Encoder, progress: Progress = silent) -> dict[str, Tensor]:
-    """Return reference embeddings by name; whatever can be refused is refused before anything is encoded.
+def registered(folder: Path | None = None) -> dict[str, Path]:
+    """Return the known tasks by name, the shipped ones first.
 
     Args:
-        sources: each a task's name (its ``train`` part is drawn from), a JSONL file with a ``prompt`` or a
-            ``question`` (and perhaps a ``context``) on each line, or a reference file as it lies in the cache.
+        folder: of the user's own, None for the usual one.
+    """
+    own = sorted((folder or user_folder()).glob("*.safetensors"))
+    return {path.stem: path for path in [*sorted(SHIPPED.glob("*.safetensors")), *own]}
+
+
+def known_tasks(
+    sources: Sequence[str], encoder: Encoder, progress: Progress = silent, folder: Path | None = None
+) -> KnownTasks:
+    """Return every registered task and the named ones, which become the current tasks.
+
+    Whatever can be refused is refused before anything is encoded.
+
+    Args:
+        sources: each a registered name, a task's name (its ``train`` part is drawn from), a JSONL file with a
+            ``prompt`` or a ``question`` on each line, or a reference file; none makes all registered tasks current.
         encoder: the frozen encoder.
         progress: hears about every reference.
-
-    Returns:
-        Task name, or file name without its ending, to (m, C), float32, unit length; m is at most 64.
+        folder: of the user's own registry, None for the usual one.
 
     Raises:
         InputError: an unknown name, an unusable file, two references of one name, or too few prompts.
         UnavailableError: a task's data is not at hand.
     """
-    found: dict[str, list[str] | Tensor] = {}
+    found: dict[str, Path | list[Asked]] = {}
     for source in dict.fromkeys(sources):
-        name, content = _resolve(source, encoder)
+        name, content = _resolve(source, registered(folder))
         if name in found:
             raise InputError(f"two references are named {name!r}; rename one of the files")
         found[name] = content
-    references = {}
+    every = {**found, **{name: path for name, path in registered(folder).items() if name not in found}}
+    references = {name: read_reference(it, encoder.sha256) for name, it in every.items() if isinstance(it, Path)}
     for done, (name, content) in enumerate(found.items()):
         progress(f"reference {name}", done, len(found))
-        references[name] = content if isinstance(content, Tensor) else _encoded(content, encoder)
-    progress("references", len(found), len(found))
-    return references
+        if not isinstance(content, Path):
+            references[name] = _cached(content, encoder)
+    if found:
+        progress("references", len(found), len(found))
+    return KnownTasks({name: references[name] for name in every}, tuple(found))
 
 
-def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the place (``FILE:LINE``) and the value of each line of a JSONL file that is not blank.
+def draw_prompts(source: str) -> list[Asked]:
+    """Return the prompts of a reference: at most 512, drawn over the whole of a task's ``train`` part or of a file.
 
-    Raises:
-        InputError: the file cannot be read, or a line is not JSON.
-    """
-    try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line.decode())
-        except (ValueError, RecursionError):
-            raise InputError(f"{path}:{number}: not JSON in UTF-8") from None
-        yield f"{path}:{number}", value
-
-
-def check_text(value: Any, where: str) -> str:
-    """Return ``value`` if it is a text that an encoder can read.
+    One question of each group is drawn from (twins would not be independent), and of prompts that repeat the first.
 
     Args:
-        value: from outside.
-        where: file, line and place, for the message.
+        source: a task's name or a JSONL file.
 
     Raises:
-        InputError: not a string, or one with broken Unicode.
+        InputError: an unknown task, an unusable file, or too few prompts.
+        UnavailableError: the task's data is not at hand.
     """
-    if not isinstance(value, str):
-        raise InputError(f"{where}: expected a string, found {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: holds half of a Unicode surrogate pair") from None
-    return value
+    if is_file(source):
+        asked = read_prompts(Path(source))
+    else:
+        one_of_each = {example.group or example.id: example for example in part(get_task(source), "train")}
+        asked = [Asked(example.prompt, example, labelled=True) for example in one_of_each.values()]
+    pool = [asked[i] for i in distinct([one.prompt for one in asked])]
+    if len(pool) < MIN_PROMPTS:
+        raise InputError(f"{source}: {len(pool)} distinct prompts; a reference needs at least {MIN_PROMPTS}")
+    if len(pool) <= REFERENCE_PROMPTS:
+        return pool
+    chosen = np.random.default_rng(REFERENCE_SEED).choice(len(pool), REFERENCE_PROMPTS, replace=False)
+    return [pool[i] for i in sorted(chosen)]
 
 
-def read_reference(path: Path, encoder_sha256: str) -> Tensor:
+def is_file(source: str) -> bool:
+    """Return whether a source is meant as a file: a task's name has neither dot nor slash."""
+    return bool(Path(source).suffix) or Path(source).name != source
+
+
+@dataclass(frozen=True)
+class ReferenceInfo:
+    """What a reference file says about itself.
+
+    Attributes:
+        made_from: the task or file that its prompts come from.
+        prompts: how many.
+        signals: whether it holds option signals.
+        answers: whether it holds outcomes.
+        groups: hashes of the questions' groups, where it was made from a task.
+    """
+
+    made_from: str
+    prompts: int
+    signals: bool
+    answers: bool
+    groups: tuple[str, ...]
+
+
+def write_reference(
+    path: Path, reference: Reference, encoder_sha256: str, made_from: str, groups: Sequence[str]
+) -> None:
+    """Write a reference in one step, its embeddings in half precision.
+
+    Args:
+        path: a safetensors file; its folder exists.
+        reference: the sample.
+        encoder_sha256: of the encoder that made it.
+        made_from: the task or file that its prompts come from.
+        groups: the questions' groups, so that anybody can see that no test question is among them.
+    """
+    tensors = {"embeddings": reference.embeddings.half()}
+    if reference.signals is not None:
+        tensors["signals"] = reference.signals.float()
+    if reference.correct is not None:
+        tensors["correct"] = reference.correct.to(torch.uint8)
+    header = {
+        "encoder_sha256": encoder_sha256,
+        "content_sha256": _content_sha256(tensors),
+        "judged_by": reference.judged_by or "",
+        "made_from": made_from,
+        "groups": " ".join(groups),
+    }
+    write_atomic(path, save(tensors, header))
+
+
+def read_reference(path: Path, encoder_sha256: str) -> Reference:
     """Read one reference file.
 
     Args:
@@ -116,66 +179,96 @@ def read_reference(path: Path, encoder_sha256: str) -> Tensor:
     Raises:
         InputError: missing, damaged, changed, or made by another encoder.
     """
+    header, tensors = _open(path)
+    if header.get("encoder_sha256") != encoder_sha256:
+        raise InputError(f"{path}: made by another encoder; build it anew from its prompts")
+    embeddings, correct = tensors["embeddings"].float(), tensors.get("correct")
+    return Reference(
+        torch.nn.functional.normalize(embeddings, dim=1),
+        tensors.get("signals"),
+        correct.bool() if correct is not None else None,
+        header.get("judged_by") or None,
+    )
+
+
+def read_info(path: Path) -> ReferenceInfo:
+    """Return what a reference file says about itself.
+
+    Raises:
+        InputError: missing, damaged or changed.
+    """
+    header, tensors = _open(path)
+    return ReferenceInfo(
+        made_from=header.get("made_from", ""),
+        prompts=len(tensors["embeddings"]),
+        signals="signals" in tensors,
+        answers="correct" in tensors,
+        groups=tuple(header.get("groups", "").split()),
+    )
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if a reference of one's own may have it.
+
+    Raises:
+        InputError: it is no plain name, or that of a shipped reference.
+    """
+    if not re.fullmatch(ID_PATTERN, name):
+        raise InputError(f"{name!r} is no name for a reference; use small letters, digits, hyphens and underscores")
+    if (SHIPPED / f"{name}.safetensors").exists():
+        raise InputError(f"{name!r} is a shipped reference; choose another name")
+    return name
+
+
+def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = dict(file.metadata() or {})
-            embeddings: Tensor = file.get_tensor("embeddings")
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: no usable reference file ({error})") from None
-    if header.get("encoder_sha256") != encoder_sha256:
-        raise InputError(f"{path}: made by another encoder; build it anew from its prompts")
-    if header.get("embeddings_sha256") != _content_sha256(embeddings):
+    if header.get("content_sha256") != _content_sha256(tensors):
         raise InputError(f"{path}: content does not match its recorded hash; it was changed")
-    return embeddings
+    shape = tensors["embeddings"].shape if "embeddings" in tensors else ()
+    if len(shape) != 2 or shape[0] < MIN_PROMPTS or any(len(it) != shape[0] for it in tensors.values()):
+        raise InputError(f"{path}: holds no embeddings of {MIN_PROMPTS} prompts or more")
+    return header, tensors
 
 
-def _encoded(prompts: list[str], encoder: Encoder) -> Tensor:
-    """Return the prompts' embeddings, from the cache where it holds them undamaged."""
-    folder = cache_dir() / "references"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{encoder.sha256[:16]}-{sha256_bytes(canonical_json(prompts).encode())}.safetensors"
-    try:
-        return read_reference(path, encoder.sha256)
-    except InputError:  # absent or damaged: the same file comes out again
-        embeddings = encoder.embed(prompts)
-    header = {"encoder_sha256": encoder.sha256, "embeddings_sha256": _content_sha256(embeddings)}
-    write_atomic(path, save({"embeddings": embeddings}, header))
-    return embeddings
+def _content_sha256(tensors: dict[str, Tensor]) -> str:
+    parts: list[Any] = [
+        [name, str(tensor.dtype), list(tensor.shape), sha256_bytes(tensor.contiguous().numpy().tobytes())]
+        for name, tensor in sorted(tensors.items())
+    ]
+    return sha256_bytes(canonical_json(parts).encode())
 
 
-def _content_sha256(embeddings: Tensor) -> str:
-    return sha256_bytes(f"{embeddings.dtype}{tuple(embeddings.shape)}".encode() + embeddings.numpy().tobytes())
-
-
-def _resolve(source: str, encoder: Encoder) -> tuple[str, list[str] | Tensor]:
+def _resolve(source: str, names: dict[str, Path]) -> tuple[str, Path | list[Asked]]:
+    if source in names:
+        return source, names[source]
     path = Path(source)
     if path.suffix == ".safetensors":
-        return path.stem, read_reference(path, encoder.sha256)
-    if path.suffix or path.name != source:  # a task's name has neither dot nor slash
-        name, prompts = path.stem, _file_prompts(path)
-    else:
-        task = get_task(source)
-        one_of_each = {example.group or example.id: example.prompt for example in part(task, "train")}
-        name, prompts = task.name, list(one_of_each.values())  # twins would not be independent draws
-    return name, _drawn(prompts, source)
+        return path.stem, path
+    if not is_file(source) and source not in TASKS:
+        own = f"; registered: {', '.join(names)}" if names else ""
+        try:
+            get_task(source)
+        except InputError as error:
+            raise InputError(f"{error}{own}") from None
+    return path.stem, draw_prompts(source)
 
 
-def _file_prompts(path: Path) -> list[str]:
-    prompts = []
-    for where, line in json_lines(path):
-        if not isinstance(line, dict) or not ("prompt" in line or "question" in line):
-            raise InputError(f"{where}: expected an object with 'prompt' or 'question'")
-        question = check_text(line.get("prompt", line.get("question")), where)
-        context = check_text(line.get("context") or "", where)
-        prompts.append(f"{context}\n{question}" if context else question)
-    return prompts
-
-
-def _drawn(prompts: list[str], source: str) -> list[str]:
-    pool = [prompts[i] for i in distinct(prompts)]
-    if len(pool) < MIN_PROMPTS:
-        raise InputError(f"{source}: {len(pool)} distinct prompts; a reference needs at least {MIN_PROMPTS}")
-    if len(pool) <= REFERENCE_PROMPTS:
-        return pool
-    chosen = np.random.default_rng(REFERENCE_SEED).choice(len(pool), REFERENCE_PROMPTS, replace=False)
-    return [pool[i] for i in sorted(chosen)]
+def _cached(asked: list[Asked], encoder: Encoder) -> Reference:
+    """Return the prompts' reference, its embeddings from the cache where it holds them undamaged."""
+    folder = cache_dir() / "references"
+    folder.mkdir(exist_ok=True)
+    prompts = [one.prompt for one in asked]
+    path = folder / f"{encoder.sha256[:16]}-{sha256_bytes(canonical_json(prompts).encode())}.safetensors"
+    outcomes = [one.correct for one in asked if one.correct is not None]
+    correct = torch.tensor(outcomes) if len(outcomes) == len(asked) else None
+    try:
+        embeddings = read_reference(path, encoder.sha256).embeddings
+    except InputError:  # absent or damaged: the same file comes out again
+        write_reference(path, Reference(encoder.embed(prompts)), encoder.sha256, "cache", ())
+        embeddings = read_reference(path, encoder.sha256).embeddings
+    return Reference(embeddings, correct=correct)

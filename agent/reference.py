@@ -1,0 +1,155 @@
+"""The registry of known tasks: ``python -m agent.reference add NAME FILE.jsonl`` adds one's own, ``list`` shows all."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cao.command_line import quiet_libraries, run_command
+from cao.errors import InputError
+
+if TYPE_CHECKING:
+    from tools.detect_drift.prompt_file import Asked
+
+_EPILOG = """A reference is a sample of at most 512 prompts of one task, as embeddings; drift is judged against all of
+them. Exit status: 0 done, 2 bad input, 3 something needed is not installed."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    it = argparse.ArgumentParser(prog="python -m agent.reference", description=__doc__, epilog=_EPILOG)
+    verbs = it.add_subparsers(dest="verb", required=True)
+    add = verbs.add_parser("add", help="encode prompts and register them under a name")
+    add.add_argument("name", metavar="NAME", help="small letters, digits, hyphens, underscores")
+    add.add_argument("source", metavar="FILE.jsonl|TASK", help="a prompt or question on each line, or a task's name")
+    add.add_argument("--signals", action="store_true", help="also ask the model, for drift of its option signals")
+    add.add_argument("--model", default="smollm2-135m", help="the model to ask (default: %(default)s)")
+    add.add_argument("--replace", action="store_true", help="overwrite a reference of this name")
+    listing = verbs.add_parser("list", help="list the known tasks")
+    show = verbs.add_parser("show", help="say what one reference holds")
+    show.add_argument("name", metavar="NAME")
+    remove = verbs.add_parser("remove", help="forget a reference of one's own")
+    remove.add_argument("name", metavar="NAME")
+    for verb in (add, listing, show, remove):
+        verb.add_argument(
+            "--folder", type=Path, metavar="DIR", help="of one's own references (default: the user's data)"
+        )
+        verb.add_argument("--json", action="store_true", help="one JSON object a line instead of words")
+        verb.add_argument("--offline", action="store_true", help="never use the network")
+        verb.add_argument("--debug", action="store_true", help="show tracebacks of expected errors")
+    return it
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = parser().parse_args(arguments)
+    quiet_libraries(offline=options.offline)
+    return run_command(lambda: _VERBS[options.verb](options), debug=options.debug)
+
+
+def _add(options: argparse.Namespace) -> int:
+    from cao.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
+    from cao.encoder import Encoder  # noqa: PLC0415
+    from tools.detect_drift.known_tasks import Reference  # noqa: PLC0415
+    from tools.detect_drift.reference import (  # noqa: PLC0415
+        SHIPPED,
+        check_name,
+        draw_prompts,
+        user_folder,
+        write_reference,
+    )
+
+    folder = options.folder or user_folder()
+    name = options.name if folder.resolve() == SHIPPED else check_name(options.name)
+    path = folder / f"{name}.safetensors"
+    if path.exists() and not options.replace:
+        raise InputError(f"{name!r} is registered already; give --replace to overwrite it, or another name")
+    asked = draw_prompts(options.source)
+    encoder = Encoder(minilm_folder())
+    measured = _ask(asked, options) if options.signals else _told(asked)
+    sys.stderr.write(f"encoding {len(asked)} prompts\n")
+    reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = [one.example.group for one in asked if one.example is not None]
+    write_reference(path, reference, encoder.sha256, Path(options.source).name, groups)
+    return _show(argparse.Namespace(**{**vars(options), "name": name}))
+
+
+def _ask(asked: "list[Asked]", options: argparse.Namespace) -> dict[str, Any]:
+    """Return the model's option signals, and its outcomes where all right answers are known."""
+    import torch  # noqa: PLC0415
+
+    from cao.language_model import load_language_model  # noqa: PLC0415
+    from cao.models import MODELS  # noqa: PLC0415
+    from tools.detect_drift.signals import option_signals  # noqa: PLC0415
+
+    if options.model not in MODELS:
+        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
+    examples = [one.example for one in asked if one.example is not None and one.example.choices]
+    if len(examples) < len(asked):
+        raise InputError(
+            f"{options.source}: {len(asked) - len(examples)} prompts have no choices; --signals needs them"
+        )
+    lm = load_language_model(MODELS[options.model], path=None, device="cpu", offline=options.offline)
+    sys.stderr.write(f"asking {options.model} {len(examples)} questions\n")
+    signals, correct = option_signals(examples, lm)
+    known = all(one.labelled for one in asked)
+    return {"signals": signals, "correct": torch.tensor(correct) if known else None, "judged_by": lm.sha256}
+
+
+def _told(asked: "list[Asked]") -> dict[str, Any]:
+    """Return the outcomes that came with the prompts, where all of them did."""
+    import torch  # noqa: PLC0415
+
+    outcomes = [one.correct for one in asked if one.correct is not None]
+    return {"correct": torch.tensor(outcomes) if len(outcomes) == len(asked) else None}
+
+
+def _list(options: argparse.Namespace) -> int:
+    from tools.detect_drift.reference import registered  # noqa: PLC0415
+
+    for name in registered(options.folder):
+        _show(argparse.Namespace(**{**vars(options), "name": name}))
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from tools.detect_drift.reference import read_info, registered  # noqa: PLC0415
+
+    path = _registered(options.name, registered(options.folder))
+    info = read_info(path)
+    if options.json:
+        row = {"name": options.name, "prompts": info.prompts, "made_from": info.made_from}
+        more = {"signals": info.signals, "answers": info.answers, "path": str(path)}
+        sys.stdout.write(json.dumps(row | more) + "\n")
+    else:
+        held = [word for word, there in (("option signals", info.signals), ("outcomes", info.answers)) if there]
+        also = f", {' and '.join(held)}" if held else ""
+        sys.stdout.write(f"{options.name}: {info.prompts} prompts{also}, from {info.made_from}\n")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from tools.detect_drift.reference import SHIPPED, registered  # noqa: PLC0415
+
+    path = _registered(options.name, registered(options.folder))
+    if path.parent == SHIPPED:
+        raise InputError(f"{options.name!r} is shipped and stays; choose the tasks you expect with --reference")
+    path.unlink()
+    sys.stdout.write((json.dumps({"removed": options.name}) if options.json else f"removed {options.name}") + "\n")
+    return 0
+
+
+def _registered(name: str, names: dict[str, Path]) -> Path:
+    if name not in names:
+        raise InputError(f"no reference {name!r}; registered: {', '.join(names) or 'none'}")
+    return names[name]
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {"add": _add, "list": _list, "show": _show, "remove": _remove}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

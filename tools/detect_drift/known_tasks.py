@@ -1,0 +1,165 @@
+"""What the system knows: one reference sample for each known task, and the classifier that tells them apart.
+
+Each reference is divided at random into two halves. One half trains whatever learns (the classifier, the neighbours);
+the other half stays exchangeable with a window from the same task, so that tests and ranks against it are exact.
+Everything here depends on the references alone and is computed once for any number of windows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import Tensor
+
+from cao.errors import InputError
+from tools.detect_drift.energy import distances
+from tools.detect_drift.permutation import Array
+
+NEIGHBOURS = 5
+"""Nearest rows that a prompt's typicality is measured by."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A sample of one known task.
+
+    Attributes:
+        embeddings: (m, C), unit length, of one encoder.
+        signals: (m, 2), the best option's log-probability and the options' entropy in nats; None where not measured.
+        correct: (m,), bool, whether the deployed model's answer was right; None where not known.
+        judged_by: hash of the model that signals and answers come from, None where they came with the prompts.
+    """
+
+    embeddings: Tensor
+    signals: Tensor | None = None
+    correct: Tensor | None = None
+    judged_by: str | None = None
+
+    @cached_property
+    def halves(self) -> tuple[Tensor, Tensor]:
+        """Row numbers that things are trained on, and those that stay exchangeable with a window."""
+        rows = torch.from_numpy(np.random.default_rng(0).permutation(len(self.embeddings)))
+        return rows[: len(rows) // 2], rows[len(rows) // 2 :]
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """(m, m), distances between the rows."""
+        return distances(self.embeddings, self.embeddings)
+
+    @property
+    def learnt(self) -> Tensor:
+        """(m // 2, C), the half that things are trained on."""
+        return self.embeddings[self.halves[0]]
+
+    @property
+    def held(self) -> Tensor:
+        """(m − m // 2, C), the half that stays exchangeable with a window."""
+        return self.embeddings[self.halves[1]]
+
+    @cached_property
+    def held_remoteness(self) -> Array:
+        """Remoteness of each held row, sorted."""
+        return np.sort(self.remoteness(self.held))
+
+    def remoteness(self, points: Tensor) -> Array:
+        """Return the mean distance of each of (n, C) points to its nearest rows in the learnt half, (n,)."""
+        near = min(NEIGHBOURS, len(self.learnt))
+        result: Array = distances(points, self.learnt).topk(near, largest=False).values.mean(1).numpy()
+        return result
+
+    def typicality(self, points: Tensor) -> Array:
+        """Return conformal p-values of (n, C) points: uniform for a new prompt of this task, small for an outlier.
+
+        Source: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, §2.
+        """
+        held = self.held_remoteness
+        at_least = len(held) - np.searchsorted(held, self.remoteness(points) - 1e-6, side="left")
+        result: Array = (1 + at_least) / (len(held) + 1)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class KnownTasks:
+    """The known tasks, and which of them the system serves at present.
+
+    Attributes:
+        references: task name to its sample, all of one encoder.
+        current: the tasks that prompts are expected from; empty for all.
+
+    Raises:
+        InputError: no reference, or a current task without one.
+        ValueError: embeddings that are not finite.
+    """
+
+    references: Mapping[str, Reference]
+    current: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.references:
+            raise InputError("drift needs at least one reference task to compare with")
+        unknown = [name for name in self.current if name not in self.references]
+        if unknown:
+            raise InputError(f"no reference for {', '.join(map(repr, unknown))}")
+        for name, reference in self.references.items():
+            if not bool(torch.isfinite(reference.embeddings).all()):
+                raise ValueError(f"the embeddings of {name!r} hold values that are not finite")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The known tasks, in order."""
+        return tuple(self.references)
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """The tasks that prompts are expected from."""
+        return tuple(self.current) or self.names
+
+    @cached_property
+    def _classifier(self) -> Any:
+        """Normal classes with one shrunken covariance and equal shares, from the learnt halves."""
+        rows = [reference.learnt.double().numpy() for reference in self.references.values()]
+        labels = np.repeat(np.arange(len(rows)), [len(task) for task in rows])
+        share = np.full(len(rows), 1 / len(rows))
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=share)
+        return model.fit(np.concatenate(rows), labels)
+
+    def log_probabilities(self, points: Tensor) -> Array:
+        """Return log P(task | prompt), (n, K), for (n, C) points, given that each is from one of the known tasks.
+
+        Source: linear discriminant analysis; shrinkage by Ledoit and Wolf 2004.
+        """
+        if len(self.names) == 1:
+            return np.zeros((len(points), 1))
+        scores = self._classifier.decision_function(points.double().numpy())
+        if scores.ndim == 1:  # two tasks: the library gives the log-odds of the second
+            scores = np.stack([np.zeros_like(scores), scores], axis=1)
+        result: Array = scores - logsumexp(scores, axis=1, keepdims=True)
+        return result
+
+    @cached_property
+    def mean_distances(self) -> Array:
+        """Mean distance of every reference row to every task's sample, itself excluded, (Σm, K)."""
+        samples = [reference.embeddings for reference in self.references.values()]
+        columns = []
+        for k, sample in enumerate(samples):
+            parts = [distances(rows, sample).sum(1) / max(len(sample) - (k == j), 1) for j, rows in enumerate(samples)]
+            columns.append(torch.cat(parts))
+        result: Array = torch.stack(columns, dim=1).numpy()
+        return result
+
+    @cached_property
+    def held_log_probabilities(self) -> dict[str, Array]:
+        """Log-probabilities of the tasks for every task's held rows."""
+        return {name: self.log_probabilities(reference.held) for name, reference in self.references.items()}
+
+    def odds_against(self, name: str, logs: Array) -> Array:
+        """Return the log-odds of the other known tasks against ``name``, (n,), from (n, K) log-probabilities."""
+        mine = self.names.index(name)
+        others: Array = logsumexp(np.delete(logs, mine, axis=1), axis=1)
+        result: Array = others - logs[:, mine]
+        return result

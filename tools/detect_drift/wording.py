@@ -1,0 +1,118 @@
+"""A report in words: the verdict as one sentence, and what limits it."""
+
+from collections.abc import Mapping, Sequence
+
+from cao.encoder import MAX_TOKENS
+from cao.types import DriftReport
+from tools.detect_drift.order import ORDER_LEVEL
+from tools.detect_drift.window import MIN_PROMPTS, blank
+
+NOT_IDENTIFIABLE = "concept drift is not identifiable without labels: answers may turn wrong while the prompts stay"
+
+SMALL_REFERENCE = 64
+"""Reference prompts below which a report says that little can be told from them."""
+
+
+def sentence(report: DriftReport) -> str:
+    """Return a report's verdict as one sentence that a person understands, without its full stop."""
+    evidence = f"p = {report.p_value:.3g}, level {report.alpha:g}"
+    current = _several(report.current)
+    if report.kind == "insufficient":
+        return f"no verdict from {_prompts(report.n)}; {_nearest(report)}" if report.nearest_task else "no verdict"
+    if report.kind == "not_covered":
+        told = "differ" if report.drifted else "do not differ"
+        unnamed = f"they {told} from {current} ({evidence}), and no task is named"
+        return f"the encoder does not cover these prompts; {unnamed}"
+    if report.kind == "none":
+        kept = _several([name for name in report.current if name in report.not_rejected])
+        return f"no drift: cannot be told from {kept} ({evidence}); {_nearest(report)}"
+    if report.kind == "concept":
+        assert report.feedback is not None, "concept drift needs feedback"
+        share = report.feedback.correct / report.feedback.answered
+        return (
+            f"concept drift: the prompts look like {report.feedback.task}, but {share:.0%} of the answers are right"
+            f" where {report.feedback.reference_accuracy:.0%} were (p = {report.feedback.p_value:.3g})"
+        )
+    if report.kind == "domain_transfer":
+        return f"drifted to something new: no known task explains the prompts ({evidence}); {_nearest(report)}"
+    if report.not_rejected:
+        return f"drifted away from {current} ({evidence}) to {_several(report.not_rejected)}, which is known"
+    if report.shares:
+        parts = sorted(report.shares.items(), key=lambda part: -part[1])
+        mixed = ", ".join(f"{share:.0%} {name}" for name, share in parts if share >= 0.05)
+        return f"drifted away from {current} ({evidence}): the prompts look like a mixture of known tasks ({mixed})"
+    return f"the model's option signals drifted away from {current} ({evidence}), the prompts did not"
+
+
+def small_print(report: DriftReport, prompts: Sequence[str], tokens: Sequence[int], foreign: int) -> list[str]:
+    """Return what limits a verdict, each a sentence without its full stop.
+
+    Args:
+        report: the verdict.
+        prompts: the window as given.
+        tokens: encoder tokens of the prompts that count, empty where nobody counted.
+        foreign: prompts in a script that the encoder does not cover.
+    """
+    told = []
+    empty = blank(prompts)
+    repeats = len(prompts) - empty - report.n
+    if empty:
+        told.append(f"{empty} of {len(prompts)} prompts are blank and were left out")
+    if repeats:
+        share = report.duplicate_rate
+        told.append(f"{repeats} of {len(prompts)} prompts ({share:.0%}) repeat another one and were left out")
+    cut = sum(count > MAX_TOKENS for count in tokens)
+    if cut:
+        length = f"longer than {MAX_TOKENS} tokens; the encoder did not see their end"
+        told.append(f"{cut} of {report.n} prompts are {length}")
+    if not report.n:
+        told.append(f"no prompt was left to measure; {MIN_PROMPTS} distinct ones are enough for a verdict")
+    elif report.n < MIN_PROMPTS:
+        told.append(f"{report.n} distinct prompts are too few for a verdict; {MIN_PROMPTS} are enough")
+    if foreign:
+        told.append(f"the encoder does not cover the script of {foreign} of {report.n} prompts")
+    return told + _resolution(report) + _order(report)
+
+
+def small_references(sizes: Mapping[str, int]) -> list[str]:
+    """Return a caveat for each known task with so small a sample that tests against it see little."""
+    return [
+        f"the reference {name} holds only {size} prompts; {SMALL_REFERENCE} or more would tell more"
+        for name, size in sizes.items()
+        if size < SMALL_REFERENCE
+    ]
+
+
+def _resolution(report: DriftReport) -> list[str]:
+    if report.smallest_p is None:
+        return []
+    stated = f"the smallest p-value that this test can give is {report.smallest_p:.3g}"
+    if report.smallest_p > report.alpha:
+        return [f"{stated}, above the level {report.alpha:g}: no drift can be found; use more permutations or prompts"]
+    return [f"{stated}, coarse for the level {report.alpha:g}"] if report.smallest_p > report.alpha / 10 else []
+
+
+def _order(report: DriftReport) -> list[str]:
+    if report.order_p is None or report.order_p > ORDER_LEVEL:
+        return []
+    return [
+        f"neighbouring prompts resemble each other (p = {report.order_p:.3g}): the window changes within itself or"
+        " holds twins, and false alarms are likelier than the level says; shuffle the source or take every k-th prompt"
+    ]
+
+
+def _nearest(report: DriftReport) -> str:
+    name = report.nearest_task
+    assert name is not None, "nothing is near"
+    if report.kind == "insufficient" and report.none_of_these:
+        return f"none of the known tasks looks likely, the closest is {name}"
+    sure = f", probability {report.nearest[name]:.0%} among the known tasks" if len(report.nearest) > 1 else ""
+    return f"nearest is {name} (effect size {report.score:.2f} of 1{sure})"
+
+
+def _prompts(n: int) -> str:
+    return "one prompt" if n == 1 else f"{n} prompts"
+
+
+def _several(names: Sequence[str]) -> str:
+    return " or ".join(names) if len(names) < 3 else f"any of {', '.join(names)}"
