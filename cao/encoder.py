@@ -1,7 +1,7 @@
 """The frozen sentence encoder: token states for the generator, pooled embeddings for drift and routing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ MAX_TOKENS = 384
 """L. all-MiniLM-L6-v2 defaults to 256; the paper uses 384. Source: CAO-LLM §2.2, E."""
 
 
+REMEMBERED = 16_384
+"""Embeddings kept of the latest prompts (25 MB)."""
+
+
 @dataclass
 class Encoder:
     """all-MiniLM-L6-v2, frozen.
@@ -26,6 +30,7 @@ class Encoder:
 
     folder: Path
     device: str = "cpu"
+    _known: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
@@ -61,14 +66,30 @@ class Encoder:
         for rows, hidden, kept in self._batches(prompts, batch_size):
             states[rows, : hidden.shape[1]] = hidden
             mask[rows, : kept.shape[1]] = kept
+            self._remember(dict(zip([prompts[i] for i in rows], pool(hidden, kept), strict=True)))
         return states, mask
 
     def embed(self, prompts: list[str], batch_size: int = 32) -> Tensor:
-        """Return unit-length sentence embeddings of shape (N, C), float32: the masked mean of the token states."""
-        embeddings = torch.zeros(len(prompts), self._model.get_embedding_dimension())
-        for rows, hidden, kept in self._batches(prompts, batch_size):  # never all token states at once: 0.6 MB a row
-            embeddings[rows] = pool(hidden, kept)
-        return embeddings
+        """Return unit-length sentence embeddings of shape (N, C), float32: the masked mean of the token states.
+
+        A prompt that was encoded lately is not encoded again.
+        """
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        found = {prompt: self._known[prompt] for prompt in prompts if prompt in self._known}
+        for rows, hidden, kept in self._batches(new, batch_size):  # never all token states at once: 0.6 MB a row
+            found.update(zip([new[i] for i in rows], pool(hidden, kept), strict=True))
+        self._remember(found)
+        if not prompts:
+            return torch.zeros(0, self._model.get_embedding_dimension())
+        return torch.stack([found[prompt] for prompt in prompts])
+
+    def _remember(self, found: dict[str, Tensor]) -> None:
+        """Keep the latest embeddings, the oldest go first."""
+        for prompt, row in found.items():
+            self._known.pop(prompt, None)
+            self._known[prompt] = row.clone()
+        while len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
 
     @torch.no_grad()
     def _batches(self, prompts: list[str], batch_size: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:

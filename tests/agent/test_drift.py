@@ -110,7 +110,7 @@ def test_reports_one_line_for_each_window(
     assert [r["drifted"] for r in reports] == [True, False, False, False]
     assert [r["n"] for r in reports] == [16, 16, 3, 0]
     assert reports[0]["p_value"] == 1 / 200
-    assert reports[0]["nearest_task"] == "science"
+    assert reports[0]["current"] == ["science"]
     assert reports[1]["score"] == pytest.approx(0, abs=1e-5)  # the reference's own prompts
     assert any("(75%) repeat" in caveat for caveat in reports[2]["caveats"])
     assert main([*command, "--json"]) == 0  # from the cache

@@ -1,0 +1,180 @@
+"""Watch a stream of prompts for drift: ``python -m agent.watch --stream FILE|-`` reads them as they come."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cao.command_line import positive, quiet_libraries, run_command
+from cao.errors import InputError
+
+if TYPE_CHECKING:
+    from agent.stream import Adapt
+
+_EPILOG = """A line of the stream is a text, or an object with question, context, choices, answer and correct. An
+alarm is raised at most once in --run-length prompts, on average, while nothing drifts. The prompts behind an alarm
+are collected and named; from then on the tasks that they come from are expected. Everything is written to --out:
+events.jsonl, state.json, new references, deployed.json. Stopped in any way, the same command goes on. Exit status: 0
+the stream ended; 2 bad input; 3 something needed is not installed; 130 interrupted, resumable."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    it = argparse.ArgumentParser(prog="python -m agent.watch", description=__doc__, epilog=_EPILOG)
+    a = it.add_argument
+    a("--stream", required=True, metavar="FILE|-", help="the prompts, a line each; - reads standard input")
+    a("--reference", nargs="+", action="extend", metavar="TASK", help="tasks expected (default: all registered ones)")
+    a("--registry", type=Path, metavar="DIR", help="of one's own references (default: the user's data)")
+    a("--adapt", action="store_true", help="adapt to a new task by the graph, and swap the accepted adapter in")
+    a("--config", type=Path, metavar="FILE.toml", help="configuration of the adaptation runs")
+    a(
+        "--run-length",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="prompts without drift to a false alarm, on average",
+    )
+    a("--window", type=positive, default=64, metavar="N", help="prompts collected after an alarm (default %(default)s)")
+    a("--out", type=Path, default=Path("runs/watch"), metavar="DIR", help="folder of this watch (default %(default)s)")
+    a("--follow", action="store_true", help="at the end of the file, wait for more")
+    a("--seed", type=int, default=0, help="of the smoothing and the permutations (default %(default)s)")
+    a("--json", action="store_true", help="print events as JSON lines instead of words")
+    a("--offline", action="store_true", help="never use the network")
+    a("--debug", action="store_true", help="show tracebacks of expected errors")
+    return it
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = parser().parse_args(arguments)
+    quiet_libraries(offline=options.offline)
+    return run_command(lambda: _watch(options), debug=options.debug)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: must be 0 or above")
+    if options.window < 8:
+        raise InputError(f"--window {options.window}: 8 prompts at least, or no window gets a verdict")
+
+    from agent.stream import Watcher  # noqa: PLC0415  (this and what follows: seconds to import)
+    from agent.stream_input import FileSource, PipeSource  # noqa: PLC0415
+    from agent.workspace import locked  # noqa: PLC0415
+    from cao.assets import minilm_folder  # noqa: PLC0415
+    from cao.encoder import Encoder  # noqa: PLC0415
+    from tools.detect_drift.reference import known_tasks  # noqa: PLC0415
+
+    folder: Path = options.out
+    source = (
+        PipeSource(folder / "journal.jsonl")
+        if options.stream == "-"
+        else FileSource(Path(options.stream), options.follow)
+    )
+    if isinstance(source, FileSource) and not source.path.is_file():
+        raise InputError(f"{source.path}: no such file")
+    encoder = Encoder(minilm_folder())
+    known = known_tasks(options.reference or (), encoder, folder=options.registry)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    settings = {
+        "stream": options.stream,
+        "reference": list(known.expected),
+        "threshold": options.run_length,
+        "window": options.window,
+        "seed": options.seed,
+        "encoder": encoder.sha256,
+    }
+    with locked(folder):
+        state = _state(folder / "state.json", settings, known.expected)
+        adapt = _adapting(options, folder) if options.adapt else None
+        Watcher(folder, source, encoder, known, state, _teller(options), adapt).run()
+    return 0
+
+
+def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> Any:
+    """Return the state to go on from: a fresh one, or what an earlier process left."""
+    from agent.stream import WatchState  # noqa: PLC0415
+
+    if not path.exists():
+        return WatchState(settings=settings, current=list(expected))
+    try:
+        state = WatchState.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        raise InputError(f"{path}: damaged; give another --out") from None
+    changed = [key for key in settings if state.settings.get(key) != settings[key]]
+    if changed:
+        raise InputError(f"{path.parent} holds a watch with another {changed[0]}; repeat it, or give another --out")
+    sys.stderr.write(f"going on behind prompt {state.prompts}\n")
+    return state
+
+
+def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
+    """Return what adapts to a window: a run of the graph in the watch's folder, resumed if it was cut off."""
+
+    def adapt(task: str, path: Path) -> dict[str, Any]:
+        from agent import session  # noqa: PLC0415
+        from agent.config import make_config, merge  # noqa: PLC0415
+        from agent.console import make_view  # noqa: PLC0415
+
+        out = folder / "runs" / task
+        lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        reward, test = lines // 3, lines // 3
+        begun = sorted(out.glob("*/config.json")) if out.exists() else []
+        sizes = {"support": lines - reward - test, "reward": reward, "test": test}
+        given = {"task": str(path), "out": str(out), "seed": options.seed, "offline": options.offline, **sizes}
+        try:
+            stored = session.read_stored(out, begun[0].parent.name) if begun else {}
+            config = make_config(options.config, merge(stored.get("config", {}), given), [])
+            questions, splits, protocol = session.read_task(config)
+        except InputError as error:
+            return {"adapter": None, "told": f"{error} (adapting needs questions with their answers)"}
+        view = make_view()
+        try:
+            record = session.run(config, questions, splits, protocol, view=view, stored=stored)
+        finally:
+            view.close()
+        accepted = record["status"] == "improved" and (out / record["run_id"] / "adapter").exists()
+        told = f"run {record['run_id']}: {record['status'].replace('_', ' ')}"
+        return {"adapter": str(Path("runs") / task / record["run_id"] / "adapter") if accepted else None, "told": told}
+
+    return adapt
+
+
+def _teller(options: argparse.Namespace) -> Any:
+    def tell(event: dict[str, Any]) -> None:
+        sys.stdout.write((json.dumps(event, ensure_ascii=False) if options.json else words(event)) + "\n")
+        sys.stdout.flush()
+
+    return tell
+
+
+def words(event: dict[str, Any]) -> str:
+    """Return an event as one line that a person understands."""
+    kind = event["event"]
+    if kind == "start":
+        return f"watching for prompts that are not from {', '.join(event['expected'])}"
+    if kind == "alarm":
+        return f"ALARM at prompt {event['prompt']}; the change may have begun at prompt {event['since']}"
+    if kind == "window":
+        report = event["report"]
+        return f"the {report['n']} prompts behind it: {report['sentence']}"
+    if kind == "new_task":
+        return f"they are known from now on as {event['task']} ({event['prompts']} prompts)"
+    if kind == "no_change":
+        return "nothing to change: the same tasks are expected as before"
+    if kind == "expect":
+        return f"expecting {', '.join(event['tasks'])} from now on"
+    if kind == "adapter":
+        return f"adapter for {event['task']}: {event['adapter']} ({'stored' if event['stored'] else event['told']})"
+    if kind == "not_adapted":
+        return f"no adapter for {event['task']}: {event['reason']}"
+    if kind == "skipped":
+        return f"line {event['line']} skipped: {event['reason']}"
+    return f"the stream ended: {event['prompts']} prompts, {event['skipped']} skipped, {event['alarms']} alarms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

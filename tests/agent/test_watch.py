@@ -1,0 +1,281 @@
+"""The watched stream: its lines, its events, and that a kill neither loses a prompt nor doubles an alarm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agent.stream import Watcher, WatchState, _prompt
+from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines
+from agent.watch import main, words
+from cao.encoder import Encoder
+from tools.detect_drift.known_tasks import KnownTasks, Reference
+
+WORDS = {"red": 0, "blue": 1, "green": 2}
+
+
+class ColourEncoder(Encoder):
+    """A prompt's colour gives its direction and its text the noise, so that a stream needs no network."""
+
+    sha256 = "e" * 64
+
+    def tokens(self, prompts: list[str]) -> list[int]:
+        return [len(prompt.split()) for prompt in prompts]
+
+    def embed(self, prompts: list[str], batch_size: int = 32) -> Tensor:
+        rows = [torch.zeros(0, 16)]
+        for prompt in prompts:
+            noise = torch.randn(16, generator=torch.Generator().manual_seed(zlib.crc32(prompt.encode())))
+            noise[WORDS[prompt.split()[0]]] += 8
+            rows.append(noise[None])
+        return torch.nn.functional.normalize(torch.cat(rows), dim=1)
+
+
+def prompts(colour: str, n: int, begin: int = 0) -> list[str]:
+    return [f"{colour} thing number {7 * i} of {i * i}" for i in range(begin, begin + n)]
+
+
+def watch(folder: Path, stream: list[str], adapt: Any = None, **settings: Any) -> list[dict[str, Any]]:
+    """Watch a stream of red and blue where red is expected; return the events on disk."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "stream.jsonl"
+    path.write_text("".join(f"{line}\n" for line in stream))
+    encoder = ColourEncoder(folder)
+    known = KnownTasks({name: Reference(encoder.embed(prompts(name, 300, 5000))) for name in ("red", "blue")}, ("red",))
+    defaults = {"threshold": 1000, "window": 32, "seed": 0, "reference": ["red"]}
+    held = folder / "state.json"
+    state = (
+        WatchState.model_validate_json(held.read_bytes())
+        if held.exists()
+        else WatchState(settings={**defaults, **settings}, current=["red"])
+    )
+    Watcher(folder, FileSource(path), encoder, known, state, lambda event: None, adapt).run()
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event"] for event in events]
+
+
+# --- lines
+
+
+def test_lines_come_whole_and_with_their_offsets(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_bytes(b"one\n\ntwo\nlast")
+    source = FileSource(path)
+    assert next_lines(source, 0) == [(b"one", 4), (b"", 5), (b"two", 9)]
+    assert next_lines(source, 9) == [(b"last", 13)]
+    assert next_lines(source, 13) == []
+
+
+def test_a_line_beyond_the_limit_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_bytes(b"x" * (3 * MAX_LINE) + b"\nnext\n")
+    (long, end), *rest = next_lines(FileSource(path), 0)
+    assert (len(long), end) == (MAX_LINE + 1, 3 * MAX_LINE + 1)
+    assert (rest or next_lines(FileSource(path), end)) == [(b"next", 3 * MAX_LINE + 6)]
+
+
+def test_pipe_is_written_down_first_and_forgotten_when_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.write(write, b"one\ntwo\nthr")
+    monkeypatch.setattr(sys, "stdin", os.fdopen(read))
+    source = PipeSource(tmp_path / "journal")
+    assert next_lines(source, 0) == [(b"one", 4), (b"two", 8)]
+    assert (tmp_path / "journal").read_bytes() == b"one\ntwo\nthr"
+    assert source.release(8) == 8  # a part of a line is left
+    os.write(write, b"ee\n")
+    os.close(write)
+    assert next_lines(source, 8) == [(b"three", 14)]
+    assert source.release(14) == 0
+    assert (tmp_path / "journal").read_bytes() == b""
+    assert next_lines(source, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "prompt", "reason"),
+    [
+        (b"plain words", "plain words", None),
+        (b'{"question": "why?", "context": "a tale"}', "a tale\nwhy?", None),
+        (b'"quoted"', "quoted", None),
+        (b"  ", None, None),
+        (b'{"question": " "}', None, None),
+        (b'{"question"', None, "neither text in UTF-8 nor JSON"),
+        (b"\xff\xfe", None, "neither text in UTF-8 nor JSON"),
+        (b'{"text": "x"}', None, "the line: expected an object with 'prompt' or 'question'"),
+        (b"x" * (MAX_LINE + 1), None, "longer than 1,000,000 bytes"),
+    ],
+)
+def test_a_line_is_a_prompt_or_is_skipped_with_a_reason(line: bytes, prompt: str | None, reason: str | None) -> None:
+    assert _prompt(line) == (prompt, reason)
+
+
+# --- events
+
+
+def test_an_undrifted_stream_raises_no_alarm_and_repeats_do_not_count(tmp_path: Path) -> None:
+    stream = [*prompts("red", 150), *prompts("red", 20), "", '{"broken'] * 2
+    events = watch(tmp_path / "w", stream)
+    assert kinds(events) == ["start", "skipped", "skipped", "end"]
+    assert (events[-1]["prompts"], events[-1]["alarms"]) == (150, 0)
+    assert events[-1]["skipped"] == len(stream) - 150
+
+
+def test_known_and_new_tasks_are_named_and_a_task_that_comes_back_is_recognised(tmp_path: Path) -> None:
+    adapted: list[str] = []
+
+    def adapt(task: str, path: Path) -> dict[str, Any]:
+        adapted.append(task)
+        assert len(path.read_text().splitlines()) == 32
+        return {"adapter": f"runs/{task}/adapter", "told": "improved"}
+
+    stream = [
+        *prompts("red", 60),
+        *prompts("blue", 60),
+        *prompts("green", 80),
+        *prompts("blue", 60, 100),
+        *prompts("green", 60, 100),
+    ]
+    events = watch(tmp_path / "w", stream, adapt)
+    changes = [event["tasks"] for event in events if event["event"] == "expect"]
+    assert changes == [["blue"], ["drift-1"], ["blue"], ["drift-1"]]
+    assert kinds(events).count("alarm") == 4
+    assert kinds(events).count("new_task") == 1
+    assert adapted.count("drift-1") == 1  # the second time its adapter was there
+    stored = [event for event in events if event["event"] == "adapter" and event["task"] == "drift-1"]
+    assert [event["stored"] for event in stored] == [False, True]
+    deployed = json.loads((tmp_path / "w" / "deployed.json").read_text())
+    assert deployed == {"tasks": ["drift-1"], "adapter": "runs/drift-1/adapter"}
+    reports = [event["report"]["kind"] for event in events if event["event"] == "window"]
+    assert reports == ["covariate", "domain_transfer", "covariate", "covariate"]
+    alarm = next(event for event in events if event["event"] == "alarm")
+    assert 61 <= alarm["prompt"] <= 70
+    assert 55 <= alarm["since"] <= alarm["prompt"]
+
+
+def test_state_is_bounded_and_a_finished_stream_says_nothing_twice(tmp_path: Path) -> None:
+    stream = [*prompts("red", 40), *prompts("blue", 60)]
+    first = watch(tmp_path / "w", stream)
+    assert watch(tmp_path / "w", stream) == first
+    longer = watch(tmp_path / "w", [*stream, *prompts("blue", 30, 500)])
+    assert longer[: len(first)] == first
+    assert kinds(longer[len(first) :]) == ["end"]
+    assert longer[-1]["prompts"] == 130
+
+
+@pytest.mark.parametrize("stop", range(3, 14))
+def test_a_stop_at_any_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
+    stream = [*prompts("red", 60), *prompts("blue", 60), *prompts("green", 60)]
+    whole = watch(tmp_path / "whole", stream)
+
+    class StopError(Exception):
+        pass
+
+    count = 0
+    write = Watcher._event
+
+    def stopping(self: Watcher, event: str, **data: Any) -> None:
+        nonlocal count
+        count += 1
+        write(self, event, **data)
+        if count == stop:
+            raise StopError
+
+    monkeypatch.setattr(Watcher, "_event", stopping)
+    try:
+        watch(tmp_path / "w", stream)
+    except StopError:
+        monkeypatch.setattr(Watcher, "_event", write)
+        assert watch(tmp_path / "w", stream) == whole
+    else:
+        assert stop > len(whole)
+
+
+def test_events_in_words() -> None:
+    assert words({"event": "alarm", "prompt": 7, "since": 5}) == (
+        "ALARM at prompt 7; the change may have begun at prompt 5"
+    )
+    assert "no adapter for drift-1: why" in words({"event": "not_adapted", "task": "drift-1", "reason": "why"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--stream", "nowhere.jsonl"], "no such file"),
+        (["--stream", "x", "--window", "3"], "8 prompts at least"),
+        (["--stream", "x", "--seed", "-1"], "--seed -1"),
+    ],
+)
+def test_bad_options_exit_2(capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:
+    assert main(arguments) == 2
+    assert reason in capsys.readouterr().err
+
+
+# --- the command
+
+
+SUMS = [f"{name} buys {n} boxes of pens for ${n + 3} each. How much does {name} pay in total?" for name in (
+    "Anna", "Tom", "Maria", "Jamal", "Lena", "Omar") for n in range(4, 20)]  # fmt: skip
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_kill_and_resume_gives_the_same_events(tmp_path: Path) -> None:
+    from cao.tasks import get_task
+    from cao.tasks.parts import part
+
+    own = list({example.group: example.prompt for example in part(get_task("piqa"), "support")}.values())[:100]
+    stream = tmp_path / "stream.jsonl"
+    stream.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in [*own, *SUMS]))
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "agent.watch", "--reference", "piqa", "--window", "32", "--json", "--offline"]
+
+    def call(out: str, source: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, "--stream", source, "--out", str(tmp_path / out)], text=True, env=environment,
+            capture_output=True, check=True, **more,
+        )  # fmt: skip
+
+    whole = call("whole", str(stream))
+    events = [json.loads(line) for line in whole.stdout.splitlines()]
+    assert kinds(events)[:4] == ["start", "alarm", "window", "new_task"]
+    assert 100 < events[1]["prompt"] <= 112
+    lines = stream.read_text().splitlines(keepends=True)
+    process = subprocess.Popen(
+        [*command, "--stream", "-", "--out", str(tmp_path / "w")],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write("".join(lines[:110]))
+    process.stdin.flush()
+    state = tmp_path / "w" / "state.json"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (state.exists() and json.loads(state.read_text())["prompts"] == 110):
+        time.sleep(0.2)
+    process.stdin.write("".join(lines[110:130]))
+    process.stdin.flush()
+    journal = tmp_path / "w" / "journal.jsonl"
+    while (
+        time.monotonic() < deadline
+        and len(journal.read_bytes()) == 0
+        and json.loads(state.read_text())["prompts"] < 130
+    ):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = call("w", "-", input="".join(lines[130:]))
+    assert "going on behind prompt" in resumed.stderr
+    again = [json.loads(line) for line in (tmp_path / "w" / "events.jsonl").read_text().splitlines()]
+    assert kinds(again) == kinds(events)
+    assert again[1] == events[1]
+    assert again[-1]["prompts"] == events[-1]["prompts"] == len(lines)

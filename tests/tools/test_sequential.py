@@ -1,0 +1,108 @@
+"""The stream's test: bets by hand, the run length without drift, the delay with it, and the frozen bag."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from tools.detect_drift.known_tasks import KnownTasks, Reference
+from tools.detect_drift.sequential import POWERS, Strangeness, StreamDetector, alarms, bet
+
+
+def normal(seed: int, n: int, shift: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=n) + shift
+
+
+def test_bet_by_hand_and_with_mean_one() -> None:
+    assert bet(1.0) == pytest.approx(sum(POWERS) / 4)
+    assert bet(0.01) == pytest.approx(sum(k * 100 ** (1 - k) for k in POWERS) / 4)
+    mean = quad(lambda u: bet(math.exp(-u)) * math.exp(-u), 0, 600, limit=500)[0]  # ∫ bet(p) dp, p = e^−u
+    assert mean == pytest.approx(1.0, abs=1e-6)
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=20))
+def test_statistic_by_its_recursion(p_values: list[float]) -> None:
+    class Given(StreamDetector):
+        def p_value(self, score: float) -> float:
+            return score
+
+    detector, expected = Given([0.0], threshold=50.0), 0.0
+    for p in p_values:
+        expected = (expected + 1) * bet(p)
+        assert detector.update(p) == (expected >= 50.0)
+        assert detector.statistic == pytest.approx(expected)
+
+
+def test_p_values_of_an_undrifted_stream_are_uniform() -> None:
+    detector, found = StreamDetector(normal(0, 50).tolist(), math.inf), []
+    for score in normal(1, 3000):
+        found.append(detector.p_value(score))
+        detector.update(score)
+    for level in (0.05, 0.25, 0.5, 0.9):
+        assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=3 * math.sqrt(level * (1 - level) / 3000))
+
+
+def test_ties_count_by_a_random_share() -> None:
+    found = [StreamDetector([1.0] * 9, seed=seed).p_value(1.0) for seed in range(300)]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+    assert min(found) > 0
+    assert max(found) <= 1
+
+
+def test_mean_run_length_without_drift_reaches_the_threshold() -> None:
+    lengths = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        lengths.append(alarms(rng.normal(size=2000), rng.normal(size=100), 100.0, seed) or 2000)  # cut at 2,000
+    low = np.mean(lengths) - 1.64 * np.std(lengths, ddof=1) / math.sqrt(len(lengths))
+    assert low > 100
+
+
+@pytest.mark.parametrize(("share", "most"), [(1.0, 8), (0.5, 16), (0.25, 40)])
+def test_change_is_found_soon(share: float, most: int) -> None:
+    delays = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        stream = np.where(rng.random(400) < share, rng.normal(size=400) + 4, rng.normal(size=400))
+        delays.append(alarms(stream, rng.normal(size=250), 1000.0, seed) or 400)
+    assert np.median(delays) <= most
+
+
+def test_slow_drift_is_not_diluted_by_a_growing_bag() -> None:
+    rng = np.random.default_rng(0)
+    detector = StreamDetector(rng.normal(size=250).tolist(), 1000.0, cap=300)
+    ramp = rng.normal(size=6000) + np.linspace(0, 3, 6000)
+    first = next(i for i, score in enumerate(ramp) if detector.update(score))
+    assert len(detector.bag) == 300
+    assert ramp[first - 100 : first].mean() < 2.0  # long before the end of the ramp
+
+
+def test_state_goes_on_as_if_nothing_happened() -> None:
+    whole, scores = StreamDetector(normal(0, 40).tolist(), seed=3), normal(1, 60, 0.5)
+    part = StreamDetector(normal(0, 40).tolist(), seed=3)
+    for i, score in enumerate(scores):
+        if i == 30:
+            part = StreamDetector(**part.state())
+        assert part.update(score) == whole.update(score)
+    assert part.state() == whole.state()
+    assert whole.since <= whole.seen
+
+
+def test_strangeness_notices_the_new_and_the_known_elsewhere() -> None:
+    def cloud(seed: int, n: int, *shift: float) -> torch.Tensor:
+        points = torch.randn(n, 8, generator=torch.Generator().manual_seed(seed))
+        points[:, : len(shift)] += torch.tensor(shift)
+        return torch.nn.functional.normalize(points, dim=1)
+
+    references = {"a": Reference(cloud(0, 200, 4)), "b": Reference(cloud(1, 200, 0, 4))}
+    strange = Strangeness(KnownTasks(references, ("a",)))
+    usual = np.median(strange.usual())
+    assert np.median(strange(cloud(2, 100, 4))) == pytest.approx(usual, abs=0.5)
+    assert np.median(strange(cloud(3, 100, 0, 4))) > usual + 3
+    assert np.median(strange(cloud(4, 100, 0, 0, 4))) > usual + 3
+    both = Strangeness(KnownTasks(references, ("a", "b")))
+    assert np.median(both(cloud(3, 100, 0, 4))) < np.median(strange(cloud(3, 100, 0, 4))) - 2
