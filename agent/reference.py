@@ -57,6 +57,7 @@ def _add(options: argparse.Namespace) -> int:
         SHIPPED,
         check_name,
         draw_prompts,
+        group_hashes,
         user_folder,
         write_reference,
     )
@@ -72,8 +73,7 @@ def _add(options: argparse.Namespace) -> int:
     sys.stderr.write(f"encoding {len(asked)} prompts\n")
     reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
     folder.mkdir(parents=True, exist_ok=True)
-    groups = [one.example.group for one in asked if one.example is not None]
-    write_reference(path, reference, encoder.sha256, Path(options.source).name, groups)
+    write_reference(path, reference, encoder.sha256, Path(options.source).name, group_hashes(asked))
     return _show(argparse.Namespace(**{**vars(options), "name": name}))
 
 

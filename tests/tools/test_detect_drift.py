@@ -24,11 +24,13 @@ from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.mixture import explain_by_mixture
 from tools.detect_drift.order import order_test
 from tools.detect_drift.permutation import draw_windows, min_p, smallest_p
+from tools.detect_drift.prompt_file import Asked
 from tools.detect_drift.reference import (
     IN_DOMAIN,
     REFERENCE_PROMPTS,
     SHIPPED,
     draw_prompts,
+    group_hashes,
     known_tasks,
     read_info,
     read_reference,
@@ -446,7 +448,8 @@ def test_mathematics_drifts_from_the_known_tasks_and_their_own_questions_do_not(
     known = known_tasks((), encoder)
     assert known.names == IN_DOMAIN
     alien = detect_drift(draw("gsm8k", 32), None, known, encoder=encoder)
-    assert (alien.kind, alien.p_value) == ("domain_transfer", 0.001)
+    assert alien.kind == "domain_transfer"
+    assert alien.p_value <= 0.005
     for name in ("piqa", "boolq", "winogrande"):
         own = detect_drift(draw(name, 32), None, known, encoder=encoder)
         assert (own.nearest_task, own.kind) == (name, "none")
@@ -461,8 +464,8 @@ def test_shipped_references_hold_no_question_of_another_part_and_come_from_this_
     for name in IN_DOMAIN:
         path = SHIPPED / f"{name}.safetensors"
         reference, info = read_reference(path, encoder.sha256), read_info(path)
-        train = {example.group for example in part(get_task(name), "train")}
-        assert set(info.groups) <= train
+        train = [Asked(example.prompt, example) for example in part(get_task(name), "train")]
+        assert set(info.groups) <= set(group_hashes(train))
         assert 256 <= len(reference.embeddings) == info.prompts == len(set(info.groups)) <= REFERENCE_PROMPTS
         drawn = draw_prompts(name)
         rows = encoder.embed([one.prompt for one in drawn[:4]])

@@ -118,6 +118,12 @@ def draw_prompts(source: str) -> list[Asked]:
     return [pool[i] for i in sorted(chosen)]
 
 
+def group_hashes(asked: Sequence[Asked]) -> list[str]:
+    """Return a hash for the group of each question, in order, so that nobody needs the texts to compare them."""
+    examples = [one.example for one in asked if one.example is not None]
+    return [sha256_bytes((example.group or example.id).encode())[:16] for example in examples]
+
+
 def is_file(source: str) -> bool:
     """Return whether a source is meant as a file: a task's name has neither dot nor slash."""
     return bool(Path(source).suffix) or Path(source).name != source
