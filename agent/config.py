@@ -45,6 +45,7 @@ class RunConfig(BaseModel):
         device: torch device.
         offline: never touch the network.
         threads: torch threads, all cores when absent.
+        policy_sees_drift: whether the policy reads the drift report too, which goes beyond the paper's τ.
         policy_settings: how the policy and the describer work.
     """
 
@@ -69,6 +70,7 @@ class RunConfig(BaseModel):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")] = "cpu"
     offline: bool = False
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    policy_sees_drift: bool = True
     policy_settings: PolicySettings = PolicySettings()
 
     def fingerprint(self) -> dict[str, Any]:

@@ -83,6 +83,10 @@ class Encoder:
             return torch.zeros(0, self._model.get_embedding_dimension())
         return torch.stack([found[prompt] for prompt in prompts])
 
+    def forget(self) -> None:
+        """Forget the embeddings kept, so that the next ones are encoded whatever came before."""
+        self._known.clear()
+
     def _remember(self, found: dict[str, Tensor]) -> None:
         """Keep the latest embeddings, the oldest go first."""
         for prompt, row in found.items():

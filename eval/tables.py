@@ -1,14 +1,17 @@
-"""``python -m eval.tables --table generation --consolidation DIR``: measure a claim and write its page."""
+"""``python -m eval.tables --table drift|generation``: measure a claim and write its page."""
 
 import argparse
 import json
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from cao.command_line import model_path, positive, quiet_libraries, run_command
+from cao.errors import InputError
 
-EPILOG = """generation: what generated and aligned adapters gain over the base model and over controls that share the
+EPILOG = """drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half an hour on two cores.
+generation: what generated and aligned adapters gain over the base model and over controls that share the
 form of an answer, how alike adapters are within and between tasks, and what one costs. It may be stopped at any time;
 what is scored is kept in the consolidation's folder, and the same command goes on. Exit status: 0 written; 2 bad input
 or configuration; 3 something needed is not available (with the command that provides it); 130 interrupted; 1 a defect.
@@ -31,14 +34,21 @@ def parser() -> argparse.ArgumentParser:
     summary = (__doc__ or "").split("\n")[0]
     p = argparse.ArgumentParser(prog="python -m eval.tables", description=summary, epilog=EPILOG)
     a = p.add_argument
-    a("--table", choices=["generation"], required=True, help="what is measured")
-    a("--consolidation", metavar="DIR", type=Path, required=True, help="a folder of python -m agent.consolidate")
+    a("--table", choices=["drift", "generation"], required=True, help="what is measured")
+    a("--consolidation", metavar="DIR", type=Path, help="generation: a folder of python -m agent.consolidate")
+    a("--windows", metavar="N", type=positive, default=2000, help="drift: windows of a cell (default %(default)s)")
+    a("--seed", metavar="S", type=int, default=0, help="drift: of the draws (default %(default)s)")
     a("--tasks", metavar="NAME,…", type=_names, help="default: the six in-domain tasks and six unseen ones")
     a("--split", choices=["reward", "test"], default="test", help="part of each task (default %(default)s)")
     a("--limit", metavar="N", type=positive, default=200, help="questions of a task, at most (default %(default)s)")
     a("--seeds", metavar="S,…", type=_seeds, default=(0, 1, 2), help="choices of support prompts (default 0,1,2)")
     a("--full-cost", action="store_true", help="time a whole training for the cost, not its first steps")
-    a("--out", metavar="DIR", type=Path, help="folder of the page (default: report/ in the consolidation's folder)")
+    a(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="folder of the page (default: report/ in the consolidation's folder, or here)",
+    )
     a("--device", metavar="D", default="cpu", help="torch device (default %(default)s)")
     a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's own folder")
     a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
@@ -48,6 +58,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
+    measure = _drift if arguments.table == "drift" else _generation
+    result, page = measure(arguments, command)
+    sys.stdout.write(f"{json.dumps(result)}\n" if arguments.json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
+    return 0
+
+
+def _drift(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:
+    from eval.analyses.drift import analyse  # noqa: PLC0415  (imports torch; arguments come first)
+    from eval.analyses.drift_page import write_page  # noqa: PLC0415
+
+    def progress(label: str, done: int, total: int) -> None:
+        sys.stderr.write(f"{label}{f' ({done + 1} of {total})' if total > 1 else ''}\n")
+
+    if arguments.seed < 0:
+        raise InputError(f"--seed {arguments.seed}: must be 0 or above")
+    result = {"command": command, **analyse(arguments.windows, arguments.seed, progress)}
+    return result, write_page(result, arguments.out or Path())
+
+
+def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:
+    if arguments.consolidation is None:
+        raise InputError("--table generation needs --consolidation DIR, a folder of python -m agent.consolidate")
+
     from eval.analyses.generation import Options, analyse  # noqa: PLC0415  (imports torch; arguments come first)
     from eval.analyses.generation_page import write_page  # noqa: PLC0415
     from eval.analyses.recipes import REPORTED  # noqa: PLC0415
@@ -64,9 +97,7 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
         full_cost=arguments.full_cost,
     )
     result = {"command": command, **analyse(options)}
-    page = write_page(result, arguments.out or arguments.consolidation / "report")
-    sys.stdout.write(f"{json.dumps(result)}\n" if arguments.json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
-    return 0
+    return result, write_page(result, arguments.out or arguments.consolidation / "report")
 
 
 def main(argv: list[str] | None = None) -> int:

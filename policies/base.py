@@ -20,6 +20,7 @@ class PolicyContext(Record):
         families: the families that can act in the present state.
         unavailable: family → why it cannot act now.
         history: this run's attempts, oldest first.
+        drift: the drift report in one sentence, empty to leave it out. It goes beyond the paper's τ.
 
     Source: CAO-LLM §2.4, G.1.
     """
@@ -30,6 +31,7 @@ class PolicyContext(Record):
     families: tuple[FamilyName, ...] = ("TTL", "LORA", "TTS", "Latent")
     unavailable: dict[str, str] = Field(default_factory=dict)
     history: tuple[Trial, ...] = ()
+    drift: str = ""
 
 
 class PolicySettings(Record):

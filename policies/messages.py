@@ -31,6 +31,7 @@ def policy_messages(context: PolicyContext) -> list[Message]:
         "policy_user",
         task_context=context.task_context or "Nothing is known about the task.",
         baseline=context.baseline,
+        drift=context.drift,
         available=families,
         unavailable=unavailable[: len(FAMILIES)],
         attempts=[_attempt(trial) for trial in context.history[-HISTORY_SHOWN:]],

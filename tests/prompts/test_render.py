@@ -35,6 +35,7 @@ FIRST = PolicyContext(
 )
 LATER = FIRST.model_copy(
     update={
+        "drift": "drifted to something new: no known task explains the prompts",
         "history": (
             Trial(
                 attempt=1,

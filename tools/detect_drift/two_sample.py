@@ -1,5 +1,7 @@
 """One window against one known task: energy distance, classifier odds and option signals, tested together."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +18,13 @@ _ROUND = 6
 
 
 def compare(
-    known: KnownTasks, window: Tensor, signals: Tensor | None, *, permutations: int, seed: int
+    known: KnownTasks,
+    window: Tensor,
+    signals: Tensor | None,
+    *,
+    permutations: int,
+    seed: int,
+    names: Sequence[str] = (),
 ) -> dict[str, TaskEvidence]:
     """Test whether a window comes from each of the known tasks.
 
@@ -31,6 +39,7 @@ def compare(
         signals: (n, 2), or None.
         permutations: B; 0 only measures.
         seed: of the permutations.
+        names: the tasks to test, all of them if empty.
 
     Returns:
         Task to what was found.
@@ -38,7 +47,8 @@ def compare(
     own = distances(window, window)
     logs = known.log_probabilities(window)
     evidence = {}
-    for name, reference in known.references.items():
+    for name in names or known.names:
+        reference = known.references[name]
         pairs = PairwiseDistances(own, distances(window, reference.embeddings), reference.distances)
         measured = {"distance": pairs.energy_distance, "effect": pairs.energy_coefficient}
         if not permutations:
