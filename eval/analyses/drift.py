@@ -95,7 +95,7 @@ def analyse(windows: int, seed: int, progress: Progress) -> dict[str, Any]:
 def rate(hits: Sequence[bool]) -> dict[str, Any]:
     """Return a share with its 95 % Wilson interval."""
     low, high = wilson(sum(hits), len(hits))
-    return {"rate": sum(hits) / len(hits), "ci95": [low, high], "n": len(hits)}
+    return {"rate": sum(hits) / len(hits), "ci95": [low, high], "windows": len(hits)}
 
 
 def false_alarms(bench: Bench) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def _levels(title: str, rows: list[Row], over: str) -> Iterable[str]:
         each = {row["test"]: row for row in rows if (row["n"], row["level"]) == (n, level)}
         low, high = each["both"]["range"]
         cells = " | ".join(_interval(each[test]) for test in ("energy", "mixture", "both"))
-        yield f"| {n} | {level} | {cells} | {low:.3f}–{high:.3f} | {each['both']['n']} |"
+        yield f"| {n} | {level} | {cells} | {low:.3f}–{high:.3f} | {each['both']['windows']} |"
     yield ""
 
 
