@@ -45,7 +45,7 @@ LATER = FIRST.model_copy(
                 comparison=COMPARISON,
             ),
             Trial(attempt=2, raw="I would rather\nnot say", accepted=False, reason="rejected: not JSON"),
-        )
+        ),
     }
 )
 PAIRS: list[tuple[str, str | None]] = [

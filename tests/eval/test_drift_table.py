@@ -1,0 +1,100 @@
+"""The drift table on made-up tasks: levels, powers and kinds that are known beforehand, and a page that shows them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cao.progress import silent
+from eval.analyses import drift
+from eval.analyses.drift_page import aims, write_page
+from eval.analyses.drift_prompts import UNKNOWN, Pool, questions
+from eval.tables import main
+from tools.detect_drift.known_tasks import Reference
+from tools.detect_drift.reference import IN_DOMAIN
+
+
+def cloud(seed: int, n: int, direction: int) -> Tensor:
+    points = torch.randn(n, 16, generator=torch.Generator().manual_seed(seed))
+    points[:, direction] += 6
+    return torch.nn.functional.normalize(points, dim=1)
+
+
+@pytest.fixture
+def bench() -> drift.Bench:
+    """Ten tasks in ten directions, six of them known."""
+    names = (*IN_DOMAIN, *UNKNOWN)
+    references = {name: Reference(cloud(i, 200, i)) for i, name in enumerate(IN_DOMAIN)}
+    pool = {name: Pool([f"{name} {row}" for row in range(300)], cloud(100 + i, 300, i)) for i, name in enumerate(names)}
+    return drift.Bench(references, pool, 60, np.random.default_rng(0), silent)
+
+
+def test_rate_has_a_wilson_interval() -> None:
+    found = drift.rate([True] * 8 + [False] * 2)
+    assert (found["rate"], found["windows"]) == (0.8, 10)
+    assert found["ci95"] == [pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4)]
+
+
+def test_every_measurement_finds_what_is_known_and_the_page_shows_it(bench: drift.Bench, tmp_path: Path) -> None:
+    result = {
+        "command": "python -m eval.tables --table drift",
+        "false_alarms": drift.false_alarms(bench),
+        "redrawn": drift.redrawn_references(bench),
+        "power": drift.power(bench),
+        "kinds": drift.kinds(bench),
+        "nearest": drift.nearest(bench),
+        "stream": drift.stream(bench),
+        "signals": [
+            {"n": n, "origin": origin, "test": test, **drift.rate([n == 64, True])}
+            for n in (16, 32, 64)
+            for origin in drift.ARC
+            for test in ("prompts alone", "signals alone", "together")
+        ],
+        "speed": [{"task": "piqa", "ratio": 1.3, "p90": 1.5, "encoding_s": 0.2, "repeats": 3}],
+    }
+    level = [row["rate"] for row in result["false_alarms"] if (row["level"], row["test"]) == (0.05, "both")]
+    assert max(level) < 0.2
+    full = [row for row in result["power"] if (row["share"], row["level"], row["test"]) == (1.0, 0.05, "both")]
+    assert [row["n"] for row in full] == [8, 16, 32, 64]
+    assert all(row["rate"] == row["worst"]["rate"] == row["arc"]["rate"] == 1.0 for row in full)
+    assert result["kinds"]["another known task"] == {"covariate": 1.0}
+    assert result["kinds"]["an unknown task"] == {"domain_transfer": 1.0}
+    assert result["kinds"]["25 % from a known task"]["covariate"] >= 0.8
+    assert all(row["rate"] > 0.99 for row in result["nearest"])
+    assert result["stream"]["run_length"]["fresh bag"]["lower95"] > 1000
+    assert result["stream"]["delay"]["1.0"]["median"] <= 5
+    page = write_page(result, tmp_path).read_text()
+    reached = {aim: ok for aim, _, ok in aims(result)}
+    assert len(reached) == 14
+    assert not reached["a report on 32 prompts at most 1.2 times encoding them"]
+    assert page.count("**missed**") == sum(not ok for ok in reached.values())
+    assert page.count("| reached |") == sum(reached.values())
+    assert (tmp_path / "drift.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "drift.json").exists()
+
+
+@pytest.mark.integration
+def test_no_prompt_of_the_table_is_in_a_train_part() -> None:
+    from cao.tasks import get_task
+    from cao.tasks.parts import part
+
+    for task in ("winogrande", "piqa"):
+        asked = questions(task, 0)
+        assert 300 < len(asked) <= 1000
+        train = {example.group for example in part(get_task(task), "train")}
+        assert not train & {example.group for example in asked}
+        assert len({example.group for example in asked}) == len(asked)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--table", "generation"], "--table generation needs --consolidation"),
+        (["--table", "drift", "--seed", "-1"], "--seed -1"),
+    ],
+)
+def test_missing_arguments_exit_2(capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:
+    assert main(arguments) == 2
+    assert reason in capsys.readouterr().err
