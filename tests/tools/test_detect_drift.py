@@ -450,9 +450,10 @@ def test_mathematics_drifts_from_the_known_tasks_and_their_own_questions_do_not(
     alien = detect_drift(draw("gsm8k", 32), None, known, encoder=encoder)
     assert alien.kind == "domain_transfer"
     assert alien.p_value <= 0.005
-    for name in ("piqa", "boolq", "winogrande"):
-        own = detect_drift(draw(name, 32), None, known, encoder=encoder)
-        assert (own.nearest_task, own.kind) == (name, "none")
+    own = [detect_drift(draw(name, 32), None, known, encoder=encoder) for name in ("piqa", "boolq", "winogrande")]
+    assert [report.nearest_task for report in own] == ["piqa", "boolq", "winogrande"]
+    assert sum(report.drifted for report in own) <= 1  # each is a false alarm with probability .05
+    assert min(report.p_value for report in own) > 0.005
     mixed = detect_drift([*draw("piqa", 24), *draw("boolq", 8)], None, known, encoder=encoder)
     assert mixed.kind == "covariate"
     assert mixed.shares["boolq"] == pytest.approx(0.25, abs=0.1)
