@@ -49,6 +49,14 @@ class Encoder:
         """Return the number of encoder tokens of each prompt before truncation."""
         return [len(ids) for ids in self._model.tokenizer(prompts, truncation=False)["input_ids"]] if prompts else []
 
+    def overlong(self, prompts: list[str]) -> int:
+        """Return how many prompts have more than 384 tokens, so that their end is cut.
+
+        Plain text of n characters has at most n + 2 tokens: most prompts need no counting.
+        """
+        long = [prompt for prompt in prompts if len(prompt) + 2 > MAX_TOKENS or not prompt.isascii()]
+        return sum(count > MAX_TOKENS for count in self.tokens(long))
+
     def condition(self, prompts: list[str], batch_size: int = 32) -> tuple[Tensor, Tensor]:
         """Return the conditioning tensor of one task and its mask.
 

@@ -114,15 +114,19 @@ class TaskEvidence(Record):
         effect: the unbiased energy coefficient, 0 for equal distributions and at most 1: how far, whatever the
             window's size; 0 where a window of one prompt has no spread to compare with.
         p_energy: p-value of the energy distance alone; None where no test was made.
+        p_outliers: p-value of the prompts' remoteness from the task alone; None where no other task is known.
         p_mixture: p-value of the classifier's odds against this task alone; None where no other task is known.
-        p_signals: p-value of the model's option signals alone; None where there are none.
+        p_prompts: p-value of these tests together.
+        p_signals: p-value of the model's option signals together; None where there are none.
         p_value: p-value of the tests together, from their joint permutations.
     """
 
     distance: float
     effect: float
     p_energy: float | None = None
+    p_outliers: float | None = None
     p_mixture: float | None = None
+    p_prompts: float | None = None
     p_signals: float | None = None
     p_value: float | None = None
 

@@ -34,6 +34,16 @@ LONGEST = 10_000
 """Prompts after which a stream without an alarm is cut off; its run length counts as this."""
 
 
+PValues = dict[str, float]
+
+TESTS = ("energy", "outliers", "mixture", "together")
+
+
+def _given(p: float | None) -> float:
+    assert p is not None, "a test was not made"
+    return p
+
+
 @dataclass
 class Bench:
     """What the measurements share.
@@ -57,14 +67,17 @@ class Bench:
         rows = self.pool[task].embeddings
         return rows[torch.from_numpy(self.rng.choice(len(rows), n, replace=False))]
 
-    def p_values(self, known: KnownTasks, task: str, window: Tensor) -> tuple[float, float, float]:
-        """Return the p-values of energy alone, of the mixture test alone, and of both together."""
+    def p_values(self, known: KnownTasks, task: str, window: Tensor) -> PValues:
+        """Return the p-value of each test of the prompts, and of all together."""
         seed = int(self.rng.integers(2**31))
-        found = compare(known, window, None, permutations=PERMUTATIONS, seed=seed, names=[task])[task]
-        assert found.p_energy is not None
-        assert found.p_mixture is not None
-        assert found.p_value is not None
-        return found.p_energy, found.p_mixture, found.p_value
+        apart = known.distances_to(window, (task,))
+        found = compare(known, window, apart, None, permutations=PERMUTATIONS, seed=seed)[task]
+        return {
+            "energy": _given(found.p_energy),
+            "outliers": _given(found.p_outliers),
+            "mixture": _given(found.p_mixture),
+            "together": _given(found.p_value),
+        }
 
 
 def analyse(windows: int, seed: int, progress: Progress) -> dict[str, Any]:
@@ -80,6 +93,7 @@ def analyse(windows: int, seed: int, progress: Progress) -> dict[str, Any]:
     pool = pools((*IN_DOMAIN, *UNKNOWN), encoder, seed, progress)
     bench = Bench(references, pool, windows, np.random.default_rng(seed), progress)
     steps: dict[str, Callable[[Bench], Any]] = {
+        "speed": speed,
         "false_alarms": false_alarms,
         "redrawn": redrawn_references,
         "power": power,
@@ -87,7 +101,6 @@ def analyse(windows: int, seed: int, progress: Progress) -> dict[str, Any]:
         "nearest": nearest,
         "stream": stream,
         "signals": lambda it: option_signals_power(it, seed),
-        "speed": lambda it: speed(it),
     }
     return {"windows": windows, "seed": seed} | {name: step(bench) for name, step in steps.items()}
 
@@ -102,7 +115,7 @@ def false_alarms(bench: Bench) -> list[dict[str, Any]]:
     """Windows of a task against its shipped reference: pooled over the tasks, and the range over them."""
     known, rows = KnownTasks(bench.references), []
     for n in SIZES:
-        found: dict[str, list[tuple[float, float, float]]] = {}
+        found: dict[str, list[PValues]] = {}
         for done, task in enumerate(IN_DOMAIN):
             bench.progress(f"false alarms, windows of {n}", done, len(IN_DOMAIN))
             count = -(-bench.windows // len(IN_DOMAIN))
@@ -114,7 +127,7 @@ def false_alarms(bench: Bench) -> list[dict[str, Any]]:
 def redrawn_references(bench: Bench) -> list[dict[str, Any]]:
     """The same with references drawn anew from the pools, the rest of which gives the windows."""
     draws, each = max(2, bench.windows // 120), 20
-    found: dict[int, dict[str, list[tuple[float, float, float]]]] = {n: {} for n in SIZES}
+    found: dict[int, dict[str, list[PValues]]] = {n: {} for n in SIZES}
     for draw in range(draws):
         bench.progress("false alarms with redrawn references", draw, draws)
         references, rest = {}, {}
@@ -131,11 +144,11 @@ def redrawn_references(bench: Bench) -> list[dict[str, Any]]:
     return [row for n in SIZES for row in _level_rows(n, found[n])]
 
 
-def _level_rows(n: int, found: dict[str, list[tuple[float, float, float]]]) -> list[dict[str, Any]]:
+def _level_rows(n: int, found: dict[str, list[PValues]]) -> list[dict[str, Any]]:
     rows = []
     for level in LEVELS:
-        for column, test in enumerate(("energy", "mixture", "both")):
-            each = {name: [p[column] <= level for p in p_values] for name, p_values in found.items()}
+        for test in TESTS:
+            each = {name: [p[test] <= level for p in p_values] for name, p_values in found.items()}
             shares = [float(np.mean(hits)) for hits in each.values()]
             pooled = rate([hit for hits in each.values() for hit in hits])
             rows.append({"n": n, "level": level, "test": test, **pooled, "range": [min(shares), max(shares)]})
@@ -160,15 +173,14 @@ def power(bench: Bench) -> list[dict[str, Any]]:
     return rows
 
 
-def _power_rows(
-    share: float, n: int, found: dict[tuple[str, str], list[tuple[float, float, float]]]
-) -> list[dict[str, Any]]:
+def _power_rows(share: float, n: int, found: dict[tuple[str, str], list[PValues]]) -> list[dict[str, Any]]:
     rows = []
     for level in LEVELS:
-        for column, test in enumerate(("energy", "mixture", "both")):
-            each = {pair: [p[column] <= level for p in p_values] for pair, p_values in found.items()}
+        for test in TESTS:
+            each = {pair: [p[test] <= level for p in p_values] for pair, p_values in found.items()}
             others = {pair: hits for pair, hits in each.items() if pair != ARC}
-            worst = min(others, key=lambda pair: float(np.mean(others[pair])))
+            shares = {pair: float(np.mean(hits)) for pair, hits in others.items()}
+            worst = min(shares, key=lambda pair: shares[pair])
             rows.append(
                 {
                     "share": share,
@@ -177,6 +189,8 @@ def _power_rows(
                     "test": test,
                     **rate([hit for hits in others.values() for hit in hits]),
                     "worst": {"pair": list(worst), **rate(others[worst])},
+                    "below": [[*pair, found] for pair, found in shares.items() if found < 0.95],
+                    "pairs": len(others),
                     "arc": rate(each[ARC]),
                 }
             )
@@ -298,14 +312,14 @@ def option_signals_power(bench: Bench, seed: int) -> list[dict[str, Any]]:
                 chosen = torch.from_numpy(bench.rng.choice(len(measured[origin][0]), n, replace=False))
                 window, asked = bench.pool[origin].embeddings[chosen], measured[origin][0][chosen]
                 task = ARC[0]
-                with_signals = compare(known, window, asked, permutations=PERMUTATIONS, seed=i, names=[task])[task]
-                alone = compare(known, window, None, permutations=PERMUTATIONS, seed=i, names=[task])[task]
+                apart = known.distances_to(window, (task,))
+                it = compare(known, window, apart, asked, permutations=PERMUTATIONS, seed=i)[task]
                 for name, p in (
-                    ("prompts alone", alone.p_value),
-                    ("signals alone", with_signals.p_signals),
-                    ("together", with_signals.p_value),
+                    ("prompts alone", it.p_prompts),
+                    ("signals alone", it.p_signals),
+                    ("together", it.p_value),
                 ):
-                    hits[name].append(p is not None and p <= LEVELS[0])
+                    hits[name].append(_given(p) <= LEVELS[0])
             rows += [{"n": n, "origin": origin, "test": name, **rate(found)} for name, found in hits.items()]
     return rows
 

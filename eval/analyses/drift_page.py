@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cao.files import write_atomic, write_json
+from eval.analyses.drift import TESTS
 
 Row = dict[str, Any]
 
@@ -46,14 +47,14 @@ def _page(result: Row) -> Iterable[str]:
 
 def aims(result: Row) -> list[tuple[str, str, bool]]:
     """Return what was aimed at, what was measured, and whether it was reached."""
-    level = [row for row in result["false_alarms"] + result["redrawn"] if row["test"] == "both"]
+    level = [row for row in result["false_alarms"] + result["redrawn"] if row["test"] == "together"]
     at05 = [row["rate"] for row in level if row["level"] == 0.05]
     at01 = [row["rate"] for row in level if row["level"] == 0.01]
     full, quarter, tenth = (
         {
             row["n"]: row["rate"]
             for row in result["power"]
-            if (row["share"], row["level"], row["test"]) == (share, 0.05, "both")
+            if (row["share"], row["level"], row["test"]) == (share, 0.05, "together")
         }
         for share in (1.0, 0.25, 0.1)
     )
@@ -105,27 +106,29 @@ def _interval(row: Row) -> str:
 def _levels(title: str, rows: list[Row], over: str) -> Iterable[str]:
     yield f"## {title}\n"
     yield f"Share of undrifted windows rejected; in brackets the interval, then the range over single {over}.\n"
-    yield "| prompts | level | energy | mixture | both | range of both | windows |\n|---|---|---|---|---|---|---|"
+    yield f"| prompts | level | {' | '.join(TESTS)} | range of together | windows |\n|{'---|' * 8}"
     for n, level in dict.fromkeys((row["n"], row["level"]) for row in rows):
         each = {row["test"]: row for row in rows if (row["n"], row["level"]) == (n, level)}
-        low, high = each["both"]["range"]
-        cells = " | ".join(_interval(each[test]) for test in ("energy", "mixture", "both"))
-        yield f"| {n} | {level} | {cells} | {low:.3f}–{high:.3f} | {each['both']['windows']} |"
+        low, high = each["together"]["range"]
+        cells = " | ".join(_interval(each[test]) for test in TESTS)
+        yield f"| {n} | {level} | {cells} | {low:.3f}–{high:.3f} | {each['together']['windows']} |"
     yield ""
 
 
 def _power(rows: list[Row]) -> Iterable[str]:
     yield "## Power at level .05\n"
     yield "Mean over the ordered pairs of tasks but ARC-Easy → ARC-Challenge, the worst of them, and that pair alone.\n"
-    yield "| from elsewhere | prompts | energy | mixture | both | worst pair | ARC-Easy → ARC-Challenge |"
-    yield f"|{'---|' * 7}"
+    yield f"| from elsewhere | prompts | {' | '.join(TESTS)} | worst pair | ARC-Easy → ARC-Challenge |"
+    yield f"|{'---|' * 8}"
     for share, n in dict.fromkeys((row["share"], row["n"]) for row in rows):
         each = {row["test"]: row for row in rows if (row["share"], row["n"], row["level"]) == (share, n, 0.05)}
-        worst = each["both"]["worst"]
-        cells = " | ".join(_interval(each[test]) for test in ("energy", "mixture", "both"))
-        last = f"{worst['rate']:.2f} ({' → '.join(worst['pair'])}) | {each['both']['arc']['rate']:.2f}"
+        worst = each["together"]["worst"]
+        cells = " | ".join(_interval(each[test]) for test in TESTS)
+        last = f"{worst['rate']:.2f} ({' → '.join(worst['pair'])}) | {each['together']['arc']['rate']:.2f}"
         yield f"| {share:.0%} | {n} | {cells} | {last} |"
-    yield ""
+    (full,) = (row for row in rows if (row["share"], row["n"], row["level"], row["test"]) == (1.0, 8, 0.05, "together"))
+    low = ", ".join(f"{task} → {source} {found:.2f}" for task, source, found in full["below"])
+    yield f"\nOf {full['pairs']} full switches, those found in less than .95 of windows of 8: {low or 'none'}.\n"
 
 
 def _kinds(found: dict[str, dict[str, float]]) -> Iterable[str]:
@@ -193,7 +196,7 @@ def _picture(result: Row, path: Path) -> None:
     ]
     for axis, (title, share) in zip(axes, panels, strict=True):
         source = result["false_alarms"] if share is None else [row for row in result["power"] if row["share"] == share]
-        for test, style in (("energy", ":"), ("mixture", "--"), ("both", "-")):
+        for test, style in (("energy", ":"), ("outliers", "-."), ("mixture", "--"), ("together", "-")):
             rows = [row for row in source if (row["test"], row["level"]) == (test, 0.05)]
             axis.plot([row["n"] for row in rows], [row["rate"] for row in rows], style, marker="o", label=test)
         axis.axhline(0.05, color="grey", linewidth=0.8)

@@ -54,9 +54,9 @@ def test_every_measurement_finds_what_is_known_and_the_page_shows_it(bench: drif
         ],
         "speed": [{"task": "piqa", "ratio": 1.3, "p90": 1.5, "encoding_s": 0.2, "repeats": 3}],
     }
-    level = [row["rate"] for row in result["false_alarms"] if (row["level"], row["test"]) == (0.05, "both")]
+    level = [row["rate"] for row in result["false_alarms"] if (row["level"], row["test"]) == (0.05, "together")]
     assert max(level) < 0.2
-    full = [row for row in result["power"] if (row["share"], row["level"], row["test"]) == (1.0, 0.05, "both")]
+    full = [row for row in result["power"] if (row["share"], row["level"], row["test"]) == (1.0, 0.05, "together")]
     assert [row["n"] for row in full] == [8, 16, 32, 64]
     assert all(row["rate"] == row["worst"]["rate"] == row["arc"]["rate"] == 1.0 for row in full)
     assert result["kinds"]["another known task"] == {"covariate": 1.0}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from tools.detect_drift.known_tasks import KnownTasks, Reference
-from tools.detect_drift.sequential import POWERS, Strangeness, StreamDetector, alarms, bet
+from tools.detect_drift.sequential import POWERS, Strangeness, StreamDetector, alarms, bets
 
 
 def normal(seed: int, n: int, shift: float = 0.0) -> np.ndarray:
@@ -18,10 +18,11 @@ def normal(seed: int, n: int, shift: float = 0.0) -> np.ndarray:
 
 
 def test_bet_by_hand_and_with_mean_one() -> None:
-    assert bet(1.0) == pytest.approx(sum(POWERS) / 4)
-    assert bet(0.01) == pytest.approx(sum(k * 100 ** (1 - k) for k in POWERS) / 4)
-    mean = quad(lambda u: bet(math.exp(-u)) * math.exp(-u), 0, 600, limit=500)[0]  # ∫ bet(p) dp, p = e^−u
-    assert mean == pytest.approx(1.0, abs=1e-6)
+    assert bets(1.0) == pytest.approx(POWERS)
+    assert bets(0.01) == pytest.approx([k * 100 ** (1 - k) for k in POWERS])
+    for k in range(len(POWERS)):
+        mean = quad(lambda u, k=k: bets(math.exp(-u))[k] * math.exp(-u), 0, 600, limit=500)[0]  # ∫ e(p) dp, p = e^−u
+        assert mean == pytest.approx(1.0, abs=1e-6)
 
 
 @given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=20))
@@ -30,11 +31,19 @@ def test_statistic_by_its_recursion(p_values: list[float]) -> None:
         def p_value(self, score: float) -> float:
             return score
 
-    detector, expected = Given([0.0], threshold=50.0), 0.0
-    for p in p_values:
-        expected = (expected + 1) * bet(p)
-        assert detector.update(p) == (expected >= 50.0)
+    detector = Given([0.0], threshold=50.0)
+    for n, p in enumerate(p_values, 1):
+        alarm = detector.update(p)
+        starts = {  # every possible beginning: what each bet would have won from there
+            (k, i): math.prod(power * q ** (power - 1) for q in p_values[i:n])
+            for k, power in enumerate(POWERS)
+            for i in range(n)
+        }
+        expected = sum(starts.values()) / len(POWERS)
         assert detector.statistic == pytest.approx(expected)
+        assert alarm == (detector.statistic >= 50.0)
+        best = max(starts.values())
+        assert max(starts[k, detector.since] for k in range(len(POWERS))) == pytest.approx(best)
 
 
 def test_p_values_of_an_undrifted_stream_are_uniform() -> None:

@@ -58,7 +58,7 @@ def detect_drift(
         assert given is None or len(given) == len(prompts), "one row for each prompt"
     kept = distinct(prompts)
     texts = [prompts[i] for i in kept]
-    tokens = encoder.tokens(texts) if encoder is not None else []
+    cut = encoder.overlong(texts) if encoder is not None else 0
     foreign = sum(is_foreign(text) for text in texts)
     measured = DriftReport(
         score=0.0,
@@ -83,7 +83,7 @@ def detect_drift(
         measured = judge(window, known, measured, seed=seed, permutations=permutations)
         usual = dict(zip(kept, measured.typicality, strict=True))
         measured = measured.model_copy(update={"typicality": tuple(usual.get(i) for i in range(len(prompts)))})
-    caveats = small_print(measured, prompts, tokens, foreign)
+    caveats = small_print(measured, prompts, cut, foreign)
     if kept:
         caveats += small_references({name: len(it.embeddings) for name, it in known.references.items()})
         caveats += [] if measured.feedback else [NOT_IDENTIFIABLE]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
@@ -51,34 +50,42 @@ class Reference:
         """(m, m), distances between the rows."""
         return distances(self.embeddings, self.embeddings)
 
-    @property
+    @cached_property
     def learnt(self) -> Tensor:
         """(m // 2, C), the half that things are trained on."""
         return self.embeddings[self.halves[0]]
 
-    @property
+    @cached_property
     def held(self) -> Tensor:
         """(m − m // 2, C), the half that stays exchangeable with a window."""
         return self.embeddings[self.halves[1]]
 
     @cached_property
     def held_remoteness(self) -> Array:
-        """Remoteness of each held row, sorted."""
-        return np.sort(self.remoteness(self.held))
+        """Remoteness of each held row."""
+        return self.remoteness(self.distances[self.halves[1]])
 
-    def remoteness(self, points: Tensor) -> Array:
-        """Return the mean distance of each of (n, C) points to its nearest rows in the learnt half, (n,)."""
-        near = min(NEIGHBOURS, len(self.learnt))
-        result: Array = distances(points, self.learnt).topk(near, largest=False).values.mean(1).numpy()
+    def remoteness(self, to_rows: Tensor) -> Array:
+        """Return the mean distance of each of n points to its nearest rows in the learnt half, (n,).
+
+        Args:
+            to_rows: (n, m), distances of the points to all rows.
+        """
+        to_learnt = to_rows[:, self.halves[0]]
+        near = min(NEIGHBOURS, to_learnt.shape[1])
+        result: Array = to_learnt.topk(near, largest=False).values.mean(1).numpy()
         return result
 
-    def typicality(self, points: Tensor) -> Array:
-        """Return conformal p-values of (n, C) points: uniform for a new prompt of this task, small for an outlier.
+    def typicality(self, remoteness: Array) -> Array:
+        """Return conformal p-values of n points: uniform for a new prompt of this task, small for an outlier.
+
+        Args:
+            remoteness: (n,), of the points.
 
         Source: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, §2.
         """
-        held = self.held_remoteness
-        at_least = len(held) - np.searchsorted(held, self.remoteness(points) - 1e-6, side="left")
+        held = np.sort(self.held_remoteness)
+        at_least = len(held) - np.searchsorted(held, remoteness - 1e-6, side="left")
         result: Array = (1 + at_least) / (len(held) + 1)
         return result
 
@@ -119,14 +126,13 @@ class KnownTasks:
         """The tasks that prompts are expected from."""
         return tuple(self.current) or self.names
 
+    def distances_to(self, points: Tensor, names: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Return the distances of (n, C) points to every row of the named tasks, (n, m) each; of all tasks if empty."""
+        return {name: distances(points, self.references[name].embeddings) for name in names or self.names}
+
     @cached_property
     def _classifier(self) -> Any:
-        """Normal classes with one shrunken covariance and equal shares, from the learnt halves."""
-        rows = [reference.learnt.double().numpy() for reference in self.references.values()]
-        labels = np.repeat(np.arange(len(rows)), [len(task) for task in rows])
-        share = np.full(len(rows), 1 / len(rows))
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=share)
-        return model.fit(np.concatenate(rows), labels)
+        return _discriminants([reference.learnt for reference in self.references.values()])
 
     def log_probabilities(self, points: Tensor) -> Array:
         """Return log P(task | prompt), (n, K), for (n, C) points, given that each is from one of the known tasks.
@@ -135,11 +141,7 @@ class KnownTasks:
         """
         if len(self.names) == 1:
             return np.zeros((len(points), 1))
-        scores = self._classifier.decision_function(points.double().numpy())
-        if scores.ndim == 1:  # two tasks: the library gives the log-odds of the second
-            scores = np.stack([np.zeros_like(scores), scores], axis=1)
-        result: Array = scores - logsumexp(scores, axis=1, keepdims=True)
-        return result
+        return _log_probabilities(self._classifier, points)
 
     @cached_property
     def mean_distances(self) -> Array:
@@ -153,13 +155,52 @@ class KnownTasks:
         return result
 
     @cached_property
-    def held_log_probabilities(self) -> dict[str, Array]:
-        """Log-probabilities of the tasks for every task's held rows."""
-        return {name: self.log_probabilities(reference.held) for name, reference in self.references.items()}
+    def held_odds(self) -> dict[str, Array]:
+        """The odds against each task for its own held rows."""
+        return {name: self.odds_against(name, self.log_probabilities(it.held)) for name, it in self.references.items()}
 
     def odds_against(self, name: str, logs: Array) -> Array:
         """Return the log-odds of the other known tasks against ``name``, (n,), from (n, K) log-probabilities."""
-        mine = self.names.index(name)
-        others: Array = logsumexp(np.delete(logs, mine, axis=1), axis=1)
-        result: Array = others - logs[:, mine]
-        return result
+        return _odds(logs, self.names.index(name))
+
+    @cached_property
+    def _signal_classifiers(self) -> dict[str | None, tuple[list[str], Any]]:
+        """For each model that was asked: the tasks that hold its signals, and what tells them apart by these."""
+        asked: dict[str | None, dict[str, Tensor]] = {}
+        for name, it in self.references.items():
+            if it.signals is not None:
+                asked.setdefault(it.judged_by, {})[name] = it.signals[it.halves[0]]
+        return {
+            model: (list(rows), _discriminants(list(rows.values()))) for model, rows in asked.items() if len(rows) > 1
+        }
+
+    def signal_odds_against(self, name: str, signals: Tensor) -> Array | None:
+        """Return the log-odds of the other tasks against ``name`` by (n, 2) option signals alone.
+
+        Returns:
+            (n,), or None where no other task holds signals of the same model.
+        """
+        names, classifier = self._signal_classifiers.get(self.references[name].judged_by, ([], None))
+        return _odds(_log_probabilities(classifier, signals), names.index(name)) if name in names else None
+
+
+def _discriminants(samples: Sequence[Tensor]) -> Any:
+    """Return normal classes with one shrunken covariance and equal shares, fitted to (m_k, C) rows each."""
+    labels = np.repeat(np.arange(len(samples)), [len(rows) for rows in samples])
+    share = np.full(len(samples), 1 / len(samples))
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=share)
+    return model.fit(torch.cat(list(samples)).double().numpy(), labels)
+
+
+def _log_probabilities(classifier: Any, points: Tensor) -> Array:
+    scores = classifier.decision_function(points.double().numpy())
+    if scores.ndim == 1:  # two tasks: the library gives the log-odds of the second
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    result: Array = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    return result
+
+
+def _odds(logs: Array, mine: int) -> Array:
+    others: Array = np.logaddexp.reduce(np.delete(logs, mine, axis=1), axis=1)
+    result: Array = others - logs[:, mine]
+    return result

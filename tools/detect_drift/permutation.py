@@ -1,10 +1,10 @@
 """Permutation p-values of several statistics at once, each alone and all together.
 
-All statistics see the same relabellings. The smallest of their p-values is then itself a statistic with a known
-permutation distribution (Westfall and Young's min-p), so the combined test keeps its level exactly and loses nothing
-to a correction for the number of tests.
+All statistics see the same relabellings. Any combination of their p-values is then itself a statistic with a known
+permutation distribution, whatever their dependence, so the combined test keeps its level exactly.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -28,31 +28,39 @@ def draw_windows(n: int, pool: int, permutations: int, seed: int) -> NDArray[np.
     """
     assert 1 <= n <= pool, (n, pool)
     rng = np.random.default_rng(seed)
-    rows = np.arange(pool, dtype=np.int64)
-    drawn = np.stack([rows[:n], *(rng.permutation(rows)[:n] for _ in range(permutations))])
+    rows = np.tile(np.arange(pool, dtype=np.int64), (permutations + 1, 1))
+    draws = np.arange(1, permutations + 1)
+    for place in range(n):  # the first n exchanges of a Fisher–Yates shuffle, in all draws at once
+        other = rng.integers(place, pool, permutations)
+        rows[draws, place], rows[draws, other] = rows[draws, other], rows[draws, place]
+    drawn = rows[:, :n].copy()
     drawn.setflags(write=False)
     return drawn
 
 
-def min_p(statistics: Array, ties: Array) -> tuple[Array, float]:
-    """Return the permutation p-value of each statistic and of their combination.
+def combine(each: Sequence[Array]) -> Array:
+    """Return the p-values of several statistics together for every relabelling, (B + 1,), in [1/(B+1), 1].
+
+    The sum of squared logarithms stands between Fisher's combination, the sum of logarithms, in which one strong
+    statistic drowns among silent ones, and the smallest p-value, to which weak evidence that agrees is nothing.
 
     Args:
-        statistics: (S, B + 1), the observed values first; large means unlike the reference.
-        ties: (S,), differences that count as none: embeddings differ by rounding between batch sizes.
+        each: for each statistic the (B + 1,) p-values of all relabellings, the observed one first.
 
-    Returns:
-        (S,) p-values (k+1)/(B+1), and that of the smallest of them, in [1/(B+1), 1].
-
-    Source: Westfall and Young, Resampling-Based Multiple Testing, 1993; (k+1)/(B+1): Phipson and Smyth 2010.
+    Source: nonparametric combination, Pesarin and Salmaso, Permutation Tests for Complex Data, 2010, §4.
     """
-    assert ties.shape == statistics.shape[:1], (ties.shape, statistics.shape)
-    each = np.stack([_p_values(row, tie) for row, tie in zip(statistics, ties, strict=True)])
-    smallest = each.min(0)
-    return each[:, 0], float((smallest <= smallest[0] + 0.5 / statistics.shape[1]).mean())
+    return p_values((np.log(np.stack(each)) ** 2).sum(0), 1e-9)
 
 
-def _p_values(statistic: Array, tie: float) -> Array:
+def p_values(statistic: Array, tie: float) -> Array:
+    """Return the permutation p-value (k+1)/(B+1) of every relabelling, (B + 1,).
+
+    Args:
+        statistic: (B + 1,), the observed value first; large means unlike the reference.
+        tie: a difference that counts as none: embeddings differ by rounding between batch sizes.
+
+    Source: (k+1)/(B+1): Phipson and Smyth 2010.
+    """
     at_least = len(statistic) - np.searchsorted(np.sort(statistic), statistic - tie, side="left")
     result: Array = at_least / len(statistic)
     return result

@@ -1,9 +1,11 @@
-"""Drift on a stream: conformal p-values against a bag of usual scores, betting against them, and one statistic.
+"""Drift on a stream: conformal p-values against a bag of usual scores, bets against them, and one statistic.
 
 While the stream stays exchangeable with the bag, each smoothed conformal p-value is uniform and independent of the
-earlier ones, because every prompt joins the bag after its turn. A bet ∫κp^(κ−1) on small p-values then has mean 1, and
-the Shiryaev–Roberts statistic R ← (R + 1)·e minus the number of prompts is a martingale: the mean number of prompts
-until R reaches A without drift is A at least. The bag stops growing at a cap, so that slow drift cannot dilute it.
+earlier ones, because every prompt joins the bag after its turn. A bet e = κp^(κ−1) on small p-values then has mean 1,
+and the Shiryaev–Roberts recursion R ← (R + 1)·e minus the number of prompts is a martingale, for each κ and so for
+the mean over them: the mean number of prompts until it reaches A without drift is A at least. Each κ has a recursion
+of its own because one bet must win all along to grow: a mean of bets at every prompt pays for the wrong ones too. The
+bag stops growing at a cap, so that slow drift cannot dilute it.
 
 Source: Vovk et al., Testing randomness online, 2021; Shin, Ramdas and Rinaldo, E-detectors, 2024.
 """
@@ -32,9 +34,9 @@ _TIE = 1e-6
 class Strangeness:
     """How little a prompt looks like the current tasks: a fixed score, learnt from the references' first halves.
 
-    For each current task the larger of two standardised scores counts: the remoteness from the task's neighbours,
-    which notices anything new, and the classifier's odds against the task, which notice other known tasks. A prompt
-    is as strange as it is for the task that it suits best.
+    For each current task the mean of two standardised scores counts: the remoteness from the task's neighbours, which
+    notices anything new, and the classifier's odds against the task, which notice other known tasks. A prompt is as
+    strange as it is for the task that it suits best.
 
     Args:
         known: the known tasks.
@@ -50,7 +52,7 @@ class Strangeness:
     def __call__(self, embeddings: Tensor) -> Array:
         """Return the scores, (n,), of (n, C) embeddings."""
         each = [
-            ((self._raw(name, embeddings) - middle) / scale).max(1) for name, (middle, scale) in self._scales.items()
+            ((self._raw(name, embeddings) - middle) / scale).mean(1) for name, (middle, scale) in self._scales.items()
         ]
         result: Array = np.min(each, axis=0)
         return result
@@ -63,7 +65,8 @@ class Strangeness:
         odds = self.known.odds_against(name, self.known.log_probabilities(embeddings))
         if len(self.known.names) == 1:
             odds = np.zeros(len(embeddings))
-        return np.stack([self.known.references[name].remoteness(embeddings), odds], axis=1)
+        (apart,) = self.known.distances_to(embeddings, (name,)).values()
+        return np.stack([self.known.references[name].remoteness(apart), odds], axis=1)
 
 
 @dataclass
@@ -74,23 +77,35 @@ class StreamDetector:
         bag: sorted scores of usual prompts.
         threshold: A, the mean number of prompts without drift until an alarm, at least.
         seed: of the smoothing.
-        statistic: R.
         seen: prompts judged since the detector was made.
-        since: the prompt with which the present rise of R began, counted like ``seen``.
+        sums: R of each bet.
+        gains: product of each bet's e-values since its start.
+        starts: the prompt from which on each bet has won most, counted like ``seen``.
         cap: the bag's largest size.
     """
 
     bag: list[float]
     threshold: float = 1000.0
     seed: int = 0
-    statistic: float = 0.0
     seen: int = 0
-    since: int = 0
-    cap: int = field(default=BAG)
+    sums: list[float] = field(default_factory=lambda: [0.0] * len(POWERS))
+    gains: list[float] = field(default_factory=lambda: [0.0] * len(POWERS))
+    starts: list[int] = field(default_factory=lambda: [0] * len(POWERS))
+    cap: int = BAG
 
     def __post_init__(self) -> None:
         assert self.bag, "a detector needs a bag of usual scores"
         self.bag = sorted(self.bag)
+
+    @property
+    def statistic(self) -> float:
+        """The mean of R over the bets."""
+        return sum(self.sums) / len(self.sums)
+
+    @property
+    def since(self) -> int:
+        """The prompt with which the change began most likely: from it on the most successful bet has won most."""
+        return max(zip(self.gains, self.starts, strict=True))[1]
 
     def update(self, score: float) -> bool:
         """Judge one prompt by its score and return whether this is an alarm.
@@ -98,10 +113,11 @@ class StreamDetector:
         Args:
             score: finite; large is strange.
         """
-        p = self.p_value(score)
-        if self.statistic < 1.0:
-            self.since = self.seen
-        self.statistic = (self.statistic + 1.0) * bet(p)
+        for k, won in enumerate(bets(self.p_value(score))):
+            if self.gains[k] < 1.0:
+                self.gains[k], self.starts[k] = 1.0, self.seen
+            self.sums[k] = (self.sums[k] + 1.0) * won
+            self.gains[k] *= won
         self.seen += 1
         if len(self.bag) < self.cap:
             insort(self.bag, score)
@@ -116,13 +132,13 @@ class StreamDetector:
 
     def state(self) -> dict[str, Any]:
         """Return what the detector knows as plain values; ``StreamDetector(**state)`` goes on from there."""
-        return {**vars(self), "bag": list(self.bag)}
+        return {name: list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
 
 
-def bet(p: float) -> float:
-    """Return the e-value of a p-value in (0, 1]: the mean over κ of κp^(κ−1), which integrates to 1."""
+def bets(p: float) -> list[float]:
+    """Return the e-value κp^(κ−1) of a p-value in (0, 1] for each κ; each integrates to 1."""
     assert 0.0 < p <= 1.0, p
-    return sum(power * float(p ** (power - 1.0)) for power in POWERS) / len(POWERS)
+    return [power * float(p ** (power - 1.0)) for power in POWERS]
 
 
 def alarms(scores: NDArray[np.float64], bag: Array, threshold: float, seed: int) -> int | None:

@@ -1,6 +1,6 @@
-"""One window against one known task: energy distance, classifier odds and option signals, tested together."""
+"""One window against one known task: distances, outliers, a classifier's odds and option signals, tested together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,35 +11,38 @@ from torch import Tensor
 from cao.types import TaskEvidence
 from tools.detect_drift.energy import TIE, PairwiseDistances, distances
 from tools.detect_drift.known_tasks import KnownTasks
-from tools.detect_drift.permutation import Array, draw_windows, min_p
+from tools.detect_drift.permutation import Array, combine, draw_windows, p_values
 
 _ROUND = 6
 """Decimals of a score below which two prompts count as equally odd."""
+
+_RANK_TIE = 1e-9
 
 
 def compare(
     known: KnownTasks,
     window: Tensor,
+    apart: Mapping[str, Tensor],
     signals: Tensor | None,
     *,
     permutations: int,
     seed: int,
-    names: Sequence[str] = (),
 ) -> dict[str, TaskEvidence]:
-    """Test whether a window comes from each of the known tasks.
+    """Test whether a window comes from each of some known tasks.
 
-    Three statistics see the same relabellings of the window and the reference's held half: the energy distance of the
-    embeddings to the whole reference, which notices any difference; the ranks of the classifier's odds against the
-    task, which notice a share of prompts from another known task; and, where the model was asked, the energy distance
-    of its option signals.
+    All statistics see the same relabellings of the window and the reference's held half. Three are of the prompts: the
+    energy distance of the embeddings to the whole reference, which notices any difference; the ranks of the prompts'
+    remoteness from the task's neighbours, which notice a share of prompts from elsewhere; and the ranks of the
+    classifier's odds against the task, which notice a share from another known task. Two are of the option signals,
+    where the model was asked: their energy distance, and the ranks of their odds against the task.
 
     Args:
         known: the known tasks.
         window: (n, C).
+        apart: for each task to test, (n, m), the distances of the window to its reference.
         signals: (n, 2), or None.
         permutations: B; 0 only measures.
         seed: of the permutations.
-        names: the tasks to test, all of them if empty.
 
     Returns:
         Task to what was found.
@@ -47,9 +50,9 @@ def compare(
     own = distances(window, window)
     logs = known.log_probabilities(window)
     evidence = {}
-    for name in names or known.names:
+    for name, between in apart.items():
         reference = known.references[name]
-        pairs = PairwiseDistances(own, distances(window, reference.embeddings), reference.distances)
+        pairs = PairwiseDistances(own, between, reference.distances)
         measured = {"distance": pairs.energy_distance, "effect": pairs.energy_coefficient}
         if not permutations:
             evidence[name] = TaskEvidence(**measured)
@@ -57,19 +60,34 @@ def compare(
         alone = len(known.names) == 1  # nothing was trained, so that every row may play the window
         held = torch.arange(len(reference.embeddings)) if alone else reference.halves[1]
         drawn = draw_windows(len(window), len(window) + len(held), permutations, seed)
-        statistics = {"energy": pairs.relabelled(held, drawn)}
-        ties = [TIE * pairs.between.mean().item()]
+        of_prompts = {"p_energy": p_values(pairs.relabelled(held, drawn), TIE * between.mean().item())}
         if not alone:
-            odds = [known.odds_against(name, rows) for rows in (logs, known.held_log_probabilities[name])]
-            statistics["mixture"] = rank_sums(np.concatenate(odds), drawn)
-            ties.append(1e-9)
-        if signals is not None and reference.signals is not None:
-            statistics["signals"] = _signal_distances(signals, reference.signals).relabelled(held, drawn)
-            ties.append(TIE)
-        each, together = min_p(np.stack(list(statistics.values())), np.array(ties))
-        p_values = {f"p_{kind}": float(p) for kind, p in zip(statistics, each, strict=True)}
-        evidence[name] = TaskEvidence(**measured, **p_values, p_value=together)
+            remote = np.concatenate([reference.remoteness(between), reference.held_remoteness])
+            odds = np.concatenate([known.odds_against(name, logs), known.held_odds[name]])
+            of_prompts["p_outliers"] = p_values(rank_sums(remote, drawn), _RANK_TIE)
+            of_prompts["p_mixture"] = p_values(rank_sums(odds, drawn), _RANK_TIE)
+        of_signals = _signal_p_values(known, name, signals, held, drawn) if signals is not None else []
+        measured |= {kind: float(p[0]) for kind, p in of_prompts.items()}
+        together = combine(list(of_prompts.values()))
+        measured["p_prompts"] = float(together[0])
+        if of_signals:
+            signalled = combine(of_signals)
+            measured["p_signals"] = float(signalled[0])
+            together = combine([together, signalled])
+        evidence[name] = TaskEvidence(**measured, p_value=float(together[0]))
     return evidence
+
+
+def _signal_p_values(
+    known: KnownTasks, name: str, signals: Tensor, held: Tensor, drawn: NDArray[np.int64]
+) -> list[Array]:
+    """Return the p-values of all relabellings under each statistic of the option signals, none without signals."""
+    usual = known.references[name].signals
+    if usual is None:
+        return []
+    found = [p_values(_signal_distances(signals, usual).relabelled(held, drawn), TIE)]
+    odds = known.signal_odds_against(name, torch.cat([signals, usual[held]]))
+    return found if odds is None else [*found, p_values(rank_sums(odds, drawn), _RANK_TIE)]
 
 
 def rank_sums(scores: Array, drawn: NDArray[np.int64]) -> Array:

@@ -62,7 +62,8 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
     """
     alpha, n = blank.alpha, blank.n
     enough = n >= MIN_PROMPTS
-    evidence = compare(known, window.embeddings, window.signals, permutations=permutations * enough, seed=seed)
+    apart = known.distances_to(window.embeddings)
+    evidence = compare(known, window.embeddings, apart, window.signals, permutations=permutations * enough, seed=seed)
     p_values = {name: it.p_value for name, it in evidence.items() if it.p_value is not None}
     p_prompts = max((p_values[name] for name in known.expected), default=1.0) if enough else 1.0
     not_rejected = tuple(name for name, p in p_values.items() if p > alpha)
@@ -71,9 +72,7 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
     feedback = judge_feedback(window.correct, nearest, known.references[nearest]) if enough else None
     looks = 2 if feedback else 1
     moved = enough and min(1.0, looks * p_prompts) <= alpha
-    same_prompts = window.signals is not None and any(
-        min(it.p_energy or 0.0, 1.0 if it.p_mixture is None else it.p_mixture) > alpha for it in evidence.values()
-    )
+    same_prompts = window.signals is not None and any((it.p_prompts or 0.0) > alpha for it in evidence.values())
     shares, p_shares = (
         explain_by_mixture(known, window.embeddings, MIXTURE_DRAWS, seed)
         if moved and window.covered and not not_rejected and not same_prompts and len(known.names) > 1
@@ -87,7 +86,7 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
         explained=bool(not_rejected) or same_prompts or p_shares > alpha,
         answers_changed=answers_changed,
     )
-    typicality = np.max([it.typicality(window.embeddings) for it in known.references.values()], axis=0)
+    typicality = np.max([it.typicality(it.remoteness(apart[name])) for name, it in known.references.items()], axis=0)
     return blank.model_copy(
         update={
             "score": evidence[nearest].effect,

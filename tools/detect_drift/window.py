@@ -42,6 +42,8 @@ def letters_of(prompt: str) -> list[str]:
 
 def is_foreign(prompt: str) -> bool:
     """Return whether most letters belong to another script than the one that the encoder was trained on."""
+    if prompt.isascii():
+        return False
     letters = letters_of(prompt)
     others = sum(not unicodedata.name(letter, "").startswith("LATIN ") for letter in letters)
     return others > MOSTLY * len(letters)

@@ -44,13 +44,13 @@ def sentence(report: DriftReport) -> str:
     return f"the model's option signals drifted away from {current} ({evidence}), the prompts did not"
 
 
-def small_print(report: DriftReport, prompts: Sequence[str], tokens: Sequence[int], foreign: int) -> list[str]:
+def small_print(report: DriftReport, prompts: Sequence[str], cut: int, foreign: int) -> list[str]:
     """Return what limits a verdict, each a sentence without its full stop.
 
     Args:
         report: the verdict.
         prompts: the window as given.
-        tokens: encoder tokens of the prompts that count, empty where nobody counted.
+        cut: prompts that are longer than the encoder reads.
         foreign: prompts in a script that the encoder does not cover.
     """
     told = []
@@ -61,7 +61,6 @@ def small_print(report: DriftReport, prompts: Sequence[str], tokens: Sequence[in
     if repeats:
         share = report.duplicate_rate
         told.append(f"{repeats} of {len(prompts)} prompts ({share:.0%}) repeat another one and were left out")
-    cut = sum(count > MAX_TOKENS for count in tokens)
     if cut:
         length = f"longer than {MAX_TOKENS} tokens; the encoder did not see their end"
         told.append(f"{cut} of {report.n} prompts are {length}")
