@@ -70,8 +70,8 @@ class Bench:
     def p_values(self, known: KnownTasks, task: str, window: Tensor) -> PValues:
         """Return the p-value of each test of the prompts, and of all together."""
         seed = int(self.rng.integers(2**31))
-        apart = known.distances_to(window, (task,))
-        found = compare(known, window, apart, None, permutations=PERMUTATIONS, seed=seed)[task]
+        apart, logs = known.distances_to(window, (task,)), known.log_probabilities(window)
+        found = compare(known, window, apart, logs, None, permutations=PERMUTATIONS, seed=seed)[task]
         return {
             "energy": _given(found.p_energy),
             "outliers": _given(found.p_outliers),
@@ -312,8 +312,8 @@ def option_signals_power(bench: Bench, seed: int) -> list[dict[str, Any]]:
                 chosen = torch.from_numpy(bench.rng.choice(len(measured[origin][0]), n, replace=False))
                 window, asked = bench.pool[origin].embeddings[chosen], measured[origin][0][chosen]
                 task = ARC[0]
-                apart = known.distances_to(window, (task,))
-                it = compare(known, window, apart, asked, permutations=PERMUTATIONS, seed=i)[task]
+                apart, logs = known.distances_to(window, (task,)), known.log_probabilities(window)
+                it = compare(known, window, apart, logs, asked, permutations=PERMUTATIONS, seed=i)[task]
                 for name, p in (
                     ("prompts alone", it.p_prompts),
                     ("signals alone", it.p_signals),

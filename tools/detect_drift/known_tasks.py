@@ -128,7 +128,14 @@ class KnownTasks:
 
     def distances_to(self, points: Tensor, names: Sequence[str] = ()) -> dict[str, Tensor]:
         """Return the distances of (n, C) points to every row of the named tasks, (n, m) each; of all tasks if empty."""
-        return {name: distances(points, self.references[name].embeddings) for name in names or self.names}
+        if names:
+            return {name: distances(points, self.references[name].embeddings) for name in names}
+        sizes = [len(reference.embeddings) for reference in self.references.values()]
+        return dict(zip(self.names, torch.split(distances(points, self._rows), sizes, dim=1), strict=True))
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        return torch.cat([reference.embeddings for reference in self.references.values()]).double()
 
     @cached_property
     def _classifier(self) -> Any:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
 from cao.types import TaskEvidence
@@ -23,6 +22,7 @@ def compare(
     known: KnownTasks,
     window: Tensor,
     apart: Mapping[str, Tensor],
+    logs: Array,
     signals: Tensor | None,
     *,
     permutations: int,
@@ -40,6 +40,7 @@ def compare(
         known: the known tasks.
         window: (n, C).
         apart: for each task to test, (n, m), the distances of the window to its reference.
+        logs: (n, K), the window's log-probabilities of the known tasks.
         signals: (n, 2), or None.
         permutations: B; 0 only measures.
         seed: of the permutations.
@@ -48,7 +49,6 @@ def compare(
         Task to what was found.
     """
     own = distances(window, window)
-    logs = known.log_probabilities(window)
     evidence = {}
     for name, between in apart.items():
         reference = known.references[name]
@@ -102,7 +102,7 @@ def rank_sums(scores: Array, drawn: NDArray[np.int64]) -> Array:
     Returns:
         (B + 1,).
     """
-    oddness = -np.log(rankdata(-np.round(scores, _ROUND), method="max") / len(scores))
+    oddness = -np.log(p_values(np.round(scores, _ROUND), 0.0))
     result: Array = oddness[drawn].sum(1)
     return result
 

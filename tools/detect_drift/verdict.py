@@ -15,7 +15,7 @@ from tools.detect_drift.feedback import judge_feedback
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.mixture import explain_by_mixture
 from tools.detect_drift.order import order_test
-from tools.detect_drift.permutation import smallest_p
+from tools.detect_drift.permutation import Array, smallest_p
 from tools.detect_drift.two_sample import compare
 from tools.detect_drift.window import MIN_PROMPTS
 
@@ -63,11 +63,14 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
     alpha, n = blank.alpha, blank.n
     enough = n >= MIN_PROMPTS
     apart = known.distances_to(window.embeddings)
-    evidence = compare(known, window.embeddings, apart, window.signals, permutations=permutations * enough, seed=seed)
+    logs = known.log_probabilities(window.embeddings)
+    evidence = compare(
+        known, window.embeddings, apart, logs, window.signals, permutations=permutations * enough, seed=seed
+    )
     p_values = {name: it.p_value for name, it in evidence.items() if it.p_value is not None}
     p_prompts = max((p_values[name] for name in known.expected), default=1.0) if enough else 1.0
     not_rejected = tuple(name for name, p in p_values.items() if p > alpha)
-    probabilities = _probabilities(known, window.embeddings)
+    probabilities = _probabilities(known, logs)
     nearest = _most_probable(probabilities, known.expected if p_prompts > alpha else not_rejected or known.names)
     feedback = judge_feedback(window.correct, nearest, known.references[nearest]) if enough else None
     looks = 2 if feedback else 1
@@ -133,9 +136,9 @@ def kind_of(*, enough: bool, covered: bool, moved: bool, explained: bool, answer
     return "concept" if answers_changed else "none"
 
 
-def _probabilities(known: KnownTasks, embeddings: Tensor) -> dict[str, float]:
+def _probabilities(known: KnownTasks, logs: Array) -> dict[str, float]:
     """Return P(task | all prompts), the tasks equally probable beforehand and the prompts independent."""
-    together = softmax(known.log_probabilities(embeddings).sum(0))
+    together = softmax(logs.sum(0))
     return dict(zip(known.names, together.tolist(), strict=True))
 
 
