@@ -1,6 +1,7 @@
 """The end of a run: what the test part said, and the files that a person takes away."""
 
 import math
+import os
 import shutil
 import statistics
 import time
@@ -72,7 +73,18 @@ def _adopted(state: State, bench: Workbench) -> dict[str, Any]:
     if first is not None:
         shutil.copytree(first.path, target)
     adapter = {"path": "adapter", "sha256": first.sha256} if first else None
-    return {"start": state["start"], "strategy": winner, "adapter": adapter, "note": model.note}
+    together = None
+    if len(model.members) > 1:
+        paths = [os.path.relpath(member.path, bench.folder) if member else None for member in model.members]
+        routes = os.path.relpath(model.centroids, bench.folder) if model.centroids else None
+        together = {"adapters": paths, "method": model.method, "routes": routes}
+    return {
+        "start": state["start"],
+        "strategy": winner,
+        "adapter": adapter,
+        "together": together,
+        "note": model.note,
+    }
 
 
 def run_record(

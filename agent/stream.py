@@ -33,7 +33,8 @@ MIXTURE_PART = 0.05
 """Share from which a known task counts as part of a mixture."""
 
 Adapt = Callable[[str, Path], dict[str, Any]]
-"""Runs the adaptation graph on a window's file, for a task name; returns ``adapter`` (a folder or None) and words."""
+"""Runs the adaptation graph on a window's file, for a task name; returns ``run``, its folder if it improved the
+model, else None, and ``told``, words."""
 
 
 class WatchState(BaseModel):
@@ -51,7 +52,7 @@ class WatchState(BaseModel):
         window: lines of the window that is being collected, as they came.
         alarm: number of the prompt that raised the alarm, None while there is none.
         learnt: names of the new tasks of this stream, oldest first.
-        adapters: task → folder of the adapter that was accepted for it.
+        runs: task → folder of the run that improved the model for it.
         recent: hashes of the latest prompts.
         ended: whether the stream came to its end.
     """
@@ -70,7 +71,7 @@ class WatchState(BaseModel):
     window: list[str] = []
     alarm: int | None = None
     learnt: list[str] = []
-    adapters: dict[str, str] = {}
+    runs: dict[str, str] = {}
     recent: list[str] = []
     ended: bool = False
 
@@ -217,23 +218,32 @@ class Watcher:
         return name
 
     def _deploy(self, report: DriftReport) -> None:
-        """Swap in the adapter that is stored for the current task, or adapt to a new one; say which."""
+        """Swap in what is stored for the current task, or adapt to a new one; say which.
+
+        ``deployed.json`` names the run; ``adapter`` in it is the adapter's folder, null where the run adopted several
+        adapters or none: its strategy.json says how they answer together.
+        """
         state = self.state
         task = state.current[0]
-        if len(state.current) == 1 and task in state.adapters:
-            self._event("adapter", task=task, adapter=state.adapters[task], stored=True)
+        if len(state.current) == 1 and task in state.runs:
+            self._event("adapter", task=task, **self._adopted(task), stored=True)
         elif len(state.current) == 1 and self.adapt is not None and task not in self.state.settings["reference"]:
             path = self.folder / "windows" / f"{task}.jsonl"
             path.parent.mkdir(exist_ok=True)
             write_atomic(path, "".join(f"{line}\n" for line in state.window))
             made = self.adapt(task, path)
-            if made["adapter"] is not None:
-                state.adapters[task] = made["adapter"]
-                self._event("adapter", task=task, adapter=made["adapter"], stored=False, told=made["told"])
+            if made["run"] is not None:
+                state.runs[task] = made["run"]
+                self._event("adapter", task=task, **self._adopted(task), stored=False, told=made["told"])
             else:
                 self._event("not_adapted", task=task, reason=made["told"])
-        deployed = state.adapters.get(task) if len(state.current) == 1 else None
-        write_json(self.folder / "deployed.json", {"tasks": state.current, "adapter": deployed})
+        deployed = self._adopted(task if len(state.current) == 1 else "")
+        write_json(self.folder / "deployed.json", {"tasks": state.current, **deployed})
+
+    def _adopted(self, task: str) -> dict[str, str | None]:
+        run = self.state.runs.get(task)
+        adapter = f"{run}/adapter" if run is not None else None
+        return {"run": run, "adapter": adapter if adapter is not None and (self.folder / adapter).exists() else None}
 
     def _expect(self, current: Sequence[str]) -> None:
         """Start, or take up, the running test for the current tasks."""

@@ -130,15 +130,15 @@ def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
             config = make_config(options.config, merge(stored.get("config", {}), given), [])
             questions, splits, protocol = session.read_task(config)
         except InputError as error:
-            return {"adapter": None, "told": f"{error} (adapting needs questions with their answers)"}
+            return {"run": None, "told": f"{error} (adapting needs questions with their answers)"}
         view = make_view()
         try:
             record = session.run(config, questions, splits, protocol, view=view, stored=stored)
         finally:
             view.close()
-        accepted = record["status"] == "improved" and (out / record["run_id"] / "adapter").exists()
+        improved = record["status"] == "improved"
         told = f"run {record['run_id']}: {record['status'].replace('_', ' ')}"
-        return {"adapter": str(Path("runs") / task / record["run_id"] / "adapter") if accepted else None, "told": told}
+        return {"run": f"runs/{task}/{record['run_id']}" if improved else None, "told": told}
 
     return adapt
 
@@ -168,7 +168,8 @@ def words(event: dict[str, Any]) -> str:
     if kind == "expect":
         return f"expecting {', '.join(event['tasks'])} from now on"
     if kind == "adapter":
-        return f"adapter for {event['task']}: {event['adapter']} ({'stored' if event['stored'] else event['told']})"
+        used = event["adapter"] or f"{event['run']}/strategy.json"
+        return f"deployed for {event['task']}: {used} ({'stored' if event['stored'] else event['told']})"
     if kind == "not_adapted":
         return f"no adapter for {event['task']}: {event['reason']}"
     if kind == "skipped":

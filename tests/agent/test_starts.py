@@ -2,17 +2,19 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from agent import wording
+from agent import outcome, wording
 from agent.describe_events import sentence
 from agent.report import write_report
 from agent.run_record import RunRecord
 from agent.runs import read_run
 from agent.starts import best_start
 from agent.trace import main as trace
-from cao.types import Comparison, Reward
+from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
 from tests.agent import run_folders as made
 
 
@@ -145,3 +147,17 @@ def test_trace_shows_the_start_and_diff_sets_two_side_by_side(
     assert "start aligned —" in compared
     assert "generator without-gsm8k —" in compared
     assert "aligned adapter 41.7 → 45.8 %" in compared
+
+
+def test_what_several_adapters_answer_together_is_told_by_paths_inside_the_run(tmp_path: Path) -> None:
+    refs = [AdapterRef(path=f"{tmp_path}/adapters/{name}", sha256=name, base_sha256="b", rank=4) for name in "xy"]
+    model = AdaptedModel(members=tuple(refs), method="avg_sim_score", centroids=f"{tmp_path}/adapters/r.safetensors")
+    state = {"best": {}, "start": "base", "trials": [{"accepted": True, "strategy": {"family": "TTS"}}]}
+    bench: Any = SimpleNamespace(folder=tmp_path, adapted=lambda _: model)
+    adopted = outcome._adopted(cast(Any, state), bench)
+    assert adopted["adapter"] is None
+    assert adopted["together"] == {
+        "adapters": ["adapters/x", "adapters/y"],
+        "method": "avg_sim_score",
+        "routes": "adapters/r.safetensors",
+    }

@@ -137,7 +137,8 @@ def test_known_and_new_tasks_are_named_and_a_task_that_comes_back_is_recognised(
     def adapt(task: str, path: Path) -> dict[str, Any]:
         adapted.append(task)
         assert len(path.read_text().splitlines()) == 32
-        return {"adapter": f"runs/{task}/adapter", "told": "improved"}
+        (tmp_path / "w" / "runs" / task / "adapter").mkdir(parents=True)
+        return {"run": f"runs/{task}", "told": "improved"}
 
     stream = [
         *prompts("red", 60),
@@ -155,7 +156,7 @@ def test_known_and_new_tasks_are_named_and_a_task_that_comes_back_is_recognised(
     stored = [event for event in events if event["event"] == "adapter" and event["task"] == "drift-1"]
     assert [event["stored"] for event in stored] == [False, True]
     deployed = json.loads((tmp_path / "w" / "deployed.json").read_text())
-    assert deployed == {"tasks": ["drift-1"], "adapter": "runs/drift-1/adapter"}
+    assert deployed == {"tasks": ["drift-1"], "run": "runs/drift-1", "adapter": "runs/drift-1/adapter"}
     reports = [event["report"]["kind"] for event in events if event["event"] == "window"]
     assert reports == ["covariate", "domain_transfer", "covariate", "covariate"]
     alarm = next(event for event in events if event["event"] == "alarm")
@@ -206,6 +207,14 @@ def test_events_in_words() -> None:
         "ALARM at prompt 7; the change may have begun at prompt 5"
     )
     assert "no adapter for drift-1: why" in words({"event": "not_adapted", "task": "drift-1", "reason": "why"})
+
+
+def test_a_run_that_adopted_several_adapters_is_deployed_by_its_strategy(tmp_path: Path) -> None:
+    stream = [*prompts("red", 60), *prompts("green", 60)]
+    events = watch(tmp_path / "w", stream, lambda task, path: {"run": "runs/x", "told": "improved"})
+    deployed = json.loads((tmp_path / "w" / "deployed.json").read_text())
+    assert deployed == {"tasks": ["drift-1"], "run": "runs/x", "adapter": None}
+    assert "deployed for drift-1: runs/x/strategy.json (improved)" in [words(event) for event in events]
 
 
 @pytest.mark.parametrize(
@@ -279,3 +288,46 @@ def test_kill_and_resume_gives_the_same_events(tmp_path: Path) -> None:
     assert kinds(again) == kinds(events)
     assert again[1] == events[1]
     assert again[-1]["prompts"] == events[-1]["prompts"] == len(lines)
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_adapts_to_what_came_by_the_real_graph_and_goes_on_after_a_kill_within_it(
+    tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    from cao.adapters import load_adapter
+    from cao.tasks import get_task
+    from cao.tasks.parts import part
+
+    own = list({example.group: example.prompt for example in part(get_task("piqa"), "support")}.values())[:60]
+    new = [
+        {"question": f"the bird can fly {n} times. what can the bird do?", "choices": ["#7{4q~", "the bird can fly"],
+         "answer": 1}
+        for n in range(45)
+    ]  # fmt: skip
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*own, *new]))
+    steps = {"family": "TTL", "ttl_steps": 20, "learning_rate": 0.01, "batch_size": 2, "shuffle_data": True}
+    (tmp_path / "plan.jsonl").write_text(json.dumps(steps) + "\n")
+    (tmp_path / "c.toml").write_text(
+        f'model = "qwen2.5-0.5b"\nmodel_path = "{tiny_model_folder}"\npolicy = "fixed"\nmax_attempts = 1\n'
+        f'policy_settings.strategy_file = "{tmp_path}/plan.jsonl"\n'
+    )
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "agent.watch", "--stream", str(tmp_path / "s.jsonl"), "--reference", "piqa",
+               "--window", "32", "--json", "--offline", "--adapt", "--config", str(tmp_path / "c.toml"),
+               "--out", str(tmp_path / "w")]  # fmt: skip
+    begun = tmp_path / "w" / "runs" / "drift-1"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline and not list(begun.glob("*/checkpoints.sqlite")):
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    assert len(list(begun.iterdir())) == 1
+    subprocess.run(command, capture_output=True, env=environment, check=True)
+    events = [json.loads(line) for line in (tmp_path / "w" / "events.jsonl").read_text().splitlines()]
+    assert kinds(events) == ["start", "alarm", "window", "new_task", "expect", "adapter", "end"]
+    assert (events[-1]["prompts"], events[5]["stored"]) == (105, False)
+    assert len(list(begun.iterdir())) == 1  # the run that was cut off went on
+    deployed = json.loads((tmp_path / "w" / "deployed.json").read_text())
+    assert deployed["tasks"] == ["drift-1"]
+    assert load_adapter(tmp_path / "w" / deployed["adapter"]).rank == 8
