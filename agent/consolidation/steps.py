@@ -26,7 +26,7 @@ from cao.tasks.parts import part
 from cao.types import Example
 from tools.align_lora.task_vector import task_vector
 from tools.align_lora.training import SourceTask, train_aligner
-from tools.evaluate.likelihood import Row
+from tools.evaluate.trunk import Row
 from tools.generate_lora.answers import answer_loss, answer_rows
 from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.generator import Identity, TrainedGenerator, load_generator

@@ -17,7 +17,7 @@ from torch import Tensor
 from cao.errors import InputError
 from cao.language_model import LanguageModel
 from tests.tools.tiny_training import ANIMALS, TASKS, layout_of, plain_loss, rows_of
-from tools.evaluate.likelihood import Row
+from tools.evaluate.trunk import Row
 from tools.generate_lora import answers
 from tools.generate_lora.answers import answer_loss, answer_rows
 from tools.generate_lora.checkpoints import WINDOW, CheckpointPreset, batches, collect

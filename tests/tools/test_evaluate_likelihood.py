@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cao.errors import InputError, NotApplicableError
+from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.language_model import LanguageModel
 from cao.types import Branch, LatentSettings, Query
 from tools.apply_strategy.latent import optimise_delta
@@ -19,6 +19,7 @@ from tools.evaluate.likelihood import (
     score_queries,
     token_logprobs,
 )
+from tools.evaluate.trunk import Row
 
 TEXT = st.text(st.sampled_from("ab Ze.\n?7é🎉→Answer: the bird"), max_size=25)
 QUERY = st.builds(
@@ -154,6 +155,45 @@ def test_blocks_of_positions_change_nothing(exact_lm: LanguageModel, monkeypatch
     monkeypatch.setattr(likelihood, "CHUNK_BYTES", 4 * 400 * 3)
     torch.testing.assert_close(token_logprobs(exact_lm, hidden, targets), whole)
     assert whole.dtype == torch.float32
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_out_of_memory_halves_the_batch_and_is_told_once(
+    exact_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    queries = [question("Why do plants " + "need the sun " * n, " to grow", " to sleep") for n in range(7)]
+    expected = score_queries(exact_lm, queries)
+    score_batch, sizes, told = likelihood._score_batch, [], []
+
+    def scarce(lm: LanguageModel, rows: list[Row], latent: None) -> list[list[float]]:
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise error
+        return score_batch(lm, rows, latent)
+
+    monkeypatch.setattr(likelihood, "_score_batch", scarce)
+    found = score_queries(exact_lm, queries, progress=lambda label, done, total: told.append(label))
+    for one, other in zip(expected, found, strict=True):
+        assert [b.logprob for b in one.branches] == pytest.approx([b.logprob for b in other.branches], abs=1e-4)
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert sum("out of memory" in label for label in told) == 1
+
+
+def test_other_errors_and_a_question_too_large_for_memory_are_not_hidden(
+    exact_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(error: Exception) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(likelihood, "_score_batch", fail)
+
+    failing(RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        score_queries(exact_lm, [question("Why", " so")] * 2)
+    failing(MemoryError())
+    with pytest.raises(UnavailableError, match="one question of"):
+        score_queries(exact_lm, [question("Why", " so")] * 2)
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200))

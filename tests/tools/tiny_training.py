@@ -6,7 +6,7 @@ from torch import Tensor
 from cao.language_model import LanguageModel
 from cao.tasks.base import Task, choice_example
 from cao.types import Example
-from tools.evaluate.likelihood import Row
+from tools.evaluate.trunk import Row
 from tools.generate_lora.answers import answer_rows
 from tools.generate_lora.tokens import TokenLayout
 

@@ -5,46 +5,27 @@ see the prompt and itself, and positions count on from the prompt in every branc
 if it stood alone.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from cao.errors import InputError, NotApplicableError
+from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.types import LatentSettings, Query
 from tools.apply_strategy.latent import CHUNK_BYTES, optimise_delta
+from tools.evaluate.trunk import Packed, Row, Span, packed_states
 
 TOKEN_BUDGET = 2048
-"""Padded tokens of one batch."""
+"""Tokens of one batch, the longest row's times the rows."""
 
-
-@dataclass(frozen=True)
-class Span:
-    """Where one branch lies in its row: read from ``start``, scored from ``scored``, up to ``end``."""
-
-    start: int
-    scored: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One question as the trunk reads it.
-
-    Attributes:
-        tokens: the prompt's tokens, then every branch's, end to end.
-        prompt: number of prompt tokens.
-        spans: one for each branch.
-        cut: tokens dropped from the prompt's beginning to fit the model's context.
-    """
-
-    tokens: list[int]
-    prompt: int
-    spans: tuple[Span, ...] = ()
-    cut: int = 0
+SLICE = 32
+"""Positions whose log-probabilities are normalised at once."""
 
 
 @dataclass(frozen=True)
@@ -131,55 +112,42 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def hidden_states(lm: LanguageModel, rows: Sequence[Row]) -> Tensor:
-    """Run the trunk over a padded batch of rows.
+    """Return the last hidden states behind the final norm of all rows' tokens, end to end: (T, d), the model's dtype.
 
     Args:
         lm: the model, dressed or not.
         rows: B rows.
-
-    Returns:
-        (B, L, d) last hidden states behind the final norm, in the model's dtype; L is the longest row.
     """
-    shape = (len(rows), max(len(row.tokens) for row in rows))
-    tokens = torch.full(shape, start_token(lm))
-    positions = torch.zeros(shape, dtype=torch.long)
-    segment = torch.full(shape, -1)  # -1 padding, 0 prompt, 1… branches
-    for i, row in enumerate(rows):
-        tokens[i, : len(row.tokens)] = torch.tensor(row.tokens)
-        positions[i, : row.prompt] = torch.arange(row.prompt)
-        segment[i, : row.prompt] = 0
-        for number, span in enumerate(row.spans, 1):
-            positions[i, span.start : span.end] = row.prompt + torch.arange(span.end - span.start)
-            segment[i, span.start : span.end] = number
-    segment = segment.to(lm.device)
-    visible = segment[:, :, None] == segment[:, None, :]  # padding sees padding, so that no softmax is empty
-    visible = (visible | (segment[:, None, :] == 0)).tril()
-    output = lm.trunk(
-        input_ids=tokens.to(lm.device),
-        attention_mask=visible[:, None],
-        position_ids=positions.to(lm.device),
-        use_cache=False,
-    )
-    hidden: Tensor = output.last_hidden_state
-    return hidden
+    return packed_states(lm, Packed.of(rows, lm.device))
 
 
-def token_logprobs(lm: LanguageModel, hidden: Tensor, targets: Tensor) -> Tensor:
+def offsets(rows: Sequence[Row]) -> list[int]:
+    """Return where each row begins among the tokens of all."""
+    return [0, *accumulate(len(row.tokens) for row in rows)][:-1]
+
+
+def token_logprobs(lm: LanguageModel, hidden: Tensor, targets: Tensor, owner: Tensor | None = None) -> Tensor:
     """Return the log-probability of each target token, float32, in blocks of bounded memory.
 
     Args:
         lm: the model whose head is used.
         hidden: (M, d) hidden states that predict.
-        targets: (M,) token ids.
+        targets: (N,) token ids.
+        owner: (N,) the state that predicts each target, ascending; None where target n is predicted by state n.
     """
-    assert hidden.shape[:1] == targets.shape, (hidden.shape, targets.shape)
+    owner = torch.arange(len(hidden), device=hidden.device) if owner is None else owner
+    assert owner.shape == targets.shape, (owner.shape, targets.shape)
     weight = lm.head.weight
     size = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
     parts = []
-    for start in range(0, len(targets), size):
-        wanted = targets[start : start + size]
-        logits = lm.head(hidden[start : start + size].to(weight.dtype)).float()
-        parts.append(logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(1))
+    for start in range(0, len(hidden), size):
+        logits = lm.head(hidden[start : start + size].to(weight.dtype))
+        first, last = torch.searchsorted(owner, torch.tensor([start, start + size], device=owner.device)).tolist()
+        rows, wanted = owner[first:last] - start, targets[first:last]
+        for begin in range(0, len(logits), SLICE):  # few enough that their float32 stays in the cache
+            some = slice(*torch.searchsorted(rows, torch.tensor([begin, begin + SLICE], device=rows.device)).tolist())
+            logs = F.log_softmax(logits[begin : begin + SLICE], dim=1, dtype=torch.float32)
+            parts.append(logs[rows[some] - begin, wanted[some]])
     return torch.cat(parts)
 
 
@@ -189,40 +157,46 @@ def prompt_deltas(lm: LanguageModel, rows: Sequence[Row], hidden: Tensor, latent
     Args:
         lm: the model whose head is used.
         rows: B rows.
-        hidden: (B, L, d) their hidden states.
+        hidden: (T, d) their hidden states.
         latent: steps and learning rate.
     """
-    length = max(row.prompt for row in rows) - 1  # the last prompt token has no target inside the prompt
-    targets = torch.zeros(len(rows), max(0, length), dtype=torch.long)
+    length = max(0, max(row.prompt for row in rows) - 1)  # the last prompt token has no target inside the prompt
+    targets, places = (torch.zeros(len(rows), length, dtype=torch.long) for _ in range(2))
     mask = torch.zeros_like(targets, dtype=torch.bool)
-    for i, row in enumerate(rows):
+    for i, (row, offset) in enumerate(zip(rows, offsets(rows), strict=True)):
         if row.prompt > 1:
             targets[i, : row.prompt - 1] = torch.tensor(row.tokens[1 : row.prompt])
+            places[i, : row.prompt - 1] = offset + torch.arange(row.prompt - 1)
             mask[i, : row.prompt - 1] = True
-    targets, mask = targets.to(hidden.device), mask.to(hidden.device)
-    states = hidden[:, : targets.shape[1]]
-    return optimise_delta(states, targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)
+    targets, mask, places = targets.to(hidden.device), mask.to(hidden.device), places.to(hidden.device)
+    return optimise_delta(hidden[places], targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)
 
 
 def _score_batch(lm: LanguageModel, rows: Sequence[Row], latent: LatentSettings | None) -> list[list[float]]:
     hidden = hidden_states(lm, rows)
-    where, owner = [], []  # (row, predicting position, target), and the branch it belongs to
+    where = []  # predicting position, target, branch, row; branches that begin at one position share its logits
     count = 0
-    for i, row in enumerate(rows):
+    for i, (row, offset) in enumerate(zip(rows, offsets(rows), strict=True)):
         for span in row.spans:
             for t in range(span.scored, span.end):
-                where.append((i, t - 1 if t > span.start else row.prompt - 1, row.tokens[t]))
-                owner.append(count)
+                where.append((offset + (t - 1 if t > span.start else row.prompt - 1), row.tokens[t], count, i))
             count += 1
-    index = torch.tensor(where, device=hidden.device)
-    states = hidden[index[:, 0], index[:, 1]]
+    position, target, branch, owner = torch.tensor(sorted(where), device=hidden.device).T
+    places, state_of = torch.unique_consecutive(position, return_inverse=True)
+    states = hidden[places]
     if latent is not None:
-        states = states.float() + prompt_deltas(lm, rows, hidden, latent)[index[:, 0]]
-    scores = token_logprobs(lm, states, index[:, 2]).double().cpu()
+        row_of = torch.empty_like(places).scatter_(0, state_of, owner)
+        states = states.float() + prompt_deltas(lm, rows, hidden, latent)[row_of]
+    scores = token_logprobs(lm, states, target, state_of).double().cpu()
     if not bool(torch.isfinite(scores).all()):
         raise NotApplicableError("the model's scores are not finite: its adapter has diverged; lower the learning rate")
-    sums = iter(torch.zeros(count, dtype=torch.double).index_add_(0, torch.tensor(owner), scores).tolist())
+    sums = iter(torch.zeros(count, dtype=torch.double).index_add_(0, branch.cpu(), scores).tolist())
     return [[next(sums) for _ in row.spans] for row in rows]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or here."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @torch.inference_mode()
@@ -246,14 +220,35 @@ def score_queries(
     Returns:
         Q results in the order of ``queries``.
 
+    Where memory runs out, the batch is halved, and every one behind it; this is reported once.
+
     Raises:
         InputError: a question cannot be asked.
         NotApplicableError: the model's output is not finite.
+        UnavailableError: there is not memory enough for a single question.
     """
     rows = [plan_row(lm, query) for query in queries]
     results: dict[int, QueryScore] = {}
-    for group in batches([len(row.tokens) for row in rows], token_budget):
-        sums = _score_batch(lm, [rows[i] for i in group], latent)
+    waiting = deque(batches([len(row.tokens) for row in rows], token_budget))
+    most = len(rows)
+    while waiting:
+        group = waiting.popleft()
+        if len(group) > most:
+            waiting.extendleft((group[most:], group[:most]))
+            continue
+        try:
+            sums = _score_batch(lm, [rows[i] for i in group], latent)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if len(group) == 1:
+                size = len(rows[group[0]].tokens)
+                raise UnavailableError(f"not memory enough for one question of {size} tokens; free some") from None
+            if most == len(rows):
+                progress("out of memory, going on with smaller batches", len(results), len(rows))
+            most = len(group) // 2
+            waiting.appendleft(group)
+            continue
         for i, logprobs in zip(group, sums, strict=True):
             spans, scored = rows[i].spans, [branch.scored for branch in queries[i].branches]
             results[i] = QueryScore(

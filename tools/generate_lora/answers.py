@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cao.language_model import LanguageModel
 from cao.tasks.base import Task
 from cao.types import Example
-from tools.evaluate.likelihood import Row, plan_row
+from tools.evaluate.likelihood import plan_row
+from tools.evaluate.trunk import Row
 
 
 def answer_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limit: int) -> list[Row]:

@@ -1,0 +1,206 @@
+"""The transformer over packed rows: no matrix product sees padding, and attention looks only where the tree lets it.
+
+All rows of a batch lie end to end in one sequence, so that norms, projections and the MLP work on real tokens alone.
+Attention alone needs rows side by side: queries, keys and values are laid out (rows, longest row) for it and back. It
+goes through blocks of queries, and no block multiplies with keys behind its last query.
+
+The layers are those of Llama and Qwen2, written out: RMS norms in one pass, rotary positions, grouped queries, SwiGLU.
+What the layers add up stays in float32, which rounds a third less than the library's own bf16. The library's modules
+hold the weights, so an adapter that dresses them is seen here too. Any other architecture takes the library's
+forward with the tree as a mask.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cao.language_model import LanguageModel
+
+WRITTEN_OUT = ("LlamaModel", "Qwen2Model")
+"""Architectures whose layers are written out here."""
+
+QUERY_BLOCK = 128
+"""Queries of a row that attend together."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where one branch lies in its row: read from ``start``, scored from ``scored``, up to ``end``."""
+
+    start: int
+    scored: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question as the trunk reads it.
+
+    Attributes:
+        tokens: the prompt's tokens, then every branch's, end to end.
+        prompt: number of prompt tokens.
+        spans: one for each branch.
+        cut: tokens dropped from the prompt's beginning to fit the model's context.
+    """
+
+    tokens: list[int]
+    prompt: int
+    spans: tuple[Span, ...] = ()
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows end to end, and where each token stands among rows side by side. T tokens, B rows, L the longest.
+
+    Attributes:
+        tokens: (T,) ids.
+        positions: (T,) places in the text: every branch counts on from the prompt.
+        offsets: (B,) where each row begins.
+        padded: (B, L) the packed place of each token; 0 behind a row's end.
+        flat: (T,) the place of each packed token in (B·L).
+        visible: (B, L, L) bool, query × key: a token sees the prompt and its own branch up to itself; padding sees
+            itself, so that no softmax is empty.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    offsets: Tensor
+    padded: Tensor
+    flat: Tensor
+    visible: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], device: str) -> "Packed":
+        """Pack rows and put them on a device."""
+        lengths = torch.tensor([len(row.tokens) for row in rows])
+        longest = int(lengths.max())
+        positions: list[int] = []
+        segments = torch.full((len(rows), longest), -1)  # -1 padding, 0 prompt, 1… branches
+        for i, row in enumerate(rows):
+            positions += range(row.prompt)
+            segments[i, : row.prompt] = 0
+            for number, span in enumerate(row.spans, 1):
+                positions += range(row.prompt, row.prompt + span.end - span.start)
+                segments[i, span.start : span.end] = number
+        real = segments >= 0
+        offsets = lengths.cumsum(0) - lengths
+        padded = torch.where(real, offsets[:, None] + torch.arange(longest), 0)
+        segments = segments.to(device)
+        visible = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
+        return cls(
+            tokens=torch.tensor([token for row in rows for token in row.tokens], device=device),
+            positions=torch.tensor(positions, device=device),
+            offsets=offsets.to(device),
+            padded=padded.to(device),
+            flat=real.flatten().nonzero()[:, 0].to(device),
+            visible=visible.tril(),
+        )
+
+
+@torch.no_grad()
+def packed_states(lm: LanguageModel, packed: Packed) -> Tensor:
+    """Return the last hidden states behind the final norm, (T, d), in the model's dtype.
+
+    Args:
+        lm: the model, dressed or not.
+        packed: T tokens of B rows.
+    """
+    trunk = lm.trunk
+    if type(trunk).__name__ not in WRITTEN_OUT:
+        return _library_states(trunk, packed)
+    embedded = trunk.embed_tokens(packed.tokens)
+    cos, sin = trunk.rotary_emb(embedded, packed.positions[None])
+    rotation = _rotation(cos[0], sin[0])
+    bias = torch.zeros_like(packed.visible, dtype=embedded.dtype).masked_fill_(~packed.visible, float("-inf"))
+    total = embedded.float()
+    for layer in trunk.layers:
+        normed = _rms_norm(layer.input_layernorm, total)
+        total += _attention(layer.self_attn, normed, packed, rotation, bias)
+        normed = _rms_norm(layer.post_attention_layernorm, total)
+        gated = F.silu(_linear(layer.mlp.gate_proj, normed)).mul_(_linear(layer.mlp.up_proj, normed))
+        total += _linear(layer.mlp.down_proj, gated)
+    return _rms_norm(trunk.norm, total)
+
+
+def _library_states(trunk: Any, packed: Packed) -> Tensor:
+    """The library's forward on rows side by side, the tree as a mask."""
+    output = trunk(
+        input_ids=packed.tokens[packed.padded],
+        attention_mask=packed.visible[:, None],
+        position_ids=packed.positions[packed.padded],
+        use_cache=False,
+    )
+    states: Tensor = output.last_hidden_state
+    return states.flatten(0, 1)[packed.flat]
+
+
+def _rms_norm(norm: Any, x: Tensor) -> Tensor:
+    """Return float32 ``x`` over its root mean square, rounded to the model's dtype, times the weight."""
+    norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    scale = torch.rsqrt(norms * norms / x.shape[-1] + norm.variance_epsilon)
+    return torch.mul(x, scale, out=torch.empty_like(x, dtype=norm.weight.dtype)).mul_(norm.weight)
+
+
+def _linear(module: Any, x: Tensor) -> Tensor:
+    """Return the projection of (T, i), with the adapter's part added in place where the module wears one."""
+    if not hasattr(module, "lora_A"):
+        result: Tensor = module(x)
+        return result
+    (name,) = module.active_adapters
+    down, up = module.lora_A[name].weight, module.lora_B[name].weight
+    result = module.base_layer(x)
+    return result.addmm_(F.linear(x.to(down.dtype), down).to(x.dtype), up.T.to(x.dtype), alpha=module.scaling[name])
+
+
+def _rotation(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (T, 1, D) factors of a head's values and of its values with the halves exchanged."""
+    half = cos.shape[-1] // 2
+    return cos[:, None], torch.cat([-sin[:, :half], sin[:, half:]], dim=-1)[:, None]
+
+
+def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Return (T, H, D) heads turned by their tokens' positions."""
+    half = x.shape[-1] // 2
+    exchanged = torch.cat([x[..., half:], x[..., :half]], dim=-1)
+    return torch.addcmul(x * rotation[0], exchanged, rotation[1])
+
+
+def _attention(attention: Any, x: Tensor, packed: Packed, rotation: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+    """Return the attention layer's output, (T, d), for normed states (T, d)."""
+    size = attention.head_dim
+    query, key, value = (
+        _linear(projection, x).view(len(x), -1, size)
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    query, key = _rotate(query, rotation) * attention.scaling, _rotate(key, rotation)
+    mixed = attend(query[packed.padded], key[packed.padded], value[packed.padded], bias)
+    return _linear(attention.o_proj, mixed.flatten(0, 1)[packed.flat].flatten(1))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Return what each query reads, (B, L, H, D).
+
+    Args:
+        query: (B, L, H, D), scaled.
+        key: (B, L, K, D); H is a multiple of K, and H/K neighbouring query heads share a key head.
+        value: (B, L, K, D).
+        bias: (B, L, L), 0 where a query sees a key and −∞ where not; nothing behind the diagonal is seen.
+    """
+    b, length, h, d = query.shape
+    k = key.shape[2]
+    query = query.view(b, length, k, h // k, d).permute(0, 2, 3, 1, 4)  # (B, K, H/K, L, D)
+    key, value = key.permute(0, 2, 3, 1), value.permute(0, 2, 1, 3)  # (B, K, D, L), (B, K, L, D)
+    blocks = []
+    for start in range(0, length, QUERY_BLOCK):
+        end = min(start + QUERY_BLOCK, length)
+        mine = query[:, :, :, start:end].reshape(b, k, -1, d)
+        scores = (mine @ key[..., :end]).view(b, h, end - start, end)
+        shares = scores.add_(bias[:, None, start:end, :end]).softmax(-1)
+        read = shares.view(b, k, -1, end) @ value[:, :, :end]
+        blocks.append(read.view(b, h, end - start, d).transpose(1, 2))
+    return torch.cat(blocks, dim=1)
