@@ -6,13 +6,13 @@ written after it are cut off on resume and come again, for everything here depen
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
 
 from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines
 from cao.encoder import Encoder
@@ -24,10 +24,13 @@ from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.prompt_file import asked_from
 from tools.detect_drift.reference import read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
-from tools.detect_drift.window import distinct
+from tools.detect_drift.window import distinct, seen
 
 REMEMBERED = 10_000
 """Prompts that a repeat is recognised among; older ones count as new again."""
+
+TOGETHER = 64
+"""Lines that are encoded together; the state is written after them."""
 
 MIXTURE_PART = 0.05
 """Share from which a known task counts as part of a mixture."""
@@ -124,8 +127,9 @@ class Watcher:
             self._judge()
             self._commit()
         while lines := next_lines(self.source, self.state.offset):
-            self._batch(lines)
-            self._commit()
+            for start in range(0, len(lines), TOGETHER):
+                self._batch(lines[start : start + TOGETHER])
+                self._commit()
             self._release()
         if self.state.alarm is not None:
             self._judge()
@@ -148,25 +152,30 @@ class Watcher:
         """Encode some lines together, and deal with them one by one."""
         prompts = [(*_prompt(line), end) for line, end in lines]
         embeddings = self.encoder.embed([prompt for prompt, _, _ in prompts if prompt is not None])
-        rows = iter(embeddings)
+        scores: list[list[float]] = []
+        judge, row = None, -1
         for (raw, _), (prompt, reason, end) in zip(lines, prompts, strict=True):
-            row = next(rows) if prompt is not None else None
             self.state.offset = end
-            if prompt is None or row is None:
+            if prompt is None:
                 self.state.skipped += 1
                 if reason:
                     self._event("skipped", line=self.state.prompts + self.state.skipped, reason=reason)
-            elif self._is_repeat(prompt):
+                continue
+            row += 1
+            if judge is not self._strangeness:  # at first, and whenever other tasks are expected
+                judge = self._strangeness
+                scores = [[]] * row + judge(embeddings[row:]).tolist()
+            if self._is_repeat(prompt):
                 self.state.skipped += 1
             else:
-                self._one(raw.decode(), row)
+                self._one(raw.decode(), scores[row])
 
-    def _one(self, line: str, row: Tensor) -> None:
+    def _one(self, line: str, scores: Sequence[float]) -> None:
         """Deal with one new prompt."""
         state = self.state
         state.prompts += 1
         if state.alarm is None:
-            if self._detector.update(float(self._strangeness(row[None])[0])):
+            if self._detector.update(scores):
                 first = state.prompts - (self._detector.seen - 1 - self._detector.since)
                 state.alarm, state.alarms = state.prompts, state.alarms + 1
                 self._event("alarm", prompt=state.prompts, since=first, statistic=round(self._detector.statistic, 1))
@@ -251,13 +260,13 @@ class Watcher:
         self._strangeness = Strangeness(known)
         if self.state.detector is None:
             seed = self.state.settings["seed"] * 1_000 + self.state.alarms
-            self._detector = StreamDetector(self._strangeness.usual().tolist(), self.state.settings["threshold"], seed)
+            self._detector = StreamDetector(self._strangeness.usual(), self.state.settings["threshold"], seed)
         else:
             self._detector = StreamDetector(**self.state.detector)
 
     def _is_repeat(self, prompt: str) -> bool:
         """Return whether a prompt came lately, and remember it."""
-        key = sha256_bytes(" ".join(prompt.lower().split()).encode())[:16]
+        key = sha256_bytes(seen(prompt).encode())[:16]
         if key in self._recent:
             return True
         self._recent[key] = None
@@ -288,8 +297,18 @@ class Watcher:
 
 
 def _value(line: str) -> Any:
-    """Return what a line says: an object or a string of JSON, else its own text."""
-    return json.loads(line) if line.lstrip()[:1] in ("{", '"') else line
+    """Return what a line says: an object or a string of JSON, else its own text.
+
+    A text may begin with a quote or a brace: only what begins like a JSON object must be one.
+    """
+    line = line.removeprefix("\ufeff")
+    if re.match(r'\s*\{\s*["}]', line):
+        return json.loads(line)
+    try:
+        value = json.loads(line) if line.lstrip().startswith('"') else line
+    except ValueError:
+        return line
+    return value
 
 
 def _prompt(raw: bytes) -> tuple[str | None, str | None]:
@@ -305,7 +324,7 @@ def _prompt(raw: bytes) -> tuple[str | None, str | None]:
         return None, "neither text in UTF-8 nor JSON"
     except InputError as error:
         return None, str(error)
-    return (prompt, None) if prompt.strip() else (None, None)
+    return (prompt, None) if seen(prompt) else (None, None)
 
 
 def _explaining(report: DriftReport) -> list[str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cao.errors import InputError
+from cao.files import write_atomic
 
-MAX_LINE = 1_000_000
+MAX_LINE = 100_000
 """Bytes of one line; a longer one is skipped and reported."""
 
 CHUNK = 65_536
@@ -58,7 +59,7 @@ class PipeSource:
     """Standard input, written to a journal before anything is done with it.
 
     Attributes:
-        journal: the file; it is emptied whenever all of it was dealt with.
+        journal: the file; what was dealt with is cut off again and again.
     """
 
     journal: Path
@@ -74,9 +75,18 @@ class PipeSource:
             return file.read(CHUNK)
 
     def release(self, offset: int) -> int:
-        """Empty the journal if all of it was dealt with; return the offset to go on from."""
-        if self.journal.exists() and self.journal.stat().st_size <= offset:
-            os.truncate(self.journal, 0)
+        """Cut off what was dealt with, once the rest is the smaller part; return the offset to go on from.
+
+        A kill before that offset is written down leaves one beyond the journal's end, which says the same.
+        """
+        size = self.journal.stat().st_size if self.journal.exists() else 0
+        if offset > size:
+            return 0
+        if size - offset < offset:
+            with self.journal.open("rb") as file:
+                file.seek(offset)
+                rest = file.read()
+            write_atomic(self.journal, rest)
             return 0
         return offset
 

@@ -1,5 +1,6 @@
 """The frozen sentence encoder: token states for the generator, pooled embeddings for drift and routing."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,7 +31,7 @@ class Encoder:
 
     folder: Path
     device: str = "cpu"
-    _known: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: dict[bytes, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
@@ -82,8 +83,8 @@ class Encoder:
 
         A prompt that was encoded lately is not encoded again.
         """
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        found = {prompt: self._known[prompt] for prompt in prompts if prompt in self._known}
+        new = [prompt for prompt in dict.fromkeys(prompts) if _key(prompt) not in self._known]
+        found = {prompt: self._known[_key(prompt)] for prompt in prompts if _key(prompt) in self._known}
         for rows, hidden, kept in self._batches(new, batch_size):  # never all token states at once: 0.6 MB a row
             found.update(zip([new[i] for i in rows], pool(hidden, kept), strict=True))
         self._remember(found)
@@ -98,8 +99,8 @@ class Encoder:
     def _remember(self, found: dict[str, Tensor]) -> None:
         """Keep the latest embeddings, the oldest go first."""
         for prompt, row in found.items():
-            self._known.pop(prompt, None)
-            self._known[prompt] = row.clone()
+            self._known.pop(_key(prompt), None)
+            self._known[_key(prompt)] = row.clone()
         while len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
 
@@ -113,6 +114,11 @@ class Encoder:
             output = self._model[0]({k: v.to(self.device) for k, v in features.items() if isinstance(v, Tensor)})
             hidden, kept = output["token_embeddings"].float().cpu(), output["attention_mask"].bool().cpu()
             yield rows, hidden * kept.unsqueeze(-1), kept
+
+
+def _key(prompt: str) -> bytes:
+    """Return what a prompt is remembered by: a stream may hold long ones."""
+    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()
 
 
 def pool(states: Tensor, mask: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from tools.detect_drift.reference import (
     read_reference,
 )
 from tools.detect_drift.two_sample import rank_sums
-from tools.detect_drift.window import distinct
+from tools.detect_drift.window import distinct, is_foreign
 from tools.detect_drift.wording import NOT_IDENTIFIABLE
 
 
@@ -491,3 +491,52 @@ def test_prompts_that_the_encoder_cuts_are_reported() -> None:
     known = tasks(known=cloud(0, 9, channels=384))
     report = detect_drift([*texts(7), "word " * 400], None, known, encoder=Encoder(minilm_folder()))
     assert any("1 of 8 prompts are longer than 384 tokens" in caveat for caveat in report.caveats)
+
+
+# --- what the encoder does not see
+
+
+@pytest.mark.parametrize(
+    ("prompt", "foreign"),
+    [
+        ("Which of these animals can fly?", False),
+        ("12 + 30", False),
+        ("Ça va, naïve façade?", False),
+        ("???", True),
+        ("🎉🎉 🎉", True),
+        ("∑∑ ∏", True),
+        ("Please answer this question carefully: 今天的天气怎么样", True),
+        ("The word 猫 means cat in this language", False),
+        ("ما هي عاصمة مصر", True),
+    ],
+)
+def test_foreign_is_what_the_encoder_was_not_trained_on(prompt: str, foreign: bool) -> None:
+    assert is_foreign(prompt) == foreign
+
+
+def test_prompts_that_the_encoder_cannot_tell_apart_count_once() -> None:
+    hidden = [f"one prompt{chr(0x200B) * k}" for k in range(16)]
+    report = detect_drift(hidden, cloud(0, 16), tasks(a=cloud(1, 80)))
+    assert (report.kind, report.n, report.duplicate_rate) == ("insufficient", 1, 15 / 16)
+    same = cloud(0, 1).repeat(16, 1)  # texts that differ behind the encoder's last token
+    report = detect_drift(texts(16), same, tasks(a=cloud(1, 80)))
+    assert (report.kind, report.n, report.duplicate_rate) == ("insufficient", 1, 15 / 16)
+
+
+def test_feedback_is_compared_with_the_expected_task_unless_the_prompts_moved() -> None:
+    near, far = cloud(1, 200), cloud(2, 200, shift=0.8)
+    known = KnownTasks(
+        {
+            "near": Reference(near, correct=torch.arange(200) % 2 == 0),
+            "far": Reference(far, correct=torch.zeros(200, dtype=torch.bool)),
+        },
+        ("near",),
+    )
+    for seed in range(40):
+        window = cloud(100 + seed, 16, shift=0.25)
+        report = detect_drift(texts(16), window, known, correct=[True, False] * 8)
+        assert report.feedback is not None
+        if not report.drifted:
+            assert report.feedback.task == "near"
+            assert "near" in report.not_rejected
+            assert "cannot be told from near (" in report.sentence

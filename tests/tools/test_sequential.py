@@ -1,6 +1,7 @@
 """The stream's test: bets by hand, the run length without drift, the delay with it, and the frozen bag."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -28,12 +29,12 @@ def test_bet_by_hand_and_with_mean_one() -> None:
 @given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=20))
 def test_statistic_by_its_recursion(p_values: list[float]) -> None:
     class Given(StreamDetector):
-        def p_value(self, score: float) -> float:
-            return score
+        def p_values(self, scores: Sequence[float]) -> list[float]:
+            return list(scores)
 
-    detector = Given([0.0], threshold=50.0)
+    detector = Given([[0.0]], threshold=50.0)
     for n, p in enumerate(p_values, 1):
-        alarm = detector.update(p)
+        alarm = detector.update([p])
         starts = {  # every possible beginning: what each bet would have won from there
             (k, i): math.prod(power * q ** (power - 1) for q in p_values[i:n])
             for k, power in enumerate(POWERS)
@@ -47,16 +48,16 @@ def test_statistic_by_its_recursion(p_values: list[float]) -> None:
 
 
 def test_p_values_of_an_undrifted_stream_are_uniform() -> None:
-    detector, found = StreamDetector(normal(0, 50).tolist(), math.inf), []
+    detector, found = StreamDetector([normal(0, 50).tolist()], math.inf), []
     for score in normal(1, 3000):
-        found.append(detector.p_value(score))
-        detector.update(score)
+        found += detector.p_values([score])
+        detector.update([score])
     for level in (0.05, 0.25, 0.5, 0.9):
         assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=3 * math.sqrt(level * (1 - level) / 3000))
 
 
 def test_ties_count_by_a_random_share() -> None:
-    found = [StreamDetector([1.0] * 9, seed=seed).p_value(1.0) for seed in range(300)]
+    found = [StreamDetector([[1.0] * 9], seed=seed).p_values([1.0])[0] for seed in range(300)]
     assert np.mean(found) == pytest.approx(0.5, abs=0.06)
     assert min(found) > 0
     assert max(found) <= 1
@@ -66,7 +67,7 @@ def test_mean_run_length_without_drift_reaches_the_threshold() -> None:
     lengths = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        lengths.append(alarms(rng.normal(size=2000), rng.normal(size=100), 100.0, seed) or 2000)  # cut at 2,000
+        lengths.append(alarms(rng.normal(size=(2000, 1)), [rng.normal(size=100).tolist()], 100.0, seed) or 2000)
     low = np.mean(lengths) - 1.64 * np.std(lengths, ddof=1) / math.sqrt(len(lengths))
     assert low > 100
 
@@ -77,26 +78,26 @@ def test_change_is_found_soon(share: float, most: int) -> None:
     for seed in range(30):
         rng = np.random.default_rng(seed)
         stream = np.where(rng.random(400) < share, rng.normal(size=400) + 4, rng.normal(size=400))
-        delays.append(alarms(stream, rng.normal(size=250), 1000.0, seed) or 400)
+        delays.append(alarms(stream[:, None], [rng.normal(size=250).tolist()], 1000.0, seed) or 400)
     assert np.median(delays) <= most
 
 
 def test_slow_drift_is_not_diluted_by_a_growing_bag() -> None:
     rng = np.random.default_rng(0)
-    detector = StreamDetector(rng.normal(size=250).tolist(), 1000.0, cap=300)
+    detector = StreamDetector([rng.normal(size=250).tolist()], 1000.0, cap=300)
     ramp = rng.normal(size=6000) + np.linspace(0, 3, 6000)
-    first = next(i for i, score in enumerate(ramp) if detector.update(score))
-    assert len(detector.bag) == 300
+    first = next(i for i, score in enumerate(ramp) if detector.update([score]))
+    assert len(detector.bags[0]) == 300
     assert ramp[first - 100 : first].mean() < 2.0  # long before the end of the ramp
 
 
 def test_state_goes_on_as_if_nothing_happened() -> None:
-    whole, scores = StreamDetector(normal(0, 40).tolist(), seed=3), normal(1, 60, 0.5)
-    part = StreamDetector(normal(0, 40).tolist(), seed=3)
+    whole, scores = StreamDetector([normal(0, 40).tolist()], seed=3), normal(1, 60, 0.5)
+    part = StreamDetector([normal(0, 40).tolist()], seed=3)
     for i, score in enumerate(scores):
         if i == 30:
             part = StreamDetector(**part.state())
-        assert part.update(score) == whole.update(score)
+        assert part.update([score]) == whole.update([score])
     assert part.state() == whole.state()
     assert whole.since <= whole.seen
 
@@ -109,9 +110,23 @@ def test_strangeness_notices_the_new_and_the_known_elsewhere() -> None:
 
     references = {"a": Reference(cloud(0, 200, 4)), "b": Reference(cloud(1, 200, 0, 4))}
     strange = Strangeness(KnownTasks(references, ("a",)))
-    usual = np.median(strange.usual())
+    usual = np.median(strange.usual()[0])
     assert np.median(strange(cloud(2, 100, 4))) == pytest.approx(usual, abs=0.5)
     assert np.median(strange(cloud(3, 100, 0, 4))) > usual + 3
     assert np.median(strange(cloud(4, 100, 0, 0, 4))) > usual + 3
-    both = Strangeness(KnownTasks(references, ("a", "b")))
-    assert np.median(both(cloud(3, 100, 0, 4))) < np.median(strange(cloud(3, 100, 0, 4))) - 2
+    both = Strangeness(KnownTasks(references, ("a", "b")))(cloud(3, 100, 0, 4))
+    assert both.shape == (100, 2)
+    assert np.median(both[:, 1]) < np.median(both[:, 0]) - 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+def test_run_length_holds_however_a_stream_mixes_its_tasks(share: float) -> None:
+    lengths = []
+    for seed in range(60):  # one task scatters widely, the other hardly; their scores are far apart
+        rng = np.random.default_rng(seed)
+        bags = [rng.normal(size=100).tolist(), (0.1 * rng.normal(size=100) - 3).tolist()]
+        wide, narrow = rng.normal(size=2000), 0.1 * rng.normal(size=2000) - 3
+        mine = rng.random(2000) < share
+        stream = np.where(mine[:, None], np.stack([wide, wide + 8], 1), np.stack([narrow + 8, narrow], 1))
+        lengths.append(alarms(stream, bags, 100.0, seed) or 2000)
+    assert np.mean(lengths) - 1.64 * np.std(lengths, ddof=1) / math.sqrt(len(lengths)) > 100

@@ -13,7 +13,7 @@ from cao.files import write_atomic
 from cao.types import DriftReport
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.verdict import Window, judge
-from tools.detect_drift.window import MOSTLY, blank, distinct, is_foreign
+from tools.detect_drift.window import MOSTLY, apart, blank, distinct, is_foreign
 from tools.detect_drift.wording import NOT_IDENTIFIABLE, sentence, small_print, small_references
 
 
@@ -57,6 +57,10 @@ def detect_drift(
     for given in (embeddings, signals, correct):
         assert given is None or len(given) == len(prompts), "one row for each prompt"
     kept = distinct(prompts)
+    encoded = _embeddings([prompts[i] for i in kept], kept, embeddings, encoder) if kept else None
+    if encoded is not None:
+        rows = apart(encoded)
+        kept, encoded = [kept[row] for row in rows], encoded[rows]
     texts = [prompts[i] for i in kept]
     cut = encoder.overlong(texts) if encoder is not None else 0
     foreign = sum(is_foreign(text) for text in texts)
@@ -72,9 +76,9 @@ def detect_drift(
         n=len(kept),
         alpha=alpha,
     )
-    if kept:
+    if encoded is not None:
         window = Window(
-            embeddings=_embeddings(texts, kept, embeddings, encoder),
+            embeddings=encoded,
             order=np.argsort(kept),
             signals=signals[kept] if signals is not None else None,
             correct=[correct[i] for i in kept] if correct is not None else [],

@@ -7,16 +7,19 @@ the mean over them: the mean number of prompts until it reaches A without drift 
 of its own because one bet must win all along to grow: a mean of bets at every prompt pays for the wrong ones too. The
 bag stops growing at a cap, so that slow drift cannot dilute it.
 
+Where several tasks are current, each has a bag of its own and the largest of a prompt's p-values counts. It is at least
+that of the task the prompt came from, so however a stream mixes the tasks, no bet is larger than the valid one.
+
 Source: Vovk et al., Testing randomness online, 2021; Shin, Ramdas and Rinaldo, E-detectors, 2024.
 """
 
+import copy
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tools.detect_drift.known_tasks import KnownTasks
@@ -35,8 +38,7 @@ class Strangeness:
     """How little a prompt looks like the current tasks: a fixed score, learnt from the references' first halves.
 
     For each current task the mean of two standardised scores counts: the remoteness from the task's neighbours, which
-    notices anything new, and the classifier's odds against the task, which notice other known tasks. A prompt is as
-    strange as it is for the task that it suits best.
+    notices anything new, and the classifier's odds against the task, which notice other known tasks.
 
     Args:
         known: the known tasks.
@@ -50,21 +52,24 @@ class Strangeness:
             self._scales[name] = (np.median(rows, axis=0), np.maximum(rows.std(0), 1e-6))
 
     def __call__(self, embeddings: Tensor) -> Array:
-        """Return the scores, (n,), of (n, C) embeddings."""
-        each = [
-            ((self._raw(name, embeddings) - middle) / scale).mean(1) for name, (middle, scale) in self._scales.items()
-        ]
-        result: Array = np.min(each, axis=0)
+        """Return the scores of (n, C) embeddings for each of the K current tasks, (n, K)."""
+        logs = self.known.log_probabilities(embeddings)
+        return np.stack([self._scaled(name, embeddings, logs) for name in self._scales], axis=1)
+
+    def usual(self) -> list[list[float]]:
+        """Return, for each current task, the scores of its rows that nothing was learnt from: a stream's first bags."""
+        held = {name: self.known.references[name].held for name in self._scales}
+        return [self._scaled(name, it, self.known.log_probabilities(it)).tolist() for name, it in held.items()]
+
+    def _scaled(self, name: str, embeddings: Tensor, logs: Array) -> Array:
+        middle, scale = self._scales[name]
+        result: Array = ((self._raw(name, embeddings, logs) - middle) / scale).mean(1)
         return result
 
-    def usual(self) -> Array:
-        """Return the scores of the rows that nothing was learnt from: the bag that a stream starts with."""
-        return self(torch.cat([self.known.references[name].held for name in self.known.expected]))
-
-    def _raw(self, name: str, embeddings: Tensor) -> Array:
-        odds = self.known.odds_against(name, self.known.log_probabilities(embeddings))
-        if len(self.known.names) == 1:
-            odds = np.zeros(len(embeddings))
+    def _raw(self, name: str, embeddings: Tensor, logs: Array | None = None) -> Array:
+        logs = self.known.log_probabilities(embeddings) if logs is None else logs
+        alone = len(self.known.names) == 1
+        odds = np.zeros(len(embeddings)) if alone else self.known.odds_against(name, logs)
         (apart,) = self.known.distances_to(embeddings, (name,)).values()
         return np.stack([self.known.references[name].remoteness(apart), odds], axis=1)
 
@@ -74,17 +79,17 @@ class StreamDetector:
     """The running test of a stream.
 
     Attributes:
-        bag: sorted scores of usual prompts.
+        bags: for each of K current tasks the sorted scores of usual prompts; a prompt joins the one it suits best.
         threshold: A, the mean number of prompts without drift until an alarm, at least.
         seed: of the smoothing.
         seen: prompts judged since the detector was made.
         sums: R of each bet.
         gains: product of each bet's e-values since its start.
         starts: the prompt from which on each bet has won most, counted like ``seen``.
-        cap: the bag's largest size.
+        cap: the largest size of all bags together.
     """
 
-    bag: list[float]
+    bags: list[list[float]]
     threshold: float = 1000.0
     seed: int = 0
     seen: int = 0
@@ -94,8 +99,9 @@ class StreamDetector:
     cap: int = BAG
 
     def __post_init__(self) -> None:
-        assert self.bag, "a detector needs a bag of usual scores"
-        self.bag = sorted(self.bag)
+        assert self.bags, "a detector needs bags of usual scores"
+        assert all(self.bags), "a detector needs bags of usual scores"
+        self.bags = [sorted(bag) for bag in self.bags]
 
     @property
     def statistic(self) -> float:
@@ -107,32 +113,38 @@ class StreamDetector:
         """The prompt with which the change began most likely: from it on the most successful bet has won most."""
         return max(zip(self.gains, self.starts, strict=True))[1]
 
-    def update(self, score: float) -> bool:
-        """Judge one prompt by its score and return whether this is an alarm.
+    def update(self, scores: Sequence[float]) -> bool:
+        """Judge one prompt by its scores and return whether this is an alarm.
 
         Args:
-            score: finite; large is strange.
+            scores: K, one for each current task, finite; large is strange.
         """
-        for k, won in enumerate(bets(self.p_value(score))):
+        p_values = self.p_values(scores)
+        best = p_values.index(max(p_values))
+        for k, won in enumerate(bets(p_values[best])):
             if self.gains[k] < 1.0:
                 self.gains[k], self.starts[k] = 1.0, self.seen
             self.sums[k] = (self.sums[k] + 1.0) * won
             self.gains[k] *= won
         self.seen += 1
-        if len(self.bag) < self.cap:
-            insort(self.bag, score)
+        if len(self.bags[best]) < self.cap // len(self.bags):
+            insort(self.bags[best], scores[best])
         return self.statistic >= self.threshold
 
-    def p_value(self, score: float) -> float:
-        """Return the smoothed conformal p-value: ties, the prompt itself among them, count by a random share."""
-        above = len(self.bag) - bisect_right(self.bag, score + _TIE)
-        equal = bisect_right(self.bag, score + _TIE) - bisect_left(self.bag, score - _TIE) + 1
-        share = np.random.default_rng((self.seed, self.seen)).random()
-        return float((above + (1.0 - share) * equal) / (len(self.bag) + 1))
+    def p_values(self, scores: Sequence[float]) -> list[float]:
+        """Return each task's smoothed conformal p-value: ties, the prompt's own too, count by a random share."""
+        assert len(scores) == len(self.bags), (len(scores), len(self.bags))
+        share = 1.0 - float(np.random.default_rng((self.seed, self.seen)).random())
+        found = []
+        for bag, score in zip(self.bags, scores, strict=True):
+            above = len(bag) - bisect_right(bag, score + _TIE)
+            equal = bisect_right(bag, score + _TIE) - bisect_left(bag, score - _TIE) + 1
+            found.append((above + share * equal) / (len(bag) + 1))
+        return found
 
     def state(self) -> dict[str, Any]:
         """Return what the detector knows as plain values; ``StreamDetector(**state)`` goes on from there."""
-        return {name: list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
+        return copy.deepcopy(vars(self))
 
 
 def bets(p: float) -> list[float]:
@@ -141,7 +153,7 @@ def bets(p: float) -> list[float]:
     return [power * float(p ** (power - 1.0)) for power in POWERS]
 
 
-def alarms(scores: NDArray[np.float64], bag: Array, threshold: float, seed: int) -> int | None:
-    """Return after how many of the scores the first alarm comes, None if none does."""
-    detector = StreamDetector(bag.tolist(), threshold, seed)
+def alarms(scores: Array, bags: list[list[float]], threshold: float, seed: int) -> int | None:
+    """Return after how many of the prompts with (n, K) scores the first alarm comes, None if none does."""
+    detector = StreamDetector(bags, threshold, seed)
     return next((i for i, score in enumerate(scores.tolist(), 1) if detector.update(score)), None)

@@ -69,13 +69,16 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
     )
     p_values = {name: it.p_value for name, it in evidence.items() if it.p_value is not None}
     p_prompts = max((p_values[name] for name in known.expected), default=1.0) if enough else 1.0
-    not_rejected = tuple(name for name, p in p_values.items() if p > alpha)
+    labelled = any(right is not None for right in window.correct)
+    looks = 2 if labelled and any(known.references[name].correct is not None for name in known.names) else 1
+    not_rejected = tuple(name for name, p in p_values.items() if looks * p > alpha)
+    moved = enough and looks * p_prompts <= alpha
     probabilities = _probabilities(known, logs)
-    nearest = _most_probable(probabilities, known.expected if p_prompts > alpha else not_rejected or known.names)
+    nearest = _most_probable(probabilities, (not_rejected or known.names) if moved else known.expected)
     feedback = judge_feedback(window.correct, nearest, known.references[nearest]) if enough else None
-    looks = 2 if feedback else 1
-    moved = enough and min(1.0, looks * p_prompts) <= alpha
-    same_prompts = window.signals is not None and any((it.p_prompts or 0.0) > alpha for it in evidence.values())
+    same_prompts = window.signals is not None and any(
+        looks * (evidence[name].p_prompts or 0.0) > alpha for name in known.expected
+    )
     shares, p_shares = (
         explain_by_mixture(known, window.embeddings, MIXTURE_DRAWS, seed)
         if moved and window.covered and not not_rejected and not same_prompts and len(known.names) > 1
@@ -93,7 +96,7 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
     return blank.model_copy(
         update={
             "score": evidence[nearest].effect,
-            "p_value": min(1.0, looks * min(p_prompts, feedback.p_value)) if feedback else p_prompts,
+            "p_value": min(1.0, looks * min(p_prompts, feedback.p_value if feedback else 1.0)),
             "drifted": moved or answers_changed,
             "nearest_task": nearest if window.covered else None,
             "kind": kind,

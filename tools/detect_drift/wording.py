@@ -105,8 +105,10 @@ def _nearest(report: DriftReport) -> str:
     assert name is not None, "nothing is near"
     if report.kind == "insufficient" and report.none_of_these:
         return f"none of the known tasks looks likely, the closest is {name}"
-    sure = f", probability {report.nearest[name]:.0%} among the known tasks" if len(report.nearest) > 1 else ""
-    return f"nearest is {name} (effect size {report.score:.2f} of 1{sure})"
+    told = [f"effect size {report.score:.2f} of 1"] if report.n > 1 else []
+    if len(report.nearest) > 1 and not report.none_of_these:  # a probability given that it is one of them
+        told.append(f"probability {report.nearest[name]:.0%} among the known tasks")
+    return f"nearest is {name} ({', '.join(told)})" if told else f"nearest is {name}"
 
 
 def _prompts(n: int) -> str:

@@ -4,13 +4,12 @@ The encoder was trained on English; what it cannot read well is used all the sam
 in another language has no better prompts.
 """
 
-import unicodedata
 from collections.abc import Sequence
 
 from cao.encoder import MAX_TOKENS
 from cao.errors import InputError
 from cao.types import Record
-from tools.detect_drift.window import distinct, is_foreign, letters_of
+from tools.detect_drift.window import blank, distinct, is_foreign, letters_of
 
 __all__ = ["PromptReport", "usable_prompts"]
 
@@ -43,11 +42,11 @@ def usable_prompts(prompts: Sequence[str], tokens: Sequence[int] | None, wanted:
     assert wanted >= 1, wanted
     assert tokens is None or len(tokens) == len(prompts), "one count for each prompt"
     broken = [_is_broken(prompt) for prompt in prompts]
-    seen = [prompt if _is_visible(prompt) and not bad else "" for prompt, bad in zip(prompts, broken, strict=True)]
-    kept = sorted(distinct(seen))
+    readable = ["" if bad else prompt for prompt, bad in zip(prompts, broken, strict=True)]
+    kept = sorted(distinct(readable))
     unreadable = sum(broken)
-    blank = seen.count("") - unreadable
-    left_out = _left_out(len(prompts), unreadable, blank, len(prompts) - unreadable - blank - len(kept))
+    empty = blank(readable) - unreadable
+    left_out = _left_out(len(prompts), unreadable, empty, len(prompts) - unreadable - empty - len(kept))
     if not kept:
         raise InputError("; ".join(["no prompt is left to generate an adapter from", *left_out]))
     return PromptReport(kept=tuple(kept), caveats=(*left_out, *_doubts(prompts, kept, tokens, wanted)))
@@ -58,17 +57,12 @@ def _is_broken(prompt: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in prompt)
 
 
-def _is_visible(prompt: str) -> bool:
-    """Return whether there is more than space, control and format characters (zero-width space, byte order mark)."""
-    return any(unicodedata.category(character)[0] not in "ZC" for character in prompt)
-
-
-def _left_out(total: int, broken: int, blank: int, repeats: int) -> list[str]:
+def _left_out(total: int, broken: int, empty: int, repeats: int) -> list[str]:
     stated = []
     if broken:
         stated.append(f"{broken} of {total} prompts hold half a character pair, are no valid text and were left out")
-    if blank:
-        stated.append(f"{blank} of {total} prompts are blank and were left out")
+    if empty:
+        stated.append(f"{empty} of {total} prompts are blank and were left out")
     if repeats:
         stated.append(f"{repeats} of {total} prompts repeat another one and were left out")
     return stated
@@ -80,7 +74,7 @@ def _doubts(prompts: Sequence[str], kept: Sequence[int], tokens: Sequence[int] |
         stated.append(f"{cut} of {n} prompts are longer than {MAX_TOKENS} tokens; the encoder did not see their end")
     if wordless := sum(not letters_of(prompts[i]) for i in kept):
         stated.append(f"{wordless} of {n} prompts hold no letters; the encoder makes little of them")
-    if foreign := sum(is_foreign(prompts[i]) for i in kept):
+    if foreign := sum(is_foreign(prompts[i]) and bool(letters_of(prompts[i])) for i in kept):
         stated.append(f"{foreign} of {n} prompts are mostly in another script; the encoder was trained on English")
     if n < wanted:
         stated.append(f"{n} distinct prompts for the {wanted} that the generator takes; they are used again in turn")
