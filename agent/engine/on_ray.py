@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,6 +74,13 @@ def workers(
     settings: EngineSettings, count: int, work: Work[S, J, R], progress: Progress, here: S | None
 ) -> Iterator[Run[J, R]]:
     """Yield what does jobs; ``agent.engine.engines.open_engine`` says more."""
+    # Ray prints what it and its workers say; standard output is for the command's result
+    with redirect_stdout(sys.stderr), _connected(settings, count, work) as run:
+        yield run
+
+
+@contextmanager
+def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
     os.environ.update(QUIET)
     import ray  # noqa: PLC0415  (an extra, and slow)
     from ray.util import ActorPool  # noqa: PLC0415
@@ -90,11 +97,11 @@ def workers(
             max_task_retries=RETRIES,
             runtime_env={"env_vars": carried},
         )
-        shared = ray.put(work)
-        pool = ActorPool([actor.remote(shared, cpus, Path.cwd()) for _ in range(count)])
+        shared = [ray.put(work)]  # in a list, so that it is fetched once and not with every call
+        pool = ActorPool([actor.remote(cpus, Path.cwd()) for _ in range(count)])
 
         def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
-            found = pool.map_unordered(lambda worker, item: worker.do.remote(*item), list(enumerate(jobs)))
+            found = pool.map_unordered(lambda worker, item: worker.do.remote(shared, *item), list(enumerate(jobs)))
             while True:
                 try:
                     index, result = next(found)
@@ -139,13 +146,16 @@ def _ours(ray: Any, error: Exception) -> Exception:
 class _Worker:
     """One worker, in a process of its own."""
 
-    def __init__(self, work: Work[Any, Any, Any], threads: int, folder: Path) -> None:
-        sys.stdout = sys.stderr  # Ray passes both on, and the command's standard output is for its result alone
-        self._work, self._threads, self._folder = work, threads, folder
-        self._state: list[Any] = []
+    def __init__(self, threads: int, folder: Path) -> None:
+        self._threads, self._folder = threads, folder
+        self._held: list[Any] = []
 
-    def do(self, index: int, job: Any) -> tuple[int, Any]:
-        """Do one job and return its number with its result."""
-        if not self._state:  # here, not above: what fails in a call comes back as itself
-            self._state.append(begin(self._work, self._threads, self._folder))
-        return index, self._work.do(self._state[0], job)
+    def do(self, shared: list[Any], index: int, job: Any) -> tuple[int, Any]:
+        """Do one job of the shared work and return its number with its result."""
+        if not self._held:  # here, not above: what fails in a call comes back as itself
+            import ray  # noqa: PLC0415  (an extra)
+
+            work = ray.get(shared[0])
+            self._held += [work, begin(work, self._threads, self._folder)]
+        work, state = self._held
+        return index, work.do(state, job)

@@ -55,9 +55,7 @@ def test_the_table_has_every_engine_of_the_folder() -> None:
 
 
 @pytest.mark.slow
-def test_every_job_is_done_once_and_a_worker_is_set_up_once(
-    engine: tuple[EngineSettings, int], tmp_path: Path
-) -> None:
+def test_every_job_is_done_once_and_a_worker_is_set_up_once(engine: tuple[EngineSettings, int], tmp_path: Path) -> None:
     settings, count = engine
     with open_engine(settings, count, work(tmp_path)) as run:
         first = dict(run([3, 1, 2, 1]))
