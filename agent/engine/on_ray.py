@@ -25,7 +25,7 @@ from cao.progress import Progress
 RETRIES = 3
 """How often a job is done again whose worker died."""
 
-CONNECT_S, HEALTH_S = 4.0, 10.0
+CONNECT_S, HEALTH_S = 3.0, 11.0
 """Seconds for a connection to the address, and for Ray there to say that it is well."""
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -42,7 +42,7 @@ def check(settings: EngineSettings) -> None:
     """Refuse what cannot work, within seconds; Ray's own attempts to connect take minutes.
 
     Raises:
-        UnavailableError: Ray is not installed, or nothing answers at the address.
+        UnavailableError: Ray is not installed, nothing answers at the address, or it wants a token.
     """
     if find_spec("ray") is None:
         raise UnavailableError(
@@ -55,13 +55,18 @@ def check(settings: EngineSettings) -> None:
 @cache
 def _answers(address: str) -> None:
     host, _, port = address.rpartition(":")
+    asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-        asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
         told = subprocess.run(asked, env={**os.environ, **QUIET}, capture_output=True, timeout=HEALTH_S, check=False)
-        well = told.returncode == 0
+        well, closed = told.returncode == 0, b"AuthenticationError" in told.stderr
     except (OSError, OverflowError, subprocess.TimeoutExpired):
-        well = False
+        well = closed = False
+    if closed:
+        raise UnavailableError(
+            f"the Ray cluster at {address} wants its token; put it where Ray looks (~/.ray/auth_token), "
+            "and run: export RAY_AUTH_MODE=token"
+        )
     if not well:
         raise UnavailableError(
             f"no Ray cluster answers at {address}; start one there with: ray start --head --port {port}, "

@@ -1,13 +1,21 @@
-"""Jobs for the engines' tests, in a module that workers in other processes can import."""
+"""Jobs for the engines' tests, in a module that workers in other processes can import.
 
+``python -m tests.agent.engine_jobs ADDRESS FOLDER`` does some on a cluster.
+"""
+
+import json
 import os
+import sys
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from agent.consolidation.run import Job, do
 from agent.consolidation.steps import Consolidation
+from agent.engine.engines import open_engine
+from agent.engine.settings import EngineSettings
+from agent.engine.work import Work
 from cao.errors import InputError
 from cao.progress import Progress
 from tests.agent import tiny_consolidation
@@ -74,3 +82,11 @@ def slow_do(consolidation: Consolidation, job: Job) -> float:
     _slowed()
     Desk(consolidation.folder.parent / "begun", consolidation.progress).note("job", "-".join(job))
     return do(consolidation, job)
+
+
+if __name__ == "__main__":  # ADDRESS FOLDER: squares of three numbers by two workers of a cluster
+    with open_engine(
+        EngineSettings(kind="ray", address=sys.argv[1]), 2, Work(partial(sit_down, Path(sys.argv[2])), square)
+    ) as run:
+        found = sorted(run([1, 2, 3]))
+    print(json.dumps(found))  # noqa: T201

@@ -1,7 +1,11 @@
 """Engines: the same results wherever jobs run, and what a damaged job, a dead worker and a deaf address cost."""
 
+import json
 import os
+import secrets
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +22,7 @@ from agent.engine.engines import ENGINES, check_engine, open_engine
 from agent.engine.settings import EngineSettings, read_engine
 from agent.engine.work import Work
 from cao.errors import InputError, UnavailableError
-from tests.agent import engine_jobs
+from tests.agent import engine_jobs, tiny_pretrained
 from tests.agent.engine_jobs import begun
 
 LOCAL, RAY = EngineSettings(), EngineSettings(kind="ray")
@@ -136,6 +140,56 @@ def test_a_job_that_kills_every_worker_ends_with_a_message(tmp_path: Path) -> No
         with open_engine(RAY, 2, work(tmp_path, engine_jobs.die)) as run:
             list(run([0, 1, 2]))
     assert len(begun(tmp_path, "job", "1")) == 4
+
+
+# an address ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A Ray cluster of this machine alone, with a token of its own, which the command did not start."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    more = ["--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", "--block"]
+    log = tmp_path_factory.mktemp("cluster") / "log"
+    with log.open("w") as told:
+        started = [sys.executable, "-m", "ray.scripts.scripts", "start", *more]
+        head = subprocess.Popen(started, cwd="/", stdout=told, stderr=told)
+    address, deadline = f"127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while not _ready(address):
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        yield address
+    finally:
+        head.terminate()
+        head.wait(60)
+
+
+def _ready(address: str) -> bool:
+    try:
+        check_engine(EngineSettings(kind="ray", address=address))
+    except UnavailableError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_work_in_this_folder_and_go_when_the_work_is_done(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = [sys.executable, "-m", "tests.agent.engine_jobs", cluster, str(tmp_path)]
+    for _ in range(2):  # in a process of its own: Ray reads its token once; and the cluster outlasts the first
+        ended = subprocess.run(program, cwd=tiny_pretrained.ROOT, capture_output=True, text=True, check=False)
+        assert json.loads(ended.stdout) == [[1, 1], [2, 4], [3, 9]], ended.stderr
+    assert [name for name, _ in begun(tmp_path, "job", "2")] == ["2", "2"]
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    on_ray._answers.cache_clear()
+    with pytest.raises(UnavailableError, match=f"Ray cluster at {cluster} wants its token; .*RAY_AUTH_MODE=token"):
+        check_engine(EngineSettings(kind="ray", address=cluster))
 
 
 # refusals ------------------------------------------------------------------------------------------------------------
