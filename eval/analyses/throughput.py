@@ -65,11 +65,12 @@ class _Desk:
 
 @dataclass(frozen=True)
 class _Done:
-    """One cell: who did it, from when to when by the machine's clock, and each question's loss, nats."""
+    """One cell: who did it, from when to when by the machine's clock, on how much of a core, and the losses, nats."""
 
     process: int
     began: float
     ended: float
+    cpu_s: float
     losses: tuple[float, ...]
 
 
@@ -81,8 +82,9 @@ def throughput(settings: EngineSettings, plan: Plan) -> dict[str, Any]:
         plan: what is measured.
 
     Returns:
-        ``ratio`` (median over the repetitions), ``ratios``, ``seconds`` by workers, ``equal`` (whether every answer was
-        the same on both sides), and what was measured.
+        ``ratio`` (median over the repetitions), ``ratios``, ``seconds`` by workers, ``cpu_seconds`` of all cells by
+        workers (where others use the machine, ``ratio`` says how the cores were shared and these say what the
+        workers cost each other), ``equal`` (whether every answer was the same on both sides), and what was measured.
 
     Raises:
         InputError: an unknown model or task, or too few questions.
@@ -93,13 +95,15 @@ def throughput(settings: EngineSettings, plan: Plan) -> dict[str, Any]:
     check_engine(settings)
     _questions(plan)
     seconds: dict[int, list[float]] = {1: [], 2: []}
+    cpu: dict[int, list[float]] = {1: [], 2: []}
     losses = set()
     with _one_thread():
         for _ in range(plan.repetitions):
             for count, found in seconds.items():
-                spent, answers = _measured(settings.model_copy(update={"cpus": None}), count, plan)
-                found.append(spent)
-                losses.add(answers)
+                done = _measured(settings.model_copy(update={"cpus": None}), count, plan)
+                found.append(max(cell.ended for cell in done) - min(cell.began for cell in done))
+                cpu[count].append(sum(cell.cpu_s for cell in done))
+                losses.add(tuple(cell.losses for cell in done))
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
     return {
         "engine": settings.kind,
@@ -109,20 +113,20 @@ def throughput(settings: EngineSettings, plan: Plan) -> dict[str, Any]:
         "questions": plan.questions,
         "threads": 1,
         "seconds": {str(count): found for count, found in seconds.items()},
+        "cpu_seconds": {str(count): found for count, found in cpu.items()},
         "ratios": ratios,
         "ratio": statistics.median(ratios),
         "equal": len(losses) == 1,
     }
 
 
-def _measured(settings: EngineSettings, count: int, plan: Plan) -> tuple[float, tuple[tuple[float, ...], ...]]:
-    """Return the seconds from the first cell's beginning to the last one's end, and all answers' losses."""
+def _measured(settings: EngineSettings, count: int, plan: Plan) -> list[_Done]:
+    """Return the cells in order, done by workers that were set up before."""
     work = Work(partial(_sit_down, plan), _score, offline=plan.offline)
     with open_engine(settings, count, work) as run:
         _warm_up(run, count)
         done = dict(run(range(plan.cells)))
-    spent = max(cell.ended for cell in done.values()) - min(cell.began for cell in done.values())
-    return spent, tuple(done[cell].losses for cell in range(plan.cells))
+    return [done[cell] for cell in range(plan.cells)]
 
 
 def _warm_up(run: Run[int, _Done], count: int) -> None:
@@ -149,9 +153,10 @@ def _sit_down(plan: Plan, progress: Progress) -> _Desk:
 def _score(desk: _Desk, cell: int) -> _Done:
     first = max(cell, 0) * desk.plan.questions
     asked: Sequence[Example] = desk.questions[first : first + (4 if cell == WARM_UP else desk.plan.questions)]
-    began = time.time()
+    began, cpu = time.time(), time.process_time()
     items = evaluate(TASKS[desk.plan.task], asked, AdaptedModel(), "likelihood", lm=desk.lm)
-    return _Done(os.getpid(), began, time.time(), tuple(item.loss for item in items))
+    losses = tuple(item.loss for item in items)
+    return _Done(os.getpid(), began, time.time(), time.process_time() - cpu, losses)
 
 
 @contextmanager
