@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     a("--seed", metavar="N", type=int, default=0, help="of every random choice (default 0)")
     a("--out", metavar="DIR", default="runs", help="folder of runs (default runs)")
     a("--workers", metavar="N", type=int, default=1, help="processes that share the tasks and variants (default 1)")
+    a("--config", metavar="FILE.toml", type=Path, help="its table [engine] says what runs the workers (default: here)")
     a("--device", metavar="D", default="cpu", help="torch device (default cpu)")
     a(
         "--set",
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         from agent.consolidation.index import install, summary, write_index  # noqa: PLC0415  (imports torch)
         from agent.consolidation.run import consolidate  # noqa: PLC0415
         from agent.consolidation.settings import Settings  # noqa: PLC0415
+        from agent.engine.settings import read_engine  # noqa: PLC0415
 
         settings = Settings(
             model=arguments.model,
@@ -60,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             device=arguments.device,
             assignments=tuple(arguments.assignments),
             offline=arguments.offline,
+            engine=read_engine(arguments.config),
         )
         folder = consolidate(settings)
         index = write_index(settings, folder)

@@ -40,6 +40,10 @@ def parser() -> argparse.ArgumentParser:
     a("--limit", metavar="N", type=positive, help="a seeded sample of N questions (default: every one)")
     a("--seed", metavar="S", type=int, default=0, help="of that sample (default 0)")
     a("--device", metavar="D", default="cpu", help="torch device (default cpu)")
+    a("--server", metavar="URL", help="generate: let an OpenAI-compatible server write, http://127.0.0.1:8000/v1 say")
+    a("--server-model", metavar="NAME", help="the name that the server knows the model by (default: --model)")
+    a("--server-batch", metavar="N", type=positive, default=8, help="prompts of one request (default %(default)s)")
+    a("--server-concurrency", metavar="N", type=positive, default=4, help="requests at a time (default %(default)s)")
     a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
     a("--offline", action="store_true", help="never touch the network")
     a("--debug", action="store_true", help="show tracebacks")
@@ -108,6 +112,8 @@ def _score(arguments: argparse.Namespace) -> int:
     from tools.evaluate.statistics import summarise  # noqa: PLC0415
 
     task, split, examples = _questions(arguments)
+    if arguments.server:
+        return _score_server(arguments, task, split, examples)
     adapter = _adapter(arguments.adapter)
     protocol: Protocol = arguments.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
     lm = _load(arguments)
@@ -127,6 +133,49 @@ def _score(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(head | _record(reward, items), ensure_ascii=False) + "\n")
     else:
         _table(head, reward)
+    return 0
+
+
+def _score_server(arguments: argparse.Namespace, task: Task, split: str, examples: list[Example]) -> int:
+    """Measure what a server writes; the gold answers' likelihoods are not known there and are null."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from policies.completions import CompletionClient, ServerSettings  # noqa: PLC0415  (imports the client)
+    from tools.evaluate.statistics import wilson  # noqa: PLC0415  (imports scipy)
+    from tools.evaluate.written import grade_texts  # noqa: PLC0415
+
+    if arguments.protocol == "likelihood":
+        raise InputError("--server writes answers and ranks none; use --protocol generate")
+    if arguments.adapter:
+        told = f"the adapter {arguments.adapter} cannot be put on a model that {arguments.server} serves"
+        raise InputError(f"{told}; let the server serve it and give its name there: --server-model NAME")
+    try:
+        settings = ServerSettings(
+            url=arguments.server,
+            model=arguments.server_model or arguments.model,
+            batch=arguments.server_batch,
+            concurrency=arguments.server_concurrency,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InputError(f"--server: {first['msg']}; write it like http://127.0.0.1:8000/v1") from None
+    client, prompts = CompletionClient(settings, offline=arguments.offline), [task.ask(example) for example in examples]
+    texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=_Lines())
+    items = grade_texts(task, examples, texts)
+    right, n = sum(item.correct for item in items), len(items)
+    where = {"model": settings.model, "server": settings.url, "adapter": None, "protocol": "generate"}
+    record: dict[str, Any] = {
+        **{"task": task.name, "split": split, **where},
+        **{"accuracy": right / n, "ci95": list(wilson(right, n)), "n": n},
+        **dict.fromkeys(("gold_nll_per_char", "loss", "margin")),
+        "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
+    }
+    if arguments.json:
+        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    else:
+        low, high = record["ci95"]
+        told = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
+        sys.stdout.write(f"{task.name} ({split}) · {settings.model} at {settings.url}: {told}\n")
     return 0
 
 

@@ -49,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder of the page (default: report/ in the consolidation's folder, or here)",
     )
+    a("--workers", metavar="N", type=positive, default=1, help="generation: processes that share the cells (default 1)")
+    a("--config", metavar="FILE.toml", type=Path, help="generation: its table [engine] says what runs the workers")
     a("--device", metavar="D", default="cpu", help="torch device (default %(default)s)")
     a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's own folder")
     a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
@@ -81,6 +83,7 @@ def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, 
     if arguments.consolidation is None:
         raise InputError("--table generation needs --consolidation DIR, a folder of python -m agent.consolidate")
 
+    from agent.engine.settings import read_engine  # noqa: PLC0415
     from eval.analyses.generation import Options, analyse  # noqa: PLC0415  (imports torch; arguments come first)
     from eval.analyses.generation_page import write_page  # noqa: PLC0415
     from eval.analyses.recipes import REPORTED  # noqa: PLC0415
@@ -95,6 +98,8 @@ def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, 
         offline=arguments.offline,
         model_path=model_path(arguments.assignments),
         full_cost=arguments.full_cost,
+        workers=arguments.workers,
+        engine=read_engine(arguments.config),
     )
     result = {"command": command, **analyse(options)}
     return result, write_page(result, arguments.out or arguments.consolidation / "report")

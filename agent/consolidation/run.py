@@ -1,32 +1,21 @@
 """A consolidation from beginning to end: its folder, its jobs one after the other or side by side."""
 
-import contextlib
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from agent.consolidation.clock import Clock
 from agent.consolidation.files import read_json
 from agent.consolidation.presets import Preset
 from agent.consolidation.settings import Settings
 from agent.consolidation.steps import Consolidation, Variant, variants
+from agent.engine.engines import check_engine, open_engine
+from agent.engine.work import Work
 from agent.workspace import locked
 from cao.assets import minilm_folder
-from cao.command_line import quiet_libraries
 from cao.encoder import Encoder
-from cao.errors import InputError, UnavailableError
+from cao.errors import InputError
 from cao.files import write_json
 from cao.language_model import load_language_model
 from cao.models import MODELS
@@ -106,18 +95,21 @@ def consolidate(settings: Settings) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{folder}: cannot be made ({reason}); choose another --out") from None
     with locked(folder):
-        claim(settings, folder)
         planned = [
             [job for job in stage if not all(path.exists() for path in outputs(folder, job))]
             for stage in stages(preset)
         ]
         jobs = [job for stage in planned for job in stage]
         if jobs:
+            check_engine(settings.engine)  # before the model is loaded
+        claim(settings, folder)
+        if jobs:
             clock = Clock(jobs, sum(len(stage) for stage in stages(preset)), settings.workers)
-            work = _serial if settings.workers == 1 else _parallel
-            with work(settings, clock) as run:
+            work = Work(partial(open_consolidation, settings), do, offline=settings.offline)
+            with open_engine(settings.engine, settings.workers, work, progress=clock.progress) as run:
                 for stage in planned:
-                    run(stage)
+                    for job, seconds in run(stage):
+                        clock.finished(job, seconds)
         _tidy(folder)
     return folder
 
@@ -157,66 +149,3 @@ def _tidy(folder: Path) -> None:
     """Remove what killed processes left behind; nothing is at work any more."""
     for path in [*folder.rglob("*.partial"), *folder.rglob(".*.*")]:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _serial(settings: Settings, clock: Clock) -> Iterator[Callable[[list[Job]], None]]:
-    """Yield what does a stage's jobs in this process."""
-    consolidation = open_consolidation(settings, clock.progress)
-
-    def run(jobs: list[Job]) -> None:
-        for job in jobs:
-            clock.finished(job, do(consolidation, job))
-
-    yield run
-
-
-@contextmanager
-def _parallel(settings: Settings, clock: Clock) -> Iterator[Callable[[list[Job]], None]]:
-    """Yield what does a stage's jobs in several processes that each hold the model."""
-    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
-    pool = ProcessPoolExecutor(settings.workers, context, _open_worker, (settings, torch.get_num_threads()))
-
-    def run(jobs: list[Job]) -> None:
-        pending = {pool.submit(_work, job): job for job in jobs}
-        for future in as_completed(pending):
-            clock.finished(pending[future], future.result())
-
-    try:
-        yield run
-    except BaseException as error:
-        for child in multiprocessing.active_children():
-            if child not in others:
-                child.terminate()  # what they were at goes on from its last checkpoint
-        if isinstance(error, BrokenProcessPool):
-            told = "give the same command again, with --workers 1 if memory was short"
-            raise UnavailableError(f"a worker ended without a word; {told}") from None
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_held: list[Consolidation] = []
-
-
-def _open_worker(settings: Settings, threads: int) -> None:
-    """Give a worker its share of the cores: two that spin on the same ones are slower than one."""
-    quiet_libraries(offline=settings.offline)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to tell of
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    torch.set_num_threads(max(1, threads // settings.workers))
-    _held.append(open_consolidation(settings, Clock([], 0).progress))
-
-
-def _leave_with_parent() -> None:
-    """End this process when its parent is gone: a killed command must not work on beside the one that resumes it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
-        os._exit(1)
-
-
-def _work(job: Job) -> float:
-    return do(_held[0], job)

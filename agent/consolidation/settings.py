@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.config import merge, parse_assignment
 from agent.consolidation.presets import PRESETS, Preset
+from agent.engine.settings import EngineSettings
 from cao.encoder import MAX_TOKENS
 from cao.errors import InputError, UnavailableError
 from cao.language_model import weights_sha256
@@ -36,6 +37,7 @@ class Settings:
         device: torch device.
         assignments: ``--set`` texts.
         offline: never touch the network.
+        engine: what runs the workers.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Settings:
     device: str
     assignments: tuple[str, ...]
     offline: bool
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
     def resolved(self) -> tuple[Preset, str | None]:
         """Return the preset with the assignments laid over it, and the model's folder where one is given.
@@ -110,7 +113,7 @@ def _over(record: Any, values: dict[str, Any], where: str) -> Any:
     """Return a frozen dataclass with some values replaced, refusing what does not fit."""
     changed: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in {field.name for field in dataclasses.fields(record)} or key == "name":
+        if key not in {each.name for each in dataclasses.fields(record)} or key == "name":
             raise InputError(f"--set {where}{key}: unknown key")
         before = getattr(record, key)
         if dataclasses.is_dataclass(before) and isinstance(value, dict):
@@ -131,8 +134,8 @@ def _tuples(value: Any) -> Any:
 def _check_sizes(value: Any, where: str) -> None:
     """Raise InputError where a number of a preset is out of range."""
     if dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            _check_sizes(getattr(value, field.name), f"{where}.{field.name}" if where else field.name)
+        for each in dataclasses.fields(value):
+            _check_sizes(getattr(value, each.name), f"{where}.{each.name}" if where else each.name)
     elif isinstance(value, tuple):
         for item in value:
             _check_sizes(item, where)

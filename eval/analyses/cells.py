@@ -2,17 +2,20 @@
 
 A cell costs minutes on a CPU, so a report that was killed goes on with what is scored. A cell is known by the
 adapter's hash, the task, the part and the number of questions; what it holds must answer the very questions asked.
-Which adapter a recipe makes is kept too, so that a scored one need not be made again.
+Which adapter a recipe makes is kept too, so that a scored one need not be made again. Cells do not need each other:
+workers score them, each with a model of its own, and write them into the same folder.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from agent.consolidation.files import read_json
+from agent.engine.work import Run
 from cao.adapters import LoraWeights, adapter_sha256
 from cao.errors import InputError, NotApplicableError
 from cao.files import sha256_bytes, write_json
@@ -31,13 +34,39 @@ class Recipe:
 
     Attributes:
         key: kind and hashes of the inputs; equal keys make equal adapters.
-        make: makes it; None for the base model.
+        make: makes it with a workshop, any worker's own; None for the base model.
         label: what it is, for progress.
     """
 
     key: str
-    make: Callable[[], LoraWeights] | None = field(default=None, repr=False, compare=False)
+    make: Callable[[Any], LoraWeights] | None = field(default=None, repr=False, compare=False)
     label: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One adapter and the tasks that it is scored on.
+
+    Attributes:
+        recipe: how the adapter is made.
+        tasks: what it answers; it is put on once for all of them.
+    """
+
+    recipe: Recipe
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of a job; the answers are in the folder.
+
+    Attributes:
+        sha256: the adapter's hash.
+        seconds: of each task.
+    """
+
+    sha256: str
+    seconds: tuple[float, ...]
 
 
 @dataclass
@@ -49,12 +78,14 @@ class Cells:
         lm: the base model, undressed.
         questions: task → its questions.
         finished: told after each cell: its name and seconds.
+        workshop: what recipes are made with.
     """
 
     folder: Path
     lm: LanguageModel
     questions: dict[str, list[Example]]
     finished: Callable[[tuple[str, str], float], None]
+    workshop: Any = None
 
     def __post_init__(self) -> None:
         path = self.folder / "adapters.json"
@@ -64,7 +95,10 @@ class Cells:
     def read(self, recipe: Recipe, task: str) -> list[Item] | None:
         """Return a scored cell, None where it is not scored, damaged, or about other questions."""
         sha256 = self.known.get(_short(recipe.key))
-        if sha256 is None or not self._path(sha256, task).exists():
+        return None if sha256 is None else self._stored(sha256, task)
+
+    def _stored(self, sha256: str, task: str) -> list[Item] | None:
+        if not self._path(sha256, task).exists():
             return None
         try:
             items = load_items(self._path(sha256, task))
@@ -85,26 +119,38 @@ class Cells:
                 found.setdefault(recipe, []).append(task)
         return found
 
-    def score(self, missing: dict[Recipe, list[str]]) -> None:
+    def score(self, missing: dict[Recipe, list[str]], run: Run[Job, Scored] | None = None) -> None:
         """Score what ``missing`` found.
 
         Args:
             missing: each recipe with its tasks.
+            run: does jobs, with ``do``; None does them in this process.
 
         Raises:
             InputError: a model's output is not finite, or questions have no choices.
         """
-        for recipe, tasks in missing.items():
-            weights = recipe.make() if recipe.make else None
-            self._learn(recipe, BASE if weights is None else adapter_sha256(weights))
-            with self.lm.adapted(weights):
-                for task in tasks:
-                    started = time.monotonic()
-                    if self.read(recipe, task) is None:  # another recipe may have made the same adapter
-                        path = self._path(self.hash_of(recipe), task)
-                        path.parent.mkdir(exist_ok=True)
-                        save_items(path, self._answers(recipe, task))
-                    self.finished(("cells", f"{recipe.label} on {task}"), time.monotonic() - started)
+        for job, scored in (run or self._run)(jobs_of(missing)):
+            self._learn(job.recipe, scored.sha256)
+            for task, seconds in zip(job.tasks, scored.seconds, strict=True):
+                self.finished(("cells", f"{job.recipe.label} on {task}"), seconds)
+
+    def _run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Scored]]:
+        for job in jobs:
+            yield job, self.do(job)
+
+    def do(self, job: Job) -> Scored:
+        """Make a job's adapter, write down its answers to each task, and say which adapter it was."""
+        weights = job.recipe.make(self.workshop) if job.recipe.make else None
+        sha256, seconds = BASE if weights is None else adapter_sha256(weights), []
+        with self.lm.adapted(weights):
+            for task in job.tasks:
+                started = time.monotonic()
+                if self._stored(sha256, task) is None:  # another recipe may have made the same adapter
+                    path = self._path(sha256, task)
+                    path.parent.mkdir(exist_ok=True)
+                    save_items(path, self._answers(job.recipe, task))
+                seconds.append(time.monotonic() - started)
+        return Scored(sha256, tuple(seconds))
 
     def _answers(self, recipe: Recipe, task: str) -> list[Item]:
         """Answer with the model as it is dressed: ``evaluate`` would dress it again for every task."""
@@ -120,6 +166,14 @@ class Cells:
 
     def _path(self, sha256: str, task: str) -> Path:
         return self.folder / task / f"{sha256[:16]}.jsonl"
+
+
+def jobs_of(missing: dict[Recipe, list[str]]) -> list[Job]:
+    """Return independent jobs: one for each adapter, and one for each task of the base model, which needs none."""
+    jobs = []
+    for recipe, tasks in missing.items():
+        jobs += [Job(recipe, (task,)) for task in tasks] if recipe.make is None else [Job(recipe, tuple(tasks))]
+    return jobs
 
 
 def _short(key: str) -> str:

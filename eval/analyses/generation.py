@@ -8,18 +8,23 @@ Source: CAO-LLM §2.2, §2.3; the controls and the recovery ratio are this proje
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agent.consolidation.clock import Clock
-from agent.consolidation.steps import Variant
+from agent.consolidation.steps import Consolidation, Variant
+from agent.engine.engines import check_engine, open_engine
+from agent.engine.settings import EngineSettings
+from agent.engine.work import Work
 from agent.workspace import locked
 from cao.files import sha256_bytes
+from cao.progress import Progress
 from cao.tasks.parts import Part
-from cao.types import Item
+from cao.types import Example, Item
 from eval.analyses.bootstrap import REPETITIONS as BOOTSTRAP
 from eval.analyses.bootstrap import Answers, Draws
 from eval.analyses.cells import Cells, Recipe, cells_folder
@@ -44,6 +49,8 @@ class Options:
         offline: never touch the network.
         model_path: a folder that takes the place of the model profile's source.
         full_cost: time a whole training for the cost, not its first steps.
+        workers: processes that share the cells.
+        engine: what runs them.
     """
 
     folder: Path
@@ -55,6 +62,8 @@ class Options:
     offline: bool = False
     model_path: str | None = None
     full_cost: bool = False
+    workers: int = 1
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
 
 def analyse(options: Options) -> dict[str, Any]:
@@ -65,14 +74,9 @@ def analyse(options: Options) -> dict[str, Any]:
         UnavailableError: the consolidation is not finished, or data or model are not at hand.
     """
     clock = Clock([], 0)
-    consolidation = open_folder(
-        options.folder,
-        model_path=options.model_path,
-        device=options.device,
-        offline=options.offline,
-        progress=clock.progress,
-    )
+    consolidation = _opened(options, clock.progress)
     check_finished(consolidation, list(options.tasks))
+    check_engine(options.engine)
     scores = options.folder / "scores"
     scores.mkdir(exist_ok=True)
     with locked(scores):
@@ -98,16 +102,39 @@ def analyse(options: Options) -> dict[str, Any]:
     return {**_about(workshop, options), **result}
 
 
+def _opened(options: Options, progress: Progress) -> Consolidation:
+    return open_folder(
+        options.folder,
+        model_path=options.model_path,
+        device=options.device,
+        offline=options.offline,
+        progress=progress,
+    )
+
+
+def open_cells(options: Options, questions: dict[str, list[Example]], progress: Progress) -> Cells:
+    """Return the cells of a folder with a model and a workshop of their own: what a worker works with."""
+    workshop = Workshop(_opened(options, progress), options.split, options.limit, options.seeds)
+    return _cells(workshop, questions, options)
+
+
+def _cells(workshop: Workshop, questions: dict[str, list[Example]], options: Options) -> Cells:
+    folder = cells_folder(options.folder, options.device, options.split, options.limit)
+    return Cells(folder, workshop.consolidation.lm, questions, lambda job, seconds: None, workshop)
+
+
 def _scored(workshop: Workshop, plan: dict[str, dict[str, list[Recipe]]], options: Options) -> Cells:
     """Return the cells with everything scored that the plan asks for."""
     wanted = [(r, task) for task, recipes in plan.items() for several in recipes.values() for r in several]
     questions = {task: workshop.questions(task) for task in plan}
-    folder = cells_folder(options.folder, options.device, options.split, options.limit)
-    cells = Cells(folder, workshop.consolidation.lm, questions, lambda job, seconds: None)
+    cells = _cells(workshop, questions, options)
     missing = cells.missing(wanted)
     jobs = [("cells", f"{recipe.label} on {task}") for recipe, tasks in missing.items() for task in tasks]
-    cells.finished = Clock(jobs, len({(recipe.key, task) for recipe, task in wanted})).finished
-    cells.score(missing)
+    cells.finished = Clock(jobs, len({(recipe.key, task) for recipe, task in wanted}), options.workers).finished
+    if missing:
+        work = Work(partial(open_cells, options, questions), Cells.do, offline=options.offline)
+        with open_engine(options.engine, options.workers, work, here=cells) as run:
+            cells.score(missing, run)
     return cells
 
 

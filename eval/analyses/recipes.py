@@ -139,7 +139,7 @@ class Workshop:
         prompts = shuffled(prompts, seed) if shuffle else prompts
         key = f"generated:{self._file_sha256(self._variant_file(variant, 'generator'))}:{_sha256(prompts)}"
         told = f"{variant.name} generated from {'shuffled ' if shuffle else ''}{task}, seed {seed}"
-        return Recipe(key, partial(self.generate, variant, prompts), told)
+        return Recipe(key, partial(Workshop.generate, variant=variant, prompts=prompts), told)
 
     def aligned(self, task: str, seed: int, variant: Variant) -> Recipe:
         """Return the recipe of an aligned adapter."""
@@ -148,14 +148,15 @@ class Workshop:
         files = [self._file_sha256(self._variant_file(variant, kind)) for kind in ("generator", "aligner")]
         texts = [[example.prompt for example in examples], asked_prompts(task, examples, style)]
         key = f"aligned:{':'.join(files)}:{_sha256(texts)}"
-        return Recipe(
-            key, partial(self.align, variant, examples, task), f"{variant.name} aligned to {task}, seed {seed}"
-        )
+        told = f"{variant.name} aligned to {task}, seed {seed}"
+        return Recipe(key, partial(Workshop.align, variant=variant, examples=examples, task=task), told)
 
     def averaged(self, variant: Variant, names: Sequence[str], label: str) -> Recipe:
         """Return the recipe of a mean of stored averages."""
         files = [self._file_sha256(self.consolidation.folder / f"{name}-average.safetensors") for name in names]
-        return Recipe(f"average:{':'.join(files)}", partial(self.average, variant, names), label)
+        return Recipe(
+            f"average:{':'.join(files)}", partial(Workshop.average, variant=variant, names=tuple(names)), label
+        )
 
     def compared(self, task: str) -> dict[str, list[Recipe]]:
         """Return what is compared on a task: name → a recipe for each seed, or a single one.

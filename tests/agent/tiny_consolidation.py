@@ -48,6 +48,8 @@ SIZES = {
     "pairs": "2",
 }
 REST_S = 0.1
+RAYS_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Ray's own processes, which do no work and leave a minute after the others."""
 
 
 def command(model: Path, out: Path, *more: str) -> list[str]:
@@ -82,7 +84,8 @@ def killed(argv: list[str], awaited: Path, slow: str, meanwhile: Callable[[], No
             assert time.monotonic() < deadline, f"{awaited} never came"
             time.sleep(0.005)
         if process.poll() is None:
-            workers = psutil.Process(process.pid).children(recursive=True)
+            found = psutil.Process(process.pid).children(recursive=True)
+            workers = [child for child in found if not child.name().startswith(RAYS_AGENTS)]
             meanwhile()
     finally:
         process.kill()

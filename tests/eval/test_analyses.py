@@ -241,7 +241,7 @@ def test_damaged_cells_and_other_questions_are_scored_again(cells: Cells) -> Non
 def test_two_recipes_of_one_adapter_share_a_cell_and_other_adapters_do_not(cells: Cells) -> None:
     start = cells.lm.fresh_lora(0)
     once, twice, other = (
-        Recipe(key, lambda seed=seed: cells.lm.fresh_lora(seed)) for key, seed in (("a", 0), ("b", 0), ("c", 1))
+        Recipe(key, lambda _, seed=seed: cells.lm.fresh_lora(seed)) for key, seed in (("a", 0), ("b", 0), ("c", 1))
     )
     cells.score(cells.missing([(recipe, "piqa") for recipe in (once, twice, other)]))
     assert cells.hash_of(once) == cells.hash_of(twice) != cells.hash_of(other)

@@ -1,12 +1,15 @@
 """``python -m eval.tables`` on a tiny consolidation: what it writes, what it refuses, what it does not do twice."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from agent import consolidate
 from eval import tables
@@ -28,6 +31,15 @@ class Finished:
     def call(self, *more: str) -> int:
         given = ("--table", "generation", "--consolidation", str(self.folder), "--set", f"model_path={self.model}")
         return tables.main([*given, "--offline", *MEASURED, *more])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums differ in their last bits between one thread and two; two workers have one each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +131,37 @@ def test_a_kill_between_cells_costs_the_cell_at_work(
     monkeypatch.setattr(cells, "evaluate", evaluate)
     assert finished.call(*other) == 0
     assert all(path.read_bytes() == content for path, content in kept.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_workers_fill_the_same_cells(
+    kind: str, finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "ray":
+        pytest.importorskip("ray")
+    shutil.copytree(finished.folder, tmp_path / FOLDER, ignore=shutil.ignore_patterns("scores", "report"))
+    config = tmp_path / "engine.toml"
+    config.write_text(f"[engine]\nkind = '{kind}'\n")
+    copy = Finished(tmp_path / FOLDER, finished.model, finished.page, {})
+    assert copy.call("--json", "--workers", "2", "--config", str(config)) == 0
+    result = json.loads(capsys.readouterr().out)
+    for key in ("tasks", "average", "aims", "cosines"):
+        assert result[key] == finished.result[key]
+    for path in (finished.folder / "scores").rglob("reward-6/*/*.jsonl"):
+        assert (copy.folder / path.relative_to(finished.folder)).read_bytes() == path.read_bytes()
+    known = "scores/cpu/reward-6/adapters.json"
+    assert json.loads((copy.folder / known).read_text()) == json.loads((finished.folder / known).read_text())
+
+
+def test_an_engine_that_does_not_answer_is_exit_3(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    config = tmp_path / "engine.toml"
+    config.write_text("[engine]\nkind = 'ray'\naddress = '127.0.0.1:9'\n")
+    assert finished.call("--config", str(config)) == 3
+    assert "error: no Ray cluster answers at 127.0.0.1:9;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

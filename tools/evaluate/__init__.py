@@ -24,6 +24,7 @@ from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, Protocol,
 from tools.apply_strategy.tts import combine, route
 from tools.evaluate.generation import Generated, generate
 from tools.evaluate.likelihood import BranchScore, QueryScore, score_queries
+from tools.evaluate.written import chosen
 
 __all__ = ["evaluate", "load_items", "save_items"]
 
@@ -194,25 +195,18 @@ def _agree(task: Task, example: Example, answers: Sequence[Generated], method: s
 
 def _answer_key(task: Task, example: Example, text: str) -> str:
     """Return what two texts share if they give one answer: the choice, the last number, or all of it."""
-    chosen = _chosen(task, example, text)
-    if chosen >= 0:
-        return f"choice {chosen}"
+    choice = chosen(task, example, text)
+    if choice >= 0:
+        return f"choice {choice}"
     numbers = re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", ""))
     return numbers[-1] if numbers else normalise(text)
-
-
-def _chosen(task: Task, example: Example, text: str) -> int:
-    """Return the one choice that the task would grade ``text`` right for, or -1."""
-    others = [example.model_copy(update={"answer": i, "gold_text": choice}) for i, choice in enumerate(example.choices)]
-    right = [i for i, other in enumerate(others) if task.grade(text, other)]
-    return right[0] if len(right) == 1 else -1
 
 
 def _graded(task: Task, example: Example, text: str, scores: Sequence[QueryScore]) -> Item:
     nll, chars = _mean_nll([score.branches[0] for score in scores]), scores[0].branches[0].chars
     return Item(
         id=example.id,
-        choice=_chosen(task, example, text),
+        choice=chosen(task, example, text),
         gold=example.answer,
         correct=task.grade(text, example),
         loss=nll / chars,
