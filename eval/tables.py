@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     a("--consolidation", metavar="DIR", type=Path, help="generation: a folder of python -m agent.consolidate")
     a("--windows", metavar="N", type=positive, default=2000, help="drift: windows of a cell (default %(default)s)")
     a("--seed", metavar="S", type=int, default=0, help="drift: of the draws (default %(default)s)")
+    a("--only", metavar="NAME,…", type=_names, default=(), help="drift: measure these again, keep the rest of the page")
     a("--tasks", metavar="NAME,…", type=_names, help="default: the six in-domain tasks and six unseen ones")
     a("--split", choices=["reward", "test"], default="test", help="part of each task (default %(default)s)")
     a("--limit", metavar="N", type=positive, default=200, help="questions of a task, at most (default %(default)s)")
@@ -67,7 +68,8 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
 
 
 def _drift(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:
-    from eval.analyses.drift import analyse  # noqa: PLC0415  (imports torch; arguments come first)
+    from agent.consolidation.files import read_json  # noqa: PLC0415  (imports torch; arguments come first)
+    from eval.analyses.drift import analyse  # noqa: PLC0415
     from eval.analyses.drift_page import write_page  # noqa: PLC0415
 
     def progress(label: str, done: int, total: int) -> None:
@@ -75,8 +77,11 @@ def _drift(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any],
 
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed}: must be 0 or above")
-    result = {"command": command, **analyse(arguments.windows, arguments.seed, progress)}
-    return result, write_page(result, arguments.out or Path())
+    out = arguments.out or Path()
+    before = read_json(out / "drift.json") if arguments.only and (out / "drift.json").exists() else {}
+    measured = analyse(arguments.windows, arguments.seed, progress, arguments.only, before)
+    result = {"command": before.get("command", command), **measured}
+    return result, write_page(result, out)
 
 
 def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:

@@ -5,7 +5,7 @@ the other parts; windows of one cell overlap, for there are at most 1,000 prompt
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cao.assets import minilm_folder
 from cao.encoder import Encoder
+from cao.errors import InputError
 from cao.progress import Progress
 from eval.analyses.drift_prompts import UNKNOWN, Pool, pools, signals
 from tools.detect_drift import detect_drift
@@ -52,13 +53,15 @@ class Bench:
         references: the known tasks.
         pool: task → prompts that no reference holds.
         windows: windows of a cell, about.
-        rng: draws them.
+        seed: of the pools.
+        rng: draws windows.
         progress: hears about the work.
     """
 
     references: dict[str, Reference]
     pool: dict[str, Pool]
     windows: int
+    seed: int
     rng: np.random.Generator
     progress: Progress
 
@@ -80,29 +83,38 @@ class Bench:
         }
 
 
-def analyse(windows: int, seed: int, progress: Progress) -> dict[str, Any]:
-    """Measure everything.
+def analyse(
+    windows: int, seed: int, progress: Progress, only: Sequence[str] = (), before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Measure everything, or some of it again.
 
     Args:
         windows: windows of a cell, about.
-        seed: of the draws.
+        seed: of the draws; every measurement draws from a stream of its own.
         progress: hears about the work.
+        only: the measurements to make, all if empty.
+        before: what was measured before with the same windows and seed; the other measurements are taken from it.
+
+    Raises:
+        InputError: an unknown measurement, or nothing usable to take the others from.
     """
+    unknown = [name for name in only if name not in STEPS]
+    if unknown:
+        raise InputError(f"no measurement is called {', '.join(unknown)}; there are {', '.join(STEPS)}")
+    before = before or {}
+    lacking = [name for name in STEPS if only and name not in only and name not in before]
+    if lacking or (only and (before.get("windows"), before.get("seed")) != (windows, seed)):
+        raise InputError(
+            "--only needs a drift.json in --out with the same --windows and --seed; measure all of it first"
+        )
     encoder = Encoder(minilm_folder())
     references = {name: read_reference(SHIPPED / f"{name}.safetensors", encoder.sha256) for name in IN_DOMAIN}
     pool = pools((*IN_DOMAIN, *UNKNOWN), encoder, seed, progress)
-    bench = Bench(references, pool, windows, np.random.default_rng(seed), progress)
-    steps: dict[str, Callable[[Bench], Any]] = {
-        "speed": speed,
-        "false_alarms": false_alarms,
-        "redrawn": redrawn_references,
-        "power": power,
-        "kinds": kinds,
-        "nearest": nearest,
-        "stream": stream,
-        "signals": lambda it: option_signals_power(it, seed),
-    }
-    return {"windows": windows, "seed": seed} | {name: step(bench) for name, step in steps.items()}
+    found: dict[str, Any] = {"windows": windows, "seed": seed}
+    for number, (name, step) in enumerate(STEPS.items()):
+        bench = Bench(references, pool, windows, seed, np.random.default_rng([seed, number]), progress)
+        found[name] = step(bench) if not only or name in only else before[name]
+    return found
 
 
 def rate(hits: Sequence[bool]) -> dict[str, Any]:
@@ -302,9 +314,9 @@ def _mean_with_bound(lengths: list[int]) -> dict[str, Any]:
     return {"mean": mean, "lower95": mean - 1.645 * error, "runs": len(lengths), "cut_off": cut}
 
 
-def option_signals_power(bench: Bench, seed: int) -> list[dict[str, Any]]:
+def option_signals_power(bench: Bench) -> list[dict[str, Any]]:
     """ARC-Easy → ARC-Challenge with the model's option signals, and what undrifted windows give."""
-    measured = {task: signals(task, seed, bench.progress) for task in ARC}
+    measured = {task: signals(task, bench.seed, bench.progress) for task in ARC}
     sha256 = measured[ARC[0]][1]
     assert bench.references[ARC[0]].judged_by == sha256, "the shipped signals are another model's"
     known, rows = KnownTasks(bench.references), []
@@ -349,3 +361,15 @@ def speed(bench: Bench, n: int = 32, repeats: int = 15) -> list[dict[str, Any]]:
         row = {"task": task, "ratio": float(np.median(ratios)), "p90": float(np.quantile(ratios, 0.9))}
         rows.append(row | {"encoding_s": float(np.median(encoding)), "repeats": repeats})
     return rows
+
+
+STEPS: dict[str, Callable[[Bench], Any]] = {
+    "speed": speed,
+    "false_alarms": false_alarms,
+    "redrawn": redrawn_references,
+    "power": power,
+    "kinds": kinds,
+    "nearest": nearest,
+    "stream": stream,
+    "signals": option_signals_power,
+}

@@ -28,7 +28,7 @@ def bench() -> drift.Bench:
     names = (*IN_DOMAIN, *UNKNOWN)
     references = {name: Reference(cloud(i, 200, i)) for i, name in enumerate(IN_DOMAIN)}
     pool = {name: Pool([f"{name} {row}" for row in range(300)], cloud(100 + i, 300, i)) for i, name in enumerate(names)}
-    return drift.Bench(references, pool, 60, np.random.default_rng(0), silent)
+    return drift.Bench(references, pool, 60, 0, np.random.default_rng(0), silent)
 
 
 def test_rate_has_a_wilson_interval() -> None:
@@ -93,6 +93,8 @@ def test_no_prompt_of_the_table_is_in_a_train_part() -> None:
     [
         (["--table", "generation"], "--table generation needs --consolidation"),
         (["--table", "drift", "--seed", "-1"], "--seed -1"),
+        (["--table", "drift", "--only", "spede"], "no measurement is called spede"),
+        (["--table", "drift", "--only", "speed", "--out", "nowhere"], "--only needs a drift.json"),
     ],
 )
 def test_missing_arguments_exit_2(capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:
