@@ -31,6 +31,7 @@ NOISE: dict[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
     "heavy tails": lambda rng: rng.standard_t(3, size=N),
     "a few losses": lambda rng: rng.exponential(size=N),
     "a few gains": lambda rng: -rng.exponential(size=N),
+    "fewer gains": lambda rng: -rng.lognormal(size=N),
 }
 
 
@@ -77,14 +78,22 @@ def test_blocks_cover_every_question_and_a_kill_costs_little(total: int) -> None
 
 def test_bound_of_the_loss_by_hand() -> None:
     # N = 96, n = 24: acceptance below −1.2905/√96 = −.13171; t(23) at .05/3 is 2.2637, times √(1/24 − 1/96) = .17678
-    assert loss_bound(2.0, 24, 96, ERROR / 3) == pytest.approx(2 * (-0.13171 + 2.2637 * 0.17678), abs=2e-4)
-    assert loss_bound(0.0, 24, 96, ERROR / 3) == 0.0
-    assert loss_bound(1.0, 95, 96, ERROR / 3) < 0  # near the end a gain must already be seen
+    assert loss_bound(2.0, 0.0, 24, 96, ERROR / 3) == pytest.approx(2 * (-0.13171 + 2.2637 * 0.17678), abs=2e-4)
+    assert loss_bound(0.0, 0.0, 24, 96, ERROR / 3) == 0.0
+    assert loss_bound(1.0, 0.0, 95, 96, ERROR / 3) < 0  # near the end a gain must already be seen
 
 
 def at_most(few: int, population: int, marked: int, drawn: int) -> float:
     ways = [math.comb(marked, i) * math.comb(population - marked, drawn - i) for i in range(min(few, drawn) + 1)]
     return sum(ways) / math.comb(population, drawn)
+
+
+def test_skewed_gains_raise_the_bound_by_the_edgeworth_term() -> None:
+    # all questions still to come: t + |skewness|·(2t² + 1)/(6√n), Hall's formula for Student's t
+    n, many, t = 24, 10**9, float(stats.t.ppf(1 - 0.01, 23))
+    raised = (loss_bound(1.0, -2.0, n, many, 0.01) - loss_bound(1.0, 0.0, n, many, 0.01)) * math.sqrt(n)
+    assert raised == pytest.approx(2 * (2 * t * t + 1) / (6 * math.sqrt(n)), rel=1e-4)
+    assert loss_bound(1.0, 2.0, n, 96, 0.01) == loss_bound(1.0, 0.0, n, 96, 0.01)
 
 
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 20))
