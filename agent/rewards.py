@@ -1,11 +1,11 @@
 """Rewards, block by block: answers are kept as they come, nothing is measured twice, hopeless candidates are dropped.
 
 The items of a measurement lie in ``items/kept-<key>.jsonl``; the key names all that they depend on. A block is written
-in one step, so a kill costs one block, and the blocks are the same in every measurement of a part: what is resumed,
-raced or measured in full has the same items. The parts of a run are in seeded random order already, which racing needs.
+in one step, so a kill costs one block, and a model's blocks are the same in every measurement of a part: what is
+resumed, raced or measured in full has the same items. Parts are in seeded random order already, which racing needs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from agent.state import Evaluations, Workbench
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, sha256_file
 from cao.progress import Progress
-from cao.types import AdaptedModel, Comparison, Item
+from cao.types import AdaptedModel, Comparison, Example, Item
 from tools.evaluate import evaluate, load_items, save_items
-from tools.evaluate.racing import block_ends, hopeless
+from tools.evaluate.racing import FIRST_BLOCK, block_ends, hopeless
 from tools.evaluate.statistics import compare
 
 
@@ -66,10 +66,11 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
         NotApplicableError: the candidate's output is not finite.
     """
     config, why = bench.config, ""
+    level = config.racing_error / max(1, len(_ends(bench.splits.reward, candidate)) - 1)
     for measured in _growing(bench, candidate, "reward"):
         asked = len(measured.items)
         if config.racing and asked < measured.total:
-            why = hopeless(best[:asked], measured.items, measured.total, config.accept, config.racing_error)
+            why = hopeless(best[:asked], measured.items, measured.total, config.accept, level)
         if why:
             break
     save_items(_folder(bench) / f"{name}.jsonl", measured.items)
@@ -133,8 +134,9 @@ def _growing(bench: Workbench, adapted: AdaptedModel, part: str) -> Iterator[Mea
     """Yield the measurement after each block, kept ones first, so that a resumed race takes every look again."""
     examples, key = getattr(bench.splits, part), measurement_key(bench, adapted, part)
     path = _folder(bench) / f"kept-{key}.jsonl"
-    items = _kept(path, [example.id for example in examples])
-    for end in block_ends(len(examples)):
+    ends = _ends(examples, adapted)
+    items = _kept(path, [example.id for example in examples], ends)
+    for end in ends:
         start = min(len(items), end)
         if start < end:
             block = examples[start:end]
@@ -152,13 +154,18 @@ def _placed(bench: Workbench, start: int, end: int, total: int) -> Progress:
     return lambda label, done, of: bench.progress(f"{label}, questions {start + 1} to {end} of {total}", done, of)
 
 
-def _kept(path: Path, ids: list[str]) -> list[Item]:
+def _ends(examples: Sequence[Example], adapted: AdaptedModel) -> list[int]:
+    """Return where blocks end; where each question goes to one of many adapters, all are put on for each block."""
+    return block_ends(len(examples), FIRST_BLOCK if adapted.centroids is None else 2 * FIRST_BLOCK)
+
+
+def _kept(path: Path, ids: list[str], ends: list[int]) -> list[Item]:
     """Return the items that were kept, up to the last whole block; none where the file is not what this code wrote."""
     try:
         items = load_items(path) if path.exists() else []
     except InputError:
         return []
-    whole = len(items) in (0, *block_ends(len(ids)))  # the blocks were others: another version's file
+    whole = len(items) in (0, *ends)  # the blocks were others: another version's file
     return items if whole and [item.id for item in items] == ids[: len(items)] else []
 
 

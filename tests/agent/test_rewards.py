@@ -155,6 +155,17 @@ def test_only_a_hopeless_candidate_is_dropped_and_only_if_wanted(
     assert model.asked == asked
 
 
+def test_routed_adapters_are_put_on_for_fewer_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks: list[int] = []
+    monkeypatch.setattr(rewards, "evaluate", lambda *given, **_: blocks.append(len(given[1])) or Model()(*given))
+    (tmp_path / "routes").write_bytes(b"1")
+    several = AdaptedModel(members=(adapter("x"), adapter("y")), method="avg_sim_score")
+    rewards.measure_part(bench(tmp_path), several, "reward", "attempt-1")
+    routed = several.model_copy(update={"centroids": str(tmp_path / "routes")})
+    rewards.measure_part(bench(tmp_path), routed, "reward", "attempt-2")
+    assert blocks == [24, 24, 24, 24, 48, 48]
+
+
 def test_racing_is_configured(tmp_path: Path) -> None:
     config = make_config(None, {"task": "t"}, [])
     assert (config.racing, config.racing_error) == (True, 0.05)

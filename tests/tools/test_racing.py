@@ -64,6 +64,7 @@ def test_blocks_by_hand() -> None:
     assert block_ends(35) == [35]  # a block of eleven is not worth a look
     assert block_ends(36) == [24, 36]
     assert block_ends(96) == [24, 48, 72, 96]
+    assert block_ends(96, 48) == [48, 96]
     assert block_ends(200) == [24, 48, 72, 108, 162, 200]
 
 

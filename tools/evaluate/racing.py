@@ -39,26 +39,27 @@ LARGEST_BLOCK = 256
 """Questions of a block at most: what a kill can cost."""
 
 
-def block_ends(total: int) -> list[int]:
+def block_ends(total: int, first: int = FIRST_BLOCK) -> list[int]:
     """Return after how many questions the blocks of an evaluation end, ``total`` last.
 
-    A block has half as many questions as were asked before it, at least FIRST_BLOCK and at most LARGEST_BLOCK. The
-    last one takes what would be less than half a first block.
+    A block has half as many questions as were asked before it, at least ``first`` and at most LARGEST_BLOCK. The last
+    one takes what would be less than half a first block.
 
     Args:
         total: questions, at least 1.
+        first: questions of the first block.
     """
     assert total > 0, total
-    ends, end = [], FIRST_BLOCK
-    while end + FIRST_BLOCK // 2 <= total:
+    ends, end = [], first
+    while end + first // 2 <= total:
         ends.append(end)
-        end += min(max(end // 2, FIRST_BLOCK), LARGEST_BLOCK)
+        end += min(max(end // 2, first), LARGEST_BLOCK)
     if not ends or ends[-1] < total:
         ends.append(total)
     return ends
 
 
-def hopeless(best: Sequence[Item], candidate: Sequence[Item], total: int, rule: AcceptRule, error: float) -> str:
+def hopeless(best: Sequence[Item], candidate: Sequence[Item], total: int, rule: AcceptRule, level: float) -> str:
     """Say why a candidate is dropped at a look, or return an empty text where it goes on.
 
     Args:
@@ -66,9 +67,9 @@ def hopeless(best: Sequence[Item], candidate: Sequence[Item], total: int, rule: 
         candidate: the candidate's items on the same questions, in the same order.
         total: N, all reward questions.
         rule: the rule of acceptance.
-        error: of the whole race, in (0, 1); this look spends its share.
+        level: what this look may spend of the error, in (0, 1).
     """
-    asked, looks = len(candidate), len(block_ends(total)) - 1
+    asked = len(candidate)
     assert 2 <= asked < total, (asked, total)
     assert [item.id for item in best] == [item.id for item in candidate], "items of different questions"
     gained = sum(new.correct and not old.correct for old, new in zip(best, candidate, strict=True))
@@ -76,13 +77,12 @@ def hopeless(best: Sequence[Item], candidate: Sequence[Item], total: int, rule: 
     least = 1 if rule == "any" else 0
     if gained - lost + (total - asked) < least:
         return f"the accuracy cannot become {'higher' if least else 'as high'} any more"
-    level = error / max(1, looks)
     if rule == "any":
         unlikely = chance_of_a_lead(gained, lost, total - asked) <= level
-        return f"the accuracy will hardly become higher (error {error:g})" if unlikely else ""
+        return "the accuracy will hardly become higher" if unlikely else ""
     diffs = np.array([new.loss - old.loss for old, new in zip(best, candidate, strict=True)])
     above = float(diffs.mean()) > loss_bound(float(diffs.std(ddof=1)), _skewness(diffs), asked, total, level)
-    return f"the log-loss will hardly be low enough (error {error:g})" if above else ""
+    return "the log-loss will hardly be low enough" if above else ""
 
 
 def loss_bound(spread: float, skewness: float, asked: int, total: int, level: float) -> float:
@@ -154,8 +154,9 @@ def race(best: Sequence[Item], candidate: Sequence[Item], rule: AcceptRule, erro
     Returns:
         The number of questions after which the race ends, and why it ended before N, else an empty text.
     """
-    for end in block_ends(len(candidate))[:-1]:
-        if why := hopeless(best[:end], candidate[:end], len(candidate), rule, error):
+    looks = block_ends(len(candidate))[:-1]
+    for end in looks:
+        if why := hopeless(best[:end], candidate[:end], len(candidate), rule, error / len(looks)):
             return end, why
     return len(candidate), ""
 
