@@ -142,7 +142,9 @@ def _at_most(few: int, population: int, marked: int, drawn: int) -> float:
     )
 
 
-def race(best: Sequence[Item], candidate: Sequence[Item], rule: AcceptRule, error: float) -> tuple[int, str]:
+def race(
+    best: Sequence[Item], candidate: Sequence[Item], rule: AcceptRule, error: float, first: int = FIRST_BLOCK
+) -> tuple[int, str]:
     """Replay a race on the items of two full evaluations.
 
     Args:
@@ -150,11 +152,12 @@ def race(best: Sequence[Item], candidate: Sequence[Item], rule: AcceptRule, erro
         candidate: N items of the candidate, the same ids in the same order.
         rule: the rule of acceptance.
         error: of the race, in (0, 1).
+        first: questions of the first block.
 
     Returns:
         The number of questions after which the race ends, and why it ended before N, else an empty text.
     """
-    looks = block_ends(len(candidate))[:-1]
+    looks = block_ends(len(candidate), first)[:-1]
     for end in looks:
         if why := hopeless(best[:end], candidate[:end], len(candidate), rule, error / len(looks)):
             return end, why
@@ -188,6 +191,7 @@ def agreement(
     error: float,
     orders: int,
     rng: np.random.Generator,
+    first: int = FIRST_BLOCK,
 ) -> Agreement:
     """Race a candidate in many random orders of its questions and compare with full evaluation.
 
@@ -198,11 +202,12 @@ def agreement(
         error: of the race, in (0, 1).
         orders: number of orders, at least 1.
         rng: draws the orders.
+        first: questions of the first block.
     """
     ends = []
     for _ in range(orders):
         order = rng.permutation(len(best))
-        end, why = race([best[i] for i in order], [candidate[i] for i in order], rule, error)
+        end, why = race([best[i] for i in order], [candidate[i] for i in order], rule, error, first)
         ends.append((end, bool(why)))
     return Agreement(
         accepted=compare(best, candidate, rule).accepted,
