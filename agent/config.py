@@ -40,6 +40,8 @@ class RunConfig(BaseModel):
         test: questions that are read once, at the end.
         max_attempts: proposals at most, rejected ones included.
         accept: ``confident`` (accuracy not lower, log-loss lower at one-sided .1) or ``any`` (accuracy higher).
+        racing: whether a candidate without prospects is dropped before it has answered every reward question.
+        racing_error: probability, at most, that racing drops a candidate which all reward questions would accept.
         seed: of every random choice in the run.
         out: the folder of runs.
         device: torch device.
@@ -65,6 +67,8 @@ class RunConfig(BaseModel):
     test: Annotated[int, Field(ge=2, le=20_000)] = 200
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 4
     accept: AcceptRule = "confident"
+    racing: bool = True
+    racing_error: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     out: str = "runs"
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")] = "cpu"

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from agent.describe_events import sentence
+from agent.describe_events import evaluations_text, sentence
 from agent.run_record import RunRecord
 from agent.wording import headline, start_sentence, verdict
 
@@ -130,6 +130,8 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
         f"The reward part ({record['splits']['reward']} questions) could see log-loss changes from {seen['loss']:.4f} "
         f"and accuracy changes from {100 * seen['accuracy']:.1f} points (one-sided .1, power .8)."
     )
+    if told := evaluations_text(outcome):
+        console.print(told)
     slow = sorted(record["timing_s"].items(), key=lambda item: -item[1])
     split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slow if seconds >= 0.5)
     console.print(

@@ -1,9 +1,9 @@
-"""What a node's end means, in one sentence; the terminal and the trace share it."""
+"""What a node's end means, in one sentence, and what measuring cost; the terminal and the trace share it."""
 
 from typing import Any
 
-from agent.run_record import GENERATED
-from agent.wording import START_NAMES, signed
+from agent.run_record import GENERATED, RunRecord
+from agent.wording import START_NAMES, percent, signed
 
 
 def sentence(node: str, data: dict[str, Any]) -> str:
@@ -35,6 +35,18 @@ def sentence(node: str, data: dict[str, Any]) -> str:
         pair = f"{100 * test['baseline']['accuracy']:.1f} % → {100 * test['adapted']['accuracy']:.1f} %"
         return f"{data['status']}: test accuracy {pair}"
     return ""
+
+
+def evaluations_text(run: RunRecord) -> str:
+    """Return how many reward questions were answered and how many were saved; empty where the run does not say."""
+    counts = run.evaluations
+    if counts is None or counts.asked <= 0:
+        return ""
+    if not counts.saved:
+        return f"All {counts.asked} reward questions of the measurements were answered; no attempt was dropped early."
+    dropped = f"{counts.dropped_early} attempt{'' if counts.dropped_early == 1 else 's'} dropped early"
+    share = percent(counts.saved / counts.asked, 0)
+    return f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved; {dropped}."
 
 
 def _adapter(node: str, adapters: dict[str, Any]) -> str:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from cao.command_line import model_path, quiet_libraries, run_command
 from cao.errors import InputError, UnavailableError
-from cao.models import MODELS
 
 if TYPE_CHECKING:
     from agent.trained import Trained
@@ -64,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
+    from cao.models import MODELS  # noqa: PLC0415  (pydantic; arguments come first)
+
     path = model_path(options.assignments)
     if options.model not in MODELS:
         raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")

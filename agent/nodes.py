@@ -14,12 +14,13 @@ from langgraph.runtime import Runtime
 from safetensors.torch import load_file, save
 
 from agent.outcome import conclude_run
-from agent.starts import carried, measure_part, measure_starts
+from agent.rewards import counted, explain, judge, measure_part, race_reward
+from agent.starts import carried, measure_starts
 from agent.state import State, Workbench
 from cao.errors import NotApplicableError
 from cao.files import write_atomic
 from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
-from cao.types import AdaptedModel, Comparison, Reward, Trial
+from cao.types import AdaptedModel, Reward, Trial
 from policies.base import PolicyContext
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
@@ -27,7 +28,7 @@ from tools.apply_strategy import applicable, apply_strategy
 from tools.detect_drift import condition_task, detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
-from tools.evaluate.statistics import compare, summarise
+from tools.evaluate.statistics import summarise
 from tools.generate_lora import GenerationResult, generate_lora
 from tools.generate_lora.prompts import usable_prompts
 
@@ -162,29 +163,31 @@ def evaluate(state: State, bench: Workbench) -> State:
         return measure_starts(state, bench)
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
-    candidate = bench.adapted(state["candidate"])
+    candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
     try:
-        items = measure_part(bench, candidate, "reward", name)
+        measured = race_reward(bench, candidate, best, name)
     except NotApplicableError as error:
         return {"trials": _refused(state, f"not measured: {error}", started), "proposal": None, "candidate": None}
-    verdict = compare(load_items(bench.folder / state["best_items"]), items, bench.config.accept)
+    verdict, reward = judge(bench, best, measured), summarise(measured.items)
     trial = Trial(
         attempt=attempt,
         strategy=state["proposal"],
         accepted=verdict.accepted,
-        reason=f"{_explain(verdict)}. {candidate.note}".strip(),
-        reward=summarise(items),
+        reason=f"{explain(verdict, measured)}. {candidate.note}".strip(),
+        reward=reward,
         comparison=verdict,
+        dropped_after=len(measured.items) if measured.dropped else None,
         seconds=state["proposal_seconds"] + time.monotonic() - started,
     )
     update: State = {
         "trials": [*state["trials"], trial.model_dump(mode="json")],
+        "evaluations": counted(state["evaluations"], measured),
         "proposal": None,
         "candidate": None,
     }
     if verdict.accepted:
         update["best"] = bench.pack(candidate)
-        update["best_reward"] = summarise(items).model_dump(mode="json")
+        update["best_reward"] = reward.model_dump(mode="json")
         update["best_items"] = f"items/{name}.jsonl"
         update["accepted"] = True
     return update
@@ -194,8 +197,8 @@ def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
     improved = state["accepted"] or state["start"] != "base"
     deployed = AdaptedModel(members=(carried(bench),))
-    base = measure_part(bench, deployed, "test", "test-baseline")
-    adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted") if improved else base
+    base = measure_part(bench, deployed, "test", "test-baseline").items
+    adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted").items if improved else base
     status = "improved" if improved else "no_improvement"
     return {"status": status, **conclude_run(state, bench, base, adapted, improved=improved)}
 
@@ -267,13 +270,6 @@ def _refused(state: State, reason: str, started: float) -> list[dict[str, Any]]:
 
 def _missing(result: GenerationResult | AlignmentResult) -> str:
     return f"{result.reason}; this would train it: {result.command}" if result.command else result.reason
-
-
-def _explain(verdict: Comparison) -> str:
-    change = f"accuracy {100 * verdict.accuracy_change:+.1f} points, log-loss {verdict.loss_change:+.4f}"
-    if verdict.rule == "any":
-        return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} (rule: accuracy higher)"
-    return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} (one-sided p={verdict.loss_p_value:.3f})"
 
 
 NODES: dict[str, Node] = {

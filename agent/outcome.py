@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import cao
+from agent.rewards import summary
 from agent.run_record import GENERATED
 from agent.runs import read_trace
 from agent.state import State, Workbench
@@ -113,6 +114,7 @@ def run_record(
         "trials": state["trials"],
         "attempts": len(state["trials"]),
         "reward": _rewards(state),
+        "evaluations": summary(state["evaluations"]),
         "smallest_detectable": _smallest(bench, state),
         "adopted": state["adopted"],
         "test": state["test"],
@@ -148,7 +150,8 @@ def _smallest(bench: Workbench, state: State) -> dict[str, float]:
 
     They follow from the spread of the paired differences, which depends on the attempt: a wild one spreads widely. So
     the adopted attempt is taken, else the median of those that were measured, else that of the generated adapters;
-    without any, the start's own spread, as if start and candidate were unrelated.
+    without any, the start's own spread, as if start and candidate were unrelated. A dropped attempt has
+    the spread of the questions that it answered, which are the first of the start's.
     """
     base, start = (load_items(bench.folder / "items" / f"{name}.jsonl") for name in ("base", state["start"]))
     measured = [trial for trial in state["trials"] if trial["reward"] is not None]
@@ -157,9 +160,9 @@ def _smallest(bench: Workbench, state: State) -> dict[str, float]:
     if not pairs:
         made = [name for name in GENERATED if (state["starts"][name] or {}).get("reward")]
         pairs = [(base, load_items(bench.folder / "items" / f"{name}.jsonl")) for name in made]
-    losses = [statistics.stdev([new.loss - old.loss for old, new in zip(*pair, strict=True)]) for pair in pairs]
+    losses = [statistics.stdev([new.loss - old.loss for old, new in zip(*pair, strict=False)]) for pair in pairs]
     flips = [
-        statistics.stdev([float(new.correct) - old.correct for old, new in zip(*pair, strict=True)]) for pair in pairs
+        statistics.stdev([float(new.correct) - old.correct for old, new in zip(*pair, strict=False)]) for pair in pairs
     ]
     unrelated = math.sqrt(2)
     loss = statistics.median(losses) if losses else unrelated * statistics.stdev([item.loss for item in base])

@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agent import wording
-from agent.run_record import UNFINISHED, Measured, RunRecord
+from agent.describe_events import evaluations_text
+from agent.run_record import UNFINISHED, Attempt, Measured, RunRecord
 from agent.runs import paired_change, read_run, read_trace, visits
 from cao.files import write_atomic
 
@@ -129,6 +130,7 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
         start=wording.start_sentence(run),
         start_charts=_start_charts(run, folder),
         charts=_charts(run, folder),
+        evaluations=evaluations_text(run),
         drift=_drift_bars(run),
         graph=_graph(visits(events)),
         times=_times(run),
@@ -147,7 +149,9 @@ def _charts(run: RunRecord, folder: Path) -> list[Chart]:
     if start is None:
         return []
     columns: list[Column] = [("start", "start", "", start, "")]
-    columns += [(str(i), wording.outcome(t), _named(t), t.reward, f"attempt-{i}") for i, t in enumerate(run.trials, 1)]
+    columns += [
+        (str(i), wording.outcome(t), _named(t), _on_all(start, t), f"attempt-{i}") for i, t in enumerate(run.trials, 1)
+    ]
     return _pair_of_charts(columns, folder, run.reward.start or "base", "the start")
 
 
@@ -191,6 +195,15 @@ def _pair_of_charts(columns: list[Column], folder: Path, first: str, reference: 
         note = "Lower is better." + (bars if any(within for *_, within in loss) else "")
         charts.append(_chart("Choice log-loss on the reward questions", note, loss, 1.0, ""))
     return charts
+
+
+def _on_all(start: Measured, trial: Attempt) -> Measured | None:
+    """Return an attempt's reward; of one that was dropped early, the start's reward with its paired change added."""
+    change = trial.comparison
+    if trial.dropped_after is None or trial.reward is None or change is None:
+        return trial.reward
+    loss = None if start.loss is None or change.loss_change is None else start.loss + change.loss_change
+    return Measured(score=min(1.0, max(0.0, start.score + (change.accuracy_change or 0.0))), loss=loss)
 
 
 def _named(trial: Any) -> str:

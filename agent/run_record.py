@@ -44,6 +44,7 @@ class Attempt(_Loose):
     reason: str = ""
     reward: Measured | None = None
     comparison: Change | None = None
+    dropped_after: int | None = None
     seconds: float | None = None
 
 
@@ -113,6 +114,15 @@ class TestPart(_Loose):
     loss_p_value: float | None = None
 
 
+class Evaluated(_Loose):
+    """Reward questions: what measuring everything in full would ask, what models answered, what racing dropped."""
+
+    asked: int
+    answered: int
+    saved: int
+    dropped_early: int = 0
+
+
 class Adopted(_Loose):
     """What the run adopted: a start, and a strategy on top of it where one was accepted."""
 
@@ -152,6 +162,7 @@ class RunRecord(_Loose):
     adapters: dict[str, Any] | None = None
     trials: tuple[Attempt, ...] = ()
     reward: Rewards = Rewards()
+    evaluations: Evaluated | None = None
     test: TestPart | None = None
     adopted: Adopted | None = None
     timing_s: dict[str, float] = {}

@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.rewards import counted, measure_part
 from agent.run_record import GENERATED
 from agent.state import State, Workbench
 from cao.adapters import load_adapter, save_adapter
 from cao.errors import NotApplicableError
-from cao.types import AdaptedModel, AdapterRef, Comparison, Item, Reward
-from tools.evaluate import evaluate as measure
-from tools.evaluate import save_items
+from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
 from tools.evaluate.statistics import compare, summarise
 
 
@@ -27,37 +26,11 @@ def carried(bench: Workbench) -> AdapterRef | None:
     return save_adapter(bench.store, replace(weights, base_sha256=bench.lm.sha256), bench.lm.profile.name)
 
 
-def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> list[Item]:
-    """Measure a model on one part of the task and keep its items as ``items/<name>.jsonl``.
-
-    Args:
-        bench: the workbench.
-        adapted: what to measure.
-        part: ``reward`` or ``test``.
-        name: of the file.
-
-    Raises:
-        NotApplicableError: the model's output is not finite.
-    """
-    path = bench.folder / "items" / f"{name}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    items = measure(
-        bench.task,
-        getattr(bench.splits, part),
-        adapted,
-        bench.protocol,
-        lm=bench.lm,
-        encoder=bench.encoder,
-        progress=bench.progress,
-    )
-    save_items(path, items)
-    return items
-
-
 def measure_starts(state: State, bench: Workbench) -> State:
     """Measure the deployed model and every generated adapter on the reward part, and start from the best of them.
 
-    A kill inside measures all of them again; every file is written in one step, so nothing of it can be half done.
+    They are measured on every question: the report sets them side by side, and the loop builds on the best. A kill
+    inside costs a block of questions.
 
     Args:
         state: the state after ``align``; ``best`` is the deployed model.
@@ -65,7 +38,8 @@ def measure_starts(state: State, bench: Workbench) -> State:
 
     Source: CAO-LLM §2.4; the comparison with the deployed model is this project's.
     """
-    base = measure_part(bench, bench.adapted(state["best"]), "reward", "base")
+    deployed = measure_part(bench, bench.adapted(state["best"]), "reward", "base")
+    base, measured = deployed.items, [deployed]
     rewards, verdicts = {"base": summarise(base)}, {}
     starts: dict[str, Any] = dict.fromkeys(GENERATED)
     adapters = dict(state["adapters"])
@@ -74,12 +48,13 @@ def measure_starts(state: State, bench: Workbench) -> State:
         if reference is None:
             continue
         try:
-            items = measure_part(bench, AdaptedModel(members=(reference,)), "reward", name)
+            measured.append(measure_part(bench, AdaptedModel(members=(reference,)), "reward", name))
         except NotApplicableError as error:
             starts[name] = {"reward": None, "comparison": None}
             unmeasured = f"the {name} adapter could not be measured: {error}"
             adapters["reason"] = "; ".join(filter(None, (adapters["reason"], unmeasured)))
             continue
+        items = measured[-1].items
         rewards[name], verdicts[name] = summarise(items), compare(base, items, bench.config.accept)
         starts[name] = {
             "reward": rewards[name].model_dump(mode="json"),
@@ -93,6 +68,7 @@ def measure_starts(state: State, bench: Workbench) -> State:
         "starts": starts,
         "best_reward": rewards[start].model_dump(mode="json"),
         "best_items": f"items/{start}.jsonl",
+        "evaluations": counted(None, *measured),
     }
     if start != "base":
         update["best"] = bench.pack(AdaptedModel(members=(bench.adapter(state["adapters"][start]),)))

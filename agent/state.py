@@ -23,6 +23,20 @@ from cao.types import AdaptedModel, AdapterRef, Protocol
 from policies.base import Policy
 
 
+class Evaluations(TypedDict):
+    """Reward questions, counted.
+
+    Attributes:
+        asked: what full evaluation of every candidate would ask, without a memory.
+        dropped_early: candidates that were dropped before the last question.
+        measured: key of a measurement → questions that a model answered for it.
+    """
+
+    asked: int
+    dropped_early: int
+    measured: dict[str, int]
+
+
 class State(TypedDict, total=False):
     """The graph's state; every value is a plain JSON value, models dumped.
 
@@ -41,6 +55,7 @@ class State(TypedDict, total=False):
         proposal_seconds: time already spent on the attempt, s.
         candidate: the AdaptedModel that waits to be measured, or None.
         trials: the attempts so far, Trial each.
+        evaluations: reward questions asked and answered so far.
         accepted: whether an attempt was accepted, which ends the loop.
         adopted: what strategy.json says, at the end.
         status: ``running``, ``improved`` or ``no_improvement``.
@@ -61,6 +76,7 @@ class State(TypedDict, total=False):
     proposal_seconds: float
     candidate: dict[str, Any] | None
     trials: list[dict[str, Any]]
+    evaluations: Evaluations
     accepted: bool
     max_attempts: int
     status: str

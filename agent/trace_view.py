@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.describe_events import sentence
+from agent.describe_events import evaluations_text, sentence
 from agent.run_record import GENERATED, Attempt, RunRecord, RunSummary
 from agent.runs import paired_change
 from agent.wording import (
@@ -96,6 +96,8 @@ def show_run(run: RunRecord, events: list[dict[str, Any]], path: Path) -> None:
     for caveat in caveats(run):
         console.print(Text(f"  {caveat}", "dim"))
     console.print(_attempts(run.trials))
+    if told := evaluations_text(run):
+        console.print(Text(f"  {told}", "dim"))
     console.print(Text(visible(drift_sentence(run.drift))))
     for caveat in run.drift.caveats if run.drift else ():
         console.print(Text(f"  {visible(caveat)}", "dim"))

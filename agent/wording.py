@@ -108,7 +108,7 @@ def outcome(trial: Attempt) -> str:
     if trial.accepted:
         return "accepted"
     if trial.reward:
-        return "not better"
+        return "dropped" if trial.dropped_after else "not better"
     return "not applied" if trial.strategy else "no strategy"
 
 

@@ -273,7 +273,11 @@ class Comparison(Record):
 
 
 class Trial(Record):
-    """One attempt of the loop. A rejected proposal keeps its raw text and the reason."""
+    """One attempt of the loop. A rejected proposal keeps its raw text and the reason.
+
+    ``dropped_after`` counts the reward questions that ``reward`` and ``comparison`` speak of where the attempt was
+    dropped before the last one.
+    """
 
     attempt: Annotated[int, Field(ge=1)]
     strategy: dict[str, Any] | None = None
@@ -282,4 +286,5 @@ class Trial(Record):
     reason: str
     reward: Reward | None = None
     comparison: Comparison | None = None
+    dropped_after: int | None = None
     seconds: float = 0.0

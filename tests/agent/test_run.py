@@ -91,6 +91,7 @@ RESULT_KEYS = (
     "test",
     "adopted",
     "smallest_detectable",
+    "evaluations",
 )
 
 

@@ -295,17 +295,17 @@ def test_a_replay_goes_on_from_the_measured_start(
 
 
 @pytest.mark.usefixtures("use")
-def test_a_kill_inside_the_first_measurement_measures_again(
+def test_a_kill_inside_the_first_measurement_goes_on_behind_what_was_measured(
     questions: Path,
     tiny_model_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from agent import starts
+    from agent import rewards
 
     argv = command(questions, tiny_model_folder, tmp_path, [LATENT])
-    measure, calls = starts.measure, []
+    measure, calls = rewards.evaluate, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
@@ -313,13 +313,15 @@ def test_a_kill_inside_the_first_measurement_measures_again(
             raise KeyboardInterrupt
         return measure(*arguments, **options)
 
-    monkeypatch.setattr(starts, "measure", interrupted)
+    monkeypatch.setattr(rewards, "evaluate", interrupted)
     assert main(argv) == 130
     capsys.readouterr()
     [folder] = (tmp_path / "runs").iterdir()
     assert (folder / "items" / "base.jsonl").exists()
     assert not (folder / "items" / "generated.jsonl").exists()
-    resumed, undisturbed = run(capsys, [*argv, "--resume", folder.name]), run(capsys, argv)
+    resumed, needed = run(capsys, [*argv, "--resume", folder.name]), len(calls) - 2
+    undisturbed = run(capsys, argv)
+    assert needed == len(calls) - 2 - needed - 1  # the deployed model was not measured again
     assert resumed["reward"] == undisturbed["reward"]
     assert resumed["test"] == undisturbed["test"]
 
@@ -350,17 +352,17 @@ def test_adapters_that_cannot_be_measured_are_named_and_passed_over(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from agent import starts
+    from agent import rewards
     from cao.errors import NotApplicableError
 
-    measure = starts.measure
+    measure = rewards.evaluate
 
     def refusing(task: Any, examples: Any, adapted: Any, *rest: Any, **options: Any) -> Any:
         if adapted.members != (None,):
             raise NotApplicableError("the output is not finite")
         return measure(task, examples, adapted, *rest, **options)
 
-    monkeypatch.setattr(starts, "measure", refusing)
+    monkeypatch.setattr(rewards, "evaluate", refusing)
     record = run(capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy"]))
     assert record["status"] == "no_improvement"
     assert record["reward"]["start"] == "base"

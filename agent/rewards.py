@@ -1,0 +1,175 @@
+"""Rewards, block by block: answers are kept as they come, nothing is measured twice, hopeless candidates are dropped.
+
+The items of a measurement lie in ``items/kept-<key>.jsonl``; the key names all that they depend on. A block is written
+in one step, so a kill costs one block, and a model's blocks are the same in every measurement of a part: what is
+resumed, raced or measured in full has the same items. Parts are in seeded random order already, which racing needs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.state import Evaluations, Workbench
+from cao.errors import InputError
+from cao.files import canonical_json, sha256_bytes, sha256_file
+from cao.progress import Progress
+from cao.types import AdaptedModel, Comparison, Example, Item
+from tools.evaluate import evaluate, load_items, save_items
+from tools.evaluate.racing import FIRST_BLOCK, block_ends, hopeless
+from tools.evaluate.statistics import compare
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model on one part of the task.
+
+    Attributes:
+        items: the questions answered, in the part's order; fewer than ``total`` where the model was dropped.
+        total: questions of the part.
+        key: of the measurement.
+        dropped: why the model was dropped, empty where every question was asked.
+    """
+
+    items: list[Item]
+    total: int
+    key: str
+    dropped: str = ""
+
+
+def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> Measured:
+    """Measure a model on a whole part of the task and keep its items as ``items/<name>.jsonl``.
+
+    Args:
+        bench: the workbench.
+        adapted: what to measure.
+        part: ``reward`` or ``test``.
+        name: of the file.
+
+    Raises:
+        NotApplicableError: the model's output is not finite.
+    """
+    *_, measured = _growing(bench, adapted, part)
+    save_items(_folder(bench) / f"{name}.jsonl", measured.items)
+    return measured
+
+
+def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str) -> Measured:
+    """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
+
+    Args:
+        bench: the workbench; its configuration says whether to race, at which error, and the rule of acceptance.
+        candidate: what to measure.
+        best: the items to beat, of the whole part.
+        name: of the file.
+
+    Raises:
+        NotApplicableError: the candidate's output is not finite.
+    """
+    config, why = bench.config, ""
+    level = config.racing_error / max(1, len(_ends(bench.splits.reward, candidate)) - 1)
+    for measured in _growing(bench, candidate, "reward"):
+        asked = len(measured.items)
+        if config.racing and asked < measured.total:
+            why = hopeless(best[:asked], measured.items, measured.total, config.accept, level)
+        if why:
+            break
+    save_items(_folder(bench) / f"{name}.jsonl", measured.items)
+    return Measured(measured.items, measured.total, measured.key, why)
+
+
+def judge(bench: Workbench, best: list[Item], measured: Measured) -> Comparison:
+    """Compare a candidate with the best so far; one that was dropped is not accepted, whatever it looks like so far."""
+    verdict = compare(best[: len(measured.items)], measured.items, bench.config.accept)
+    return verdict.model_copy(update={"accepted": False}) if measured.dropped else verdict
+
+
+def explain(verdict: Comparison, measured: Measured) -> str:
+    """Say in words what a candidate's verdict is and why."""
+    change = f"accuracy {100 * verdict.accuracy_change:+.1f} points, log-loss {verdict.loss_change:+.4f}"
+    if measured.dropped:
+        return f"dropped after {len(measured.items)} of {measured.total} questions: {change}; {measured.dropped}"
+    rule = "rule: accuracy higher" if verdict.rule == "any" else f"one-sided p={verdict.loss_p_value:.3f}"
+    return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} ({rule})"
+
+
+def counted(before: Evaluations | None, *measurements: Measured) -> Evaluations:
+    """Return the counts of reward questions with more measurements added.
+
+    Args:
+        before: the counts so far.
+        measurements: of the reward part, finished.
+    """
+    asked, dropped, measured = (before["asked"], before["dropped_early"], before["measured"]) if before else (0, 0, {})
+    measured = dict(measured)
+    for one in measurements:
+        asked += one.total
+        dropped += bool(one.dropped)
+        measured[one.key] = max(measured.get(one.key, 0), len(one.items))
+    return {"asked": asked, "dropped_early": dropped, "measured": measured}
+
+
+def summary(evaluations: Evaluations) -> dict[str, int]:
+    """Return what run.json says: questions asked for, answered by a model, saved, and candidates dropped early."""
+    asked, answered = evaluations["asked"], sum(evaluations["measured"].values())
+    saved, dropped = asked - answered, evaluations["dropped_early"]
+    return {"asked": asked, "answered": answered, "saved": saved, "dropped_early": dropped}
+
+
+def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:
+    """Return the key of a measurement: equal for equal items, whatever the model was made by and wherever it lies."""
+    depends_on = {
+        "model": bench.lm.sha256,
+        "members": [member and member.sha256 for member in adapted.members],
+        "method": adapted.method,
+        "centroids": adapted.centroids and sha256_file(Path(adapted.centroids)),
+        "latent": adapted.latent and adapted.latent.model_dump(mode="json"),
+        "task": bench.task.name,
+        "protocol": bench.protocol,
+        "questions": [example.model_dump(mode="json") for example in getattr(bench.splits, part)],
+    }
+    return sha256_bytes(canonical_json(depends_on).encode())[:16]
+
+
+def _growing(bench: Workbench, adapted: AdaptedModel, part: str) -> Iterator[Measured]:
+    """Yield the measurement after each block, kept ones first, so that a resumed race takes every look again."""
+    examples, key = getattr(bench.splits, part), measurement_key(bench, adapted, part)
+    path = _folder(bench) / f"kept-{key}.jsonl"
+    ends = _ends(examples, adapted)
+    items = _kept(path, [example.id for example in examples], ends)
+    for end in ends:
+        start = min(len(items), end)
+        if start < end:
+            block = examples[start:end]
+            told = bench.progress if len(block) == len(examples) else _placed(bench, start, end, len(examples))
+            more = evaluate(
+                bench.task, block, adapted, bench.protocol, lm=bench.lm, encoder=bench.encoder, progress=told
+            )
+            items = [*items, *more]
+            save_items(path, items)
+        yield Measured(items[:end], len(examples), key)
+
+
+def _placed(bench: Workbench, start: int, end: int, total: int) -> Progress:
+    """Return a listener that says of which questions a block's progress is."""
+    return lambda label, done, of: bench.progress(f"{label}, questions {start + 1} to {end} of {total}", done, of)
+
+
+def _ends(examples: Sequence[Example], adapted: AdaptedModel) -> list[int]:
+    """Return where blocks end; where each question goes to one of many adapters, all are put on for each block."""
+    return block_ends(len(examples), FIRST_BLOCK if adapted.centroids is None else 2 * FIRST_BLOCK)
+
+
+def _kept(path: Path, ids: list[str], ends: list[int]) -> list[Item]:
+    """Return the items that were kept, up to the last whole block; none where the file is not what this code wrote."""
+    try:
+        items = load_items(path) if path.exists() else []
+    except InputError:
+        return []
+    whole = len(items) in (0, *ends)  # the blocks were others: another version's file
+    return items if whole and [item.id for item in items] == ids[: len(items)] else []
+
+
+def _folder(bench: Workbench) -> Path:
+    folder = bench.folder / "items"
+    folder.mkdir(exist_ok=True)
+    return folder

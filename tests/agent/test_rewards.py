@@ -1,0 +1,271 @@
+"""Rewards: blocks that survive a kill, measurements that are not repeated, hopeless candidates that are dropped."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent import rewards, wording
+from agent.config import RunConfig, make_config
+from agent.describe_events import evaluations_text
+from agent.report import write_report
+from agent.run_record import RunRecord
+from agent.trace import main as trace
+from cao.errors import InputError
+from cao.types import AdaptedModel, AdapterRef, Example, Item, LatentSettings
+from tests.agent import run_folders as made
+from tests.agent.test_run import ROOT, arguments, result, run, strategies
+from tools.evaluate import load_items
+
+N = 96
+QUESTIONS = [Example(id=f"q{i}", question=f"question {i}", choices=("a", "b"), answer=0) for i in range(N)]
+
+
+class Model:
+    """Stands for ``evaluate``: answers by a rule, and remembers what it was asked."""
+
+    def __init__(self, harm: float = 0.0, stops_at: int = 10**9) -> None:
+        self.harm, self.stops_at, self.asked = harm, stops_at, 0
+
+    def __call__(self, task: Any, examples: list[Example], *rest: Any, **options: Any) -> list[Item]:
+        if self.asked >= self.stops_at:
+            raise KeyboardInterrupt
+        self.asked += len(examples)
+        noise = [random.Random(example.id).gauss(0, 0.1) for example in examples]
+        return [
+            Item(id=e.id, correct=True, loss=1 + self.harm * (1 + by)) for e, by in zip(examples, noise, strict=True)
+        ]
+
+
+def bench(folder: Path, **config: Any) -> Any:
+    return SimpleNamespace(
+        config=RunConfig(task="t", **config),
+        folder=folder,
+        task=SimpleNamespace(name="t"),
+        splits=SimpleNamespace(reward=QUESTIONS, test=QUESTIONS[:30]),
+        protocol="likelihood",
+        lm=SimpleNamespace(sha256="base"),
+        encoder=None,
+        progress=lambda *_: None,
+    )
+
+
+def adapter(sha256: str, path: str = "p") -> AdapterRef:
+    return AdapterRef(path=path, sha256=sha256, base_sha256="base", rank=4)
+
+
+PLAIN = AdaptedModel()
+OTHER = AdaptedModel(members=(adapter("x"),))
+
+
+def test_a_kill_inside_an_evaluation_costs_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed, rest, whole = Model(stops_at=48), Model(), Model()
+    monkeypatch.setattr(rewards, "evaluate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        rewards.measure_part(bench(tmp_path), PLAIN, "reward", "base")
+    assert not (tmp_path / "items" / "base.jsonl").exists()
+    monkeypatch.setattr(rewards, "evaluate", rest)
+    resumed = rewards.measure_part(bench(tmp_path), PLAIN, "reward", "base")
+    assert (killed.asked, rest.asked) == (48, N - 48)
+    monkeypatch.setattr(rewards, "evaluate", whole)
+    (tmp_path / "new").mkdir()
+    assert rewards.measure_part(bench(tmp_path / "new"), PLAIN, "reward", "base").items == resumed.items
+    assert load_items(tmp_path / "items" / "base.jsonl") == resumed.items
+
+
+def test_the_same_measurement_is_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model()
+    monkeypatch.setattr(rewards, "evaluate", model)
+    first = rewards.measure_part(bench(tmp_path), OTHER, "reward", "generated")
+    moved = AdaptedModel(members=(adapter("x", "elsewhere"),), note="another strategy's words")
+    second = rewards.measure_part(bench(tmp_path), moved, "reward", "aligned")
+    assert model.asked == N
+    assert second.items == first.items
+    counts = rewards.summary(rewards.counted(rewards.counted(None, first), second))
+    assert counts == {"asked": 2 * N, "answered": N, "saved": N, "dropped_early": 0}
+    rewards.measure_part(bench(tmp_path), OTHER, "test", "test-adapted")
+    assert model.asked == N + 30
+
+
+def test_what_changes_an_answer_changes_the_key(tmp_path: Path) -> None:
+    for name, content in (("one", b"1"), ("two", b"2"), ("one again", b"1")):
+        (tmp_path / name).write_bytes(content)
+    pair = (adapter("x"), adapter("y"))
+
+    def key(adapted: AdaptedModel, **changes: Any) -> str:
+        return rewards.measurement_key(SimpleNamespace(**{**vars(bench(tmp_path)), **changes}), adapted, "reward")  # type: ignore[arg-type]
+
+    def routed(name: str) -> AdaptedModel:
+        return AdaptedModel(members=pair, method="avg_sim_score", centroids=str(tmp_path / name))
+
+    assert key(routed("one")) == key(routed("one again"))
+    shuffled = SimpleNamespace(reward=QUESTIONS[::-1], test=[])
+    different = [
+        *(key(PLAIN), key(OTHER), key(AdaptedModel(members=pair, method="max_confidence"))),
+        *(key(AdaptedModel(members=pair[::-1], method="max_confidence")), key(routed("one")), key(routed("two"))),
+        *(key(AdaptedModel(latent=LatentSettings(slot_steps=k, slot_lr=0.1))) for k in (1, 2)),
+        *(key(PLAIN, protocol="generate"), key(PLAIN, lm=SimpleNamespace(sha256="b")), key(PLAIN, splits=shuffled)),
+    ]
+    assert len(set(different)) == len(different)
+
+
+@pytest.mark.parametrize("damage", ["{", "", '{"id": "other", "correct": true, "loss": 1.0}\n', "half a block"])
+def test_kept_answers_that_do_not_fit_are_asked_again(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model()
+    monkeypatch.setattr(rewards, "evaluate", model)
+    whole = rewards.measure_part(bench(tmp_path), PLAIN, "reward", "base")
+    kept = tmp_path / "items" / f"kept-{whole.key}.jsonl"
+    half = "".join(kept.read_text().splitlines(keepends=True)[:30])
+    kept.write_text(half if damage == "half a block" else damage)
+    assert rewards.measure_part(bench(tmp_path), PLAIN, "reward", "base").items == whole.items
+    assert model.asked == 2 * N
+
+
+@pytest.mark.parametrize(("racing", "harm", "asked"), [(True, 0.5, 24), (False, 0.5, N), (True, -0.5, N)])
+def test_only_a_hopeless_candidate_is_dropped_and_only_if_wanted(
+    racing: bool, harm: float, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = bench(tmp_path, racing=racing)
+    monkeypatch.setattr(rewards, "evaluate", Model())
+    best = rewards.measure_part(at, PLAIN, "reward", "base")
+    model = Model(harm)
+    monkeypatch.setattr(rewards, "evaluate", model)
+    measured = rewards.race_reward(at, OTHER, best.items, "attempt-1")
+    verdict = rewards.judge(at, best.items, measured)
+    assert model.asked == len(measured.items) == asked
+    assert load_items(tmp_path / "items" / "attempt-1.jsonl") == measured.items
+    assert verdict.accepted == (harm < 0)
+    said = rewards.explain(verdict, measured)
+    assert said.startswith(f"dropped after 24 of {N} questions: accuracy +0.0 points, log-loss +0.") == (asked < N)
+    assert rewards.summary(rewards.counted(rewards.counted(None, best), measured)) == {
+        **{"asked": 2 * N, "answered": N + asked, "saved": N - asked, "dropped_early": int(asked < N)}
+    }
+    again = rewards.race_reward(at, OTHER, best.items, "attempt-1")
+    assert again == measured  # as after a kill behind the last block
+    assert model.asked == asked
+
+
+def test_routed_adapters_are_put_on_for_fewer_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks: list[int] = []
+    monkeypatch.setattr(rewards, "evaluate", lambda *given, **_: blocks.append(len(given[1])) or Model()(*given))
+    (tmp_path / "routes").write_bytes(b"1")
+    several = AdaptedModel(members=(adapter("x"), adapter("y")), method="avg_sim_score")
+    rewards.measure_part(bench(tmp_path), several, "reward", "attempt-1")
+    routed = several.model_copy(update={"centroids": str(tmp_path / "routes")})
+    rewards.measure_part(bench(tmp_path), routed, "reward", "attempt-2")
+    assert blocks == [24, 24, 24, 24, 48, 48]
+
+
+def test_racing_is_configured(tmp_path: Path) -> None:
+    config = make_config(None, {"task": "t"}, [])
+    assert (config.racing, config.racing_error) == (True, 0.05)
+    assert not make_config(None, {"task": "t"}, ["racing=false"]).racing
+    for wrong in ("racing_error=0", "racing_error=0.6", "racing=maybe"):
+        with pytest.raises(InputError, match="racing"):
+            make_config(None, {"task": "t"}, [wrong])
+
+
+def raced_run(run_id: str) -> dict[str, Any]:
+    record = made.record(run_id)
+    record["trials"][1] |= {
+        "reason": "dropped after 24 of 96 questions: accuracy -4.2 points, log-loss +0.1020; hardly low enough",
+        "dropped_after": 24,
+        "reward": made.reward(0.25, 1.9, 24),
+        "comparison": made.comparison(-0.0417, 0.1020, 0.99, False),
+    }
+    record["evaluations"] = {"asked": 288, "answered": 216, "saved": 72, "dropped_early": 1}
+    return record
+
+
+def test_people_are_told_what_was_dropped_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = made.write_run(tmp_path, "one", raced_run("one"))
+    assert trace(["show", "one", "--out", str(tmp_path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    told = "216 of 288 reward questions were answered, 25 % saved; 1 attempt dropped early."
+    assert told in shown
+    assert "dropped after 24 of 96 questions" in shown
+    html = write_report(path).read_text(encoding="utf-8")
+    assert told in html
+    assert "25.0 % of 24" in html
+    assert "2: Latent (slot_steps 5, slot_lr 0.1), dropped: 41.66 %" in html  # the start's 45.83 % and its change
+    record = RunRecord.model_validate(raced_run("one"))
+    assert [wording.outcome(trial) for trial in record.trials] == ["no strategy", "dropped", "accepted"]
+    assert evaluations_text(RunRecord.model_validate(made.record("old"))) == ""
+
+
+HARMFUL = {"family": "Latent", "slot_steps": 20, "slot_lr": 1.0}
+GENTLE = {"family": "Latent", "slot_steps": 1, "slot_lr": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def sums(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [
+        {"question": f"How much is {a} plus {b}?", "choices": [str(a + b), str(a + b + 1), str(a * b)], "answer": 0}
+        for a in range(2, 12)
+        for b in range(10, 20)
+    ]
+    path = tmp_path_factory.mktemp("task") / "sums.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+MORE = ("--max-attempts", "2", "--reward", "72", "--set", "threads=1")
+
+
+def test_racing_and_full_evaluation_come_to_the_same_verdicts(
+    sums: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments(sums, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, HARMFUL, GENTLE), *MORE)
+    raced, full = run(capsys, argv), run(capsys, [*argv, "--set", "racing=false"])
+    assert raced["evaluations"]["dropped_early"] >= 1
+    assert raced["evaluations"]["asked"] == full["evaluations"]["asked"] == full["evaluations"]["answered"] == 3 * 72
+    assert raced["status"] == full["status"]
+    answered = 72
+    for attempt, (one, other) in enumerate(zip(raced["trials"], full["trials"], strict=True), 1):
+        assert one["accepted"] == other["accepted"]
+        few, all_of_them = (
+            load_items(tmp_path / "runs" / record["run_id"] / "items" / f"attempt-{attempt}.jsonl")
+            for record in (raced, full)
+        )
+        assert few == all_of_them[: len(few)]
+        assert one["reward"]["n"] == len(few) == (one["dropped_after"] or 72)
+        answered += len(few)
+    assert raced["evaluations"]["answered"] == answered
+    assert raced["trials"][0]["reason"].startswith(f"dropped after {raced['trials'][0]['dropped_after']} of 72")
+    assert raced["overhead_share"] <= 1
+
+
+@pytest.mark.slow
+def test_kill_9_between_two_blocks_and_resume_gives_the_undisturbed_result(
+    sums: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments(sums, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, HARMFUL, GENTLE), *MORE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent.run", *argv],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(path.read_text().count("\n") < 72 for path in (tmp_path / "runs").glob("*/items/kept-*.jsonl")):
+            break
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    [folder] = (tmp_path / "runs").iterdir()
+    [kept] = folder.glob("items/kept-*.jsonl")
+    before = kept.read_text()
+    resumed = run(capsys, [*argv, "--resume", folder.name])
+    assert kept.read_text().startswith(before)
+    assert result(resumed) == result(run(capsys, argv))

@@ -1,0 +1,216 @@
+"""Racing: a candidate that has no prospects any more is dropped before it has answered every reward question.
+
+Acceptance is decided by ``statistics.compare`` on all questions and by nothing else, so racing accepts nothing that
+full evaluation would refuse. What it may do wrong is drop a candidate that full evaluation would have accepted. For
+any two models and any N questions, over the random order in which the questions are asked, the probability of that is
+at most ``error``: it is divided evenly over the looks (Bonferroni), and at each look the hypothesis "all N questions
+would accept it" is tested at that share.
+
+- Rule ``confident``: acceptance needs a mean paired loss of at most −c·s/√N over all N questions, c being the .9
+  quantile of t with N − 1 degrees of freedom and s the standard deviation. Asked are n of them, a random sample without
+  replacement, so their mean lies above that of all N by more than t(n − 1)·s·√(1/n − 1/N) with the tested probability
+  at most. Where few large gains face many small losses (negative skewness), t is raised by the first term of its
+  Edgeworth expansion. Assumed is what the rule's own t test assumes too: the n differences say what the others are
+  like. They do not where a few questions in a hundred carry the whole gain; the lab log has figures.
+- Rule ``any``: acceptance needs more questions gained than lost. Of all questions that will have changed sides, those
+  that did so by now are a random sample: an exact hypergeometric test, no assumption.
+- Either rule: what the questions still to come cannot turn around any more is dropped; that is never wrong.
+
+Source: Jennison and Turnbull, Group Sequential Methods, 2000, ch. 10 (stochastic curtailment); Maron and Moore,
+Hoeffding races, 1993; Cochran, Sampling Techniques, 1977, §2.6 (finite population); Hall, The Bootstrap and Edgeworth
+Expansion, 1992, §2.6 (skewness in Student's t; the finite population in it and the composition are ours).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, stdtrit
+
+from cao.types import AcceptRule, Item
+from tools.evaluate.statistics import CONFIDENT_LEVEL, compare
+
+FIRST_BLOCK = 24
+"""Questions before the first look: fewer say little about the spread, and dressing the model costs time a block."""
+
+LARGEST_BLOCK = 256
+"""Questions of a block at most: what a kill can cost."""
+
+
+def block_ends(total: int, first: int = FIRST_BLOCK) -> list[int]:
+    """Return after how many questions the blocks of an evaluation end, ``total`` last.
+
+    A block has half as many questions as were asked before it, at least ``first`` and at most LARGEST_BLOCK. The last
+    one takes what would be less than half a first block.
+
+    Args:
+        total: questions, at least 1.
+        first: questions of the first block.
+    """
+    assert total > 0, total
+    ends, end = [], first
+    while end + first // 2 <= total:
+        ends.append(end)
+        end += min(max(end // 2, first), LARGEST_BLOCK)
+    if not ends or ends[-1] < total:
+        ends.append(total)
+    return ends
+
+
+def hopeless(best: Sequence[Item], candidate: Sequence[Item], total: int, rule: AcceptRule, level: float) -> str:
+    """Say why a candidate is dropped at a look, or return an empty text where it goes on.
+
+    Args:
+        best: the best items so far, of the n questions asked, 2 ≤ n < ``total``.
+        candidate: the candidate's items on the same questions, in the same order.
+        total: N, all reward questions.
+        rule: the rule of acceptance.
+        level: what this look may spend of the error, in (0, 1).
+    """
+    asked = len(candidate)
+    assert 2 <= asked < total, (asked, total)
+    assert [item.id for item in best] == [item.id for item in candidate], "items of different questions"
+    gained = sum(new.correct and not old.correct for old, new in zip(best, candidate, strict=True))
+    lost = sum(old.correct and not new.correct for old, new in zip(best, candidate, strict=True))
+    least = 1 if rule == "any" else 0
+    if gained - lost + (total - asked) < least:
+        return f"the accuracy cannot become {'higher' if least else 'as high'} any more"
+    if rule == "any":
+        unlikely = chance_of_a_lead(gained, lost, total - asked) <= level
+        return "the accuracy will hardly become higher" if unlikely else ""
+    diffs = np.array([new.loss - old.loss for old, new in zip(best, candidate, strict=True)])
+    above = float(diffs.mean()) > loss_bound(float(diffs.std(ddof=1)), _skewness(diffs), asked, total, level)
+    return "the log-loss will hardly be low enough" if above else ""
+
+
+def loss_bound(spread: float, skewness: float, asked: int, total: int, level: float) -> float:
+    """Return how high the mean paired loss of the questions asked may be; above it a candidate is dropped.
+
+    Args:
+        spread: standard deviation of the paired differences, nats.
+        skewness: of the same; only a negative one counts.
+        asked: n, questions asked.
+        total: N, all questions.
+        level: one-sided level of this look.
+    """
+    accepted = -float(stdtrit(total - 1, 1 - CONFIDENT_LEVEL)) / math.sqrt(total)
+    t, left = float(stdtrit(asked - 1, 1 - level)), 1 - asked / total
+    raised = math.sqrt(left) * t * t / 2 - (t * t - 1) * (2 * left - 1) / (6 * math.sqrt(left))
+    t -= min(0.0, skewness) * raised / math.sqrt(asked)
+    return spread * (accepted + t * math.sqrt(1 / asked - 1 / total))
+
+
+def _skewness(values: NDArray[np.float64]) -> float:
+    centred = values - values.mean()
+    spread = float(values.std(ddof=1))
+    return float((centred**3).mean()) / spread**3 if spread > 0 else 0.0
+
+
+def chance_of_a_lead(gained: int, lost: int, left: int) -> float:
+    """Return the largest probability to see this few gains if in the end more questions are gained than lost.
+
+    Of D questions that change sides, G are gained and G > D − G; the k = gained + lost seen are a random sample of
+    them. The fewest gains that lead and the most changes that are possible, D = k + left, are the likeliest to look
+    like this; D − 1 too because one of the two is odd. A candidate that leads now is never unlikely to: 1.
+
+    Args:
+        gained: questions that only the candidate answers right, so far.
+        lost: questions that only the best answers right, so far.
+        left: questions not asked yet.
+    """
+    seen = gained + lost
+    if gained > lost:
+        return 1.0
+    sizes = [size for size in (seen + left, seen + left - 1) if size >= max(seen, 1)]
+    return max(_at_most(gained, size, size // 2 + 1, seen) for size in sizes)
+
+
+def _at_most(few: int, population: int, marked: int, drawn: int) -> float:
+    """Return P(X ≤ few) of the hypergeometric distribution: ``drawn`` of a population, ``marked`` of which count."""
+    i = np.arange(max(0, drawn - (population - marked)), min(few, drawn, marked) + 1)
+    if not len(i):
+        return 0.0
+
+    def ways(n: int, k: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        result: NDArray[np.float64] = gammaln(n + 1) - gammaln(np.add(k, 1)) - gammaln(n - np.asarray(k) + 1)
+        return result
+
+    return min(
+        1.0, float(np.exp(ways(marked, i) + ways(population - marked, drawn - i) - ways(population, drawn)).sum())
+    )
+
+
+def race(
+    best: Sequence[Item], candidate: Sequence[Item], rule: AcceptRule, error: float, first: int = FIRST_BLOCK
+) -> tuple[int, str]:
+    """Replay a race on the items of two full evaluations.
+
+    Args:
+        best: N items of the best so far.
+        candidate: N items of the candidate, the same ids in the same order.
+        rule: the rule of acceptance.
+        error: of the race, in (0, 1).
+        first: questions of the first block.
+
+    Returns:
+        The number of questions after which the race ends, and why it ended before N, else an empty text.
+    """
+    looks = block_ends(len(candidate), first)[:-1]
+    for end in looks:
+        if why := hopeless(best[:end], candidate[:end], len(candidate), rule, error / len(looks)):
+            return end, why
+    return len(candidate), ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How racing compares with full evaluation over random orders of the same questions.
+
+    Attributes:
+        accepted: the verdict of full evaluation, which no order changes.
+        dropped: share of the orders in which racing drops the candidate.
+        answered: mean share of the questions that racing asks.
+    """
+
+    accepted: bool
+    dropped: float
+    answered: float
+
+    @property
+    def agrees(self) -> float:
+        """Share of the orders in which racing comes to the verdict of full evaluation."""
+        return 1 - self.dropped if self.accepted else 1.0
+
+
+def agreement(
+    best: Sequence[Item],
+    candidate: Sequence[Item],
+    rule: AcceptRule,
+    error: float,
+    orders: int,
+    rng: np.random.Generator,
+    first: int = FIRST_BLOCK,
+) -> Agreement:
+    """Race a candidate in many random orders of its questions and compare with full evaluation.
+
+    Args:
+        best: N items of the best so far.
+        candidate: N items of the candidate, the same ids in the same order.
+        rule: the rule of acceptance.
+        error: of the race, in (0, 1).
+        orders: number of orders, at least 1.
+        rng: draws the orders.
+        first: questions of the first block.
+    """
+    ends = []
+    for _ in range(orders):
+        order = rng.permutation(len(best))
+        end, why = race([best[i] for i in order], [candidate[i] for i in order], rule, error, first)
+        ends.append((end, bool(why)))
+    return Agreement(
+        accepted=compare(best, candidate, rule).accepted,
+        dropped=sum(why for _, why in ends) / orders,
+        answered=sum(end for end, _ in ends) / (orders * len(best)),
+    )
