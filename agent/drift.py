@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 MAX_PROMPTS = 8192
 """Prompts in one window; their distances to each other fill half a gigabyte."""
 
-MAX_PERMUTATIONS = 1_000_000
+MAX_BYTES = 2 * 10**9
+"""Of the row numbers that all permutations of one window draw from."""
 
 _EPILOG = """Each line of the windows file is a JSON list of prompts; each gets a report of one line. A prompt is a
 text, or an object with question, perhaps context, choices and answer, and perhaps correct (whether the deployed
@@ -69,6 +70,7 @@ def _report(options: argparse.Namespace) -> int:
     from tools.detect_drift.reference import known_tasks  # noqa: PLC0415
 
     windows = _windows(options.windows)
+    _check_memory(options, max(map(len, windows)))
     encoder = Encoder(minilm_folder())
     known = known_tasks(options.reference or (), encoder, folder=options.registry)
     ask = _asking(options, windows, known) if options.signals else _not_asking
@@ -145,8 +147,20 @@ def _check_numbers(options: argparse.Namespace) -> None:
         raise InputError(f"--alpha {options.alpha:g}: must lie between 0 and 1, both excluded")
     if options.seed < 0:
         raise InputError(f"--seed {options.seed}: must be 0 or above")
-    if not 1 <= options.permutations <= MAX_PERMUTATIONS:
-        raise InputError(f"--permutations {options.permutations}: must lie between 1 and {MAX_PERMUTATIONS:,}")
+    if options.permutations < 1:
+        raise InputError(f"--permutations {options.permutations}: must be 1 or above")
+
+
+def _check_memory(options: argparse.Namespace, largest: int) -> None:
+    """Raise InputError where the permutations of a window of ``largest`` prompts and a reference would fill memory."""
+    from tools.detect_drift.reference import REFERENCE_PROMPTS  # noqa: PLC0415  (imports torch)
+
+    size = (options.permutations + 1) * (largest + REFERENCE_PROMPTS) * 8
+    if size > MAX_BYTES:
+        raise InputError(
+            f"--permutations {options.permutations}: {size / 1e9:.1f} GB for the window of {largest} prompts in"
+            f" --windows {options.windows}; take fewer permutations, or divide the window"
+        )
 
 
 def _windows(path: Path) -> "list[list[Asked]]":

@@ -4,11 +4,12 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cao.command_line import quiet_libraries, run_command
-from cao.errors import InputError
+from cao.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from tools.detect_drift.prompt_file import Asked
@@ -54,7 +55,6 @@ def _add(options: argparse.Namespace) -> int:
     from cao.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift.known_tasks import Reference  # noqa: PLC0415
     from tools.detect_drift.reference import (  # noqa: PLC0415
-        SHIPPED,
         check_name,
         draw_prompts,
         group_hashes,
@@ -63,18 +63,23 @@ def _add(options: argparse.Namespace) -> int:
     )
 
     folder = options.folder or user_folder()
-    name = options.name if folder.resolve() == SHIPPED else check_name(options.name)
+    name = check_name(options.name, folder)
     path = folder / f"{name}.safetensors"
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; give another name")
     if path.exists() and not options.replace:
         raise InputError(f"{name!r} is registered already; give --replace to overwrite it, or another name")
     asked = draw_prompts(options.source)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --folder") from None
     encoder = Encoder(minilm_folder())
     measured = _ask(asked, options) if options.signals else _told(asked)
     sys.stderr.write(f"encoding {len(asked)} prompts\n")
     reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
-    folder.mkdir(parents=True, exist_ok=True)
     write_reference(path, reference, encoder.sha256, Path(options.source).name, group_hashes(asked))
-    return _show(argparse.Namespace(**{**vars(options), "name": name}))
+    return _show(options)
 
 
 def _ask(asked: "list[Asked]", options: argparse.Namespace) -> dict[str, Any]:
@@ -110,34 +115,65 @@ def _told(asked: "list[Asked]") -> dict[str, Any]:
 def _list(options: argparse.Namespace) -> int:
     from tools.detect_drift.reference import registered  # noqa: PLC0415
 
-    for name in registered(options.folder):
-        _show(argparse.Namespace(**{**vars(options), "name": name}))
+    for name, path in registered(options.folder).items():
+        try:
+            _describe(name, path, as_json=options.json)
+        except InputError as error:  # one damaged file hides no other
+            row = {"name": name, "path": str(path), "unusable": str(error)}
+            sys.stdout.write((json.dumps(row) if options.json else f"{name}: unusable, {error}") + "\n")
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    from tools.detect_drift.reference import read_info, registered  # noqa: PLC0415
+    from tools.detect_drift.reference import registered  # noqa: PLC0415
 
-    path = _registered(options.name, registered(options.folder))
+    _describe(options.name, _registered(options.name, registered(options.folder)), as_json=options.json)
+    return 0
+
+
+def _describe(name: str, path: Path, *, as_json: bool) -> None:
+    """Print what a reference holds, and what keeps it from being used.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    from tools.detect_drift.reference import OTHER_ENCODER, read_info  # noqa: PLC0415
+
     info = read_info(path)
-    if options.json:
-        row = {"name": options.name, "prompts": info.prompts, "made_from": info.made_from}
-        more = {"signals": info.signals, "answers": info.answers, "path": str(path)}
+    unusable = OTHER_ENCODER if _encoder() not in (None, info.encoder_sha256) else None
+    if as_json:
+        row = {"name": name, "prompts": info.prompts, "made_from": info.made_from}
+        more = {"signals": info.signals, "answers": info.answers, "path": str(path), "unusable": unusable}
         sys.stdout.write(json.dumps(row | more) + "\n")
     else:
         held = [word for word, there in (("option signals", info.signals), ("outcomes", info.answers)) if there]
         also = f", {' and '.join(held)}" if held else ""
-        sys.stdout.write(f"{options.name}: {info.prompts} prompts{also}, from {info.made_from}\n")
-    return 0
+        but = f"; unusable, {unusable}" if unusable else ""
+        sys.stdout.write(f"{name}: {info.prompts} prompts{also}, from {info.made_from}{but}\n")
+
+
+@cache
+def _encoder() -> str | None:
+    """Return the hash of the encoder, None where it is not installed: references can be listed without it."""
+    from cao.assets import minilm_folder  # noqa: PLC0415
+    from cao.encoder import Encoder  # noqa: PLC0415
+
+    try:
+        return Encoder(minilm_folder()).sha256
+    except UnavailableError:
+        return None
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from tools.detect_drift.reference import SHIPPED, registered  # noqa: PLC0415
+    from tools.detect_drift.reference import is_shipped, registered  # noqa: PLC0415
 
     path = _registered(options.name, registered(options.folder))
-    if path.parent == SHIPPED:
+    if is_shipped(path.parent):
         raise InputError(f"{options.name!r} is shipped and stays; choose the tasks you expect with --reference")
-    path.unlink()
+    try:
+        path.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be removed ({error.strerror})") from None
     sys.stdout.write((json.dumps({"removed": options.name}) if options.json else f"removed {options.name}") + "\n")
     return 0
 

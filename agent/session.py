@@ -70,9 +70,7 @@ def command(
     config = make_config(file, merge(stored.get("config", {}), options), assignments)
     if stored:
         refuse_changes(stored, config)
-    for kind, name, known in (("policy", config.policy, POLICIES), ("describer", config.describer, DESCRIBERS)):
-        if name not in known:
-            raise InputError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+    check_names(config)
     task, splits, protocol = read_task(config)
     if dry_run:
         print_plan(config, task, splits, protocol, as_json=as_json)
@@ -88,6 +86,13 @@ def command(
     else:
         print_summary(record, str(folder))
     return 0
+
+
+def check_names(config: RunConfig) -> None:
+    """Raise InputError where nobody is called what the policy or the describer is."""
+    for kind, name, known in (("policy", config.policy, POLICIES), ("describer", config.describer, DESCRIBERS)):
+        if name not in known:
+            raise InputError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
 
 
 def read_task(config: RunConfig) -> tuple[Task, Splits, Protocol]:

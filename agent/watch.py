@@ -2,21 +2,30 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.drift import MAX_PROMPTS
 from cao.command_line import positive, quiet_libraries, run_command
 from cao.errors import InputError
 
 if TYPE_CHECKING:
+    from agent.config import RunConfig
     from agent.stream import Adapt
+    from agent.stream_input import FileSource, PipeSource
+
+INTERRUPTED = 130
+"""Exit status also where nobody reads the events any more: the watch can go on."""
 
 _EPILOG = """A line of the stream is a text, or an object with question, context, choices, answer and correct. An
 alarm is raised at most once in --run-length prompts, on average, while nothing drifts. The prompts behind an alarm
 are collected and named; from then on the tasks that they come from are expected. Everything is written to --out:
-events.jsonl, state.json, new references, deployed.json. Stopped in any way, the same command goes on. Exit status: 0
-the stream ended; 2 bad input; 3 something needed is not installed; 130 interrupted, resumable."""
+events.jsonl, state.json, new references, deployed.json. Stopped in any way, the same command goes on; behind a pipe
+only if the same pipe continues: what was read of it is kept, and a pipe that begins anew counts as more of the stream.
+Exit status: 0 the stream ended; 2 bad input; 3 something needed is not installed; 130 interrupted, or nobody reads
+the events, resumable."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = parser().parse_args(arguments)
     quiet_libraries(offline=options.offline)
-    return run_command(lambda: _watch(options), debug=options.debug)
+    return run_command(lambda: _watch(options), debug=options.debug, unread=INTERRUPTED)
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -57,22 +66,18 @@ def _watch(options: argparse.Namespace) -> int:
         raise InputError(f"--seed {options.seed}: must be 0 or above")
     if options.window < 8:
         raise InputError(f"--window {options.window}: 8 prompts at least, or no window gets a verdict")
+    if options.window > MAX_PROMPTS:
+        raise InputError(f"--window {options.window}: {MAX_PROMPTS} prompts at most")
 
     from agent.stream import Watcher  # noqa: PLC0415  (this and what follows: seconds to import)
-    from agent.stream_input import FileSource, PipeSource  # noqa: PLC0415
     from agent.workspace import locked  # noqa: PLC0415
     from cao.assets import minilm_folder  # noqa: PLC0415
     from cao.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift.reference import known_tasks  # noqa: PLC0415
 
     folder: Path = options.out
-    source = (
-        PipeSource(folder / "journal.jsonl")
-        if options.stream == "-"
-        else FileSource(Path(options.stream), options.follow)
-    )
-    if isinstance(source, FileSource) and not source.path.is_file():
-        raise InputError(f"{source.path}: no such file")
+    source = _source(options, folder)
+    adapt = _adapting(options, folder) if options.adapt else None
     encoder = Encoder(minilm_folder())
     known = known_tasks(options.reference or (), encoder, folder=options.registry)
     try:
@@ -89,9 +94,23 @@ def _watch(options: argparse.Namespace) -> int:
     }
     with locked(folder):
         state = _state(folder / "state.json", settings, known.expected)
-        adapt = _adapting(options, folder) if options.adapt else None
         Watcher(folder, source, encoder, known, state, _teller(options), adapt).run()
     return 0
+
+
+def _source(options: argparse.Namespace, folder: Path) -> "FileSource | PipeSource":
+    from agent.stream_input import FileSource, PipeSource  # noqa: PLC0415
+
+    if options.stream == "-":
+        return PipeSource(folder / "journal.jsonl")
+    path = Path(options.stream)
+    if os.path.isdir(path):
+        raise InputError(f"{path}: is a directory")
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file")
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: is no regular file and cannot be read anew after a stop; give --stream - < {path}")
+    return FileSource(path, options.follow)
 
 
 def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> Any:
@@ -112,22 +131,30 @@ def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> A
 
 
 def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
-    """Return what adapts to a window: a run of the graph in the watch's folder, resumed if it was cut off."""
+    """Return what adapts to a window: a run of the graph in the watch's folder, resumed if it was cut off.
 
-    def adapt(task: str, path: Path) -> dict[str, Any]:
-        from agent import session  # noqa: PLC0415
-        from agent.config import make_config, merge  # noqa: PLC0415
-        from agent.console import make_view  # noqa: PLC0415
+    Raises:
+        InputError: the configuration cannot be used, whatever the window.
+    """
+    from agent import session  # noqa: PLC0415  (seconds to import)
+    from agent.config import make_config, merge  # noqa: PLC0415
+    from agent.console import make_view  # noqa: PLC0415
 
-        out = folder / "runs" / task
-        lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        reward, test = lines // 3, lines // 3
-        begun = sorted(out.glob("*/config.json")) if out.exists() else []
+    def configure(path: Path, out: Path, lines: int, stored: dict[str, Any]) -> "RunConfig":
+        reward = test = lines // 3
         sizes = {"support": lines - reward - test, "reward": reward, "test": test}
         given = {"task": str(path), "out": str(out), "seed": options.seed, "offline": options.offline, **sizes}
+        return make_config(options.config, merge(stored, given), [])
+
+    session.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
+
+    def adapt(task: str, path: Path) -> dict[str, Any]:
+        out = folder / "runs" / task
+        lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        begun = sorted(out.glob("*/config.json")) if out.exists() else []
         try:
             stored = session.read_stored(out, begun[0].parent.name) if begun else {}
-            config = make_config(options.config, merge(stored.get("config", {}), given), [])
+            config = configure(path, out, lines, stored.get("config", {}))
             questions, splits, protocol = session.read_task(config)
         except InputError as error:
             return {"run": None, "told": f"{error} (adapting needs questions with their answers)"}
@@ -159,8 +186,11 @@ def words(event: dict[str, Any]) -> str:
     if kind == "alarm":
         return f"ALARM at prompt {event['prompt']}; the change may have begun at prompt {event['since']}"
     if kind == "window":
+        from tools.detect_drift.wording import NOT_IDENTIFIABLE  # noqa: PLC0415  (imports torch)
+
         report = event["report"]
-        return f"the {report['n']} prompts behind it: {report['sentence']}"
+        caveats = [caveat for caveat in report["caveats"] if caveat != NOT_IDENTIFIABLE]
+        return f"the {report['n']} prompts behind it: " + ". ".join([report["sentence"], *caveats])
     if kind == "new_task":
         return f"they are known from now on as {event['task']} ({event['prompts']} prompts)"
     if kind == "no_change":

@@ -52,15 +52,16 @@ def model_path(assignments: Sequence[str]) -> str | None:
     return path
 
 
-def run_command(body: Callable[[], int], *, debug: bool = False) -> int:
+def run_command(body: Callable[[], int], *, debug: bool = False, unread: int = 0) -> int:
     """Run a command's body and turn what it raises into an exit status and one line on standard error.
 
     Args:
         body: the command; returns its exit status.
         debug: show the traceback of expected errors too.
+        unread: status where the reader of our output went away; not 0 where more is left to do than to print.
 
     Returns:
-        What ``body`` returned; 2 or 3 for expected errors, 130 for an interrupt, 1 for a defect.
+        What ``body`` returned; ``unread``; 2 or 3 for expected errors, 130 for an interrupt, 1 for a defect.
     """
     try:
         return body()
@@ -76,4 +77,4 @@ def run_command(body: Callable[[], int], *, debug: bool = False) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output went away; nothing is wrong here
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return unread

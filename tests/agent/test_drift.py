@@ -81,6 +81,26 @@ def test_impossible_options_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture
     assert bad[0] in err or bad[1] in err
 
 
+@pytest.mark.parametrize(("permutations", "largest"), [(480_000, 16), (30_000, 8000)])
+def test_permutations_that_would_fill_memory_are_refused_with_both_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], permutations: int, largest: int
+) -> None:
+    windows = lines(tmp_path / "w.jsonl", [SUMS, [f"sum {i}" for i in range(largest)]])
+    assert main(["--windows", windows, "--permutations", str(permutations)]) == 2
+    err = capsys.readouterr().err
+    assert f"--permutations {permutations}" in err
+    assert f"GB for the window of {largest} prompts in --windows" in err
+
+
+@pytest.mark.parametrize("registry", ["nowhere", "w.jsonl"])
+def test_a_registry_that_is_no_folder_exits_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], registry: str
+) -> None:
+    windows = lines(tmp_path / "w.jsonl", [SUMS])
+    assert main(["--windows", windows, "--registry", str(tmp_path / registry)]) == 2
+    assert f"{registry}: no such folder" in capsys.readouterr().err
+
+
 def test_a_line_holds_the_verdict_and_its_limits() -> None:
     drift = DriftReport(
         score=0.0,

@@ -18,7 +18,9 @@ from agent.stream import Watcher, WatchState, _prompt
 from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines
 from agent.watch import main, words
 from cao.encoder import Encoder
+from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
+from tools.detect_drift.wording import NOT_IDENTIFIABLE
 
 WORDS = {"red": 0, "blue": 1, "green": 2}
 
@@ -215,6 +217,20 @@ def test_events_in_words() -> None:
     assert "no adapter for drift-1: why" in words({"event": "not_adapted", "task": "drift-1", "reason": "why"})
 
 
+def test_a_window_in_words_tells_its_limits_but_not_those_of_every_window() -> None:
+    prompts = [f"{colour} thing number {i}" for i in range(4) for colour in WORDS] + ["red " + "word " * 400]
+    encoder = ColourEncoder(Path())
+    known = KnownTasks({"red": Reference(encoder.embed([f"red thing {i}" for i in range(80)]))})
+    report = detect_drift(prompts, None, known, encoder=encoder)
+    assert NOT_IDENTIFIABLE in report.caveats
+    told = words({"event": "window", "alarm": 1, "report": report.model_dump(mode="json")})
+    assert told.startswith(f"the 13 prompts behind it: {report.sentence}. 1 of 13 prompts are longer than")
+    assert NOT_IDENTIFIABLE not in told
+    assert words(
+        {"event": "window", "report": {"n": 9, "sentence": "so", "caveats": ["a", NOT_IDENTIFIABLE, "b"]}}
+    ) == ("the 9 prompts behind it: so. a. b")
+
+
 def test_a_run_that_adopted_several_adapters_is_deployed_by_its_strategy(tmp_path: Path) -> None:
     stream = [*prompts("red", 60), *prompts("green", 60)]
     events = watch(tmp_path / "w", stream, lambda task, path: {"run": "runs/x", "told": "improved"})
@@ -229,11 +245,36 @@ def test_a_run_that_adopted_several_adapters_is_deployed_by_its_strategy(tmp_pat
         (["--stream", "nowhere.jsonl"], "no such file"),
         (["--stream", "x", "--window", "3"], "8 prompts at least"),
         (["--stream", "x", "--seed", "-1"], "--seed -1"),
+        (["--stream", "x", "--window", "8193"], "--window 8193: 8192 prompts at most"),
+        (["--stream", "{}"], "is a directory"),
+        (["--stream", "{}/fifo"], "fifo: is no regular file and cannot be read anew after a stop; give --stream - < "),
+        (["--stream", "{}/s", "--registry", "{}/nowhere"], "nowhere: no such folder"),
+        (["--stream", "{}/s", "--registry", "{}/s"], "s: no such folder"),
+        (["--stream", "{}/s", "--adapt", "--config", "{}/nowhere.toml"], "nowhere.toml: cannot be read"),
+        (["--stream", "{}/s", "--adapt", "--config", "{}"], "cannot be read"),
+        (["--stream", "{}/s", "--adapt", "--config", "{}/s"], "not TOML"),
+        (["--stream", "{}/s", "--adapt", "--config", "{}/key.toml"], "configuration: colour: unknown key"),
+        (["--stream", "{}/s", "--adapt", "--config", "{}/model.toml"], "unknown model 'no-such'"),
+        (["--stream", "{}/s", "--adapt", "--config", "{}/policy.toml"], "unknown policy 'no-such'"),
+        (["--stream", "{}/s", "--adapt", "--seed", "9999999999"], "configuration: seed"),
     ],
 )
-def test_bad_options_exit_2(capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:
-    assert main(arguments) == 2
+def test_bad_options_exit_2_before_anything_is_written(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    reason: str,
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "s").write_text("a prompt\n")
+    for name, line in (("key", "colour = 1"), ("model", 'model = "no-such"'), ("policy", 'policy = "no-such"')):
+        (tmp_path / f"{name}.toml").write_text(line)
+    given = [part.replace("{}", str(tmp_path)) for part in arguments]
+    assert main([*given, "--out", str(tmp_path / "w")]) == 2
     assert reason in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
 
 
 # --- the command
@@ -241,6 +282,21 @@ def test_bad_options_exit_2(capsys: pytest.CaptureFixture[str], arguments: list[
 
 SUMS = [f"{name} buys {n} boxes of pens for ${n + 3} each. How much does {name} pay in total?" for name in (
     "Anna", "Tom", "Maria", "Jamal", "Lena", "Omar") for n in range(4, 20)]  # fmt: skip
+
+
+@pytest.mark.integration
+def test_a_watch_that_nobody_reads_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("a prompt\n")
+    command = [sys.executable, "-m", "agent.watch", "--stream", str(tmp_path / "s"), "--out", str(tmp_path / "w")]
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
+    read, write = os.pipe()
+    os.close(read)
+    unread = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(write)
+    assert (unread.returncode, unread.stderr) == (130, "")
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert again.stdout.startswith("watching for prompts")
+    assert "the stream ended: 1 prompts" in again.stdout
 
 
 @pytest.mark.integration

@@ -1,19 +1,28 @@
 """The registry of known tasks: what is read, cached, shipped and refused."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
-from agent.reference import main
+from agent.reference import _encoder, main
 from cao.encoder import Encoder
-from cao.errors import InputError
+from cao.errors import InputError, UnavailableError
+from cao.files import canonical_json
 from tools.detect_drift import reference
 from tools.detect_drift.known_tasks import Reference
-from tools.detect_drift.reference import known_tasks, read_reference, registered, write_reference
+from tools.detect_drift.reference import (
+    IN_DOMAIN,
+    check_name,
+    known_tasks,
+    read_info,
+    read_reference,
+    write_reference,
+)
 
 
 class LetterEncoder(Encoder):
@@ -161,6 +170,86 @@ def test_outcomes_and_signals_survive_the_file_and_changes_are_noticed(tmp_path:
         read_reference(path, "e" * 64)
 
 
+def forge(path: Path, tensors: dict[str, Tensor]) -> Path:
+    """Write a reference file whose recorded hash is right, whatever it holds."""
+    parts = [
+        [
+            name,
+            str(it.dtype),
+            list(it.shape),
+            hashlib.sha256(it.contiguous().flatten().view(torch.uint8).numpy().tobytes()).hexdigest(),
+        ]
+        for name, it in sorted(tensors.items())
+    ]
+    content = hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(save(tensors, {"encoder_sha256": "e" * 64, "content_sha256": content, "made_from": "a forge"}))
+    return path
+
+
+UNIT = torch.eye(9)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({"embeddings": UNIT.bfloat16()}, "embeddings of torch.bfloat16"),
+        ({"embeddings": UNIT.long()}, "embeddings of torch.int64"),
+        ({"embeddings": UNIT[0]}, "no embeddings of 8 prompts"),
+        ({"embeddings": UNIT[:7]}, "no embeddings of 8 prompts"),
+        ({"embeddings": UNIT[None]}, "no embeddings of 8 prompts"),
+        ({"embeddings": UNIT[:, :0]}, "not finite and of unit length"),
+        ({"embeddings": UNIT * 1.02}, "not finite and of unit length"),
+        ({"embeddings": UNIT + torch.nan}, "not finite and of unit length"),
+        ({"embeddings": UNIT, "signals": torch.zeros(9)}, "signals that are not two"),
+        ({"embeddings": UNIT, "signals": torch.zeros(8, 2)}, "signals that are not two"),
+        ({"embeddings": UNIT, "signals": torch.zeros(9, 2).int()}, "signals that are not two"),
+        ({"embeddings": UNIT, "signals": torch.zeros(9, 2) - torch.inf}, "signals that are not finite"),
+        ({"embeddings": UNIT, "correct": torch.zeros(9)}, "outcomes that are not one"),
+        ({"embeddings": UNIT, "correct": torch.zeros(9, 1).bool()}, "outcomes that are not one"),
+        ({"embeddings": UNIT, "more": torch.zeros(9)}, "'more', which no reference has"),
+    ],
+)
+def test_content_that_is_no_reference_is_refused(tmp_path: Path, tensors: dict[str, Tensor], reason: str) -> None:
+    path = forge(tmp_path / "a.safetensors", tensors)
+    with pytest.raises(InputError, match=f"a.safetensors: holds .*{reason}"):
+        read_reference(path, "e" * 64)
+    good = forge(path, {"embeddings": UNIT.half() * 1.005, "signals": torch.zeros(9, 2), "correct": torch.ones(9) > 0})
+    assert read_info(good).prompts == 9
+
+
+def test_references_of_different_widths_are_refused(tmp_path: Path, letters: LetterEncoder) -> None:
+    own = tmp_path / "data" / "cao-llm" / "references"
+    forge(own / "a.safetensors", {"embeddings": torch.eye(9)})
+    forge(own / "b.safetensors", {"embeddings": torch.eye(10)})
+    with pytest.raises(
+        InputError, match=r"b\.safetensors: its embeddings have 10 numbers, those of .*a\.safetensors 9"
+    ):
+        known_tasks((), letters)
+
+
+def test_list_goes_on_behind_a_damaged_file_and_names_those_of_another_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "SHIPPED", tmp_path / "shipped")
+    (tmp_path / "a.safetensors").write_bytes(b"damaged")
+    forge(tmp_path / "b.safetensors", {"embeddings": UNIT})
+    monkeypatch.setattr("agent.reference._encoder", lambda: "f" * 64)
+    assert main(["list", "--folder", str(tmp_path)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"a: unusable, {tmp_path}/a.safetensors: no usable reference file")
+    assert second == "b: 9 prompts, from a forge; unusable, made by another encoder; build it anew from its prompts"
+    assert main(["list", "--folder", str(tmp_path), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["name"] for row in rows if row["unusable"]] == ["a", "b"]
+    assert main(["show", "a", "--folder", str(tmp_path)]) == 2
+    for same_or_none in ("e" * 64, None):
+        monkeypatch.setattr("agent.reference._encoder", lambda known=same_or_none: known)
+        capsys.readouterr()
+        assert main(["list", "--folder", str(tmp_path)]) == 0
+        assert capsys.readouterr().out.endswith("b: 9 prompts, from a forge\n")
+
+
 @pytest.mark.integration
 def test_a_reference_is_added_listed_shown_and_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -176,7 +265,7 @@ def test_a_reference_is_added_listed_shown_and_removed(
     capsys.readouterr()
     assert main(["list", "--json"]) == 0
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["name"] for row in listed] == [*registered(Path("nowhere")), "sums"]
+    assert [row["name"] for row in listed] == [*sorted(IN_DOMAIN), "sums"]
     assert main(["remove", "sums"]) == 0
     assert main(["show", "sums"]) == 2
     assert "no reference 'sums'" in capsys.readouterr().err
@@ -189,6 +278,18 @@ def test_a_reference_is_added_listed_shown_and_removed(
         (["add", "piqa", "x.jsonl"], "is a shipped reference"),
         (["remove", "piqa"], "is shipped and stays"),
         (["remove", "nothing"], "no reference 'nothing'"),
+        (["remove", "piqa", "--folder", "{}/shipped"], "is shipped and stays"),
+        (["remove", "piqa", "--folder", "{}/shipped/../shipped"], "is shipped and stays"),
+        (["remove", "piqa", "--folder", "{}/link"], "is shipped and stays"),
+        (["remove", "dir", "--folder", "{}/own"], "dir.safetensors: cannot be removed"),
+        (["add", "../../x", "{}/sums.jsonl", "--folder", "{}/shipped"], "is no name"),
+        (["add", "m2", "{}/sums.jsonl", "--folder", "{}/sums.jsonl"], "sums.jsonl: cannot be made"),
+        (["add", "m2", "{}/sums.jsonl", "--folder", "{}/sums.jsonl/sub"], "sub: cannot be made"),
+        (["add", "dir", "{}/sums.jsonl", "--folder", "{}/own", "--replace"], "is a directory"),
+        (["list", "--folder", "{}/nowhere"], "nowhere: no such folder"),
+        (["list", "--folder", "{}/sums.jsonl"], "sums.jsonl: no such folder"),
+        (["show", "piqa", "--folder", "{}/nowhere"], "nowhere: no such folder"),
+        (["remove", "piqa", "--folder", "{}/nowhere"], "nowhere: no such folder"),
     ],
 )
 def test_registry_refuses(
@@ -202,5 +303,27 @@ def test_registry_refuses(
     monkeypatch.setattr(reference, "SHIPPED", tmp_path / "shipped")
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "piqa.safetensors").touch()
-    assert main(arguments) == 2
+    (tmp_path / "own" / "dir.safetensors").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("shipped")
+    write_lines(tmp_path / "sums.jsonl", [{"prompt": f"add {i}"} for i in range(20)])
+    monkeypatch.setattr(Encoder, "embed", lambda *_: pytest.fail("encoded before it was refused"))
+    assert main([part.replace("{}", str(tmp_path)) for part in arguments]) == 2
     assert reason in capsys.readouterr().err
+    assert (tmp_path / "shipped" / "piqa.safetensors").exists()
+
+
+def test_a_shipped_name_may_be_made_anew_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "SHIPPED", tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "piqa.safetensors").touch()
+    assert check_name("piqa", tmp_path) == "piqa"
+    with pytest.raises(InputError, match="is a shipped reference"):
+        check_name("piqa", tmp_path / "own")
+
+
+def test_references_are_listed_without_an_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> Path:
+        raise UnavailableError("not installed")
+
+    monkeypatch.setattr("cao.assets.minilm_folder", absent)
+    assert _encoder.__wrapped__() is None

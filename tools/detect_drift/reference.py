@@ -4,6 +4,7 @@
 folder. Whatever else is named, a task or a file of prompts, is encoded once and cached.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,13 @@ REFERENCE_PROMPTS = 512
 
 REFERENCE_SEED = 0
 
+UNIT_TOLERANCE = 1e-2
+"""How far from 1 a row's length may lie: half precision rounds it."""
+
+OTHER_ENCODER = "made by another encoder; build it anew from its prompts"
+
+_FLOATS = (torch.float16, torch.float32, torch.float64)
+
 
 def user_folder() -> Path:
     """Return the folder of the user's own references, made if absent."""
@@ -52,7 +60,12 @@ def registered(folder: Path | None = None) -> dict[str, Path]:
 
     Args:
         folder: of the user's own, None for the usual one.
+
+    Raises:
+        InputError: there is no such folder.
     """
+    if folder is not None and not os.path.isdir(folder):
+        raise InputError(f"{folder}: no such folder; references of one's own are looked for in it")
     own = sorted((folder or user_folder()).glob("*.safetensors"))
     return {path.stem: path for path in [*sorted(SHIPPED.glob("*.safetensors")), *own]}
 
@@ -72,7 +85,8 @@ def known_tasks(
         folder: of the user's own registry, None for the usual one.
 
     Raises:
-        InputError: an unknown name, an unusable file, two references of one name, or too few prompts.
+        InputError: an unknown name, an unusable file, two references of one name, too few prompts, or embeddings of
+            different widths.
         UnavailableError: a task's data is not at hand.
     """
     found: dict[str, Path | list[Asked]] = {}
@@ -89,6 +103,7 @@ def known_tasks(
             references[name] = _cached(content, encoder)
     if found:
         progress("references", len(found), len(found))
+    _check_widths(references, every)
     return KnownTasks({name: references[name] for name in every}, tuple(found))
 
 
@@ -135,6 +150,7 @@ class ReferenceInfo:
 
     Attributes:
         made_from: the task or file that its prompts come from.
+        encoder_sha256: of the encoder that made it.
         prompts: how many.
         signals: whether it holds option signals.
         answers: whether it holds outcomes.
@@ -142,6 +158,7 @@ class ReferenceInfo:
     """
 
     made_from: str
+    encoder_sha256: str
     prompts: int
     signals: bool
     answers: bool
@@ -187,7 +204,7 @@ def read_reference(path: Path, encoder_sha256: str) -> Reference:
     """
     header, tensors = _open(path)
     if header.get("encoder_sha256") != encoder_sha256:
-        raise InputError(f"{path}: made by another encoder; build it anew from its prompts")
+        raise InputError(f"{path}: {OTHER_ENCODER}")
     embeddings, correct = tensors["embeddings"].float(), tensors.get("correct")
     return Reference(
         torch.nn.functional.normalize(embeddings, dim=1),
@@ -206,6 +223,7 @@ def read_info(path: Path) -> ReferenceInfo:
     header, tensors = _open(path)
     return ReferenceInfo(
         made_from=header.get("made_from", ""),
+        encoder_sha256=header.get("encoder_sha256", ""),
         prompts=len(tensors["embeddings"]),
         signals="signals" in tensors,
         answers="correct" in tensors,
@@ -213,15 +231,20 @@ def read_info(path: Path) -> ReferenceInfo:
     )
 
 
-def check_name(name: str) -> str:
-    """Return ``name`` if a reference of one's own may have it.
+def is_shipped(folder: Path) -> bool:
+    """Return whether a folder is that of the shipped references, by whatever path."""
+    return folder.resolve() == SHIPPED.resolve()
+
+
+def check_name(name: str, folder: Path) -> str:
+    """Return ``name`` if a reference in a folder may have it.
 
     Raises:
-        InputError: it is no plain name, or that of a shipped reference.
+        InputError: it is no plain name, or that of a shipped reference which is not made anew in its own folder.
     """
     if not re.fullmatch(ID_PATTERN, name):
         raise InputError(f"{name!r} is no name for a reference; use small letters, digits, hyphens and underscores")
-    if (SHIPPED / f"{name}.safetensors").exists():
+    if (SHIPPED / f"{name}.safetensors").exists() and not is_shipped(folder):
         raise InputError(f"{name!r} is a shipped reference; choose another name")
     return name
 
@@ -235,15 +258,49 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise InputError(f"{path}: no usable reference file ({error})") from None
     if header.get("content_sha256") != _content_sha256(tensors):
         raise InputError(f"{path}: content does not match its recorded hash; it was changed")
-    shape = tensors["embeddings"].shape if "embeddings" in tensors else ()
-    if len(shape) != 2 or shape[0] < MIN_PROMPTS or any(len(it) != shape[0] for it in tensors.values()):
-        raise InputError(f"{path}: holds no embeddings of {MIN_PROMPTS} prompts or more")
+    fault = _fault(tensors)
+    if fault is not None:
+        raise InputError(f"{path}: {fault}")
     return header, tensors
+
+
+def _fault(tensors: dict[str, Tensor]) -> str | None:
+    """Return what keeps a file's tensors from being a reference, None if nothing does."""
+    rows, signals, correct = (tensors.get(name) for name in ("embeddings", "signals", "correct"))
+    strange = sorted(tensors.keys() - {"embeddings", "signals", "correct"})
+    if strange:
+        return f"holds {strange[0]!r}, which no reference has"
+    if rows is None or rows.ndim != 2 or len(rows) < MIN_PROMPTS:
+        return f"holds no embeddings of {MIN_PROMPTS} prompts or more"
+    if rows.dtype not in _FLOATS:
+        return f"holds embeddings of {rows.dtype}; they must be floating-point numbers"
+    if not bool(((rows.double().norm(dim=1) - 1).abs() <= UNIT_TOLERANCE).all()):  # false for NaN too
+        return "holds embeddings that are not finite and of unit length"
+    if signals is not None and (signals.shape != (len(rows), 2) or signals.dtype not in _FLOATS):
+        return "holds signals that are not two floating-point numbers for each prompt"
+    if signals is not None and not bool(signals.isfinite().all()):
+        return "holds signals that are not finite"
+    if correct is not None and (correct.shape != rows.shape[:1] or correct.dtype not in (torch.uint8, torch.bool)):
+        return "holds outcomes that are not one truth value for each prompt"
+    return None
+
+
+def _check_widths(references: dict[str, Reference], every: dict[str, Path | list[Asked]]) -> None:
+    """Raise InputError where two references cannot come from one encoder, whatever their files say."""
+    named = [(it if isinstance(it, Path) else name, references[name].embeddings.shape[1]) for name, it in every.items()]
+    for place, width in named[1:]:
+        if width != named[0][1]:
+            raise InputError(f"{place}: its embeddings have {width} numbers, those of {named[0][0]} {named[0][1]}")
 
 
 def _content_sha256(tensors: dict[str, Tensor]) -> str:
     parts: list[Any] = [
-        [name, str(tensor.dtype), list(tensor.shape), sha256_bytes(tensor.contiguous().numpy().tobytes())]
+        [
+            name,
+            str(tensor.dtype),
+            list(tensor.shape),
+            sha256_bytes(tensor.reshape(-1).view(torch.uint8).numpy().tobytes()),
+        ]
         for name, tensor in sorted(tensors.items())
     ]
     return sha256_bytes(canonical_json(parts).encode())
