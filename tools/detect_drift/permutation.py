@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def draw_windows(n: int, pool: int, permutations: int, seed: int) -> NDArray[np.int64]:
     """Draw which pooled rows play the window; the first draw is the window itself.
 
