@@ -103,3 +103,29 @@ def test_a_bf16_head_gives_nearly_the_same_direction() -> None:
 def test_more_than_twenty_steps_are_refused() -> None:
     with pytest.raises(AssertionError):
         optimise_delta(*problem(), 21, 0.1)
+
+
+@pytest.mark.parametrize(("steps", "lr"), [(5, 0.1), (20, 1.0)])
+def test_kept_probabilities_change_nothing(steps: int, lr: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = (*problem(), steps, lr)
+    kept = optimise_delta(*args)
+    monkeypatch.setattr(latent, "KEPT_BLOCKS", 0)  # nothing is kept: each step takes the product with the head anew
+    torch.testing.assert_close(optimise_delta(*args), kept, atol=1e-4, rtol=0)
+
+
+def test_a_delta_that_reaches_too_far_is_not_reweighted() -> None:
+    hidden, _, _, weight = problem()
+    owner, share = torch.zeros(7, dtype=torch.long), torch.tensor([1 / 7])
+    kept = latent._probabilities(hidden[0], weight)
+    for size, usable in ((0.1, True), (100.0, False), (float("nan"), False)):
+        delta = size * torch.randn(1, 12, generator=torch.Generator().manual_seed(0))
+        found = latent._reweighted_rows(kept, delta, owner, share, weight)
+        assert (found is not None) == usable
+        if found is not None:
+            expected = latent._expected_rows(hidden[0], delta, owner, share, weight)
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_samples_are_grouped_by_their_positions() -> None:
+    assert latent._groups([3, 0, 2, 4, 9, 1], 5) == [[0, 1, 2], [3], [4], [5]]
+    assert latent._groups([], 5) == []
