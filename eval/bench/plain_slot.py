@@ -27,7 +27,7 @@ def states_of(lm: LanguageModel, ids: Tensor) -> Tensor:
 
 
 def cached(states: Tensor, targets: Tensor, head_weight: Tensor, steps: int, lr: float) -> Tensor:
-    """Return δ of one sample whose hidden states are known, (d,) float32: each step goes through the head, by autograd.
+    """Return δ of one sample from its hidden states, (d,), float32 or wider: each step by autograd through the head.
 
     Args:
         states: (n, d) hidden states, position i predicts ``targets[i]``.
@@ -36,11 +36,12 @@ def cached(states: Tensor, targets: Tensor, head_weight: Tensor, steps: int, lr:
         steps: T.
         lr: learning rate.
     """
-    delta = torch.zeros(states.shape[1], device=states.device, requires_grad=True)
+    dtype = torch.promote_types(head_weight.dtype, torch.float32)
+    delta = torch.zeros(states.shape[1], dtype=dtype, device=states.device, requires_grad=True)
     optimiser = _optimiser(delta, lr)
     for _ in range(steps if len(targets) else 0):
-        moved = (states.float() + delta).to(head_weight.dtype)
-        loss = nn.functional.cross_entropy((moved @ head_weight.T).float(), targets)
+        moved = (states.to(dtype) + delta).to(head_weight.dtype)
+        loss = nn.functional.cross_entropy((moved @ head_weight.T).to(dtype), targets)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

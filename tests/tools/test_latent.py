@@ -108,9 +108,18 @@ def test_more_than_twenty_steps_are_refused() -> None:
 @pytest.mark.parametrize(("steps", "lr"), [(5, 0.1), (20, 1.0)])
 def test_kept_probabilities_change_nothing(steps: int, lr: float, monkeypatch: pytest.MonkeyPatch) -> None:
     args = (*problem(), steps, lr)
+    anew, kept = optimise_delta(*args), optimise_delta(*args, keep=True)
+    torch.testing.assert_close(kept, anew, atol=1e-4, rtol=0)
+    monkeypatch.setattr(latent, "KEPT_BLOCKS", 0)  # too long to be kept
+    torch.testing.assert_close(optimise_delta(*args, keep=True), anew, atol=1e-5, rtol=0)
+
+
+def test_in_double_precision_kept_probabilities_are_exact() -> None:
+    hidden, targets, mask, weight = problem()
+    args = (hidden.double(), targets, mask, weight.double(), 20, 0.1)
     kept = optimise_delta(*args)
-    monkeypatch.setattr(latent, "KEPT_BLOCKS", 0)  # nothing is kept: each step takes the product with the head anew
-    torch.testing.assert_close(optimise_delta(*args), kept, atol=1e-4, rtol=0)
+    assert kept.dtype == torch.float64
+    torch.testing.assert_close(kept, optimise_delta(*args, keep=False), atol=1e-9, rtol=0)
 
 
 def test_a_delta_that_reaches_too_far_is_not_reweighted() -> None:

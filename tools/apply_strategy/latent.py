@@ -19,13 +19,26 @@ WIDEST = 40.0
 """Largest range of W·δ in nats, at which the kept float32 probabilities still hold every token that counts."""
 
 
-def optimise_delta(hidden: Tensor, targets: Tensor, mask: Tensor, head_weight: Tensor, steps: int, lr: float) -> Tensor:
+def optimise_delta(
+    hidden: Tensor,
+    targets: Tensor,
+    mask: Tensor,
+    head_weight: Tensor,
+    steps: int,
+    lr: float,
+    *,
+    keep: bool | None = None,
+) -> Tensor:
     """Return each sample's δ after ``steps`` AdamW steps on its own mean next-token loss, from zero.
 
     Samples do not interact: the loss is the sum of the samples' means, and AdamW works element by element.
     The gradient of one position is W'(softmax(W(h+δ)) − onehot(target)), so no graph is kept through the
     vocabulary. W(h+δ) = Wh + Wδ, and Wδ is the same at all positions of a sample: the large product with the head is
     taken once, and a step costs one row of the vocabulary a sample instead of one a position.
+
+    AdamW divides by the gradient's own size, so δ is of the rate's order even where the gradient is rounding error: two
+    float32 implementations agree there only if they round alike. A float32 head is therefore taken anew in each step,
+    as a plain implementation does; in half precision rounding is larger anyway, in double it does not matter.
 
     Args:
         hidden: (B, L, d) last hidden states of the prompts; position i predicts ``targets[:, i]``.
@@ -34,9 +47,10 @@ def optimise_delta(hidden: Tensor, targets: Tensor, mask: Tensor, head_weight: T
         head_weight: (V, d) of the LM head; its dtype is that of the products with it.
         steps: T, 0 to 20.
         lr: learning rate of AdamW.
+        keep: whether the large product is taken once; None unless the head is float32.
 
     Returns:
-        (B, d), float32. Zero for a sample without targets (a prompt of one token).
+        (B, d), float32, or float64 where the head is. Zero for a sample without targets (a prompt of one token).
 
     Source: CAO-LLM §2.4, G.5.
     """
@@ -44,14 +58,17 @@ def optimise_delta(hidden: Tensor, targets: Tensor, mask: Tensor, head_weight: T
     assert targets.shape == mask.shape == (batch, length), (hidden.shape, targets.shape, mask.shape)
     assert head_weight.shape[1] == width, (hidden.shape, head_weight.shape)
     assert 0 <= steps <= MAX_STEPS, steps
-    found = torch.zeros(batch, width, device=hidden.device)
-    for group in _groups(mask.sum(1).tolist(), KEPT_BLOCKS * _block(head_weight)):
+    dtype = torch.promote_types(head_weight.dtype, torch.float32)
+    keep = head_weight.dtype != torch.float32 if keep is None else keep
+    found = torch.zeros(batch, width, dtype=dtype, device=hidden.device)
+    most = KEPT_BLOCKS * _block(head_weight) if keep else 0  # one sample by itself rounds as it would alone
+    for group in _groups(mask.sum(1).tolist(), most):
         mine = mask[group]
         owner = torch.arange(len(group), device=hidden.device).repeat_interleave(mine.sum(1))
-        share = 1.0 / mine.sum(1).clamp(min=1).float()
-        rows = head_weight[targets[group][mine]].float()
+        share = 1.0 / mine.sum(1).clamp(min=1).to(dtype)
+        rows = head_weight[targets[group][mine]].to(dtype)
         goal = _mean_rows(rows, owner, share)  # the onehot part, the same in every step
-        found[group] = _descend(hidden[group][mine], owner, share, goal, head_weight, steps, lr)
+        found[group] = _descend(hidden[group][mine], owner, share, goal, head_weight, steps, lr, keep)
     return found
 
 
@@ -70,15 +87,15 @@ def _groups(counts: list[int], most: int) -> list[list[int]]:
 
 
 def _descend(
-    states: Tensor, owner: Tensor, share: Tensor, goal: Tensor, head_weight: Tensor, steps: int, lr: float
+    states: Tensor, owner: Tensor, share: Tensor, goal: Tensor, head_weight: Tensor, steps: int, lr: float, keep: bool
 ) -> Tensor:
     """Return δ of one group of samples, (b, d); ``states`` are (n, d), ``owner`` names the sample of each."""
     delta = torch.zeros_like(goal)
     first, second = torch.zeros_like(delta), torch.zeros_like(delta)
     kept = None
-    if steps and len(states) <= KEPT_BLOCKS * _block(head_weight):
+    if keep and steps and len(states) <= KEPT_BLOCKS * _block(head_weight):
         kept = _probabilities(states, head_weight)
-    states = states.float()
+    states = states.to(goal.dtype)
     for step in range(1, steps + 1):
         expected = None if kept is None else _reweighted_rows(kept, delta, owner, share, head_weight)
         if expected is None:
@@ -96,12 +113,13 @@ def _block(head_weight: Tensor) -> int:
 
 
 def _probabilities(states: Tensor, head_weight: Tensor) -> Tensor:
-    """Return softmax(Wh), (n, V) float32."""
-    kept = torch.empty(len(states), head_weight.shape[0], device=states.device)
+    """Return softmax(Wh), (n, V) float32, or float64 where the head is."""
+    dtype = torch.promote_types(head_weight.dtype, torch.float32)
+    kept = torch.empty(len(states), head_weight.shape[0], dtype=dtype, device=states.device)
     rows = _block(head_weight)
     for start in range(0, len(states), rows):
         logits = states[start : start + rows].to(head_weight.dtype) @ head_weight.T
-        kept[start : start + rows] = torch.softmax(logits, 1, dtype=torch.float32)
+        kept[start : start + rows] = torch.softmax(logits, 1, dtype=dtype)
     return kept
 
 
@@ -118,7 +136,7 @@ def _reweighted_rows(kept: Tensor, delta: Tensor, owner: Tensor, share: Tensor, 
     Returns:
         (b, d) float32, or None where Wδ reaches so far that a token which float32 has lost might count.
     """
-    shift = (delta.to(head_weight.dtype) @ head_weight.T).float()
+    shift = (delta.to(head_weight.dtype) @ head_weight.T).to(delta.dtype)
     top = shift.amax(1, keepdim=True)
     if not bool((top - shift.amin(1, keepdim=True) <= WIDEST).all()):  # also where it is not a number
         return None
@@ -129,11 +147,11 @@ def _reweighted_rows(kept: Tensor, delta: Tensor, owner: Tensor, share: Tensor, 
         if len(rows):
             weight = share[sample] / (rows @ factor[sample])
             mean[sample] = (weight @ rows) * factor[sample]
-    return (mean.to(head_weight.dtype) @ head_weight).float()
+    return (mean.to(head_weight.dtype) @ head_weight).to(delta.dtype)
 
 
 def _mean_rows(rows: Tensor, owner: Tensor, share: Tensor) -> Tensor:
-    total = torch.zeros(len(share), rows.shape[1], device=rows.device)
+    total = torch.zeros(len(share), rows.shape[1], dtype=rows.dtype, device=rows.device)
     return total.index_add_(0, owner, rows * share[owner].unsqueeze(1))
 
 
@@ -145,5 +163,5 @@ def _expected_rows(states: Tensor, delta: Tensor, owner: Tensor, share: Tensor, 
         mine = owner[start : start + rows]
         moved = (states[start : start + rows] + delta[mine]).to(head_weight.dtype)
         expected = (moved @ head_weight.T).softmax(1) @ head_weight
-        total += _mean_rows(expected.float(), mine, share)
+        total += _mean_rows(expected.to(delta.dtype), mine, share)
     return total
