@@ -64,7 +64,7 @@ def deltas(lm: LanguageModel, batch: Batch, hidden: Tensor) -> Tensor:
 def largest_difference(lm: LanguageModel, prompts: Sequence[list[int]], batches: Sequence[Batch]) -> dict[str, float]:
     """Return max |δ − plain δ| from the same hidden states: in float32, in float64, and in the model's dtype.
 
-    In float64, as in the model's dtype, the product with the head is taken once; in float32 in every step.
+    AdamW divides by the gradient's own size, so that δ is of the rate's order where the gradient is rounding error.
 
     Args:
         lm: the model.

@@ -6,6 +6,8 @@ steps down the prompt's own next-token loss; only the LM head is evaluated, neve
 Source: CAO-LLM §2.4, G.5 (family ``Latent``); AdamW's weight decay and eps are those of the SLOT reference.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -26,8 +28,6 @@ def optimise_delta(
     head_weight: Tensor,
     steps: int,
     lr: float,
-    *,
-    keep: bool | None = None,
 ) -> Tensor:
     """Return each sample's δ after ``steps`` AdamW steps on its own mean next-token loss, from zero.
 
@@ -37,8 +37,8 @@ def optimise_delta(
     taken once, and a step costs one row of the vocabulary a sample instead of one a position.
 
     AdamW divides by the gradient's own size, so δ is of the rate's order even where the gradient is rounding error: two
-    float32 implementations agree there only if they round alike. A float32 head is therefore taken anew in each step,
-    as a plain implementation does; in half precision rounding is larger anyway, in double it does not matter.
+    float32 implementations agree there only if they round alike. A float32 head is therefore taken anew in each step, a
+    sample by itself, as a plain implementation does; in half precision rounding is larger anyway, in double it is none.
 
     Args:
         hidden: (B, L, d) last hidden states of the prompts; position i predicts ``targets[:, i]``.
@@ -47,7 +47,6 @@ def optimise_delta(
         head_weight: (V, d) of the LM head; its dtype is that of the products with it.
         steps: T, 0 to 20.
         lr: learning rate of AdamW.
-        keep: whether the large product is taken once; None unless the head is float32.
 
     Returns:
         (B, d), float32, or float64 where the head is. Zero for a sample without targets (a prompt of one token).
@@ -58,18 +57,41 @@ def optimise_delta(
     assert targets.shape == mask.shape == (batch, length), (hidden.shape, targets.shape, mask.shape)
     assert head_weight.shape[1] == width, (hidden.shape, head_weight.shape)
     assert 0 <= steps <= MAX_STEPS, steps
-    dtype = torch.promote_types(head_weight.dtype, torch.float32)
-    keep = head_weight.dtype != torch.float32 if keep is None else keep
-    found = torch.zeros(batch, width, dtype=dtype, device=hidden.device)
-    most = KEPT_BLOCKS * _block(head_weight) if keep else 0  # one sample by itself rounds as it would alone
-    for group in _groups(mask.sum(1).tolist(), most):
+    found = torch.zeros(batch, width, dtype=_wide(head_weight), device=hidden.device)
+    for group in _groups(mask.sum(1).tolist(), _most_kept(head_weight)):
         mine = mask[group]
         owner = torch.arange(len(group), device=hidden.device).repeat_interleave(mine.sum(1))
-        share = 1.0 / mine.sum(1).clamp(min=1).to(dtype)
-        rows = head_weight[targets[group][mine]].to(dtype)
-        goal = _mean_rows(rows, owner, share)  # the onehot part, the same in every step
-        found[group] = _descend(hidden[group][mine], owner, share, goal, head_weight, steps, lr, keep)
+        prompts = _Prompts(hidden[group][mine], targets[group][mine], owner, len(group))
+        found[group] = _descend(prompts, head_weight, steps, lr)
     return found
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """The positions of b samples, those of a sample next to each other."""
+
+    states: Tensor  # (n, d)
+    targets: Tensor  # (n,)
+    owner: Tensor  # (n,) the sample of each position, ascending
+    count: int  # b
+
+    @property
+    def counts(self) -> Tensor:
+        """Positions of each sample, (b,)."""
+        return self.owner.bincount(minlength=self.count)
+
+
+def _wide(head_weight: Tensor) -> torch.dtype:
+    return torch.promote_types(head_weight.dtype, torch.float32)
+
+
+def _block(head_weight: Tensor) -> int:
+    return max(1, CHUNK_BYTES // (4 * head_weight.shape[0]))
+
+
+def _most_kept(head_weight: Tensor) -> int:
+    """Return at how many positions probabilities are kept between the steps."""
+    return 0 if head_weight.dtype == torch.float32 else KEPT_BLOCKS * _block(head_weight)
 
 
 def _groups(counts: list[int], most: int) -> list[list[int]]:
@@ -86,21 +108,20 @@ def _groups(counts: list[int], most: int) -> list[list[int]]:
     return found
 
 
-def _descend(
-    states: Tensor, owner: Tensor, share: Tensor, goal: Tensor, head_weight: Tensor, steps: int, lr: float, keep: bool
-) -> Tensor:
-    """Return δ of one group of samples, (b, d); ``states`` are (n, d), ``owner`` names the sample of each."""
-    delta = torch.zeros_like(goal)
+def _descend(prompts: _Prompts, head_weight: Tensor, steps: int, lr: float) -> Tensor:
+    """Return δ of one group of samples, (b, d)."""
+    shape = (prompts.count, head_weight.shape[1])
+    delta = torch.zeros(shape, dtype=_wide(head_weight), device=prompts.states.device)
     first, second = torch.zeros_like(delta), torch.zeros_like(delta)
-    kept = None
-    if keep and steps and len(states) <= KEPT_BLOCKS * _block(head_weight):
-        kept = _probabilities(states, head_weight)
-    states = states.to(goal.dtype)
+    kept = wanted = None
+    if steps and len(prompts.states) <= _most_kept(head_weight):
+        kept, wanted = _probabilities(prompts.states, head_weight), _mean_targets(prompts, head_weight)
     for step in range(1, steps + 1):
-        expected = None if kept is None else _reweighted_rows(kept, delta, owner, share, head_weight)
-        if expected is None:
-            expected = _expected_rows(states, delta, owner, share, head_weight)
-        gradient = expected - goal
+        gradient = None
+        if kept is not None and wanted is not None:
+            gradient = _reweighted_gradient(kept, wanted, prompts, delta, head_weight)
+        if gradient is None:
+            gradient = _gradient(prompts, delta, head_weight)
         first = BETA1 * first + (1 - BETA1) * gradient
         second = BETA2 * second + (1 - BETA2) * gradient**2
         direction = (first / (1 - BETA1**step)) / ((second / (1 - BETA2**step)).sqrt() + EPS)
@@ -108,60 +129,64 @@ def _descend(
     return delta
 
 
-def _block(head_weight: Tensor) -> int:
-    return max(1, CHUNK_BYTES // (4 * head_weight.shape[0]))
-
-
 def _probabilities(states: Tensor, head_weight: Tensor) -> Tensor:
-    """Return softmax(Wh), (n, V) float32, or float64 where the head is."""
-    dtype = torch.promote_types(head_weight.dtype, torch.float32)
-    kept = torch.empty(len(states), head_weight.shape[0], dtype=dtype, device=states.device)
+    """Return softmax(Wh), (n, V), float32 or wider."""
+    kept = torch.empty(len(states), head_weight.shape[0], dtype=_wide(head_weight), device=states.device)
     rows = _block(head_weight)
     for start in range(0, len(states), rows):
         logits = states[start : start + rows].to(head_weight.dtype) @ head_weight.T
-        kept[start : start + rows] = torch.softmax(logits, 1, dtype=dtype)
+        kept[start : start + rows] = torch.softmax(logits, 1, dtype=kept.dtype)
     return kept
 
 
-def _reweighted_rows(kept: Tensor, delta: Tensor, owner: Tensor, share: Tensor, head_weight: Tensor) -> Tensor | None:
-    """Return what ``_expected_rows`` does, from the probabilities at δ = 0: softmax(Wh + Wδ) ∝ softmax(Wh)·exp(Wδ).
+def _mean_targets(prompts: _Prompts, head_weight: Tensor) -> Tensor:
+    """Return each sample's targets as shares of the vocabulary, (b, V)."""
+    size = (prompts.count, head_weight.shape[0])
+    shares = (1.0 / prompts.counts.to(_wide(head_weight)))[prompts.owner]
+    mean = torch.zeros(size, dtype=shares.dtype, device=shares.device)
+    return mean.index_put_((prompts.owner, prompts.targets), shares, accumulate=True)
+
+
+def _reweighted_gradient(
+    kept: Tensor, wanted: Tensor, prompts: _Prompts, delta: Tensor, head_weight: Tensor
+) -> Tensor | None:
+    """Return what ``_gradient`` does, from the probabilities at δ = 0: softmax(Wh + Wδ) ∝ softmax(Wh)·exp(Wδ).
 
     Args:
         kept: (n, V) softmax(Wh).
+        wanted: (b, V) the targets' shares.
+        prompts: b samples.
         delta: (b, d).
-        owner: (n,) the sample of each position, in ascending order.
-        share: (b,) what a position weighs.
         head_weight: (V, d).
 
     Returns:
-        (b, d) float32, or None where Wδ reaches so far that a token which float32 has lost might count.
+        (b, d), or None where Wδ reaches so far that a token which float32 has lost might count.
     """
     shift = (delta.to(head_weight.dtype) @ head_weight.T).to(delta.dtype)
     top = shift.amax(1, keepdim=True)
     if not bool((top - shift.amin(1, keepdim=True) <= WIDEST).all()):  # also where it is not a number
         return None
     factor = (shift - top).exp_()
-    mean = torch.zeros_like(factor)
-    counts = owner.bincount(minlength=len(delta)).tolist()
-    for sample, rows in enumerate(torch.split(kept, counts)):
+    excess = -wanted
+    for sample, rows in enumerate(torch.split(kept, prompts.counts.tolist())):
         if len(rows):
-            weight = share[sample] / (rows @ factor[sample])
-            mean[sample] = (weight @ rows) * factor[sample]
-    return (mean.to(head_weight.dtype) @ head_weight).to(delta.dtype)
+            weight = 1 / (len(rows) * (rows @ factor[sample]))
+            excess[sample] += (weight @ rows) * factor[sample]
+    return (excess.to(head_weight.dtype) @ head_weight).to(delta.dtype)
 
 
-def _mean_rows(rows: Tensor, owner: Tensor, share: Tensor) -> Tensor:
-    total = torch.zeros(len(share), rows.shape[1], dtype=rows.dtype, device=rows.device)
-    return total.index_add_(0, owner, rows * share[owner].unsqueeze(1))
+def _gradient(prompts: _Prompts, delta: Tensor, head_weight: Tensor) -> Tensor:
+    """Return each sample's mean over positions of (softmax(W(h+δ)) − onehot)·W, (b, d), in blocks of positions.
 
-
-def _expected_rows(states: Tensor, delta: Tensor, owner: Tensor, share: Tensor, head_weight: Tensor) -> Tensor:
-    """Return each sample's mean over positions of softmax(W(h+δ))·W, (B, d), in blocks of positions."""
+    The targets are taken off before the product with W: two large sums would leave their rounding as the gradient.
+    """
     total = torch.zeros_like(delta)
-    rows = _block(head_weight)
-    for start in range(0, len(states), rows):
-        mine = owner[start : start + rows]
-        moved = (states[start : start + rows] + delta[mine]).to(head_weight.dtype)
-        expected = (moved @ head_weight.T).softmax(1) @ head_weight
-        total += _mean_rows(expected.to(delta.dtype), mine, share)
+    rows, shares = _block(head_weight), 1.0 / prompts.counts.to(delta.dtype)
+    for start in range(0, len(prompts.states), rows):
+        mine = prompts.owner[start : start + rows]
+        moved = (prompts.states[start : start + rows].to(delta.dtype) + delta[mine]).to(head_weight.dtype)
+        excess = torch.softmax(moved @ head_weight.T, 1, dtype=delta.dtype)
+        excess[torch.arange(len(mine), device=mine.device), prompts.targets[start : start + rows]] -= 1
+        excess *= shares[mine].unsqueeze(1)
+        total.index_add_(0, mine, (excess.to(head_weight.dtype) @ head_weight).to(delta.dtype))
     return total
