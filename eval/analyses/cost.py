@@ -8,12 +8,10 @@ Source: CAO-LLM C (cost accounting); the measurement is this project's.
 
 import contextlib
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,6 +19,7 @@ from agent.consolidation.steps import INITIAL_SEED, Consolidation
 from cao.encoder import Encoder
 from cao.language_model import LanguageModel
 from cao.progress import silent
+from eval.bench.measure import now
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.task_vector import task_vector
 from tools.generate_lora.checkpoints import WINDOW, collect
@@ -68,13 +67,6 @@ class Cheap:
 
 class _EnoughError(Exception):
     """Ends a training after the steps that are timed."""
-
-
-def now(device: str) -> float:
-    """Return the time, once the device has done what it was told."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def time_cheap(cheap: Cheap, repetitions: int = REPETITIONS) -> dict[str, float]:
@@ -163,6 +155,15 @@ def count(body: Callable[[], None]) -> tuple[float, list[str]]:
     return float(counter.get_total_flops()), sorted(str(op) for op in counter.get_flop_counts().get("Global", {}))
 
 
+def count_stages(cheap: Cheap) -> tuple[dict[str, float], set[str]]:
+    """Return the operations of each stage and of all of them, and the operators among which they were found."""
+    totals, counter = list[float](), FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        cheap.go(lambda stage: totals.append(float(counter.get_total_flops())))
+    each = {stage: totals[i] - (totals[i - 1] if i else 0.0) for i, stage in enumerate(STAGES)}
+    return {**each, "all": totals[-1]}, {str(op) for op in counter.get_flop_counts().get("Global", {})}
+
+
 def measure(
     cheap: Cheap, training: Training, *, whole: bool, progress: Callable[[str, int, int], None] = silent
 ) -> Any:
@@ -182,18 +183,11 @@ def measure(
     progress("cost", 1, 4)
     seconds["training"] = time_training(training, whole=whole)
     progress("cost", 2, 4)
-    totals, stages = list[float](), dict[str, float]()
-    counter = FlopCounterMode(display=False)
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        cheap.go(lambda stage: totals.append(float(counter.get_total_flops())))
-    for i, stage in enumerate(STAGES):
-        stages[stage] = totals[i] - (totals[i - 1] if i else 0.0)
-    stages["all"] = totals[-1]
+    stages, seen = count_stages(cheap)
     progress("cost", 3, 4)
     counted, operators = count(lambda: training.go(training.measured, lambda: None))
     stages["training"] = counted / training.measured * training.steps
     progress("cost", 4, 4)
-    seen = {str(op) for op in counter.get_flop_counts().get("Global", {})}
     return {
         "task": training.task,
         "prompts": len(cheap.prompts),

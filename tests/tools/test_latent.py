@@ -47,10 +47,8 @@ def test_the_gradient_is_autograds() -> None:
     )
     assert isinstance(loss, Tensor)
     (expected,) = torch.autograd.grad(loss, delta)
-    owner = torch.arange(4).repeat_interleave(mask.sum(1))
-    share = 1.0 / mask.sum(1).clamp(min=1)
-    goal = latent._mean_rows(weight[targets[mask]], owner, share)
-    gradient = latent._expected_rows(hidden[mask], delta.detach(), owner, share, weight) - goal
+    prompts = latent._Prompts(hidden[mask], targets[mask], torch.arange(4).repeat_interleave(mask.sum(1)), 4)
+    gradient = latent._gradient(prompts, delta.detach(), weight)
     torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-5)
 
 
@@ -103,3 +101,32 @@ def test_a_bf16_head_gives_nearly_the_same_direction() -> None:
 def test_more_than_twenty_steps_are_refused() -> None:
     with pytest.raises(AssertionError):
         optimise_delta(*problem(), 21, 0.1)
+
+
+@pytest.mark.parametrize(("steps", "lr"), [(5, 0.1), (20, 1.0)])
+def test_kept_probabilities_change_nothing(steps: int, lr: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, targets, mask, weight = problem()
+    single = optimise_delta(hidden, targets, mask, weight, steps, lr)
+    exact = optimise_delta(hidden.double(), targets, mask, weight.double(), steps, lr)
+    assert (single.dtype, exact.dtype) == (torch.float32, torch.float64)
+    monkeypatch.setattr(latent, "KEPT_BLOCKS", 0)  # too long to be kept: each step takes the product with the head anew
+    assert torch.equal(optimise_delta(hidden, targets, mask, weight, steps, lr), single)  # float32 keeps none anyway
+    anew = optimise_delta(hidden.double(), targets, mask, weight.double(), steps, lr)
+    torch.testing.assert_close(anew, exact, atol=1e-9, rtol=0)
+
+
+def test_a_delta_that_reaches_too_far_is_not_reweighted() -> None:
+    hidden, targets, _, weight = problem()
+    prompts = latent._Prompts(hidden[0], targets[0], torch.zeros(7, dtype=torch.long), 1)
+    kept, wanted = latent._probabilities(hidden[0], weight), latent._mean_targets(prompts, weight)
+    for size, usable in ((0.1, True), (100.0, False), (float("nan"), False)):
+        delta = size * torch.randn(1, 12, generator=torch.Generator().manual_seed(0))
+        found = latent._reweighted_gradient(kept, wanted, prompts, delta, weight)
+        assert (found is not None) == usable
+        if found is not None:
+            torch.testing.assert_close(found, latent._gradient(prompts, delta, weight), atol=1e-5, rtol=1e-5)
+
+
+def test_samples_are_grouped_by_their_positions() -> None:
+    assert latent._groups([3, 0, 2, 4, 9, 1], 5) == [[0, 1, 2], [3], [4], [5]]
+    assert latent._groups([], 5) == []

@@ -6,6 +6,8 @@ steps down the prompt's own next-token loss; only the LM head is evaluated, neve
 Source: CAO-LLM §2.4, G.5 (family ``Latent``); AdamW's weight decay and eps are those of the SLOT reference.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -13,25 +15,41 @@ MAX_STEPS = 20
 WEIGHT_DECAY, EPS, BETA1, BETA2 = 1e-8, 1e-5, 0.9, 0.999
 CHUNK_BYTES = 2**27
 """Bound on one block of float32 logits."""
+KEPT_BLOCKS = 2
+"""Blocks of probabilities that are kept between the steps."""
+WIDEST = 40.0
+"""Largest range of W·δ in nats, at which the kept float32 probabilities still hold every token that counts."""
 
 
-def optimise_delta(hidden: Tensor, targets: Tensor, mask: Tensor, head_weight: Tensor, steps: int, lr: float) -> Tensor:
+def optimise_delta(
+    hidden: Tensor,
+    targets: Tensor,
+    mask: Tensor,
+    head_weight: Tensor,
+    steps: int,
+    lr: float,
+) -> Tensor:
     """Return each sample's δ after ``steps`` AdamW steps on its own mean next-token loss, from zero.
 
     Samples do not interact: the loss is the sum of the samples' means, and AdamW works element by element.
     The gradient of one position is W'(softmax(W(h+δ)) − onehot(target)), so no graph is kept through the
-    vocabulary.
+    vocabulary. W(h+δ) = Wh + Wδ, and Wδ is the same at all positions of a sample: the large product with the head is
+    taken once, and a step costs one row of the vocabulary a sample instead of one a position.
+
+    AdamW divides by the gradient's own size, so δ is of the rate's order even where the gradient is rounding error: two
+    float32 implementations agree there only if they round alike. A float32 head is therefore taken anew in each step, a
+    sample by itself, as a plain implementation does; in half precision rounding is larger anyway, in double it is none.
 
     Args:
         hidden: (B, L, d) last hidden states of the prompts; position i predicts ``targets[:, i]``.
         targets: (B, L) token ids.
         mask: (B, L) bool, the positions whose target lies inside the prompt; nothing else is in the loss.
-        head_weight: (V, d) of the LM head; its dtype is that of the two products with it.
+        head_weight: (V, d) of the LM head; its dtype is that of the products with it.
         steps: T, 0 to 20.
         lr: learning rate of AdamW.
 
     Returns:
-        (B, d), float32. Zero for a sample without targets (a prompt of one token).
+        (B, d), float32, or float64 where the head is. Zero for a sample without targets (a prompt of one token).
 
     Source: CAO-LLM §2.4, G.5.
     """
@@ -39,14 +57,71 @@ def optimise_delta(hidden: Tensor, targets: Tensor, mask: Tensor, head_weight: T
     assert targets.shape == mask.shape == (batch, length), (hidden.shape, targets.shape, mask.shape)
     assert head_weight.shape[1] == width, (hidden.shape, head_weight.shape)
     assert 0 <= steps <= MAX_STEPS, steps
-    owner = torch.arange(batch, device=hidden.device).repeat_interleave(mask.sum(1))
-    states = hidden[mask].float()
-    share = 1.0 / mask.sum(1).clamp(min=1).float()
-    goal = _mean_rows(head_weight[targets[mask]].float(), owner, share)  # the onehot part, the same in every step
-    delta = torch.zeros(batch, width, device=hidden.device)
+    found = torch.zeros(batch, width, dtype=_wide(head_weight), device=hidden.device)
+    for group in _groups(mask.sum(1).tolist(), _most_kept(head_weight)):
+        mine = mask[group]
+        owner = torch.arange(len(group), device=hidden.device).repeat_interleave(mine.sum(1))
+        prompts = _Prompts(hidden[group][mine], targets[group][mine], owner, len(group))
+        found[group] = _descend(prompts, head_weight, steps, lr)
+    return found
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """The positions of b samples, those of a sample next to each other."""
+
+    states: Tensor  # (n, d)
+    targets: Tensor  # (n,)
+    owner: Tensor  # (n,) the sample of each position, ascending
+    count: int  # b
+
+    @property
+    def counts(self) -> Tensor:
+        """Positions of each sample, (b,)."""
+        return self.owner.bincount(minlength=self.count)
+
+
+def _wide(head_weight: Tensor) -> torch.dtype:
+    return torch.promote_types(head_weight.dtype, torch.float32)
+
+
+def _block(head_weight: Tensor) -> int:
+    return max(1, CHUNK_BYTES // (4 * head_weight.shape[0]))
+
+
+def _most_kept(head_weight: Tensor) -> int:
+    """Return at how many positions probabilities are kept between the steps."""
+    return 0 if head_weight.dtype == torch.float32 else KEPT_BLOCKS * _block(head_weight)
+
+
+def _groups(counts: list[int], most: int) -> list[list[int]]:
+    """Divide samples, in their order, so that those of a group have ``most`` positions together (or are one)."""
+    found: list[list[int]] = []
+    held = 0
+    for sample, count in enumerate(counts):
+        if found and held + count <= most:
+            found[-1].append(sample)
+            held += count
+        else:
+            found.append([sample])
+            held = count
+    return found
+
+
+def _descend(prompts: _Prompts, head_weight: Tensor, steps: int, lr: float) -> Tensor:
+    """Return δ of one group of samples, (b, d)."""
+    shape = (prompts.count, head_weight.shape[1])
+    delta = torch.zeros(shape, dtype=_wide(head_weight), device=prompts.states.device)
     first, second = torch.zeros_like(delta), torch.zeros_like(delta)
+    kept = wanted = None
+    if steps and len(prompts.states) <= _most_kept(head_weight):
+        kept, wanted = _probabilities(prompts.states, head_weight), _mean_targets(prompts, head_weight)
     for step in range(1, steps + 1):
-        gradient = _expected_rows(states, delta, owner, share, head_weight) - goal
+        gradient = None
+        if kept is not None and wanted is not None:
+            gradient = _reweighted_gradient(kept, wanted, prompts, delta, head_weight)
+        if gradient is None:
+            gradient = _gradient(prompts, delta, head_weight)
         first = BETA1 * first + (1 - BETA1) * gradient
         second = BETA2 * second + (1 - BETA2) * gradient**2
         direction = (first / (1 - BETA1**step)) / ((second / (1 - BETA2**step)).sqrt() + EPS)
@@ -54,18 +129,64 @@ def optimise_delta(hidden: Tensor, targets: Tensor, mask: Tensor, head_weight: T
     return delta
 
 
-def _mean_rows(rows: Tensor, owner: Tensor, share: Tensor) -> Tensor:
-    total = torch.zeros(len(share), rows.shape[1], device=rows.device)
-    return total.index_add_(0, owner, rows * share[owner].unsqueeze(1))
-
-
-def _expected_rows(states: Tensor, delta: Tensor, owner: Tensor, share: Tensor, head_weight: Tensor) -> Tensor:
-    """Return each sample's mean over positions of softmax(W(h+δ))·W, (B, d), in blocks of positions."""
-    total = torch.zeros_like(delta)
-    rows = max(1, CHUNK_BYTES // (4 * head_weight.shape[0]))
+def _probabilities(states: Tensor, head_weight: Tensor) -> Tensor:
+    """Return softmax(Wh), (n, V), float32 or wider."""
+    kept = torch.empty(len(states), head_weight.shape[0], dtype=_wide(head_weight), device=states.device)
+    rows = _block(head_weight)
     for start in range(0, len(states), rows):
-        mine = owner[start : start + rows]
-        moved = (states[start : start + rows] + delta[mine]).to(head_weight.dtype)
-        expected = (moved @ head_weight.T).softmax(1) @ head_weight
-        total += _mean_rows(expected.float(), mine, share)
+        logits = states[start : start + rows].to(head_weight.dtype) @ head_weight.T
+        kept[start : start + rows] = torch.softmax(logits, 1, dtype=kept.dtype)
+    return kept
+
+
+def _mean_targets(prompts: _Prompts, head_weight: Tensor) -> Tensor:
+    """Return each sample's targets as shares of the vocabulary, (b, V)."""
+    size = (prompts.count, head_weight.shape[0])
+    shares = (1.0 / prompts.counts.to(_wide(head_weight)))[prompts.owner]
+    mean = torch.zeros(size, dtype=shares.dtype, device=shares.device)
+    return mean.index_put_((prompts.owner, prompts.targets), shares, accumulate=True)
+
+
+def _reweighted_gradient(
+    kept: Tensor, wanted: Tensor, prompts: _Prompts, delta: Tensor, head_weight: Tensor
+) -> Tensor | None:
+    """Return what ``_gradient`` does, from the probabilities at δ = 0: softmax(Wh + Wδ) ∝ softmax(Wh)·exp(Wδ).
+
+    Args:
+        kept: (n, V) softmax(Wh).
+        wanted: (b, V) the targets' shares.
+        prompts: b samples.
+        delta: (b, d).
+        head_weight: (V, d).
+
+    Returns:
+        (b, d), or None where Wδ reaches so far that a token which float32 has lost might count.
+    """
+    shift = (delta.to(head_weight.dtype) @ head_weight.T).to(delta.dtype)
+    top = shift.amax(1, keepdim=True)
+    if not bool((top - shift.amin(1, keepdim=True) <= WIDEST).all()):  # also where it is not a number
+        return None
+    factor = (shift - top).exp_()
+    excess = -wanted
+    for sample, rows in enumerate(torch.split(kept, prompts.counts.tolist())):
+        if len(rows):
+            weight = 1 / (len(rows) * (rows @ factor[sample]))
+            excess[sample] += (weight @ rows) * factor[sample]
+    return (excess.to(head_weight.dtype) @ head_weight).to(delta.dtype)
+
+
+def _gradient(prompts: _Prompts, delta: Tensor, head_weight: Tensor) -> Tensor:
+    """Return each sample's mean over positions of (softmax(W(h+δ)) − onehot)·W, (b, d), in blocks of positions.
+
+    The targets are taken off before the product with W: two large sums would leave their rounding as the gradient.
+    """
+    total = torch.zeros_like(delta)
+    rows, shares = _block(head_weight), 1.0 / prompts.counts.to(delta.dtype)
+    for start in range(0, len(prompts.states), rows):
+        mine = prompts.owner[start : start + rows]
+        moved = (prompts.states[start : start + rows].to(delta.dtype) + delta[mine]).to(head_weight.dtype)
+        excess = torch.softmax(moved @ head_weight.T, 1, dtype=delta.dtype)
+        excess[torch.arange(len(mine), device=mine.device), prompts.targets[start : start + rows]] -= 1
+        excess *= shares[mine].unsqueeze(1)
+        total.index_add_(0, mine, (excess.to(head_weight.dtype) @ head_weight).to(delta.dtype))
     return total

@@ -1,9 +1,6 @@
-"""``python -m eval.bench run``: what a default run costs here, measured, as ratios where possible."""
+"""``run``: what a default run costs here, and where its time goes."""
 
-import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -12,25 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from cao.command_line import run_command
 from cao.errors import CaoError
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    import torch  # noqa: PLC0415
-
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    load = os.getloadavg()[0]
-    return {"cpu": model, "cores": os.cpu_count(), "torch": torch.__version__, "load_before": round(load, 2)}
+from eval.bench.measure import machine
 
 
 def help_seconds(repetitions: int) -> list[float]:
@@ -59,7 +39,7 @@ def one_run(arguments: list[str], out: Path) -> dict[str, Any]:
     return {**record, "wall_s": wall}
 
 
-def bench_run(arguments: list[str], repetitions: int) -> dict[str, Any]:
+def bench(arguments: list[str], repetitions: int) -> dict[str, Any]:
     """Measure ``--help`` and whole runs.
 
     Args:
@@ -73,6 +53,7 @@ def bench_run(arguments: list[str], repetitions: int) -> dict[str, Any]:
     walls = [record["wall_s"] for record in records]
     last = records[-1]
     return {
+        "bench": "run",
         "machine": described,
         "command": f"python -m agent.run {' '.join(arguments)}",
         "repetitions": repetitions,
@@ -94,39 +75,19 @@ def _spread(values: list[float]) -> dict[str, float]:
     }
 
 
-def _print(result: dict[str, Any]) -> None:
-    table = Table(title=result["command"], title_justify="left", show_header=False)
-    table.add_row("machine", f"{result['machine']['cpu']}, {result['machine']['cores']} cores")
+def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures in words."""
+    found = []
     for key, label in (("help_s", "--help"), ("run_s", "whole run")):
         value = result[key]
-        table.add_row(label, f"{value['median']:.2f} s median ({value['min']:.2f} – {value['max']:.2f})")
-    table.add_row("peak memory", f"{result['peak_memory_gb']:.2f} GB")
-    table.add_row("graph, checkpoints, trace", f"{100 * result['overhead_share']:.2f} % of the run")
+        found.append((label, f"{value['median']:.2f} s median ({value['min']:.2f} – {value['max']:.2f})"))
     parts = sorted(result["split"].items(), key=lambda item: -item[1])
-    table.add_row("time split", ", ".join(f"{name} {100 * share:.0f} %" for name, share in parts if share >= 0.005))
-    table.add_row("start-up", f"{100 * result['start_up_share']:.0f} % (imports, loading)")
-    Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    p = argparse.ArgumentParser(prog="python -m eval.bench", description=__doc__)
-    p.add_argument("name", choices=["run"], help="what to measure")
-    p.add_argument("--repetitions", type=int, default=1, help="whole runs (default 1)")
-    p.add_argument("--json", action="store_true", help="print one JSON object")
-    p.add_argument("arguments", nargs="*", help="arguments for agent.run after -- (default: --task gsm8k)")
-    a = p.parse_args(argv)
-
-    def body() -> int:
-        result = bench_run(a.arguments or ["--task", "gsm8k"], max(1, a.repetitions))
-        if a.json:
-            sys.stdout.write(json.dumps(result) + "\n")
-        else:
-            _print(result)
-        return 0
-
-    return run_command(body)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    split = ", ".join(f"{name} {100 * share:.0f} %" for name, share in parts if share >= 0.005)
+    return [
+        *found,
+        ("attempts", str(result["attempts"])),
+        ("peak memory", f"{result['peak_memory_gb']:.2f} GB"),
+        ("graph, checkpoints, trace", f"{100 * result['overhead_share']:.2f} % of the run"),
+        ("time split", split),
+        ("start-up", f"{100 * result['start_up_share']:.0f} % (imports, loading)"),
+    ]

@@ -1,0 +1,229 @@
+"""``python -m eval.bench NAME``: measure what something costs here, as ratios, side by side in one process."""
+
+import argparse
+import json
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from cao.command_line import model_path, positive, quiet_libraries, run_command
+from cao.errors import InputError
+from cao.models import MODELS
+
+if TYPE_CHECKING:
+    from cao.language_model import LanguageModel
+    from cao.tasks.parts import Part
+    from cao.types import Example
+
+IN_DOMAIN = ("arc_challenge", "arc_easy", "hellaswag", "boolq", "piqa", "winogrande")
+SUMMARIES = {
+    "run": "what a default run costs, and where its time goes",
+    "scoring": "ranking answers, against lm-evaluation-harness on the same model object",
+    "latent": "SLOT over batches, against a plain implementation a sample at a time",
+    "training": "our LoRA loops, against transformers.Trainer",
+    "adapter": "prompts to an aligned adapter, against training one on the task",
+    "growth": "time and memory against questions, prompt length, adapter length and tasks",
+}
+EPILOG = """Ratios are medians of repetitions by turns. Where they scatter too widely, no figure is printed but that the
+machine is too noisy. Exit status: 0 measured; 2 bad input; 3 something needed is not available (with the command that
+provides it); 130 interrupted; 1 a defect."""
+
+Measured = tuple[dict[str, Any], list[tuple[str, str]]]
+"""The result as JSON values, and its figures in words."""
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError("give names separated by commas, each once")
+    return names
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    p = argparse.ArgumentParser(prog="python -m eval.bench", description=__doc__, epilog=EPILOG)
+    names = p.add_subparsers(dest="name", metavar="NAME", required=True)
+    for name, summary in SUMMARIES.items():
+        one = names.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=EPILOG)
+        a = one.add_argument
+        times = 1 if name == "run" else 5
+        a("--repetitions", metavar="N", type=positive, default=times, help="of each side (default %(default)s)")
+        a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
+        a("--write", action="store_true", help="put the figures into docs/benchmarks.md")
+        a("--debug", action="store_true", help="show tracebacks")
+        if name == "run":
+            a("arguments", nargs="*", help="arguments for agent.run after -- (default: --task gsm8k)")
+            continue
+        a("--model", metavar="NAME", default="smollm2-135m", help="model profile (default %(default)s)")
+        a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's folder")
+        a("--device", metavar="D", default="cpu", help="torch device (default %(default)s)")
+        a("--offline", action="store_true", help="never touch the network")
+        _add_own(one, name)
+    return p
+
+
+def _add_own(one: argparse.ArgumentParser, name: str) -> None:
+    a = one.add_argument
+    if name == "scoring":
+        a("--tasks", metavar="NAME,…", type=_names, default=IN_DOMAIN, help="default: the six in-domain tasks")
+        a("--batch", metavar="N", type=positive, default=16, help="the harness's batch (default %(default)s)")
+    else:
+        task = {"adapter": "arc_challenge"}.get(name, "arc_easy")
+        a("--task", metavar="NAME", default=task, help="where questions come from (default %(default)s)")
+    limits = {"scoring": (48, "questions of a task"), "latent": (16, "prompts"), "training": (64, "questions")}
+    limits |= {"adapter": (32, "prompts"), "growth": (64, "questions at most")}
+    limit, what = limits[name]
+    a("--limit", metavar="N", type=positive, default=limit, help=f"{what} (default %(default)s)")
+    if name == "training":
+        a("--batch", metavar="N", type=positive, default=8, help="rows a step (default %(default)s)")
+
+
+def progress(label: str, done: int, total: int) -> None:
+    """Tell on standard error how far the measurement is."""
+    sys.stderr.write(f"{label}: {done} of {total}\n")
+    sys.stderr.flush()
+
+
+def _model(a: argparse.Namespace) -> "LanguageModel":
+    from cao.language_model import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
+
+    if a.model not in MODELS:
+        raise InputError(f"unknown model {a.model!r}; known: {', '.join(MODELS)}")
+    return load_language_model(MODELS[a.model], path=model_path(a.assignments), device=a.device, offline=a.offline)
+
+
+def _questions(name: str, limit: int, kind: "Part" = "reward") -> "list[Example]":
+    """Return some questions of a task, in an order that is no source's."""
+    from eval.bench.questions import drawn  # noqa: PLC0415  (reads data sets)
+
+    return drawn(name, limit, kind)
+
+
+def _run(a: argparse.Namespace) -> Measured:
+    from eval.bench import whole_run  # noqa: PLC0415  (this and the like below: seconds to import)
+
+    result = whole_run.bench(a.arguments or ["--task", "gsm8k"], a.repetitions)
+    return result, whole_run.rows(result)
+
+
+def _scoring(a: argparse.Namespace) -> Measured:
+    from cao.tasks import get_task  # noqa: PLC0415
+    from eval.bench import scoring  # noqa: PLC0415
+    from eval.bench.harness import check_harness  # noqa: PLC0415
+
+    check_harness()
+    subjects = [scoring.Subject(get_task(name), _questions(name, a.limit)) for name in a.tasks]
+    result = scoring.bench(_model(a), subjects, repetitions=a.repetitions, batch=a.batch, progress=progress)
+    return result, scoring.rows(result)
+
+
+def _latent(a: argparse.Namespace) -> Measured:
+    from cao.tasks import get_task  # noqa: PLC0415
+    from eval.bench import latent  # noqa: PLC0415
+
+    task, examples, lm = get_task(a.task), _questions(a.task, a.limit), _model(a)
+    prompts = [lm.encode(task.query(example, lm.profile.answer_style).prefix) for example in examples]
+    result = latent.bench(lm, prompts, repetitions=a.repetitions, progress=progress)
+    return result, latent.rows(result)
+
+
+def _training(a: argparse.Namespace) -> Measured:
+    from cao.tasks import get_task  # noqa: PLC0415
+    from eval.bench import training  # noqa: PLC0415
+    from tools.generate_lora.answers import answer_rows  # noqa: PLC0415
+
+    examples, lm = _questions(a.task, 16 * a.limit, "train"), _model(a)
+    rows = answer_rows(lm, get_task(a.task), examples[: a.limit], 128)
+    prompts = training.surprising(lm, [example.prompt for example in examples], a.limit)
+    rows, prompts = rows[: len(rows) // a.batch * a.batch], prompts[: len(prompts) // a.batch * a.batch]
+    if min(len(rows), len(prompts)) < 2 * a.batch:
+        raise InputError(f"{a.task} has too few training questions for two batches of {a.batch}; lower --batch")
+    result = training.bench(lm, rows, prompts, batch=a.batch, repetitions=a.repetitions, progress=progress)
+    return result, training.rows(result)
+
+
+def _adapter(a: argparse.Namespace) -> Measured:
+    import tempfile  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    from eval.analyses.recipes import asked_prompts  # noqa: PLC0415
+    from eval.bench import adapter  # noqa: PLC0415
+    from tools.generate_lora.checkpoints import CheckpointPreset  # noqa: PLC0415
+
+    examples, lm = _questions(a.task, a.limit, "support"), _model(a)
+    asked = asked_prompts(a.task, examples, lm.profile.answer_style)
+    cheap = adapter.cheap_way(lm, a.task, [example.prompt for example in examples], asked)
+    with tempfile.TemporaryDirectory() as folder:
+        training = adapter.recipe(lm, a.task, Path(folder), cheap.encoder, CheckpointPreset())
+        result = adapter.bench(cheap, training, repetitions=a.repetitions, progress=progress)
+    return result, adapter.rows(result)
+
+
+def _growth(a: argparse.Namespace) -> Measured:
+    from cao.tasks import get_task  # noqa: PLC0415
+    from eval.bench import growth, growth_axes  # noqa: PLC0415
+
+    examples, lm = _questions(a.task, a.limit), _model(a)
+    text = "\n".join(example.prompt for example in examples)
+    axes = [
+        growth_axes.questions_axis(lm, get_task(a.task), examples),
+        growth_axes.length_axis(lm, text),
+        *growth_axes.adapter_axes(lm),
+        growth_axes.drift_axis(),
+    ]
+    result = growth.bench(axes, repetitions=a.repetitions, device=a.device, progress=progress)
+    return result, growth.rows(result)
+
+
+BENCHES = {
+    "run": _run,
+    "scoring": _scoring,
+    "latent": _latent,
+    "training": _training,
+    "adapter": _adapter,
+    "growth": _growth,
+}
+"""Name → measurement."""
+
+
+def _measure(a: argparse.Namespace, command: str) -> int:
+    result, rows = BENCHES[a.name](a)
+
+    from eval.bench.measure import describe  # noqa: PLC0415  (imports torch)
+
+    told = f"{describe(result['machine'])}; {result['repetitions']} repetitions by turns."
+    if a.write:
+        _write(a.name, command, told, rows, result)
+    if a.json:
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    else:
+        _print(f"{command}\n{told}", rows)
+    return 0
+
+
+def _write(name: str, command: str, told: str, rows: list[tuple[str, str]], result: dict[str, Any]) -> None:
+    from eval.bench import page  # noqa: PLC0415  (imports matplotlib)
+
+    picture = page.PICTURE if name == "growth" else None
+    page.write_section(page.PAGE, name, page.section(command, told, rows, picture))
+    if picture:
+        page.draw_growth(result, page.PAGE.parent / picture)
+
+
+def _print(title: str, rows: list[tuple[str, str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    for label, value in rows:
+        table.add_row(label, value)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser().parse_args(given)
+    quiet_libraries(offline=getattr(arguments, "offline", False))
+    shown = shlex.join(word for word in given if word not in ("--json", "--write", "--debug"))
+    return run_command(lambda: _measure(arguments, f"python -m eval.bench {shown}"), debug=arguments.debug)

@@ -1,0 +1,79 @@
+"""What a piece of work needs at least, and what the machine can do: floating-point operations of matrix products.
+
+A product of (m, k) and (k, n) takes 2·m·k·n. Padding, copies of a prompt and everything that is no matrix product
+(norms, softmax, rotation) are not counted: they are what an engine may do without or hide.
+"""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from cao.language_model import LanguageModel
+from eval.bench.measure import now
+from tools.evaluate.trunk import Row
+
+SHAPES = ((2048, 576, 1536), (2048, 2048, 2048))
+"""(m, k, n) that the machine's rate is measured on: a layer of the small model, and a square."""
+RATE_SECONDS = 0.2
+
+
+def linear_parameters(module: nn.Module) -> int:
+    """Return how many weights of a module take part in matrix products (embeddings and norms do not)."""
+    return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
+
+
+def attention_pairs(row: Row) -> int:
+    """Return how many (query, key) pairs a question needs: each token with the prompt before it and its own branch."""
+    prompt = row.prompt
+    pairs = prompt * (prompt + 1) // 2
+    for span in row.spans:
+        length = span.end - span.start
+        pairs += length * prompt + length * (length + 1) // 2
+    return pairs
+
+
+def head_positions(row: Row) -> int:
+    """Return at how many positions a question needs the vocabulary; branches share the prompt's last one."""
+    return len(
+        {t - 1 if t > span.start else row.prompt - 1 for span in row.spans for t in range(span.scored, span.end)}
+    )
+
+
+def scoring_flops(lm: LanguageModel, rows: Sequence[Row]) -> float:
+    """Return the operations that scoring some questions needs.
+
+    Args:
+        lm: the model, undressed.
+        rows: the questions.
+    """
+    config: Any = lm.model.config
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    pair = 4 * config.num_attention_heads * head * config.num_hidden_layers  # query times key, weight times value
+    trunk, vocabulary = linear_parameters(lm.trunk), lm.head.weight.numel()
+    tokens = sum(len(row.tokens) for row in rows)
+    positions = sum(head_positions(row) for row in rows)
+    return float(2 * trunk * tokens + 2 * vocabulary * positions + pair * sum(attention_pairs(row) for row in rows))
+
+
+def matmul_rate(dtype: torch.dtype, device: str = "cpu", least_s: float = RATE_SECONDS) -> float:
+    """Return the machine's rate of matrix products in operations a second: the better shape's median.
+
+    Args:
+        dtype: of both factors.
+        device: where.
+        least_s: seconds that each shape is measured for.
+    """
+    best = 0.0
+    for m, k, n in SHAPES:
+        a, b = torch.ones(m, k, dtype=dtype, device=device), torch.ones(k, n, dtype=dtype, device=device)
+        torch.mm(a, b)
+        took: list[float] = []
+        while len(took) < 5 or sum(took) < least_s:
+            started = now(device)
+            torch.mm(a, b)
+            took.append(now(device) - started)
+        best = max(best, 2 * m * k * n / statistics.median(took))
+    return best

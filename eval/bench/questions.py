@@ -1,0 +1,25 @@
+"""Questions that benchmarks are run on."""
+
+import random
+
+from cao.errors import InputError
+from cao.tasks import get_task
+from cao.tasks.parts import Part, part
+from cao.types import Example
+
+
+def drawn(name: str, limit: int, kind: Part) -> list[Example]:
+    """Return some questions with choices from a task's part, the same ones every time.
+
+    Args:
+        name: a task, or a file of one.
+        limit: how many at most.
+        kind: the part.
+
+    Raises:
+        InputError: no such task, or no questions with choices in that part.
+    """
+    found = [example for example in part(get_task(name), kind) if example.choices]
+    if not found:
+        raise InputError(f"{name} has no questions with choices in its part {kind}")
+    return random.Random(0).sample(found, min(limit, len(found)))

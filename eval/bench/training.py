@@ -1,0 +1,265 @@
+"""``training``: our LoRA loops, of checkpoints and of TTL, against the public trainer's plain loop.
+
+Both sides start from one adapter, see each row once, in batches of one size, and step as often. What counts is real
+tokens a second, padding not counted, from the end of the first step to the end of the last. A loss before and after,
+measured by one function on one set of rows, says whether both learnt the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from cao.adapters import LoraWeights
+from cao.language_model import LanguageModel
+from cao.progress import Progress, silent
+from cao.strategy import TTL
+from eval.bench.measure import Figure, machine, now, peak_bytes, ratio
+from eval.bench.plain_training import IGNORED, live, peft_model, train
+from tools.apply_strategy.ttl import MAX_TOKENS, train_ttl
+from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
+from tools.evaluate.trunk import Row
+from tools.generate_lora.answers import answer_loss
+from tools.generate_lora.checkpoints import CheckpointPreset, collect
+from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
+
+CHECKPOINT_RATE, TTL_RATE = 3e-4, 3e-4
+INITIAL_SEED = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one side made.
+
+    Attributes:
+        seconds: from the end of the first step to the end of the last.
+        weights: the adapter.
+    """
+
+    seconds: float
+    weights: LoraWeights
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A training that both sides can do.
+
+    Attributes:
+        ours: trains by our loop, from the adapter given.
+        theirs: trains by the public trainer.
+        loss: of an adapter, nats a token.
+        tokens: real tokens of all rows but a step's share.
+    """
+
+    ours: Callable[[], Trained]
+    theirs: Callable[[], Trained]
+    loss: Callable[[LoraWeights | None], float]
+    tokens: float
+
+
+class _Laps:
+    def __init__(self, device: str) -> None:
+        self._device, self._stamps = device, list[float]()
+
+    def __call__(self, *_: Any) -> None:
+        self._stamps.append(now(self._device))
+
+    @property
+    def seconds(self) -> float:
+        return self._stamps[-1] - self._stamps[0]
+
+
+def _by_trainer(
+    lm: LanguageModel, rows: Sequence[dict[str, list[int]]], batch: int, rate: float, *, weighted: bool
+) -> Trained:
+    laps, start = _Laps(lm.device), lm.fresh_lora(INITIAL_SEED)
+    with peft_model(lm, start) as dressed:
+        train(dressed, rows, batch=batch, steps=len(rows) // batch, rate=rate, weighted=weighted, lap=laps)
+        tensors = {name: value.detach().float().cpu().clone() for name, value in live(dressed).items()}
+    return Trained(laps.seconds, replace(start, tensors=tensors))
+
+
+def checkpoint_loop(lm: LanguageModel, rows: list[Row], batch: int) -> Loop:
+    """Return the checkpoints' training: answers behind questions.
+
+    Args:
+        lm: the model.
+        rows: a multiple of ``batch``.
+        batch: rows a step.
+    """
+    steps, start = len(rows) // batch, lm.fresh_lora(INITIAL_SEED)
+    layout = TokenLayout.of(lm.lora_shapes(), lm.profile.lora_rank, lm.profile.lora_alpha, (16, 16))
+    preset = CheckpointPreset(steps - 1, CHECKPOINT_RATE, 1, CHECKPOINT_RATE, batch)
+    origin = flatten(start.tensors, layout)
+
+    def ours() -> Trained:
+        laps = _Laps(lm.device)
+        kept, _ = collect(lm, rows, layout, preset=preset, initial_seed=INITIAL_SEED, seed=0, progress=laps)
+        return Trained(laps.seconds, replace(start, tensors=unflatten(origin + kept[-1].float(), layout)))
+
+    features = [
+        {
+            "input_ids": row.tokens,
+            "labels": [IGNORED] * row.spans[0].scored + row.tokens[row.spans[0].scored : row.spans[0].end],
+        }
+        for row in rows
+    ]
+
+    def loss(weights: LoraWeights | None) -> float:
+        parts = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+        with lm.adapted(weights):
+            each = [float(answer_loss(lm, part, gradient=False)) for part in parts]
+        counts = [sum(row.spans[0].end - row.spans[0].scored for row in part) for part in parts]
+        return sum(a * n for a, n in zip(each, counts, strict=True)) / sum(counts)
+
+    tokens = sum(len(row.tokens) for row in rows) * (steps - 1) / steps
+    return Loop(ours, lambda: _by_trainer(lm, features, batch, CHECKPOINT_RATE, weighted=False), loss, tokens)
+
+
+def surprising(lm: LanguageModel, prompts: Sequence[str], wanted: int) -> list[str]:
+    """Return the first prompts that TTL would train on: those whose loss is above its threshold.
+
+    Args:
+        lm: the model, undressed.
+        prompts: to choose from.
+        wanted: how many at most.
+    """
+    found: list[str] = []
+    for i in range(0, len(prompts), 32):
+        part = [prompt for prompt in prompts[i : i + 32] if len(lm.encode(prompt)) > 1]
+        losses = prompt_losses(lm, [lm.encode(prompt)[-MAX_TOKENS:] for prompt in part])
+        found += [prompt for prompt, loss in zip(part, losses.tolist(), strict=True) if loss > LOG_P0 + 0.2]
+        if len(found) >= wanted:
+            break
+    return found[:wanted]
+
+
+def ttl_loop(lm: LanguageModel, prompts: list[str], batch: int) -> Loop:
+    """Return TTL's training: the prompts themselves.
+
+    Args:
+        lm: the model.
+        prompts: a multiple of ``batch``, above TTL's threshold.
+        batch: prompts a step.
+    """
+    steps, start = len(prompts) // batch, lm.fresh_lora(INITIAL_SEED)
+    settings = TTL(family="TTL", ttl_steps=steps, learning_rate=TTL_RATE, batch_size=batch, shuffle_data=False)
+    ids = [lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts]
+
+    def ours() -> Trained:
+        laps = _Laps(lm.device)
+        weights = train_ttl(lm, prompts, settings, start, 0, progress=laps)
+        return Trained(laps.seconds, weights)
+
+    def loss(weights: LoraWeights | None) -> float:
+        with lm.adapted(weights):
+            return float(prompt_losses(lm, ids).mean())
+
+    features = [{"input_ids": row, "labels": row} for row in ids]
+    tokens = sum(map(len, ids)) * (steps - 1) / steps
+    return Loop(ours, lambda: _by_trainer(lm, features, batch, TTL_RATE, weighted=True), loss, tokens)
+
+
+def compare(loop: Loop, repetitions: int, progress: Progress = silent) -> dict[str, Any]:
+    """Measure one training by turns.
+
+    Args:
+        loop: what both sides do.
+        repetitions: of each side.
+        progress: told after each.
+    """
+    took: dict[str, list[float]] = {"ours": [], "theirs": []}
+    last: dict[str, Trained] = {}
+    for turn in range(repetitions):
+        for name in took:
+            last[name] = getattr(loop, name)()
+            took[name].append(last[name].seconds)
+        progress("repetition", turn + 1, repetitions)
+    found = ratio(took["theirs"], took["ours"])
+    speed = {name: round(loop.tokens / sorted(values)[len(values) // 2], 1) for name, values in took.items()}
+    losses = {name: round(loop.loss(each.weights), 4) for name, each in last.items()}
+    return {
+        "ratio": found.stated,
+        "spread": round(found.spread, 4),
+        "tokens_per_s": speed,
+        "loss": {"before": round(loop.loss(None), 4), **losses},
+    }
+
+
+def ttl_memory(lm: LanguageModel, prompts: list[str], counts: Sequence[int], batch: int) -> dict[str, float | None]:
+    """Return by how many MB the process grew at most in two steps of TTL, by the number of prompts.
+
+    Args:
+        lm: the model.
+        prompts: repeated until there are enough.
+        counts: numbers of prompts, ascending.
+        batch: prompts a step.
+    """
+    found: dict[str, float | None] = {}
+    start = lm.fresh_lora(INITIAL_SEED)
+    settings = TTL(family="TTL", ttl_steps=2, learning_rate=TTL_RATE, batch_size=batch, shuffle_data=True)
+    for count in counts:
+        many = (prompts * (count // len(prompts) + 1))[:count]
+        grown = peak_bytes(lambda many=many: train_ttl(lm, many, settings, start, 0))  # type: ignore[misc]
+        found[str(count)] = None if grown is None else round(grown / 2**20, 1)
+    return found
+
+
+def bench(
+    lm: LanguageModel,
+    rows: list[Row],
+    prompts: list[str],
+    *,
+    batch: int,
+    repetitions: int,
+    memory_counts: Sequence[int] = (32, 128, 512, 2048),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Measure both loops.
+
+    Args:
+        lm: the model, undressed.
+        rows: questions with answers, a multiple of ``batch``.
+        prompts: above TTL's threshold, a multiple of ``batch``.
+        batch: rows a step.
+        repetitions: of each side.
+        memory_counts: numbers of prompts that TTL's memory is measured with.
+        progress: told after each repetition.
+    """
+    described, threads = machine(), torch.get_num_threads()
+    ttl_memory(lm, prompts, memory_counts[:1], batch)  # what grows once, whatever the number of prompts
+    memory = ttl_memory(lm, prompts, memory_counts, batch)
+    found = {
+        "checkpoints": compare(checkpoint_loop(lm, rows, batch), repetitions, progress),
+        "ttl": compare(ttl_loop(lm, prompts, batch), repetitions, progress),
+    }
+    return {
+        "bench": "training",
+        "machine": described,
+        "repetitions": repetitions,
+        "threads": threads,
+        "batch": batch,
+        "steps": {"checkpoints": len(rows) // batch, "ttl": len(prompts) // batch},
+        "ratios": {name: each["ratio"] for name, each in found.items()},
+        "noisy": [name for name, each in found.items() if each["ratio"] is None],
+        "loops": found,
+        "ttl_memory_mb": memory,
+    }
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures in words."""
+    found = []
+    for name, each in result["loops"].items():
+        ratio_told = Figure(each["ratio"] or 0.0, each["spread"])
+        speed, loss = each["tokens_per_s"], each["loss"]
+        beside = "" if ratio_told.noisy else f"; {speed['ours']:.0f} against {speed['theirs']:.0f} tokens a second"
+        found.append((f"{name}, {result['steps'][name]} steps of {result['batch']}", ratio_told.told() + beside))
+        told = f"{loss['before']:.4f} before, {loss['ours']:.4f} by ours, {loss['theirs']:.4f} by the trainer"
+        found.append((f"{name}: loss in nats a token", told))
+    memory = ", ".join(
+        f"{count}: {'not known here' if value is None else f'{value:.0f} MB'}"
+        for count, value in result["ttl_memory_mb"].items()
+    )
+    return [*found, ("TTL's memory by number of prompts", memory)]
