@@ -23,6 +23,7 @@ SUMMARIES = {
     "training": "our LoRA loops, against transformers.Trainer",
     "adapter": "prompts to an aligned adapter, against training one on the task",
     "growth": "time and memory against questions, prompt length, adapter length and tasks",
+    "engine": "independent cells on one worker and on two",
 }
 EPILOG = """Ratios are medians of repetitions by turns. Where they scatter too widely, no figure is printed but that the
 machine is too noisy. Exit status: 0 measured; 2 bad input; 3 something needed is not available (with the command that
@@ -71,9 +72,12 @@ def _add_own(one: argparse.ArgumentParser, name: str) -> None:
         task = {"adapter": "arc_challenge"}.get(name, "arc_easy")
         a("--task", metavar="NAME", default=task, help="where questions come from (default %(default)s)")
     limits = {"scoring": (48, "questions of a task"), "latent": (16, "prompts"), "training": (64, "questions")}
-    limits |= {"adapter": (32, "prompts"), "growth": (64, "questions at most")}
+    limits |= {"adapter": (32, "prompts"), "growth": (64, "questions at most"), "engine": (80, "questions of a cell")}
     limit, what = limits[name]
     a("--limit", metavar="N", type=positive, default=limit, help=f"{what} (default %(default)s)")
+    if name == "engine":
+        a("--kind", choices=["local", "ray"], default="local", help="processes here, or Ray (default %(default)s)")
+        a("--cells", metavar="N", type=positive, default=4, help="independent cells (default %(default)s)")
     if name == "training":
         a("--batch", metavar="N", type=positive, default=8, help="rows a step (default %(default)s)")
 
@@ -175,6 +179,15 @@ def _growth(a: argparse.Namespace) -> Measured:
     return result, growth.rows(result)
 
 
+def _engine(a: argparse.Namespace) -> Measured:
+    from eval.analyses.throughput import Plan  # noqa: PLC0415
+    from eval.bench import engine  # noqa: PLC0415
+
+    plan = Plan(a.model, model_path(a.assignments), a.task, a.cells, a.limit, a.repetitions, a.offline)
+    result = engine.bench(plan, a.kind)
+    return result, engine.rows(result)
+
+
 BENCHES = {
     "run": _run,
     "scoring": _scoring,
@@ -182,6 +195,7 @@ BENCHES = {
     "training": _training,
     "adapter": _adapter,
     "growth": _growth,
+    "engine": _engine,
 }
 """Name → measurement."""
 
