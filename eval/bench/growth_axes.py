@@ -1,5 +1,6 @@
 """What grows in ``growth``, each with the project's own code at work."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,11 @@ from tools.evaluate import evaluate
 from tools.evaluate.likelihood import score_queries
 from tools.generate_lora.tokens import TokenLayout, flatten
 
-QUESTIONS, LENGTHS, LAYERS, TASKS = (8, 16, 32, 64), (64, 128, 256, 512, 1024), (8, 16, 32, 64, 128), (2, 4, 8, 16)
+QUESTIONS, LENGTHS, TASKS = (8, 16, 32, 64), (64, 128, 256, 512, 1024), (2, 4, 8, 16)
+LAYERS, FEWER_LAYERS = (32, 64, 128, 256, 512), (8, 16, 32, 64, 128)
+"""Numbers of layers that give the adapter its length, where it is used and where the aligner is trained."""
+CHUNKS_PER_STEP = 8
+"""So that even the shortest adapter takes several steps."""
 SIDE = 2
 """Questions of each prompt length."""
 WIDTH, SAMPLE, WINDOW = 384, 128, 32
@@ -68,8 +73,8 @@ def _adapter(layout: TokenLayout) -> LoraWeights:
     return initial_lora(layout.shapes(), LORA_TARGETS, layout.rank, layout.alpha, 0, "0" * 64)
 
 
-def _trained(layout: TokenLayout, tasks: int, width: int, passes: int, preset: AlignerPreset) -> Callable[[], object]:
-    """Return the training of an aligner on ``tasks`` made tasks, that sees each weight about ``passes`` times."""
+def _trained(layout: TokenLayout, tasks: int, width: int, preset: AlignerPreset) -> Callable[[], object]:
+    """Return the training of an aligner on ``tasks`` made tasks, in which each weight is seen twice on average."""
     draws = torch.Generator().manual_seed(0)
     shape = (2, layout.layers, layout.length)
     made = [
@@ -77,8 +82,9 @@ def _trained(layout: TokenLayout, tasks: int, width: int, passes: int, preset: A
         for i in range(tasks)
     ]
     chunks = preset.shape(width, layout.total).chunks
-    epochs = max(1, round(passes * tasks * chunks / preset.chunks_per_step))
-    sized, initial = replace(preset, meta_epochs=epochs), _adapter(layout)
+    step = min(CHUNKS_PER_STEP, chunks)
+    sized = replace(preset, meta_epochs=math.ceil(2 * tasks * chunks / step), chunks_per_step=step)
+    initial = _adapter(layout)
     return lambda: train_aligner(
         made, layout, initial, preset=sized, seed=0, target="generated", generator_sha256="0" * 64
     )
@@ -87,6 +93,7 @@ def _trained(layout: TokenLayout, tasks: int, width: int, passes: int, preset: A
 def adapter_axes(
     lm: LanguageModel,
     layers: Sequence[int] = LAYERS,
+    fewer: Sequence[int] = FEWER_LAYERS,
     tasks: Sequence[int] = TASKS,
     preset: AlignerPreset = EMBEDDED,
 ) -> list[Axis]:
@@ -94,16 +101,17 @@ def adapter_axes(
 
     Args:
         lm: its layers' shapes are used.
-        layers: numbers of layers that D is taken at.
+        layers: numbers of layers that D is taken at, in use.
+        fewer: the same in training; the second is that of the tasks' axis.
         tasks: numbers of tasks.
         preset: the aligner's sizes.
     """
     width = int(lm.model.config.hidden_size)
-    by_total = {layout.total: layout for layout in (_layout(lm, count) for count in layers)}
-    middle = _layout(lm, layers[len(layers) // 2])
+    used, learnt = ({_layout(lm, n).total: _layout(lm, n) for n in counts} for counts in (layers, fewer))
+    second = list(learnt.values())[1]
 
     def use(total: int) -> Callable[[], object]:
-        layout = by_total[total]
+        layout = used[total]
         initial = _adapter(layout)
         aligner = train_aligner(
             [SourceTask("t", torch.ones(1, layout.layers, layout.length), torch.ones(1, width))],
@@ -119,18 +127,18 @@ def adapter_axes(
         return lambda: aligner.align(initial, vector)
 
     return [
-        Axis("adapter weights D", "aligning one adapter", tuple(by_total), use),
+        Axis("adapter weights D", "aligning one adapter", tuple(used), use),
         Axis(
             "tasks K",
-            "training the aligner, each weight once",
+            "training the aligner, each weight twice",
             tuple(tasks),
-            lambda k: _trained(middle, k, width, 1, preset),
+            lambda k: _trained(second, k, width, preset),
         ),
         Axis(
             "adapter weights D in training",
-            "training the aligner on 2 tasks, each weight once",
-            tuple(by_total),
-            lambda total: _trained(by_total[total], 2, width, 1, preset),
+            "training the aligner on 2 tasks, each weight twice",
+            tuple(learnt),
+            lambda total: _trained(learnt[total], 2, width, preset),
         ),
     ]
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from cao.adapters import LoraWeights
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
@@ -227,7 +225,7 @@ def bench(
         memory_counts: numbers of prompts that TTL's memory is measured with.
         progress: told after each repetition.
     """
-    described, threads = machine(), torch.get_num_threads()
+    described = machine()
     ttl_memory(lm, prompts, memory_counts[:1], batch)  # what grows once, whatever the number of prompts
     memory = ttl_memory(lm, prompts, memory_counts, batch)
     found = {
@@ -238,7 +236,6 @@ def bench(
         "bench": "training",
         "machine": described,
         "repetitions": repetitions,
-        "threads": threads,
         "batch": batch,
         "steps": {"checkpoints": len(rows) // batch, "ttl": len(prompts) // batch},
         "ratios": {name: each["ratio"] for name, each in found.items()},

@@ -252,7 +252,7 @@ def test_every_axis_works_at_every_size(tiny_lm: LanguageModel) -> None:
     axes = [
         growth_axes.questions_axis(tiny_lm, one.task, one.examples, (2, 4, 100)),
         growth_axes.length_axis(tiny_lm, " ".join(PROMPTS), (8, 16)),
-        *growth_axes.adapter_axes(tiny_lm, (1, 2), (1, 2), preset),
+        *growth_axes.adapter_axes(tiny_lm, (1, 2), (1, 2), (1, 2), preset),
         growth_axes.drift_axis((2, 3), permutations=9),
     ]
     assert axes[0].sizes == (2, 4)
