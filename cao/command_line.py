@@ -29,6 +29,18 @@ def quiet_libraries(*, offline: bool) -> None:
         os.environ.update(HF_HUB_OFFLINE="1", LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
 
 
+def names_list(text: str) -> tuple[str, ...]:
+    """Return the names that an option gives, separated by commas.
+
+    Raises:
+        argparse.ArgumentTypeError: none, or one twice.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError("give names separated by commas, each once")
+    return names
+
+
 def positive(text: str) -> int:
     """Return an option's value that must be a whole number of 1 or more."""
     value = int(text)

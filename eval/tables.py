@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cao.command_line import model_path, positive, quiet_libraries, run_command
+from cao.command_line import model_path, names_list, positive, quiet_libraries, run_command
 from cao.errors import InputError
 
 EPILOG = """drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half an hour on two cores.
@@ -18,15 +18,8 @@ or configuration; 3 something needed is not available (with the command that pro
 """
 
 
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError("give names separated by commas, each once")
-    return names
-
-
 def _seeds(text: str) -> tuple[int, ...]:
-    return tuple(int(name) for name in _names(text))
+    return tuple(int(name) for name in names_list(text))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,8 +31,14 @@ def parser() -> argparse.ArgumentParser:
     a("--consolidation", metavar="DIR", type=Path, help="generation: a folder of python -m agent.consolidate")
     a("--windows", metavar="N", type=positive, default=2000, help="drift: windows of a cell (default %(default)s)")
     a("--seed", metavar="S", type=int, default=0, help="drift: of the draws (default %(default)s)")
-    a("--only", metavar="NAME,…", type=_names, default=(), help="drift: measure these again, keep the rest of the page")
-    a("--tasks", metavar="NAME,…", type=_names, help="default: the six in-domain tasks and six unseen ones")
+    a(
+        "--only",
+        metavar="NAME,…",
+        type=names_list,
+        default=(),
+        help="drift: measure these again, keep the rest of the page",
+    )
+    a("--tasks", metavar="NAME,…", type=names_list, help="default: the six in-domain tasks and six unseen ones")
     a("--split", choices=["reward", "test"], default="test", help="part of each task (default %(default)s)")
     a("--limit", metavar="N", type=positive, default=200, help="questions of a task, at most (default %(default)s)")
     a("--seeds", metavar="S,…", type=_seeds, default=(0, 1, 2), help="choices of support prompts (default 0,1,2)")

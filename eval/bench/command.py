@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cao.command_line import model_path, positive, quiet_libraries, run_command
+from cao.command_line import model_path, names_list, positive, quiet_libraries, run_command
 from cao.errors import InputError
 from cao.models import MODELS
 
@@ -31,13 +31,6 @@ provides it); 130 interrupted; 1 a defect."""
 
 Measured = tuple[dict[str, Any], list[tuple[str, str]]]
 """The result as JSON values, and its figures in words."""
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError("give names separated by commas, each once")
-    return names
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_own(one: argparse.ArgumentParser, name: str) -> None:
     a = one.add_argument
     if name == "scoring":
-        a("--tasks", metavar="NAME,…", type=_names, default=IN_DOMAIN, help="default: the six in-domain tasks")
+        a("--tasks", metavar="NAME,…", type=names_list, default=IN_DOMAIN, help="default: the six in-domain tasks")
         a("--batch", metavar="N", type=positive, default=16, help="the harness's batch (default %(default)s)")
     else:
         task = {"adapter": "arc_challenge"}.get(name, "arc_easy")

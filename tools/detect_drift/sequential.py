@@ -48,7 +48,8 @@ class Strangeness:
         self.known = known
         self._scales: dict[str, tuple[Array, Array]] = {}
         for name in known.expected:
-            rows = self._raw(name, known.references[name].learnt)
+            learnt = known.references[name].learnt
+            rows = self._raw(name, learnt, known.log_probabilities(learnt))
             self._scales[name] = (np.median(rows, axis=0), np.maximum(rows.std(0), 1e-6))
 
     def __call__(self, embeddings: Tensor) -> Array:
@@ -66,8 +67,7 @@ class Strangeness:
         result: Array = ((self._raw(name, embeddings, logs) - middle) / scale).mean(1)
         return result
 
-    def _raw(self, name: str, embeddings: Tensor, logs: Array | None = None) -> Array:
-        logs = self.known.log_probabilities(embeddings) if logs is None else logs
+    def _raw(self, name: str, embeddings: Tensor, logs: Array) -> Array:
         alone = len(self.known.names) == 1
         odds = np.zeros(len(embeddings)) if alone else self.known.odds_against(name, logs)
         (apart,) = self.known.distances_to(embeddings, (name,)).values()
