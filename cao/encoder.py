@@ -58,7 +58,7 @@ class Encoder:
         long = [prompt for prompt in prompts if len(prompt) + 2 > MAX_TOKENS or not prompt.isascii()]
         return sum(count > MAX_TOKENS for count in self.tokens(long))
 
-    def condition(self, prompts: list[str], batch_size: int = 32) -> tuple[Tensor, Tensor]:
+    def condition(self, prompts: list[str], batch_size: int = 8) -> tuple[Tensor, Tensor]:
         """Return the conditioning tensor of one task and its mask.
 
         Args:
@@ -78,7 +78,7 @@ class Encoder:
             self._remember(dict(zip([prompts[i] for i in rows], pool(hidden, kept), strict=True)))
         return states, mask
 
-    def embed(self, prompts: list[str], batch_size: int = 32) -> Tensor:
+    def embed(self, prompts: list[str], batch_size: int = 8) -> Tensor:
         """Return unit-length sentence embeddings of shape (N, C), float32: the masked mean of the token states.
 
         A prompt that was encoded lately is not encoded again.

@@ -20,7 +20,6 @@ from tools.apply_strategy.ttl_loss import (
     LAMBDA,
     LOG_P0,
     MAX_WEIGHT,
-    pieces,
     prompt_losses,
     sample_weight,
     token_nll,
@@ -105,17 +104,6 @@ def test_token_nll_in_blocks_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ttl_loss, "LOGIT_ELEMENTS", 4 * 17)
     for one, other in zip(whole, token_nll(hidden, targets, head, gradient=True), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
-
-
-@bounded(deadline=None)
-@given(st.lists(st.integers(2, ttl.MAX_TOKENS), min_size=1, max_size=40))
-def test_pieces_hold_everybody_once_within_the_bound(lengths: list[int]) -> None:
-    found = pieces(lengths)
-    assert sorted(i for piece in found for i in piece) == list(range(len(lengths)))
-    for piece in found:
-        longest = max(lengths[i] for i in piece)
-        assert len(piece) * longest <= ttl_loss.PIECE_TOKENS
-        assert sum(lengths[i] for i in piece) >= 0.8 * len(piece) * longest
 
 
 @bounded(deadline=None)

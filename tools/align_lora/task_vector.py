@@ -12,22 +12,12 @@ from torch import Tensor
 from cao.adapters import LoraWeights
 from cao.errors import NotApplicableError
 from cao.language_model import LanguageModel
+from cao.packing import packed_hidden, pieces
 
 MAX_TOKENS = 128
 """Tokens read of a prompt; a longer one keeps its end, which is where the question stands."""
 PIECE_TOKENS = 2048
-"""Padded tokens of one forward pass."""
-
-
-def _pieces(rows: list[list[int]]) -> list[list[list[int]]]:
-    """Divide rows into forward passes, similar lengths together."""
-    found: list[list[list[int]]] = []
-    for row in sorted(rows, key=len, reverse=True):
-        if found and (len(found[-1]) + 1) * len(found[-1][0]) <= PIECE_TOKENS:
-            found[-1].append(row)
-        else:
-            found.append([row])
-    return found
+"""Tokens of one forward pass, unless one prompt is longer: bounds the hidden states."""
 
 
 @torch.inference_mode()
@@ -51,16 +41,11 @@ def mean_state(lm: LanguageModel, prompts: list[str], limit: int) -> Tensor:
     if not rows:
         raise NotApplicableError("no prompt has a token: there is nothing to make a task vector from")
     total = torch.zeros(int(lm.model.config.hidden_size), dtype=torch.float64)
-    for piece in _pieces(rows):
-        lengths = torch.tensor([len(row) for row in piece])
-        ids = torch.zeros(len(piece), int(lengths.max()), dtype=torch.long)
-        for i, row in enumerate(piece):
-            ids[i, : len(row)] = torch.tensor(row)
-        real = torch.arange(ids.shape[1]) < lengths[:, None]
-        with lm.mixed_precision():  # padding stands behind, where the causal mask hides it
-            hidden = lm.trunk(input_ids=ids.to(lm.device), use_cache=False).last_hidden_state
-        sums = (hidden.float().cpu() * real.unsqueeze(-1)).sum(1)
-        total += (sums / lengths[:, None]).double().sum(0)
+    for piece in pieces([len(row) for row in rows], PIECE_TOKENS):
+        texts = [rows[i] for i in piece]
+        with lm.mixed_precision():
+            hidden = packed_hidden(lm, texts).float().cpu()
+        total += torch.stack([part.mean(0) for part in hidden.split([len(text) for text in texts])]).double().sum(0)
     return (total / len(rows)).float()
 
 

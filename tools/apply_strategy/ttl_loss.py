@@ -12,15 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from cao.language_model import LanguageModel
+from cao.packing import packed_hidden, pieces
 
 LAMBDA = 0.1
 LOG_P0 = 3.0
 MAX_WEIGHT = 1.0
 """Ten times the weight at the threshold; reached at P = 10·P0, about 201."""
 PIECE_TOKENS = 512
-"""Tokens of one forward pass, padding included: bounds the activations, whatever the batch."""
+"""Tokens of one forward pass: bounds the activations, whatever the batch."""
 LOGIT_ELEMENTS = 2**24
-"""Rows times vocabulary of one block of logits; with its gradient 16 bytes an element, 256 MB in all."""
+"""Rows times vocabulary of one block of logits."""
+SLICE = 32
+"""Rows that are normalised at once."""
 
 
 def sample_weight(log_perplexity: Tensor) -> Tensor:
@@ -56,43 +59,29 @@ def token_nll(hidden: Tensor, targets: Tensor, head: nn.Module, *, gradient: boo
     """
     assert hidden.ndim == 2, hidden.shape
     assert targets.shape == hidden.shape[:1], (hidden.shape, targets.shape)
-    rows = max(1, LOGIT_ELEMENTS // next(head.parameters()).shape[0])
+    weight = next(head.parameters())
+    rows = max(1, LOGIT_ELEMENTS // weight.shape[0])
     losses, gradients = [], []
     for start in range(0, len(hidden), rows):
-        states, wanted = hidden[start : start + rows], targets[start : start + rows]
-        with torch.set_grad_enabled(gradient):
-            leaf = states.detach().requires_grad_(gradient)
-            loss = nn.functional.cross_entropy(head(leaf).float(), wanted, reduction="none")
-        if gradient:
-            gradients.append(torch.autograd.grad(loss.sum(), leaf)[0])
-        losses.append(loss.detach())
+        with torch.no_grad():
+            logits = head(hidden[start : start + rows].to(weight.dtype))
+            for begin in range(0, len(logits), SLICE):  # few enough that their float32 stays in the cache
+                some = logits[begin : begin + SLICE]
+                wanted = targets[start + begin : start + begin + len(some), None]
+                logs = some.log_softmax(1, dtype=torch.promote_types(some.dtype, torch.float32))
+                losses.append(-logs.gather(1, wanted)[:, 0])
+                if gradient:  # softmax − onehot, in the logits' place
+                    one = torch.ones_like(wanted, dtype=logs.dtype)
+                    some.copy_(logs.exp_().scatter_add_(1, wanted, -one))
+            if gradient:
+                gradients.append((logits @ weight).to(hidden.dtype))
     return torch.cat(losses), torch.cat(gradients) if gradient else hidden.new_empty(0)
-
-
-def pieces(lengths: list[int]) -> list[list[int]]:
-    """Divide a batch into forward passes of similar lengths, at most ``PIECE_TOKENS`` tokens with padding.
-
-    Args:
-        lengths: tokens of each prompt.
-
-    Returns:
-        Lists of positions in ``lengths``; every position is in one of them.
-    """
-    found: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        longest = lengths[found[-1][0]] if found else 0
-        fits = found and (len(found[-1]) + 1) * longest <= PIECE_TOKENS
-        if fits and lengths[i] >= 0.8 * longest:  # beyond a fifth of padding two passes are faster than one
-            found[-1].append(i)
-        else:
-            found.append([i])
-    return found
 
 
 def prompt_losses(lm: LanguageModel, rows: list[list[int]], *, divisor: int = 0) -> Tensor:
     """Return each prompt's mean next-token cross-entropy, and leave the gradients of Σ S·CE / divisor.
 
-    Both come from the same forward pass; prompts of similar length share one.
+    Both come from the same forward pass; prompts share one.
 
     Args:
         lm: the model, dressed in the adapter to be judged or trained.
@@ -103,17 +92,15 @@ def prompt_losses(lm: LanguageModel, rows: list[list[int]], *, divisor: int = 0)
         (B,) float32, nats per token: log P of each prompt.
     """
     losses = torch.zeros(len(rows))
-    for piece in pieces([len(row) for row in rows]):
-        ids, kept, owner = _padded([rows[i] for i in piece])
-        ids, kept = ids.to(lm.device), kept.to(lm.device)
-        with (
-            torch.set_grad_enabled(bool(divisor)),
-            lm.mixed_precision(),
-        ):  # padding stands behind, where the causal mask hides it
-            hidden = lm.trunk(input_ids=ids, use_cache=False).last_hidden_state
-        targets = ids.roll(-1, dims=1)[kept]
+    for piece in pieces([len(row) for row in rows], PIECE_TOKENS):
+        texts = [rows[i] for i in piece]
+        counts = torch.tensor([len(text) - 1 for text in texts])
+        kept = torch.cat([torch.arange(len(text)) < len(text) - 1 for text in texts]).to(lm.device)
+        targets = torch.tensor([token for text in texts for token in text[1:]], device=lm.device)
+        owner = torch.arange(len(texts)).repeat_interleave(counts)
+        with torch.set_grad_enabled(bool(divisor)), lm.mixed_precision():
+            hidden = packed_hidden(lm, texts)
         tokens, slopes = token_nll(hidden.detach()[kept], targets, lm.head, gradient=bool(divisor))
-        counts = owner.bincount()
         mean = torch.zeros(len(piece)).index_add_(0, owner, tokens.cpu()) / counts
         losses[piece] = mean
         share = sample_weight(mean) / (counts * max(divisor, 1))
@@ -122,13 +109,3 @@ def prompt_losses(lm: LanguageModel, rows: list[list[int]], *, divisor: int = 0)
             slope[kept] = slopes * share[owner].unsqueeze(1).to(slopes)
             hidden.backward(slope)
     return losses
-
-
-def _padded(rows: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ids (B, L), the positions that predict (B, L) bool, and the row that each of those is in."""
-    ids = torch.zeros(len(rows), max(len(row) for row in rows), dtype=torch.long)
-    kept = torch.zeros_like(ids, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        kept[i, : len(row) - 1] = True
-    return ids, kept, torch.arange(len(rows)).repeat_interleave(kept.sum(1))

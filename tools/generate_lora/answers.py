@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cao.language_model import LanguageModel
+from cao.packing import packed_hidden
 from cao.tasks.base import Task
 from cao.types import Example
-from tools.evaluate.likelihood import plan_row
+from tools.evaluate.likelihood import offsets, plan_row
 from tools.evaluate.trunk import Row
 
 
@@ -45,15 +46,16 @@ def answer_loss(lm: LanguageModel, rows: Sequence[Row], *, gradient: bool) -> Te
         rows: B questions with one answer each.
         gradient: whether a graph is built.
     """
-    length = max(len(row.tokens) for row in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    where = []
-    for i, row in enumerate(rows):
-        ids[i, : len(row.tokens)] = torch.tensor(row.tokens)
-        where += [(i, t) for t in range(row.spans[0].scored, row.spans[0].end)]
-    ids, index = ids.to(lm.device), torch.tensor(where, device=lm.device)
+    texts = [row.tokens for row in rows]
+    places = torch.cat([_scored(row) + offset for row, offset in zip(rows, offsets(rows), strict=True)])
+    targets = torch.tensor([token for text in texts for token in text])[places].to(lm.device)
     with torch.set_grad_enabled(gradient):
-        with lm.mixed_precision():  # padding stands behind, where the causal mask hides it
-            hidden = lm.trunk(input_ids=ids, use_cache=False).last_hidden_state
-            logits = lm.head(hidden[index[:, 0], index[:, 1] - 1].to(lm.head.weight.dtype))
-        return nn.functional.cross_entropy(logits.float(), ids[index[:, 0], index[:, 1]])
+        with lm.mixed_precision():
+            hidden = packed_hidden(lm, texts)
+            logits = lm.head(hidden[(places - 1).to(lm.device)].to(lm.head.weight.dtype))
+        return nn.functional.cross_entropy(logits.float(), targets)
+
+
+def _scored(row: Row) -> Tensor:
+    """Return the places of the answer's tokens in its row."""
+    return torch.arange(row.spans[0].scored, row.spans[0].end)

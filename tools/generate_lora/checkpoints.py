@@ -23,9 +23,6 @@ from tools.evaluate.trunk import Row
 from tools.generate_lora.answers import answer_loss
 from tools.generate_lora.tokens import TokenLayout, flatten
 
-WINDOW = 8
-"""Steps among whose rows similar lengths are put together."""
-
 
 @dataclass(frozen=True)
 class CheckpointPreset:
@@ -88,7 +85,7 @@ def collect(
     start = lm.fresh_lora(initial_seed)
     origin = flatten(start.tensors, layout)
     steps = preset.warm_steps + preset.kept_steps
-    schedule = batches([len(row.tokens) for row in rows], preset.batch, steps, seed)
+    schedule = batches(len(rows), preset.batch, steps, seed)
     told = {
         "preset": asdict(preset),
         "seed": seed,
@@ -131,27 +128,16 @@ def collect(
     return torch.stack(kept), losses
 
 
-def batches(lengths: Sequence[int], size: int, steps: int, seed: int) -> list[list[int]]:
-    """Return the questions of each step, rows of similar length together, so that little is padding.
-
-    Epochs follow one another without a gap. Within windows of ``WINDOW`` steps the rows are sorted by length and cut
-    into batches, whose order is drawn again.
+def batches(count: int, size: int, steps: int, seed: int) -> list[list[int]]:
+    """Return the questions of each step; epochs, each in an order of its own, follow one another without a gap.
 
     Args:
-        lengths: tokens of each row.
-        size: rows a step.
+        count: number of questions.
+        size: questions a step.
         steps: number of steps.
         seed: of the order.
     """
     rng, places = random.Random(seed), list[int]()
     while len(places) < steps * size:
-        epoch = list(range(len(lengths)))
-        rng.shuffle(epoch)
-        places += epoch
-    found = []
-    for start in range(0, steps * size, WINDOW * size):
-        window = sorted(places[start : min(start + WINDOW * size, steps * size)], key=lambda i: lengths[i])
-        cuts = [window[i : i + size] for i in range(0, len(window), size)]
-        rng.shuffle(cuts)
-        found += cuts
-    return found
+        places += rng.sample(range(count), count)
+    return [places[start : start + size] for start in range(0, steps * size, size)]

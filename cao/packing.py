@@ -1,0 +1,94 @@
+"""Sequence packing: one forward pass over many texts with hardly any padding.
+
+Short texts share a row, first fit by falling length; a mask keeps each to itself and positions begin anew, so that
+every text is read as if it stood alone. A pass's cost is then that of its real tokens, and the weights are read once
+for all of them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cao.language_model import LanguageModel
+
+ROW_TOKENS = 256
+"""Tokens of a row, unless a single text is longer: attention's cost grows with it, padding falls."""
+
+
+def pieces(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Divide texts, in their order, into forward passes of at most ``most`` tokens, or of one text.
+
+    Args:
+        lengths: tokens of each text.
+        most: tokens of a pass.
+
+    Returns:
+        Lists of positions in ``lengths``; every position is in one of them.
+    """
+    found: list[list[int]] = []
+    held = 0
+    for i, length in enumerate(lengths):
+        if found and held + length <= most:
+            found[-1].append(i)
+            held += length
+        else:
+            found.append([i])
+            held = length
+    return found
+
+
+def shelves(lengths: Sequence[int], width: int) -> list[list[int]]:
+    """Put texts into rows, each where it fits first, the longest before the others.
+
+    Args:
+        lengths: tokens of each text.
+        width: tokens of a row; at least the longest text's.
+
+    Returns:
+        Lists of positions in ``lengths``; every position is in one of them.
+    """
+    found: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        place = next((row for row, left in enumerate(room) if lengths[i] <= left), len(found))
+        if place == len(found):
+            found.append([])
+            room.append(width)
+        found[place].append(i)
+        room[place] -= lengths[i]
+    return found
+
+
+def packed_hidden(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> Tensor:
+    """Return the last hidden states behind the final norm of all texts' tokens, end to end: (T, d).
+
+    Gradients flow where they are enabled.
+
+    Args:
+        lm: the model, dressed or not.
+        texts: token ids of B texts, each of one token or more.
+    """
+    lengths = [len(text) for text in texts]
+    rows = shelves(lengths, max(ROW_TOKENS, *lengths))
+    width = max(sum(lengths[i] for i in row) for row in rows)
+    ids, positions = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(2))
+    owner = torch.full_like(ids, -1)
+    begins = [0] * len(texts)
+    for number, row in enumerate(rows):
+        at = 0
+        for i in row:
+            here = slice(at, at + lengths[i])
+            ids[number, here], owner[number, here] = torch.tensor(texts[i]), i
+            positions[number, here] = torch.arange(lengths[i])
+            begins[i] = number * width + at
+            at += lengths[i]
+    visible = (owner[:, :, None] == owner[:, None, :]).tril()
+    states = lm.trunk(
+        input_ids=ids.to(lm.device),
+        position_ids=positions.to(lm.device),
+        attention_mask=visible[:, None].to(lm.device),
+        use_cache=False,
+    ).last_hidden_state
+    order = torch.cat([torch.arange(begin, begin + length) for begin, length in zip(begins, lengths, strict=True)])
+    return states.flatten(0, 1)[order.to(lm.device)]
