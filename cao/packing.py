@@ -84,7 +84,7 @@ def packed_hidden(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> Tensor:
             begins[i] = number * width + at
             at += lengths[i]
     visible = (owner[:, :, None] == owner[:, None, :]).tril()
-    states = lm.trunk(
+    states: Tensor = lm.trunk(
         input_ids=ids.to(lm.device),
         position_ids=positions.to(lm.device),
         attention_mask=visible[:, None].to(lm.device),

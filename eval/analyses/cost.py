@@ -22,10 +22,12 @@ from cao.progress import silent
 from eval.bench.measure import now
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.task_vector import task_vector
-from tools.generate_lora.checkpoints import WINDOW, collect
+from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.generator import TrainedGenerator
 
 REPETITIONS = 5
+MEASURED_STEPS = 8
+"""Steps of a training that are run and multiplied out."""
 STAGES = ("encode", "generate", "vector", "align")
 
 
@@ -100,8 +102,8 @@ class Training:
 
     @property
     def measured(self) -> int:
-        """Steps that are run: one to warm up, then as many as it takes to meet long and short questions alike."""
-        return min(1 + WINDOW, self.steps)
+        """Steps that are run: one to warm up, then those that are measured."""
+        return min(1 + MEASURED_STEPS, self.steps)
 
     def go(self, steps: int, lap: Callable[[], None]) -> None:
         """Train.

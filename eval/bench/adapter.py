@@ -1,6 +1,6 @@
 """``adapter``: from prompts to an aligned adapter, against training one on the task by the checkpoints' whole recipe.
 
-Models are in memory on both sides. Of the training a few steps are measured, short and long questions among them, and
+Models are in memory on both sides. Of the training a few steps are measured, and
 multiplied out to the recipe's 75 + 50; the operations are counted in the same steps.
 """
 

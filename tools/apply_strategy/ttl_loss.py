@@ -107,5 +107,5 @@ def prompt_losses(lm: LanguageModel, rows: list[list[int]], *, divisor: int = 0)
         if divisor and bool(mean.isfinite().all()) and bool((share > 0).any()):
             slope = torch.zeros_like(hidden)
             slope[kept] = slopes * share[owner].unsqueeze(1).to(slopes)
-            hidden.backward(slope)
+            torch.autograd.backward(hidden, slope)
     return losses
