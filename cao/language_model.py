@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cao import assets
 from cao.adapters import LoraWeights, initial_lora
+from cao.clothes import Clothes, kind_of, make_clothes
 from cao.errors import InputError, UnavailableError
 from cao.files import sha256_file
 from cao.models import LORA_TARGETS, ModelProfile
@@ -35,7 +36,8 @@ class LanguageModel:
     tokenizer: Any
     sha256: str
     device: str = "cpu"
-    _dressed: Any = field(default=None, repr=False)
+    _clothes: Clothes | None = field(default=None, repr=False)
+    _worn: bool = field(default=False, repr=False)
 
     @property
     def trunk(self) -> Any:
@@ -91,42 +93,26 @@ class LanguageModel:
         if weights is None:
             yield {}
             return
-        if self._dressed is not None:
+        if self._worn:
             raise RuntimeError("adapters do not nest: leave the first block before entering a second")
         self.check_fit(weights)
-        from peft import LoraConfig, get_peft_model  # noqa: PLC0415  (seconds to import)
-        from peft.helpers import disable_input_dtype_casting  # noqa: PLC0415
-
-        config = LoraConfig(
-            r=weights.rank,
-            lora_alpha=weights.alpha,
-            target_modules=list(weights.targets),
-            lora_dropout=0.0,
-            bias="none",
-        )
-        with torch.random.fork_rng(devices=[]):
-            self._dressed = get_peft_model(self.model, config)
+        if self._clothes is None or self._clothes.kind != kind_of(self.model, weights):
+            self._clothes = make_clothes(self.model, weights)
+        live = self._clothes.parameters
+        for name, parameter in live.items():
+            # float32 beside a bf16 model makes a forward five times as slow on a CPU
+            parameter.data = weights.tensors[name].to(
+                self.device, torch.float32 if trainable else self.model.dtype, copy=True
+            )
+            parameter.grad = None
+            parameter.requires_grad_(trainable)
+        self._clothes.put_on()
+        self._worn = True
         try:
-            live = self._live(weights, trainable)
-            with disable_input_dtype_casting(self._dressed):  # see mixed_precision
-                yield live
+            yield {**live}
         finally:
-            self.model = self._dressed.unload()
-            self._dressed = None
-            self.model.requires_grad_(False)
-
-    def _live(self, weights: LoraWeights, trainable: bool) -> dict[str, Tensor]:
-        live: dict[str, Tensor] = {}
-        for name, parameter in self._dressed.named_parameters():
-            if ".lora_" in name:
-                plain = name.replace(".default.", ".")
-                if not trainable:  # float32 beside a bf16 model makes a forward five times as slow on a CPU
-                    parameter.data = parameter.data.to(self.model.dtype)
-                with torch.no_grad():
-                    parameter.copy_(weights.tensors[plain])
-                parameter.requires_grad_(trainable)
-                live[plain] = parameter
-        return live
+            self._clothes.take_off()
+            self._worn = False
 
     def check_fit(self, weights: LoraWeights) -> None:
         """Raise InputError where an adapter belongs to another base model or has other shapes."""

@@ -45,7 +45,8 @@ def mean_state(lm: LanguageModel, prompts: list[str], limit: int) -> Tensor:
         texts = [rows[i] for i in piece]
         with lm.mixed_precision():
             hidden = packed_hidden(lm, texts).float().cpu()
-        total += torch.stack([part.mean(0) for part in torch.split(hidden, [len(text) for text in texts])]).double().sum(0)
+        for states in torch.split(hidden, [len(text) for text in texts]):
+            total += states.mean(0)
     return (total / len(rows)).float()
 
 
