@@ -42,6 +42,7 @@ class RunConfig(BaseModel):
         accept: ``confident`` (accuracy not lower, log-loss lower at one-sided .1) or ``any`` (accuracy higher).
         racing: whether a candidate without prospects is dropped before it has answered every reward question.
         racing_error: probability, at most, that racing drops a candidate which all reward questions would accept.
+        racing_check: measure dropped candidates to the end all the same and report whether the verdict agrees.
         seed: of every random choice in the run.
         out: the folder of runs.
         device: torch device.
@@ -69,6 +70,7 @@ class RunConfig(BaseModel):
     accept: AcceptRule = "confident"
     racing: bool = True
     racing_error: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
+    racing_check: bool = False
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     out: str = "runs"
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")] = "cpu"

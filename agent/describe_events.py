@@ -42,11 +42,16 @@ def evaluations_text(run: RunRecord) -> str:
     counts = run.evaluations
     if counts is None or counts.asked <= 0:
         return ""
-    if not counts.saved:
-        return f"All {counts.asked} reward questions of the measurements were answered; no attempt was dropped early."
-    dropped = f"{counts.dropped_early} attempt{'' if counts.dropped_early == 1 else 's'} dropped early"
-    share = percent(counts.saved / counts.asked, 0)
-    return f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved; {dropped}."
+    told = f"All {counts.asked} reward questions of the measurements were answered; no attempt was dropped early."
+    if counts.saved:
+        dropped = f"{counts.dropped_early} attempt{'' if counts.dropped_early == 1 else 's'} dropped early"
+        share = percent(counts.saved / counts.asked, 0)
+        told = f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved; {dropped}."
+    if counts.checked:
+        told += f" Full evaluation agrees about {counts.agreed} of {counts.checked} dropped."
+    if counts.reused:
+        told += f" {counts.reused} answers were scored from kept hidden states, without a forward pass."
+    return told
 
 
 def _adapter(node: str, adapters: dict[str, Any]) -> str:

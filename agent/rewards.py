@@ -6,8 +6,9 @@ resumed, raced or measured in full has the same items. Parts are in seeded rando
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from agent.state import Evaluations, Workbench
 from cao.errors import InputError
@@ -28,12 +29,16 @@ class Measured:
         total: questions of the part.
         key: of the measurement.
         dropped: why the model was dropped, empty where every question was asked.
+        reused: answers from kept hidden states; a question counts once for each of several adapters.
+        agrees: whether full evaluation would not accept the dropped model either, where that was looked at.
     """
 
     items: list[Item]
     total: int
     key: str
     dropped: str = ""
+    reused: int = 0
+    agrees: bool | None = None
 
 
 def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> Measured:
@@ -74,7 +79,11 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
         if why:
             break
     save_items(_folder(bench) / f"{name}.jsonl", measured.items)
-    return Measured(measured.items, measured.total, measured.key, why)
+    agrees = None
+    if why and config.racing_check:
+        *_, whole = _growing(bench, candidate, "reward")
+        agrees = not compare(best, whole.items, config.accept).accepted
+    return replace(measured, dropped=why, agrees=agrees)
 
 
 def judge(bench: Workbench, best: list[Item], measured: Measured) -> Comparison:
@@ -99,20 +108,24 @@ def counted(before: Evaluations | None, *measurements: Measured) -> Evaluations:
         before: the counts so far.
         measurements: of the reward part, finished.
     """
-    asked, dropped, measured = (before["asked"], before["dropped_early"], before["measured"]) if before else (0, 0, {})
-    measured = dict(measured)
+    nothing: Evaluations = {"asked": 0, "dropped_early": 0, "measured": {}, "reused": 0, "checked": 0, "agreed": 0}
+    counts: Evaluations = {**nothing, **(before or nothing)}
+    counts["measured"] = dict(counts["measured"])
     for one in measurements:
-        asked += one.total
-        dropped += bool(one.dropped)
-        measured[one.key] = max(measured.get(one.key, 0), len(one.items))
-    return {"asked": asked, "dropped_early": dropped, "measured": measured}
+        counts["asked"] += one.total
+        counts["dropped_early"] += bool(one.dropped)
+        counts["measured"][one.key] = max(counts["measured"].get(one.key, 0), len(one.items))
+        counts["reused"] += one.reused
+        counts["checked"] += one.agrees is not None
+        counts["agreed"] += bool(one.agrees)
+    return counts
 
 
 def summary(evaluations: Evaluations) -> dict[str, int]:
-    """Return what run.json says: questions asked for, answered by a model, saved, and candidates dropped early."""
+    """Return what run.json says: the counts, with the questions that models answered and those that were saved."""
     asked, answered = evaluations["asked"], sum(evaluations["measured"].values())
-    saved, dropped = asked - answered, evaluations["dropped_early"]
-    return {"asked": asked, "answered": answered, "saved": saved, "dropped_early": dropped}
+    told = {key: evaluations[key] for key in ("dropped_early", "reused", "checked", "agreed")}
+    return {"asked": asked, "answered": answered, "saved": asked - answered, **told}
 
 
 def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:
@@ -136,17 +149,17 @@ def _growing(bench: Workbench, adapted: AdaptedModel, part: str) -> Iterator[Mea
     path = _folder(bench) / f"kept-{key}.jsonl"
     ends = _ends(examples, adapted)
     items = _kept(path, [example.id for example in examples], ends)
+    before = bench.states.reused
     for end in ends:
         start = min(len(items), end)
         if start < end:
             block = examples[start:end]
             told = bench.progress if len(block) == len(examples) else _placed(bench, start, end, len(examples))
-            more = evaluate(
-                bench.task, block, adapted, bench.protocol, lm=bench.lm, encoder=bench.encoder, progress=told
-            )
+            loaded: Any = {"lm": bench.lm, "encoder": bench.encoder, "states": bench.states}
+            more = evaluate(bench.task, block, adapted, bench.protocol, **loaded, progress=told)
             items = [*items, *more]
             save_items(path, items)
-        yield Measured(items[:end], len(examples), key)
+        yield Measured(items[:end], len(examples), key, reused=bench.states.reused - before)
 
 
 def _placed(bench: Workbench, start: int, end: int, total: int) -> Progress:

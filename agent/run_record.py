@@ -115,12 +115,15 @@ class TestPart(_Loose):
 
 
 class Evaluated(_Loose):
-    """Reward questions: what measuring everything in full would ask, what models answered, what racing dropped."""
+    """Reward questions: what measuring everything in full would ask, what models answered, what was saved and how."""
 
     asked: int
     answered: int
     saved: int
     dropped_early: int = 0
+    reused: int = 0
+    checked: int = 0
+    agreed: int = 0
 
 
 class Adopted(_Loose):

@@ -37,6 +37,7 @@ from cao.tasks.parts import Splits, split
 from cao.types import Protocol
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
+from tools.evaluate import KeptStates
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 """Graph steps outside and inside the loop: LangGraph's recursion limit follows from them."""
@@ -153,7 +154,8 @@ def build_workbench(config: RunConfig, task: Task, splits: Splits, protocol: Pro
     encoder = Encoder(assets.minilm_folder(), config.device)
     trained = find_trained(lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
     nowhere, nothing = Path(), lambda *_, **__: None  # the run's folder and trace come once all of this is there
-    return Workbench(config, nowhere, task, splits, protocol, lm, encoder, policy, trained, nothing, view.progress)
+    loaded, states = (lm, encoder, policy, trained), KeptStates()
+    return Workbench(config, nowhere, task, splits, protocol, *loaded, states, nothing, view.progress)
 
 
 def _refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:

@@ -21,6 +21,7 @@ from cao.tasks.base import Task
 from cao.tasks.parts import Splits, part
 from cao.types import AdaptedModel, AdapterRef, Protocol
 from policies.base import Policy
+from tools.evaluate import KeptStates
 
 
 class Evaluations(TypedDict):
@@ -30,11 +31,17 @@ class Evaluations(TypedDict):
         asked: what full evaluation of every candidate would ask, without a memory.
         dropped_early: candidates that were dropped before the last question.
         measured: key of a measurement → questions that a model answered for it.
+        reused: of these, answered from kept hidden states; one counts once for each of several adapters.
+        checked: dropped candidates that were measured to the end all the same.
+        agreed: of these, not accepted by the full evaluation either.
     """
 
     asked: int
     dropped_early: int
     measured: dict[str, int]
+    reused: int
+    checked: int
+    agreed: int
 
 
 class State(TypedDict, total=False):
@@ -98,6 +105,7 @@ class Workbench:
         encoder: the frozen encoder.
         policy: who proposes.
         trained: the generator and the aligner for this base model, where there are any.
+        states: hidden states kept between measurements.
         record: writes one event to the trace: (node, event, data).
         progress: shows long work to the person at the terminal.
     """
@@ -111,6 +119,7 @@ class Workbench:
     encoder: Encoder
     policy: Policy
     trained: Trained
+    states: KeptStates
     record: Callable[..., None]
     progress: Progress
 

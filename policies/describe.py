@@ -6,7 +6,7 @@ Source: CAO-LLM §2.4, G.2 (GPT-4o-mini writes one paragraph from a few question
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -17,10 +17,12 @@ from cao.language_model import LanguageModel
 from cao.tasks.base import Task
 from cao.types import Record
 from policies.base import PolicySettings
-from policies.chat_client import ChatClient
 from policies.messages import describer_messages
 from policies.paragraph import MAX_CHARACTERS, clean_paragraph, facts
 from policies.sampling import chat_text, sample
+
+if TYPE_CHECKING:
+    from policies.chat_client import ChatClient
 
 MAX_PAIRS = 8
 MAX_TOKENS = 128
@@ -93,13 +95,19 @@ def _openai(request: _Request) -> Description:
         "required": ["description"],
         "additionalProperties": False,
     }
-    client = ChatClient(settings, offline=request.offline)
+    client = _client(settings, offline=request.offline)
     reply = client.ask(messages, schema, seed=request.seed, max_tokens=4 * MAX_TOKENS)
     description = _finished(_described(reply.text), "openai", request.pairs)
     if reply.outcome == "complete" and description.source == "openai":
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, description.model_dump(mode="json"))
     return description
+
+
+def _client(settings: PolicySettings, *, offline: bool) -> "ChatClient":
+    from policies.chat_client import ChatClient  # noqa: PLC0415  (half a second to import)
+
+    return ChatClient(settings, offline=offline)
 
 
 def _described(text: str) -> str:
@@ -139,7 +147,7 @@ def check_describer(name: str, settings: PolicySettings, *, offline: bool) -> No
     if name not in DESCRIBERS:
         raise InputError(f"unknown describer {name!r}; known: {', '.join(DESCRIBERS)}")
     if name == "openai":
-        ChatClient(settings, offline=offline)
+        _client(settings, offline=offline)
 
 
 def describe(

@@ -9,7 +9,6 @@ from cao.models import MODELS
 from policies.base import Policy, PolicySettings
 from policies.fixed import FixedPolicy
 from policies.local import LocalPolicy
-from policies.openai import OpenAIPolicy
 
 Builder = Callable[[PolicySettings, LanguageModel | None, bool], Policy]
 
@@ -27,6 +26,8 @@ def _local(settings: PolicySettings, lm: LanguageModel | None, offline: bool) ->
 
 
 def _openai(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> Policy:
+    from policies.openai import OpenAIPolicy  # noqa: PLC0415  (half a second to import)
+
     return OpenAIPolicy(settings, offline=offline)
 
 

@@ -23,7 +23,7 @@ from cao.errors import InputError
 from cao.types import AdaptedModel, AdapterRef, Example, Item, LatentSettings
 from tests.agent import run_folders as made
 from tests.agent.test_run import ROOT, arguments, result, run, strategies
-from tools.evaluate import load_items
+from tools.evaluate import KeptStates, load_items
 
 N = 96
 QUESTIONS = [Example(id=f"q{i}", question=f"question {i}", choices=("a", "b"), answer=0) for i in range(N)]
@@ -54,6 +54,7 @@ def bench(folder: Path, **config: Any) -> Any:
         protocol="likelihood",
         lm=SimpleNamespace(sha256="base"),
         encoder=None,
+        states=KeptStates(),
         progress=lambda *_: None,
     )
 
@@ -62,6 +63,7 @@ def adapter(sha256: str, path: str = "p") -> AdapterRef:
     return AdapterRef(path=path, sha256=sha256, base_sha256="base", rank=4)
 
 
+COUNTED = {"asked": 0, "answered": 0, "saved": 0, "dropped_early": 0, "reused": 0, "checked": 0, "agreed": 0}
 PLAIN = AdaptedModel()
 OTHER = AdaptedModel(members=(adapter("x"),))
 
@@ -90,7 +92,7 @@ def test_the_same_measurement_is_not_made_twice(tmp_path: Path, monkeypatch: pyt
     assert model.asked == N
     assert second.items == first.items
     counts = rewards.summary(rewards.counted(rewards.counted(None, first), second))
-    assert counts == {"asked": 2 * N, "answered": N, "saved": N, "dropped_early": 0}
+    assert counts == {**COUNTED, "asked": 2 * N, "answered": N, "saved": N}
     rewards.measure_part(bench(tmp_path), OTHER, "test", "test-adapted")
     assert model.asked == N + 30
 
@@ -148,11 +150,32 @@ def test_only_a_hopeless_candidate_is_dropped_and_only_if_wanted(
     said = rewards.explain(verdict, measured)
     assert said.startswith(f"dropped after 24 of {N} questions: accuracy +0.0 points, log-loss +0.") == (asked < N)
     assert rewards.summary(rewards.counted(rewards.counted(None, best), measured)) == {
-        **{"asked": 2 * N, "answered": N + asked, "saved": N - asked, "dropped_early": int(asked < N)}
+        **{**COUNTED, "asked": 2 * N, "answered": N + asked, "saved": N - asked, "dropped_early": int(asked < N)}
     }
     again = rewards.race_reward(at, OTHER, best.items, "attempt-1")
     assert again == measured  # as after a kill behind the last block
     assert model.asked == asked
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_dropped_candidate_can_be_measured_to_the_end_to_check_the_verdict(
+    turns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, model = bench(tmp_path, racing_check=True, accept="confident"), Model()
+    monkeypatch.setattr(rewards, "evaluate", model)
+    best = rewards.measure_part(at, PLAIN, "reward", "base")
+
+    def candidate(*given: Any, **options: Any) -> list[Item]:
+        better = turns and given[1][0].id != QUESTIONS[0].id  # bad in the first block, best of all behind it
+        return Model(-0.9 if better else 0.5)(*given, **options)
+
+    monkeypatch.setattr(rewards, "evaluate", candidate)
+    measured = rewards.race_reward(at, OTHER, best.items, "attempt-1")
+    assert len(measured.items) == len(load_items(tmp_path / "items" / "attempt-1.jsonl")) == 24
+    assert measured.agrees is not turns
+    counts = rewards.counted(rewards.counted(None, best), measured)
+    assert (counts["checked"], counts["agreed"]) == (1, int(not turns))
+    assert counts["measured"][measured.key] == 24  # what racing alone would have asked
 
 
 def test_routed_adapters_are_put_on_for_fewer_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +206,8 @@ def raced_run(run_id: str) -> dict[str, Any]:
         "reward": made.reward(0.25, 1.9, 24),
         "comparison": made.comparison(-0.0417, 0.1020, 0.99, False),
     }
-    record["evaluations"] = {"asked": 288, "answered": 216, "saved": 72, "dropped_early": 1}
+    counts = {"asked": 288, "answered": 216, "saved": 72, "dropped_early": 1, "reused": 24, "checked": 1, "agreed": 1}
+    record["evaluations"] = counts
     return record
 
 
@@ -191,7 +215,10 @@ def test_people_are_told_what_was_dropped_and_saved(tmp_path: Path, capsys: pyte
     path = made.write_run(tmp_path, "one", raced_run("one"))
     assert trace(["show", "one", "--out", str(tmp_path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    told = "216 of 288 reward questions were answered, 25 % saved; 1 attempt dropped early."
+    told = (
+        "216 of 288 reward questions were answered, 25 % saved; 1 attempt dropped early. Full evaluation agrees about "
+        "1 of 1 dropped. 24 answers were scored from kept hidden states, without a forward pass."
+    )
     assert told in shown
     assert "dropped after 24 of 96 questions" in shown
     html = write_report(path).read_text(encoding="utf-8")
@@ -242,6 +269,7 @@ def test_racing_and_full_evaluation_come_to_the_same_verdicts(
         answered += len(few)
     assert raced["evaluations"]["answered"] == answered
     assert raced["trials"][0]["reason"].startswith(f"dropped after {raced['trials'][0]['dropped_after']} of 72")
+    assert raced["evaluations"]["reused"] == raced["evaluations"]["answered"] - 72  # Latent changes no adapter
     assert raced["overhead_share"] <= 1
 
 

@@ -96,9 +96,10 @@ RESULT_KEYS = (
 
 
 def result(record: dict[str, Any]) -> dict[str, Any]:
-    """What two runs with one seed must agree on: everything but times, ids and paths."""
+    """What two runs with one seed must agree on: everything but times, ids, paths, and what memory happened to hold."""
     trials = [{k: v for k, v in trial.items() if k != "seconds"} for trial in record["trials"]]
-    return {**{key: record[key] for key in RESULT_KEYS}, "trials": trials}
+    evaluations = {k: v for k, v in record["evaluations"].items() if k != "reused"}
+    return {**{key: record[key] for key in RESULT_KEYS}, "trials": trials, "evaluations": evaluations}
 
 
 def test_every_attempt_fails_and_the_model_is_left_as_it_was(

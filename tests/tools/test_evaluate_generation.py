@@ -10,7 +10,8 @@ from cao.errors import NotApplicableError
 from cao.language_model import LanguageModel
 from cao.types import Branch, LatentSettings, Query
 from tools.evaluate.generation import Generated, generate
-from tools.evaluate.likelihood import hidden_states, plan_row, prompt_deltas
+from tools.evaluate.likelihood import plan_row, prompt_deltas
+from tools.evaluate.states import hidden_states
 
 PROMPTS = ["Question: Which of these animals can fly?\nAnswer:", "Tom", "Why do plants need the sun? Because"]
 

@@ -11,14 +11,8 @@ from cao.language_model import LanguageModel
 from cao.types import Branch, LatentSettings, Query
 from tools.apply_strategy.latent import optimise_delta
 from tools.evaluate import likelihood
-from tools.evaluate.likelihood import (
-    batches,
-    hidden_states,
-    plan_row,
-    prompt_deltas,
-    score_queries,
-    token_logprobs,
-)
+from tools.evaluate.likelihood import QueryScore, batches, plan_row, prompt_deltas, score_queries, token_logprobs
+from tools.evaluate.states import KeptStates, Reader, hidden_states
 from tools.evaluate.trunk import Row
 
 TEXT = st.text(st.sampled_from("ab Ze.\n?7é🎉→Answer: the bird"), max_size=25)
@@ -165,11 +159,11 @@ def test_out_of_memory_halves_the_batch_and_is_told_once(
     expected = score_queries(exact_lm, queries)
     score_batch, sizes, told = likelihood._score_batch, [], []
 
-    def scarce(lm: LanguageModel, rows: list[Row], latent: None) -> list[list[float]]:
+    def scarce(lm: LanguageModel, rows: list[Row], latent: None, read: Reader) -> list[list[float]]:
         sizes.append(len(rows))
         if len(rows) > 2:
             raise error
-        return score_batch(lm, rows, latent)
+        return score_batch(lm, rows, latent, read)
 
     monkeypatch.setattr(likelihood, "_score_batch", scarce)
     found = score_queries(exact_lm, queries, progress=lambda label, done, total: told.append(label))
@@ -257,3 +251,35 @@ def test_a_llama_is_scored_like_a_qwen(exact_lm: LanguageModel) -> None:
     query = question("Question: Why do plants need the sun?\nAnswer:", " to grow", " to sleep", " 7")
     for branch, score in zip(query.branches, score_queries(exact_lm, [query])[0].branches, strict=True):
         assert score.logprob == pytest.approx(plain_score(exact_lm, query.prefix, branch.scored)[0], abs=1e-4)
+
+
+def test_kept_hidden_states_save_the_forward_and_change_nothing(
+    exact_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = [question(f"question {i} of several:", " yes", " no, never") for i in range(9)]
+    settings, states = LatentSettings(slot_steps=3, slot_lr=0.1), KeptStates()
+
+    def scored(read: Reader, latent: LatentSettings | None) -> list[QueryScore]:
+        return score_queries(exact_lm, queries, latent=latent, token_budget=100, read=read)
+
+    plain = scored(states.reader("one"), None)
+    other = scored(states.reader("two"), settings)
+    assert states.reused == 0
+    monkeypatch.setattr("tools.evaluate.states.packed_states", None)  # no second forward
+    assert scored(states.reader("one"), settings) == other != plain
+    assert scored(states.reader("one"), None) == plain
+    assert states.reused == 2 * len(queries)
+
+
+def test_kept_hidden_states_stay_within_their_bound(exact_lm: LanguageModel) -> None:
+    queries = [question(f"question {i}:", " yes", " no") for i in range(6)]
+    whole = KeptStates()
+    score_queries(exact_lm, queries, token_budget=1, read=whole.reader(None))
+    few = KeptStates(most_bytes=whole.nbytes // 2)
+    for _ in range(2):
+        score_queries(exact_lm, queries, token_budget=1, read=few.reader(None))
+        assert 0 < few.nbytes <= whole.nbytes // 2
+    none = KeptStates(0)
+    for _ in range(2):
+        score_queries(exact_lm, queries, read=none.reader(None))
+    assert none.reused == none.nbytes == 0

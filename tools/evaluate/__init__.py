@@ -24,9 +24,10 @@ from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, Protocol,
 from tools.apply_strategy.tts import combine, route
 from tools.evaluate.generation import Generated, generate
 from tools.evaluate.likelihood import BranchScore, QueryScore, score_queries
+from tools.evaluate.states import KeptStates
 from tools.evaluate.written import chosen
 
-__all__ = ["evaluate", "load_items", "save_items"]
+__all__ = ["KeptStates", "evaluate", "load_items", "save_items"]
 
 Assignment = list[list[int]]
 """For each question, the members that answer it."""
@@ -40,6 +41,7 @@ def evaluate(
     *,
     lm: LanguageModel,
     encoder: Encoder | None = None,
+    states: KeptStates | None = None,
     progress: Progress = silent,
 ) -> list[Item]:
     """Answer every question with the adapted model and grade the answers.
@@ -51,6 +53,7 @@ def evaluate(
         protocol: ``likelihood`` ranks the choices, ``generate`` parses what the model writes.
         lm: the base model, undressed.
         encoder: needed where questions are routed to members.
+        states: hidden states of earlier calls, and a place for those of this one.
         progress: told after each batch.
 
     Returns:
@@ -66,7 +69,7 @@ def evaluate(
         raise InputError(f"{task.name} has questions without choices to rank; use the protocol generate")
     who = _assign(examples, adapted, encoder)
     run = _rank if protocol == "likelihood" else _write
-    return run(task, examples, adapted, who, lm, progress)
+    return run(task, examples, adapted, who, lm, states or KeptStates(0), progress)
 
 
 def _assign(examples: Sequence[Example], adapted: AdaptedModel, encoder: Encoder | None) -> Assignment:
@@ -98,6 +101,7 @@ def _rank(
     adapted: AdaptedModel,
     who: Assignment,
     lm: LanguageModel,
+    states: KeptStates,
     progress: Progress,
 ) -> list[Item]:
     queries = [task.query(example, lm.profile.answer_style) for example in examples]
@@ -105,7 +109,8 @@ def _rank(
     for member, reference in enumerate(adapted.members):
         mine = _duties(who, member)
         with _dressed(lm, reference):
-            scores = score_queries(lm, [queries[q] for q in mine], latent=adapted.latent, progress=progress)
+            asked, read = [queries[q] for q in mine], states.reader(reference.sha256 if reference else None)
+            scores = score_queries(lm, asked, latent=adapted.latent, read=read, progress=progress)
         for q, score in zip(mine, scores, strict=True):
             answers[q].append(score)
     _report_cut([answer for given in answers for answer in given], progress)
@@ -142,6 +147,7 @@ def _write(
     adapted: AdaptedModel,
     who: Assignment,
     lm: LanguageModel,
+    states: KeptStates,
     progress: Progress,
 ) -> list[Item]:
     prompts = [task.ask(example) for example in examples]
@@ -162,7 +168,8 @@ def _write(
                 latent=adapted.latent,
                 progress=progress,
             )
-            scored = score_queries(lm, [golds[q] for q in mine], latent=adapted.latent, progress=progress)
+            asked, read = [golds[q] for q in mine], states.reader(reference.sha256 if reference else None)
+            scored = score_queries(lm, asked, latent=adapted.latent, read=read, progress=progress)
         for q, text, score in zip(mine, written, scored, strict=True):
             texts[q].append(text)
             scores[q].append(score)

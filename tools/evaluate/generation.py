@@ -12,7 +12,8 @@ from cao.errors import NotApplicableError
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.types import LatentSettings
-from tools.evaluate.likelihood import batches, context_length, hidden_states, prompt_deltas, start_token
+from tools.evaluate.likelihood import batches, context_length, prompt_deltas, start_token
+from tools.evaluate.states import hidden_states
 from tools.evaluate.trunk import Row
 
 TOKEN_BUDGET = 8192

@@ -19,7 +19,8 @@ from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.types import LatentSettings, Query
 from tools.apply_strategy.latent import CHUNK_BYTES, optimise_delta
-from tools.evaluate.trunk import Packed, Row, Span, packed_states
+from tools.evaluate.states import Reader, hidden_states
+from tools.evaluate.trunk import Row, Span
 
 TOKEN_BUDGET = 2048
 """Tokens of one batch, the longest row's times the rows."""
@@ -111,16 +112,6 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield group
 
 
-def hidden_states(lm: LanguageModel, rows: Sequence[Row]) -> Tensor:
-    """Return the last hidden states behind the final norm of all rows' tokens, end to end: (T, d), the model's dtype.
-
-    Args:
-        lm: the model, dressed or not.
-        rows: B rows.
-    """
-    return packed_states(lm, Packed.of(rows, lm.device))
-
-
 def offsets(rows: Sequence[Row]) -> list[int]:
     """Return where each row begins among the tokens of all."""
     return [0, *accumulate(len(row.tokens) for row in rows)][:-1]
@@ -172,8 +163,10 @@ def prompt_deltas(lm: LanguageModel, rows: Sequence[Row], hidden: Tensor, latent
     return optimise_delta(hidden[places], targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)
 
 
-def _score_batch(lm: LanguageModel, rows: Sequence[Row], latent: LatentSettings | None) -> list[list[float]]:
-    hidden = hidden_states(lm, rows)
+def _score_batch(
+    lm: LanguageModel, rows: Sequence[Row], latent: LatentSettings | None, read: Reader
+) -> list[list[float]]:
+    hidden = read(lm, rows)
     where = []  # predicting position, target, branch, row; branches that begin at one position share its logits
     count = 0
     for i, (row, offset) in enumerate(zip(rows, offsets(rows), strict=True)):
@@ -206,6 +199,7 @@ def score_queries(
     *,
     latent: LatentSettings | None = None,
     token_budget: int = TOKEN_BUDGET,
+    read: Reader = hidden_states,
     progress: Progress = silent,
 ) -> list[QueryScore]:
     """Score every branch of every question.
@@ -215,6 +209,7 @@ def score_queries(
         queries: Q questions.
         latent: fit SLOT's δ to each prompt and score with it.
         token_budget: padded tokens of one batch.
+        read: gives hidden states; one that remembers them saves forward passes.
         progress: told after each batch.
 
     Returns:
@@ -237,7 +232,7 @@ def score_queries(
             waiting.extendleft((group[most:], group[:most]))
             continue
         try:
-            sums = _score_batch(lm, [rows[i] for i in group], latent)
+            sums = _score_batch(lm, [rows[i] for i in group], latent, read)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
