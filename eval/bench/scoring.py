@@ -97,6 +97,8 @@ def bench(
         "decisions": decided["count"],
         "decisions_equal": decided["equal"],
         "decisions_equal_in_default_precision": by_default,
+        "decisions_equal_to_batches_of_one": decided["single"],
+        "harness_equal_to_its_batches_of_one": decided["single_itself"],
         "differences": decided["differences"],
         "machine_share": share.stated,
         "machine_share_spread": round(share.spread, 4),
@@ -112,10 +114,13 @@ def _medians(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]
 
 def _decisions(lm: LanguageModel, subjects: Sequence[Subject], batch: int, progress: Progress) -> dict[str, Any]:
     """Compare decisions item by item; ``gap`` is how far the two answers lie apart, the smaller of both sides'."""
-    exact = open_harness(lm, batch, "float32")
-    found: dict[str, Any] = {"count": 0, "equal": 0, "choices": {}, "differences": []}
+    exact, single = (open_harness(lm, size, "float32") for size in (batch, 1))
+    found: dict[str, Any] = {"count": 0, "equal": 0, "single": 0, "single_itself": 0, "choices": {}, "differences": []}
     for done, subject in enumerate(subjects, 1):
         items, scores = subject.ours(lm), subject.theirs(lm, exact)
+        alone = choices(subject.theirs(lm, single))
+        found["single"] += sum(item.choice == choice for item, choice in zip(items, alone, strict=True))
+        found["single_itself"] += sum(a == b for a, b in zip(choices(scores), alone, strict=True))
         found["choices"][subject.task.name] = [item.choice for item in items]
         for item, theirs, choice in zip(items, scores, choices(scores), strict=True):
             found["count"] += 1
@@ -147,6 +152,10 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
             f"{result['decisions_equal']} of {result['decisions']} "
             f"({default} where the harness normalises in the model's dtype, its default)",
         )
+    )
+    single, itself = result["decisions_equal_to_batches_of_one"], result["harness_equal_to_its_batches_of_one"]
+    found.append(
+        ("equal to the harness in batches of one", f"{single}; the harness in its own batches: {itself} (rounding)")
     )
     share = Figure(result["machine_share"] or 0.0, result["machine_share_spread"])
     rate = result["matmul_flops_per_s"] / 1e9
