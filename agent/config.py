@@ -49,6 +49,7 @@ class RunConfig(BaseModel):
         offline: never touch the network.
         threads: torch threads, all cores when absent.
         policy_sees_drift: whether the policy reads the drift report too, which goes beyond the paper's τ.
+        policy_sees_measurements: whether it reads what was measured of the prompts and adapters, which does so too.
         policy_settings: how the policy and the describer work.
     """
 
@@ -77,6 +78,7 @@ class RunConfig(BaseModel):
     offline: bool = False
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     policy_sees_drift: bool = True
+    policy_sees_measurements: bool = True
     policy_settings: PolicySettings = PolicySettings()
 
     def fingerprint(self) -> dict[str, Any]:

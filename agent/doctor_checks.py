@@ -18,6 +18,7 @@ from typing import Literal
 from cao.errors import CaoError
 
 CORE = {
+    "accelerate": "1.1",
     "datasets": "4",
     "filelock": "3.16",
     "gguf": "0.17",

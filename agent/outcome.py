@@ -103,6 +103,7 @@ def run_record(
         "model": bench.config.model,
         "model_sha256": bench.lm.sha256,
         "policy": bench.policy.name,
+        "policy_adapter": getattr(bench.policy, "adapter_sha256", None),
         "describer": state["context"]["source"],
         "seed": bench.config.seed,
         "protocol": bench.protocol,

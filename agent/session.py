@@ -158,9 +158,15 @@ def build_workbench(config: RunConfig, task: Task, splits: Splits, protocol: Pro
     return Workbench(config, nowhere, task, splits, protocol, *loaded, states, nothing, view.progress)
 
 
+def _trained_hashes(bench: Workbench) -> dict[str, str]:
+    """Return the hash of every trained part that the run works with."""
+    policy = getattr(bench.policy, "adapter_sha256", None)
+    return {**bench.trained.hashes(), **({"policy": policy} if policy else {})}
+
+
 def _refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:
     """Raise InputError where a run would go on with another model, generator or aligner than it was started with."""
-    run_id, before, now = stored["run_id"], stored["pretrained"], bench.trained.hashes()
+    run_id, before, now = stored["run_id"], stored["pretrained"], _trained_hashes(bench)
     if stored["model_sha256"] != bench.lm.sha256:
         raise InputError(f"run {run_id} was started with another {bench.config.model}; start a new run")
     for part in sorted({*before, *now}):
@@ -198,7 +204,7 @@ def run(
             "fingerprint": config.fingerprint(),
             "graph_sha256": _graph_sha256(),
             "model_sha256": bench.lm.sha256,
-            "pretrained": bench.trained.hashes(),
+            "pretrained": _trained_hashes(bench),
         }
         write_json(folder / "config.json", header)
     with locked(folder):

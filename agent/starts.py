@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.observations import observe
 from agent.rewards import counted, measure_part
 from agent.run_record import GENERATED
 from agent.state import State, Workbench
@@ -70,8 +71,11 @@ def measure_starts(state: State, bench: Workbench) -> State:
         "best_items": f"items/{start}.jsonl",
         "evaluations": counted(None, *measured),
     }
+    best = bench.adapted(state["best"])
     if start != "base":
-        update["best"] = bench.pack(AdaptedModel(members=(bench.adapter(state["adapters"][start]),)))
+        best = AdaptedModel(members=(bench.adapter(state["adapters"][start]),))
+        update["best"] = bench.pack(best)
+    update["observed"] = observe(bench, start, starts, best.members[0])
     return update
 
 

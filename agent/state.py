@@ -58,6 +58,7 @@ class State(TypedDict, total=False):
         start: what the loop starts from: ``base``, ``generated`` or ``aligned``.
         starts: {generated, aligned}, each None or {reward, comparison with the deployed model}.
         best_reward: Reward to beat.
+        observed: what was measured of the start, in sentences for the policy.
         proposal: the strategy that waits to be applied, or None.
         proposal_seconds: time already spent on the attempt, s.
         candidate: the AdaptedModel that waits to be measured, or None.
@@ -79,6 +80,7 @@ class State(TypedDict, total=False):
     start: str
     starts: dict[str, Any]
     best_reward: dict[str, Any]
+    observed: list[str]
     proposal: dict[str, Any] | None
     proposal_seconds: float
     candidate: dict[str, Any] | None

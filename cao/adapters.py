@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +91,14 @@ def adapter_sha256(weights: LoraWeights) -> str:
     return digest.hexdigest()
 
 
-def save_adapter(store: Path, weights: LoraWeights, base_name: str) -> AdapterRef:
+def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch.dtype = torch.float32) -> AdapterRef:
     """Write an adapter to ``store/<sha256>/`` in one step; an equal one that is there already is kept.
 
     Args:
         store: the folder of adapters, made if absent.
         weights: what to write.
         base_name: hub id or profile name of the base model, for PEFT's configuration.
+        dtype: of the file; a narrower one rounds the weights, and the hash is that of the rounded ones.
 
     Raises:
         ValueError: a weight is not finite; such an adapter is never written.
@@ -105,6 +106,7 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str) -> AdapterRe
     for name, tensor in weights.tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"refusing to write an adapter with non-finite values in {name}")
+    weights = replace(weights, tensors={name: tensor.to(dtype) for name, tensor in weights.tensors.items()})
     sha256 = adapter_sha256(weights)
     target = store / sha256
     reference = AdapterRef(path=str(target), sha256=sha256, base_sha256=weights.base_sha256, rank=weights.rank)
@@ -114,7 +116,7 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str) -> AdapterRe
     temporary = Path(tempfile.mkdtemp(dir=store, prefix=".adapter."))
     try:
         header = {"format": "pt", "base_sha256": weights.base_sha256, "sha256": sha256, **weights.provenance}
-        tensors = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in weights.tensors.items()}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in weights.tensors.items()}
         save_file(tensors, temporary / WEIGHTS_FILE, metadata=header)
         (temporary / CONFIG_FILE).write_text(json.dumps(_peft_config(weights, base_name), indent=2, sort_keys=True))
         for name in (WEIGHTS_FILE, CONFIG_FILE):

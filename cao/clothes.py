@@ -8,18 +8,19 @@ from torch import nn
 
 from cao.adapters import LoraWeights
 
+Kind = tuple[int, int, int, tuple[str, ...]]
+"""What decides whether two adapters wear the same clothes: model, rank, alpha, targets."""
+
 
 @dataclass(frozen=True)
 class Clothes:
     """The LoRA layers of one kind of adapter, made for one model.
 
     Attributes:
-        kind: what they fit.
         layers: parent module, attribute and PEFT's layer around the module that stands there.
         parameters: the LoRA parameters by their names in an adapter's file.
     """
 
-    kind: tuple[Any, ...]
     layers: list[tuple[nn.Module, str, Any]]
     parameters: dict[str, nn.Parameter]
 
@@ -34,8 +35,8 @@ class Clothes:
             setattr(parent, name, layer.base_layer)
 
 
-def kind_of(model: nn.Module, weights: LoraWeights) -> tuple[Any, ...]:
-    """Return what decides whether two adapters wear the same clothes."""
+def kind_of(model: nn.Module, weights: LoraWeights) -> Kind:
+    """Return the kind of clothes that an adapter wears on a model."""
     return id(model), weights.rank, weights.alpha, tuple(weights.targets)
 
 
@@ -64,4 +65,4 @@ def make_clothes(model: nn.Module, weights: LoraWeights) -> Clothes:
     named = dressed.named_parameters()
     parameters = {name.replace(".default.", "."): value for name, value in named if ".lora_" in name}
     dressed.unload()
-    return Clothes(kind_of(model, weights), layers, parameters)
+    return Clothes(layers, parameters)

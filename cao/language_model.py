@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cao import assets
 from cao.adapters import LoraWeights, initial_lora
-from cao.clothes import Clothes, kind_of, make_clothes
+from cao.clothes import Clothes, Kind, kind_of, make_clothes
 from cao.errors import InputError, UnavailableError
 from cao.files import sha256_file
 from cao.models import LORA_TARGETS, ModelProfile
@@ -36,7 +36,7 @@ class LanguageModel:
     tokenizer: Any
     sha256: str
     device: str = "cpu"
-    _clothes: Clothes | None = field(default=None, repr=False)
+    _clothes: dict[Kind, Clothes] = field(default_factory=dict, repr=False)
     _worn: bool = field(default=False, repr=False)
 
     @property
@@ -96,9 +96,11 @@ class LanguageModel:
         if self._worn:
             raise RuntimeError("adapters do not nest: leave the first block before entering a second")
         self.check_fit(weights)
-        if self._clothes is None or self._clothes.kind != kind_of(self.model, weights):
-            self._clothes = make_clothes(self.model, weights)
-        live = self._clothes.parameters
+        kind = kind_of(self.model, weights)
+        if kind not in self._clothes:
+            self._clothes[kind] = make_clothes(self.model, weights)
+        clothes = self._clothes[kind]
+        live = clothes.parameters
         for name, parameter in live.items():
             # float32 beside a bf16 model makes a forward five times as slow on a CPU
             parameter.data = weights.tensors[name].to(
@@ -106,12 +108,12 @@ class LanguageModel:
             )
             parameter.grad = None
             parameter.requires_grad_(trainable)
-        self._clothes.put_on()
+        clothes.put_on()
         self._worn = True
         try:
             yield {**live}
         finally:
-            self._clothes.take_off()
+            clothes.take_off()
             self._worn = False
 
     def check_fit(self, weights: LoraWeights) -> None:

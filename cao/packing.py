@@ -15,6 +15,9 @@ from cao.language_model import LanguageModel
 ROW_TOKENS = 256
 """Tokens of a row, unless a single text is longer: attention's cost grows with it, padding falls."""
 
+STEP = 32
+"""Rows are as many tokens long as a multiple of this: memory is kept for every shape that was ever computed."""
+
 
 def pieces(lengths: Sequence[int], most: int) -> list[list[int]]:
     """Divide texts, in their order, into forward passes of at most ``most`` tokens, or of one text.
@@ -72,6 +75,7 @@ def packed_hidden(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> Tensor:
     lengths = [len(text) for text in texts]
     rows = shelves(lengths, max(ROW_TOKENS, *lengths))
     width = max(sum(lengths[i] for i in row) for row in rows)
+    width += -width % STEP
     ids, positions = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(2))
     owner = torch.full_like(ids, -1)
     begins = [0] * len(texts)

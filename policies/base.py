@@ -21,6 +21,7 @@ class PolicyContext(Record):
         unavailable: family → why it cannot act now.
         history: this run's attempts, oldest first.
         drift: the drift report in one sentence, empty to leave it out. It goes beyond the paper's τ.
+        measured: what else was measured before the loop, a sentence each. It goes beyond the paper's τ.
 
     Source: CAO-LLM §2.4, G.1.
     """
@@ -32,6 +33,7 @@ class PolicyContext(Record):
     unavailable: dict[str, str] = Field(default_factory=dict)
     history: tuple[Trial, ...] = ()
     drift: str = ""
+    measured: tuple[str, ...] = ()
 
 
 class PolicySettings(Record):
@@ -40,6 +42,7 @@ class PolicySettings(Record):
     Attributes:
         model: profile of the local policy's model, None for the run's own model.
         model_path: a folder with the local policy's model.
+        adapter: the local policy's training: ``auto`` for the shipped one, ``none``, or a PEFT folder.
         strategy_file: what the fixed policy proposes.
         constrained: whether the local policy decodes under the strategies' grammar.
         temperature: of sampling; 0 takes the most likely token.
@@ -57,6 +60,7 @@ class PolicySettings(Record):
 
     model: str | None = None
     model_path: str | None = None
+    adapter: Annotated[str, Field(min_length=1)] = "auto"
     strategy_file: str | None = None
     constrained: bool = True
     temperature: Annotated[float, Field(ge=0, le=5)] = 1.0

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from cao.adapters import LoraWeights, adapter_sha256
 from cao.files import canonical_json
 from cao.language_model import LanguageModel
 from cao.strategy import FAMILIES, StrategyRejectedError, parse_strategy, strategy_schema
@@ -25,6 +26,7 @@ class LocalPolicy:
 
     Attributes:
         name: ``local``.
+        adapter_sha256: hash of the trained policy's adapter, None for the model as it is.
         stats: counts since the start: ``drawn`` texts, the ``valid`` ones among them as they were drawn, and those
             ``repeated`` from the history; ``constrained`` of the drawn ones were decoded under the grammar.
 
@@ -33,14 +35,17 @@ class LocalPolicy:
 
     name = "local"
 
-    def __init__(self, lm: LanguageModel, settings: PolicySettings) -> None:
+    def __init__(self, lm: LanguageModel, settings: PolicySettings, adapter: LoraWeights | None = None) -> None:
         """Take a loaded model; nothing is copied.
 
         Args:
             lm: the model, which may be the run's own.
             settings: how to sample.
+            adapter: what the policy's training made of the model; worn while it writes.
         """
         self._lm = lm
+        self._adapter = adapter
+        self.adapter_sha256 = adapter_sha256(adapter) if adapter else None
         self._settings = settings
         self._grammar = cache(self._compile)
         self.stats: Counter[str] = Counter()
@@ -54,7 +59,7 @@ class LocalPolicy:
             seed: equal seeds give equal texts.
         """
         tried = {canonical_json(trial.strategy) for trial in context.history if trial.strategy is not None}
-        prompt = chat_text(self._lm, policy_messages(context))
+        prompt = self.prompt(context)
         grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
         generator = torch.Generator().manual_seed(seed)
         texts, ranks = [""] * n, [_INVALID] * n
@@ -62,7 +67,7 @@ class LocalPolicy:
             missing = [i for i in range(n) if ranks[i] != _FRESH]
             if not missing:
                 break
-            for i, drawn in zip(missing, self._draw(prompt, len(missing), generator, grammar), strict=True):
+            for i, drawn in zip(missing, self._sample(prompt, len(missing), generator, grammar), strict=True):
                 text, rank = _judge(drawn, tried)
                 self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(rank == _REPEATED))
                 self.stats.update(valid=int(rank != _INVALID and text == drawn))
@@ -70,19 +75,35 @@ class LocalPolicy:
                     texts[i], ranks[i] = text, rank
         return texts
 
-    def _draw(self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None) -> list[str]:
+    def draw(self, context: PolicyContext, n: int, seed: int) -> list[str]:
+        """Return ``n`` texts as the model writes them: none is drawn again, whatever it says.
+
+        Args:
+            context: the state of the run.
+            n: how many.
+            seed: equal seeds give equal texts.
+        """
+        grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
+        return self._sample(self.prompt(context), n, torch.Generator().manual_seed(seed), grammar)
+
+    def prompt(self, context: PolicyContext) -> str:
+        """Return the text that the model reads."""
+        return chat_text(self._lm, policy_messages(context))
+
+    def _sample(self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None) -> list[str]:
         settings = self._settings
-        return sample(
-            self._lm,
-            prompt,
-            n,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens,
-            generator=generator,
-            grammar=grammar,
-        )
+        with self._lm.adapted(self._adapter):
+            return sample(
+                self._lm,
+                prompt,
+                n,
+                temperature=settings.temperature,
+                top_k=settings.top_k,
+                top_p=settings.top_p,
+                max_tokens=settings.max_tokens,
+                generator=generator,
+                grammar=grammar,
+            )
 
     def _compile(self, families: tuple[str, ...]) -> Grammar | None:
         try:

@@ -16,6 +16,9 @@ HISTORY_SHOWN = 12
 """Attempts that the prompt lists, the latest; a prompt must not grow with a long run."""
 
 
+MEASURED_SHOWN = 8
+
+
 def policy_messages(context: PolicyContext) -> list[Message]:
     """Return what the policy's model is asked: role, families, task context, state and attempts so far.
 
@@ -32,6 +35,7 @@ def policy_messages(context: PolicyContext) -> list[Message]:
         task_context=context.task_context or "Nothing is known about the task.",
         baseline=context.baseline,
         drift=context.drift,
+        measured=context.measured[:MEASURED_SHOWN],
         available=families,
         unavailable=unavailable[: len(FAMILIES)],
         attempts=[_attempt(trial) for trial in context.history[-HISTORY_SHOWN:]],

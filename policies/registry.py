@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from cao.adapters import LoraWeights, load_adapter
 from cao.errors import InputError
 from cao.language_model import LanguageModel, load_language_model
 from cao.models import MODELS
 from policies.base import Policy, PolicySettings
 from policies.fixed import FixedPolicy
 from policies.local import LocalPolicy
+from policies.trained import find_policy
+from policies.uniform import RandomPolicy
 
 Builder = Callable[[PolicySettings, LanguageModel | None, bool], Policy]
 
@@ -22,7 +25,21 @@ def _local(settings: PolicySettings, lm: LanguageModel | None, offline: bool) ->
     if lm is None or settings.model_path is not None or profile.name != lm.profile.name:
         device = lm.device if lm else "cpu"
         lm = load_language_model(profile, path=settings.model_path, device=device, offline=offline)
-    return LocalPolicy(lm, settings)
+    return LocalPolicy(lm, settings, _adapter(settings.adapter, lm))
+
+
+def _adapter(named: str, lm: LanguageModel) -> LoraWeights | None:
+    """Return the trained policy's adapter: the shipped one, a folder's, or none."""
+    if named == "none":
+        return None
+    weights = find_policy(lm.sha256) if named == "auto" else load_adapter(Path(named), lm.sha256)
+    if weights is not None:
+        lm.check_fit(weights)
+    return weights
+
+
+def _random(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> Policy:
+    return RandomPolicy()
 
 
 def _openai(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> Policy:
@@ -37,7 +54,7 @@ def _fixed(settings: PolicySettings, lm: LanguageModel | None, offline: bool) ->
     return FixedPolicy(Path(settings.strategy_file))
 
 
-POLICIES: dict[str, Builder] = {"local": _local, "openai": _openai, "fixed": _fixed}
+POLICIES: dict[str, Builder] = {"local": _local, "openai": _openai, "fixed": _fixed, "random": _random}
 
 
 def build_policy(name: str, settings: PolicySettings, *, lm: LanguageModel | None, offline: bool) -> Policy:

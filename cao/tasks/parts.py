@@ -125,6 +125,32 @@ def split(task: Task, *, support: int, reward: int, test: int, seed: int) -> Spl
     return Splits(chosen["support"], chosen["reward"], chosen["test"])
 
 
+def practice(task: Task, *, support: int, reward: int, seed: int) -> Splits:
+    """Return questions of the train part alone, for what is trained and shipped: support and reward, and no test.
+
+    Args:
+        task: a task with a train part.
+        support: examples for the tools, at least 1.
+        reward: other examples, that strategies are judged by, at least 1.
+        seed: chooses among the train part; whole groups go to one side.
+
+    Raises:
+        InputError: the task has no train part, or too few questions in it.
+        UnavailableError: the task's source is not at hand.
+    """
+    examples = part(task, "train")
+    groups = sorted({_group(example) for example in examples})
+    random.Random(f"{seed}:practice").shuffle(groups)
+    side = {group: "support" if position < len(groups) // 4 else "reward" for position, group in enumerate(groups)}
+    chosen = {
+        name: _choose([example for example in examples if side[_group(example)] == name], size, f"{seed}:{name}")
+        for name, size in (("support", support), ("reward", reward))
+    }
+    if len(chosen["support"]) < support or len(chosen["reward"]) < reward:
+        raise InputError(f"{task.name} has {len(examples)} questions to train on: too few for {support} + {reward}")
+    return Splits(chosen["support"], chosen["reward"], [])
+
+
 def _choose(examples: list[Example], size: int, seed: str) -> list[Example]:
     ordered = sorted(examples, key=lambda example: example.id)
     random.Random(seed).shuffle(ordered)

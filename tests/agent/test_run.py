@@ -16,6 +16,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from agent.run import main
+from policies.base import PolicyContext
+from policies.fixed import FixedPolicy
 from tests.agent import tiny_pretrained
 from tools.generate_lora import pretrained
 
@@ -482,3 +484,28 @@ def test_what_cannot_work_leaves_nothing_behind(
     assert captured.err.count("\n") == 1
     assert "secret" not in captured.err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_goes_beyond_tau_can_be_kept_from_the_policy(
+    seen: bool,
+    questions: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contexts: list[PolicyContext] = []
+    propose = FixedPolicy.propose
+
+    def recording(self: FixedPolicy, context: PolicyContext, n: int, seed: int) -> list[str]:
+        contexts.append(context)
+        return propose(self, context, n, seed)
+
+    monkeypatch.setattr(FixedPolicy, "propose", recording)
+    switches = [f"policy_sees_{what}={str(seen).lower()}" for what in ("drift", "measurements")]
+    argv = arguments(questions, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, TTL))
+    run(capsys, [*argv, *(word for switch in switches for word in ("--set", switch))])
+    assert bool(contexts[0].drift) == bool(contexts[0].measured) == seen
+    if seen:
+        assert "above TTL's threshold of 20." in contexts[0].measured[-1]

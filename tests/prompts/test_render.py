@@ -36,6 +36,7 @@ FIRST = PolicyContext(
 LATER = FIRST.model_copy(
     update={
         "drift": "drifted to something new: no known task explains the prompts",
+        "measured": ("The generated adapter changes <nothing>.", "5 of 32 are above TTL's threshold of 20."),
         "history": (
             Trial(
                 attempt=1,

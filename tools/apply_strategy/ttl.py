@@ -35,6 +35,22 @@ SCAN = 32
 """Prompts measured together before training; more are looked at only while too few have passed P0."""
 
 
+@torch.no_grad()
+def perplexities(lm: LanguageModel, prompts: list[str], start: LoraWeights | None) -> list[float]:
+    """Return each prompt's perplexity, as TTL's threshold judges it; prompts without a second token have none.
+
+    Args:
+        lm: the base model, undressed.
+        prompts: unlabelled prompts.
+        start: the current adapter, None for the plain model.
+    """
+    rows = [row for row in (lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts) if len(row) > 1]
+    if not rows:
+        return []
+    with lm.adapted(start):
+        return [float(value) for value in prompt_losses(lm, rows).exp()]
+
+
 @dataclass
 class _Training:
     """What a training needs besides the live parameters and their moments."""

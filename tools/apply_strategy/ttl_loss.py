@@ -16,9 +16,11 @@ from cao.packing import packed_hidden, pieces
 
 LAMBDA = 0.1
 LOG_P0 = 3.0
+PERPLEXITY_THRESHOLD = math.exp(LOG_P0)
+"""P0; prompts above it take part."""
 MAX_WEIGHT = 1.0
 """Ten times the weight at the threshold; reached at P = 10·P0, about 201."""
-PIECE_TOKENS = 512
+PIECE_TOKENS = 256
 """Tokens of one forward pass: bounds the activations, whatever the batch."""
 LOGIT_ELEMENTS = 2**24
 """Rows times vocabulary of one block of logits."""

@@ -1,0 +1,93 @@
+"""What the command line of the policy's training asks for, checked before anything is computed."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.config import RunConfig
+from cao.errors import InputError
+from cao.files import sha256_bytes
+from cao.tasks import TASKS, get_task
+from policies.fine_tune import Tuning
+from policies.rest_em import Sampling
+
+DEFAULT_TASKS = (
+    "arc_easy",
+    "arc_challenge",
+    "hellaswag",
+    "boolq",
+    "piqa",
+    "winogrande",
+    "openbookqa",
+    "commonsense_qa",
+)
+DEFAULT_HELD_OUT = ("social_iqa", "sciq", "gsm8k", "mmlu_logic")
+KEPT = 10
+"""Improving samples of one situation that the policy is fine-tuned on, at most."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line asks for.
+
+    Attributes:
+        config: of the runs that the situations stand for.
+        tasks: what the policy learns on; every question is from their train parts.
+        held_out: what it is only measured on.
+        seeds: draws of questions for each task.
+        iterations: of sampling and fine-tuning.
+        sampling: how many samples a situation gets.
+        tuning: how the model is fine-tuned.
+        landscape: measure the whole grid of strategies in every situation first.
+        out: folder of runs.
+        seed: of every draw.
+    """
+
+    config: RunConfig
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    held_out: tuple[str, ...] = DEFAULT_HELD_OUT
+    seeds: int = 2
+    iterations: int = 2
+    sampling: Sampling = field(default_factory=Sampling)
+    tuning: Tuning = field(default_factory=Tuning)
+    landscape: bool = False
+    out: Path = Path("runs")
+    seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """The training's folder, the same for the same command."""
+        told = repr(sorted(self.claim().items()))
+        return self.out / f"policy-{self.config.model}-s{self.seed}-{sha256_bytes(told.encode())[:8]}"
+
+    @property
+    def places(self) -> Path:
+        """The folder of situations, which other trainings and the tables share."""
+        return self.out / "situations"
+
+    def claim(self) -> dict[str, Any]:
+        """Return what a folder is for, in JSON values."""
+        return {
+            "config": self.config.fingerprint(),
+            "tasks": list(self.tasks),
+            "held_out": list(self.held_out),
+            "seeds": self.seeds,
+            "sampling": vars(self.sampling),
+            "tuning": vars(self.tuning),
+            "seed": self.seed,
+        }
+
+    def check(self) -> None:
+        """Find mistakes in the tasks' names before a model is loaded.
+
+        Raises:
+            InputError: a task to learn on without a train part, or the same task on both sides.
+        """
+        both = sorted(set(self.tasks) & set(self.held_out))
+        if both:
+            raise InputError(f"{both[0]} cannot be learnt on and held out at once")
+        without = [name for name in self.tasks if name in TASKS and not get_task(name).has_train]
+        if without:
+            raise InputError(f"{without[0]} sets nothing aside for training; hold it out instead")
+        if min(self.seeds, self.iterations, self.sampling.most, self.tuning.epochs) < 1 or not self.tasks:
+            raise InputError("--tasks, --seeds, --iterations, --samples and --epochs must be 1 or more")

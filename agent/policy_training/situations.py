@@ -1,0 +1,241 @@
+"""Situations: tasks at the point where the loop begins, and what any strategy is worth there.
+
+A situation goes through the run's own nodes up to the measured start, and a strategy's reward is that of the run's own
+``apply`` and ``evaluate``. What was found out is a line of ``rewards.jsonl``: an equal strategy on an equal state has
+an equal reward, so nothing is measured twice, in this process or in another one.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from agent import nodes
+from agent.config import RunConfig
+from agent.rewards import measure_part
+from agent.state import State, Workbench
+from agent.trained import find_trained
+from cao.encoder import Encoder
+from cao.errors import InputError
+from cao.files import canonical_json, sha256_bytes, write_atomic, write_json
+from cao.language_model import LanguageModel
+from cao.progress import Progress
+from cao.strategy import Strategy
+from cao.tasks import get_task
+from cao.tasks.parts import Splits, practice, split
+from cao.types import Comparison, Protocol, Trial
+from policies.base import Policy, PolicyContext
+from policies.rest_em import Judged
+from policies.uniform import RandomPolicy
+from tools.evaluate import KeptStates
+from tools.evaluate.statistics import compare
+
+PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.evaluate)
+"""What a run does before its loop."""
+
+CODE = 1
+"""Raised where rewards would come out otherwise: kept ones are of no use then."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is loaded once for all situations.
+
+    Attributes:
+        folder: where situations keep what they found out.
+        config: of the runs that situations stand for; the task and the seed are the situations' own.
+        lm: the language model.
+        encoder: the frozen encoder.
+        states: hidden states kept between measurements.
+        progress: shows long work.
+    """
+
+    folder: Path
+    config: RunConfig
+    lm: LanguageModel
+    encoder: Encoder
+    states: KeptStates
+    progress: Progress
+
+
+class Situation:
+    """One task at the beginning of the loop.
+
+    Attributes:
+        name: ``TASK-SEED``, with ``practice-`` before it where all questions are from the train part.
+        bench: the run's workbench.
+        folder: where this situation keeps what it found out; its name has a hash of all that rewards depend on.
+    """
+
+    def __init__(self, place: Place, task_name: str, seed: int, *, for_practice: bool) -> None:
+        """Take a task; nothing is computed yet.
+
+        Args:
+            place: what is loaded.
+            task_name: a task's name or a JSONL file.
+            seed: chooses the questions.
+            for_practice: draw every question from the train part, as for anything that is trained and shipped.
+
+        Raises:
+            InputError: no such task, or it has too few questions.
+        """
+        config = place.config.model_copy(update={"task": task_name, "seed": seed})
+        task = get_task(task_name)
+        splits = _questions(task, config, for_practice=for_practice)
+        protocol: Protocol = "likelihood" if splits.reward[0].choices else "generate"
+        trained = find_trained(place.lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
+        self.name = f"{'practice-' if for_practice else ''}{task.name}-{seed}"
+        depends_on = {
+            "code": CODE,
+            "config": config.model_dump(
+                mode="json", exclude={"out", "offline", "device", "threads", "task", "policy", "policy_settings"}
+            ),
+            "model": place.lm.sha256,
+            "trained": trained.hashes(),
+            "encoder": place.encoder.sha256,
+            "protocol": protocol,
+            "questions": [example.model_dump(mode="json") for example in (*splits.support, *splits.reward)],
+        }
+        self.key = sha256_bytes(canonical_json(depends_on).encode())[:12]
+        self.folder = place.folder / f"{self.name}-{self.key}"
+        nobody = cast(Policy, RandomPolicy())
+        self.bench = Workbench(
+            *(config, self.folder, task, splits, protocol, place.lm, place.encoder, nobody, trained, place.states),
+            lambda *_, **__: None,
+            place.progress,
+        )
+        self._known: dict[str, Judged] | None = None
+
+    @cached_property
+    def state(self) -> State:
+        """The state in which the loop begins; it is kept, so that it is computed once."""
+        path = self.folder / "state.json"
+        if path.exists():
+            return cast(State, _read(path))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state: State = {"status": "running", "trials": [], "accepted": False}
+        for node in PREPARATION:
+            self.bench.progress(f"{self.name}: {node.__name__}", 0, 0)
+            state = cast(State, {**state, **node(state, self.bench)})
+        write_json(path, state)
+        return state
+
+    @property
+    def context(self) -> PolicyContext:
+        """What a policy sees at the first attempt."""
+        return nodes.policy_context(self.state, self.bench)
+
+    def after(self, trials: list[Trial]) -> PolicyContext:
+        """Return what a policy sees once these attempts have failed."""
+        return self.context.model_copy(update={"history": tuple(trials)})
+
+    @property
+    def known(self) -> dict[str, Judged]:
+        """Strategies measured so far, by their canonical JSON."""
+        if self._known is None:
+            self._known = {}
+            path = self.folder / "rewards.jsonl"
+            whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n") if path.exists() else ("", "", "")
+            for line in whole.splitlines():
+                entry = json.loads(line)
+                self._known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
+            if rest:  # a kill cut the last line off
+                write_atomic(path, f"{whole}\n" if whole else "")
+        return self._known
+
+    def recall(self, strategy: Strategy) -> Judged | None:
+        """Return what is known of a strategy, None where it was not measured here."""
+        return self.known.get(canonical_json(strategy.canonical()))
+
+    def judge(self, strategy: Strategy) -> Judged:
+        """Return what a strategy is worth at the first attempt, from memory where it is known.
+
+        Args:
+            strategy: a valid one.
+        """
+        key = canonical_json(strategy.canonical())
+        if key in self.known:
+            return self.known[key].model_copy(update={"cached": True})
+        state, adapters = self.state, set(_folders(self.bench.store))
+        tried: State = cast(State, {**state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
+        for node in (nodes.apply, nodes.evaluate):
+            if tried["proposal"] is not None:
+                tried = cast(State, {**tried, **node(tried, self.bench)})
+        for folder in set(_folders(self.bench.store)) - adapters:  # weights can be made again; gigabytes cannot be kept
+            shutil.rmtree(folder)
+        judged = _judged(Trial.model_validate(tried["trials"][-1]))
+        with (self.folder / "rewards.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(canonical_json({"strategy": strategy.canonical(), "judged": judged.model_dump()}) + "\n")
+        self.known[key] = judged
+        return judged
+
+    def trial(self, attempt: int, strategy: Strategy | None, raw: str, judged: Judged | None, reason: str) -> Trial:
+        """Return an attempt as a run's history has it."""
+        change = None
+        if judged is not None and judged.accuracy_change is not None and judged.loss_change is not None:
+            change = Comparison(
+                accuracy_change=judged.accuracy_change,
+                loss_change=judged.loss_change,
+                loss_p_value=0.5,
+                mcnemar_p_value=1.0,
+                accepted=judged.improved,
+                rule=self.bench.config.accept,
+            )
+        return Trial(
+            attempt=attempt,
+            strategy=strategy.canonical() if strategy else None,
+            raw=None if strategy else raw,
+            accepted=bool(judged and judged.improved),
+            reason=judged.reason if judged else reason,
+            comparison=change,
+        )
+
+    def test_gain(self, strategy: Strategy) -> dict[str, float]:
+        """Return what a strategy changes on the test part, over what the loop starts from.
+
+        Args:
+            strategy: a valid one that can be applied.
+        """
+        path = self.folder / f"test-{sha256_bytes(canonical_json(strategy.canonical()).encode())[:12]}.json"
+        if not path.exists():
+            state: State = cast(State, {**self.state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
+            made = nodes.apply(state, self.bench)
+            start = self.bench.adapted(self.state["best"])
+            before, after = (
+                measure_part(self.bench, model, "test", name).items
+                for model, name in ((start, "test-start"), (self.bench.adapted(made["candidate"]), "test-candidate"))
+            )
+            change = compare(before, after, "confident")
+            write_json(path, {"accuracy_change": change.accuracy_change, "loss_change": change.loss_change})
+        return cast(dict[str, float], _read(path))
+
+
+def _questions(task: Any, config: RunConfig, *, for_practice: bool) -> Splits:
+    if for_practice:
+        return practice(task, support=config.support, reward=config.reward, seed=config.seed)
+    return split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
+
+
+def _folders(store: Path) -> list[Path]:
+    return [path for path in store.glob("*") if path.is_dir()] if store.exists() else []
+
+
+def _judged(trial: Trial) -> Judged:
+    change = trial.comparison
+    return Judged(
+        improved=trial.accepted,
+        reason=trial.reason,
+        accuracy_change=change.accuracy_change if change else None,
+        loss_change=change.loss_change if change else None,
+        questions=trial.reward.n if trial.reward else 0,
+        seconds=round(trial.seconds, 3),
+    )

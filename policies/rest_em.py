@@ -1,0 +1,241 @@
+"""ReST-EM: sample strategies on-policy, keep those that improve the model, fine-tune on them, and again.
+
+The algorithm alone: who draws, what a strategy is worth and how a model is fine-tuned are passed in. Every sample is a
+line of a file, written when its reward is known, so that a kill costs the sample under way.
+
+Source: CAO-LLM §2.4, G.5 (20 samples a context, binary reward, two iterations); Singh et al., Beyond Human Data (2023).
+The sequential test in place of a fixed number is this project's.
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cao.errors import InputError
+from cao.files import sha256_bytes, write_atomic
+from cao.progress import Progress, silent
+from cao.strategy import Strategy, StrategyRejectedError, parse_strategy
+from cao.types import Record
+
+CHUNK = 5
+"""Texts drawn together; how many more are drawn is decided between two."""
+RAW_KEPT = 2_000
+
+
+class Judged(Record):
+    """What a strategy is worth in a situation.
+
+    Attributes:
+        improved: whether it improves the metric over the current model.
+        reason: why, or why not.
+        accuracy_change: against the current model, None where it could not be measured.
+        loss_change: mean paired difference of the log-loss, None where it could not be measured.
+        questions: reward questions answered for it.
+        seconds: what it cost, s.
+        cached: whether it was known already.
+    """
+
+    improved: bool
+    reason: str
+    accuracy_change: float | None = None
+    loss_change: float | None = None
+    questions: int = 0
+    seconds: float = 0.0
+    cached: bool = False
+
+
+class Sample(Record):
+    """One text that the policy wrote in one situation.
+
+    Attributes:
+        iteration: 0 is the untrained policy's.
+        situation: its name.
+        number: counts from 0 in each situation.
+        raw: the text, its beginning where it is long.
+        valid: whether it is a strategy as it stands.
+        strategy: its canonical JSON object, None where it is none.
+        reward: 1 where it improves the metric, else 0.
+        judged: what it is worth, None where it is no strategy.
+        reason: why it is no strategy, empty where it is one.
+    """
+
+    iteration: int
+    situation: str
+    number: int
+    raw: str
+    valid: bool
+    strategy: dict[str, Any] | None
+    reward: int
+    judged: Judged | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many samples a situation gets.
+
+    Attributes:
+        most: at most, and exactly where it is not sequential.
+        sequential: stop as soon as the test of ``verdict`` has decided.
+        seed: of the draws.
+        rich: the share of improving samples at which a situation counts as one with winning strategies.
+        poor: the share at which it counts as one without.
+        error: probability of either mistake.
+    """
+
+    most: int = 20
+    sequential: bool = False
+    seed: int = 0
+    rich: float = 0.25
+    poor: float = 0.05
+    error: float = 0.1
+
+
+def verdict(rewards: Sequence[int], sampling: Sampling) -> str | None:
+    """Return ``rich`` or ``poor`` where the samples have decided it, else None.
+
+    Args:
+        rewards: 0 and 1, in the order of the draws.
+        sampling: the two shares and the error.
+
+    Source: Wald's sequential probability ratio test (1945).
+    """
+    won, bound = sum(rewards), math.log((1 - sampling.error) / sampling.error)
+    lost = len(rewards) - won
+    ratio = won * math.log(sampling.rich / sampling.poor) + lost * math.log((1 - sampling.rich) / (1 - sampling.poor))
+    return "rich" if ratio >= bound else "poor" if ratio <= -bound else None
+
+
+class SampleLog:
+    """The file of all samples: JSON lines, each flushed to the disk before the next sample is drawn."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there; a line that a kill cut off is dropped.
+
+        Raises:
+            InputError: a line is no sample.
+        """
+        self.path = path
+        self.samples: list[Sample] = []
+        if not path.exists():
+            return
+        whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n")
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                self.samples.append(Sample.model_validate_json(line))
+            except ValidationError:
+                raise InputError(f"{path}:{number}: no sample; delete the folder to begin again") from None
+        if rest:
+            write_atomic(path, f"{whole}\n" if whole else "")
+
+    def of(self, iteration: int, situation: str) -> list[Sample]:
+        """Return the samples of one situation in one iteration, in their order."""
+        return [s for s in self.samples if (s.iteration, s.situation) == (iteration, situation)]
+
+    def add(self, sample: Sample) -> None:
+        """Write one sample down."""
+        self.samples.append(sample)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(sample.model_dump_json() + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+Draw = Callable[[str, int, int], Sequence[str]]
+"""(situation, how many, seed) → raw texts; equal arguments give equal texts."""
+
+Judge = Callable[[str, Strategy], Judged]
+"""(situation, strategy) → what it is worth there."""
+
+
+def collect(
+    situations: Sequence[str],
+    iteration: int,
+    draw: Draw,
+    judge: Judge,
+    sampling: Sampling,
+    log: SampleLog,
+    progress: Progress = silent,
+) -> None:
+    """Sample every situation; what the log holds is not sampled again.
+
+    Args:
+        situations: their names.
+        iteration: 0 for the untrained policy.
+        draw: the policy.
+        judge: the reward.
+        sampling: how many.
+        log: where samples are kept.
+        progress: told after each situation.
+
+    Source: CAO-LLM §2.4, G.5.
+    """
+    for done, situation in enumerate(situations, 1):
+        while not _enough(log.of(iteration, situation), sampling):
+            known = len(log.of(iteration, situation))
+            start = known - known % CHUNK
+            seed = int(sha256_bytes(f"{sampling.seed}:{iteration}:{situation}:{start}".encode())[:8], 16)
+            texts = draw(situation, min(CHUNK, sampling.most - start), seed)
+            for number, raw in enumerate(texts[known - start :], known):
+                log.add(_judged(raw, iteration, situation, number, judge))
+        progress(f"iteration {iteration}: sampled {situation}", done, len(situations))
+
+
+def _enough(samples: Sequence[Sample], sampling: Sampling) -> bool:
+    if len(samples) >= sampling.most:
+        return True
+    between = len(samples) % CHUNK == 0
+    return sampling.sequential and between and verdict([s.reward for s in samples], sampling) is not None
+
+
+def _judged(raw: str, iteration: int, situation: str, number: int, judge: Judge) -> Sample:
+    kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
+    told: dict[str, Any] = {"iteration": iteration, "situation": situation, "number": number, "raw": kept}
+    try:
+        strategy = parse_strategy(raw)
+    except StrategyRejectedError as error:
+        return Sample(**told, valid=False, strategy=None, reward=0, judged=None, reason=str(error))
+    judged = judge(situation, strategy)
+    return Sample(**told, valid=True, strategy=strategy.canonical(), reward=int(judged.improved), judged=judged)
+
+
+def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
+    """Return the texts that improved the model, situation by situation, the first ``most`` of each.
+
+    Args:
+        samples: of one iteration.
+        most: texts of one situation, so that an easy one does not outweigh the others.
+    """
+    found: dict[str, list[str]] = {}
+    for sample in samples:
+        texts = found.setdefault(sample.situation, [])
+        if sample.reward and len(texts) < most:
+            texts.append(sample.raw)
+    return {situation: texts for situation, texts in found.items() if texts}
+
+
+def success_rates(samples: Sequence[Sample]) -> dict[str, tuple[int, int]]:
+    """Return situation → (samples that improved the model, samples)."""
+    found: dict[str, tuple[int, int]] = {}
+    for sample in samples:
+        won, drawn = found.get(sample.situation, (0, 0))
+        found[sample.situation] = (won + sample.reward, drawn + 1)
+    return found
+
+
+def costs(samples: Sequence[Sample]) -> Mapping[str, float]:
+    """Return what the samples cost: texts drawn, valid ones, strategies measured, questions answered, seconds."""
+    judged = [sample.judged for sample in samples if sample.judged]
+    fresh = [one for one in judged if not one.cached]
+    return {
+        "drawn": len(samples),
+        "valid": len(judged),
+        "measured": len(fresh),
+        "questions": sum(one.questions for one in fresh),
+        "seconds": round(sum(one.seconds for one in fresh), 1),
+    }

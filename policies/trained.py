@@ -1,0 +1,67 @@
+"""The trained policies that are shipped: a LoRA adapter for each base model, found by the hash of its weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from cao.adapters import LoraWeights, load_adapter
+from cao.errors import InputError
+from cao.types import Record
+
+SHIPPED = Path(__file__).parents[1] / "pretrained" / "policies.json"
+
+
+class TrainedPolicy(Record):
+    """One entry of the index.
+
+    Attributes:
+        name: the model profile's name.
+        path: the adapter's PEFT folder, relative to the index.
+        made: tasks, seeds, iterations, hashes and what came of it.
+    """
+
+    name: str
+    path: str = Field(pattern=r"^[a-z0-9][a-z0-9._/-]*$")
+    made: dict[str, Any] = Field(default_factory=dict)
+
+
+class PolicyIndex(Record):
+    """The index file; policies by the hash of their base model's weights."""
+
+    format: int = Field(ge=1, le=1)
+    policies: dict[str, TrainedPolicy]
+
+
+def read_policies(index: Path = SHIPPED) -> PolicyIndex:
+    """Return the index, empty where there is no file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return PolicyIndex.model_validate(json.loads(index.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return PolicyIndex(format=1, policies={})
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
+        raise InputError(f"{index}: not an index of trained policies ({type(error).__name__})") from None
+
+
+def find_policy(base_sha256: str, index: Path = SHIPPED) -> LoraWeights | None:
+    """Return the shipped policy's adapter for a base model, None where none was trained.
+
+    Args:
+        base_sha256: hash of the base model's weights.
+        index: the index file.
+
+    Raises:
+        InputError: the index or the adapter is damaged.
+    """
+    entry = read_policies(index).policies.get(base_sha256)
+    if entry is None:
+        return None
+    folder = (index.parent / entry.path).resolve()
+    if not folder.is_relative_to(index.parent.resolve()):
+        raise InputError(f"{index}: {entry.path} lies outside of {index.parent}")
+    return load_adapter(folder, base_sha256)

@@ -1,0 +1,62 @@
+"""The random policy: any valid strategy, the yardstick of every other."""
+
+import math
+import random
+from typing import Any
+
+from cao.files import canonical_json
+from cao.strategy import FAMILIES, validate_strategy
+from policies.base import PolicyContext
+from policies.messages import plain_json
+
+
+class RandomPolicy:
+    """Draws a family that can act, then each value within its bounds; rates by their logarithm.
+
+    Attributes:
+        name: ``random``.
+    """
+
+    name = "random"
+
+    def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
+        """Return ``n`` strategies not tried yet in this run.
+
+        Args:
+            context: the state of the run.
+            n: how many.
+            seed: equal seeds give equal texts.
+        """
+        rng, families = random.Random(seed), list(context.families or FAMILIES)
+        tried = {canonical_json(trial.strategy) for trial in context.history if trial.strategy is not None}
+        texts: list[str] = []
+        while len(texts) < n:
+            strategy = draw(rng.choice(families), rng)
+            if canonical_json(strategy) not in tried:
+                texts.append(plain_json(strategy))
+        return texts
+
+
+def draw(family: str, rng: random.Random) -> dict[str, Any]:
+    """Return one valid strategy of a family as its JSON object.
+
+    Args:
+        family: its name.
+        rng: where the randomness comes from.
+    """
+    rules = FAMILIES[family].model_json_schema(by_alias=True)["properties"]
+    value = {"family": family, **{key: _value(rule, rng) for key, rule in rules.items() if key != "family"}}
+    return validate_strategy(value).canonical()
+
+
+def _value(rule: dict[str, Any], rng: random.Random) -> Any:
+    if "enum" in rule:
+        return rng.choice(rule["enum"])
+    if rule["type"] == "boolean":
+        return rng.random() < 0.5
+    low, high = rule["minimum"], rule["maximum"]
+    if rule["type"] == "integer":
+        return rng.randint(low, high)
+    if low > 0:  # a rate
+        return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.1e}")
+    return round(rng.uniform(low, high), 2)

@@ -1,0 +1,184 @@
+"""The policy's training on a tiny random model: what it leaves, what a kill costs, what it refuses."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.policy_training import report as report_module
+from agent.policy_training import situations as situations_module
+from agent.train_policy import main
+from cao.adapters import adapter_sha256, load_adapter
+from cao.language_model import LanguageModel
+from cao.tasks import get_task
+from cao.tasks.parts import part, practice
+from cao.types import Trial
+from policies.base import PolicySettings
+from policies.registry import build_policy
+from policies.rest_em import SampleLog
+from policies.trained import find_policy
+
+ROOT = Path(__file__).parents[2]
+FEW = ("--support", "4", "--reward", "6", "--seeds", "1", "--epochs", "1", "--accept", "any")
+
+
+def arguments(model: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *("--tasks", "arc_easy,openbookqa", "--held-out", "sciq", "--iterations", "2", "--samples", "6", *FEW),
+        *(
+            "--set",
+            f"model_path={model}",
+            "--set",
+            "threads=1",
+            "--set",
+            "test=4",
+            "--offline",
+            "--out",
+            str(out),
+            *more,
+        ),
+    ]
+
+
+def call(argv: list[str]) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(argv)
+    return code, out.getvalue(), err.getvalue()
+
+
+def judging(monkeypatch: pytest.MonkeyPatch, improved: Callable[[Trial], bool]) -> None:
+    judged = situations_module._judged
+    monkeypatch.setattr(
+        situations_module, "_judged", lambda trial: judged(trial).model_copy(update={"improved": improved(trial)})
+    )
+
+
+@pytest.fixture(scope="module")
+def roomy_model_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a context that holds the policy's prompt in its few tokens."""
+    folder = shutil.copytree(tiny_model_folder, tmp_path_factory.mktemp("roomy") / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8192}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def easy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random model is improved by next to nothing: here, every measured Latent and TTL strategy counts."""
+    judged = situations_module._judged
+    monkeypatch.setattr(
+        situations_module,
+        "_judged",
+        lambda trial: judged(trial).model_copy(update={"improved": trial.reward is not None}),
+    )
+
+
+def the_folder(out: Path) -> Path:
+    [folder] = out.glob("policy-*")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
+    roomy_model_folder: Path, tmp_path: Path, tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "pretrained" / "policies.json"
+    index.parent.mkdir()
+    monkeypatch.setattr(report_module.install, "__defaults__", (index,))
+    argv = arguments(roomy_model_folder, tmp_path / "runs", "--install", "--json")
+    code, out, err = call(argv)
+    assert code == 0, err
+    report = json.loads(out)
+    folder = the_folder(tmp_path / "runs")
+    samples = SampleLog(folder / "samples.jsonl").samples
+    assert len(samples) == 3 * 3 * 6  # two iterations and what came of the last, three situations, six samples
+    assert report["costs"]["drawn"] == len(samples)
+    assert report["costs"]["naive_questions"] == len(samples) * 6
+    assert {s.situation for s in samples} == {"practice-arc_easy-0", "practice-openbookqa-0", "sciq-0"}
+    assert all(bool(s.reward) <= s.valid for s in samples)
+    weights = load_adapter(folder / "policy-2", tiny_lm.sha256)
+    shipped = find_policy(tiny_lm.sha256, index)
+    assert shipped is not None
+    assert shipped.tensors.keys() == weights.tensors.keys()
+    assert all(bool((shipped.tensors[name] == weights.tensors[name]).all()) for name in weights.tensors)
+    policy: Any = build_policy("local", PolicySettings(adapter=str(folder / "policy-2")), lm=tiny_lm, offline=True)
+    assert policy.adapter_sha256 == adapter_sha256(shipped) == report["policy_sha256"]
+    held_out = (tmp_path / "runs").glob("situations/*/adapters/*")
+    assert len(list(held_out)) == 0  # a strategy's weights are not kept
+    monkeypatch.setattr(situations_module.nodes, "apply", None)
+    assert call(argv)[1] == out  # nothing is drawn or measured again
+    assert "| 2 | held out |" in (folder / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_kill_9_at_a_sample_and_again_gives_the_undisturbed_samples(roomy_model_folder: Path, tmp_path: Path) -> None:
+    argv = arguments(roomy_model_folder, tmp_path / "killed")
+    script = "import sys; from agent.train_policy import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *argv], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(path.read_text().count("\n") >= 3 for path in (tmp_path / "killed").glob("policy-*/samples.jsonl")):
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = (the_folder(tmp_path / "killed") / "samples.jsonl").read_text()
+    assert call(argv)[0] == 0
+    after = (the_folder(tmp_path / "killed") / "samples.jsonl").read_text()
+    assert after.startswith(before[: before.rindex("\n") + 1])
+    assert call(arguments(roomy_model_folder, tmp_path / "whole"))[0] == 0
+    whole = SampleLog(the_folder(tmp_path / "whole") / "samples.jsonl").samples
+    found = SampleLog(the_folder(tmp_path / "killed") / "samples.jsonl").samples
+    assert [(s.situation, s.number, s.raw) for s in found[:18]] == [(s.situation, s.number, s.raw) for s in whole[:18]]
+
+
+def test_where_nothing_improves_the_command_says_what_to_do(
+    roomy_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = situations_module._judged
+    monkeypatch.setattr(
+        situations_module, "_judged", lambda trial: judged(trial).model_copy(update={"improved": False})
+    )
+    code, _, err = call(arguments(roomy_model_folder, tmp_path, "--sequential"))
+    assert code == 2
+    assert "nothing to learn from; give more --tasks, --seeds or --samples" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--tasks", "sciq"), "sciq cannot be learnt on and held out at once"),
+        (("--tasks", "mmlu_logic"), "mmlu_logic sets nothing aside for training"),
+        (("--tasks", "arc_eazy"), "did you mean arc_easy"),
+        (("--samples", "0"), "must be 1 or more"),
+        (("--model", "gpt-17"), "unknown model 'gpt-17'"),
+    ],
+)
+def test_what_is_refused(more: tuple[str, ...], told: str, roomy_model_folder: Path, tmp_path: Path) -> None:
+    code, out, err = call(arguments(roomy_model_folder, tmp_path, *more))
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_practice_is_from_the_train_part_alone_and_disjoint() -> None:
+    task = get_task("arc_easy")
+    trained = {example.id for example in part(task, "train")}
+    found = practice(task, support=16, reward=32, seed=3)
+    support, reward = ({example.id for example in some} for some in (found.support, found.reward))
+    assert (len(support), len(reward), found.test) == (16, 32, [])
+    assert support | reward <= trained
+    assert not support & reward
+    assert practice(task, support=16, reward=32, seed=3) == found != practice(task, support=16, reward=32, seed=4)
