@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from agent import nodes
 from agent.config import RunConfig
-from agent.rewards import measure_part
 from agent.state import State, Workbench
 from agent.trained import find_trained
 from cao.encoder import Encoder
@@ -25,12 +24,11 @@ from cao.progress import Progress
 from cao.strategy import Strategy
 from cao.tasks import get_task
 from cao.tasks.parts import Splits, practice, split
-from cao.types import Comparison, Protocol, Trial
+from cao.types import Protocol, Trial
 from policies.base import Policy, PolicyContext
 from policies.rest_em import Judged
 from policies.uniform import RandomPolicy
 from tools.evaluate import KeptStates
-from tools.evaluate.statistics import compare
 
 PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.evaluate)
 """What a run does before its loop."""
@@ -127,10 +125,6 @@ class Situation:
         """What a policy sees at the first attempt."""
         return nodes.policy_context(self.state, self.bench)
 
-    def after(self, trials: list[Trial]) -> PolicyContext:
-        """Return what a policy sees once these attempts have failed."""
-        return self.context.model_copy(update={"history": tuple(trials)})
-
     @property
     def known(self) -> dict[str, Judged]:
         """Strategies measured so far, by their canonical JSON."""
@@ -139,8 +133,11 @@ class Situation:
             path = self.folder / "rewards.jsonl"
             whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n") if path.exists() else ("", "", "")
             for line in whole.splitlines():
-                entry = json.loads(line)
-                self._known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
+                try:
+                    entry = json.loads(line)
+                    self._known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
             if rest:  # a kill cut the last line off
                 write_atomic(path, f"{whole}\n" if whole else "")
         return self._known
@@ -170,46 +167,6 @@ class Situation:
             stream.write(canonical_json({"strategy": strategy.canonical(), "judged": judged.model_dump()}) + "\n")
         self.known[key] = judged
         return judged
-
-    def trial(self, attempt: int, strategy: Strategy | None, raw: str, judged: Judged | None, reason: str) -> Trial:
-        """Return an attempt as a run's history has it."""
-        change = None
-        if judged is not None and judged.accuracy_change is not None and judged.loss_change is not None:
-            change = Comparison(
-                accuracy_change=judged.accuracy_change,
-                loss_change=judged.loss_change,
-                loss_p_value=0.5,
-                mcnemar_p_value=1.0,
-                accepted=judged.improved,
-                rule=self.bench.config.accept,
-            )
-        return Trial(
-            attempt=attempt,
-            strategy=strategy.canonical() if strategy else None,
-            raw=None if strategy else raw,
-            accepted=bool(judged and judged.improved),
-            reason=judged.reason if judged else reason,
-            comparison=change,
-        )
-
-    def test_gain(self, strategy: Strategy) -> dict[str, float]:
-        """Return what a strategy changes on the test part, over what the loop starts from.
-
-        Args:
-            strategy: a valid one that can be applied.
-        """
-        path = self.folder / f"test-{sha256_bytes(canonical_json(strategy.canonical()).encode())[:12]}.json"
-        if not path.exists():
-            state: State = cast(State, {**self.state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
-            made = nodes.apply(state, self.bench)
-            start = self.bench.adapted(self.state["best"])
-            before, after = (
-                measure_part(self.bench, model, "test", name).items
-                for model, name in ((start, "test-start"), (self.bench.adapted(made["candidate"]), "test-candidate"))
-            )
-            change = compare(before, after, "confident")
-            write_json(path, {"accuracy_change": change.accuracy_change, "loss_change": change.loss_change})
-        return cast(dict[str, float], _read(path))
 
 
 def _questions(task: Any, config: RunConfig, *, for_practice: bool) -> Splits:

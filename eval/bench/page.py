@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from cao.errors import InputError
 from cao.files import write_atomic
@@ -62,6 +63,14 @@ def write_section(page: Path, name: str, text: str) -> None:
     write_atomic(page, replaced(old, name, text))
 
 
+def _short(size: float) -> str:
+    """Return a size as a tick's label: 1,302,528 is 1.3M."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if size >= unit:
+            return f"{size / unit:.3g}{letter}"
+    return f"{size:g}"
+
+
 def draw_growth(result: dict[str, Any], path: Path) -> None:
     """Draw time against size along every axis, both logarithmic, with the expected slope.
 
@@ -81,6 +90,11 @@ def draw_growth(result: dict[str, Any], path: Path) -> None:
             panel.loglog(
                 sizes, expected, "--", color="#888888", linewidth=0.9, label=f"exponent {each['expected']:.0f}"
             )
+            panel.set_xticks(sizes, [_short(size) for size in sizes])
+            panel.xaxis.set_minor_formatter(NullFormatter())
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_xlabel(name)
             panel.set_ylabel("seconds")
             panel.set_title(each["work"], fontsize=8)

@@ -182,3 +182,14 @@ def test_practice_is_from_the_train_part_alone_and_disjoint() -> None:
     assert support | reward <= trained
     assert not support & reward
     assert practice(task, support=16, reward=32, seed=3) == found != practice(task, support=16, reward=32, seed=4)
+
+
+def test_a_damaged_memory_of_rewards_is_named(roomy_model_folder: Path, tmp_path: Path) -> None:
+    argv = arguments(roomy_model_folder, tmp_path, "--samples", "1", "--iterations", "1")
+    assert call(argv)[0] == 0
+    path = next(tmp_path.glob("situations/practice-arc_easy-*/rewards.jsonl"))
+    path.write_text('{"strategy": 5}\n')
+    shutil.rmtree(the_folder(tmp_path))
+    code, _, err = call(argv)
+    assert code == 2
+    assert f"{path}: damaged" in err.replace("\n", "")
