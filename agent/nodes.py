@@ -214,7 +214,7 @@ def policy_context(state: State, bench: Workbench) -> PolicyContext:
         unavailable={name: reason for name, reason in reasons.items() if reason is not None},
         history=tuple(Trial.model_validate(trial) for trial in state["trials"]),
         drift=state["drift"]["sentence"] if bench.config.policy_sees_drift else "",
-        measured=tuple(state["observed"]) if bench.config.policy_sees_measurements else (),
+        measured=tuple(state["observed"]),
     )
 
 

@@ -100,11 +100,20 @@ def read_task(config: RunConfig) -> tuple[Task, Splits, Protocol]:
     """Return the task, its splits and the protocol; every mistake in the data is found here."""
     task = get_task(config.task)
     splits = split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
+    return task, splits, protocol_of(config, task, splits)
+
+
+def protocol_of(config: RunConfig, task: Task, splits: Splits) -> Protocol:
+    """Return how answers are judged.
+
+    Raises:
+        InputError: choices are to be ranked and there are none.
+    """
     choices = bool(splits.reward[0].choices)
     if config.protocol == "likelihood" and not choices:
         raise InputError(f"{task.name} has no choices to rank; use --set protocol=generate")
     automatic: Protocol = "likelihood" if choices else "generate"
-    return task, splits, automatic if config.protocol == "auto" else config.protocol
+    return automatic if config.protocol == "auto" else config.protocol
 
 
 def read_stored(out: Path, run_id: str) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def measure_starts(state: State, bench: Workbench) -> State:
     if start != "base":
         best = AdaptedModel(members=(bench.adapter(state["adapters"][start]),))
         update["best"] = bench.pack(best)
-    update["observed"] = observe(bench, start, starts, best.members[0])
+    seen = bench.config.policy_sees_measurements
+    update["observed"] = observe(bench, start, starts, best.members[0]) if seen else []
     return update
 
 

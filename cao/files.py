@@ -43,6 +43,24 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         raise
 
 
+def whole_lines(path: Path) -> list[str]:
+    """Return a file's lines, none where there is no file; a last one that a kill cut off is taken off the file."""
+    if not path.exists():
+        return []
+    whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n")
+    if rest:
+        write_atomic(path, f"{whole}\n" if whole else "")
+    return whole.split("\n") if whole else []  # not splitlines: a text may hold other separators
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file; it is on the disk when this returns."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(f"{line}\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON in one step; NaN and infinities are refused.
 

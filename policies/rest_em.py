@@ -8,7 +8,6 @@ The sequential test in place of a fixed number is this project's.
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cao.errors import InputError
-from cao.files import sha256_bytes, write_atomic
+from cao.files import append_line, sha256_bytes, whole_lines
 from cao.progress import Progress, silent
 from cao.strategy import Strategy, StrategyRejectedError, parse_strategy
 from cao.types import Record
@@ -122,16 +121,11 @@ class SampleLog:
         """
         self.path = path
         self.samples: list[Sample] = []
-        if not path.exists():
-            return
-        whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n")
-        for number, line in enumerate(whole.splitlines(), 1):
+        for number, line in enumerate(whole_lines(path), 1):
             try:
                 self.samples.append(Sample.model_validate_json(line))
             except ValidationError:
                 raise InputError(f"{path}:{number}: no sample; delete the folder to begin again") from None
-        if rest:
-            write_atomic(path, f"{whole}\n" if whole else "")
 
     def of(self, iteration: int, situation: str) -> list[Sample]:
         """Return the samples of one situation in one iteration, in their order."""
@@ -140,10 +134,7 @@ class SampleLog:
     def add(self, sample: Sample) -> None:
         """Write one sample down."""
         self.samples.append(sample)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(sample.model_dump_json() + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self.path, sample.model_dump_json())
 
 
 Draw = Callable[[str, int, int], Sequence[str]]
@@ -217,15 +208,6 @@ def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
         if sample.reward and len(texts) < most:
             texts.append(sample.raw)
     return {situation: texts for situation, texts in found.items() if texts}
-
-
-def success_rates(samples: Sequence[Sample]) -> dict[str, tuple[int, int]]:
-    """Return situation → (samples that improved the model, samples)."""
-    found: dict[str, tuple[int, int]] = {}
-    for sample in samples:
-        won, drawn = found.get(sample.situation, (0, 0))
-        found[sample.situation] = (won + sample.reward, drawn + 1)
-    return found
 
 
 def costs(samples: Sequence[Sample]) -> Mapping[str, float]:

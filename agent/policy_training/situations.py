@@ -14,17 +14,18 @@ from typing import Any, cast
 
 from agent import nodes
 from agent.config import RunConfig
+from agent.session import protocol_of
 from agent.state import State, Workbench
 from agent.trained import find_trained
 from cao.encoder import Encoder
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_atomic, write_json
+from cao.files import append_line, canonical_json, sha256_bytes, whole_lines, write_json
 from cao.language_model import LanguageModel
 from cao.progress import Progress
 from cao.strategy import Strategy
 from cao.tasks import get_task
 from cao.tasks.parts import Splits, practice, split
-from cao.types import Protocol, Trial
+from cao.types import Trial
 from policies.base import Policy, PolicyContext
 from policies.rest_em import Judged
 from policies.uniform import RandomPolicy
@@ -82,7 +83,7 @@ class Situation:
         config = place.config.model_copy(update={"task": task_name, "seed": seed})
         task = get_task(task_name)
         splits = _questions(task, config, for_practice=for_practice)
-        protocol: Protocol = "likelihood" if splits.reward[0].choices else "generate"
+        protocol = protocol_of(config, task, splits)
         trained = find_trained(place.lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
         self.name = f"{'practice-' if for_practice else ''}{task.name}-{seed}"
         depends_on = {
@@ -104,7 +105,6 @@ class Situation:
             lambda *_, **__: None,
             place.progress,
         )
-        self._known: dict[str, Judged] | None = None
 
     @cached_property
     def state(self) -> State:
@@ -125,22 +125,17 @@ class Situation:
         """What a policy sees at the first attempt."""
         return nodes.policy_context(self.state, self.bench)
 
-    @property
+    @cached_property
     def known(self) -> dict[str, Judged]:
         """Strategies measured so far, by their canonical JSON."""
-        if self._known is None:
-            self._known = {}
-            path = self.folder / "rewards.jsonl"
-            whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n") if path.exists() else ("", "", "")
-            for line in whole.splitlines():
-                try:
-                    entry = json.loads(line)
-                    self._known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
-            if rest:  # a kill cut the last line off
-                write_atomic(path, f"{whole}\n" if whole else "")
-        return self._known
+        path, known = self.folder / "rewards.jsonl", dict[str, Judged]()
+        for line in whole_lines(path):
+            try:
+                entry = json.loads(line)
+                known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
+        return known
 
     def recall(self, strategy: Strategy) -> Judged | None:
         """Return what is known of a strategy, None where it was not measured here."""
@@ -163,8 +158,8 @@ class Situation:
         for folder in set(_folders(self.bench.store)) - adapters:  # weights can be made again; gigabytes cannot be kept
             shutil.rmtree(folder)
         judged = _judged(Trial.model_validate(tried["trials"][-1]))
-        with (self.folder / "rewards.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(canonical_json({"strategy": strategy.canonical(), "judged": judged.model_dump()}) + "\n")
+        line = canonical_json({"strategy": strategy.canonical(), "judged": judged.model_dump()})
+        append_line(self.folder / "rewards.jsonl", line)
         self.known[key] = judged
         return judged
 

@@ -93,6 +93,12 @@ def test_a_kill_at_any_sample_costs_that_sample(cut: int, tmp_path: Path) -> Non
     assert len(judged) == sum(sample.valid for sample in whole.samples[cut:])
 
 
+def test_separators_inside_a_text_do_not_break_its_line(tmp_path: Path) -> None:
+    log = SampleLog(tmp_path / "s.jsonl")
+    collect(["one"], 0, Policy(lambda i: "a\u2028b\x85c\rd\ne\x0cf"), improving, Sampling(most=2), log)
+    assert SampleLog(tmp_path / "s.jsonl").samples == log.samples
+
+
 def test_a_damaged_log_is_named(tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text('{"iteration": "x"}\n')
     with pytest.raises(InputError, match=r"s\.jsonl:1: no sample"):

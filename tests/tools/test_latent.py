@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cao.packing import pieces
 from tools.apply_strategy import latent
 from tools.apply_strategy.latent import optimise_delta
 
@@ -128,5 +129,5 @@ def test_a_delta_that_reaches_too_far_is_not_reweighted() -> None:
 
 
 def test_samples_are_grouped_by_their_positions() -> None:
-    assert latent._groups([3, 0, 2, 4, 9, 1], 5) == [[0, 1, 2], [3], [4], [5]]
-    assert latent._groups([], 5) == []
+    assert pieces([3, 0, 2, 4, 9, 1], 5) == [[0, 1, 2], [3], [4], [5]]
+    assert pieces([], 5) == []

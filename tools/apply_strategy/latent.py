@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cao.packing import pieces
+
 MAX_STEPS = 20
 WEIGHT_DECAY, EPS, BETA1, BETA2 = 1e-8, 1e-5, 0.9, 0.999
 CHUNK_BYTES = 2**27
@@ -58,7 +60,7 @@ def optimise_delta(
     assert head_weight.shape[1] == width, (hidden.shape, head_weight.shape)
     assert 0 <= steps <= MAX_STEPS, steps
     found = torch.zeros(batch, width, dtype=_wide(head_weight), device=hidden.device)
-    for group in _groups(mask.sum(1).tolist(), _most_kept(head_weight)):
+    for group in pieces(mask.sum(1).tolist(), _most_kept(head_weight)):
         mine = mask[group]
         owner = torch.arange(len(group), device=hidden.device).repeat_interleave(mine.sum(1))
         prompts = _Prompts(hidden[group][mine], targets[group][mine], owner, len(group))
@@ -92,20 +94,6 @@ def _block(head_weight: Tensor) -> int:
 def _most_kept(head_weight: Tensor) -> int:
     """Return at how many positions probabilities are kept between the steps."""
     return 0 if head_weight.dtype == torch.float32 else KEPT_BLOCKS * _block(head_weight)
-
-
-def _groups(counts: list[int], most: int) -> list[list[int]]:
-    """Divide samples, in their order, so that those of a group have ``most`` positions together (or are one)."""
-    found: list[list[int]] = []
-    held = 0
-    for sample, count in enumerate(counts):
-        if found and held + count <= most:
-            found[-1].append(sample)
-            held += count
-        else:
-            found.append([sample])
-            held = count
-    return found
 
 
 def _descend(prompts: _Prompts, head_weight: Tensor, steps: int, lr: float) -> Tensor:
