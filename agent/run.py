@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     a("--task", metavar="NAME|FILE.jsonl", help="a known task, or your own questions")
     a("--config", metavar="FILE.toml", type=Path, help="configuration file; the command line wins over it")
     a("--model", metavar="NAME", help="model profile (default smollm2-135m)")
-    a("--policy", metavar="NAME", help="who proposes strategies: local, openai, fixed (default local)")
+    a("--policy", metavar="NAME", help="who proposes strategies: local, openai, fixed, random (default local)")
     a("--describer", metavar="NAME", help="who describes the task: cached, local, openai (default cached)")
     a(
         "--adapter",

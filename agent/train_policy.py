@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="stop sampling a situation once it is clear whether it has winning strategies; --samples at most",
     )
+    a("--budget", metavar="N", type=int, help="TTL that trains on more than N prompts earns nothing (default: any may)")
     a("--landscape", action="store_true", help="measure the whole grid of strategies in every situation first")
     a("--epochs", metavar="N", type=int, default=4, help="of each fine-tuning (default %(default)s)")
     a("--support", metavar="N", type=int, default=32, help="unlabelled prompts of a situation (default %(default)s)")
@@ -44,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     a("--accept", choices=["confident", "any"], default="confident", help="what counts as improved (default confident)")
     a("--seed", metavar="N", type=int, default=0, help="of every draw (default 0)")
     a("--out", metavar="DIR", default="runs", help="folder of runs (default runs)")
+    a("--workers", metavar="N", type=int, default=1, help="processes that share the situations (default 1)")
+    a("--config", metavar="FILE.toml", type=Path, help="its table [engine] says what runs the workers (default: here)")
     a("--device", metavar="D", default="cpu", help="torch device (default cpu)")
     a(
         "--set",
@@ -68,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     def body() -> int:
         from agent.config import make_config  # noqa: PLC0415  (this and the others: seconds to import)
         from agent.console import make_view  # noqa: PLC0415
+        from agent.engine.settings import read_engine  # noqa: PLC0415
         from agent.policy_training import report, run  # noqa: PLC0415
         from agent.policy_training.settings import DEFAULT_HELD_OUT, DEFAULT_TASKS, Settings  # noqa: PLC0415
         from policies.fine_tune import Tuning  # noqa: PLC0415
@@ -85,9 +89,12 @@ def main(argv: list[str] | None = None) -> int:
             iterations=arguments.iterations,
             sampling=Sampling(arguments.samples, arguments.sequential, arguments.seed),
             tuning=Tuning(epochs=arguments.epochs, seed=arguments.seed),
+            budget=arguments.budget,
             landscape=arguments.landscape,
             out=Path(arguments.out),
             seed=arguments.seed,
+            workers=arguments.workers,
+            engine=read_engine(arguments.config),
         )
         view = make_view()
         try:

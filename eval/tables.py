@@ -1,4 +1,4 @@
-"""``python -m eval.tables --table drift|generation``: measure a claim and write its page."""
+"""``python -m eval.tables --table drift|generation|policies``: measure a claim and write its page."""
 
 import argparse
 import json
@@ -12,9 +12,11 @@ from cao.errors import InputError
 
 EPILOG = """drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half an hour on two cores.
 generation: what generated and aligned adapters gain over the base model and over controls that share the
-form of an answer, how alike adapters are within and between tasks, and what one costs. It may be stopped at any time;
-what is scored is kept in the consolidation's folder, and the same command goes on. Exit status: 0 written; 2 bad input
-or configuration; 3 something needed is not available (with the command that provides it); 130 interrupted; 1 a defect.
+form of an answer, how alike adapters are within and between tasks, and what one costs. policies: what the trained
+policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an exhaustive
+grid. The last two may be stopped at any time: what is scored is kept beside the folder that they are given, and the
+same command goes on. Exit status: 0 written; 2 bad input or configuration; 3 something needed is not available (with
+the command that provides it); 130 interrupted; 1 a defect.
 """
 
 
@@ -27,8 +29,9 @@ def parser() -> argparse.ArgumentParser:
     summary = (__doc__ or "").split("\n")[0]
     p = argparse.ArgumentParser(prog="python -m eval.tables", description=summary, epilog=EPILOG)
     a = p.add_argument
-    a("--table", choices=["drift", "generation"], required=True, help="what is measured")
+    a("--table", choices=["drift", "generation", "policies"], required=True, help="what is measured")
     a("--consolidation", metavar="DIR", type=Path, help="generation: a folder of python -m agent.consolidate")
+    a("--training", metavar="DIR", type=Path, help="policies: a folder of python -m agent.train_policy")
     a("--windows", metavar="N", type=positive, default=2000, help="drift: windows of a cell (default %(default)s)")
     a("--seed", metavar="S", type=int, default=0, help="drift: of the draws (default %(default)s)")
     a(
@@ -38,8 +41,13 @@ def parser() -> argparse.ArgumentParser:
         default=(),
         help="drift: measure these again, keep the rest of the page",
     )
-    a("--tasks", metavar="NAME,…", type=names_list, help="default: the six in-domain tasks and six unseen ones")
-    a("--split", choices=["reward", "test"], default="test", help="part of each task (default %(default)s)")
+    a(
+        "--tasks",
+        metavar="NAME,…",
+        type=names_list,
+        help="default: generation: six in-domain, six unseen; policies: all",
+    )
+    a("--split", choices=["reward", "test"], default="test", help="generation: part of a task (default %(default)s)")
     a("--limit", metavar="N", type=positive, default=200, help="questions of a task, at most (default %(default)s)")
     a("--seeds", metavar="S,…", type=_seeds, default=(0, 1, 2), help="choices of support prompts (default 0,1,2)")
     a("--full-cost", action="store_true", help="time a whole training for the cost, not its first steps")
@@ -47,10 +55,10 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         metavar="DIR",
         type=Path,
-        help="folder of the page (default: report/ in the consolidation's folder, or here)",
+        help="folder of the page (default: report/ in the consolidation's or training's folder, or here)",
     )
-    a("--workers", metavar="N", type=positive, default=1, help="generation: processes that share the cells (default 1)")
-    a("--config", metavar="FILE.toml", type=Path, help="generation: its table [engine] says what runs the workers")
+    a("--workers", metavar="N", type=positive, default=1, help="processes that share the work (default 1)")
+    a("--config", metavar="FILE.toml", type=Path, help="its table [engine] says what runs the workers")
     a("--device", metavar="D", default="cpu", help="torch device (default %(default)s)")
     a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's own folder")
     a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
@@ -60,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
-    measure = _drift if arguments.table == "drift" else _generation
+    measure = {"drift": _drift, "generation": _generation, "policies": _policies}[arguments.table]
     result, page = measure(arguments, command)
     sys.stdout.write(f"{json.dumps(result)}\n" if arguments.json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
     return 0
@@ -107,6 +115,34 @@ def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, 
     )
     result = {"command": command, **analyse(options)}
     return result, write_page(result, arguments.out or arguments.consolidation / "report")
+
+
+def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:
+    if arguments.training is None:
+        raise InputError("--table policies needs --training DIR, a folder of python -m agent.train_policy")
+
+    from agent.console import make_view  # noqa: PLC0415  (imports torch; arguments come first)
+    from agent.engine.settings import read_engine  # noqa: PLC0415
+    from eval.analyses.policies import Options, analyse  # noqa: PLC0415
+    from eval.analyses.policies_page import write_page  # noqa: PLC0415
+
+    options = Options(
+        folder=arguments.training,
+        tasks=arguments.tasks,
+        seeds=arguments.seeds,
+        limit=arguments.limit,
+        workers=arguments.workers,
+        engine=read_engine(arguments.config),
+        device=arguments.device,
+        offline=arguments.offline,
+        model_path=model_path(arguments.assignments),
+    )
+    view = make_view()
+    try:
+        result = {"command": command, **analyse(options, view.progress)}
+    finally:
+        view.close()
+    return result, write_page(result, arguments.out or arguments.training / "report")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from typing import Protocol as Interface
 
 from pydantic import Field
 
+from cao.files import canonical_json
 from cao.types import Record, Reward, Trial
 
 FamilyName = Literal["TTL", "LORA", "TTS", "Latent"]
@@ -34,6 +35,11 @@ class PolicyContext(Record):
     history: tuple[Trial, ...] = ()
     drift: str = ""
     measured: tuple[str, ...] = ()
+
+    @property
+    def tried(self) -> set[str]:
+        """The strategies of the history as canonical JSON: none of them is worth a second attempt."""
+        return {canonical_json(trial.strategy) for trial in self.history if trial.strategy is not None}
 
 
 class PolicySettings(Record):

@@ -25,7 +25,7 @@ PAPERS_NUMBERS: dict[str, Strategy] = {
 }
 """Family → its numbers in the paper."""
 
-STEPS, RATES = (10, 25, 50), (1e-5, 1e-4, 3e-4, 1e-3)
+STEPS, RATES = (10, 25), (1e-4, 3e-4)
 LAMBDAS = (0.25, 0.5, 0.75, 1.0)
 SLOT_STEPS, SLOT_RATES = (3, 5, 10), (0.003, 0.01, 0.03, 0.1)
 BATCHES = (4, 8)
@@ -48,8 +48,11 @@ def grid(families: Iterable[str]) -> list[Strategy]:
             PAPERS_NUMBERS["TTS"],
         ],
         "TTL": [
-            TTL(family="TTL", ttl_steps=steps, learning_rate=rate, batch_size=4, shuffle_data=True)
-            for rate, steps in product(RATES, STEPS)
+            PAPERS_NUMBERS["TTL"],
+            *(
+                TTL(family="TTL", ttl_steps=steps, learning_rate=rate, batch_size=4, shuffle_data=True)
+                for rate, steps in product(RATES, STEPS)
+            ),
         ],
     }
     wanted = set(families)

@@ -26,7 +26,9 @@ class LocalPolicy:
 
     Attributes:
         name: ``local``.
-        adapter_sha256: hash of the trained policy's adapter, None for the model as it is.
+        lm: the model.
+        adapter: what the policy's training made of it, None for the model as it is.
+        adapter_sha256: the adapter's hash, None without one.
         stats: counts since the start: ``drawn`` texts, the ``valid`` ones among them as they were drawn, and those
             ``repeated`` from the history; ``constrained`` of the drawn ones were decoded under the grammar.
 
@@ -43,8 +45,8 @@ class LocalPolicy:
             settings: how to sample.
             adapter: what the policy's training made of the model; worn while it writes.
         """
-        self._lm = lm
-        self._adapter = adapter
+        self.lm = lm
+        self.adapter = adapter
         self.adapter_sha256 = adapter_sha256(adapter) if adapter else None
         self._settings = settings
         self._grammar = cache(self._compile)
@@ -58,7 +60,7 @@ class LocalPolicy:
             n: how many.
             seed: equal seeds give equal texts.
         """
-        tried = {canonical_json(trial.strategy) for trial in context.history if trial.strategy is not None}
+        tried = context.tried
         prompt = self.prompt(context)
         grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
         generator = torch.Generator().manual_seed(seed)
@@ -88,13 +90,13 @@ class LocalPolicy:
 
     def prompt(self, context: PolicyContext) -> str:
         """Return the text that the model reads."""
-        return chat_text(self._lm, policy_messages(context))
+        return chat_text(self.lm, policy_messages(context))
 
     def _sample(self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None) -> list[str]:
         settings = self._settings
-        with self._lm.adapted(self._adapter):
+        with self.lm.adapted(self.adapter):
             return sample(
-                self._lm,
+                self.lm,
                 prompt,
                 n,
                 temperature=settings.temperature,
@@ -107,7 +109,7 @@ class LocalPolicy:
 
     def _compile(self, families: tuple[str, ...]) -> Grammar | None:
         try:
-            return Grammar(self._lm, _grid(strategy_schema(list(families))))
+            return Grammar(self.lm, _grid(strategy_schema(list(families))))
         except (
             ImportError,
             ValueError,

@@ -2,11 +2,15 @@
 
 from collections import Counter
 
-from cao.strategy import FAMILIES, strategy_schema
+from cao.files import canonical_json
+from cao.strategy import FAMILIES, StrategyRejectedError, parse_strategy, strategy_schema
 from policies.base import PolicyContext, PolicySettings
 from policies.chat_client import ChatClient
 from policies.extract import unwrap
 from policies.messages import policy_messages
+
+RESAMPLES = 2
+"""How often a reply that repeats an attempt is asked for again; each is a request that counts."""
 
 
 class OpenAIPolicy:
@@ -14,7 +18,7 @@ class OpenAIPolicy:
 
     Attributes:
         name: ``openai``.
-        stats: how often each outcome of a request occurred.
+        stats: how often each outcome of a request occurred, and how often a reply was ``repeated`` from the history.
     """
 
     name = "openai"
@@ -41,7 +45,7 @@ class OpenAIPolicy:
 
         Args:
             context: the state of the run.
-            n: how many, each a request of its own.
+            n: how many, each a request of its own, and up to two more where it repeats an attempt of this run.
             seed: passed on with the request.
 
         Raises:
@@ -58,7 +62,19 @@ class OpenAIPolicy:
         messages = policy_messages(context)
         texts = []
         for i in range(n):
-            reply = self._client.ask(messages, schema, seed=seed + i, max_tokens=self._max_tokens)
-            self.stats[reply.outcome] += 1
-            texts.append(unwrap(reply.text))
+            for again in range(1 + RESAMPLES):
+                reply = self._client.ask(messages, schema, seed=seed + i + again * n, max_tokens=self._max_tokens)
+                self.stats[reply.outcome] += 1
+                text = unwrap(reply.text)
+                if not _repeats(text, context.tried):
+                    break
+                self.stats["repeated"] += 1
+            texts.append(text)
         return texts
+
+
+def _repeats(text: str, tried: set[str]) -> bool:
+    try:
+        return canonical_json(parse_strategy(text).canonical()) in tried
+    except StrategyRejectedError:
+        return False

@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="a task context: plain text, or a JSON object of a run's state",
     )
-    a("--policy", metavar="NAME", default="local", help="who proposes: local, openai, fixed (default local)")
+    a("--policy", metavar="NAME", default="local", help="who proposes: local, openai, fixed, random (default local)")
     a(
         "--model",
         metavar="NAME",

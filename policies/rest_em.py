@@ -8,7 +8,7 @@ The sequential test in place of a fixed number is this project's.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from cao.errors import InputError
 from cao.files import append_line, sha256_bytes, whole_lines
 from cao.progress import Progress, silent
-from cao.strategy import Strategy, StrategyRejectedError, parse_strategy
-from cao.types import Record
+from cao.strategy import Strategy, StrategyRejectedError, parse_strategy, validate_strategy
+from cao.types import Comparison, Record
 
 CHUNK = 5
 """Texts drawn together; how many more are drawn is decided between two."""
@@ -32,8 +32,7 @@ class Judged(Record):
     Attributes:
         improved: whether it improves the metric over the current model.
         reason: why, or why not.
-        accuracy_change: against the current model, None where it could not be measured.
-        loss_change: mean paired difference of the log-loss, None where it could not be measured.
+        comparison: with the current model, None where it could not be measured.
         questions: reward questions answered for it.
         seconds: what it cost, s.
         cached: whether it was known already.
@@ -41,8 +40,7 @@ class Judged(Record):
 
     improved: bool
     reason: str
-    accuracy_change: float | None = None
-    loss_change: float | None = None
+    comparison: Comparison | None = None
     questions: int = 0
     seconds: float = 0.0
     cached: bool = False
@@ -140,8 +138,8 @@ class SampleLog:
 Draw = Callable[[str, int, int], Sequence[str]]
 """(situation, how many, seed) → raw texts; equal arguments give equal texts."""
 
-Judge = Callable[[str, Strategy], Judged]
-"""(situation, strategy) → what it is worth there."""
+Judge = Callable[[Mapping[str, Sequence[Strategy]]], Iterable[tuple[str, Sequence[Judged]]]]
+"""Situation → strategies to judge there; yields each situation with what its strategies are worth, in any order."""
 
 
 def collect(
@@ -155,6 +153,8 @@ def collect(
 ) -> None:
     """Sample every situation; what the log holds is not sampled again.
 
+    In a round, every situation that needs more samples gets a chunk of them, so that many can be judged side by side.
+
     Args:
         situations: their names.
         iteration: 0 for the untrained policy.
@@ -162,19 +162,26 @@ def collect(
         judge: the reward.
         sampling: how many.
         log: where samples are kept.
-        progress: told after each situation.
+        progress: told after each situation of a round.
 
     Source: CAO-LLM §2.4, G.5.
     """
-    for done, situation in enumerate(situations, 1):
-        while not _enough(log.of(iteration, situation), sampling):
-            known = len(log.of(iteration, situation))
-            start = known - known % CHUNK
-            seed = int(sha256_bytes(f"{sampling.seed}:{iteration}:{situation}:{start}".encode())[:8], 16)
-            texts = draw(situation, min(CHUNK, sampling.most - start), seed)
-            for number, raw in enumerate(texts[known - start :], known):
-                log.add(_judged(raw, iteration, situation, number, judge))
-        progress(f"iteration {iteration}: sampled {situation}", done, len(situations))
+    while waiting := [name for name in situations if not _enough(log.of(iteration, name), sampling)]:
+        drawn: dict[str, list[Sample]] = {}
+        for done, name in enumerate(waiting, 1):
+            drawn[name] = _chunk(name, iteration, draw, sampling, len(log.of(iteration, name)))
+            progress(f"iteration {iteration}: drawing", done, len(waiting))
+        asked = {
+            name: [validate_strategy(sample.strategy) for sample in samples if sample.strategy is not None]
+            for name, samples in drawn.items()
+        }
+        for done, (name, worth) in enumerate(judge(asked), 1):
+            found = iter(worth)
+            for sample in drawn[name]:
+                judged = next(found) if sample.valid else None
+                reward = int(judged is not None and judged.improved)
+                log.add(sample.model_copy(update={"judged": judged, "reward": reward}))
+            progress(f"iteration {iteration}: judging", done, len(waiting))
 
 
 def _enough(samples: Sequence[Sample], sampling: Sampling) -> bool:
@@ -184,15 +191,31 @@ def _enough(samples: Sequence[Sample], sampling: Sampling) -> bool:
     return sampling.sequential and between and verdict([s.reward for s in samples], sampling) is not None
 
 
-def _judged(raw: str, iteration: int, situation: str, number: int, judge: Judge) -> Sample:
-    kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
-    told: dict[str, Any] = {"iteration": iteration, "situation": situation, "number": number, "raw": kept}
+def _chunk(name: str, iteration: int, draw: Draw, sampling: Sampling, known: int) -> list[Sample]:
+    """Return the next samples of a situation, not judged yet; a chunk that a kill cut short is drawn again."""
+    start = known - known % CHUNK
+    seed = int(sha256_bytes(f"{sampling.seed}:{iteration}:{name}:{start}".encode())[:8], 16)
+    texts = draw(name, min(CHUNK, sampling.most - start), seed)
+    return [_sample(raw, iteration, name, number) for number, raw in enumerate(texts[known - start :], known)]
+
+
+def _sample(raw: str, iteration: int, situation: str, number: int) -> Sample:
+    strategy, reason = None, ""
     try:
-        strategy = parse_strategy(raw)
+        strategy = parse_strategy(raw).canonical()
     except StrategyRejectedError as error:
-        return Sample(**told, valid=False, strategy=None, reward=0, judged=None, reason=str(error))
-    judged = judge(situation, strategy)
-    return Sample(**told, valid=True, strategy=strategy.canonical(), reward=int(judged.improved), judged=judged)
+        reason = str(error)
+    return Sample(
+        iteration=iteration,
+        situation=situation,
+        number=number,
+        raw=raw[:RAW_KEPT].encode("utf-8", "replace").decode(),
+        valid=strategy is not None,
+        strategy=strategy,
+        reward=0,
+        judged=None,
+        reason=reason,
+    )
 
 
 def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
@@ -213,7 +236,7 @@ def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
 def costs(samples: Sequence[Sample]) -> Mapping[str, float]:
     """Return what the samples cost: texts drawn, valid ones, strategies measured, questions answered, seconds."""
     judged = [sample.judged for sample in samples if sample.judged]
-    fresh = [one for one in judged if not one.cached]
+    fresh = [one for one in judged if not one.cached and one.questions]
     return {
         "drawn": len(samples),
         "valid": len(judged),

@@ -28,7 +28,7 @@ class RandomPolicy:
             seed: equal seeds give equal texts.
         """
         rng, families = random.Random(seed), list(context.families or FAMILIES)
-        tried = {canonical_json(trial.strategy) for trial in context.history if trial.strategy is not None}
+        tried = context.tried
         texts: list[str] = []
         while len(texts) < n:
             strategy = draw(rng.choice(families), rng)

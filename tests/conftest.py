@@ -1,5 +1,7 @@
 """Fixtures that several test files share: a tiny random language model with a real tokenizer."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,15 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = Qwen2ForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def roomy_model_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a context that holds the policy's prompt in its few tokens."""
+    folder = shutil.copytree(tiny_model_folder, tmp_path_factory.mktemp("roomy") / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8192}))
     return folder
 
 

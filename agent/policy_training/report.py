@@ -8,9 +8,10 @@ import torch
 
 import cao
 from agent.policy_training.run import Training
+from agent.policy_training.situations import Situation
 from cao.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.errors import InputError
-from cao.files import write_atomic, write_json
+from cao.files import canonical_json, write_atomic, write_json
 from policies.grid import grid
 from policies.rest_em import Sample, Sampling, costs, verdict
 from policies.trained import SHIPPED, PolicyIndex, TrainedPolicy, read_policies
@@ -26,8 +27,8 @@ def write_report(training: Training) -> dict[str, Any]:
     settings = training.settings
     last = settings.folder / f"policy-{settings.iterations}"
     sides = {
-        "practice": [situation.name for situation in training.practice],
-        "held_out": [situation.name for situation in training.held_out],
+        "practice": training.practice,
+        "held_out": training.held_out,
     }
     samples = training.log.samples
     report = {
@@ -41,7 +42,8 @@ def write_report(training: Training) -> dict[str, Any]:
             for iteration in range(settings.iterations + 1)
         ],
         "costs": {**costs(samples), "naive_questions": _naive(training)},
-        "landscape": {s.name: _landscape(training, s.name) for s in (*training.practice, *training.held_out)},
+        "arms": _arms([training.situations[name] for name in training.practice]),
+        "landscape": {name: _landscape(situation) for name, situation in training.situations.items()},
     }
     write_json(settings.folder / "report.json", report)
     write_atomic(settings.folder / "report.md", text(report))
@@ -71,20 +73,31 @@ def _side(samples: Sequence[Sample], iteration: int, names: Sequence[str], sampl
 def _naive(training: Training) -> int:
     """Return the reward questions that a fixed number of samples, none remembered and none raced, would have asked."""
     settings = training.settings
-    situations = len(training.practice) + len(training.held_out)
-    return (settings.iterations + 1) * situations * settings.sampling.most * settings.config.reward
+    return (settings.iterations + 1) * len(training.situations) * settings.sampling.most * settings.config.reward
 
 
-def _landscape(training: Training, name: str) -> dict[str, Any]:
+def _landscape(situation: Situation) -> dict[str, Any]:
     """Return how many points of the grid improve the model in a situation, family by family, as far as measured."""
-    situation = training.situations[name]
-    found: dict[str, dict[str, int]] = {}
+    known, found = situation.known(), dict[str, dict[str, int]]()
     for point in grid(situation.context.families):
-        judged = situation.recall(point)
+        judged = known.get(canonical_json(point.canonical()))
         if judged is not None:
             counts = found.setdefault(point.family, {"measured": 0, "improve": 0})
             counts["measured"] += 1
             counts["improve"] += judged.improved
+    return found
+
+
+def _arms(practised: Sequence[Situation]) -> dict[str, tuple[int, int]]:
+    """Return what the grid's points came to in practice: strategy → (situations improved, situations not improved)."""
+    found: dict[str, tuple[int, int]] = {}
+    for situation in practised:
+        known = situation.known()
+        for point in grid(situation.context.families):
+            key = canonical_json(point.canonical())
+            if key in known:
+                won, lost = found.get(key, (0, 0))
+                found[key] = (won + known[key].improved, lost + (not known[key].improved))
     return found
 
 

@@ -2,30 +2,27 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
+from agent.engine.engines import check_engine
+from agent.policy_training.rollouts import Plan, Rollouts, lay_out, open_rollouts
 from agent.policy_training.settings import KEPT, Settings
-from agent.policy_training.situations import Place, Situation
+from agent.policy_training.situations import Situation
 from agent.workspace import locked
 from cao.adapters import LoraWeights, load_adapter, save_adapter
-from cao.assets import minilm_folder
-from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import write_json
-from cao.language_model import LanguageModel, load_language_model
-from cao.models import MODELS
+from cao.language_model import LanguageModel
 from cao.progress import Progress
-from cao.strategy import Strategy
+from cao.strategy import TTL, Strategy
 from policies.fine_tune import Lesson, fine_tune
 from policies.grid import grid
 from policies.local import LocalPolicy
-from policies.rest_em import Judged, SampleLog, collect, kept
-from tools.evaluate import KeptStates
+from policies.rest_em import Judge, Judged, SampleLog, collect, kept
 
 INITIAL_SEED = 0
 """Of the LoRA initialisation that the first fine-tuning starts from."""
@@ -37,45 +34,24 @@ class Training:
 
     Attributes:
         settings: what was asked for.
-        lm: the model that is adapted and that decides.
-        practice: situations to learn in.
-        held_out: situations that the policy is only measured in.
+        situations: all of them by name.
+        practice: names of those to learn in.
+        held_out: names of those that the policy is only measured in.
         log: every sample.
         progress: shows long work.
     """
 
     settings: Settings
-    lm: LanguageModel
-    practice: list[Situation]
-    held_out: list[Situation]
+    situations: dict[str, Situation]
+    practice: tuple[str, ...]
+    held_out: tuple[str, ...]
     log: SampleLog
     progress: Progress
 
     @property
-    def situations(self) -> dict[str, Situation]:
-        """All situations by name."""
-        return {situation.name: situation for situation in (*self.practice, *self.held_out)}
-
-
-def open_training(settings: Settings, progress: Progress) -> Training:
-    """Load the models and lay out the situations.
-
-    Raises:
-        InputError: no such task, or too few questions.
-        UnavailableError: something needed is not at hand.
-    """
-    config = settings.config
-    lm = load_language_model(MODELS[config.model], path=config.model_path, device=config.device, offline=config.offline)
-    place = Place(settings.places, config, lm, Encoder(minilm_folder(), lm.device), KeptStates(), progress)
-    make = partial(Situation, place)
-    return Training(
-        settings,
-        lm,
-        [make(task, seed, for_practice=True) for seed in range(settings.seeds) for task in settings.tasks],
-        [make(task, seed, for_practice=False) for seed in range(settings.seeds) for task in settings.held_out],
-        SampleLog(settings.folder / "samples.jsonl"),
-        progress,
-    )
+    def lm(self) -> LanguageModel:
+        """The model that is adapted and that decides."""
+        return next(iter(self.situations.values())).bench.lm
 
 
 def train(settings: Settings, progress: Progress) -> Training:
@@ -88,6 +64,7 @@ def train(settings: Settings, progress: Progress) -> Training:
     Source: CAO-LLM §2.4, G.5.
     """
     settings.check()
+    check_engine(settings.engine)
     try:
         for folder in (settings.folder, settings.places):
             folder.mkdir(parents=True, exist_ok=True)
@@ -95,44 +72,73 @@ def train(settings: Settings, progress: Progress) -> Training:
         raise InputError(f"{settings.out}: cannot be made ({error.strerror}); choose another --out") from None
     with locked(settings.places):
         write_json(settings.folder / "config.json", settings.claim())
-        training = open_training(settings, progress)
-        if settings.landscape:
-            measure_landscape(list(training.situations.values()), progress)
-        weights: LoraWeights | None = None
-        for iteration in range(settings.iterations):
-            _sample(training, iteration, weights)
-            weights = _tuned(training, iteration, weights)
-        _sample(training, settings.iterations, weights)  # what the last fine-tuning made of the policy
+        plan = Plan(settings.places, settings.config, settings.wanted)
+        situations = lay_out(plan, progress)
+        names = tuple(situations)
+        learnt = len(settings.tasks) * settings.seeds
+        log = SampleLog(settings.folder / "samples.jsonl")
+        training = Training(settings, situations, names[:learnt], names[learnt:], log, progress)
+        with open_rollouts(settings.engine, settings.workers, plan, situations, progress) as rollouts:
+            rollouts.prepare(names, progress)
+            if settings.landscape:
+                measure_landscape(rollouts, situations, progress)
+            weights: LoraWeights | None = None
+            for iteration in range(settings.iterations):
+                _sample(training, rollouts, iteration, weights)
+                weights = _tuned(training, iteration, weights)
+            _sample(training, rollouts, settings.iterations, weights)  # what the last fine-tuning made of the policy
     return training
 
 
-def measure_landscape(situations: Sequence[Situation], progress: Progress) -> None:
+def measure_landscape(rollouts: Rollouts, situations: Mapping[str, Situation], progress: Progress) -> None:
     """Measure every point of the strategy grid in every situation; what is known is not measured again.
 
     Args:
-        situations: where.
-        progress: told after each point.
+        rollouts: try strategies.
+        situations: where, each ready.
+        progress: told after each situation.
     """
-    for situation in situations:
-        points = grid(situation.context.families)
-        for done, point in enumerate(points, 1):
-            situation.judge(point)
-            progress(f"landscape of {situation.name}", done, len(points))
+    points = {name: grid(situation.context.families) for name, situation in situations.items()}
+    for done, (name, _) in enumerate(rollouts.judge(points), 1):
+        progress(f"landscape, the last one of {name}", done, len(points))
 
 
-def _sample(training: Training, iteration: int, weights: LoraWeights | None) -> None:
+def _sample(training: Training, rollouts: Rollouts, iteration: int, weights: LoraWeights | None) -> None:
     settings, situations = training.settings, training.situations
     policy = LocalPolicy(training.lm, settings.config.policy_settings, weights)
 
     def draw(name: str, n: int, seed: int) -> list[str]:
         return policy.draw(situations[name].context, n, seed)
 
-    def judge(name: str, strategy: Strategy) -> Judged:
-        return situations[name].judge(strategy)
+    judge = within_budget(rollouts.judge, settings.budget)
+    names = [*training.practice, *training.held_out]
+    collect(names, iteration, draw, judge, settings.sampling, training.log, training.progress)
 
-    for side in (training.practice, training.held_out):
-        names = [situation.name for situation in side]
-        collect(names, iteration, draw, judge, settings.sampling, training.log, training.progress)
+
+def within_budget(judge: Judge, budget: int | None) -> Judge:
+    """Return a judge that tries nothing which costs too much: such a strategy earns nothing.
+
+    Args:
+        judge: tries strategies.
+        budget: prompts that a TTL strategy may train on, None for any number.
+    """
+
+    def judged(asked: Mapping[str, Sequence[Strategy]]) -> Iterator[tuple[str, list[Judged]]]:
+        refused = {name: [_too_much(one, budget) for one in strategies] for name, strategies in asked.items()}
+        tried = {
+            name: [one for one, reason in zip(strategies, refused[name], strict=True) if not reason]
+            for name, strategies in asked.items()
+        }
+        for name, worth in judge(tried):
+            found = iter(worth)
+            yield name, [Judged(improved=False, reason=r) if r else next(found) for r in refused[name]]
+
+    return judged
+
+
+def _too_much(strategy: Strategy, budget: int | None) -> str:
+    passes = strategy.ttl_steps * strategy.batch_size if isinstance(strategy, TTL) else 0
+    return f"not tried: trains on {passes} prompts, the budget is {budget}" if budget and passes > budget else ""
 
 
 def _tuned(training: Training, iteration: int, weights: LoraWeights | None) -> LoraWeights:
@@ -141,8 +147,7 @@ def _tuned(training: Training, iteration: int, weights: LoraWeights | None) -> L
     if place.exists():
         return load_adapter(place, training.lm.sha256)
     policy = LocalPolicy(training.lm, training.settings.config.policy_settings, weights)
-    learnt = {situation.name for situation in training.practice}
-    mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in learnt]
+    mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
     lessons = [
         Lesson(policy.prompt(training.situations[name].context), texts) for name, texts in kept(mine, KEPT).items()
     ]

@@ -4,9 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from agent.config import RunConfig
+from agent.consolidation.files import read_json
+from agent.engine.settings import EngineSettings
 from cao.errors import InputError
-from cao.files import sha256_bytes
+from cao.files import canonical_json, sha256_bytes
 from cao.tasks import TASKS, get_task
 from policies.fine_tune import Tuning
 from policies.rest_em import Sampling
@@ -38,9 +42,13 @@ class Settings:
         iterations: of sampling and fine-tuning.
         sampling: how many samples a situation gets.
         tuning: how the model is fine-tuned.
+        budget: prompts that a TTL strategy may train on, steps times batch size; one above it is not tried and earns
+            nothing. None: no bound but the strategies' own.
         landscape: measure the whole grid of strategies in every situation first.
         out: folder of runs.
         seed: of every draw.
+        workers: processes that share the situations.
+        engine: what runs them.
     """
 
     config: RunConfig
@@ -50,9 +58,12 @@ class Settings:
     iterations: int = 2
     sampling: Sampling = field(default_factory=Sampling)
     tuning: Tuning = field(default_factory=Tuning)
+    budget: int | None = None
     landscape: bool = False
     out: Path = Path("runs")
     seed: int = 0
+    workers: int = 1
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
     @property
     def folder(self) -> Path:
@@ -65,6 +76,12 @@ class Settings:
         """The folder of situations, which other trainings and the tables share."""
         return self.out / "situations"
 
+    @property
+    def wanted(self) -> tuple[tuple[str, int, bool], ...]:
+        """(task, seed, whether for practice) of every situation, those to learn in first."""
+        sides = ((self.tasks, True), (self.held_out, False))
+        return tuple((t, seed, practice) for tasks, practice in sides for seed in range(self.seeds) for t in tasks)
+
     def claim(self) -> dict[str, Any]:
         """Return what a folder is for, in JSON values."""
         return {
@@ -74,6 +91,7 @@ class Settings:
             "seeds": self.seeds,
             "sampling": vars(self.sampling),
             "tuning": vars(self.tuning),
+            "budget": self.budget,
             "seed": self.seed,
         }
 
@@ -89,5 +107,39 @@ class Settings:
         without = [name for name in self.tasks if name in TASKS and not get_task(name).has_train]
         if without:
             raise InputError(f"{without[0]} sets nothing aside for training; hold it out instead")
-        if min(self.seeds, self.iterations, self.sampling.most, self.tuning.epochs) < 1 or not self.tasks:
-            raise InputError("--tasks, --seeds, --iterations, --samples and --epochs must be 1 or more")
+        counts = (self.seeds, self.iterations, self.sampling.most, self.tuning.epochs, self.budget or 1)
+        if min(counts) < 1 or self.budget == 0 or not self.tasks:
+            raise InputError("--tasks, --seeds, --iterations, --samples, --epochs and --budget must be 1 or more")
+        if self.workers < 1:
+            raise InputError("--workers is 1 or more")
+
+
+def read_settings(folder: Path) -> Settings:
+    """Return what a training's folder is for, as its ``config.json`` states it.
+
+    Args:
+        folder: what ``agent.train_policy`` wrote; its iterations are those that are done.
+
+    Raises:
+        InputError: this is no training's folder, or its settings cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no training's folder (no config.json); python -m agent.train_policy makes one")
+    found = read_json(path)
+    try:
+        config = {key: value for key, value in found["config"].items() if key in RunConfig.model_fields}
+        return Settings(
+            config=RunConfig.model_validate_json(canonical_json(config)),
+            tasks=tuple(found["tasks"]),
+            held_out=tuple(found["held_out"]),
+            seeds=int(found["seeds"]),
+            iterations=len(list(folder.glob("policy-*"))),
+            sampling=Sampling(**found["sampling"]),
+            tuning=Tuning(**found["tuning"]),
+            budget=found["budget"],
+            out=folder.parent,
+            seed=int(found["seed"]),
+        )
+    except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a training's settings ({type(error).__name__})") from None

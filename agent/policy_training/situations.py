@@ -7,18 +7,21 @@ an equal reward, so nothing is measured twice, in this process or in another one
 
 import json
 import shutil
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from agent import nodes
 from agent.config import RunConfig
+from agent.rewards import measure_part
 from agent.session import protocol_of
 from agent.state import State, Workbench
 from agent.trained import find_trained
 from cao.encoder import Encoder
-from cao.errors import InputError
+from cao.errors import InputError, NotApplicableError
 from cao.files import append_line, canonical_json, sha256_bytes, whole_lines, write_json
 from cao.language_model import LanguageModel
 from cao.progress import Progress
@@ -30,12 +33,20 @@ from policies.base import Policy, PolicyContext
 from policies.rest_em import Judged
 from policies.uniform import RandomPolicy
 from tools.evaluate import KeptStates
+from tools.evaluate.statistics import compare
 
 PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.evaluate)
 """What a run does before its loop."""
 
-CODE = 1
+CODE = 2
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
+
+REWARDS_DEPEND_ON = ("adapter", "variant", "start_adapter", "describer", "accept", "racing", "racing_error", "seed")
+"""Keys of the configuration; a reward is the same whoever proposes, whatever the policy sees and how long the loop is.
+"""
+
+Measured = Literal["reward", "test"]
+"""The part of a task that a strategy is measured on."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +99,8 @@ class Situation:
         self.name = f"{'practice-' if for_practice else ''}{task.name}-{seed}"
         depends_on = {
             "code": CODE,
-            "config": config.model_dump(
-                mode="json", exclude={"out", "offline", "device", "threads", "task", "policy", "policy_settings"}
-            ),
+            "config": {key: getattr(config, key) for key in REWARDS_DEPEND_ON},
+            "device": place.lm.device,
             "model": place.lm.sha256,
             "trained": trained.hashes(),
             "encoder": place.encoder.sha256,
@@ -100,8 +110,10 @@ class Situation:
         self.key = sha256_bytes(canonical_json(depends_on).encode())[:12]
         self.folder = place.folder / f"{self.name}-{self.key}"
         nobody = cast(Policy, RandomPolicy())
+        self._sees_measurements = config.policy_sees_measurements
         self.bench = Workbench(
-            *(config, self.folder, task, splits, protocol, place.lm, place.encoder, nobody, trained, place.states),
+            config.model_copy(update={"policy_sees_measurements": True}),  # the state serves every policy
+            *(self.folder, task, splits, protocol, place.lm, place.encoder, nobody, trained, place.states),
             lambda *_, **__: None,
             place.progress,
         )
@@ -123,12 +135,23 @@ class Situation:
     @property
     def context(self) -> PolicyContext:
         """What a policy sees at the first attempt."""
-        return nodes.policy_context(self.state, self.bench)
+        context = nodes.policy_context(self.state, self.bench)
+        return context if self._sees_measurements else context.model_copy(update={"measured": ()})
 
-    @cached_property
-    def known(self) -> dict[str, Judged]:
-        """Strategies measured so far, by their canonical JSON."""
-        path, known = self.folder / "rewards.jsonl", dict[str, Judged]()
+    def after(self, trials: Sequence[Trial]) -> PolicyContext:
+        """Return what a policy sees once these attempts have failed."""
+        return self.context.model_copy(update={"history": tuple(trials)})
+
+    def known(self, part: Measured = "reward") -> dict[str, Judged]:
+        """Return the strategies measured so far, by their canonical JSON; other processes measure too.
+
+        Args:
+            part: measured on.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path, known = self._memory(part), dict[str, Judged]()
         for line in whole_lines(path):
             try:
                 entry = json.loads(line)
@@ -137,31 +160,57 @@ class Situation:
                 raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
         return known
 
-    def recall(self, strategy: Strategy) -> Judged | None:
-        """Return what is known of a strategy, None where it was not measured here."""
-        return self.known.get(canonical_json(strategy.canonical()))
-
-    def judge(self, strategy: Strategy) -> Judged:
+    def judge(self, strategy: Strategy, part: Measured = "reward") -> Judged:
         """Return what a strategy is worth at the first attempt, from memory where it is known.
 
         Args:
             strategy: a valid one.
+            part: ``reward``, as the run's loop judges it, or ``test``, where every question is asked.
         """
-        key = canonical_json(strategy.canonical())
-        if key in self.known:
-            return self.known[key].model_copy(update={"cached": True})
-        state, adapters = self.state, set(_folders(self.bench.store))
-        tried: State = cast(State, {**state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
-        for node in (nodes.apply, nodes.evaluate):
-            if tried["proposal"] is not None:
-                tried = cast(State, {**tried, **node(tried, self.bench)})
+        known = self.known(part).get(canonical_json(strategy.canonical()))
+        if known is not None:
+            return known.model_copy(update={"cached": True})
+        proposed = cast(State, {**self.state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
+        adapters = set(_folders(self.bench.store))
+        judged = self._attempt(proposed) if part == "reward" else self._examine(proposed)
         for folder in set(_folders(self.bench.store)) - adapters:  # weights can be made again; gigabytes cannot be kept
             shutil.rmtree(folder)
-        judged = _judged(Trial.model_validate(tried["trials"][-1]))
         line = canonical_json({"strategy": strategy.canonical(), "judged": judged.model_dump()})
-        append_line(self.folder / "rewards.jsonl", line)
-        self.known[key] = judged
+        append_line(self._memory(part), line)
         return judged
+
+    def _memory(self, part: Measured) -> Path:
+        if part == "reward":
+            return self.folder / "rewards.jsonl"
+        ids = canonical_json([example.id for example in self.bench.splits.test])
+        return self.folder / f"test-{sha256_bytes(ids.encode())[:12]}.jsonl"
+
+    def _attempt(self, state: State) -> Judged:
+        for node in (nodes.apply, nodes.evaluate):
+            if state["proposal"] is not None:
+                state = cast(State, {**state, **node(state, self.bench)})
+        return _judged(Trial.model_validate(state["trials"][-1]))
+
+    def _examine(self, state: State) -> Judged:
+        """Return what a strategy changes on the test part, over what the loop starts from."""
+        began = time.monotonic()
+        applied = nodes.apply(state, self.bench)
+        if "candidate" not in applied:
+            return _judged(Trial.model_validate(applied["trials"][-1]))
+        start, candidate = self.bench.adapted(state["best"]), self.bench.adapted(applied["candidate"])
+        before = measure_part(self.bench, start, "test", "test-start").items
+        try:
+            after = measure_part(self.bench, candidate, "test", "test-candidate").items
+        except NotApplicableError as error:
+            return Judged(improved=False, reason=f"not measured: {error}", seconds=time.monotonic() - began)
+        change = compare(before, after, self.bench.config.accept)
+        return Judged(
+            improved=change.accepted,
+            reason="measured on the test part",
+            comparison=change,
+            questions=len(after),
+            seconds=round(time.monotonic() - began, 3),
+        )
 
 
 def _questions(task: Any, config: RunConfig, *, for_practice: bool) -> Splits:
@@ -182,12 +231,10 @@ def _folders(store: Path) -> list[Path]:
 
 
 def _judged(trial: Trial) -> Judged:
-    change = trial.comparison
     return Judged(
         improved=trial.accepted,
         reason=trial.reason,
-        accuracy_change=change.accuracy_change if change else None,
-        loss_change=change.loss_change if change else None,
+        comparison=trial.comparison,
         questions=trial.reward.n if trial.reward else 0,
         seconds=round(trial.seconds, 3),
     )

@@ -86,3 +86,67 @@ def matrices(names: Sequence[str], grids: dict[str, list[list[float]]], path: Pa
                     axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color=shade)
         figure.colorbar(image, ax=figure.axes, shrink=0.7, label="cosine")
         _save(figure, path)
+
+
+def first_attempts(groups: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draw how often each policy's first attempt improves the model, a panel for each group of tasks.
+
+    Args:
+        groups: title → policy → what ``successes.judge`` said.
+        path: the SVG file.
+    """
+    with mpl.rc_context(STYLE):
+        names = list(next(iter(groups.values())))
+        figure = Figure(figsize=(5.2 * len(groups), 0.3 * len(names) + 1.2), layout="constrained")
+        for place, (title, rows) in enumerate(groups.items(), 1):
+            axes = figure.add_subplot(1, len(groups), place)
+            said = [
+                (y, 100 * rows[name]["first"]["mean"], rows[name]["first"]["ci95"])
+                for y, name in enumerate(names)
+                if name in rows
+            ]
+            ys, means = [y for y, _, _ in said], [mean for _, mean, _ in said]
+            lengths = [
+                [max(0.0, m - 100 * ci[0]) for _, m, ci in said],
+                [max(0.0, 100 * ci[1] - m) for _, m, ci in said],
+            ]
+            colours = [
+                "#c2410c" if names[y].startswith("ReST-EM") else "#15803d" if names[y] == "oracle" else "#888888"
+                for y in ys
+            ]
+            axes.barh(ys, means, xerr=lengths, color=colours, height=0.6, error_kw={"elinewidth": 0.8})
+            axes.set_yticks(range(len(names)), names if place == 1 else [""] * len(names))
+            axes.invert_yaxis()
+            axes.set_xlim(0, 100)
+            axes.set_title(title, fontsize=9)
+            axes.set_xlabel("first attempts that improve the model, % (95 % intervals)")
+        _save(figure, path)
+
+
+def landscape(tasks: Sequence[str], points: Sequence[dict[str, Any]], shares: list[list[float]], path: Path) -> None:
+    """Draw in how many seeds each point of the strategy grid improves the model, a row a task.
+
+    Args:
+        tasks: T names.
+        points: P strategies.
+        shares: (T, P), 0 to 1.
+        path: the SVG file.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.26 * len(points) + 2, 0.26 * len(tasks) + 2.2), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, vmin=0, vmax=1, cmap="Greens", aspect="auto")
+        axes.set_yticks(range(len(tasks)), tasks)
+        axes.set_xticks(range(len(points)), [_short(point) for point in points], rotation=90, fontsize=6.5)
+        figure.colorbar(image, ax=axes, shrink=0.7, label="share of seeds in which it improves")
+        _save(figure, path)
+
+
+def _short(point: dict[str, Any]) -> str:
+    """Return a strategy in a few characters: its family and the values that differ within the grid."""
+    values = [
+        f"{value:g}" if isinstance(value, float) else str(value)
+        for key, value in point.items()
+        if key not in ("family", "batch_size", "shuffle_data")
+    ]
+    return f"{point['family']} {' '.join(reversed(values))}"

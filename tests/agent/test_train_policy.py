@@ -8,24 +8,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.config import make_config
+from agent.engine.settings import EngineSettings
 from agent.policy_training import report as report_module
 from agent.policy_training import situations as situations_module
+from agent.policy_training.rollouts import Plan, lay_out, open_rollouts
+from agent.policy_training.run import within_budget
 from agent.train_policy import main
 from cao.adapters import adapter_sha256, load_adapter
 from cao.language_model import LanguageModel
+from cao.progress import silent
+from cao.strategy import FAMILIES, Strategy
 from cao.tasks import get_task
 from cao.tasks.parts import part, practice
 from cao.types import Trial
 from policies.base import PolicySettings
+from policies.grid import PAPERS_NUMBERS, grid
 from policies.registry import build_policy
-from policies.rest_em import SampleLog
+from policies.rest_em import Judged, Sample, SampleLog
 from policies.trained import find_policy
 
 ROOT = Path(__file__).parents[2]
@@ -62,15 +69,6 @@ def judging(monkeypatch: pytest.MonkeyPatch, improved: Callable[[Trial], bool]) 
     monkeypatch.setattr(
         situations_module, "_judged", lambda trial: judged(trial).model_copy(update={"improved": improved(trial)})
     )
-
-
-@pytest.fixture(scope="module")
-def roomy_model_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with a context that holds the policy's prompt in its few tokens."""
-    folder = shutil.copytree(tiny_model_folder, tmp_path_factory.mktemp("roomy") / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8192}))
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +119,50 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
     assert "| 2 | held out |" in (folder / "report.md").read_text()
 
 
+def untrained(samples: list[Sample]) -> list[tuple[str, int, str]]:
+    """The first sampling's, in an order of their own: situations that were cut off are judged last."""
+    return sorted((s.situation, s.number, s.raw) for s in samples if s.iteration == 0)
+
+
+def test_what_costs_too_much_is_not_tried_and_earns_nothing() -> None:
+    numbers = PAPERS_NUMBERS["TTL"]
+    asked = [numbers.model_copy(update={"ttl_steps": steps}) for steps in (5, 6)]  # batches of four
+    tried: list[object] = []
+
+    def judge(asked: Mapping[str, Sequence[Strategy]]) -> Iterator[tuple[str, list[Judged]]]:
+        for name, strategies in asked.items():
+            tried.extend(strategies)
+            yield name, [Judged(improved=True, reason="measured", questions=6) for _ in strategies]
+
+    latent = PAPERS_NUMBERS["Latent"]
+    [(_, worth)] = within_budget(judge, 20)({"one": [asked[1], latent, asked[0]]})
+    assert [one.improved for one in worth] == [False, True, True]
+    assert worth[0].reason == "not tried: trains on 24 prompts, the budget is 20"
+    assert tried == [latent, asked[0]]
+    [(_, worth)] = within_budget(judge, None)({"one": asked})
+    assert all(one.improved for one in worth)
+
+
+@pytest.mark.slow
+def test_two_workers_find_what_one_process_finds(roomy_model_folder: Path, tmp_path: Path) -> None:
+    values = {"task": "practice", "model_path": str(roomy_model_folder), "support": 4, "reward": 6, "offline": True}
+    config = make_config(None, values, ["test=4", "threads=1"])
+    wanted = (("arc_easy", 0, True), ("openbookqa", 0, True), ("sciq", 0, False))
+    found = []
+    for workers in (1, 2):
+        plan = Plan(tmp_path / str(workers), config, wanted)
+        situations = lay_out(plan, silent)
+        asked = {name: grid(FAMILIES)[4:7] for name in situations}
+        with open_rollouts(EngineSettings(), workers, plan, situations, silent) as rollouts:
+            rollouts.prepare(list(situations), silent)
+            for part, some in (("reward", asked), ("test", {"sciq-0": asked["sciq-0"]})):
+                found.append({name: [j.comparison for j in worth] for name, worth in rollouts.judge(some, part)})
+            again = dict(rollouts.judge(asked))
+        assert all(one.cached for worth in again.values() for one in worth)
+    assert found[:2] == found[2:]
+    assert all(change is not None for worth in found[0].values() for change in worth)
+
+
 @pytest.mark.slow
 def test_kill_9_at_a_sample_and_again_gives_the_undisturbed_samples(roomy_model_folder: Path, tmp_path: Path) -> None:
     argv = arguments(roomy_model_folder, tmp_path / "killed")
@@ -142,7 +184,8 @@ def test_kill_9_at_a_sample_and_again_gives_the_undisturbed_samples(roomy_model_
     assert call(arguments(roomy_model_folder, tmp_path / "whole"))[0] == 0
     whole = SampleLog(the_folder(tmp_path / "whole") / "samples.jsonl").samples
     found = SampleLog(the_folder(tmp_path / "killed") / "samples.jsonl").samples
-    assert [(s.situation, s.number, s.raw) for s in found[:18]] == [(s.situation, s.number, s.raw) for s in whole[:18]]
+    assert untrained(found) == untrained(whole)
+    assert len(untrained(found)) == 18
 
 
 def test_where_nothing_improves_the_command_says_what_to_do(
@@ -164,6 +207,8 @@ def test_where_nothing_improves_the_command_says_what_to_do(
         (("--tasks", "mmlu_logic"), "mmlu_logic sets nothing aside for training"),
         (("--tasks", "arc_eazy"), "did you mean arc_easy"),
         (("--samples", "0"), "must be 1 or more"),
+        (("--budget", "0"), "--budget must be 1 or more"),
+        (("--workers", "0"), "--workers is 1 or more"),
         (("--model", "gpt-17"), "unknown model 'gpt-17'"),
     ],
 )

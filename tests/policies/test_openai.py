@@ -9,6 +9,7 @@ import pytest
 
 from cao.errors import InputError, UnavailableError
 from cao.strategy import parse_strategy
+from cao.types import Trial
 from policies.base import PolicyContext, PolicySettings
 from policies.openai import OpenAIPolicy
 
@@ -37,6 +38,20 @@ def test_structured_output_is_asked_for_and_unwrapped(server: Any, http: Any) ->
     ]
     assert "oneOf" not in json.dumps(schema)
     assert server.keys == ["no-key-needed"] * 2
+
+
+def test_a_repeated_attempt_is_asked_for_again_twice_at_most(server: Any, http: Any) -> None:
+    other = '{"family": "Latent", "slot_steps": 3, "slot_lr": 0.01}'
+    failed = Trial(attempt=1, strategy=json.loads(GOOD), accepted=False, reason="not accepted")
+    context = CONTEXT.model_copy(update={"history": (failed,)})
+    server.will(http.answer(http.completion(WRAPPED)), http.answer(http.completion(f'{{"strategy": {other}}}')))
+    asked = policy(server)
+    assert asked.propose(context, 1, seed=7) == [other]
+    assert [request["seed"] for request in server.requests] == [7, 8]
+    assert asked.stats["repeated"] == 1
+    server.will(http.answer(http.completion(WRAPPED)))
+    assert policy(server).propose(context, 1, seed=7) == [GOOD]  # the run rejects it
+    assert len(server.requests) == 2 + 3
 
 
 def test_repeated_keys_inside_the_wrapping_still_meet_the_strict_parser(server: Any, http: Any) -> None:
