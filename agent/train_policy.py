@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     )
     a("--budget", metavar="N", type=int, help="TTL that trains on more than N prompts earns nothing (default: any may)")
     a("--landscape", action="store_true", help="measure the whole grid of strategies in every situation first")
+    a(
+        "--warm-start",
+        action="store_true",
+        help="first fine-tune on what improves the model of the grid's points, as far as measured; off-policy",
+    )
     a("--epochs", metavar="N", type=int, default=4, help="of each fine-tuning (default %(default)s)")
     a("--support", metavar="N", type=int, default=32, help="unlabelled prompts of a situation (default %(default)s)")
     a("--reward", metavar="N", type=int, default=96, help="reward questions of a situation (default %(default)s)")
@@ -91,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
             tuning=Tuning(epochs=arguments.epochs, seed=arguments.seed),
             budget=arguments.budget,
             landscape=arguments.landscape,
+            warm_start=arguments.warm_start,
             out=Path(arguments.out),
             seed=arguments.seed,
             workers=arguments.workers,

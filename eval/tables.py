@@ -31,7 +31,13 @@ def parser() -> argparse.ArgumentParser:
     a = p.add_argument
     a("--table", choices=["drift", "generation", "policies"], required=True, help="what is measured")
     a("--consolidation", metavar="DIR", type=Path, help="generation: a folder of python -m agent.consolidate")
-    a("--training", metavar="DIR", type=Path, help="policies: a folder of python -m agent.train_policy")
+    a(
+        "--training",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        help="policies: a folder of python -m agent.train_policy; may be given twice, the one to judge last",
+    )
     a("--windows", metavar="N", type=positive, default=2000, help="drift: windows of a cell (default %(default)s)")
     a("--seed", metavar="S", type=int, default=0, help="drift: of the draws (default %(default)s)")
     a(
@@ -127,7 +133,7 @@ def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, An
     from eval.analyses.policies_page import write_page  # noqa: PLC0415
 
     options = Options(
-        folder=arguments.training,
+        folders=tuple(arguments.training),
         tasks=arguments.tasks,
         seeds=arguments.seeds,
         limit=arguments.limit,
@@ -142,7 +148,7 @@ def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, An
         result = {"command": command, **analyse(options, view.progress)}
     finally:
         view.close()
-    return result, write_page(result, arguments.out or arguments.training / "report")
+    return result, write_page(result, arguments.out or arguments.training[-1] / "report")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -55,13 +55,19 @@ def describer_messages(pairs: list[tuple[str, str | None]]) -> list[Message]:
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
-def plain_json(strategy: dict[str, Any]) -> str:
-    """Return a strategy as JSON with plain decimals (``0.00001``, not ``1e-05``), the form that policies write."""
+def plain_json(strategy: dict[str, Any], *, spaced: bool = True) -> str:
+    """Return a strategy as JSON with plain decimals (``0.00001``, not ``1e-05``), the form that policies write.
+
+    Args:
+        strategy: its JSON object.
+        spaced: whether with a blank behind commas and colons; language models are shown the form without.
+    """
+    comma, colon = (", ", ": ") if spaced else (",", ":")
 
     def text(value: Any) -> str:
         return format(Decimal(repr(value)), "f") if isinstance(value, float) else json.dumps(value)
 
-    return "{" + ", ".join(f"{json.dumps(key)}: {text(value)}" for key, value in strategy.items()) + "}"
+    return "{" + comma.join(f"{json.dumps(key)}{colon}{text(value)}" for key, value in strategy.items()) + "}"
 
 
 def _forms() -> dict[str, dict[str, str]]:

@@ -13,7 +13,7 @@ from cao.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic, write_json
 from policies.grid import grid
-from policies.rest_em import Sample, Sampling, costs, verdict
+from policies.rest_em import CHUNK, Sample, Sampling, costs, verdict
 from policies.trained import SHIPPED, PolicyIndex, TrainedPolicy, read_policies
 from tools.evaluate.statistics import wilson
 
@@ -73,7 +73,9 @@ def _side(samples: Sequence[Sample], iteration: int, names: Sequence[str], sampl
 def _naive(training: Training) -> int:
     """Return the reward questions that a fixed number of samples, none remembered and none raced, would have asked."""
     settings = training.settings
-    return (settings.iterations + 1) * len(training.situations) * settings.sampling.most * settings.config.reward
+    most = settings.sampling.most
+    samples = settings.iterations * most + min(CHUNK, most)
+    return samples * len(training.situations) * settings.config.reward
 
 
 def _landscape(situation: Situation) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,14 +15,15 @@ from agent.policy_training.situations import Situation
 from agent.workspace import locked
 from cao.adapters import LoraWeights, load_adapter, save_adapter
 from cao.errors import InputError
-from cao.files import write_json
+from cao.files import canonical_json, write_json
 from cao.language_model import LanguageModel
 from cao.progress import Progress
 from cao.strategy import TTL, Strategy
 from policies.fine_tune import Lesson, fine_tune
 from policies.grid import grid
 from policies.local import LocalPolicy
-from policies.rest_em import Judge, Judged, SampleLog, collect, kept
+from policies.messages import plain_json
+from policies.rest_em import CHUNK, Judge, Judged, SampleLog, Sampling, collect, kept
 
 INITIAL_SEED = 0
 """Of the LoRA initialisation that the first fine-tuning starts from."""
@@ -82,11 +83,12 @@ def train(settings: Settings, progress: Progress) -> Training:
             rollouts.prepare(names, progress)
             if settings.landscape:
                 measure_landscape(rollouts, situations, progress)
-            weights: LoraWeights | None = None
+            weights = _taught(training) if settings.warm_start else None
             for iteration in range(settings.iterations):
-                _sample(training, rollouts, iteration, weights)
+                _sample(training, rollouts, iteration, weights, settings.sampling)
                 weights = _tuned(training, iteration, weights)
-            _sample(training, rollouts, settings.iterations, weights)  # what the last fine-tuning made of the policy
+            last = replace(settings.sampling, most=min(CHUNK, settings.sampling.most))
+            _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
     return training
 
 
@@ -103,7 +105,9 @@ def measure_landscape(rollouts: Rollouts, situations: Mapping[str, Situation], p
         progress(f"landscape, the last one of {name}", done, len(points))
 
 
-def _sample(training: Training, rollouts: Rollouts, iteration: int, weights: LoraWeights | None) -> None:
+def _sample(
+    training: Training, rollouts: Rollouts, iteration: int, weights: LoraWeights | None, sampling: Sampling
+) -> None:
     settings, situations = training.settings, training.situations
     policy = LocalPolicy(training.lm, settings.config.policy_settings, weights)
 
@@ -112,7 +116,7 @@ def _sample(training: Training, rollouts: Rollouts, iteration: int, weights: Lor
 
     judge = within_budget(rollouts.judge, settings.budget)
     names = [*training.practice, *training.held_out]
-    collect(names, iteration, draw, judge, settings.sampling, training.log, training.progress)
+    collect(names, iteration, draw, judge, sampling, training.log, training.progress)
 
 
 def within_budget(judge: Judge, budget: int | None) -> Judge:
@@ -142,20 +146,45 @@ def _too_much(strategy: Strategy, budget: int | None) -> str:
 
 
 def _tuned(training: Training, iteration: int, weights: LoraWeights | None) -> LoraWeights:
-    """Return the policy behind an iteration, from its folder where it is there already."""
-    place = training.settings.folder / f"policy-{iteration + 1}"
+    """Return the policy behind an iteration, fine-tuned on the samples that improve the model."""
+    mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
+    told = f"iteration {iteration}: none of {len(mine)} samples improves the model"
+    return _fine_tuned(training, iteration + 1, kept(mine, KEPT), weights, told)
+
+
+def _taught(training: Training) -> LoraWeights:
+    """Return the policy before the first iteration, fine-tuned on what improves the model of the grid's points."""
+    texts: dict[str, list[str]] = {}
+    for name in training.practice:
+        known, better = training.situations[name].known(), []
+        for point in grid(training.situations[name].context.families):
+            judged = known.get(canonical_json(point.canonical()))
+            if judged and judged.improved and judged.comparison:
+                better.append((judged.comparison.loss_change, plain_json(point.canonical(), spaced=False)))
+        texts[name] = [text for _, text in sorted(better)[:KEPT]]
+    told = "no point of the grid that was measured improves the model (--landscape measures them all)"
+    return _fine_tuned(training, 0, {name: found for name, found in texts.items() if found}, None, told)
+
+
+def _fine_tuned(
+    training: Training, number: int, texts: Mapping[str, Sequence[str]], weights: LoraWeights | None, told: str
+) -> LoraWeights:
+    """Return policy ``number``, from its folder where it is there already.
+
+    Args:
+        training: the training.
+        number: of the policy.
+        texts: situation → what is right there.
+        weights: the adapter to go on from, None for a fresh one.
+        told: what to say where there are no texts.
+    """
+    place = training.settings.folder / f"policy-{number}"
     if place.exists():
         return load_adapter(place, training.lm.sha256)
+    if not texts:
+        raise InputError(f"{told}, so there is nothing to learn from; give more --tasks, --seeds or --samples")
     policy = LocalPolicy(training.lm, training.settings.config.policy_settings, weights)
-    mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
-    lessons = [
-        Lesson(policy.prompt(training.situations[name].context), texts) for name, texts in kept(mine, KEPT).items()
-    ]
-    if not lessons:
-        raise InputError(
-            f"iteration {iteration}: none of {len(mine)} samples improves the model, so there is nothing to learn "
-            "from; give more --tasks, --seeds or --samples"
-        )
+    lessons = [Lesson(policy.prompt(training.situations[name].context), found) for name, found in texts.items()]
     start = weights or training.lm.fresh_lora(INITIAL_SEED)
     tuned = fine_tune(training.lm, lessons, start, training.settings.tuning, progress=training.progress)
     return _keep(tuned, place, training.lm)

@@ -45,6 +45,7 @@ class Settings:
         budget: prompts that a TTL strategy may train on, steps times batch size; one above it is not tried and earns
             nothing. None: no bound but the strategies' own.
         landscape: measure the whole grid of strategies in every situation first.
+        warm_start: begin with a fine-tuning on the grid's points that are known to improve the model in practice.
         out: folder of runs.
         seed: of every draw.
         workers: processes that share the situations.
@@ -60,6 +61,7 @@ class Settings:
     tuning: Tuning = field(default_factory=Tuning)
     budget: int | None = None
     landscape: bool = False
+    warm_start: bool = False
     out: Path = Path("runs")
     seed: int = 0
     workers: int = 1
@@ -92,6 +94,7 @@ class Settings:
             "sampling": vars(self.sampling),
             "tuning": vars(self.tuning),
             "budget": self.budget,
+            "warm_start": self.warm_start,
             "seed": self.seed,
         }
 
@@ -134,10 +137,11 @@ def read_settings(folder: Path) -> Settings:
             tasks=tuple(found["tasks"]),
             held_out=tuple(found["held_out"]),
             seeds=int(found["seeds"]),
-            iterations=len(list(folder.glob("policy-*"))),
+            iterations=len(list(folder.glob("policy-[1-9]*"))),
             sampling=Sampling(**found["sampling"]),
             tuning=Tuning(**found["tuning"]),
             budget=found["budget"],
+            warm_start=found["warm_start"],
             out=folder.parent,
             seed=int(found["seed"]),
         )

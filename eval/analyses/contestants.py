@@ -122,10 +122,17 @@ def _texts(memory: Path) -> dict[str, list[str]]:
         raise InputError(f"{memory}: damaged; delete it to have the texts drawn again") from None
 
 
+_TRAINED = {
+    "ReST-EM": "the same after that iteration, on-policy from the untrained model on",
+    "taught by the grid": "the same, fine-tuned on the grid's points that improve the model in practice",
+    "warm ReST-EM": "the one taught by the grid after that iteration, on-policy",
+}
+
+
 def contestants(
     lm: LanguageModel,
     settings: PolicySettings,
-    trained: Sequence[LoraWeights],
+    trained: Mapping[str, LoraWeights],
     practice: Mapping[str, tuple[int, int]],
     draws: int,
     memory: Path,
@@ -135,7 +142,7 @@ def contestants(
     Args:
         lm: the model that decides.
         settings: how it samples.
-        trained: its adapters after iterations 1, 2, ….
+        trained: row → its adapter.
         practice: the bandit's arms: strategy → (situations improved, not improved) in practice.
         draws: first attempts of those that draw, in each situation.
         memory: file of what the model wrote.
@@ -156,13 +163,7 @@ def contestants(
         ),
         Writing("untrained", "the language model under the grammar", draws, LocalPolicy(lm, settings), memory),
         *(
-            Writing(
-                f"ReST-EM {number}",
-                f"the same after iteration {number}",
-                draws,
-                LocalPolicy(lm, settings, weights),
-                memory,
-            )
-            for number, weights in enumerate(trained, 1)
+            Writing(name, _TRAINED[name.rstrip(" 0123456789")], draws, LocalPolicy(lm, settings, weights), memory)
+            for name, weights in trained.items()
         ),
     ]

@@ -88,11 +88,12 @@ def matrices(names: Sequence[str], grids: dict[str, list[list[float]]], path: Pa
         _save(figure, path)
 
 
-def first_attempts(groups: dict[str, dict[str, Any]], path: Path) -> None:
+def first_attempts(groups: dict[str, dict[str, Any]], trained: Sequence[str], path: Path) -> None:
     """Draw how often each policy's first attempt improves the model, a panel for each group of tasks.
 
     Args:
         groups: title → policy → what ``successes.judge`` said.
+        trained: the policies that stand out.
         path: the SVG file.
     """
     with mpl.rc_context(STYLE):
@@ -111,8 +112,7 @@ def first_attempts(groups: dict[str, dict[str, Any]], path: Path) -> None:
                 [max(0.0, 100 * ci[1] - m) for _, m, ci in said],
             ]
             colours = [
-                "#c2410c" if names[y].startswith("ReST-EM") else "#15803d" if names[y] == "oracle" else "#888888"
-                for y in ys
+                "#c2410c" if names[y] in trained else "#15803d" if names[y] == "oracle" else "#888888" for y in ys
             ]
             axes.barh(ys, means, xerr=lengths, color=colours, height=0.6, error_kw={"elinewidth": 0.8})
             axes.set_yticks(range(len(names)), names if place == 1 else [""] * len(names))

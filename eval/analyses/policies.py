@@ -47,8 +47,8 @@ class Options:
     """What the command line asks for.
 
     Attributes:
-        folder: of a finished ``agent.train_policy``.
-        tasks: what is measured; None for those of the training, its held-out ones first.
+        folders: of finished ``agent.train_policy``; the last policy of the last one is the one to judge.
+        tasks: what is measured; None for those of the first training, its held-out ones first.
         seeds: each chooses other questions.
         limit: test questions.
         workers: processes that share the situations.
@@ -58,7 +58,7 @@ class Options:
         model_path: a folder that takes the place of the model profile's source.
     """
 
-    folder: Path
+    folders: tuple[Path, ...]
     tasks: tuple[str, ...] | None
     seeds: tuple[int, ...]
     limit: int
@@ -99,23 +99,21 @@ def analyse(options: Options, progress: Progress) -> dict[str, Any]:
         InputError: settings or a folder that cannot be used, or another process works in it.
         UnavailableError: the training is not finished, or data or model are not at hand.
     """
-    training = read_settings(options.folder)
-    config = _config(training, options)
-    tasks = options.tasks or tuple(dict.fromkeys((*training.held_out, *training.tasks)))
+    trainings = [_finished(folder) for folder in options.folders]
+    first = trainings[0].settings
+    config = _config(trainings, options)
+    tasks = options.tasks or tuple(dict.fromkeys((*first.held_out, *first.tasks)))
     check_engine(options.engine)
-    report = options.folder / "report.json"
-    if not report.exists():
-        raise UnavailableError(f"{options.folder} is not finished (no report.json); give its command again")
-    trained = read_json(report)
-    practice = {strategy: (won, lost) for strategy, (won, lost) in trained["arms"].items()}
-    adapters = [options.folder / f"policy-{number}" for number in range(1, training.iterations + 1)]
+    practised = {task for training in trainings for task in training.settings.tasks}
+    practice = max((training.arms for training in trainings), key=lambda arms: sum(map(sum, arms.values())))
+    folders = {name: folder for training in trainings for name, folder in training.policies.items()}
     wanted = tuple((task, seed, False) for seed in options.seeds for task in tasks)
-    with locked(training.places):
-        plan = Plan(training.places, config, wanted)
+    with locked(first.places):
+        plan = Plan(first.places, config, wanted)
         situations = lay_out(plan, progress)
         lm = next(iter(situations.values())).bench.lm
-        weights = [load_adapter(folder, lm.sha256) for folder in adapters]
-        memory = options.folder / "texts.jsonl"
+        weights = {name: load_adapter(folder, lm.sha256) for name, folder in folders.items()}
+        memory = options.folders[0] / "texts.jsonl"
         rows = contestants(lm, config.policy_settings, weights, practice, DRAWS, memory)
         with open_rollouts(options.engine, options.workers, plan, situations, progress) as rollouts:
             rollouts.prepare(list(situations), progress)
@@ -131,9 +129,8 @@ def analyse(options: Options, progress: Progress) -> dict[str, Any]:
         "model": config.model,
         "model_sha256": lm.sha256,
         "device": lm.device,
-        "training": {**training.claim(), "folder": options.folder.name},
-        "iterations": trained["iterations"],
-        "policies": [adapter_sha256(one) for one in weights],
+        "trainings": {training.name: training.report for training in trainings},
+        "policies": {name: adapter_sha256(one) for name, one in weights.items()},
         "rule": config.accept,
         "reward": config.reward,
         "support": config.support,
@@ -142,7 +139,7 @@ def analyse(options: Options, progress: Progress) -> dict[str, Any]:
         "attempts": ATTEMPTS,
         "seeds": list(options.seeds),
         "arms_practised": sum(map(sum, practice.values())),
-        "tasks": {task: {"held_out": task not in training.tasks} for task in tasks},
+        "tasks": {task: {"held_out": task not in practised} for task in tasks},
         "rows": {row.name: row.told for row in rows} | {ORACLE: "the best of the exhaustive grid on the reward part"},
         "starts": {name: situation.state["start"] for name, situation in situations.items()},
         "landscape": {name: _counted(points[name], landscape[name]) for name in situations},
@@ -151,13 +148,53 @@ def analyse(options: Options, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _config(training: Settings, options: Options) -> RunConfig:
+@dataclass(frozen=True)
+class Finished:
+    """A finished training.
+
+    Attributes:
+        name: of its folder.
+        settings: what it was for.
+        report: its settings, its samples and its costs.
+        arms: strategy → (situations improved, situations not improved), of the grid's points in practice.
+        policies: row of the table → folder of the adapter.
+    """
+
+    name: str
+    settings: Settings
+    report: dict[str, Any]
+    arms: dict[str, tuple[int, int]]
+    policies: dict[str, Path]
+
+
+def _finished(folder: Path) -> Finished:
+    settings, path = read_settings(folder), folder / "report.json"
+    if not path.exists():
+        raise UnavailableError(f"{folder} is not finished (no report.json); give its command again")
+    report = read_json(path)
+    warm = "warm " if settings.warm_start else ""
+    policies = {f"{warm}ReST-EM {n}": folder / f"policy-{n}" for n in range(1, settings.iterations + 1)}
+    if warm:
+        policies = {"taught by the grid": folder / "policy-0", **policies}
+    try:
+        arms = {strategy: (won, lost) for strategy, (won, lost) in report["arms"].items()}
+        told = {key: report[key] for key in ("settings", "iterations", "costs")}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not a training's report ({type(error).__name__})") from None
+    return Finished(folder.name, settings, told, arms, policies)
+
+
+def _config(trainings: Sequence[Finished], options: Options) -> RunConfig:
     told = {"test": options.limit, "device": options.device, "offline": options.offline}
-    if training.config.model_path and not options.model_path:
-        raise InputError(
-            f"{options.folder} was made with a model folder of your own; give it with --set model_path=DIR"
-        )
-    return training.config.model_copy(update={**told, "model_path": options.model_path})
+    config = trainings[0].settings.config
+    if any(training.settings.config != config for training in trainings):
+        raise InputError("these trainings are of runs that differ (see their config.json); give one of them at a time")
+    if len({name for training in trainings for name in training.policies}) < sum(len(t.policies) for t in trainings):
+        raise InputError("two trainings of one kind would have the same rows; give one of them at a time")
+    if config.model_path and not options.model_path:
+        own = "was made with a model folder of your own; give it with --set model_path=DIR"
+        raise InputError(f"{options.folders[0]} {own}")
+    return config.model_copy(update={**told, "model_path": options.model_path})
 
 
 def _landscape(

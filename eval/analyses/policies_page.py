@@ -45,7 +45,8 @@ def write_page(result: dict[str, Any], folder: Path) -> Path:
     ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        first_attempts({GROUPS[group]: rows for group, rows in judged.items()}, folder / "policies-first.svg")
+        panels = {GROUPS[group]: rows for group, rows in judged.items()}
+        first_attempts(panels, list(result["policies"]), folder / "policies-first.svg")
         landscape(
             list(result["tasks"]),
             [json.loads(p) for p in points],
@@ -66,7 +67,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def _head(result: dict[str, Any]) -> str:
-    training = result["training"]
+    tasks = dict.fromkeys(task for one in result["trainings"].values() for task in one["settings"]["tasks"])
     rows = "".join(f"- **{name}**: {told}.\n" for name, told in result["rows"].items())
     return f"""# Policies judged side by side
 
@@ -75,7 +76,7 @@ Made on {result["measured"]} by
     {result["command"]}
 
 {result["model"]} (sha256 {result["model_sha256"][:12]}…), as the model that is adapted and as the one that decides; \
-the training `{training["folder"]}` on {", ".join(training["tasks"])} with {training["seeds"]} seeds; device \
+trained on {", ".join(tasks)}; device \
 {result["device"]}. A situation is a task and a seed at the point where a run's loop begins: {result["support"]} \
 support prompts, {result["reward"]} reward questions, at most {result["limit"]} test questions, seeds \
 {", ".join(map(str, result["seeds"]))}. A strategy improves the model where the run's rule `{result["rule"]}` accepts \
@@ -88,7 +89,7 @@ bootstrap over tasks, and over seeds within tasks.
 
 def _aim(result: dict[str, Any], tasks: list[str], judged: dict[str, Any]) -> dict[str, Any]:
     """Return whether the last trained policy reaches what it is to reach on held-out tasks."""
-    trained = [name for name in result["rows"] if name.startswith("ReST-EM")]
+    trained = list(result["policies"])
     if not trained or not tasks:
         return {}
     name = trained[-1]
@@ -174,20 +175,30 @@ def _gain(said: dict[str, Any]) -> str:
 
 
 def _curve(result: dict[str, Any]) -> str:
-    rows = []
-    for iteration, sides in enumerate(result["iterations"]):
-        for side, said in sides.items():
-            if said:
-                low, high = said["ci95"]
-                rate = f"{100 * said['rate']:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
-                rows.append([str(iteration), side.replace("_", " "), f"{said['improved']} of {said['drawn']}", rate])
-    told = (
-        "Samples of the training that improve the model, iteration 0 being the untrained policy (Wilson intervals, "
-        "as if samples were independent)."
-    )
-    return (
-        f"## The training's own samples\n\n{told}\n\n{_table(['iteration', 'tasks', 'improved', 'rate (95 %)'], rows)}"
-    )
+    parts = [
+        "## The trainings' own samples\n",
+        "Samples that improve the model; iteration 0 is the policy before any (Wilson intervals, as if samples were "
+        "independent).\n",
+    ]
+    for name, training in result["trainings"].items():
+        settings, costs, rows = training["settings"], training["costs"], []
+        for iteration, sides in enumerate(training["iterations"]):
+            for side, said in sides.items():
+                if said:
+                    low, high = said["ci95"]
+                    rate = f"{100 * said['rate']:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+                    won = f"{said['improved']} of {said['drawn']}"
+                    rows.append([str(iteration), side.replace("_", " "), won, rate])
+        kind = "warm start, then " if settings["warm_start"] else ""
+        budget = f", TTL on at most {settings['budget']} prompts" if settings["budget"] else ""
+        parts.append(
+            f"`{name}`: {kind}{settings['sampling']['most']} samples in each of {settings['seeds']} seeds of "
+            f"{len(settings['tasks'])} tasks{budget}; {costs['measured']} of {costs['drawn']} texts had to be "
+            f"measured, {costs['questions']} reward questions where a fixed number without racing and memory asks "
+            f"{costs['naive_questions']}.\n"
+        )
+        parts.append(_table(["iteration", "tasks", "improved", "rate (95 %)"], rows))
+    return "\n".join(parts)
 
 
 def _shares(result: dict[str, Any], points: list[str]) -> list[list[float]]:
