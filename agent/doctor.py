@@ -1,7 +1,7 @@
 """``python -m agent.doctor``: what is installed, which models and keys are at hand, what to do about the rest.
 
-The checks are in ``agent.doctor_checks``. Only the standard library is imported at the top of either: the doctor must
-speak where everything else is missing.
+The checks are in ``agent.doctor_checks`` and ``agent.doctor_trained``. Only the standard library is imported at their
+top: the doctor must speak where everything else is missing.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from agent.doctor_checks import (
     check_hub,
     check_key,
     check_package,
-    check_pretrained,
     check_python,
     check_room,
     check_tasks,
     check_torch,
     installed,
 )
+from agent.doctor_trained import check_policies, check_pretrained
 from cao.command_line import quiet_libraries, run_command
 from cao.errors import CaoError
 
@@ -69,6 +69,7 @@ def examine(*, offline: bool) -> list[Row]:
         "cache": check_cache,
         "tasks": check_tasks,
         "trained generators": check_pretrained,
+        "trained policies": check_policies,
         "hub models": lambda: check_hub(offline=offline),
     }
     for name, section in sections.items():

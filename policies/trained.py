@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from cao.adapters import LoraWeights, load_adapter
+from cao.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.errors import InputError
 from cao.types import Record
 
@@ -18,7 +18,7 @@ class TrainedPolicy(Record):
 
     Attributes:
         name: the model profile's name.
-        path: the adapter's PEFT folder, relative to the index.
+        path: the adapter's PEFT folder, relative to the index, named by its hash.
         made: tasks, seeds, iterations, hashes and what came of it.
     """
 
@@ -64,4 +64,7 @@ def find_policy(base_sha256: str, index: Path = SHIPPED) -> LoraWeights | None:
     folder = (index.parent / entry.path).resolve()
     if not folder.is_relative_to(index.parent.resolve()):
         raise InputError(f"{index}: {entry.path} lies outside of {index.parent}")
-    return load_adapter(folder, base_sha256)
+    weights = load_adapter(folder, base_sha256)
+    if adapter_sha256(weights) != folder.name:
+        raise InputError(f"{folder}: damaged (the folder's name is the hash of what was shipped)")
+    return weights
