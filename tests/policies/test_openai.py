@@ -3,10 +3,12 @@
 import json
 import logging
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.run import main
 from cao.errors import InputError, UnavailableError
 from cao.strategy import parse_strategy
 from cao.types import Trial
@@ -227,6 +229,36 @@ def test_the_key_is_sent_and_never_shown(
     assert KEY not in shown
     assert KEY not in caplog.text
     assert server.keys == [KEY, KEY]
+
+
+@pytest.mark.slow
+def test_a_whole_run_keeps_the_key_out_of_all_that_it_writes(
+    server: Any,
+    http: Any,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    argv = ["--task", "arc_easy", "--support", "4", "--reward", "6", "--test", "6", "--max-attempts", "2", "--offline"]
+    argv += ["--policy", "openai", "--describer", "openai", "--set", f"policy_settings.base_url={server.url}"]
+    argv += ["--set", f"model_path={tiny_model_folder}", "--out", str(tmp_path / "runs")]
+    leaking = f'{{"strategy": {{"family": "Latent", "slot_steps": 2, "slot_lr": 0.1, "key": "{KEY}"}}}}'
+    server.will(http.answer(http.completion(f"Sums of small numbers. The key is {KEY}.")))
+    server.will(*server.answers, http.answer(http.completion(leaking)))
+    assert main(argv) == 0
+    echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}}).encode()
+    server.will(*server.answers, http.answer(echo, 401))
+    assert main([*argv, "--seed", "1"]) == 3
+    assert len(set(server.keys)) == 1
+    assert server.keys[0] == KEY
+    shown = capsys.readouterr()
+    assert KEY not in shown.out + shown.err
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"trace.jsonl", "run.json", "checkpoints.sqlite", "report.html"} <= {path.name for path in written}
+    assert not [path for path in written if KEY.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize("bad", ["sk-with\nnewline", "sk-schlüssel"])
