@@ -55,6 +55,9 @@ class LocalPolicy:
     def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
         """Return ``n`` texts; each is a strategy not tried yet unless five draws in a row gave none.
 
+        A trained policy may hardly say anything but what it has tried: a repetition is drawn again at twice the
+        temperature, and so on.
+
         Args:
             context: the state of the run.
             n: how many.
@@ -65,16 +68,18 @@ class LocalPolicy:
         grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
         generator = torch.Generator().manual_seed(seed)
         texts, ranks = [""] * n, [_INVALID] * n
-        for _ in range(1 + RESAMPLES):
-            missing = [i for i in range(n) if ranks[i] != _FRESH]
-            if not missing:
-                break
-            for i, drawn in zip(missing, self._sample(prompt, len(missing), generator, grammar), strict=True):
-                text, rank = _judge(drawn, tried)
-                self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(rank == _REPEATED))
-                self.stats.update(valid=int(rank != _INVALID and text == drawn))
-                if rank >= ranks[i]:
-                    texts[i], ranks[i] = text, rank
+        for again in range(1 + RESAMPLES):
+            missing = {rank: [i for i in range(n) if ranks[i] == rank] for rank in (_INVALID, _REPEATED)}
+            heat = {_INVALID: 1.0, _REPEATED: 2.0**again}
+            for rank, places in missing.items():
+                for i, drawn in zip(
+                    places, self._sample(prompt, len(places), generator, grammar, heat[rank]), strict=True
+                ):
+                    text, found = _judge(drawn, tried)
+                    self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(found == _REPEATED))
+                    self.stats.update(valid=int(found != _INVALID and text == drawn))
+                    if found >= ranks[i]:
+                        texts[i], ranks[i] = text, found
         return texts
 
     def draw(self, context: PolicyContext, n: int, seed: int) -> list[str]:
@@ -86,20 +91,25 @@ class LocalPolicy:
             seed: equal seeds give equal texts.
         """
         grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
-        return self._sample(self.prompt(context), n, torch.Generator().manual_seed(seed), grammar)
+        return self._sample(self.prompt(context), n, torch.Generator().manual_seed(seed), grammar, 1.0)
 
     def prompt(self, context: PolicyContext) -> str:
         """Return the text that the model reads."""
         return chat_text(self.lm, policy_messages(context))
 
-    def _sample(self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None) -> list[str]:
+    def _sample(
+        self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
+    ) -> list[str]:
+        """Draw ``n`` texts, none for none; ``heat`` multiplies the temperature, which is .5 at least where it does."""
         settings = self._settings
+        if not n:
+            return []
         with self.lm.adapted(self.adapter):
             return sample(
                 self.lm,
                 prompt,
                 n,
-                temperature=settings.temperature,
+                temperature=settings.temperature if heat == 1 else heat * max(0.5, settings.temperature),
                 top_k=settings.top_k,
                 top_p=settings.top_p,
                 max_tokens=settings.max_tokens,

@@ -160,7 +160,9 @@ class Scripted(LocalPolicy):
         super().__init__(lm, PolicySettings(constrained=False))
         self.texts = list(texts)
 
-    def _sample(self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None) -> list[str]:
+    def _sample(
+        self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
+    ) -> list[str]:
         taken, self.texts = self.texts[:n], self.texts[n:]
         return taken
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cao.errors import InputError
 from cao.language_model import LanguageModel
 from cao.strategy import FAMILIES, Strategy, StrategyRejectedError, parse_strategy
+from cao.types import Trial
 from policies.bandit import BanditPolicy
 from policies.base import PolicyContext, PolicySettings
 from policies.fine_tune import Lesson, Tuning, encode_lesson, fine_tune, reply_loss
@@ -233,6 +234,19 @@ def test_fine_tuning_teaches_the_reply_and_is_repeatable(tiny_lm: LanguageModel)
             after = float(reply_loss(tiny_lm, row))
     assert after < before - 0.5
     assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
+
+
+def test_a_policy_that_has_learnt_one_thing_still_finds_another(tiny_lm: LanguageModel) -> None:
+    failed = Trial(attempt=1, strategy=json.loads(OTHER), accepted=False, reason="no")
+    context = PolicyContext(task_context="A task.", history=(failed,))
+    learnt = OTHER.replace(" ", "")  # the form that the grammar leaves to a model
+    lesson = Lesson(LocalPolicy(tiny_lm, PolicySettings()).prompt(context), [learnt])
+    taught = fine_tune(tiny_lm, [lesson], tiny_lm.fresh_lora(0), Tuning(epochs=60, rate=1e-2))
+    policy = LocalPolicy(tiny_lm, PolicySettings(), taught)
+    assert policy.draw(context, 5, 0) == [learnt] * 5
+    [text] = policy.propose(context, 1, 0)
+    assert parse_strategy(text).canonical() != json.loads(OTHER)
+    assert policy.stats["repeated"] >= 1
 
 
 def test_a_prompt_beyond_the_context_is_refused(tiny_lm: LanguageModel) -> None:
