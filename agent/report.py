@@ -123,6 +123,7 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
         run=run,
         folder=folder,
         headline=headline,
+        policy=wording.policy_text(run),
         tone=tone,
         verdict=wording.verdict(run, change).replace(" %", "\u00a0%").replace(" = ", "\u00a0=\u00a0"),
         step=step,

@@ -156,6 +156,7 @@ class RunRecord(_Loose):
     task: str | None = None
     model: str | None = None
     policy: str | None = None
+    policy_adapter: str | None = None
     describer: str | None = None
     protocol: str | None = None
     seed: int | None = None

@@ -98,6 +98,12 @@ def strategy_text(strategy: dict[str, Any]) -> str:
     return visible(f"{strategy.get('family', '?')} ({settings})")
 
 
+def policy_text(run: RunRecord) -> str:
+    """Return who proposed, and with which training."""
+    trained = f", trained ({run.policy_adapter[:12]})" if run.policy_adapter else ""
+    return f"{run.policy} policy{trained}" if run.policy else ""
+
+
 def proposal(strategy: dict[str, Any] | None, raw: str | None, length: int = 120) -> str:
     """Return what a policy proposed: its strategy, or the quoted text that was none."""
     return strategy_text(strategy) if strategy else f"“{one_line(raw or '', length)}”"

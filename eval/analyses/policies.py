@@ -39,6 +39,9 @@ DRAWS = 4
 ATTEMPTS = 4
 """Attempts of one loop at most."""
 
+FREE = 10
+"""Texts written without the grammar for each task, in its first seed."""
+
 ORACLE = "oracle"
 
 
@@ -137,6 +140,7 @@ def analyse(options: Options, progress: Progress) -> dict[str, Any]:
         "limit": options.limit,
         "draws": DRAWS,
         "attempts": ATTEMPTS,
+        "free": FREE,
         "seeds": list(options.seeds),
         "arms_practised": sum(map(sum, practice.values())),
         "tasks": {task: {"held_out": task not in practised} for task in tasks},
@@ -310,9 +314,7 @@ def _validity(row: Contestant, config: RunConfig, situations: Mapping[str, Situa
     settings = config.policy_settings.model_copy(update={"constrained": False})
     free = LocalPolicy(row.policy.lm, settings, row.policy.adapter)
     first_seed = {situation.bench.task.name: situation for situation in reversed(list(situations.values()))}
-    texts = [
-        text for situation in first_seed.values() for text in row.write_freely(free, situation, DRAWS, config.seed)
-    ]
+    texts = [text for situation in first_seed.values() for text in row.write_freely(free, situation, FREE, config.seed)]
     return [sum(map(_is_strategy, texts)), len(texts)]
 
 

@@ -82,7 +82,7 @@ support prompts, {result["reward"]} reward questions, at most {result["limit"]} 
 {", ".join(map(str, result["seeds"]))}. A strategy improves the model where the run's rule `{result["rule"]}` accepts \
 it on the reward questions. Where a policy draws, {result["draws"]} first attempts are looked at in each situation; \
 its loop has at most {result["attempts"]} attempts, each with the history of those before. Intervals are 95 %: a \
-bootstrap over tasks, and over seeds within tasks.
+bootstrap over tasks, and over seeds within tasks. Validity without the grammar: {result["free"]} texts a task.
 
 {rows}"""
 

@@ -164,7 +164,7 @@ def test_the_table_on_a_tiny_model(
             assert cells[row][name]["improved"] == (cells[row][name]["adopted"] is not None)
             assert cells[row][name]["attempts"] <= found["attempts"]
     assert set(found["valid"]) == {"untrained", *trained}
-    assert all(0 <= valid <= drawn == 2 * found["draws"] for valid, drawn in found["valid"].values())
+    assert all(0 <= valid <= drawn == 2 * found["free"] for valid, drawn in found["valid"].values())
     page = (tmp_path / "policies.md").read_text()
     assert "Tasks that the policy was not trained on" in page
     assert "Tasks that it was trained on" in page
