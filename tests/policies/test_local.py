@@ -1,6 +1,7 @@
 """The local policy on a tiny random model: sampling by its definition, the grammar, resampling, hostile input."""
 
 import builtins
+import json
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from cao.language_model import LanguageModel
 from cao.strategy import FAMILIES, parse_strategy, strategy_schema
-from cao.types import Trial
+from cao.types import Reward, Trial
 from policies.base import PolicyContext, PolicySettings
 from policies.local import RESAMPLES, LocalPolicy, _grid
+from policies.registry import build_policy
 from policies.sampling import Grammar, chat_text, draw, sample
 
 CONTEXT = PolicyContext(task_context="Sums.", families=("TTL", "Latent"))
@@ -229,3 +231,33 @@ def test_the_embedded_model_proposes_varied_and_plausible_strategies() -> None:
     strategies = [parse_strategy(text).canonical() for text in texts]
     assert len({strategy["family"] for strategy in strategies}) == 2
     assert len(set(texts)) >= 5
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_the_policy_that_ships_goes_by_what_the_start_carries() -> None:
+    from cao.language_model import load_language_model
+    from cao.models import MODELS
+
+    lm = load_language_model(MODELS["smollm2-135m"], offline=True)
+    policy: Any = build_policy("local", PolicySettings(), lm=lm, offline=True)
+    assert policy.adapter_sha256 is not None
+    tau = "Questions about the rules and the history of chess. The answer is one of four short phrases."
+    score = Reward(score=0.4, ci95=(0.3, 0.5), margin=0.0, loss=1.3, gold_nll_per_char=0.5, n=96)
+    told = (
+        "The generated adapter changes the deployed model's accuracy by {} points and its log-loss by {}; the current "
+    )
+    carried = PolicyContext(
+        task_context=tau, baseline=score, measured=(told.format("+8.3", "-0.0812") + "current model carries it.",)
+    )
+    plain = PolicyContext(
+        task_context=tau,
+        baseline=score,
+        families=("TTL", "TTS", "Latent"),
+        measured=(told.format("-2.1", "+0.0312") + "current model does not carry it.",),
+    )
+    routed, other = (
+        sum(json.loads(text).get("method") == "max_confidence" for text in policy.propose(context, 10, 0))
+        for context in (carried, plain)
+    )
+    assert routed >= 5 > other
