@@ -138,7 +138,8 @@ def landscape(tasks: Sequence[str], points: Sequence[dict[str, Any]], shares: li
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Greens", aspect="auto")
         axes.set_yticks(range(len(tasks)), tasks)
         axes.set_xticks(range(len(points)), [_short(point) for point in points], rotation=90, fontsize=6.5)
-        figure.colorbar(image, ax=axes, shrink=0.7, label="share of seeds in which it improves")
+        bar = figure.colorbar(image, ax=axes, shrink=0.8)
+        bar.set_label("share of seeds improved", fontsize=7)
         _save(figure, path)
 
 

@@ -116,11 +116,11 @@ def test_the_local_policy_shares_the_runs_model_or_loads_its_own(
     tiny_lm: LanguageModel, tiny_model_folder: Path
 ) -> None:
     shared: Any = build_policy("local", PolicySettings(), lm=tiny_lm, offline=True)
-    assert shared._lm is tiny_lm
+    assert shared.lm is tiny_lm
     settings = PolicySettings(model="qwen2.5-0.5b", model_path=str(tiny_model_folder))
     own: Any = build_policy("local", settings, lm=tiny_lm, offline=True)
-    assert own._lm is not tiny_lm
-    assert own._lm.profile.name == "qwen2.5-0.5b"
+    assert own.lm is not tiny_lm
+    assert own.lm.profile.name == "qwen2.5-0.5b"
 
 
 @pytest.mark.parametrize(
