@@ -1,6 +1,7 @@
 """The policies that the table of policies compares, each as something that proposes texts in a situation."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from policies.uniform import RandomPolicy
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Contestant(ABC):
     """One row of the table.
 
     Attributes:
@@ -38,6 +39,7 @@ class Contestant:
         """Return whether it has anything to propose for a task."""
         return True
 
+    @abstractmethod
     def propose(self, situation: Situation, history: Sequence[Trial], n: int, seed: int) -> list[str]:
         """Return ``n`` raw texts.
 
@@ -47,7 +49,6 @@ class Contestant:
             n: how many.
             seed: equal seeds give equal texts.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from cao.errors import InputError
 from cao.files import write_atomic
 from eval.analyses.judgement import CONTROLS, JUDGED
+from eval.analyses.markdown import table
 from eval.analyses.pictures import changes, matrices
 
 KINDS = {
@@ -58,11 +59,6 @@ def write_page(result: dict[str, Any], folder: Path) -> Path:
     return page
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
 def _between(interval: list[float], digits: int, scale: float = 1) -> str:
     low, high = interval
     return f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}"
@@ -102,7 +98,7 @@ def _aims(result: dict[str, Any]) -> str:
         if found:
             ci = _between(found["ci95"], 2) if found["ci95"] else "no interval"
             rows.append([f"recovery ratio, {name}", f"{found['ratio']:.2f}", f"{ci}, {len(found['tasks'])} tasks"])
-    return f'## In short\n\n"Surely" means that the whole interval lies below.\n\n{_table(["", "", ""], rows)}'
+    return f'## In short\n\n"Surely" means that the whole interval lies below.\n\n{table(["", "", ""], rows)}'
 
 
 def _surely(said: dict[str, Any]) -> str:
@@ -125,7 +121,7 @@ def _tasks(result: dict[str, Any]) -> str:
         heads = ["", "gold NLL per character", "change (95 %)", "accuracy", "change in points (95 %)"]
         parts.append(
             f"### {task}\n\n{place} (`{said['variant']}`), {said['n']} questions; nearest source {nearest}; wrong "
-            f"prompts from {wrong}.\n\n{_table(heads, rows)}\n{tested}.\n"
+            f"prompts from {wrong}.\n\n{table(heads, rows)}\n{tested}.\n"
         )
     return "\n".join(parts)
 
@@ -156,7 +152,7 @@ def _average(result: dict[str, Any]) -> str:
             cells.append(f"{points:+.1f} ({ci})")
         rows.append([*cells, *[""] * (6 - len(cells))])
     heads = ["mean over tasks", "gold NLL per character", "accuracy", "choice log-loss", "NLL change", "points"]
-    return f"## Over all tasks\n\n{_table(heads, rows)}"
+    return f"## Over all tasks\n\n{table(heads, rows)}"
 
 
 def _versus(result: dict[str, Any]) -> str:
@@ -166,7 +162,7 @@ def _versus(result: dict[str, Any]) -> str:
         rows = [
             [task, *(_difference(said["versus"][kind][o]) for o in others)] for task, said in result["tasks"].items()
         ]
-        parts.append(f"{_table([f'{kind} minus', *others], rows)}")
+        parts.append(f"{table([f'{kind} minus', *others], rows)}")
     return "\n".join(parts)
 
 
@@ -183,7 +179,7 @@ def _recovery(result: dict[str, Any]) -> str:
     if not rows:
         return "## Recovery ratio\n\nNone of these tasks was a source.\n"
     told = "(NLL of base − NLL of the adapter) / (NLL of base − NLL of the task's own checkpoint), gold answers."
-    return f"## Recovery ratio\n\n{told}\n\n{_table(['', 'seen', *JUDGED], rows)}"
+    return f"## Recovery ratio\n\n{told}\n\n{table(['', 'seen', *JUDGED], rows)}"
 
 
 def _cosines(found: dict[str, Any]) -> str:
@@ -199,9 +195,7 @@ def _cosines(found: dict[str, Any]) -> str:
         f"generator `{found['variant']}`."
     )
     picture = "![Cosines between tasks](generation-cosines.svg)"
-    return (
-        f"## How alike adapters are\n\n{told}\n\n{_table(['cosine', 'mean', 'lowest', 'highest'], rows)}\n{picture}\n"
-    )
+    return f"## How alike adapters are\n\n{told}\n\n{table(['cosine', 'mean', 'lowest', 'highest'], rows)}\n{picture}\n"
 
 
 def _cost(found: dict[str, Any]) -> str:
@@ -215,4 +209,4 @@ def _cost(found: dict[str, Any]) -> str:
     )
     ratios = f"An aligned adapter is **{found['time_ratio']:,.0f}** times cheaper in time and \
 **{found['flop_ratio']:,.0f}** times in operations than training one."
-    return f"## What it costs\n\n{told}\n\n{_table(['', 'time', 'GFLOP'], rows)}\n{ratios}\n"
+    return f"## What it costs\n\n{told}\n\n{table(['', 'time', 'GFLOP'], rows)}\n{ratios}\n"

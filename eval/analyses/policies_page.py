@@ -7,6 +7,7 @@ from typing import Any
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic
 from cao.strategy import FAMILIES
+from eval.analyses.markdown import table
 from eval.analyses.pictures import first_attempts, landscape
 from eval.analyses.successes import RANDOM, judge, versus
 from policies.grid import grid
@@ -59,11 +60,6 @@ def write_page(result: dict[str, Any], folder: Path) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
     return page
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _head(result: dict[str, Any]) -> str:
@@ -127,7 +123,7 @@ def _told(aim: dict[str, Any]) -> str:
     )
     heads = [f"{aim['policy']} against", "difference in points (95 %)", "ratio (95 %)", "p", "tasks"]
     note = "p is two-sided, by flipping the signs of situations' differences, as if seeds of one task were independent."
-    return f"## In short\n\n{said}\n\n{_table(heads, rows)}\n{note}\n"
+    return f"## In short\n\n{said}\n\n{table(heads, rows)}\n{note}\n"
 
 
 def _group(result: dict[str, Any], group: str, judged: dict[str, Any]) -> str:
@@ -162,7 +158,7 @@ def _group(result: dict[str, Any], group: str, judged: dict[str, Any]) -> str:
         "adopts, 0 where it adopts nothing and the model stays as it is; a loop without success counts as all its "
         "attempts."
     )
-    return f"## {GROUPS[group]}\n\n{told}\n\n{_table(heads, rows)}"
+    return f"## {GROUPS[group]}\n\n{told}\n\n{table(heads, rows)}"
 
 
 def _gain(said: dict[str, Any]) -> str:
@@ -197,7 +193,7 @@ def _curve(result: dict[str, Any]) -> str:
             f"measured, {costs['questions']} reward questions where a fixed number without racing and memory asks "
             f"{costs['naive_questions']}.\n"
         )
-        parts.append(_table(["iteration", "tasks", "improved", "rate (95 %)"], rows))
+        parts.append(table(["iteration", "tasks", "improved", "rate (95 %)"], rows))
     return "\n".join(parts)
 
 
@@ -231,4 +227,4 @@ def _landscape(result: dict[str, Any], points: list[str]) -> str:
         "which is the best of the base model, the generated and the aligned adapter. Most often, over all situations: "
         f"{best}."
     )
-    return f"## The landscape of rewards\n\n{told}\n\n{_table(['', 'starts', *FAMILIES], rows)}"
+    return f"## The landscape of rewards\n\n{told}\n\n{table(['', 'starts', *FAMILIES], rows)}"
