@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cao.errors import InputError
 from cao.files import sha256_file
 from cao.models import MODELS
-from cao.types import AcceptRule
+from cao.types import AcceptRule, DtypeChoice
 from policies.base import PolicySettings
 
 NOT_IN_FINGERPRINT = {"out", "offline"}
@@ -46,6 +46,7 @@ class RunConfig(BaseModel):
         seed: of every random choice in the run.
         out: the folder of runs.
         device: torch device.
+        dtype: what the language model computes in; ``auto`` is the faster one on the processor at hand.
         offline: never touch the network.
         threads: torch threads, all cores when absent.
         policy_sees_drift: whether the policy reads the drift report too, which goes beyond the paper's τ.
@@ -75,6 +76,7 @@ class RunConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     out: str = "runs"
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")] = "cpu"
+    dtype: DtypeChoice = "auto"
     offline: bool = False
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     policy_sees_drift: bool = True

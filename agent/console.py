@@ -19,7 +19,7 @@ from rich.table import Table
 
 from agent.describe_events import evaluations_text, sentence
 from agent.run_record import RunRecord
-from agent.wording import headline, start_sentence, verdict
+from agent.wording import compute_text, headline, start_sentence, verdict
 
 
 class View(Protocol):
@@ -138,6 +138,7 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
         f"{len(trials)} attempts in {record['seconds']:.0f} s ({split}); graph, checkpoints and trace "
         f"{100 * record['overhead_share']:.2f} % of the time; peak memory {record['peak_memory_mb'] / 1024:.2f} GB."
     )
+    console.print(escape(f"Computed in {compute_text(outcome)}."))
     console.print(
         Panel(
             escape(f"report  {folder}/report.html\ntrace   python -m agent.trace show {record['run_id']}"),

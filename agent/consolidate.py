@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from cao.command_line import quiet_libraries, run_command
+from cao.command_line import compute_options, quiet_libraries, run_command
 
 EPILOG = """The same command goes on with a folder that is half finished; other settings in its place are refused. Exit
 status: 0 finished; 2 bad input or configuration; 3 something needed is not available (with the command that provides
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     a("--out", metavar="DIR", default="runs", help="folder of runs (default runs)")
     a("--workers", metavar="N", type=int, default=1, help="processes that share the tasks and variants (default 1)")
     a("--config", metavar="FILE.toml", type=Path, help="its table [engine] says what runs the workers (default: here)")
-    a("--device", metavar="D", default="cpu", help="torch device (default cpu)")
+    compute_options(p)
     a(
         "--set",
         metavar="key=value",
@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
             out=Path(arguments.out),
             workers=arguments.workers,
             device=arguments.device,
+            dtype=arguments.dtype,
             assignments=tuple(arguments.assignments),
             offline=arguments.offline,
             engine=read_engine(arguments.config),

@@ -17,6 +17,7 @@ from agent.doctor_checks import (
     INSTALL_CORE,
     Row,
     check_cache,
+    check_compute,
     check_embedded,
     check_extra,
     check_hub,
@@ -65,6 +66,7 @@ def examine(*, offline: bool) -> list[Row]:
     rows += [check_extra(name, *EXTRA[name], installed(name)) for name in EXTRA]
     sections: dict[str, Callable[[], list[Row]]] = {
         "devices": check_torch,
+        "dtype": check_compute,
         "embedded": check_embedded,
         "cache": check_cache,
         "tasks": check_tasks,

@@ -125,6 +125,18 @@ def check_torch() -> list[Row]:
     ]
 
 
+def check_compute() -> list[Row]:
+    """Measure what the processor does in both dtypes and say what a default run would compute in and take."""
+    from agent.plan import default_run_seconds  # noqa: PLC0415  (this and the next import torch)
+    from cao.compute import choose_compute  # noqa: PLC0415
+
+    found = choose_compute()
+    low, high = default_run_seconds(found)
+    switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
+    told = f"{found.dtype} ({found.reason}; {found.threads} threads on {found.processor}{switched})"
+    return [Row("dtype", "ok", f"{told}; a default run takes about {low:.0f} to {high:.0f} s")]
+
+
 def check_embedded() -> list[Row]:
     """Judge the packages that carry the embedded model, encoder and data, the weights by their hashes."""
     from cao import assets  # noqa: PLC0415  (its packages may be missing)

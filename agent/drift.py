@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cao.command_line import quiet_libraries, run_command
+from cao.command_line import compute_options, quiet_libraries, run_command
 from cao.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     it.add_argument("--permutations", default=999, type=int, help="(default: %(default)s)")
     it.add_argument("--signals", action="store_true", help="ask the model too (later, and as dear as answering)")
     it.add_argument("--model", default="smollm2-135m", help="the model that --signals asks (default: %(default)s)")
+    compute_options(it)
     it.add_argument("--json", action="store_true", help="one JSON object a line instead of a sentence")
     it.add_argument("--offline", action="store_true", help="never use the network")
     it.add_argument("--debug", action="store_true", help="show tracebacks of expected errors")
@@ -123,7 +124,7 @@ def _asking(
             )
     if options.model not in MODELS:
         raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
-    lm = load_language_model(MODELS[options.model], path=None, device="cpu", offline=options.offline)
+    lm = load_language_model(MODELS[options.model], device=options.device, dtype=options.dtype, offline=options.offline)
     lacking = [name for name in known.expected if known.references[name].judged_by != lm.sha256]
     if lacking:
         raise InputError(

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cao.command_line import model_path, quiet_libraries, run_command
+from cao.command_line import compute_options, model_path, quiet_libraries, run_command
 from cao.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         help="a folder that takes the place of the profile's source",
     )
     it.add_argument("--variant", default="auto", metavar="V", help="auto, full or without-TASK (default %(default)s)")
-    it.add_argument("--device", default="cpu", metavar="D", help="torch device (default %(default)s)")
+    compute_options(it)
     it.add_argument("--offline", action="store_true", help="never use the network")
     it.add_argument("--json", action="store_true", help="one JSON object on standard output and nothing else there")
     it.add_argument("--debug", action="store_true", help="show tracebacks of expected errors")
@@ -75,7 +75,9 @@ def _make(options: argparse.Namespace) -> int:
     from cao.language_model import load_language_model  # noqa: PLC0415
     from tools.generate_lora import consolidate_command  # noqa: PLC0415
 
-    lm = load_language_model(MODELS[options.model], path=path, device=options.device, offline=options.offline)
+    lm = load_language_model(
+        MODELS[options.model], path=path, device=options.device, dtype=options.dtype, offline=options.offline
+    )
     trained = find_trained(lm.sha256, None, options.variant, align=not options.no_align)
     command = consolidate_command(lm.profile)
     if trained.generator is None:

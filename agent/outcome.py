@@ -5,6 +5,7 @@ import os
 import shutil
 import statistics
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -89,15 +90,15 @@ def _adopted(state: State, bench: Workbench) -> dict[str, Any]:
 
 
 def run_record(
-    state: State, bench: Workbench, run_id: str, created: str, *, overhead_share: float, peak_memory_mb: float
+    state: State, bench: Workbench, header: Mapping[str, Any], *, overhead_share: float, peak_memory_mb: float
 ) -> dict[str, Any]:
-    """Return run.json's object from the final state and the trace."""
+    """Return run.json's object from the final state, the trace and what ``config.json`` says of the run."""
     ends = [event for event in read_trace(bench.folder) if event["event"] == "end"]
     timing: dict[str, float] = {}
     for event in ends:
         timing[event["node"]] = round(timing.get(event["node"], 0.0) + event["seconds"], 3)
     return {
-        "run_id": run_id,
+        "run_id": header["run_id"],
         "status": state["status"],
         "task": bench.task.name,
         "model": bench.config.model,
@@ -123,11 +124,20 @@ def run_record(
         "seconds": round(sum(timing.values()), 3),
         "overhead_share": round(overhead_share, 5),
         "peak_memory_mb": round(peak_memory_mb, 1),
-        "created": created,
+        "created": header["created"],
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "dtype": bench.lm.dtype,
+        "compute": _computed(bench, header),
         "versions": versions(),
         "config": bench.config.model_dump(mode="json"),
     }
+
+
+def _computed(bench: Workbench, header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the run's last process computed with; the dtype is that of all of them."""
+    compute = bench.lm.compute
+    found = compute.model_dump(mode="json") if compute else {"dtype": bench.lm.dtype, "device": bench.lm.device}
+    return {**found, "asked": header.get("dtype_asked", found["dtype"])}
 
 
 def _short(value: dict[str, Any] | None) -> dict[str, str] | None:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cao.command_line import quiet_libraries, run_command
+from cao.command_line import compute_options, quiet_libraries, run_command
 from cao.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("source", metavar="FILE.jsonl|TASK", help="a prompt or question on each line, or a task's name")
     add.add_argument("--signals", action="store_true", help="also ask the model, for drift of its option signals")
     add.add_argument("--model", default="smollm2-135m", help="the model to ask (default: %(default)s)")
+    compute_options(add)
     add.add_argument("--replace", action="store_true", help="overwrite a reference of this name")
     listing = verbs.add_parser("list", help="list the known tasks")
     show = verbs.add_parser("show", help="say what one reference holds")
@@ -97,7 +98,7 @@ def _ask(asked: "list[Asked]", options: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             f"{options.source}: {len(asked) - len(examples)} prompts have no choices; --signals needs them"
         )
-    lm = load_language_model(MODELS[options.model], path=None, device="cpu", offline=options.offline)
+    lm = load_language_model(MODELS[options.model], device=options.device, dtype=options.dtype, offline=options.offline)
     sys.stderr.write(f"asking {options.model} {len(examples)} questions\n")
     signals, correct = option_signals(examples, lm)
     known = all(one.labelled for one in asked)

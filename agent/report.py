@@ -137,6 +137,7 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
         times=_times(run),
         settings=wording.flatten(run.config),
         reproduce=wording.run_command_line(run.config),
+        compute=wording.compute_text(run),
     )
 
 

@@ -132,6 +132,7 @@ def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:
     """Return the key of a measurement: equal for equal items, whatever the model was made by and wherever it lies."""
     depends_on = {
         "model": bench.lm.sha256,
+        "dtype": bench.lm.dtype,
         "members": [member and member.sha256 for member in adapted.members],
         "method": adapted.method,
         "centroids": adapted.centroids and sha256_file(Path(adapted.centroids)),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cao.command_line import quiet_libraries, run_command
+from cao.command_line import compute_options, quiet_libraries, run_command
 
 EPILOG = """exit status: 0 finished, improved or not (it says which); 2 bad input or configuration; 3 something needed
 is not available (with the command that provides it); 130 interrupted (go on with --resume); 1 a defect."""
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     a("--seed", metavar="N", type=int, help="of every random choice (default 0)")
     a("--out", metavar="DIR", help="folder of runs (default runs)")
     a("--resume", metavar="RUN_ID", help="go on with an interrupted run")
-    a("--device", metavar="D", help="torch device (default cpu)")
+    compute_options(p, configured=True)
     a(
         "--set",
         metavar="key=value",
@@ -68,7 +68,7 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
         "accept",
         "seed",
     )
-    given = {key: getattr(arguments, key) for key in (*keys, "out", "device", "offline")}
+    given = {key: getattr(arguments, key) for key in (*keys, "out", "device", "dtype", "offline")}
     return {key: value for key, value in given.items() if value is not None}
 
 

@@ -126,6 +126,27 @@ class Evaluated(_Loose):
     agreed: int = 0
 
 
+class Speed(_Loose):
+    """What the processor does in each dtype, operations a second; see ``cao.compute.Rates``."""
+
+    float32: float | None = None
+    bfloat16: float | None = None
+    noisy: bool = False
+
+
+class Computed(_Loose):
+    """What a run computed with; see ``cao.compute.Compute``."""
+
+    dtype: str
+    asked: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    processor: str | None = None
+    switched_off: dict[str, str] = {}
+    rates: Speed | None = None
+    reason: str = ""
+
+
 class Adopted(_Loose):
     """What the run adopted: a start, and a strategy on top of it where one was accepted."""
 
@@ -175,6 +196,7 @@ class RunRecord(_Loose):
     peak_memory_mb: float | None = None
     tokens_scored: int | None = None
     smallest_detectable: dict[str, float] | None = None
+    compute: Computed | None = None
     versions: dict[str, str] = {}
     config: dict[str, Any] = {}
 

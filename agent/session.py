@@ -26,15 +26,16 @@ from agent.trained import find_trained
 from agent.workspace import Recorder, carry_over, checkpointer, locked, new_run_folder
 from cao import assets
 from cao.adapters import load_adapter
+from cao.compute import choose_compute
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_json
-from cao.language_model import load_language_model
+from cao.language_model import check_device, load_language_model
 from cao.models import MODELS
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits, split
-from cao.types import Protocol
+from cao.types import DtypeChoice, Protocol
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
 from tools.evaluate import KeptStates
@@ -68,17 +69,22 @@ def command(
 ) -> int:
     """Do what ``python -m agent.run`` asks for and return the exit status."""
     stored = read_stored(Path(options.get("out", "runs")), resume) if resume is not None else {}
+    if stored and options.get("dtype") == "auto":
+        options = {key: value for key, value in options.items() if key != "dtype"}  # it stays what it was
     config = make_config(file, merge(stored.get("config", {}), options), assignments)
     if stored:
         refuse_changes(stored, config)
     check_names(config)
+    check_device(config.device)
+    asked, compute = config.dtype, choose_compute(config.dtype, config.device)
+    config = config.model_copy(update={"dtype": compute.dtype})
     task, splits, protocol = read_task(config)
     if dry_run:
-        print_plan(config, task, splits, protocol, as_json=as_json)
+        print_plan(config, compute, task, splits, protocol, as_json=as_json)
         return 0
     view = make_view()
     try:
-        record = run(config, task, splits, protocol, view=view, stored=stored)
+        record = run(config, task, splits, protocol, view=view, stored=stored, dtype_asked=asked)
     finally:
         view.close()
     folder = Path(config.out) / record["run_id"]
@@ -156,7 +162,8 @@ def build_workbench(config: RunConfig, task: Task, splits: Splits, protocol: Pro
     check_describer(config.describer, config.policy_settings, offline=config.offline)
     view.progress("loading the language model", 0, 0)
     profile = MODELS[config.model]
-    lm = load_language_model(profile, path=config.model_path, device=config.device, offline=config.offline)
+    where: Any = {"device": config.device, "dtype": config.dtype, "offline": config.offline}
+    lm = load_language_model(profile, path=config.model_path, **where)
     if config.start_adapter is not None:
         lm.check_fit(load_adapter(Path(config.start_adapter), lm.sha256))
     policy = build_policy(config.policy, config.policy_settings, lm=lm, offline=config.offline)
@@ -185,17 +192,25 @@ def _refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:
 
 
 def run(
-    config: RunConfig, task: Task, splits: Splits, protocol: Protocol, *, view: View, stored: dict[str, Any]
+    config: RunConfig,
+    task: Task,
+    splits: Splits,
+    protocol: Protocol,
+    *,
+    view: View,
+    stored: dict[str, Any],
+    dtype_asked: DtypeChoice = "auto",
 ) -> dict[str, Any]:
     """Run the graph to its end, from the start or from where a killed process left it.
 
     Args:
-        config: the run's configuration.
+        config: the run's configuration, its dtype settled.
         task: what to adapt to.
         splits: its questions.
         protocol: how answers are judged.
         view: what shows the progress.
         stored: the content of ``config.json`` of the run to resume, empty for a new one.
+        dtype_asked: the dtype as it was asked for.
 
     Returns:
         The object of ``run.json``.
@@ -210,6 +225,7 @@ def run(
             "run_id": folder.name,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "config": config.model_dump(mode="json"),
+            "dtype_asked": dtype_asked,
             "fingerprint": config.fingerprint(),
             "graph_sha256": _graph_sha256(),
             "model_sha256": bench.lm.sha256,
@@ -255,8 +271,7 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
     record = run_record(
         state,
         bench,
-        header["run_id"],
-        header["created"],
+        header,
         overhead_share=max(0.0, total - recorder.busy_s) / total,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )

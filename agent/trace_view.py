@@ -114,6 +114,7 @@ def differences(first: RunRecord, second: RunRecord) -> dict[str, Any]:
         "runs": [run.run_id for run in pair],
         "config": _unequal(*(flatten(run.config) for run in pair)),
         "versions": _unequal(*(dict(run.versions) for run in pair)),
+        "compute": _unequal(*(_computed(run) for run in pair)),
         "trials": [
             {"attempt": i + 1, "same": cells[0] == cells[1], "runs": cells}
             for i in range(max(len(run.trials) for run in pair))
@@ -126,7 +127,12 @@ def differences(first: RunRecord, second: RunRecord) -> dict[str, Any]:
 def show_diff(first: RunRecord, second: RunRecord) -> None:
     """Print what differs between two runs."""
     found, console = differences(first, second), _console()
-    for title, key in (("configuration", "config"), ("versions", "versions"), ("measures", "measures")):
+    for title, key in (
+        ("configuration", "config"),
+        ("versions", "versions"),
+        ("computed with", "compute"),
+        ("measures", "measures"),
+    ):
         if not found[key]:
             console.print(Text(f"{title}: no difference"))
             continue
@@ -134,12 +140,21 @@ def show_diff(first: RunRecord, second: RunRecord) -> None:
         for name, values in found[key].items():
             table.add_row(*(Text(visible("—" if cell is None else cell)) for cell in (name, *values)))
         console.print(table)
+    if found["compute"]:
+        changed = " and ".join(found["compute"])
+        console.print(Text(f"Another {changed} rounds otherwise: scores move in their last digits."))
     table = _table(">attempt", first.run_id, second.run_id)
     for row in found["trials"]:
         style = "dim" if row["same"] else ""
         table.add_row(*(Text(str(cell or "—"), style) for cell in (row["attempt"], *row["runs"])))
     if found["trials"]:
         console.print(table)
+
+
+def _computed(run: RunRecord) -> dict[str, Any]:
+    """Return what decides how a run's numbers are rounded."""
+    found = run.compute
+    return found.model_dump(include={"dtype", "device", "threads", "processor"}) if found else {}
 
 
 def _timeline(events: list[dict[str, Any]]) -> Table:

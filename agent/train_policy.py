@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from cao.command_line import names_list, quiet_libraries, run_command
+from cao.command_line import compute_options, names_list, quiet_libraries, run_command
 
 EPILOG = """Everything lies in OUT/policy-MODEL-…: samples.jsonl has each sample with its raw text, validity, reward and
 cost; policy-N is the adapter after iteration N; report.md says what came of it. What strategies are worth is kept in
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     a("--out", metavar="DIR", default="runs", help="folder of runs (default runs)")
     a("--workers", metavar="N", type=int, default=1, help="processes that share the situations (default 1)")
     a("--config", metavar="FILE.toml", type=Path, help="its table [engine] says what runs the workers (default: here)")
-    a("--device", metavar="D", default="cpu", help="torch device (default cpu)")
+    compute_options(p)
     a(
         "--set",
         metavar="key=value",
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         from policies.fine_tune import Tuning  # noqa: PLC0415
         from policies.rest_em import Sampling  # noqa: PLC0415
 
-        names = ("model", "support", "reward", "accept", "seed", "device", "offline")
+        names = ("model", "support", "reward", "accept", "seed", "device", "dtype", "offline")
         options = {name: getattr(arguments, name) for name in names}
         tasks = arguments.tasks or DEFAULT_TASKS
         held_out = arguments.held_out or tuple(name for name in DEFAULT_HELD_OUT if name not in tasks)

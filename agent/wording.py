@@ -22,7 +22,7 @@ START_NAMES = {
 SIGNIFICANT = 0.05
 FLAGS = {
     *("task", "model", "policy", "describer", "support", "reward", "test", "max_attempts", "accept", "seed", "adapter"),
-    *("device", "out"),
+    *("device", "dtype", "out"),
 }
 """Configuration keys that are options of ``python -m agent.run``; the others go through ``--set``."""
 
@@ -102,6 +102,19 @@ def policy_text(run: RunRecord) -> str:
     """Return who proposed, and with which training."""
     trained = f", trained ({run.policy_adapter[:12]})" if run.policy_adapter else ""
     return f"{run.policy} policy{trained}" if run.policy else ""
+
+
+def compute_text(run: RunRecord) -> str:
+    """Return what the run computed in and on, and why; empty where the run does not say."""
+    found = run.compute
+    if found is None:
+        return ""
+    threads = f"{found.threads} thread{'' if found.threads == 1 else 's'} on " if found.threads else ""
+    why = f" ({found.reason})" if found.reason else ""
+    chosen = "chosen automatically" if found.asked == "auto" else "asked for"
+    switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
+    told = f"{found.dtype}, {chosen}{why}; {threads}{found.processor or 'an unknown processor'}{switched}"
+    return one_line(told, 400)
 
 
 def proposal(strategy: dict[str, Any] | None, raw: str | None, length: int = 120) -> str:

@@ -8,16 +8,18 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from cao.errors import CaoError, InputError
+from cao.processor import prepare_threads
 
 
 def quiet_libraries(*, offline: bool) -> None:
-    """Keep libraries' chatter off the terminal and, offline, keep them off the network.
+    """Keep libraries' chatter off the terminal, their threads from spinning and, offline, them off the network.
 
-    Must run before transformers or langgraph are imported.
+    Must run before torch, transformers or langgraph are imported.
 
     Args:
         offline: forbid the hub and every form of remote tracing.
     """
+    prepare_threads()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -27,6 +29,23 @@ def quiet_libraries(*, offline: bool) -> None:
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
     if offline:
         os.environ.update(HF_HUB_OFFLINE="1", LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
+
+
+def compute_options(p: argparse.ArgumentParser, *, configured: bool = False) -> None:
+    """Add what a command computes on and in: ``--device`` and ``--dtype``.
+
+    Args:
+        p: the command's parser.
+        configured: whether a configuration has the defaults, so that None stands for what was not given.
+    """
+    device, dtype = (None, None) if configured else ("cpu", "auto")
+    p.add_argument("--device", metavar="D", default=device, help="cpu, cuda, cuda:N or mps (default cpu)")
+    p.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16"],
+        default=dtype,
+        help="what the language model computes in (default auto: what is faster here, measured)",
+    )
 
 
 def names_list(text: str) -> tuple[str, ...]:

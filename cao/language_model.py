@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from cao import assets
 from cao.adapters import LoraWeights, initial_lora
 from cao.clothes import Clothes, Kind, kind_of, make_clothes
+from cao.compute import Compute, choose_compute
 from cao.errors import InputError, UnavailableError
 from cao.files import sha256_file
+from cao.linear import use_fast_linear
 from cao.models import LORA_TARGETS, ModelProfile
+from cao.types import DtypeChoice
 
 
 @dataclass
@@ -29,6 +32,7 @@ class LanguageModel:
         tokenizer: its tokenizer.
         sha256: hash of the weights' files; adapters carry it.
         device: ``cpu``, ``cuda``, …
+        compute: the number format it computes in, and why; None for a model that was made by hand.
     """
 
     profile: ModelProfile
@@ -36,8 +40,14 @@ class LanguageModel:
     tokenizer: Any
     sha256: str
     device: str = "cpu"
+    compute: Compute | None = None
     _clothes: dict[Kind, Clothes] = field(default_factory=dict, repr=False)
     _worn: bool = field(default=False, repr=False)
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in, as configurations name it: ``float32``, ``bfloat16``."""
+        return str(self.model.dtype).removeprefix("torch.")
 
     @property
     def trunk(self) -> Any:
@@ -211,21 +221,28 @@ def check_device(device: str) -> None:
 
 
 def load_language_model(
-    profile: ModelProfile, *, path: str | None = None, device: str = "cpu", offline: bool = False
+    profile: ModelProfile,
+    *,
+    path: str | None = None,
+    device: str = "cpu",
+    dtype: DtypeChoice = "auto",
+    offline: bool = False,
 ) -> LanguageModel:
-    """Load a model profile in bf16, frozen.
+    """Load a model profile, frozen.
 
     Args:
         profile: what to load.
         path: a folder that takes the place of the profile's source.
         device: torch device.
+        dtype: what it computes in; ``auto`` is the faster one here.
         offline: never touch the network.
 
     Raises:
         UnavailableError: it cannot be had here; the message has the command that provides it.
-        InputError: the folder holds no readable model.
+        InputError: the folder holds no readable model, or the device cannot compute in that dtype.
     """
     check_device(device)
+    compute = choose_compute(dtype, device)
     folder, sha256 = _find(profile, path, offline)
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging  # noqa: PLC0415  (seconds to import)
 
@@ -234,7 +251,7 @@ def load_language_model(
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=torch.bfloat16,
+            dtype=compute.torch_dtype,
             use_safetensors=True,
             local_files_only=True,
             attn_implementation="sdpa",
@@ -244,4 +261,5 @@ def load_language_model(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = model.to(device).eval().requires_grad_(False)
-    return LanguageModel(profile, model, tokenizer, sha256, device)
+    use_fast_linear(model)
+    return LanguageModel(profile, model, tokenizer, sha256, device, compute)

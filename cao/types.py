@@ -17,6 +17,11 @@ ID_PATTERN = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 """What a task name or run id looks like; nothing that matches can leave its folder."""
 
 
+Dtype = Literal["float32", "bfloat16"]
+DtypeChoice = Literal["auto", "float32", "bfloat16"]
+"""What a language model computes in; ``auto`` is the faster one on the processor at hand."""
+
+
 class Record(BaseModel):
     """Base of the frozen value types."""
 

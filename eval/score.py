@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cao.command_line import model_path, positive, quiet_libraries, run_command
+from cao.command_line import compute_options, model_path, positive, quiet_libraries, run_command
 from cao.errors import InputError, NotApplicableError
 from cao.models import MODELS
 from cao.tasks.base import Task
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     a("--split", choices=["reward", "test", "all"], help="which part (default test; all for your own file)")
     a("--limit", metavar="N", type=positive, help="a seeded sample of N questions (default: every one)")
     a("--seed", metavar="S", type=int, default=0, help="of that sample (default 0)")
-    a("--device", metavar="D", default="cpu", help="torch device (default cpu)")
+    compute_options(p)
     a("--server", metavar="URL", help="generate: let an OpenAI-compatible server write, http://127.0.0.1:8000/v1 say")
     a("--server-model", metavar="NAME", help="the name that the server knows the model by (default: --model)")
     a("--server-batch", metavar="N", type=positive, default=8, help="prompts of one request (default %(default)s)")
@@ -103,6 +103,7 @@ def _load(arguments: argparse.Namespace) -> "LanguageModel":
         MODELS[arguments.model],
         path=model_path(arguments.assignments) or arguments.model_path,
         device=arguments.device,
+        dtype=arguments.dtype,
         offline=arguments.offline,
     )
 

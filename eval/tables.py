@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cao.command_line import model_path, names_list, positive, quiet_libraries, run_command
+from cao.command_line import compute_options, model_path, names_list, positive, quiet_libraries, run_command
 from cao.errors import InputError
 
 EPILOG = """drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half an hour on two cores.
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     )
     a("--workers", metavar="N", type=positive, default=1, help="processes that share the work (default 1)")
     a("--config", metavar="FILE.toml", type=Path, help="its table [engine] says what runs the workers")
-    a("--device", metavar="D", default="cpu", help="torch device (default %(default)s)")
+    compute_options(p)
     a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's own folder")
     a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
     a("--offline", action="store_true", help="never touch the network")
@@ -113,6 +113,7 @@ def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, 
         limit=arguments.limit,
         seeds=arguments.seeds,
         device=arguments.device,
+        dtype=arguments.dtype,
         offline=arguments.offline,
         model_path=model_path(arguments.assignments),
         full_cost=arguments.full_cost,
@@ -140,6 +141,7 @@ def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, An
         workers=arguments.workers,
         engine=read_engine(arguments.config),
         device=arguments.device,
+        dtype=arguments.dtype,
         offline=arguments.offline,
         model_path=model_path(arguments.assignments),
     )

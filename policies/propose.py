@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cao.command_line import quiet_libraries, run_command
+from cao.command_line import compute_options, quiet_libraries, run_command
 from cao.errors import InputError
 from cao.models import MODELS
 from cao.strategy import StrategyRejectedError, parse_strategy
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="one setting of the policy, such as top_p=0.9",
     )
-    a("--device", default="cpu", help="cpu, cuda, mps (default cpu)")
+    compute_options(parser)
     a("--json", action="store_true", help="one JSON object a line: raw, valid, strategy, reason")
     a("--offline", action="store_true", help="never use the network")
     a("--debug", action="store_true", help="show tracebacks of expected errors")
@@ -109,7 +109,11 @@ def _build(arguments: argparse.Namespace, settings: PolicySettings) -> Policy:
         if name not in MODELS:
             raise InputError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
         lm = load_language_model(
-            MODELS[name], path=settings.model_path, device=arguments.device, offline=arguments.offline
+            MODELS[name],
+            path=settings.model_path,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            offline=arguments.offline,
         )
         settings = settings.model_copy(update={"model": None, "model_path": None})  # it is loaded
     return build_policy(arguments.policy, settings, lm=lm, offline=arguments.offline)

@@ -24,7 +24,8 @@ def _local(settings: PolicySettings, lm: LanguageModel | None, offline: bool) ->
         raise InputError("the local policy needs a model; name one of: " + ", ".join(MODELS))
     if lm is None or settings.model_path is not None or profile.name != lm.profile.name:
         device = lm.device if lm else "cpu"
-        lm = load_language_model(profile, path=settings.model_path, device=device, offline=offline)
+        dtype = lm.compute.dtype if lm and lm.compute else "auto"
+        lm = load_language_model(profile, path=settings.model_path, device=device, dtype=dtype, offline=offline)
     return LocalPolicy(lm, settings, _adapter(settings.adapter, lm))
 
 

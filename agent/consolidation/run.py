@@ -1,6 +1,7 @@
 """A consolidation from beginning to end: its folder, its jobs one after the other or side by side."""
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from agent.engine.engines import check_engine, open_engine
 from agent.engine.work import Work
 from agent.workspace import locked
 from cao.assets import minilm_folder
+from cao.compute import settled
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import write_json
-from cao.language_model import load_language_model
+from cao.language_model import check_device, load_language_model
 from cao.models import MODELS
 from cao.progress import Progress
 
@@ -28,12 +30,12 @@ Job = tuple[str, str]
 def open_consolidation(settings: Settings, progress: Progress) -> Consolidation:
     """Return the consolidation of a folder; model and encoder are loaded when a step first needs them."""
     preset, path = settings.resolved()
-    profile, device, offline = MODELS[settings.model], settings.device, settings.offline
+    profile, device, dtype, offline = MODELS[settings.model], settings.device, settings.dtype, settings.offline
     return Consolidation(
         folder=settings.folder,
         preset=preset,
         seed=settings.seed,
-        load_lm=partial(load_language_model, profile, path=path, device=device, offline=offline),
+        load_lm=partial(load_language_model, profile, path=path, device=device, dtype=dtype, offline=offline),
         load_encoder=lambda: Encoder(minilm_folder(), device),
         progress=progress,
     )
@@ -88,7 +90,10 @@ def consolidate(settings: Settings) -> Path:
         UnavailableError: something needed is not at hand.
     """
     preset, _ = settings.resolved()
+    check_device(settings.device)
     folder = settings.folder
+    begun = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    settings = replace(settings, dtype=settled(settings.dtype, settings.device, begun.get("dtype")))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

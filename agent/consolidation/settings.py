@@ -16,6 +16,7 @@ from cao.errors import InputError, UnavailableError
 from cao.language_model import weights_sha256
 from cao.models import MODELS
 from cao.tasks import TASKS
+from cao.types import DtypeChoice
 
 MAY_BE_ZERO = ("warm_steps", "behaviour_from")
 """Whole numbers of a preset that may be 0; all others are 1 or more."""
@@ -35,6 +36,7 @@ class Settings:
         out: folder of runs.
         workers: processes.
         device: torch device.
+        dtype: what the model computes in; ``auto`` takes what the folder was begun with, else the faster one here.
         assignments: ``--set`` texts.
         offline: never touch the network.
         engine: what runs the workers.
@@ -49,6 +51,7 @@ class Settings:
     assignments: tuple[str, ...]
     offline: bool
     engine: EngineSettings = field(default_factory=EngineSettings)
+    dtype: DtypeChoice = "auto"
 
     def resolved(self) -> tuple[Preset, str | None]:
         """Return the preset with the assignments laid over it, and the model's folder where one is given.
@@ -92,7 +95,13 @@ class Settings:
         if path and not (Path(path) / "config.json").is_file():
             raise UnavailableError(f"{path} is no model folder (no config.json); give one with --set model_path=DIR")
         given = weights_sha256(Path(path)) if path else None
-        return {"model": self.model, "model_path_sha256": given, "seed": self.seed, "preset": _plain(preset)}
+        return {
+            "model": self.model,
+            "model_path_sha256": given,
+            "seed": self.seed,
+            "dtype": self.dtype,
+            "preset": _plain(preset),
+        }
 
 
 def _plain(preset: Preset) -> Any:

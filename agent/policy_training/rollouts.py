@@ -63,7 +63,13 @@ def lay_out(plan: Plan, progress: Progress) -> dict[str, Situation]:
         UnavailableError: something needed is not at hand.
     """
     config = plan.config
-    lm = load_language_model(MODELS[config.model], path=config.model_path, device=config.device, offline=config.offline)
+    lm = load_language_model(
+        MODELS[config.model],
+        path=config.model_path,
+        device=config.device,
+        dtype=config.dtype,
+        offline=config.offline,
+    )
     place = Place(plan.folder, config, lm, Encoder(minilm_folder(), lm.device), KeptStates(), progress)
     made = [Situation(place, task, seed, for_practice=practice) for task, seed, practice in plan.wanted]
     return {situation.name: situation for situation in made}

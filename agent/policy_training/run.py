@@ -8,15 +8,17 @@ from pathlib import Path
 
 import torch
 
+from agent.consolidation.files import read_json
 from agent.engine.engines import check_engine
 from agent.policy_training.rollouts import Plan, Rollouts, lay_out, open_rollouts
 from agent.policy_training.settings import KEPT, Settings
 from agent.policy_training.situations import Situation
 from agent.workspace import locked
 from cao.adapters import LoraWeights, load_adapter, save_adapter
+from cao.compute import settled
 from cao.errors import InputError
 from cao.files import canonical_json, write_json
-from cao.language_model import LanguageModel
+from cao.language_model import LanguageModel, check_device
 from cao.progress import Progress
 from cao.strategy import TTL, Strategy
 from policies.fine_tune import Lesson, fine_tune
@@ -72,8 +74,12 @@ def train(settings: Settings, progress: Progress) -> Training:
     except OSError as error:
         raise InputError(f"{settings.out}: cannot be made ({error.strerror}); choose another --out") from None
     with locked(settings.places):
-        write_json(settings.folder / "config.json", settings.claim())
-        plan = Plan(settings.places, settings.config, settings.wanted)
+        path, config = settings.folder / "config.json", settings.config
+        check_device(config.device)
+        begun = read_json(path).get("dtype") if path.exists() else None
+        dtype = settled(config.dtype, config.device, begun)
+        write_json(path, {**settings.claim(), "dtype": dtype})
+        plan = Plan(settings.places, config.model_copy(update={"dtype": dtype}), settings.wanted)
         situations = lay_out(plan, progress)
         names = tuple(situations)
         learnt = len(settings.tasks) * settings.seeds

@@ -101,6 +101,7 @@ class Situation:
             "code": CODE,
             "config": {key: getattr(config, key) for key in REWARDS_DEPEND_ON},
             "device": place.lm.device,
+            "dtype": place.lm.dtype,
             "model": place.lm.sha256,
             "trained": trained.hashes(),
             "encoder": place.encoder.sha256,

@@ -180,6 +180,6 @@ def _short(key: str) -> str:
     return key if key == BASE else sha256_bytes(key.encode())[:32]
 
 
-def cells_folder(consolidation: Path, device: str, split: str, limit: int) -> Path:
-    """Return where the cells of one kind lie: other devices round differently, so theirs are kept apart."""
-    return consolidation / "scores" / torch.device(device).type / f"{split}-{limit}"
+def cells_folder(consolidation: Path, device: str, dtype: str, split: str, limit: int) -> Path:
+    """Return where the cells of one kind lie: other devices and dtypes round differently."""
+    return consolidation / "scores" / f"{torch.device(device).type}-{dtype}" / f"{split}-{limit}"

@@ -16,10 +16,11 @@ from cao.language_model import load_language_model
 from cao.models import MODELS
 from cao.progress import Progress
 from cao.tasks import TASKS
+from cao.types import DtypeChoice
 
 
 def open_folder(
-    folder: Path, *, model_path: str | None, device: str, offline: bool, progress: Progress
+    folder: Path, *, model_path: str | None, device: str, dtype: DtypeChoice = "auto", offline: bool, progress: Progress
 ) -> Consolidation:
     """Return the consolidation in a folder, as its ``config.json`` states it.
 
@@ -27,6 +28,7 @@ def open_folder(
         folder: what ``agent.consolidate`` wrote.
         model_path: a folder that takes the place of the model profile's source.
         device: torch device.
+        dtype: what the model computes in.
         offline: never touch the network.
         progress: told about long work.
 
@@ -48,7 +50,7 @@ def open_folder(
         folder=folder,
         preset=preset,
         seed=seed,
-        load_lm=partial(load_language_model, profile, path=model_path, device=device, offline=offline),
+        load_lm=partial(load_language_model, profile, path=model_path, device=device, dtype=dtype, offline=offline),
         load_encoder=lambda: Encoder(minilm_folder(), device),
         progress=progress,
     )

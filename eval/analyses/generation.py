@@ -8,7 +8,7 @@ Source: CAO-LLM §2.2, §2.3; the controls and the recovery ratio are this proje
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from agent.engine.engines import check_engine, open_engine
 from agent.engine.settings import EngineSettings
 from agent.engine.work import Work
 from agent.workspace import locked
+from cao.compute import settled
 from cao.files import sha256_bytes
+from cao.language_model import check_device
 from cao.progress import Progress
 from cao.tasks.parts import Part
-from cao.types import Example, Item
+from cao.types import DtypeChoice, Example, Item
 from eval.analyses.bootstrap import REPETITIONS as BOOTSTRAP
 from eval.analyses.bootstrap import Answers, Draws
 from eval.analyses.cells import Cells, Recipe, cells_folder
@@ -46,6 +48,7 @@ class Options:
         limit: questions of a task, at most.
         seeds: each chooses other support prompts.
         device: torch device.
+        dtype: what the model computes in.
         offline: never touch the network.
         model_path: a folder that takes the place of the model profile's source.
         full_cost: time a whole training for the cost, not its first steps.
@@ -59,6 +62,7 @@ class Options:
     limit: int
     seeds: tuple[int, ...]
     device: str = "cpu"
+    dtype: DtypeChoice = "auto"
     offline: bool = False
     model_path: str | None = None
     full_cost: bool = False
@@ -74,6 +78,8 @@ def analyse(options: Options) -> dict[str, Any]:
         UnavailableError: the consolidation is not finished, or data or model are not at hand.
     """
     clock = Clock([], 0)
+    check_device(options.device)
+    options = replace(options, dtype=settled(options.dtype, options.device))  # the same for every worker
     consolidation = _opened(options, clock.progress)
     check_finished(consolidation, list(options.tasks))
     check_engine(options.engine)
@@ -107,6 +113,7 @@ def _opened(options: Options, progress: Progress) -> Consolidation:
         options.folder,
         model_path=options.model_path,
         device=options.device,
+        dtype=options.dtype,
         offline=options.offline,
         progress=progress,
     )
@@ -119,7 +126,7 @@ def open_cells(options: Options, questions: dict[str, list[Example]], progress: 
 
 
 def _cells(workshop: Workshop, questions: dict[str, list[Example]], options: Options) -> Cells:
-    folder = cells_folder(options.folder, options.device, options.split, options.limit)
+    folder = cells_folder(options.folder, options.device, workshop.consolidation.lm.dtype, options.split, options.limit)
     return Cells(folder, workshop.consolidation.lm, questions, lambda job, seconds: None, workshop)
 
 
@@ -210,6 +217,7 @@ def _about(workshop: Workshop, options: Options) -> dict[str, Any]:
         "limit": options.limit,
         "seeds": list(options.seeds),
         "device": options.device,
+        "dtype": options.dtype,
         "bootstrap": BOOTSTRAP,
         "aligner_target": workshop.trained(workshop.full.name)[1].target,
     }

@@ -22,9 +22,12 @@ from agent.policy_training.settings import Settings, read_settings
 from agent.policy_training.situations import Situation
 from agent.workspace import locked
 from cao.adapters import adapter_sha256, load_adapter
+from cao.compute import settled
 from cao.errors import InputError, UnavailableError
+from cao.language_model import check_device
 from cao.progress import Progress
 from cao.strategy import FAMILIES, Strategy, StrategyRejectedError, parse_strategy
+from cao.types import DtypeChoice
 from eval.analyses.contestants import Contestant, Writing, contestants
 from eval.analyses.loops import ATTEMPTS, cells, lead, oracle, tested
 from policies.grid import grid
@@ -52,6 +55,7 @@ class Options:
         workers: processes that share the situations.
         engine: what runs them.
         device: torch device.
+        dtype: what the model computes in.
         offline: never touch the network.
         model_path: a folder that takes the place of the model profile's source.
     """
@@ -63,6 +67,7 @@ class Options:
     workers: int = 1
     engine: EngineSettings = field(default_factory=EngineSettings)
     device: str = "cpu"
+    dtype: DtypeChoice = "auto"
     offline: bool = False
     model_path: str | None = None
 
@@ -104,6 +109,7 @@ def analyse(options: Options, progress: Progress) -> dict[str, Any]:
         "model": config.model,
         "model_sha256": lm.sha256,
         "device": lm.device,
+        "dtype": lm.dtype,
         "trainings": {training.name: training.report for training in trainings},
         "policies": {name: adapter_sha256(one) for name, one in weights.items()},
         "rule": config.accept,
@@ -162,6 +168,8 @@ def _finished(folder: Path) -> Finished:
 
 def _config(trainings: Sequence[Finished], options: Options) -> RunConfig:
     told = {"test": options.limit, "device": options.device, "offline": options.offline}
+    check_device(options.device)
+    told["dtype"] = settled(options.dtype, options.device)
     config = trainings[0].settings.config
     if any(training.settings.config != config for training in trainings):
         raise InputError("these trainings are of runs that differ (see their config.json); give one of them at a time")

@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cao.command_line import model_path, names_list, positive, quiet_libraries, run_command
+from cao.command_line import compute_options, model_path, names_list, positive, quiet_libraries, run_command
 from cao.errors import InputError
 from cao.models import MODELS
 
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
             continue
         a("--model", metavar="NAME", default="smollm2-135m", help="model profile (default %(default)s)")
         a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's folder")
-        a("--device", metavar="D", default="cpu", help="torch device (default %(default)s)")
+        compute_options(one)
         a("--offline", action="store_true", help="never touch the network")
         _add_own(one, name)
     return p
@@ -86,7 +86,9 @@ def _model(a: argparse.Namespace) -> "LanguageModel":
 
     if a.model not in MODELS:
         raise InputError(f"unknown model {a.model!r}; known: {', '.join(MODELS)}")
-    return load_language_model(MODELS[a.model], path=model_path(a.assignments), device=a.device, offline=a.offline)
+    return load_language_model(
+        MODELS[a.model], path=model_path(a.assignments), device=a.device, dtype=a.dtype, offline=a.offline
+    )
 
 
 def _questions(name: str, limit: int, kind: "Part" = "reward") -> "list[Example]":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cao.language_model import LanguageModel
 from tools.evaluate import trunk
-from tools.evaluate.trunk import Packed, Row, Span, attend, packed_states
+from tools.evaluate.trunk import Packed, Row, Shared, Span, attend, packed_states
 
 
 @st.composite
@@ -38,16 +38,36 @@ def sees(row: Row, query: int, key: int) -> bool:
 @given(st.lists(trees(), min_size=1, max_size=4))
 def test_packing_keeps_every_token_its_place_and_what_it_sees(rows: list[Row]) -> None:
     packed = Packed.of(rows, "cpu")
-    assert packed.tokens.tolist() == [token for row in rows for token in row.tokens]
     side_by_side = packed.tokens[packed.padded].flatten()[packed.flat]
     assert side_by_side.tolist() == packed.tokens.tolist()
     for i, row in enumerate(rows):
-        places = packed.positions[packed.offsets[i] :][: len(row.tokens)].tolist()
+        assert packed.tokens[packed.padded[i, : len(row.tokens)]].tolist() == row.tokens
+        places = packed.positions[packed.padded[i]].tolist()
         for t in range(len(row.tokens)):
             branch = next((span for span in row.spans if span.start <= t < span.end), None)
             assert places[t] == (t if branch is None else row.prompt + t - branch.start)
             seen = packed.visible[i, t].nonzero()[:, 0].tolist()
             assert seen == [key for key in range(len(row.tokens)) if sees(row, t, key)]
+
+
+def text_before(row: Row, t: int) -> tuple[int, ...]:
+    """What a token's hidden state depends on: the tokens that it sees, itself the last."""
+    return tuple(row.tokens[key] for key in range(t + 1) if sees(row, t, key))
+
+
+@given(st.lists(trees(), min_size=1, max_size=4))
+def test_equal_beginnings_are_packed_once_and_different_ones_never_together(rows: list[Row]) -> None:
+    few = [Row([token % 3 for token in row.tokens], row.prompt, row.spans) for row in rows]  # many equal beginnings
+    shared = Shared.of(few)
+    texts = {
+        place: text_before(row, t)
+        for row, places in zip(few, shared.places, strict=True)
+        for t, place in enumerate(places)
+    }
+    assert sorted(texts) == list(range(len(shared.tokens)))
+    assert len(set(texts.values())) == len(texts)
+    for row, places in zip(few, shared.places, strict=True):
+        assert [texts[place] for place in places] == [text_before(row, t) for t in range(len(row.tokens))]
 
 
 @pytest.mark.parametrize("block", [1, 3, 128])

@@ -8,7 +8,6 @@ if it stood alone.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,7 @@ from cao.progress import Progress, silent
 from cao.types import LatentSettings, Query
 from tools.apply_strategy.latent import CHUNK_BYTES, optimise_delta
 from tools.evaluate.states import Reader, hidden_states
-from tools.evaluate.trunk import Row, Span
+from tools.evaluate.trunk import Row, Shared, Span
 
 TOKEN_BUDGET = 2048
 """Tokens of one batch, the longest row's times the rows."""
@@ -112,11 +111,6 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield group
 
 
-def offsets(rows: Sequence[Row]) -> list[int]:
-    """Return where each row begins among the tokens of all."""
-    return [0, *accumulate(len(row.tokens) for row in rows)][:-1]
-
-
 def token_logprobs(lm: LanguageModel, hidden: Tensor, targets: Tensor, owner: Tensor | None = None) -> Tensor:
     """Return the log-probability of each target token, float32, in blocks of bounded memory.
 
@@ -148,16 +142,16 @@ def prompt_deltas(lm: LanguageModel, rows: Sequence[Row], hidden: Tensor, latent
     Args:
         lm: the model whose head is used.
         rows: B rows.
-        hidden: (T, d) their hidden states.
+        hidden: (T, d) the hidden states of their tokens, as ``Shared`` orders them.
         latent: steps and learning rate.
     """
     length = max(0, max(row.prompt for row in rows) - 1)  # the last prompt token has no target inside the prompt
     targets, places = (torch.zeros(len(rows), length, dtype=torch.long) for _ in range(2))
     mask = torch.zeros_like(targets, dtype=torch.bool)
-    for i, (row, offset) in enumerate(zip(rows, offsets(rows), strict=True)):
+    for i, (row, mine) in enumerate(zip(rows, Shared.of(rows).places, strict=True)):
         if row.prompt > 1:
             targets[i, : row.prompt - 1] = torch.tensor(row.tokens[1 : row.prompt])
-            places[i, : row.prompt - 1] = offset + torch.arange(row.prompt - 1)
+            places[i, : row.prompt - 1] = torch.tensor(mine[: row.prompt - 1])
             mask[i, : row.prompt - 1] = True
     targets, mask, places = targets.to(hidden.device), mask.to(hidden.device), places.to(hidden.device)
     return optimise_delta(hidden[places], targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)
@@ -167,18 +161,17 @@ def _score_batch(
     lm: LanguageModel, rows: Sequence[Row], latent: LatentSettings | None, read: Reader
 ) -> list[list[float]]:
     hidden = read(lm, rows)
-    where = []  # predicting position, target, branch, row; branches that begin at one position share its logits
+    where = []  # row, predicting place, target, branch; branches that go on from one place share its logits
     count = 0
-    for i, (row, offset) in enumerate(zip(rows, offsets(rows), strict=True)):
+    for i, (row, places) in enumerate(zip(rows, Shared.of(rows).places, strict=True)):
         for span in row.spans:
             for t in range(span.scored, span.end):
-                where.append((offset + (t - 1 if t > span.start else row.prompt - 1), row.tokens[t], count, i))
+                where.append((i, places[t - 1 if t > span.start else row.prompt - 1], row.tokens[t], count))
             count += 1
-    position, target, branch, owner = torch.tensor(sorted(where), device=hidden.device).T
-    places, state_of = torch.unique_consecutive(position, return_inverse=True)
-    states = hidden[places]
+    owner, place, target, branch = torch.tensor(sorted(where), device=hidden.device).T
+    (row_of, kept), state_of = torch.unique_consecutive(torch.stack([owner, place]), dim=1, return_inverse=True)
+    states = hidden[kept]
     if latent is not None:
-        row_of = torch.empty_like(places).scatter_(0, state_of, owner)
         states = states.float() + prompt_deltas(lm, rows, hidden, latent)[row_of]
     scores = token_logprobs(lm, states, target, state_of).double().cpu()
     if not bool(torch.isfinite(scores).all()):

@@ -1,8 +1,8 @@
 """The transformer over packed rows: no matrix product sees padding, and attention looks only where the tree lets it.
 
 All rows of a batch lie end to end in one sequence, so that norms, projections and the MLP work on real tokens alone.
-Attention alone needs rows side by side: queries, keys and values are laid out (rows, longest row) for it and back. It
-goes through blocks of queries, and no block multiplies with keys behind its last query.
+Tokens with equal texts before them, such as the beginning that a task's questions share, lie there once. Attention
+alone needs rows side by side: queries, keys and values are laid out (rows, longest row) for it and back. It goes through blocks of queries, and no block multiplies with keys behind its last query.
 
 The layers are those of Llama and Qwen2, written out: RMS norms in one pass, rotary positions, grouped queries, SwiGLU.
 What the layers add up stays in float32, which rounds a third less than the library's own bf16. The library's modules
@@ -54,22 +54,61 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """The tokens of rows, each once that has the same text before it as another.
+
+    Attributes:
+        tokens: T ids.
+        positions: T places in the text: every branch counts on from the prompt.
+        places: of B rows, where each of a row's tokens lies among the T.
+    """
+
+    tokens: list[int]
+    positions: list[int]
+    places: list[list[int]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Shared":
+        """Put the tokens of all rows into one tree of texts."""
+        tokens: list[int] = []
+        positions: list[int] = []
+        places: list[list[int]] = []
+        known: dict[tuple[int, int], int] = {}  # (place of the token before, token) → place
+
+        def read(before: int, some: Sequence[int], position: int) -> list[int]:
+            found = []
+            for number, token in enumerate(some, position):
+                before = known.setdefault((before, token), len(tokens))
+                if before == len(tokens):
+                    tokens.append(token)
+                    positions.append(number)
+                found.append(before)
+            return found
+
+        for row in rows:
+            mine = read(-1, row.tokens[: row.prompt], 0)
+            last = mine[-1] if mine else -1
+            for span in row.spans:
+                mine += read(last, row.tokens[span.start : span.end], row.prompt)
+            places.append(mine)
+        return cls(tokens, positions, places)
+
+
+@dataclass(frozen=True)
 class Packed:
     """Rows end to end, and where each token stands among rows side by side. T tokens, B rows, L the longest.
 
     Attributes:
-        tokens: (T,) ids.
+        tokens: (T,) ids, a shared beginning once.
         positions: (T,) places in the text: every branch counts on from the prompt.
-        offsets: (B,) where each row begins.
         padded: (B, L) the packed place of each token; 0 behind a row's end.
-        flat: (T,) the place of each packed token in (B·L).
+        flat: (T,) a place of each packed token in (B·L).
         visible: (B, L, L) bool, query × key: a token sees the prompt and its own branch up to itself; padding sees
             itself, so that no softmax is empty.
     """
 
     tokens: Tensor
     positions: Tensor
-    offsets: Tensor
     padded: Tensor
     flat: Tensor
     visible: Tensor
@@ -79,25 +118,23 @@ class Packed:
         """Pack rows and put them on a device."""
         lengths = torch.tensor([len(row.tokens) for row in rows])
         longest = int(lengths.max())
-        positions: list[int] = []
+        shared = Shared.of(rows)
         segments = torch.full((len(rows), longest), -1)  # -1 padding, 0 prompt, 1… branches
+        padded, flat = torch.zeros_like(segments), torch.empty(len(shared.tokens), dtype=torch.long)
         for i, row in enumerate(rows):
-            positions += range(row.prompt)
             segments[i, : row.prompt] = 0
             for number, span in enumerate(row.spans, 1):
-                positions += range(row.prompt, row.prompt + span.end - span.start)
                 segments[i, span.start : span.end] = number
-        real = segments >= 0
-        offsets = lengths.cumsum(0) - lengths
-        padded = torch.where(real, offsets[:, None] + torch.arange(longest), 0)
+            places = torch.tensor(shared.places[i], dtype=torch.long)
+            padded[i, : len(places)] = places
+            flat[places] = i * longest + torch.arange(len(places))
         segments = segments.to(device)
         visible = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
         return cls(
-            tokens=torch.tensor([token for row in rows for token in row.tokens], device=device),
-            positions=torch.tensor(positions, device=device),
-            offsets=offsets.to(device),
+            tokens=torch.tensor(shared.tokens, device=device),
+            positions=torch.tensor(shared.positions, device=device),
             padded=padded.to(device),
-            flat=real.flatten().nonzero()[:, 0].to(device),
+            flat=flat.to(device),
             visible=visible.tril(),
         )
 

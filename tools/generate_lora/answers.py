@@ -4,6 +4,7 @@ Source: CAO-LLM Table 8 (checkpoints are trained on question-answer pairs); only
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from cao.language_model import LanguageModel
 from cao.packing import packed_hidden
 from cao.tasks.base import Task
 from cao.types import Example
-from tools.evaluate.likelihood import offsets, plan_row
+from tools.evaluate.likelihood import plan_row
 from tools.evaluate.trunk import Row
 
 
@@ -47,7 +48,8 @@ def answer_loss(lm: LanguageModel, rows: Sequence[Row], *, gradient: bool) -> Te
         gradient: whether a graph is built.
     """
     texts = [row.tokens for row in rows]
-    places = torch.cat([_scored(row) + offset for row, offset in zip(rows, offsets(rows), strict=True)])
+    begins = [0, *accumulate(map(len, texts))][:-1]
+    places = torch.cat([_scored(row) + begin for row, begin in zip(rows, begins, strict=True)])
     targets = torch.tensor([token for text in texts for token in text])[places].to(lm.device)
     with torch.set_grad_enabled(gradient):
         with lm.mixed_precision():

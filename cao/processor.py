@@ -1,0 +1,96 @@
+"""The processor as this process may use it: how many threads compute, how they wait, and what it is called.
+
+Only the standard library is imported: threads have to be settled before torch is.
+"""
+
+import math
+import os
+import platform
+from pathlib import Path
+
+PROCESSOR_KEYS = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "Features", "CPU part")
+"""Lines of /proc/cpuinfo that tell one kind of processor from another."""
+
+SWITCHES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
+"""Environment variables that keep libraries from instructions which the processor has."""
+
+
+def prepare_threads() -> None:
+    """Have threads wait without spinning, and no more of them than there are processors for this process.
+
+    Must run before torch is imported. Whatever the user has set stays. A thread that spins holds the core that a
+    neighbour needs: beside one busy process two spinning threads did half the work of two that sleep.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # GNU's OpenMP, which torch's wheels carry on Linux
+    os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's and LLVM's
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_processors()))
+
+
+def usable_processors(root: Path = Path("/")) -> int:
+    """Return how many processors this process may use: its affinity, less where a control group has a smaller quota.
+
+    Args:
+        root: of the file system.
+    """
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        count = os.cpu_count() or 1
+    return max(1, min([count, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> list[float]:
+    """Return the processors' worth of time that each control group around this process grants, version 2 and 1."""
+    found = []
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        _, _, path = line.partition(":")
+        controllers, _, path = path.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = mount / path.lstrip("/")
+        for place in (group, *group.parents):
+            found += _quota(place)
+            if place == mount:
+                break
+    return found
+
+
+def _quota(group: Path) -> list[float]:
+    """Return a control group's quota over its period; nothing where it has none."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return [int(quota) / int(period)] if int(quota) > 0 else []
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or the word "max"
+        return []
+
+
+def processor_lines(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Return what the system says of the first processor, only what tells one kind from another."""
+    found: dict[str, str] = {}
+    try:
+        for line in path.read_text().split("\n\n")[0].splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in PROCESSOR_KEYS:
+                found[key.strip()] = value.strip()
+    except OSError:
+        pass
+    return found or {"model name": platform.processor() or platform.machine()}
+
+
+def processor_name() -> str:
+    """Return the processor's name for people."""
+    lines = processor_lines()
+    return lines.get("model name") or lines.get("CPU part") or platform.machine()
+
+
+def switched_off() -> dict[str, str]:
+    """Return the environment variables that are set to keep libraries from some of the processor's instructions."""
+    return {name: os.environ[name] for name in SWITCHES if os.environ.get(name)}
