@@ -10,13 +10,17 @@ from cao.adapters import LoraWeights, adapter_sha256
 from cao.files import canonical_json
 from cao.language_model import LanguageModel
 from cao.strategy import FAMILIES, StrategyRejectedError, parse_strategy, strategy_schema
+from cao.types import Trial
 from policies.base import PolicyContext, PolicySettings
 from policies.extract import first_object
 from policies.messages import policy_messages
-from policies.sampling import Grammar, chat_text, sample
+from policies.sampling import Grammar, PromptMemory, chat_text, prompt_tokens, sample
 
 RESAMPLES = 4
 """How often a text that is no strategy, or repeats an attempt, is drawn again."""
+
+_SOME_TRIAL = Trial(attempt=1, strategy={"family": "LORA", "lambda": 0.5}, accepted=False, reason="", seconds=0.0)
+"""A history in which a prompt stops being like one without."""
 
 _INVALID, _REPEATED, _FRESH = range(3)
 
@@ -50,6 +54,7 @@ class LocalPolicy:
         self.adapter_sha256 = adapter_sha256(adapter) if adapter else None
         self._settings = settings
         self._grammar = cache(self._compile)
+        self._memory = PromptMemory()
         self.stats: Counter[str] = Counter()
 
     def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
@@ -64,7 +69,7 @@ class LocalPolicy:
             seed: equal seeds give equal texts.
         """
         tried = context.tried
-        prompt = self.prompt(context)
+        prompt, beginning = self.prompt(context), self._beginning(context)
         grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
         generator = torch.Generator().manual_seed(seed)
         texts, ranks = [""] * n, [_INVALID] * n
@@ -73,7 +78,7 @@ class LocalPolicy:
             heat = {_INVALID: 1.0, _REPEATED: 2.0**again}
             for rank, places in missing.items():
                 for i, drawn in zip(
-                    places, self._sample(prompt, len(places), generator, grammar, heat[rank]), strict=True
+                    places, self._sample(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
                 ):
                     text, found = _judge(drawn, tried)
                     self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(found == _REPEATED))
@@ -91,14 +96,24 @@ class LocalPolicy:
             seed: equal seeds give equal texts.
         """
         grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
-        return self._sample(self.prompt(context), n, torch.Generator().manual_seed(seed), grammar, 1.0)
+        beginning = self._beginning(context)
+        return self._sample(self.prompt(context), beginning, n, torch.Generator().manual_seed(seed), grammar, 1.0)
 
     def prompt(self, context: PolicyContext) -> str:
         """Return the text that the model reads."""
         return chat_text(self.lm, policy_messages(context))
 
+    def _beginning(self, context: PolicyContext) -> int:
+        """Return how many tokens this prompt shares with those of a run's other attempts: the history comes last."""
+        told = [
+            prompt_tokens(self.lm, self.prompt(context.model_copy(update={"history": history})))
+            for history in ((), (_SOME_TRIAL,))
+        ]
+        same = (a == b for a, b in zip(*told, strict=False))
+        return next((i for i, equal in enumerate(same) if not equal), min(map(len, told)))
+
     def _sample(
-        self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
+        self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
     ) -> list[str]:
         """Draw ``n`` texts, none for none; ``heat`` multiplies the temperature, which is .5 at least where it does."""
         settings = self._settings
@@ -115,6 +130,8 @@ class LocalPolicy:
                 max_tokens=settings.max_tokens,
                 generator=generator,
                 grammar=grammar,
+                memory=self._memory,
+                beginning=beginning,
             )
 
     def _compile(self, families: tuple[str, ...]) -> Grammar | None:

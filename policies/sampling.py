@@ -1,6 +1,7 @@
 """Sampling many continuations of one prompt at once, freely or under a grammar."""
 
 import json
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,60 @@ def _without_control(text: str, control: list[str]) -> str:
     return text
 
 
+class PromptMemory:
+    """The keys and values of the prompt that was read last: the same one again, or one that begins alike, costs less.
+
+    A prompt is always read in two pieces, the beginning that the caller names and the rest, whether the first is known
+    or not, so that what comes out does not depend on what was read before.
+    """
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._ids: list[int] = []
+        self._beginning = 0
+        self._cache: Any = None
+        self._logits: Tensor | None = None
+
+    def read(self, lm: LanguageModel, ids: list[int], beginning: int) -> tuple[Any, Tensor]:
+        """Return the cache with the prompt in it, and the next token's logits, (1, V).
+
+        Args:
+            lm: the model, dressed as at every call of this memory.
+            ids: the prompt's tokens.
+            beginning: how many of them are read first, by themselves; the last token is never among them.
+        """
+        beginning = max(0, min(beginning, len(ids) - 1))
+        alike = self._beginning == beginning and self._ids[:beginning] == ids[:beginning]
+        if not (alike and beginning and _croppable(self._cache)):
+            self._cache, self._beginning, self._ids = None, beginning, []
+            if beginning:
+                self._cache = self._read(lm, ids[:beginning]).past_key_values
+        elif self._ids == ids and self._logits is not None:
+            _crop(self._cache, len(ids))
+            return self._cache, self._logits
+        else:
+            _crop(self._cache, beginning)
+        output = self._read(lm, ids[beginning:])
+        self._cache, self._ids = output.past_key_values, ids
+        self._logits = lm.head(output.last_hidden_state[:, -1]).float().cpu()
+        return self._cache, self._logits
+
+    def _read(self, lm: LanguageModel, ids: list[int]) -> Any:
+        return lm.trunk(input_ids=torch.tensor([ids], device=lm.device), past_key_values=self._cache, use_cache=True)
+
+
+def _croppable(cache: Any) -> bool:
+    """Return whether a cache can forget its end: not where layers keep a window only."""
+    layers: list[Any] = getattr(cache, "layers", None) or []
+    return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
+
+
+def _crop(cache: Any, length: int) -> None:
+    """Have a cache forget everything behind its first ``length`` positions."""
+    if excess := int(cache.get_seq_length()) - length:
+        cache.crop(-excess)
+
+
 @torch.inference_mode()
 def sample(
     lm: LanguageModel,
@@ -120,11 +175,14 @@ def sample(
     max_tokens: int,
     generator: torch.Generator,
     grammar: Grammar | None = None,
+    memory: PromptMemory | None = None,
+    beginning: int = 0,
 ) -> list[str]:
     """Return ``n`` continuations of one prompt.
 
     The prompt is read once, and all continuations are written side by side in one row under a mask that hides them
-    from each other. Copying the prompt's cache ``n`` times costs five times as much on a CPU.
+    from each other. Copying the prompt's cache ``n`` times costs five times as much on a CPU. Where the grammar leaves
+    one way to go on, as in a key of a JSON object, its tokens are read together with the one drawn before them.
 
     Args:
         lm: the model.
@@ -136,50 +194,95 @@ def sample(
         max_tokens: of one continuation.
         generator: on the CPU; equal states give equal texts.
         grammar: what the texts must follow, None for free text.
+        memory: of prompts read before, under the same adapter.
+        beginning: tokens that the prompt shares with other ones that will come.
 
     Returns:
         The texts, without control tokens; one that ran into ``max_tokens`` is cut there.
     """
-    ends = _end_tokens(lm)
-    matchers = grammar.matchers(n) if grammar else []
-    special = not lm.tokenizer.chat_template  # a chat template writes its own opening token
-    ids = lm.encode(prompt, special=special)
-    output = lm.trunk(input_ids=torch.tensor([ids], device=lm.device), use_cache=True)
-    logits = lm.head(output.last_hidden_state[:, -1]).float().cpu().expand(n, -1)
-    written: list[list[int]] = [[] for _ in range(n)]
-    going = torch.arange(n)
+    ids = prompt_tokens(lm, prompt)
+    cache, logits = (memory or PromptMemory()).read(lm, ids, beginning)
+    logits = logits.expand(n, -1)
+    matchers: list[Any] = grammar.matchers(n) if grammar else [None] * n
+    texts = [_Text(matcher) for matcher in matchers]
+    ends, going = _end_tokens(lm), list(range(n))
     owners = torch.full((len(ids),), -1)  # whose each cached position is; the prompt is everybody's
-    for step in range(max_tokens):
+    while True:
         if grammar:
-            allowed = grammar.allowed([matchers[row] for row in going.tolist()])
+            allowed = grammar.allowed([texts[row].matcher for row in going])
             logits = logits.masked_fill(~allowed, float("-inf"))
-        tokens = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
-        lives = []
-        for row, token in zip(going.tolist(), tokens.tolist(), strict=True):
-            if token not in ends:
-                written[row].append(token)
-            stopped = bool(matchers) and (not matchers[row].consume_token(token) or matchers[row].is_stopped())
-            lives.append(token not in ends and not stopped)
-        alive = torch.tensor(lives)
-        going, tokens = going[alive], tokens[alive]
-        if not len(going):
+        drawn = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator).tolist()
+        for row, token in zip(going, drawn, strict=True):
+            texts[row].add(token, ends, max_tokens)
+        going = [row for row in going if not texts[row].done]
+        if not going:
             break
-        owners = torch.cat([owners, going])
+        fresh = [texts[row].fresh for row in going]
+        owners = torch.cat([owners, torch.tensor(going).repeat_interleave(torch.tensor([len(f) for f in fresh]))])
+        places = [len(ids) + len(texts[row].tokens) - len(texts[row].fresh) for row in going]
+        positions = [place + i for place, some in zip(places, fresh, strict=True) for i in range(len(some))]
         output = lm.trunk(
-            input_ids=tokens.unsqueeze(0).to(lm.device),
-            position_ids=torch.full((1, len(going)), len(ids) + step, device=lm.device),
-            attention_mask=_own_past(owners, going, lm),
-            past_key_values=output.past_key_values,
+            input_ids=torch.tensor([[token for some in fresh for token in some]], device=lm.device),
+            position_ids=torch.tensor([positions], device=lm.device),
+            attention_mask=_own_past(owners, len(positions), lm),
+            past_key_values=cache,
             use_cache=True,
         )
-        logits = lm.head(output.last_hidden_state[0]).float().cpu()
-    return [lm.tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in written]
+        cache = output.past_key_values
+        last = torch.tensor([len(some) for some in fresh]).cumsum(0) - 1
+        logits = lm.head(output.last_hidden_state[0, last.to(lm.device)]).float().cpu()
+    return [lm.tokenizer.decode(text.tokens, skip_special_tokens=True).strip() for text in texts]
 
 
-def _own_past(owners: Tensor, going: Tensor, lm: LanguageModel) -> Tensor:
-    """Return the additive mask (1, 1, rows, positions): each row sees the prompt and what it wrote itself."""
-    seen = (owners == -1) | (owners == going.unsqueeze(-1))
-    mask = torch.zeros(seen.shape, dtype=lm.model.dtype).masked_fill(~seen, float("-inf"))
+def prompt_tokens(lm: LanguageModel, prompt: str) -> list[int]:
+    """Return the tokens of a prompt; a chat template writes its own opening token."""
+    return lm.encode(prompt, special=not lm.tokenizer.chat_template)
+
+
+@dataclass
+class _Text:
+    """One continuation while it is written.
+
+    Attributes:
+        matcher: follows the grammar, None without one.
+        tokens: written so far.
+        fresh: the last of them, which the model has not read.
+        done: whether it has ended.
+    """
+
+    matcher: Any
+    tokens: list[int] = field(default_factory=list)
+    fresh: list[int] = field(default_factory=list)
+    done: bool = False
+
+    def add(self, token: int, ends: set[int], most: int) -> None:
+        """Take the token that was drawn, and what the grammar leaves no choice about behind it."""
+        self.done = token in ends
+        if self.done:
+            return
+        self.fresh = [token]
+        if self.matcher is not None:
+            self.done = not self.matcher.consume_token(token) or self.matcher.is_stopped()
+            if not self.done:
+                forced = self.matcher.compute_ff_tokens()[: most - len(self.tokens) - 1]
+                self.done = bool(forced) and not self.matcher.consume_tokens(forced)
+                self.fresh += [] if self.done else forced
+                self.done = self.done or self.matcher.is_stopped()
+        self.tokens += self.fresh
+        self.done = self.done or len(self.tokens) >= most
+
+
+def _own_past(owners: Tensor, fresh: int, lm: LanguageModel) -> Tensor:
+    """Return the additive mask (1, 1, fresh, positions): each token sees the prompt and its own text up to itself.
+
+    Args:
+        owners: (positions,) whose each cached position is, -1 for the prompt's.
+        fresh: how many of them, the last ones, are read now.
+        lm: for dtype and device.
+    """
+    places = torch.arange(len(owners))
+    own = (owners == owners[-fresh:, None]) & (places <= places[-fresh:, None])
+    mask = torch.zeros(own.shape, dtype=lm.model.dtype).masked_fill(~((owners == -1) | own), float("-inf"))
     return mask.to(lm.device)[None, None]
 
 

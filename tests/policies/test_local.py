@@ -13,7 +13,7 @@ from cao.types import Reward, Trial
 from policies.base import PolicyContext, PolicySettings
 from policies.local import RESAMPLES, LocalPolicy, _grid
 from policies.registry import build_policy
-from policies.sampling import Grammar, chat_text, draw, sample
+from policies.sampling import Grammar, PromptMemory, chat_text, draw, sample
 
 CONTEXT = PolicyContext(task_context="Sums.", families=("TTL", "Latent"))
 LATENT = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
@@ -91,6 +91,57 @@ def test_continuations_side_by_side_equal_those_written_alone(tiny_lm: LanguageM
     assert texts == [tiny_lm.tokenizer.decode(row, skip_special_tokens=True).strip() for row in written]
 
 
+def test_what_a_grammar_leaves_no_choice_about_is_read_with_the_token_before_it(tiny_lm: LanguageModel) -> None:
+    """Side by side and several tokens at once, against one text at a time and a whole forward pass for each draw."""
+    tiny_lm.model.double()
+    grammar = Grammar(tiny_lm, strategy_schema(["TTL", "Latent"]))
+    prompt, settings = "Reply with JSON:", {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    generator = torch.Generator().manual_seed(4)
+    texts = sample(tiny_lm, prompt, 3, **settings, max_tokens=60, generator=generator, grammar=grammar)
+    generator, ids, forwards = torch.Generator().manual_seed(4), tiny_lm.encode(prompt), 0
+    written: list[list[int]] = [[], [], []]
+    matchers, going = grammar.matchers(3), [0, 1, 2]
+    while going:
+        with torch.inference_mode():
+            logits = torch.stack([tiny_lm.model(torch.tensor([ids + written[i]])).logits[0, -1] for i in going]).float()
+        forwards += 1
+        logits = logits.masked_fill(~grammar.allowed([matchers[i] for i in going]), float("-inf"))
+        for i, token in zip(list(going), draw(logits, **settings, generator=generator).tolist(), strict=True):
+            assert matchers[i].consume_token(token)
+            forced = [] if matchers[i].is_stopped() else matchers[i].compute_ff_tokens()[: 59 - len(written[i])]
+            assert not forced or matchers[i].consume_tokens(forced)
+            written[i] += [token, *forced]
+            if matchers[i].is_stopped() or len(written[i]) >= 60:
+                going.remove(i)
+    assert texts == [tiny_lm.tokenizer.decode(row, skip_special_tokens=True).strip() for row in written]
+    assert forwards < max(map(len, written))
+
+
+def test_a_prompt_read_before_is_not_read_again_and_changes_nothing(tiny_lm: LanguageModel) -> None:
+    memory, read = PromptMemory(), list[int]()
+    forward = tiny_lm.trunk.forward
+
+    def counting(**given: Any) -> Any:
+        read.append(given["input_ids"].shape[1])
+        return forward(**given)
+
+    def texts(prompt: str, memory: PromptMemory, beginning: int) -> tuple[list[str], int]:
+        read.clear()
+        options: Any = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 6}
+        generator = torch.Generator().manual_seed(1)
+        found = sample(tiny_lm, prompt, 2, **options, generator=generator, memory=memory, beginning=beginning)
+        return found, sum(count for count in read if count > 2)  # two texts go on together
+
+    tiny_lm.trunk.forward = counting
+    first, second = "Question: Tom has 12 apples, all of them red.", "Question: Tom has 12 pears and eats 5."
+    a, b = tiny_lm.encode(first), tiny_lm.encode(second)
+    common = next(i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    alone = {prompt: texts(prompt, PromptMemory(), common)[0] for prompt in (first, second)}
+    assert alone[first] != alone[second]
+    for prompt, fresh in ((first, len(a)), (first, 0), (second, len(b) - common), (first, len(a) - common)):
+        assert texts(prompt, memory, common) == (alone[prompt], fresh)
+
+
 def test_the_grammar_makes_a_random_model_write_strategies(tiny_lm: LanguageModel) -> None:
     policy = LocalPolicy(tiny_lm, PolicySettings())
     texts = policy.propose(CONTEXT, 12, seed=3)
@@ -163,7 +214,7 @@ class Scripted(LocalPolicy):
         self.texts = list(texts)
 
     def _sample(
-        self, prompt: str, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
+        self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
     ) -> list[str]:
         taken, self.texts = self.texts[:n], self.texts[n:]
         return taken

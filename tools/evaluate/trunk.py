@@ -2,7 +2,8 @@
 
 All rows of a batch lie end to end in one sequence, so that norms, projections and the MLP work on real tokens alone.
 Tokens with equal texts before them, such as the beginning that a task's questions share, lie there once. Attention
-alone needs rows side by side: queries, keys and values are laid out (rows, longest row) for it and back. It goes through blocks of queries, and no block multiplies with keys behind its last query.
+alone needs rows side by side: queries, keys and values are laid out (rows, longest row) for it and back. It goes
+through blocks of queries, and no block multiplies with keys behind its last query.
 
 The layers are those of Llama and Qwen2, written out: RMS norms in one pass, rotary positions, grouped queries, SwiGLU.
 What the layers add up stays in float32, which rounds a third less than the library's own bf16. The library's modules
