@@ -12,6 +12,7 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from agent.outcome import conclude_run
 from agent.rewards import counted, explain, judge, measure_part, race_reward
@@ -142,7 +143,7 @@ def apply(state: State, bench: Workbench) -> State:
             lm=bench.lm,
             store=bench.store,
             generator=bench.trained.generator,
-            encoder=bench.encoder,
+            states=_token_states(bench.folder / state["conditioning"]) if strategy.family == "TTS" else None,
             checkpoint=work / "ttl.safetensors",
             progress=bench.progress,
         )
@@ -255,6 +256,12 @@ def _usable_conditioning(path: Path, bench: Workbench) -> tuple[Path, list[str]]
     rows = {name: tensor[list(report.kept)] for name, tensor in load_file(path).items()}
     write_atomic(kept, save(rows, {"format": "pt"}))
     return kept, list(report.caveats)
+
+
+def _token_states(path: Path) -> tuple[Tensor, Tensor]:
+    """Return the support prompts' token states (N, L, C) and mask (N, L) as they were encoded for the drift test."""
+    tensors = load_file(path)
+    return tensors["conditioning"], tensors["mask"]
 
 
 def _refused(state: State, reason: str, started: float) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from safetensors.torch import save
+from torch import Tensor
 
 from cao.adapters import LoraWeights, load_adapter, save_adapter
 from cao.encoder import Encoder, pool
@@ -37,8 +38,17 @@ class _Scene:
     store: Path
     generator: Generator | None
     encoder: Encoder | None
+    states: tuple[Tensor, Tensor] | None
     checkpoint: Path | None
     progress: Progress
+
+    def conditioning(self) -> tuple[Tensor, Tensor]:
+        """Return the prompts' token states and mask; they are encoded here only where nobody has yet."""
+        if self.states is not None:
+            return self.states
+        if self.encoder is None:
+            raise ValueError("TTS needs the prompts' token states, or the encoder that makes them")
+        return self.encoder.condition(self.prompts)
 
     def current(self) -> LoraWeights | None:
         return load_adapter(Path(self.adapter.path), self.lm.sha256) if self.adapter else None
@@ -76,14 +86,12 @@ def _lora(strategy: LoraMix, scene: _Scene) -> AdaptedModel:
 
 def _tts(strategy: TTS, scene: _Scene) -> AdaptedModel:
     assert scene.generator is not None  # _obstacle_tts
-    if scene.encoder is None:
-        raise ValueError("TTS needs the encoder to condition the generator")
     members, embeddings = [], []
-    batches = tts.prompt_batches(scene.prompts, strategy.num_prompt_batches, scene.seed)
-    for done, batch in enumerate(batches, 1):
-        states, mask = scene.encoder.condition(batch)
-        members.append(scene.keep(scene.generator.generate(states, mask)))
-        embeddings.append(pool(states, mask))
+    batches = tts.prompt_batches(range(len(scene.prompts)), strategy.num_prompt_batches, scene.seed)
+    states, mask = scene.conditioning()
+    for done, rows in enumerate(batches, 1):
+        members.append(scene.keep(scene.generator.generate(states[rows], mask[rows])))
+        embeddings.append(pool(states[rows], mask[rows]))
         scene.progress("generating adapters", done, len(batches))
     note = f"{len(members)} adapters from as many prompt batches, together by {strategy.method}"
     if strategy.method not in tts.ROUTING:
@@ -158,6 +166,7 @@ def apply_strategy(
     store: Path,
     generator: Generator | None = None,
     encoder: Encoder | None = None,
+    states: tuple[Tensor, Tensor] | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> AdaptedModel:
@@ -171,7 +180,8 @@ def apply_strategy(
         lm: the base model, undressed.
         store: folder for adapters and routing files.
         generator: makes TTS's adapters.
-        encoder: conditions the generator; needed with it.
+        encoder: makes the token states that condition the generator; needed with it where they are not given.
+        states: the prompts' token states (N, L, C) and mask (N, L), where they are known.
         checkpoint: file that a killed TTL goes on from.
         progress: told about long work.
 
@@ -190,5 +200,5 @@ def apply_strategy(
     obstacle = family.obstacle(adapter, generator, lm.profile)
     if obstacle:
         raise NotApplicableError(obstacle)
-    scene = _Scene(prompts, adapter, seed, lm, store, generator, encoder, checkpoint, progress)
+    scene = _Scene(prompts, adapter, seed, lm, store, generator, encoder, states, checkpoint, progress)
     return family.apply(valid, scene)

@@ -8,11 +8,15 @@ Source: CAO-LLM §2.4, G.3 (family ``TTS``).
 """
 
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from cao.errors import NotApplicableError
+
+P = TypeVar("P")
 
 ROUTING = ("avg_sim_score", "avg_prompt_embed")
 COMBINING = ("max_confidence", "majority_vote", "sum_logprobs")
@@ -20,11 +24,11 @@ VOTE_SHARE = 1e-6
 """Part of a combined probability that is the share of votes: keeps equal mean probabilities in the votes' order."""
 
 
-def prompt_batches(prompts: list[str], m: int, seed: int) -> list[list[str]]:
+def prompt_batches(prompts: Sequence[P], m: int, seed: int) -> list[list[P]]:
     """Divide the prompts into m batches whose sizes differ by one at most, each prompt in exactly one.
 
     Args:
-        prompts: the unlabelled prompts.
+        prompts: the unlabelled prompts, or what stands for them.
         m: number of batches.
         seed: of the shuffle.
 
