@@ -39,6 +39,7 @@ class RunConfig(BaseModel):
         reward: questions that steer the loop.
         test: questions that are read once, at the end.
         max_attempts: proposals at most, rejected ones included.
+        minutes: time budget; reward and test part, attempts and strategies are cut to fit it. None for none.
         accept: ``confident`` (accuracy not lower, log-loss lower at one-sided .1) or ``any`` (accuracy higher).
         racing: whether a candidate without prospects is dropped before it has answered every reward question.
         racing_error: probability, at most, that racing drops a candidate which all reward questions would accept.
@@ -69,6 +70,7 @@ class RunConfig(BaseModel):
     reward: Annotated[int, Field(ge=2, le=20_000)] = 96
     test: Annotated[int, Field(ge=2, le=20_000)] = 200
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 4
+    minutes: Annotated[float, Field(gt=0, le=100_000)] | None = None
     accept: AcceptRule = "confident"
     racing: bool = True
     racing_error: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05

@@ -61,6 +61,10 @@ class Speed:
         read, scored = (2 * weights / (USEFUL_SHARE * rate) for weights in (trunk, head))
         return cls(read, scored, max(read + scored, size / MEMORY_RATE if compute.rates else 0.0))
 
+    def times(self, factor: float) -> "Speed":
+        """Return the speed of a machine on which everything takes ``factor`` times as long."""
+        return Speed(factor * self.read, factor * self.scored, factor * self.written)
+
     def question(self, prompt: float, answers: float) -> float:
         """Return the seconds of ranking one question's answers.
 

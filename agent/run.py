@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     a("--reward", metavar="N", type=int, help="questions that steer the loop (default 96)")
     a("--test", metavar="N", type=int, help="questions read once, at the end (default 200)")
     a("--max-attempts", metavar="N", type=int, help="proposals at most (default 4)")
+    a("--minutes", metavar="N", type=float, help="time budget: sizes, attempts and strategies are cut to fit it")
     a("--accept", choices=["confident", "any"], help="when a strategy counts as better (default confident)")
     a("--seed", metavar="N", type=int, help="of every random choice (default 0)")
     a("--out", metavar="DIR", help="folder of runs (default runs)")
@@ -65,6 +66,7 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
         "reward",
         "test",
         "max_attempts",
+        "minutes",
         "accept",
         "seed",
     )

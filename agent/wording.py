@@ -21,7 +21,20 @@ START_NAMES = {
 
 SIGNIFICANT = 0.05
 FLAGS = {
-    *("task", "model", "policy", "describer", "support", "reward", "test", "max_attempts", "accept", "seed", "adapter"),
+    *(
+        "task",
+        "model",
+        "policy",
+        "describer",
+        "support",
+        "reward",
+        "test",
+        "max_attempts",
+        "minutes",
+        "accept",
+        "seed",
+        "adapter",
+    ),
     *("device", "dtype", "out"),
 }
 """Configuration keys that are options of ``python -m agent.run``; the others go through ``--set``."""

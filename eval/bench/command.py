@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from cao.tasks.parts import Part
     from cao.types import Example
 
+WAYS = ("float32", "bfloat16", "busy", "spinning")
 IN_DOMAIN = ("arc_challenge", "arc_easy", "hellaswag", "boolq", "piqa", "winogrande")
 SUMMARIES = {
-    "run": "what a default run costs, and where its time goes",
+    "run": "what a default run costs, where its time goes, and how other ways of running it compare",
+    "processor": "what the processor does in each dtype, and what its threads cost when they wait",
     "scoring": "ranking answers, against lm-evaluation-harness on the same model object",
     "latent": "SLOT over batches, against a plain implementation a sample at a time",
     "training": "our LoRA loops, against transformers.Trainer",
@@ -46,7 +48,10 @@ def parser() -> argparse.ArgumentParser:
         a("--write", action="store_true", help="put the figures into docs/benchmarks.md")
         a("--debug", action="store_true", help="show tracebacks")
         if name == "run":
+            a("--compare", metavar="WAY,…", type=names_list, default=(), help=f"by turns with: {', '.join(WAYS)}")
             a("arguments", nargs="*", help="arguments for agent.run after -- (default: --task gsm8k)")
+            continue
+        if name == "processor":
             continue
         a("--model", metavar="NAME", default="smollm2-135m", help="model profile (default %(default)s)")
         a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's folder")
@@ -101,8 +106,15 @@ def _questions(name: str, limit: int, kind: "Part" = "reward") -> "list[Example]
 def _run(a: argparse.Namespace) -> Measured:
     from eval.bench import whole_run  # noqa: PLC0415  (this and the like below: seconds to import)
 
-    result = whole_run.bench(a.arguments or ["--task", "gsm8k"], a.repetitions)
+    result = whole_run.bench(a.arguments or ["--task", "gsm8k"], a.repetitions, a.compare)
     return result, whole_run.rows(result)
+
+
+def _processor(a: argparse.Namespace) -> Measured:
+    from eval.bench import processor  # noqa: PLC0415
+
+    result = processor.bench(a.repetitions, progress)
+    return result, processor.rows(result)
 
 
 def _scoring(a: argparse.Namespace) -> Measured:
@@ -185,6 +197,7 @@ def _engine(a: argparse.Namespace) -> Measured:
 
 BENCHES = {
     "run": _run,
+    "processor": _processor,
     "scoring": _scoring,
     "latent": _latent,
     "training": _training,
@@ -214,7 +227,8 @@ def _write(name: str, command: str, told: str, rows: list[tuple[str, str]], resu
     from eval.bench import page  # noqa: PLC0415  (imports matplotlib)
 
     picture = page.PICTURE if name == "growth" else None
-    page.write_section(page.PAGE, name, page.section(command, told, rows, picture))
+    place = name if name in page.ONE_KIND else f"{name}:{result['machine']['faster']}"
+    page.write_section(page.PAGE, place, page.section(command, told, rows, picture))
     if picture:
         page.draw_growth(result, page.PAGE.parent / picture)
 

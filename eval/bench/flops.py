@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from cao.language_model import LanguageModel
+from cao.linear import linear
 from eval.bench.measure import now
-from tools.evaluate.trunk import Row
+from tools.evaluate.trunk import Row, Shared
 
 SHAPES = ((2048, 576, 1536), (2048, 2048, 2048))
 """(m, k, n) that the machine's rate is measured on: a layer of the small model, and a square."""
@@ -53,13 +54,13 @@ def scoring_flops(lm: LanguageModel, rows: Sequence[Row]) -> float:
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     pair = 4 * config.num_attention_heads * head * config.num_hidden_layers  # query times key, weight times value
     trunk, vocabulary = linear_parameters(lm.trunk), lm.head.weight.numel()
-    tokens = sum(len(row.tokens) for row in rows)
+    tokens = sum(len(Shared.of([row]).tokens) for row in rows)  # what branches share is needed once
     positions = sum(head_positions(row) for row in rows)
     return float(2 * trunk * tokens + 2 * vocabulary * positions + pair * sum(attention_pairs(row) for row in rows))
 
 
 def matmul_rate(dtype: torch.dtype, device: str = "cpu", least_s: float = RATE_SECONDS) -> float:
-    """Return the machine's rate of matrix products in operations a second: the better shape's median.
+    """Return the machine's rate of matrix products in operations a second: the better shape's and library's median.
 
     Args:
         dtype: of both factors.
@@ -69,11 +70,13 @@ def matmul_rate(dtype: torch.dtype, device: str = "cpu", least_s: float = RATE_S
     best = 0.0
     for m, k, n in SHAPES:
         a, b = torch.ones(m, k, dtype=dtype, device=device), torch.ones(k, n, dtype=dtype, device=device)
-        torch.mm(a, b)
-        took: list[float] = []
-        while len(took) < 5 or sum(took) < least_s:
-            started = now(device)
-            torch.mm(a, b)
-            took.append(now(device) - started)
-        best = max(best, 2 * m * k * n / statistics.median(took))
+        wide = b.T.contiguous()
+        for multiply, other in ((torch.mm, b), (linear, wide)):
+            multiply(a, other)
+            took: list[float] = []
+            while len(took) < 5 or sum(took) < least_s:
+                started = now(device)
+                multiply(a, other)
+                took.append(now(device) - started)
+            best = max(best, 2 * m * k * n / statistics.median(took))
     return best

@@ -4,17 +4,21 @@ import ctypes
 import gc
 import math
 import os
-import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from cao.compute import processor_rates
+from cao.linear import FastLinear
+from cao.processor import processor_name, switched_off
 from cao.progress import Progress, silent
 
 REPETITIONS = 5
@@ -24,18 +28,16 @@ TOO_WIDE = 0.25
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
+    rates = processor_rates()
     found: dict[str, Any] = {
-        "cpu": model,
+        "cpu": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "load_before": round(os.getloadavg()[0], 2),
+        "rates": rates.told(),
+        "faster": rates.faster,
+        "switched_off": switched_off(),
     }
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
@@ -49,9 +51,10 @@ def describe(found: Mapping[str, Any]) -> str:
         found: what ``machine`` returned.
     """
     gpu = f"{found['gpu']}, " if "gpu" in found else ""
+    switched = "".join(f"; {name}={value}" for name, value in found["switched_off"].items())
     return (
         f"{gpu}{found['cpu']}, {found['cores']} cores, {found['threads']} threads, torch {found['torch']}, "
-        f"load {found['load_before']:.1f} before"
+        f"load {found['load_before']:.1f} before; {found['rates']}{switched}"
     )
 
 
@@ -119,6 +122,19 @@ def geometric_mean(figures: Sequence[Figure]) -> float | None:
     if not figures or any(each.noisy for each in figures):
         return None
     return round(statistics.geometric_mean(each.median for each in figures), 4)
+
+
+@contextmanager
+def plain_linear(module: nn.Module) -> Iterator[None]:
+    """Have linear layers multiply as torch does by itself, for the length of the block: what others are timed with."""
+    ours = [part for part in module.modules() if type(part) is FastLinear]
+    for part in ours:
+        part.__class__ = nn.Linear  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for part in ours:
+            part.__class__ = FastLinear
 
 
 def now(device: str = "cpu") -> float:

@@ -14,6 +14,9 @@ from cao.files import write_atomic
 from eval.analyses.pictures import STYLE
 
 PAGE = Path("docs/benchmarks.md")
+ONE_KIND = ("growth", "engine")
+"""Benchmarks with one section; the others have one for each kind of machine, named by its faster dtype."""
+
 PICTURE = "benchmarks-growth.svg"
 
 

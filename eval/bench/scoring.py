@@ -1,8 +1,9 @@
 """``scoring``: our ranking of answers against lm-evaluation-harness, and against what the machine could do.
 
-Both sides get the same model object, questions and threads, and each starts from the texts. The pass that decisions
-are compared on comes first and is not timed; the harness normalises in float32 there. By default it does so in the
-model's dtype, whose three digits make near ties of its own; how many decisions that changes is told, too.
+Both sides get the same model object, questions, dtype and threads, and each starts from the texts; the harness
+multiplies as torch does by itself. The pass that decisions are compared on comes first and is not timed; the harness
+normalises in float32 there. By default it does so in the model's dtype, where bfloat16's three digits make near ties of
+their own; how many decisions that changes is told, too.
 """
 
 import statistics
@@ -16,7 +17,7 @@ from cao.tasks.base import Task
 from cao.types import AdaptedModel, Example, Item
 from eval.bench.flops import matmul_rate, scoring_flops
 from eval.bench.harness import VERSION, choices, open_harness, per_char
-from eval.bench.measure import Figure, figure, geometric_mean, machine, ratio, relative_range, seconds
+from eval.bench.measure import Figure, figure, geometric_mean, machine, plain_linear, ratio, relative_range, seconds
 from tools.evaluate import evaluate
 from tools.evaluate.likelihood import plan_row
 
@@ -39,7 +40,8 @@ class Subject:
 
     def theirs(self, lm: LanguageModel, harness: Any) -> list[list[float]]:
         """Score them by the harness: log-probability per character of each answer."""
-        return per_char(harness, [self.task.query(example, lm.profile.answer_style) for example in self.examples])
+        with plain_linear(lm.model):
+            return per_char(harness, [self.task.query(example, lm.profile.answer_style) for example in self.examples])
 
     def flops(self, lm: LanguageModel) -> float:
         """Return the operations that scoring them needs."""
@@ -87,6 +89,7 @@ def bench(
         "bench": "scoring",
         "machine": described,
         "harness": f"lm_eval {VERSION}, batch {batch}",
+        "dtype": lm.dtype,
         "repetitions": repetitions,
         "questions": {subject.task.name: len(subject.examples) for subject in subjects},
         "ratios": {name: each.stated for name, each in figures.items()},
@@ -137,7 +140,7 @@ def _decisions(lm: LanguageModel, subjects: Sequence[Subject], batch: int, progr
 
 def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figures in words."""
-    found = []
+    found = [("computed in", result["dtype"])]
     for name, value in result["ratios"].items():
         spent = result["seconds"][name]
         each = Figure(0.0 if value is None else value, result["spreads"][name])

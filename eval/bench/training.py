@@ -13,7 +13,7 @@ from cao.adapters import LoraWeights
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.strategy import TTL
-from eval.bench.measure import Figure, machine, now, peak_bytes, ratio
+from eval.bench.measure import Figure, machine, now, peak_bytes, plain_linear, ratio
 from eval.bench.plain_training import IGNORED, live, peft_model, train
 from tools.apply_strategy.ttl import MAX_TOKENS, train_ttl
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
@@ -72,7 +72,7 @@ def _by_trainer(
     lm: LanguageModel, rows: Sequence[dict[str, list[int]]], batch: int, rate: float, *, weighted: bool
 ) -> Trained:
     laps, start = _Laps(lm.device), lm.fresh_lora(INITIAL_SEED)
-    with peft_model(lm, start) as dressed:
+    with plain_linear(lm.model), peft_model(lm, start) as dressed:
         train(dressed, rows, batch=batch, steps=len(rows) // batch, rate=rate, weighted=weighted, lap=laps)
         tensors = {name: value.detach().float().cpu().clone() for name, value in live(dressed).items()}
     return Trained(laps.seconds, replace(start, tensors=tensors))
