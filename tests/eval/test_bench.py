@@ -3,13 +3,17 @@
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
+from cao.compute import processor_rates
 from cao.errors import UnavailableError
 from cao.language_model import LanguageModel
 from cao.tasks.base import Task, choice_example
@@ -23,6 +27,7 @@ from eval.bench import (
     latent,
     page,
     plain_slot,
+    processor,
     scoring,
     training,
     whole_run,
@@ -272,12 +277,14 @@ RECORD = {
     "attempts": 2,
     "timing_s": {"evaluate": 6.0, "decide": 2.0},
     "wall_s": 10.0,
+    "dtype": "float32",
+    "evaluations": {"answered": 30, "asked": 96},
 }
 
 
 def test_a_run_tells_where_its_time_goes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(whole_run, "help_seconds", lambda repetitions: [0.05] * repetitions)
-    monkeypatch.setattr(whole_run, "one_run", lambda arguments, out: {**RECORD, "asked": arguments})
+    monkeypatch.setattr(whole_run, "one_run", lambda arguments, out, environment: dict(RECORD))
     assert command.main(["run", "--json", "--", "--task", "piqa"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["command"] == "python -m agent.run --task piqa"
@@ -288,14 +295,87 @@ def test_a_run_tells_where_its_time_goes(monkeypatch: pytest.MonkeyPatch, capsys
     told = capsys.readouterr().out
     assert "evaluate 60 %, decide 20 %" in told
     assert "python -m eval.bench run" in told
+    assert "30 answered of 96" in told
+
+
+def test_ways_of_running_are_compared_by_turns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[list[str], dict[str, str], int]] = []
+
+    def one_run(arguments: list[str], out: Path, environment: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+        asked.append((list(arguments), dict(environment), len(busy)))
+        return {**RECORD, "wall_s": 30.0 if "bfloat16" in arguments else 20.0 if busy else 10.0}
+
+    busy: list[bool] = []
+
+    @contextmanager
+    def neighbour() -> Iterator[None]:
+        busy.append(True)
+        yield
+        busy.pop()
+
+    monkeypatch.setattr(whole_run, "help_seconds", lambda repetitions: [0.05])
+    monkeypatch.setattr(whole_run, "one_run", one_run)
+    monkeypatch.setattr(whole_run, "busy_neighbour", neighbour)
+    arguments = ["run", "--repetitions", "2", "--compare", "bfloat16,busy,spinning", "--json", "--", "--task", "piqa"]
+    assert command.main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {name: each["ratio"] for name, each in result["compared"].items()} == {
+        "bfloat16": 3.0,
+        "busy": 2.0,
+        "spinning": 1.0,
+    }
+    plain = (["--task", "piqa"], {}, 0)
+    forced, beside = (["--task", "piqa", "--dtype", "bfloat16"], {}, 0), (["--task", "piqa"], {}, 1)
+    assert asked == 2 * [plain, forced, beside, (["--task", "piqa"], {"OMP_WAIT_POLICY": "active"}, 0)]
+    assert set(whole_run.WAYS) == set(command.WAYS)
+    assert command.main(["run", "--compare", "nothing"]) == 2
+
+
+def test_a_neighbour_is_busy_for_as_long_as_the_block() -> None:
+    with whole_run.busy_neighbour():
+        (child,) = [one for one in psutil.Process().children() if "while True" in " ".join(one.cmdline())]
+        assert child.is_running()
+    assert not child.is_running()
+
+
+def test_the_processor_bench_runs_processes_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"first_s": 0.1, "again_s": 0.0, "rates": {"float32": 2e9, "bfloat16": 1e9}}
+
+    def of(program: str, **environment: str) -> dict[str, Any]:
+        return (
+            said
+            if program is processor.PROBE
+            else {"rate": {"passive": 3.0, "active": 2.0}[environment["OMP_WAIT_POLICY"]]}
+        )
+
+    monkeypatch.setattr(processor, "_said", of)
+    assert command.main(["processor", "--repetitions", "2", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    values(result)
+    assert result["passive_over_active_idle"]["median"] == 1.5
+    assert result["probe_s"] == 0.1
+    assert dict(processor.rows(result))["float32 products"] == "2 GFLOP/s"
+
+
+@pytest.mark.slow
+def test_the_probe_takes_place_once() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = processor._said(processor.PROBE, XDG_CACHE_HOME=folder)
+    assert found["rates"]["float32"] > 0
+    assert found["again_s"] < found["first_s"] or found["rates"]["noisy"]
 
 
 def test_figures_are_written_into_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
     monkeypatch.setattr(whole_run, "help_seconds", lambda repetitions: [0.05])
-    monkeypatch.setattr(whole_run, "one_run", lambda arguments, out: dict(RECORD))
+    monkeypatch.setattr(whole_run, "one_run", lambda arguments, out, environment: dict(RECORD))
     assert command.main(["run", "--write"]) == 2  # there is no page
-    page.PAGE.write_text("# Page\n<!-- bench:run -->\n<!-- /bench:run -->\n")
+    kind = f"bench:run:{processor_rates().faster}"
+    page.PAGE.write_text(f"# Page\n<!-- {kind} -->\n<!-- /{kind} -->\n")
     assert command.main(["run", "--write"]) == 0
     assert "python -m eval.bench run\n" in page.PAGE.read_text()
     assert "--write" not in page.PAGE.read_text()
