@@ -31,6 +31,9 @@ class View(Protocol):
     def progress(self, label: str, done: int, total: int) -> None:
         """Show how far long work has come."""
 
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
+
     def close(self) -> None:
         """Leave the terminal tidy."""
 
@@ -56,6 +59,11 @@ class PlainView:
             self._last = time.monotonic()
             sys.stderr.write(f"{'':<9} {label}: {done} of {total}\n")
             sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        """Write the line."""
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -90,6 +98,10 @@ class LiveView:
     def progress(self, label: str, done: int, total: int) -> None:
         """Move the bar."""
         self._bar.update(self._task, description=escape(label), completed=done, total=total or None)
+
+    def say(self, text: str) -> None:
+        """Print the line above the bar."""
+        self.console.print(escape(text), highlight=False)
 
     def close(self) -> None:
         """Remove the bar."""

@@ -15,7 +15,7 @@ LOOP = ("decide", "apply", "evaluate", "conclude")
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
     """Say what comes next: the only router, a pure function of the state."""
-    if state["accepted"]:
+    if state["accepted"] or state.get("out_of_time"):
         return "conclude"
     if state.get("candidate") is not None:
         return "evaluate"

@@ -18,6 +18,7 @@ from agent.outcome import conclude_run
 from agent.rewards import counted, explain, judge, measure_part, race_reward
 from agent.starts import carried, measure_starts
 from agent.state import State, Workbench
+from agent.time_budget import Prices
 from cao.errors import NotApplicableError
 from cao.files import write_atomic
 from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
@@ -113,6 +114,9 @@ def decide(state: State, bench: Workbench) -> State:
     """Ask the policy for one strategy; what is not one is recorded and counts as an attempt."""
     started = time.monotonic()
     attempt = len(state["trials"]) + 1
+    prices = _prices(state, bench)
+    if bench.clock.left < prices.reserve() + prices.attempt():
+        return {"out_of_time": True}
     context = policy_context(state, bench)
     raw = bench.policy.propose(context, 1, bench.seed("decide", attempt))[0]
     try:
@@ -132,6 +136,10 @@ def apply(state: State, bench: Workbench) -> State:
     started = time.monotonic()
     attempt = len(state["trials"]) + 1
     strategy = validate_strategy(state["proposal"])
+    needed, left = _prices(state, bench).whole(strategy, bench.texts()), bench.clock.left
+    if needed > left:
+        reason = f"not tried: it would take about {needed:.0f} s with its test questions, {max(0, left):.0f} s are left"
+        return {"trials": _refused(state, reason, started), "proposal": None}
     work = bench.folder / "work" / f"attempt-{attempt}"
     work.mkdir(parents=True, exist_ok=True)
     try:
@@ -235,7 +243,19 @@ def traced(name: str, node: Node) -> Callable[..., State]:
 
 def _summary(update: State) -> dict[str, Any]:
     """Return the small part of a state update that a trace is read for."""
-    kept = ("context", "drift", "adapters", "baseline", "start", "starts", "proposal", "accepted", "status", "test")
+    kept = (
+        "out_of_time",
+        "context",
+        "drift",
+        "adapters",
+        "baseline",
+        "start",
+        "starts",
+        "proposal",
+        "accepted",
+        "status",
+        "test",
+    )
     data: dict[str, Any] = {key: update[key] for key in kept if key in update}  # type: ignore[literal-required]
     if update.get("candidate"):
         data["applied"] = (update["candidate"] or {})["note"]
@@ -256,6 +276,12 @@ def _usable_conditioning(path: Path, bench: Workbench) -> tuple[Path, list[str]]
     rows = {name: tensor[list(report.kept)] for name, tensor in load_file(path).items()}
     write_atomic(kept, save(rows, {"format": "pt"}))
     return kept, list(report.caveats)
+
+
+def _prices(state: State, bench: Workbench) -> Prices:
+    """Return what is still to be paid for in the run's time."""
+    each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
+    return Prices(bench.speed, each, len(bench.splits.test))
 
 
 def _token_states(path: Path) -> tuple[Tensor, Tensor]:

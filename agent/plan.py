@@ -187,6 +187,8 @@ def print_plan(
     split = content["splits"]
     table.add_row("data", content["source"])
     table.add_row("questions", f"{split['support']} support, {split['reward']} reward, {split['test']} test")
+    if config.minutes is not None:
+        table.add_row("time budget", f"{config.minutes:g} minutes; the run times a few prompts and may fit closer")
     table.add_row("protocol", content["protocol"])
     table.add_row("start", _starts(content))
     table.add_row("policy, describer", f"{content['policy']}, {content['describer']}")

@@ -6,6 +6,7 @@ Only the arguments are handled here; the work begins in ``agent.session`` after 
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    began = time.monotonic()
     arguments = parser().parse_args(argv)
     quiet_libraries(offline=bool(arguments.offline))
 
@@ -89,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
             resume=arguments.resume,
             as_json=arguments.json,
             dry_run=arguments.dry_run,
+            began=began,
         )
 
     return run_command(body, debug=arguments.debug)

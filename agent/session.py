@@ -18,10 +18,11 @@ from agent.config import RunConfig, make_config, merge
 from agent.console import View, make_view, print_summary
 from agent.graph import build_graph, mermaid
 from agent.outcome import run_record
-from agent.plan import print_plan
+from agent.plan import START_UP_SECONDS, STARTS, Speed, print_plan
 from agent.report import write_report
 from agent.runs import find_run
-from agent.state import State, Workbench
+from agent.state import NO_TIME, State, Workbench
+from agent.time_budget import Clock, fit, timed_speed
 from agent.trained import find_trained
 from agent.workspace import Recorder, carry_over, checkpointer, locked, new_run_folder
 from cao import assets
@@ -66,6 +67,7 @@ def command(
     resume: str | None,
     as_json: bool,
     dry_run: bool,
+    began: float | None = None,
 ) -> int:
     """Do what ``python -m agent.run`` asks for and return the exit status."""
     stored = read_stored(Path(options.get("out", "runs")), resume) if resume is not None else {}
@@ -80,11 +82,16 @@ def command(
     config = config.model_copy(update={"dtype": compute.dtype})
     task, splits, protocol = read_task(config)
     if dry_run:
+        if config.minutes is not None:  # by the measured rates; the run itself times a few prompts too
+            speed, starts = Speed.of(compute, config.model), STARTS[config.adapter]
+            left = 60 * config.minutes - START_UP_SECONDS
+            config = fit(config, speed, task, splits, protocol, starts, left).config
+            task, splits, protocol = read_task(config)
         print_plan(config, compute, task, splits, protocol, as_json=as_json)
         return 0
     view = make_view()
     try:
-        record = run(config, task, splits, protocol, view=view, stored=stored, dtype_asked=asked)
+        record = run(config, task, splits, protocol, view=view, stored=stored, dtype_asked=asked, began=began)
     finally:
         view.close()
     folder = Path(config.out) / record["run_id"]
@@ -151,8 +158,18 @@ def _graph_sha256() -> str:
     return sha256_bytes(mermaid().encode())
 
 
-def build_workbench(config: RunConfig, task: Task, splits: Splits, protocol: Protocol, view: View) -> Workbench:
+def build_workbench(
+    config: RunConfig, task: Task, splits: Splits, protocol: Protocol, view: View, began: float | None = None
+) -> Workbench:
     """Load what the nodes work with: model, encoder, policy. Nothing is written; the folder comes later.
+
+    Args:
+        config: the run's configuration, its dtype settled.
+        task: what to adapt to.
+        splits: its questions.
+        protocol: how answers are judged.
+        view: what shows the progress.
+        began: when the command began, by ``time.monotonic``; a time budget counts from there.
 
     Raises:
         UnavailableError: a model, key, package or device is not at hand.
@@ -171,7 +188,9 @@ def build_workbench(config: RunConfig, task: Task, splits: Splits, protocol: Pro
     trained = find_trained(lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
     nowhere, nothing = Path(), lambda *_, **__: None  # the run's folder and trace come once all of this is there
     loaded, states = (lm, encoder, policy, trained), KeptStates()
-    return Workbench(config, nowhere, task, splits, protocol, *loaded, states, nothing, view.progress)
+    clock = Clock(60 * config.minutes if config.minutes else None, began=began or time.monotonic())
+    speed = Speed.of(lm.compute, config.model) if lm.compute else NO_TIME
+    return Workbench(config, nowhere, task, splits, protocol, *loaded, states, nothing, view.progress, clock, speed)
 
 
 def _trained_hashes(bench: Workbench) -> dict[str, str]:
@@ -200,6 +219,7 @@ def run(
     view: View,
     stored: dict[str, Any],
     dtype_asked: DtypeChoice = "auto",
+    began: float | None = None,
 ) -> dict[str, Any]:
     """Run the graph to its end, from the start or from where a killed process left it.
 
@@ -211,15 +231,18 @@ def run(
         view: what shows the progress.
         stored: the content of ``config.json`` of the run to resume, empty for a new one.
         dtype_asked: the dtype as it was asked for.
+        began: when the command began, by ``time.monotonic``; a time budget counts from there.
 
     Returns:
         The object of ``run.json``.
     """
-    bench = build_workbench(config, task, splits, protocol, view)
+    bench = build_workbench(config, task, splits, protocol, view, began)
     if stored:
         _refuse_other_weights(stored, bench)
         folder, header = find_run(Path(config.out), stored["run_id"]), stored
     else:
+        bench = _fitted(bench, view)
+        config = bench.config
         folder = new_run_folder(Path(config.out), task.name)
         header = {
             "run_id": folder.name,
@@ -242,10 +265,29 @@ def run(
             raise
 
 
+def _fitted(bench: Workbench, view: View) -> Workbench:
+    """Return the workbench with sizes that fit into the time budget, where there is one, and say which.
+
+    Raises:
+        InputError: not even the smallest run fits.
+    """
+    config = bench.config
+    if config.minutes is None:
+        return bench
+    view.progress("timing a few prompts", 0, 0)
+    speed = timed_speed(bench.speed, bench.lm, bench.task, bench.splits.support, bench.protocol)
+    starts = STARTS[config.adapter] if bench.trained.generator else 1
+    found = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
+    view.say(found.told())
+    task, splits, protocol = read_task(found.config)
+    return replace(bench, config=found.config, task=task, splits=splits, protocol=protocol, speed=speed)
+
+
 def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) -> dict[str, Any]:
     """Stream the graph over the run's checkpoints and write ``run.json`` and the report."""
     recorder = Recorder(folder, view)
-    bench = replace(bench, folder=folder, record=recorder)
+    clock = replace(bench.clock, spent=recorder.spent_s)
+    bench = replace(bench, folder=folder, record=recorder, clock=clock)
     thread: Any = {
         "configurable": {"thread_id": header["run_id"]},
         "recursion_limit": STEPS_ONCE + STEPS_PER_ATTEMPT * bench.config.max_attempts,

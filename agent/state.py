@@ -7,11 +7,13 @@ The workbench holds what cannot be stored: the loaded models, the data and the r
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from agent.config import RunConfig
+from agent.plan import Speed
+from agent.time_budget import Clock
 from agent.trained import Trained
 from cao.encoder import Encoder
 from cao.files import sha256_bytes
@@ -22,6 +24,8 @@ from cao.tasks.parts import Splits, part
 from cao.types import AdaptedModel, AdapterRef, Protocol
 from policies.base import Policy
 from tools.evaluate import KeptStates
+
+NO_TIME = Speed(0.0, 0.0, 0.0)
 
 
 class Evaluations(TypedDict):
@@ -65,6 +69,8 @@ class State(TypedDict, total=False):
         trials: the attempts so far, Trial each.
         evaluations: reward questions asked and answered so far.
         accepted: whether an attempt was accepted, which ends the loop.
+        out_of_time: whether the time budget left no room for another attempt, which ends it too.
+        reward_seconds: what measuring the deployed model on the reward part took, s.
         adopted: what strategy.json says, at the end.
         status: ``running``, ``improved`` or ``no_improvement``.
         test: what the test part said, at the end.
@@ -87,6 +93,8 @@ class State(TypedDict, total=False):
     trials: list[dict[str, Any]]
     evaluations: Evaluations
     accepted: bool
+    out_of_time: bool
+    reward_seconds: float
     max_attempts: int
     status: str
     test: dict[str, Any]
@@ -110,6 +118,8 @@ class Workbench:
         states: hidden states kept between measurements.
         record: writes one event to the trace: (node, event, data).
         progress: shows long work to the person at the terminal.
+        clock: how much of the run's time is left.
+        speed: what this machine needs for the model.
     """
 
     config: RunConfig
@@ -124,6 +134,8 @@ class Workbench:
     states: KeptStates
     record: Callable[..., None]
     progress: Progress
+    clock: Clock = field(default_factory=Clock)
+    speed: Speed = NO_TIME
 
     @property
     def store(self) -> Path:

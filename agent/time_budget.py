@@ -10,13 +10,14 @@ import time
 from dataclasses import dataclass, field
 
 from agent.config import RunConfig
-from agent.plan import Speed, part_seconds, stage_seconds, total_seconds
+from agent.plan import CHARACTERS_PER_TOKEN, Speed, part_seconds, stage_seconds, total_seconds
 from cao.errors import InputError
 from cao.language_model import LanguageModel
 from cao.strategy import TTL, TTS, Latent, Strategy
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits
 from cao.types import AdaptedModel, Example, Protocol
+from tools.apply_strategy.tts import ROUTING
 from tools.evaluate import evaluate
 
 PLANNED_SHARE = 0.85
@@ -29,6 +30,8 @@ TIMED = {"likelihood": (4, 12), "generate": (1, 2)}
 """Support prompts that are answered to warm up, and those that are timed."""
 TRAINING_OVER_READING = 3.0
 """A step of training reads forwards and backwards."""
+GENERATING_SECONDS = 0.3
+"""Of one adapter."""
 
 
 @dataclass
@@ -132,23 +135,47 @@ def fit(
     )
 
 
-def strategy_seconds(strategy: Strategy, speed: Speed, prompts: list[str], measure: float) -> tuple[float, float]:
-    """Return what a strategy takes to be applied, and how many times a plain adapter's time each measurement of it.
+@dataclass(frozen=True)
+class Prices:
+    """What is still to be paid for in a run's time.
 
-    Args:
-        strategy: a valid one.
+    Attributes:
         speed: of this machine.
-        prompts: the support prompts.
-        measure: seconds of measuring one adapter on one question.
+        each: seconds in which the deployed model answers one question.
+        test: questions of the test part.
     """
-    mean = sum(map(len, prompts)) / len(prompts) / 4
-    if isinstance(strategy, TTL):
-        passes = strategy.ttl_steps * strategy.batch_size + len(prompts) / TRAINING_OVER_READING
-        return passes * mean * TRAINING_OVER_READING * (speed.read + speed.scored), 1.0
-    if isinstance(strategy, TTS):
-        combining = strategy.method not in ("avg_sim_score", "avg_prompt_embed")
-        return 0.3 * strategy.num_prompt_batches, float(strategy.num_prompt_batches) if combining else 1.2
-    if isinstance(strategy, Latent):
-        steps = (1 + 0.1 * strategy.slot_steps) * mean * speed.scored
-        return 0.0, 1.0 + steps / max(measure, 1e-9)
-    return 0.0, 1.0
+
+    speed: Speed
+    each: float
+    test: int
+
+    def reserve(self, times: float = 1.0) -> float:
+        """Return the seconds to set aside for the test part, by the deployed model and by an adapted one.
+
+        Args:
+            times: how many times as long the adapted one takes.
+        """
+        return (1 + times) * self.each * self.test
+
+    def attempt(self) -> float:
+        """Return the seconds of the cheapest attempt: a proposal and a first block."""
+        return self.speed.proposal + LEAST * self.each
+
+    def whole(self, strategy: Strategy, prompts: list[str]) -> float:
+        """Return the seconds of applying a strategy, of a first block and of the test part with it.
+
+        Args:
+            strategy: a valid one.
+            prompts: the support prompts.
+        """
+        tokens = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
+        applied, times = 0.0, 1.0
+        if isinstance(strategy, TTL):
+            passes = TRAINING_OVER_READING * strategy.ttl_steps * strategy.batch_size + len(prompts)
+            applied = passes * tokens * (self.speed.read + self.speed.scored)
+        elif isinstance(strategy, TTS):
+            applied = GENERATING_SECONDS * strategy.num_prompt_batches
+            times = 1.2 if strategy.method in ROUTING else float(strategy.num_prompt_batches)
+        elif isinstance(strategy, Latent):
+            times += (1 + strategy.slot_steps / 10) * tokens * self.speed.scored / max(self.each, 1e-9)
+        return applied + times * LEAST * self.each + self.reserve(times)

@@ -23,12 +23,16 @@ from cao.types import ID_PATTERN
 
 @dataclass
 class Recorder:
-    """Appends events to ``trace.jsonl``, shows them, and adds up the time that nodes were busy."""
+    """Appends events to ``trace.jsonl``, shows them, and adds up the time that nodes were busy.
+
+    ``spent_s`` is what earlier processes of the run took.
+    """
 
     folder: Path
     view: View
     seq: int = 0
     busy_s: float = 0.0
+    spent_s: float = 0.0
     _stream: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -38,6 +42,7 @@ class Recorder:
         if path.exists() and path.read_text(encoding="utf-8", errors="replace") != kept:
             path.write_text(kept, encoding="utf-8")  # a kill cut the last line off
         self.seq = len(events)
+        self.spent_s = sum(event.get("seconds", 0.0) for event in events)
         self._stream = path.open("a", encoding="utf-8")
 
     def __call__(self, node: str, event: str, data: dict[str, Any], seconds: float | None = None) -> None:
