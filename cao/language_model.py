@@ -86,6 +86,12 @@ class LanguageModel:
         dtype = self.model.dtype if half else torch.bfloat16
         return torch.autocast(torch.device(self.device).type, dtype=dtype, enabled=half)
 
+    def not_finite(self) -> str:
+        """Return what to say where the model's scores are not finite, and what to do about it."""
+        why = "its adapter has diverged; lower the learning rate" if self._worn else "its weights are no good"
+        lower = "" if self.dtype == "float32" else f", or {self.dtype} overflows: run with --dtype float32"
+        return f"the model's scores are not finite: {why}{lower}"
+
     @contextmanager
     def adapted(self, weights: LoraWeights | None, *, trainable: bool = False) -> Iterator[dict[str, Tensor]]:
         """Dress the model in an adapter for the length of the block; the base weights are never written.

@@ -84,7 +84,7 @@ def _choose(lm: LanguageModel, hidden: Tensor, delta: Tensor | None) -> tuple[li
     states = hidden if delta is None else hidden.float() + delta
     scores, tokens = lm.head(states.to(lm.head.weight.dtype)).float().log_softmax(-1).max(-1)
     if not bool(torch.isfinite(scores).all()):
-        raise NotApplicableError("the model's scores are not finite: its adapter has diverged; lower the learning rate")
+        raise NotApplicableError(lm.not_finite())
     return tokens.tolist(), scores.tolist()
 
 

@@ -175,7 +175,7 @@ def _score_batch(
         states = states.float() + prompt_deltas(lm, rows, hidden, latent)[row_of]
     scores = token_logprobs(lm, states, target, state_of).double().cpu()
     if not bool(torch.isfinite(scores).all()):
-        raise NotApplicableError("the model's scores are not finite: its adapter has diverged; lower the learning rate")
+        raise NotApplicableError(lm.not_finite())
     sums = iter(torch.zeros(count, dtype=torch.double).index_add_(0, branch.cpu(), scores).tolist())
     return [[next(sums) for _ in row.spans] for row in rows]
 
