@@ -20,6 +20,7 @@ from rich.table import Table
 from agent.describe_events import evaluations_text, sentence
 from agent.run_record import RunRecord
 from agent.wording import compute_text, headline, start_sentence, verdict
+from cao.progress import hear
 
 
 class View(Protocol):
@@ -84,6 +85,7 @@ class LiveView:
         self._bar = Progress(*columns, console=self.console, transient=True)
         self._task = self._bar.add_task("starting", total=None)
         self._bar.start()
+        self._hear_no_more = hear(self._told)
 
     def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
         """Start a bar, or print what the node found."""
@@ -95,6 +97,13 @@ class LiveView:
         elif event == "resume":
             self.console.print(f"resuming at {escape(str(data['at']))}")
 
+    def _told(self, what: str, seconds: float | None) -> None:
+        """Show what began beside the spinner, and what ended as a permanent line."""
+        if seconds is None:
+            self._bar.reset(self._task, description=escape(what), total=None)
+        else:
+            self.console.print(f"{'':<9} [dim]{seconds:6.1f} s[/]  {escape(what)}", highlight=False)
+
     def progress(self, label: str, done: int, total: int) -> None:
         """Move the bar."""
         self._bar.update(self._task, description=escape(label), completed=done, total=total or None)
@@ -105,6 +114,7 @@ class LiveView:
 
     def close(self) -> None:
         """Remove the bar."""
+        self._hear_no_more()
         self._bar.stop()
 
 

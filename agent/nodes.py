@@ -62,7 +62,7 @@ def detect(state: State, bench: Workbench) -> State:
     report = detect_drift(
         prompts,
         embeddings,
-        known_tasks((), bench.encoder, bench.progress),
+        known_tasks((), bench.encoder),
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )

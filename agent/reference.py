@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cao.command_line import compute_options, quiet_libraries, run_command
 from cao.errors import InputError, UnavailableError
+from cao.progress import told
 
 if TYPE_CHECKING:
     from tools.detect_drift.prompt_file import Asked
@@ -76,9 +77,9 @@ def _add(options: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --folder") from None
     encoder = Encoder(minilm_folder())
-    measured = _ask(asked, options) if options.signals else _told(asked)
-    sys.stderr.write(f"encoding {len(asked)} prompts\n")
-    reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
+    measured = _ask(asked, options) if options.signals else _outcomes(asked)
+    with told(f"encoding {len(asked)} prompts"):
+        reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
     write_reference(path, reference, encoder.sha256, Path(options.source).name, group_hashes(asked))
     return _show(options)
 
@@ -99,13 +100,13 @@ def _ask(asked: "list[Asked]", options: argparse.Namespace) -> dict[str, Any]:
             f"{options.source}: {len(asked) - len(examples)} prompts have no choices; --signals needs them"
         )
     lm = load_language_model(MODELS[options.model], device=options.device, dtype=options.dtype, offline=options.offline)
-    sys.stderr.write(f"asking {options.model} {len(examples)} questions\n")
-    signals, correct = option_signals(examples, lm)
+    with told(f"asking {options.model} {len(examples)} questions"):
+        signals, correct = option_signals(examples, lm)
     known = all(one.labelled for one in asked)
     return {"signals": signals, "correct": torch.tensor(correct) if known else None, "judged_by": lm.sha256}
 
 
-def _told(asked: "list[Asked]") -> dict[str, Any]:
+def _outcomes(asked: "list[Asked]") -> dict[str, Any]:
     """Return the outcomes that came with the prompts, where all of them did."""
     import torch  # noqa: PLC0415
 

@@ -33,6 +33,7 @@ from cao.errors import InputError
 from cao.files import sha256_bytes, write_json
 from cao.language_model import check_device, load_language_model
 from cao.models import MODELS
+from cao.progress import told
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits, split
@@ -177,10 +178,10 @@ def build_workbench(
     if config.threads:
         torch.set_num_threads(config.threads)
     check_describer(config.describer, config.policy_settings, offline=config.offline)
-    view.progress("loading the language model", 0, 0)
     profile = MODELS[config.model]
     where: Any = {"device": config.device, "dtype": config.dtype, "offline": config.offline}
-    lm = load_language_model(profile, path=config.model_path, **where)
+    with told("loading the language model"):
+        lm = load_language_model(profile, path=config.model_path, **where)
     if config.start_adapter is not None:
         lm.check_fit(load_adapter(Path(config.start_adapter), lm.sha256))
     policy = build_policy(config.policy, config.policy_settings, lm=lm, offline=config.offline)

@@ -55,7 +55,7 @@ def stage_tools(bench: Workbench) -> list[BaseTool]:
     def detect(prompts: Prompts) -> dict[str, Any]:
         """Test whether the prompts drifted from every known task, and name the nearest one."""
         embeddings = condition_task(prompts, bench.encoder, conditioning)
-        known = known_tasks((), bench.encoder, bench.progress)
+        known = known_tasks((), bench.encoder)
         return detect_drift(prompts, embeddings, known, encoder=bench.encoder, seed=0).model_dump(mode="json")
 
     @tool("generate_lora")

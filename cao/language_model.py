@@ -19,6 +19,7 @@ from cao.errors import InputError, UnavailableError
 from cao.files import sha256_file
 from cao.linear import use_fast_linear
 from cao.models import LORA_TARGETS, ModelProfile
+from cao.progress import told
 from cao.types import DtypeChoice
 
 
@@ -152,26 +153,23 @@ class LanguageModel:
                 raise InputError(f"the adapter's {module} does not fit {self.profile.name}")
 
 
-def convert_gguf(gguf: Path) -> Path:
+def convert_gguf(gguf: Path, sha256: str) -> Path:
     """Return the transformers folder (bf16 safetensors) of a GGUF file, converted once into the cache.
 
-    The cache key is the file's hash; two processes may ask at once. Takes 15-20 s the first time.
+    Two processes may ask at once.
+
+    Args:
+        gguf: the file.
+        sha256: its hash, the cache's key.
     """
-    target = assets.cache_dir() / "models" / f"{gguf.stem.lower()}-{sha256_file(gguf)[:16]}"
 
     def build(folder: Path) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415  (seconds to import)
+        from cao.conversion import convert  # noqa: PLC0415  (seconds to import)
 
-        where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
-        model.hf_quantizer = None  # save_pretrained refuses a model that it takes for quantised
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with told("converting the model, once"):
+            convert(gguf, folder)
 
-    return assets.build_once(target, build)
+    return assets.build_once(assets.cache_dir() / "models" / f"{gguf.stem.lower()}-{sha256[:16]}", build)
 
 
 def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path, str]:
@@ -182,8 +180,9 @@ def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path,
             raise UnavailableError(f"{folder} is no model folder (no config.json); give one with --set model_path=DIR")
         return folder, weights_sha256(folder)
     if profile.source == "embedded:smollm2":
-        gguf = assets.smollm2_gguf()  # the hash of what was shipped, not of what one library version made of it
-        return convert_gguf(gguf), sha256_file(gguf)
+        gguf = assets.smollm2_gguf()
+        sha256 = sha256_file(gguf)  # of what was shipped, not of what one library version made of it
+        return convert_gguf(gguf, sha256), sha256
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     try:

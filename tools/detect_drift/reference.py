@@ -21,7 +21,7 @@ from cao.assets import cache_dir, data_dir
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, write_atomic
-from cao.progress import Progress, silent
+from cao.progress import told
 from cao.tasks import TASKS, get_task
 from cao.tasks.parts import part
 from cao.types import ID_PATTERN
@@ -70,9 +70,7 @@ def registered(folder: Path | None = None) -> dict[str, Path]:
     return {path.stem: path for path in [*sorted(SHIPPED.glob("*.safetensors")), *own]}
 
 
-def known_tasks(
-    sources: Sequence[str], encoder: Encoder, progress: Progress = silent, folder: Path | None = None
-) -> KnownTasks:
+def known_tasks(sources: Sequence[str], encoder: Encoder, folder: Path | None = None) -> KnownTasks:
     """Return every registered task and the named ones, which become the current tasks.
 
     Whatever can be refused is refused before anything is encoded.
@@ -81,7 +79,6 @@ def known_tasks(
         sources: each a registered name, a task's name (its ``train`` part is drawn from), a JSONL file with a
             ``prompt`` or a ``question`` on each line, or a reference file; none makes all registered tasks current.
         encoder: the frozen encoder.
-        progress: hears about every reference.
         folder: of the user's own registry, None for the usual one.
 
     Raises:
@@ -97,12 +94,7 @@ def known_tasks(
         found[name] = content
     every = {**found, **{name: path for name, path in registered(folder).items() if name not in found}}
     references = {name: read_reference(it, encoder.sha256) for name, it in every.items() if isinstance(it, Path)}
-    for done, (name, content) in enumerate(found.items()):
-        progress(f"reference {name}", done, len(found))
-        if not isinstance(content, Path):
-            references[name] = _cached(content, encoder)
-    if found:
-        progress("references", len(found), len(found))
+    references |= {name: _cached(name, it, encoder) for name, it in found.items() if not isinstance(it, Path)}
     _check_widths(references, every)
     return KnownTasks({name: references[name] for name in every}, tuple(found))
 
@@ -321,7 +313,7 @@ def _resolve(source: str, names: dict[str, Path]) -> tuple[str, Path | list[Aske
     return path.stem, draw_prompts(source)
 
 
-def _cached(asked: list[Asked], encoder: Encoder) -> Reference:
+def _cached(name: str, asked: list[Asked], encoder: Encoder) -> Reference:
     """Return the prompts' reference, its embeddings from the cache where it holds them undamaged."""
     folder = cache_dir() / "references"
     folder.mkdir(exist_ok=True)
@@ -332,6 +324,7 @@ def _cached(asked: list[Asked], encoder: Encoder) -> Reference:
     try:
         embeddings = read_reference(path, encoder.sha256).embeddings
     except InputError:  # absent or damaged: the same file comes out again
-        write_reference(path, Reference(encoder.embed(prompts)), encoder.sha256, "cache", ())
+        with told(f"encoding {len(prompts)} prompts of the reference {name}, once"):
+            write_reference(path, Reference(encoder.embed(prompts)), encoder.sha256, "cache", ())
         embeddings = read_reference(path, encoder.sha256).embeddings
     return Reference(embeddings, correct=correct)

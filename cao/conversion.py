@@ -1,0 +1,95 @@
+"""SmolLM2's GGUF file as a transformers folder, byte for byte the one that transformers would make of it.
+
+transformers reads a GGUF file too, but parses it three times and asks for the names of all tensors once a module.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CONFIG = {
+    "vocab_size": "llama.vocab_size",
+    "hidden_size": "llama.embedding_length",
+    "intermediate_size": "llama.feed_forward_length",
+    "num_hidden_layers": "llama.block_count",
+    "num_attention_heads": "llama.attention.head_count",
+    "num_key_value_heads": "llama.attention.head_count_kv",
+    "head_dim": "llama.rope.dimension_count",
+    "max_position_embeddings": "llama.context_length",
+    "rms_norm_eps": "llama.attention.layer_norm_rms_epsilon",
+    "rope_theta": "llama.rope.freq_base",
+    "bos_token_id": "tokenizer.ggml.bos_token_id",
+    "eos_token_id": "tokenizer.ggml.eos_token_id",
+    "pad_token_id": "tokenizer.ggml.padding_token_id",
+    "unk_token_id": "tokenizer.ggml.unknown_token_id",
+    "_model_name_or_path": "general.name",
+}
+"""Configuration key to GGUF field."""
+
+_TOP = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+"""GGUF's name of a tensor in a block to that in a layer."""
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Write a Llama model with tied embeddings as configuration, bf16 safetensors and tokenizer.
+
+    Args:
+        gguf: the file.
+        folder: where to write.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    from gguf import GGUFReader  # noqa: PLC0415  (this and what follows: seconds to import)
+    from safetensors.torch import save_file  # noqa: PLC0415
+    from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast  # noqa: PLC0415
+
+    reader = GGUFReader(gguf)
+    fields = reader.fields
+    if (found := fields["general.architecture"].contents()) != "llama":
+        raise ValueError(f"{gguf}: architecture {found!r} instead of llama")
+    config = LlamaConfig(
+        **{key: fields[name].contents() for key, name in _CONFIG.items()},
+        tie_word_embeddings=True,
+        architectures=["LlamaForCausalLM"],
+        dtype=torch.bfloat16,
+    )
+    config.save_pretrained(folder)
+    GenerationConfig.from_model_config(config).save_pretrained(folder)
+    weights = dict(_weights(reader.tensors, config))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _weights(tensors: list[Any], config: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield each tensor's name and values in bf16, de-quantised in threads: NumPy holds no lock meanwhile."""
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+
+    def weight(tensor: Any) -> tuple[str, Tensor]:
+        from gguf import dequantize  # noqa: PLC0415
+
+        values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()).to(torch.bfloat16)
+        if tensor.name in _TOP:
+            return _TOP[tensor.name], values
+        _, layer, part, suffix = tensor.name.split(".")
+        if part in heads:  # GGUF keeps the two numbers that rotary embedding turns beside each other
+            values = values.view(heads[part], -1, 2, values.shape[1]).transpose(1, 2).reshape(values.shape)
+        return f"model.layers.{layer}.{_LAYER[part]}.{suffix}", values
+
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(weight, tensors)
