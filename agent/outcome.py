@@ -24,7 +24,6 @@ PACKAGES = (
     "transformers",
     "peft",
     "langgraph",
-    "sentence-transformers",
     "datasets",
     "openai",
     "llguidance",
