@@ -58,7 +58,7 @@ class PlainView:
         """Write a line if ten seconds passed since the last."""
         if time.monotonic() - self._last >= 10:
             self._last = time.monotonic()
-            sys.stderr.write(f"{'':<9} {label}: {done} of {total}\n")
+            sys.stderr.write(f"{'':<9} {label}{f': {done} of {total}' if total else ''}\n")
             sys.stderr.flush()
 
     def say(self, text: str) -> None:
