@@ -35,9 +35,12 @@ class Evaluations(TypedDict):
         asked: what full evaluation of every candidate would ask, without a memory.
         dropped_early: candidates that were dropped before the last question.
         measured: key of a measurement → questions that a model answered for it.
-        reused: of these, answered from kept hidden states; one counts once for each of several adapters.
+        reused: of these, answered from kept hidden states, or by an adapter whose answer was kept with another
+            measurement; one counts once for each of several adapters.
         checked: dropped candidates that were measured to the end all the same.
         agreed: of these, not accepted by the full evaluation either.
+        member_asked: like ``asked``, an adapter's answer each: m for a question that m adapters answer together.
+        member_measured: key of an adapter's own measurement → questions that it answered.
     """
 
     asked: int
@@ -46,6 +49,8 @@ class Evaluations(TypedDict):
     reused: int
     checked: int
     agreed: int
+    member_asked: int
+    member_measured: dict[str, int]
 
 
 class State(TypedDict, total=False):

@@ -223,6 +223,7 @@ class Item(Record):
         gold_nll: negative log-likelihood of the gold answer, nats.
         gold_chars: characters of the gold answer as scored.
         text: the generated text, for the generate protocol.
+        confidence: geometric mean of its tokens' probabilities; 0 where nothing was generated.
     """
 
     id: str
@@ -235,6 +236,7 @@ class Item(Record):
     gold_nll: float = 0.0
     gold_chars: int = 1
     text: str = ""
+    confidence: float = 0.0
 
 
 class Reward(Record):

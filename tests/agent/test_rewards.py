@@ -63,7 +63,10 @@ def adapter(sha256: str, path: str = "p") -> AdapterRef:
     return AdapterRef(path=path, sha256=sha256, base_sha256="base", rank=4)
 
 
-COUNTED = {"asked": 0, "answered": 0, "saved": 0, "dropped_early": 0, "reused": 0, "checked": 0, "agreed": 0}
+COUNTED = {
+    **{"asked": 0, "answered": 0, "saved": 0, "dropped_early": 0, "reused": 0, "checked": 0, "agreed": 0},
+    **{"member_answers": 0, "member_answers_saved": 0},
+}
 PLAIN = AdaptedModel()
 OTHER = AdaptedModel(members=(adapter("x"),))
 
@@ -92,7 +95,10 @@ def test_the_same_measurement_is_not_made_twice(tmp_path: Path, monkeypatch: pyt
     assert model.asked == N
     assert second.items == first.items
     counts = rewards.summary(rewards.counted(rewards.counted(None, first), second))
-    assert counts == {**COUNTED, "asked": 2 * N, "answered": N, "saved": N}
+    assert counts == {
+        **COUNTED,
+        **{"asked": 2 * N, "answered": N, "saved": N, "member_answers": N, "member_answers_saved": N},
+    }
     rewards.measure_part(bench(tmp_path), OTHER, "test", "test-adapted")
     assert model.asked == N + 30
 
@@ -150,7 +156,8 @@ def test_only_a_hopeless_candidate_is_dropped_and_only_if_wanted(
     said = rewards.explain(verdict, measured)
     assert said.startswith(f"dropped after 24 of {N} questions: accuracy +0.0 points, log-loss +0.") == (asked < N)
     assert rewards.summary(rewards.counted(rewards.counted(None, best), measured)) == {
-        **{**COUNTED, "asked": 2 * N, "answered": N + asked, "saved": N - asked, "dropped_early": int(asked < N)}
+        **{**COUNTED, "asked": 2 * N, "answered": N + asked, "saved": N - asked, "dropped_early": int(asked < N)},
+        **{"member_answers": N + asked, "member_answers_saved": N - asked},
     }
     again = rewards.race_reward(at, OTHER, best.items, "attempt-1")
     assert again == measured  # as after a kill behind the last block
@@ -183,10 +190,121 @@ def test_routed_adapters_are_put_on_for_fewer_blocks(tmp_path: Path, monkeypatch
     monkeypatch.setattr(rewards, "evaluate", lambda *given, **_: blocks.append(len(given[1])) or Model()(*given))
     (tmp_path / "routes").write_bytes(b"1")
     several = AdaptedModel(members=(adapter("x"), adapter("y")), method="avg_sim_score")
-    rewards.measure_part(bench(tmp_path), several, "reward", "attempt-1")
     routed = several.model_copy(update={"centroids": str(tmp_path / "routes")})
+    rewards.measure_part(bench(tmp_path), OTHER, "reward", "attempt-1")
     rewards.measure_part(bench(tmp_path), routed, "reward", "attempt-2")
     assert blocks == [24, 24, 24, 24, 48, 48]
+
+
+class Members:
+    """Stands for ``evaluate``: adapters that change all answers by ``harm`` and differ from each other by ``apart``."""
+
+    def __init__(self, harm: float, apart: float = 1e-3, stops_at: int = 10**9) -> None:
+        self.harm, self.apart, self.stops_at = harm, apart, stops_at
+        self.asked: dict[str, int] = {}
+
+    def __call__(self, task: Any, examples: list[Example], adapted: AdaptedModel, *rest: Any, **_: Any) -> list[Item]:
+        [member] = adapted.members
+        if member is None:
+            return Model()(task, examples)
+        if sum(self.asked.values()) >= self.stops_at:
+            raise KeyboardInterrupt
+        self.asked[member.sha256] = self.asked.get(member.sha256, 0) + len(examples)
+        losses = []
+        for example in examples:
+            shared = random.Random(example.id).gauss(1, 0.1)
+            losses.append(1 + self.harm * shared + random.Random(example.id + member.sha256).gauss(0, self.apart))
+        return [Item(id=e.id, correct=True, loss=loss, gold_nll=loss) for e, loss in zip(examples, losses, strict=True)]
+
+
+NAMES = [f"m{i}" for i in range(8)]
+EIGHT = AdaptedModel(members=tuple(adapter(name) for name in NAMES), method="sum_logprobs")
+
+
+@pytest.mark.parametrize(
+    ("harm", "apart", "config", "asked", "told"),
+    [
+        (0.5, 1e-3, {}, dict.fromkeys(NAMES[:2], 24), "dropped after 24 of 96 questions by 2 of 8 adapters: "),
+        (0.5, 1e-3, {"racing": False}, dict.fromkeys(NAMES, N), "not accepted: "),
+        (0.5, 0.5, {}, dict.fromkeys(NAMES, 24), "dropped after 24 of 96 questions: "),  # two do not stand for all
+        (0.5, 1e-3, {"accept": "any"}, dict.fromkeys(NAMES, N), "not accepted: "),
+        (-0.5, 1e-3, {}, dict.fromkeys(NAMES, N), "accepted: "),
+    ],
+)
+def test_two_alike_members_show_that_all_are_hopeless(
+    harm: float,
+    apart: float,
+    config: dict[str, Any],
+    asked: dict[str, int],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at, models = bench(tmp_path, **config), Members(harm, apart)
+    monkeypatch.setattr(rewards, "evaluate", models)
+    best = rewards.measure_part(at, PLAIN, "reward", "base")
+    measured = rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+    assert models.asked == asked
+    verdict = rewards.judge(at, best.items, measured)
+    assert rewards.explain(verdict, measured).startswith(told)
+    assert verdict.accepted == (harm < 0)
+    assert (measured.members, measured.of) == (len(asked), 8)
+    assert len(measured.items) == asked["m0"]
+    counts = rewards.summary(rewards.counted(rewards.counted(None, best), measured))
+    assert counts["answered"] == N + asked["m0"]
+    assert counts["member_answers"] == N + sum(asked.values())
+    assert counts["member_answers_saved"] == 8 * N - sum(asked.values())
+
+
+def test_a_candidate_dropped_by_two_members_can_be_measured_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, models = bench(tmp_path, racing_check=True), Members(0.5)
+    monkeypatch.setattr(rewards, "evaluate", models)
+    best = rewards.measure_part(at, PLAIN, "reward", "base")
+    measured = rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+    assert models.asked == dict.fromkeys(NAMES, N)
+    assert (measured.members, measured.agrees) == (2, True)
+    counts = rewards.summary(rewards.counted(None, measured))
+    assert counts["member_answers"] == 48  # what racing alone would have asked
+    assert rewards.race_reward(at, EIGHT, best.items, "attempt-1") == measured  # though all answers are kept now
+
+
+@pytest.mark.parametrize("killed_after", [24, 48, 72])
+def test_a_kill_while_members_answer_costs_one_members_block(
+    killed_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, killed, rest = bench(tmp_path), Members(-0.5, stops_at=killed_after), Members(-0.5)
+    monkeypatch.setattr(rewards, "evaluate", killed)
+    best = rewards.measure_part(at, PLAIN, "reward", "base")
+    with pytest.raises(KeyboardInterrupt):
+        rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+    monkeypatch.setattr(rewards, "evaluate", rest)
+    resumed = rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+    assert sum(rest.asked.values()) == 8 * N - killed_after
+    (tmp_path / "new").mkdir()
+    assert rewards.race_reward(bench(tmp_path / "new"), EIGHT, best.items, "attempt-1") == resumed
+
+
+def test_an_adapter_answers_once_whatever_it_is_combined_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at, models = bench(tmp_path), Members(-0.5)
+    monkeypatch.setattr(rewards, "evaluate", models)
+    best = rewards.measure_part(at, PLAIN, "reward", "base")
+    first = rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+    again = bench(tmp_path)  # as after a kill
+    others = EIGHT.model_copy(update={"method": "max_confidence", "members": EIGHT.members[::-1]})
+    second = rewards.race_reward(again, others, best.items, "attempt-2")
+    alone = rewards.measure_part(again, AdaptedModel(members=EIGHT.members[3:4]), "reward", "attempt-3")
+    assert models.asked == dict.fromkeys(NAMES, N)
+    (tmp_path / "new").mkdir()
+    fresh = rewards.race_reward(bench(tmp_path / "new"), others, best.items, "attempt-2")
+    assert fresh.items == second.items
+    counts = rewards.summary(rewards.counted(rewards.counted(None, best), first, second, alone))
+    assert counts == {
+        **COUNTED,
+        **{"asked": 4 * N, "answered": 4 * N, "reused": 9 * N},
+        **{"member_answers": 9 * N, "member_answers_saved": 9 * N},
+    }
 
 
 def test_racing_is_configured(tmp_path: Path) -> None:

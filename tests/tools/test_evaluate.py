@@ -13,9 +13,9 @@ from cao.adapters import LoraWeights, save_adapter
 from cao.errors import InputError
 from cao.language_model import LanguageModel
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, LatentSettings, Query
+from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, LatentSettings, Protocol, Query
 from tools.apply_strategy.tts import combine
-from tools.evaluate import _agree, _graded, evaluate, load_items, save_items
+from tools.evaluate import _graded, evaluate, load_items, save_items, together
 from tools.evaluate.generation import Generated, generate
 from tools.evaluate.likelihood import BranchScore, QueryScore, score_queries
 
@@ -132,12 +132,19 @@ def test_generated_texts_are_graded_and_the_gold_answer_is_scored(
 ) -> None:
     item = evaluate(FREE_TASK, [FREE], AdaptedModel(latent=latent), "generate", lm=lm)[0]
     prompt = "Question: How many apples?\nAnswer:"
-    text = generate(lm, [prompt], max_new_tokens=6, stop=FREE_TASK.stop, latent=latent)[0].text
+    [answer] = generate(lm, [prompt], max_new_tokens=6, stop=FREE_TASK.stop, latent=latent)
+    text = answer.text
     gold = Query(prefix=prompt, branches=(Branch(scored=" 7"),))
     nll = -score_queries(lm, [gold], latent=latent)[0].branches[0].logprob
     assert item == Item(
-        id="f", correct="7" in text, loss=nll, gold_nll=nll, gold_chars=1, text=text, choice=-1, gold=-1
-    )
+        id="f", correct="7" in text, loss=nll, gold_nll=nll, gold_chars=1, text=text, choice=-1, gold=-1,
+        confidence=answer.mean_prob,
+    )  # fmt: skip
+
+
+def written(task: Task, example: Example, text: str, probability: float) -> Item:
+    """A text of one token, whose gold answer of one letter has −3 nats."""
+    return _graded(task, example, Generated(text, math.log(probability), 1), QueryScore((BranchScore(-3.0, 2, 1),)))
 
 
 @pytest.mark.parametrize(
@@ -145,21 +152,20 @@ def test_generated_texts_are_graded_and_the_gold_answer_is_scored(
     [("B", 1, True), ("C. to run", 2, False), ("to sleep", 0, False), ("eat", -1, False)],
 )
 def test_generated_choices_name_the_index(text: str, choice: int, correct: bool) -> None:
-    scores = [QueryScore((BranchScore(-3.0, 2, 1),)), QueryScore((BranchScore(-5.0, 2, 1),))]
-    item = _graded(TASK, EXAMPLES[1], text, scores)
+    item = written(TASK, EXAMPLES[1], text, 0.5)
     assert (item.choice, item.gold, item.correct) == (choice, 1, correct)
-    assert (item.loss, item.gold_nll, item.scores) == (4.0, 4.0, ())
+    assert (item.loss, item.gold_nll, item.scores, item.confidence) == (3.0, 3.0, (), 0.5)
 
 
 def test_a_number_among_the_choices_is_found_by_the_tasks_own_grading() -> None:
     task = replace(TASK, grade=lambda text, e: text.split()[-1] == e.gold_text)
     example = EXAMPLES[2].model_copy(update={"gold_text": "7"})
-    item = _graded(task, example, "A dog eats 5 of 12, so 12", [QueryScore((BranchScore(-3.0, 2, 1),))])
+    item = written(task, example, "A dog eats 5 of 12, so 12", 0.5)
     assert (item.choice, item.correct) == (1, False)
 
 
-def answers(*pairs: tuple[str, float]) -> list[Generated]:
-    return [Generated(text, math.log(probability), 1) for text, probability in pairs]
+def answers(*pairs: tuple[str, float]) -> list[Item]:
+    return [written(FREE_TASK, FREE, text, probability) for text, probability in pairs]
 
 
 @pytest.mark.parametrize(
@@ -170,13 +176,35 @@ def test_members_texts_are_compared_by_their_answers(method: str, expected: str)
     given = answers(("5 + 2 = 7", 0.4), ("It is 8", 0.9), ("#### 7", 0.5), ("no idea", 0.2))
     if method == "sum_logprobs":
         given = answers(("5 + 2 = 7", 0.8), ("It is 8", 0.9), ("#### 7", 0.85), ("no idea", 0.2))
-    assert _agree(FREE_TASK, FREE, given, method) == expected
+    given[3] = given[3].model_copy(update={"gold_nll": 7.0})
+    agreed = together(FREE, given, method)
+    assert agreed.text == expected
+    assert agreed.correct == ("7" in expected)
+    assert agreed.gold_nll == agreed.loss == (3 + 3 + 3 + 7) / 4
 
 
 def test_one_sure_member_outweighs_two_unsure_ones_in_the_sum_only() -> None:
     given = answers(("1", 0.05), ("1", 0.05), ("2", 0.9999))
-    assert _agree(FREE_TASK, FREE, given, "sum_logprobs") == "2"
-    assert _agree(FREE_TASK, FREE, given, "majority_vote") == "1"
+    assert together(FREE, given, "sum_logprobs").text == "2"
+    assert together(FREE, given, "majority_vote").text == "1"
+
+
+@pytest.mark.parametrize("protocol", ["likelihood", "generate"])
+@pytest.mark.parametrize("method", ["max_confidence", "majority_vote", "sum_logprobs"])
+def test_what_members_answer_together_follows_from_what_each_answers_alone(
+    tiny_lm: LanguageModel, tmp_path: Path, method: str, protocol: Protocol
+) -> None:
+    """So answers of single adapters can be kept, and combined later to the same bits."""
+    references = (None, *(made_adapter(tiny_lm, tmp_path, seed)[0] for seed in (1, 2)))
+    whole = evaluate(TASK, EXAMPLES, AdaptedModel(members=references, method=method), protocol, lm=tiny_lm)
+    each = []
+    for i, reference in enumerate(references):
+        save_items(
+            tmp_path / f"{i}", evaluate(TASK, EXAMPLES, AdaptedModel(members=(reference,)), protocol, lm=tiny_lm)
+        )
+        each.append(load_items(tmp_path / f"{i}"))
+    assert each[0] != each[1]
+    assert [together(e, given, method) for e, given in zip(EXAMPLES, zip(*each, strict=True), strict=True)] == whole
 
 
 def test_free_text_cannot_be_ranked(lm: LanguageModel) -> None:

@@ -20,14 +20,14 @@ from cao.files import write_atomic
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.tasks.base import Task, normalise
-from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, Protocol, Query
+from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, LatentSettings, Protocol, Query
 from tools.apply_strategy.tts import combine, route
 from tools.evaluate.generation import Generated, generate
-from tools.evaluate.likelihood import BranchScore, QueryScore, score_queries
-from tools.evaluate.states import KeptStates
+from tools.evaluate.likelihood import QueryScore, score_queries
+from tools.evaluate.states import KeptStates, Reader
 from tools.evaluate.written import chosen
 
-__all__ = ["KeptStates", "evaluate", "load_items", "save_items"]
+__all__ = ["KeptStates", "evaluate", "load_items", "save_items", "together"]
 
 Assignment = list[list[int]]
 """For each question, the members that answer it."""
@@ -69,7 +69,40 @@ def evaluate(
         raise InputError(f"{task.name} has questions without choices to rank; use the protocol generate")
     who = _assign(examples, adapted, encoder)
     run = _rank if protocol == "likelihood" else _write
-    return run(task, examples, adapted, who, lm, states or KeptStates(0), progress)
+    kept = states or KeptStates(0)
+    answers: list[list[Item]] = [[] for _ in examples]
+    cut = 0
+    for member, reference in enumerate(adapted.members):
+        mine = [question for question, members in enumerate(who) if member in members]
+        read = kept.reader(reference.sha256 if reference else None)
+        with _dressed(lm, reference):
+            items, shortened = run(task, [examples[q] for q in mine], lm, adapted.latent, read, progress)
+        cut += shortened
+        for q, item in zip(mine, items, strict=True):
+            answers[q].append(item)
+    if cut:
+        told = "prompts longer than the model's context, beginning dropped"
+        progress(told, cut, sum(len(given) for given in answers))
+    return [together(e, given, adapted.method) for e, given in zip(examples, answers, strict=True)]
+
+
+def together(example: Example, answers: Sequence[Item], method: str | None) -> Item:
+    """Return what several members answer together, from what each answers alone.
+
+    Args:
+        example: the question.
+        answers: a member's item each; a single one is the answer.
+        method: how they are combined, one of ``tts.COMBINING``.
+
+    Source: CAO-LLM §2.4, G.3.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    nll = math.fsum(answer.gold_nll for answer in answers) / len(answers)
+    if not answers[0].scores:
+        surest = _agree(answers, str(method))
+        return surest.model_copy(update={"loss": nll / surest.gold_chars, "gold_nll": nll})
+    return _ranked(example, combine([list(a.scores) for a in answers], str(method)), nll, answers[0].gold_chars)
 
 
 def _assign(examples: Sequence[Example], adapted: AdaptedModel, encoder: Encoder | None) -> Assignment:
@@ -84,10 +117,6 @@ def _assign(examples: Sequence[Example], adapted: AdaptedModel, encoder: Encoder
     return [[member] for member in route(encoder.embed([example.prompt for example in examples]), centroids)]
 
 
-def _duties(who: Assignment, member: int) -> list[int]:
-    return [question for question, members in enumerate(who) if member in members]
-
-
 @contextmanager
 def _dressed(lm: LanguageModel, reference: AdapterRef | None) -> Iterator[None]:
     weights = None if reference is None else load_adapter(Path(reference.path), lm.sha256)
@@ -98,31 +127,24 @@ def _dressed(lm: LanguageModel, reference: AdapterRef | None) -> Iterator[None]:
 def _rank(
     task: Task,
     examples: Sequence[Example],
-    adapted: AdaptedModel,
-    who: Assignment,
     lm: LanguageModel,
-    states: KeptStates,
+    latent: LatentSettings | None,
+    read: Reader,
     progress: Progress,
-) -> list[Item]:
+) -> tuple[list[Item], int]:
+    """Return one model's items by ranking the choices, and how many prompts were cut."""
     queries = [task.query(example, lm.profile.answer_style) for example in examples]
-    answers: list[list[QueryScore]] = [[] for _ in examples]
-    for member, reference in enumerate(adapted.members):
-        mine = _duties(who, member)
-        with _dressed(lm, reference):
-            asked, read = [queries[q] for q in mine], states.reader(reference.sha256 if reference else None)
-            scores = score_queries(lm, asked, latent=adapted.latent, read=read, progress=progress)
-        for q, score in zip(mine, scores, strict=True):
-            answers[q].append(score)
-    _report_cut([answer for given in answers for answer in given], progress)
-    return [_ranked(example, given, adapted.method) for example, given in zip(examples, answers, strict=True)]
+    scored = score_queries(lm, queries, latent=latent, read=read, progress=progress)
+    items = []
+    for example, score in zip(examples, scored, strict=True):
+        gold = score.branches[example.answer]
+        items.append(_ranked(example, [branch.per_char for branch in score.branches], -gold.logprob, gold.chars))
+    return items, sum(score.cut > 0 for score in scored)
 
 
-def _ranked(example: Example, answers: Sequence[QueryScore], method: str | None) -> Item:
-    """Grade one question from the scores of the members that answered it."""
-    each = [[branch.per_char for branch in answer.branches] for answer in answers]
-    scores = each[0] if len(each) == 1 else combine(each, str(method))
+def _ranked(example: Example, scores: list[float], gold_nll: float, gold_chars: int) -> Item:
+    """Grade one question from the scores of its choices."""
     gold, choice = example.answer, scores.index(max(scores))
-    golds = [answer.branches[gold] for answer in answers]
     others = scores[:gold] + scores[gold + 1 :]
     return Item(
         id=example.id,
@@ -132,101 +154,72 @@ def _ranked(example: Example, answers: Sequence[QueryScore], method: str | None)
         correct=choice == gold,
         loss=-float(torch.tensor(scores, dtype=torch.double).log_softmax(0)[gold]),
         margin=scores[gold] - max(others) if others else 0.0,
-        gold_nll=_mean_nll(golds),
-        gold_chars=golds[0].chars,
+        gold_nll=gold_nll,
+        gold_chars=gold_chars,
     )
-
-
-def _mean_nll(golds: Sequence[BranchScore]) -> float:
-    return -math.fsum(gold.logprob for gold in golds) / len(golds)
 
 
 def _write(
     task: Task,
     examples: Sequence[Example],
-    adapted: AdaptedModel,
-    who: Assignment,
     lm: LanguageModel,
-    states: KeptStates,
+    latent: LatentSettings | None,
+    read: Reader,
     progress: Progress,
-) -> list[Item]:
+) -> tuple[list[Item], int]:
+    """Return one model's items by parsing what it writes, and how many prompts were cut."""
     prompts = [task.ask(example) for example in examples]
     golds = [
         Query(prefix=prompt, branches=(Branch(scored=f" {task.gold(example)}"),))
         for prompt, example in zip(prompts, examples, strict=True)
     ]
-    texts: list[list[Generated]] = [[] for _ in examples]
-    scores: list[list[QueryScore]] = [[] for _ in examples]
-    for member, reference in enumerate(adapted.members):
-        mine = _duties(who, member)
-        with _dressed(lm, reference):
-            written = generate(
-                lm,
-                [prompts[q] for q in mine],
-                max_new_tokens=task.max_new_tokens,
-                stop=task.stop,
-                latent=adapted.latent,
-                progress=progress,
-            )
-            asked, read = [golds[q] for q in mine], states.reader(reference.sha256 if reference else None)
-            scored = score_queries(lm, asked, latent=adapted.latent, read=read, progress=progress)
-        for q, text, score in zip(mine, written, scored, strict=True):
-            texts[q].append(text)
-            scores[q].append(score)
-    _report_cut([text for given in texts for text in given], progress)
-    return [
-        _graded(task, example, _agree(task, example, texts[q], adapted.method), scores[q])
-        for q, example in enumerate(examples)
-    ]
+    written = generate(
+        lm, prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, latent=latent, progress=progress
+    )
+    scored = score_queries(lm, golds, latent=latent, read=read, progress=progress)
+    items = [_graded(task, *each) for each in zip(examples, written, scored, strict=True)]
+    return items, sum(answer.cut > 0 for answer in written)
 
 
-def _agree(task: Task, example: Example, answers: Sequence[Generated], method: str | None) -> str:
-    """Return the text that the members' answers amount to, the surest member's among equal answers.
+def _graded(task: Task, example: Example, answer: Generated, score: QueryScore) -> Item:
+    gold = score.branches[0]
+    return Item(
+        id=example.id,
+        choice=chosen(task, example, answer.text),
+        gold=example.answer,
+        correct=task.grade(answer.text, example),
+        loss=-gold.logprob / gold.chars,
+        gold_nll=-gold.logprob,
+        gold_chars=gold.chars,
+        text=answer.text,
+        confidence=answer.mean_prob,
+    )
+
+
+def _agree(answers: Sequence[Item], method: str) -> Item:
+    """Return the answer that the members' texts amount to, the surest member's among equal answers.
 
     A member that wrote its answer with mean token probability p holds the others' answers together to be 1 − p
     times as likely as its own, so its confidence grows with p and it always votes for itself.
     """
-    if len(answers) == 1:
-        return answers[0].text
-    keys = [_answer_key(task, example, answer.text) for answer in answers]
+    keys = [_answer_key(answer) for answer in answers]
     distinct = list(dict.fromkeys(keys))
     beliefs = []
     for key, answer in zip(keys, answers, strict=True):
-        rest = math.log(max(1e-9, 1 - answer.mean_prob) / max(1, len(distinct) - 1))
+        rest = math.log(max(1e-9, 1 - answer.confidence) / max(1, len(distinct) - 1))
         beliefs.append([0.0 if candidate == key else rest for candidate in distinct])
-    combined = combine(beliefs, str(method))
+    combined = combine(beliefs, method)
     winner = distinct[combined.index(max(combined))]
     supporters = [answer for key, answer in zip(keys, answers, strict=True) if key == winner]
-    return max(supporters, key=lambda answer: answer.mean_prob).text
+    return max(supporters, key=lambda answer: answer.confidence)
 
 
-def _answer_key(task: Task, example: Example, text: str) -> str:
+def _answer_key(answer: Item) -> str:
     """Return what two texts share if they give one answer: the choice, the last number, or all of it."""
-    choice = chosen(task, example, text)
-    if choice >= 0:
-        return f"choice {choice}"
-    numbers = re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", ""))
-    return numbers[-1] if numbers else normalise(text)
-
-
-def _graded(task: Task, example: Example, text: str, scores: Sequence[QueryScore]) -> Item:
-    nll, chars = _mean_nll([score.branches[0] for score in scores]), scores[0].branches[0].chars
-    return Item(
-        id=example.id,
-        choice=chosen(task, example, text),
-        gold=example.answer,
-        correct=task.grade(text, example),
-        loss=nll / chars,
-        gold_nll=nll,
-        gold_chars=chars,
-        text=text,
-    )
-
-
-def _report_cut(answers: Sequence[QueryScore | Generated], progress: Progress) -> None:
-    cut = sum(answer.cut > 0 for answer in answers)
-    if cut:
-        progress("prompts longer than the model's context, beginning dropped", cut, len(answers))
+    if answer.choice >= 0:
+        return f"choice {answer.choice}"
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", answer.text.replace(",", ""))
+    return numbers[-1] if numbers else normalise(answer.text)
 
 
 def save_items(path: Path, items: Sequence[Item]) -> None:

@@ -81,7 +81,7 @@ def hopeless(best: Sequence[Item], candidate: Sequence[Item], total: int, rule: 
         unlikely = chance_of_a_lead(gained, lost, total - asked) <= level
         return "the accuracy will hardly become higher" if unlikely else ""
     diffs = np.array([new.loss - old.loss for old, new in zip(best, candidate, strict=True)])
-    above = float(diffs.mean()) > loss_bound(float(diffs.std(ddof=1)), _skewness(diffs), asked, total, level)
+    above = float(diffs.mean()) > loss_bound(float(diffs.std(ddof=1)), skewness_of(diffs), asked, total, level)
     return "the log-loss will hardly be low enough" if above else ""
 
 
@@ -95,14 +95,26 @@ def loss_bound(spread: float, skewness: float, asked: int, total: int, level: fl
         total: N, all questions.
         level: one-sided level of this look.
     """
-    accepted = -float(stdtrit(total - 1, 1 - CONFIDENT_LEVEL)) / math.sqrt(total)
-    t, left = float(stdtrit(asked - 1, 1 - level)), 1 - asked / total
+    left = 1 / asked - 1 / total
+    return spread * (least_gain(total) + quantile(asked - 1, level, skewness, asked, total) * math.sqrt(left))
+
+
+def least_gain(total: int) -> float:
+    """Return the mean that acceptance asks for, over the standard deviation of all paired differences."""
+    return -float(stdtrit(total - 1, 1 - CONFIDENT_LEVEL)) / math.sqrt(total)
+
+
+def quantile(dof: float, level: float, skewness: float, asked: int, total: int) -> float:
+    """Return the quantile of t, raised by the first Edgeworth term where few gains face many losses."""
+    t, left = float(stdtrit(dof, 1 - level)), 1 - asked / total
+    if left == 0:  # every question was asked: which ones came first is no matter any more
+        return t
     raised = math.sqrt(left) * t * t / 2 - (t * t - 1) * (2 * left - 1) / (6 * math.sqrt(left))
-    t -= min(0.0, skewness) * raised / math.sqrt(asked)
-    return spread * (accepted + t * math.sqrt(1 / asked - 1 / total))
+    return t - min(0.0, skewness) * raised / math.sqrt(asked)
 
 
-def _skewness(values: NDArray[np.float64]) -> float:
+def skewness_of(values: NDArray[np.float64]) -> float:
+    """Return the skewness of values, 0 without a spread."""
     centred = values - values.mean()
     spread = float(values.std(ddof=1))
     return float((centred**3).mean()) / spread**3 if spread > 0 else 0.0
