@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent.run_record import GENERATED, RunRecord
-from agent.wording import START_NAMES, percent, signed
+from agent.wording import START_NAMES, percent, points, signed
 
 
 def sentence(node: str, data: dict[str, Any]) -> str:
@@ -24,6 +24,8 @@ def sentence(node: str, data: dict[str, Any]) -> str:
         trial = data["trial"]
         what = _strategy(trial["strategy"]) if trial["strategy"] else repr(_cut(trial["raw"], 60))
         return f"attempt {trial['attempt']}: {what} → {trial['reason']}"
+    if node == "decide" and data.get("out_of_time"):
+        return "the time budget leaves no room for another attempt"
     if node == "decide":
         return f"proposes {_strategy(data['proposal'])}"
     if node == "apply":
@@ -42,16 +44,27 @@ def evaluations_text(run: RunRecord) -> str:
     counts = run.evaluations
     if counts is None or counts.asked <= 0:
         return ""
-    told = f"All {counts.asked} reward questions of the measurements were answered; no attempt was dropped early."
+    told = f"All {counts.asked} reward questions of the measurements were answered"
     if counts.saved:
-        dropped = f"{counts.dropped_early} attempt{'' if counts.dropped_early == 1 else 's'} dropped early"
         share = percent(counts.saved / counts.asked, 0)
-        told = f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved; {dropped}."
+        told = f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved"
+    told += f"; {_dropped(run, counts.dropped_early)} dropped early."
+    every = counts.member_answers + counts.member_answers_saved
+    if every != counts.asked and every > 0:  # several adapters answered questions together
+        share = percent(counts.member_answers_saved / every, 0)
+        told += f" Adapter by adapter it was {counts.member_answers} of {every} answers, {share} saved."
     if counts.checked:
         told += f" Full evaluation agrees about {counts.agreed} of {counts.checked} dropped."
     if counts.reused:
-        told += f" {counts.reused} answers were scored from kept hidden states, without a forward pass."
+        told += f" {counts.reused} answers came from kept scores or hidden states, without a forward pass."
     return told
+
+
+def _dropped(run: RunRecord, early: int) -> str:
+    """Say how many starts and how many attempts were dropped."""
+    starts = sum(after is not None for after in run.reward.dropped_after.values())
+    told = [(starts, "start"), (early - starts, "attempt")]
+    return " and ".join(f"{n} {name}{'' if n == 1 else 's'}" for n, name in told if n > 0) or "nothing was"
 
 
 def _adapter(node: str, adapters: dict[str, Any]) -> str:
@@ -78,8 +91,11 @@ def _start(data: dict[str, Any]) -> str:
         return f"start: {told}"
     each = [f"deployed model {told}"]
     for name, start in measured.items():
-        reward, change = start["reward"], start["comparison"]["loss_change"]
-        each.append(f"{name} adapter {100 * reward['score']:.1f} %, log-loss {signed(change)}")
+        found, after = start["comparison"], start.get("dropped_after")
+        accuracy = f"{100 * start['reward']['score']:.1f} %"
+        if after is not None:
+            accuracy = f"dropped after {after} of {base['n']} questions: accuracy {points(found['accuracy_change'])}"
+        each.append(f"{name} adapter {accuracy}, log-loss {signed(found['loss_change'])}")
     return f"start: {START_NAMES[chosen]} ({'; '.join(each)})"
 
 

@@ -147,7 +147,7 @@ def apply(state: State, bench: Workbench) -> State:
             strategy,
             bench.texts() if strategy.family == "TTS" else bench.prompts(),
             bench.adapted(state["best"]).members[0],
-            bench.seed("apply", attempt),
+            bench.seed("apply", 1),  # for all attempts: equal batches give equal adapters, which answer once
             lm=bench.lm,
             store=bench.store,
             generator=bench.trained.generator,
@@ -186,6 +186,7 @@ def evaluate(state: State, bench: Workbench) -> State:
         reward=reward,
         comparison=verdict,
         dropped_after=len(measured.items) if measured.dropped else None,
+        dropped_members=measured.members if measured.members < measured.of else None,
         seconds=state["proposal_seconds"] + time.monotonic() - started,
     )
     update: State = {

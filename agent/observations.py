@@ -44,7 +44,9 @@ def _adapter(name: str, measured: Mapping[str, Any], *, chosen: bool) -> str:
         return f"The {name} adapter gives no usable answers."
     change = Comparison.model_validate(measured["comparison"])
     use = "the current model carries it" if chosen else "the current model does not carry it"
+    after = measured.get("dropped_after")
+    where = "" if after is None else f" on the first {after} reward questions, after which it was dropped"
     return (
         f"The {name} adapter changes the deployed model's accuracy by {100 * change.accuracy_change:+.1f} points and "
-        f"its log-loss by {change.loss_change:+.4f}; {use}."
+        f"its log-loss by {change.loss_change:+.4f}{where}; {use}."
     )

@@ -152,6 +152,7 @@ def _rewards(state: State) -> dict[str, Any]:
         "start": state["start"],
         "best": state["best_reward"],
         "comparisons": {name: start.get("comparison") for name, start in starts.items()},
+        "dropped_after": {name: start.get("dropped_after") for name, start in starts.items()},
     }
 
 
@@ -160,8 +161,8 @@ def _smallest(bench: Workbench, state: State) -> dict[str, float]:
 
     They follow from the spread of the paired differences, which depends on the attempt: a wild one spreads widely. So
     the adopted attempt is taken, else the median of those that were measured, else that of the generated adapters;
-    without any, the start's own spread, as if start and candidate were unrelated. A dropped attempt has
-    the spread of the questions that it answered, which are the first of the start's.
+    without any, the start's own spread, as if start and candidate were unrelated. What was dropped has
+    the spread of the questions that it answered, which are the first ones.
     """
     base, start = (load_items(bench.folder / "items" / f"{name}.jsonl") for name in ("base", state["start"]))
     measured = [trial for trial in state["trials"] if trial["reward"] is not None]

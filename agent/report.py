@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from agent import wording
 from agent.describe_events import evaluations_text
-from agent.run_record import UNFINISHED, Attempt, Measured, RunRecord
+from agent.run_record import UNFINISHED, Attempt, Measured, RunRecord, changed
 from agent.runs import paired_change, read_run, read_trace, visits
 from cao.files import write_atomic
 
@@ -164,10 +164,12 @@ def _start_charts(run: RunRecord, folder: Path) -> list[Chart]:
     if base is None or not starts:
         return []
     columns: list[Column] = [("deployed", "start", "", base, "")]
-    for name, reward in starts.items():
+    for name in starts:
         found = run.reward.comparisons.get(name)
         better = "better" if found and found.accepted else "not better"
-        columns.append((name, "taken" if name == run.reward.start else better, "", reward, name))
+        dropped = run.reward.dropped_after.get(name) is not None
+        outcome = "taken" if name == run.reward.start else "dropped" if dropped else better
+        columns.append((name, outcome, "", run.reward.on_all(name), name))
     return _pair_of_charts(columns, folder, "base", "the deployed model")
 
 
@@ -201,11 +203,9 @@ def _pair_of_charts(columns: list[Column], folder: Path, first: str, reference: 
 
 def _on_all(start: Measured, trial: Attempt) -> Measured | None:
     """Return an attempt's reward; of one that was dropped early, the start's reward with its paired change added."""
-    change = trial.comparison
-    if trial.dropped_after is None or trial.reward is None or change is None:
+    if trial.dropped_after is None or trial.reward is None or trial.comparison is None:
         return trial.reward
-    loss = None if start.loss is None or change.loss_change is None else start.loss + change.loss_change
-    return Measured(score=min(1.0, max(0.0, start.score + (change.accuracy_change or 0.0))), loss=loss)
+    return changed(start, trial.comparison)
 
 
 def _named(trial: Any) -> str:

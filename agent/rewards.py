@@ -6,6 +6,7 @@ costs one block, and a model's blocks are the same in every measurement of a par
 full has the same items. Parts are in seeded random order already, which racing needs.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.plan import part_seconds
 from agent.state import Evaluations, Workbench
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, sha256_file
@@ -81,18 +83,19 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     Raises:
         NotApplicableError: the candidate's output is not finite.
     """
-    config, answers = bench.config, _Answers(bench, candidate, "reward")
-    path = looks(answers.of, answers.ends, few=_few_stand_for_all(answers, best, bench)) if config.racing else []
+    config, answers, started = bench.config, _Answers(bench, candidate, "reward"), time.monotonic()
+    every = [(answers.of, end) for end in answers.ends[:-1]]
+    path = looks(answers.of, answers.ends, few=_few_stand_for_all(answers, best, bench)) if config.racing else every
     level, total, why = config.racing_error / max(1, len(path)), len(best), ""
     for members, end in path:
         measured = answers.until(end, members)
-        if members == answers.of:
+        if config.racing and members == answers.of:
             why = hopeless(best[:end], measured.items, total, config.accept, level)
-        elif few_hopeless(
+        elif config.racing and few_hopeless(
             answers.changes(best, end, members), _changes(best, measured.items), answers.of, total, level
         ):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
-        if why:
+        if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
             break
     else:
         measured = answers.whole()
@@ -103,17 +106,25 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     return replace(measured, dropped=why, agrees=agrees)
 
 
+def _too_late(bench: Workbench, each: float, answered: int, of: int) -> str:
+    """Say that a time budget has no room for a candidate's other answers and for the test part, or return nothing.
+
+    Args:
+        bench: the workbench.
+        each: seconds in which one of the candidate's adapters answers one question.
+        answered: answers so far.
+        of: adapters that answer each question.
+    """
+    rest, test = each * (len(bench.splits.reward) * of - answered), bench.splits.test
+    both = part_seconds(bench.speed, bench.task, test, bench.protocol) + each * len(test) * of
+    return "the time is up" if bench.clock.left < rest + both else ""
+
+
 def _few_stand_for_all(answers: "_Answers", best: list[Item], bench: Workbench) -> bool:
     """Return whether a few of a candidate's adapters should answer every question before the others begin."""
     if bench.config.accept != "confident" or answers.of <= FEW or len(best) < FIRST_BLOCK:
         return False
     return alike(answers.changes(best, answers.ends[0], FEW))
-
-
-def _few_are_hopeless(answers: "_Answers", best: list[Item], measured: Measured, level: float) -> bool:
-    """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
-    alone = answers.changes(best, len(measured.items), measured.members)
-    return few_hopeless(alone, _changes(best, measured.items), measured.of, measured.total, level)
 
 
 def judge(bench: Workbench, best: list[Item], measured: Measured) -> Comparison:

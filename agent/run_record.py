@@ -45,13 +45,23 @@ class Attempt(_Loose):
     reward: Measured | None = None
     comparison: Change | None = None
     dropped_after: int | None = None
+    dropped_members: int | None = None
     seconds: float | None = None
+
+
+def changed(reference: Measured | None, change: Change | None) -> Measured | None:
+    """Return a reward with a paired change added: that of a candidate which did not answer every question."""
+    if reference is None or change is None:
+        return None
+    loss = None if reference.loss is None or change.loss_change is None else reference.loss + change.loss_change
+    return Measured(score=min(1.0, max(0.0, reference.score + (change.accuracy_change or 0.0))), loss=loss)
 
 
 class Rewards(_Loose):
     """The reward part: the deployed model, the adapters made for it, what the loop started from, what it reached.
 
-    ``comparisons`` sets the generated and the aligned adapter against the deployed model.
+    ``comparisons`` sets the generated and the aligned adapter against the deployed model; where one was dropped, it and
+    the reward speak of the first ``dropped_after`` questions.
     """
 
     baseline: Measured | None = None
@@ -60,11 +70,18 @@ class Rewards(_Loose):
     start: Literal["base", "generated", "aligned"] | None = None
     best: Measured | None = None
     comparisons: dict[str, Change | None] = {}
+    dropped_after: dict[str, int | None] = {}
 
     def starts(self) -> dict[str, Measured]:
         """Return what the loop could start from and was measured: the deployed model first."""
         named = {"base": self.baseline, "generated": self.generated, "aligned": self.aligned}
         return {name: reward for name, reward in named.items() if reward is not None}
+
+    def on_all(self, name: str) -> Measured | None:
+        """Return what a start may be drawn at: where it was dropped, the deployed model with its paired change."""
+        reward = self.starts().get(name)
+        dropped = reward is not None and self.dropped_after.get(name) is not None
+        return changed(self.baseline, self.comparisons.get(name)) if dropped else reward
 
     def started(self) -> Measured | None:
         """Return the reward of what the loop started from."""
@@ -115,7 +132,10 @@ class TestPart(_Loose):
 
 
 class Evaluated(_Loose):
-    """Reward questions: what measuring everything in full would ask, what models answered, what was saved and how."""
+    """Reward questions: what measuring everything in full would ask, what models answered, what was saved and how.
+
+    ``member_answers`` counts the answers of single adapters, m for a question that m answer together.
+    """
 
     asked: int
     answered: int
@@ -124,6 +144,8 @@ class Evaluated(_Loose):
     reused: int = 0
     checked: int = 0
     agreed: int = 0
+    member_answers: int = 0
+    member_answers_saved: int = 0
 
 
 class Speed(_Loose):

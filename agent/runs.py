@@ -215,6 +215,7 @@ def _start_rewards(data: dict[str, Any]) -> dict[str, Any]:
         **{name: start.get("reward") for name, start in known.items()},
         "start": data.get("start"),
         "comparisons": {name: start.get("comparison") for name, start in known.items()},
+        "dropped_after": {name: start.get("dropped_after") for name, start in known.items()},
     }
 
 

@@ -1,22 +1,25 @@
 """What the loop starts from: the deployed model, the generated adapter or the aligned one, whichever measures best.
 
 A generated adapter is judged like any proposal of the loop: it must beat the deployed model on the reward questions
-under the run's rule of acceptance. So the loop never starts below the deployed model.
+under the run's rule of acceptance, and one without prospects is dropped early. So the loop never starts below the
+deployed model.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agent.observations import observe
-from agent.rewards import counted, measure_part
+from agent.plan import part_seconds
+from agent.rewards import counted, judge, measure_part, race_reward
 from agent.run_record import GENERATED
 from agent.state import State, Workbench
 from cao.adapters import load_adapter, save_adapter
-from cao.errors import NotApplicableError
+from cao.errors import InputError, NotApplicableError
 from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
-from tools.evaluate.statistics import compare, summarise
+from tools.evaluate.statistics import summarise
 
 
 def carried(bench: Workbench) -> AdapterRef | None:
@@ -28,10 +31,10 @@ def carried(bench: Workbench) -> AdapterRef | None:
 
 
 def measure_starts(state: State, bench: Workbench) -> State:
-    """Measure the deployed model and every generated adapter on the reward part, and start from the best of them.
+    """Measure the deployed model on the reward part, race every generated adapter against it, and start from the best.
 
-    They are measured on every question: the report sets them side by side, and the loop builds on the best. A kill
-    inside costs a block of questions.
+    What is started from is measured on every question; one that was dropped has the reward and the comparison of the
+    questions that it answered. A kill inside costs a block of questions.
 
     Args:
         state: the state after ``align``; ``best`` is the deployed model.
@@ -39,7 +42,13 @@ def measure_starts(state: State, bench: Workbench) -> State:
 
     Source: CAO-LLM §2.4; the comparison with the deployed model is this project's.
     """
-    deployed = measure_part(bench, bench.adapted(state["best"]), "reward", "base")
+    started = time.monotonic()
+    try:
+        deployed = measure_part(bench, bench.adapted(state["best"]), "reward", "base")
+    except NotApplicableError as error:
+        raise InputError(f"the deployed model cannot be measured: {error}") from None
+    expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
+    took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
     base, measured = deployed.items, [deployed]
     rewards, verdicts = {"base": summarise(base)}, {}
     starts: dict[str, Any] = dict.fromkeys(GENERATED)
@@ -49,17 +58,17 @@ def measure_starts(state: State, bench: Workbench) -> State:
         if reference is None:
             continue
         try:
-            measured.append(measure_part(bench, AdaptedModel(members=(reference,)), "reward", name))
+            measured.append(race_reward(bench, AdaptedModel(members=(reference,)), base, name))
         except NotApplicableError as error:
-            starts[name] = {"reward": None, "comparison": None}
+            starts[name] = {"reward": None, "comparison": None, "dropped_after": None}
             unmeasured = f"the {name} adapter could not be measured: {error}"
             adapters["reason"] = "; ".join(filter(None, (adapters["reason"], unmeasured)))
             continue
-        items = measured[-1].items
-        rewards[name], verdicts[name] = summarise(items), compare(base, items, bench.config.accept)
+        rewards[name], verdicts[name] = summarise(measured[-1].items), judge(bench, base, measured[-1])
         starts[name] = {
             "reward": rewards[name].model_dump(mode="json"),
             "comparison": verdicts[name].model_dump(mode="json"),
+            "dropped_after": len(measured[-1].items) if measured[-1].dropped else None,
         }
     start = best_start(rewards, verdicts)
     update: State = {
@@ -70,6 +79,7 @@ def measure_starts(state: State, bench: Workbench) -> State:
         "best_reward": rewards[start].model_dump(mode="json"),
         "best_items": f"items/{start}.jsonl",
         "evaluations": counted(None, *measured),
+        "reward_seconds": took,
     }
     best = bench.adapted(state["best"])
     if start != "base":

@@ -65,7 +65,7 @@ class State(TypedDict, total=False):
         best_items: file of its per-question items, relative to the run folder.
         baseline: Reward of the deployed model, None until measured.
         start: what the loop starts from: ``base``, ``generated`` or ``aligned``.
-        starts: {generated, aligned}, each None or {reward, comparison with the deployed model}.
+        starts: {generated, aligned}, each None or {reward, comparison with the deployed model, dropped_after}.
         best_reward: Reward to beat.
         observed: what was measured of the start, in sentences for the policy.
         proposal: the strategy that waits to be applied, or None.

@@ -29,6 +29,7 @@ from agent.wording import (
     outcome,
     p_text,
     percent,
+    points,
     proposal,
     signed,
     start_sentence,
@@ -202,7 +203,11 @@ def _starts(run: RunRecord) -> Table:
         p_value = bare_p(found.loss_p_value) if found else "—"
         change = signed(found.loss_change) if found else "—"
         measured = (percent(reward.score), interval(reward.ci95), number(reward.loss), change, p_value)
-        chosen = Text("the loop starts here", "green") if name == (run.reward.start or "base") else ""
+        chosen = Text("the loop starts here", "green") if name == (run.reward.start or "base") else Text("")
+        after = run.reward.dropped_after.get(name)
+        if after is not None:  # its accuracy and its log-loss are those of other questions
+            measured = (points(found.accuracy_change if found else None), "—", "—", change, p_value)
+            chosen = Text(f"dropped after {after} questions", "yellow")
         table.add_row(START_NAMES[name].removeprefix("the "), *measured, chosen)
     return table
 
@@ -239,7 +244,7 @@ def _measures(first: RunRecord, second: RunRecord) -> dict[str, list[str | None]
             "status": run.status,
             "start": run.reward.start,
             "generator": str((run.adapters or {}).get("variant") or "—"),
-            **{f"{name} adapter": _pair(base.score if base else None, _score(run, name)) for name in GENERATED},
+            **{f"{name} adapter": _start_cell(run, name) for name in GENERATED},
             "reward accuracy": _pair(base.score if base else None, best.score if best else None),
             "reward log-loss": f"{number(base.loss if base else None)} → {number(best.loss if best else None)}",
             "test accuracy": _pair(test.baseline.accuracy, test.adapted.accuracy) if test else None,
@@ -252,9 +257,12 @@ def _measures(first: RunRecord, second: RunRecord) -> dict[str, list[str | None]
     return rows
 
 
-def _score(run: RunRecord, name: str) -> float | None:
+def _start_cell(run: RunRecord, name: str) -> str | None:
+    base, after = run.reward.baseline, run.reward.dropped_after.get(name)
+    if after is not None:
+        return f"dropped after {after}"
     measured = run.reward.starts().get(name)
-    return measured.score if measured else None
+    return _pair(base.score if base else None, measured.score) if measured else None
 
 
 def _trial_cell(run: RunRecord, index: int) -> str | None:

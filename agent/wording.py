@@ -221,13 +221,17 @@ def start_sentence(run: RunRecord) -> str:
         return ""
     chosen, told = run.reward.start or "base", {}
     for name, reward in starts.items():
-        found = run.reward.comparisons.get(name)
+        found, after = run.reward.comparisons.get(name), run.reward.dropped_after.get(name)
         loss = f", log-loss {signed(found.loss_change)} ({p_text(found.loss_p_value)})" if found else ""
-        told[name] = f"accuracy {percent(base.score)} → {percent(reward.score)}{loss}"
-    others = [f"{START_NAMES[name]} had {text}" for name, text in told.items() if name != chosen]
+        if after is None:
+            told[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}"
+        else:  # the accuracy on a few questions is not comparable with that on all
+            change = f": accuracy {points(found.accuracy_change)}{loss.split(' (')[0]} on these" if found else ""
+            told[name] = f"was dropped after {after}{f' of {base.n}' if base.n else ''} questions{change}"
+    others = [f"{START_NAMES[name]} {text}" for name, text in told.items() if name != chosen]
     first = f"Start: {START_NAMES[chosen]}"
     if chosen in told:
-        first += f", {told[chosen]}, made {variant_text(run)}without a gradient"
+        first += f", {told[chosen].removeprefix('had ')}, made {variant_text(run)}without a gradient"
     return f"{first}." + "".join(f" {text[0].upper()}{text[1:]}." for text in others)
 
 

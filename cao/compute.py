@@ -169,16 +169,25 @@ def processor_rates() -> Rates:
     wrote, is measured over.
     """
     key = canonical_json(probe_key())
-    path = cache_dir() / "rates" / f"{sha256_bytes(key.encode())[:16]}.json"
-    kept = _kept(path, key)
+    kept = _kept(key)
     if kept and not kept.noisy:
         return kept
     rates = measure_rates()
     if kept and rates.noisy:
         return kept
+    keep_rates(rates, key)
+    return rates
+
+
+def keep_rates(rates: Rates, key: str) -> None:
+    """Keep rates for every process with this key."""
+    path = _path(key)
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, _File(key=key, rates=rates).model_dump_json())
-    return rates
+
+
+def _path(key: str) -> Path:
+    return cache_dir() / "rates" / f"{sha256_bytes(key.encode())[:16]}.json"
 
 
 class _File(Record):
@@ -188,9 +197,9 @@ class _File(Record):
     rates: Rates
 
 
-def _kept(path: Path, key: str) -> Rates | None:
+def _kept(key: str) -> Rates | None:
     try:
-        found = _File.model_validate_json(path.read_bytes())
+        found = _File.model_validate_json(_path(key).read_bytes())
     except (OSError, ValidationError):
         return None
     return found.rates if found.key == key else None

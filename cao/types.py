@@ -283,7 +283,7 @@ class Trial(Record):
     """One attempt of the loop. A rejected proposal keeps its raw text and the reason.
 
     ``dropped_after`` counts the reward questions that ``reward`` and ``comparison`` speak of where the attempt was
-    dropped before the last one.
+    dropped before the last one, ``dropped_members`` the adapters where not all of it had answered.
     """
 
     attempt: Annotated[int, Field(ge=1)]
@@ -294,4 +294,5 @@ class Trial(Record):
     reward: Reward | None = None
     comparison: Comparison | None = None
     dropped_after: int | None = None
+    dropped_members: int | None = None
     seconds: float = 0.0

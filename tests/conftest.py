@@ -1,14 +1,21 @@
 """Fixtures that several test files share: a tiny random language model with a real tokenizer."""
 
+import atexit
 import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
+from cao.assets import cache_dir
+from cao.compute import keep_rates, measure_rates, probe_key
+from cao.files import canonical_json
 from cao.language_model import LanguageModel, load_language_model
 from cao.models import ModelProfile
+from cao.processor import usable_processors
 
 TINY = ModelProfile("tiny", "nowhere/tiny", "text", 4, 8, "embedded")
 CORPUS = [
@@ -22,6 +29,27 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+OWN_CACHE = "CAO_TESTS_CACHE"
+
+
+def pytest_configure() -> None:
+    """Give all processes of the tests one cache, in which what to compute in is settled.
+
+    Other load may come and go while tests run, and two runs that are compared must not choose anew in between. What is
+    dear to make, such as the converted model, is shared with the user's cache.
+    """
+    if OWN_CACHE in os.environ:  # a worker, or a test that starts pytest
+        return
+    models = cache_dir() / "models"
+    models.mkdir(exist_ok=True)
+    os.environ[OWN_CACHE] = os.environ["XDG_CACHE_HOME"] = folder = tempfile.mkdtemp(prefix="cao-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (cache_dir() / "models").symlink_to(models)
+    rates = measure_rates().model_copy(update={"noisy": False})
+    for threads in range(1, usable_processors() + 1):
+        keep_rates(rates, canonical_json({**probe_key(), "threads": str(threads)}))
 
 
 @pytest.fixture(scope="session")

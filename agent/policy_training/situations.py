@@ -38,7 +38,7 @@ from tools.evaluate.statistics import compare
 PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.evaluate)
 """What a run does before its loop."""
 
-CODE = 2
+CODE = 3
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
 
 REWARDS_DEPEND_ON = ("adapter", "variant", "start_adapter", "describer", "accept", "racing", "racing_error", "seed")

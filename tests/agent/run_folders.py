@@ -115,12 +115,25 @@ def started_run(run_id: str) -> dict[str, Any]:
     return run
 
 
+def dropped_start(run_id: str) -> dict[str, Any]:
+    """The same, but the generated adapter was dropped early: on these questions all models are often right."""
+    run = started_run(run_id)
+    run["reward"] |= {"generated": reward(0.75, 0.9, 24), "dropped_after": {"generated": 24, "aligned": None}}
+    run["reward"]["comparisons"]["generated"] = comparison(-0.0833, 0.1402, 0.999, False)
+    run["evaluations"] = {"asked": 576, "answered": 504, "saved": 72, "dropped_early": 1}
+    return run
+
+
 def start_event(run: dict[str, Any]) -> dict[str, Any]:
     """The data of the event that measured the start of ``started_run``."""
     found = run["reward"]
+    dropped = found.get("dropped_after", {})
     starts = {
-        name: {"reward": found[name], "comparison": found["comparisons"][name]} for name in ("generated", "aligned")
-    }
+        name: {
+            "reward": found[name], "comparison": found["comparisons"][name], "dropped_after": dropped.get(name),
+        }
+        for name in ("generated", "aligned")
+    }  # fmt: skip
     return {"baseline": found["baseline"], "start": found["start"], "starts": starts, "adapters": run["adapters"]}
 
 

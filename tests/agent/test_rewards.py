@@ -18,6 +18,8 @@ from agent.config import RunConfig, make_config
 from agent.describe_events import evaluations_text
 from agent.report import write_report
 from agent.run_record import RunRecord
+from agent.state import NO_TIME
+from agent.time_budget import Clock
 from agent.trace import main as trace
 from cao.errors import InputError
 from cao.types import AdaptedModel, AdapterRef, Example, Item, LatentSettings
@@ -52,7 +54,9 @@ def bench(folder: Path, **config: Any) -> Any:
         task=SimpleNamespace(name="t"),
         splits=SimpleNamespace(reward=QUESTIONS, test=QUESTIONS[:30]),
         protocol="likelihood",
-        lm=SimpleNamespace(sha256="base"),
+        lm=SimpleNamespace(sha256="base", dtype="float32"),
+        clock=Clock(),
+        speed=NO_TIME,
         encoder=None,
         states=KeptStates(),
         progress=lambda *_: None,
@@ -120,7 +124,12 @@ def test_what_changes_an_answer_changes_the_key(tmp_path: Path) -> None:
         *(key(PLAIN), key(OTHER), key(AdaptedModel(members=pair, method="max_confidence"))),
         *(key(AdaptedModel(members=pair[::-1], method="max_confidence")), key(routed("one")), key(routed("two"))),
         *(key(AdaptedModel(latent=LatentSettings(slot_steps=k, slot_lr=0.1))) for k in (1, 2)),
-        *(key(PLAIN, protocol="generate"), key(PLAIN, lm=SimpleNamespace(sha256="b")), key(PLAIN, splits=shuffled)),
+        *(
+            key(PLAIN, protocol="generate"),
+            key(PLAIN, lm=SimpleNamespace(sha256="b", dtype="float32")),
+            key(PLAIN, lm=SimpleNamespace(sha256="base", dtype="bfloat16")),
+            key(PLAIN, splits=shuffled),
+        ),
     ]
     assert len(set(different)) == len(different)
 
@@ -335,7 +344,7 @@ def test_people_are_told_what_was_dropped_and_saved(tmp_path: Path, capsys: pyte
     shown = " ".join(capsys.readouterr().out.split())
     told = (
         "216 of 288 reward questions were answered, 25 % saved; 1 attempt dropped early. Full evaluation agrees about "
-        "1 of 1 dropped. 24 answers were scored from kept hidden states, without a forward pass."
+        "1 of 1 dropped. 24 answers came from kept scores or hidden states, without a forward pass."
     )
     assert told in shown
     assert "dropped after 24 of 96 questions" in shown
@@ -344,6 +353,14 @@ def test_people_are_told_what_was_dropped_and_saved(tmp_path: Path, capsys: pyte
     assert "25.0 % of 24" in html
     assert "2: Latent (slot_steps 5, slot_lr 0.1), dropped: 41.66 %" in html  # the start's 45.83 % and its change
     record = RunRecord.model_validate(raced_run("one"))
+    by_two = raced_run("two")
+    by_two["trials"][1]["dropped_members"] = 2
+    by_two["evaluations"] |= {"answered": 288, "saved": 0, "member_answers": 408, "member_answers_saved": 392}
+    assert "25.0 % of 24, 2 adapters" in write_report(made.write_run(tmp_path, "two", by_two)).read_text("utf-8")
+    assert evaluations_text(RunRecord.model_validate(by_two)).startswith(
+        "All 288 reward questions of the measurements were answered; 1 attempt dropped early. Adapter by adapter it "
+        "was 408 of 800 answers, 49 % saved."
+    )
     assert [wording.outcome(trial) for trial in record.trials] == ["no strategy", "dropped", "accepted"]
     assert evaluations_text(RunRecord.model_validate(made.record("old"))) == ""
 

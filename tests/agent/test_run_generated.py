@@ -225,6 +225,67 @@ def test_a_harmful_adapter_leaves_the_deployed_model_as_the_start(
     assert record["test"]["adapted"] == record["test"]["baseline"]
 
 
+@pytest.mark.parametrize("helps", [False, True])
+def test_a_hopeless_start_is_dropped_and_never_chosen_and_a_chosen_one_is_measured_on_all(
+    helps: bool,
+    questions: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    lm: LanguageModel,
+    good: Tensor,
+    bad: Tensor,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index = tiny_pretrained.shelve(tmp_path / "shelf", lm, {"full": good if helps else bad}, {"full": ["arc_easy"]})
+    monkeypatch.setattr(pretrained, "PRETRAINED", index)
+    argv = command(questions, tiny_model_folder, tmp_path, ["no strategy"], "--reward", "36", "--adapter", "generated")
+    raced, full = run(capsys, argv), run(capsys, [*argv, "--set", "racing=false"])
+    checked = run(capsys, [*argv, "--set", "racing_check=true"])
+    reward = raced["reward"]
+    assert reward["start"] == full["reward"]["start"] == ("generated" if helps else "base")
+    assert reward["dropped_after"] == {"generated": None if helps else 24, "aligned": None}
+    assert reward["generated"]["n"] == (36 if helps else 24)
+    assert reward["comparisons"]["generated"]["accepted"] == helps
+    assert full["reward"]["dropped_after"] == {"generated": None, "aligned": None}
+    assert full["reward"]["generated"]["n"] == reward["baseline"]["n"] == reward["best"]["n"] == 36
+    counts = raced["evaluations"]
+    assert (counts["asked"], counts["answered"], counts["dropped_early"]) == (72, 72 if helps else 60, int(not helps))
+    assert (checked["evaluations"]["checked"], checked["evaluations"]["agreed"]) == ((0, 0) if helps else (1, 1))
+
+
+def test_two_of_four_adapters_race_for_all_and_none_answers_twice(
+    questions: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    lm: LanguageModel,
+    bad: Tensor,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index = tiny_pretrained.shelve(tmp_path / "bad", lm, {"full": bad}, {"full": ["arc_easy"]})
+    monkeypatch.setattr(pretrained, "PRETRAINED", index)
+    four = [
+        {"family": "TTS", "num_prompt_batches": 4, "method": method} for method in ("sum_logprobs", "majority_vote")
+    ]
+    argv = command(questions, tiny_model_folder, tmp_path, four, "--reward", "36", "--adapter", "none")
+    raced, again, full = (run(capsys, [*argv, *more]) for more in ([], [], ["--set", "racing=false"]))
+    for one, other in zip(raced["trials"], full["trials"], strict=True):
+        assert (one["dropped_after"], one["dropped_members"]) == (24, 2)
+        assert "dropped after 24 of 36 questions by 2 of 4 adapters" in one["reason"]
+        assert not one["accepted"]
+        assert not other["accepted"]
+        assert (other["dropped_after"], other["dropped_members"]) == (None, None)
+    counts, whole = raced["evaluations"], full["evaluations"]
+    made = len(list((tmp_path / "runs" / raced["run_id"] / "adapters").glob("*")))
+    assert whole["member_answers"] == 36 + made * 36  # the second method asks nothing
+    assert counts["member_answers"] == 36 + min(made, 2) * 24
+    assert counts["member_answers"] + counts["member_answers_saved"] == 36 + 2 * 4 * 36
+    assert counts["reused"] == min(made, 2) * 24
+    for key in ("reward", "evaluations", "test", "adopted"):
+        assert raced[key] == again[key]
+
+
 @pytest.mark.usefixtures("use")
 def test_a_start_adapter_stays_the_deployed_model_and_is_what_others_must_beat(
     questions: Path,

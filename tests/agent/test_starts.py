@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from agent import outcome, wording
-from agent.describe_events import sentence
+from agent import observations, outcome, wording
+from agent.describe_events import evaluations_text, sentence
 from agent.report import write_report
 from agent.run_record import RunRecord
 from agent.runs import read_run
@@ -57,6 +57,39 @@ def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
     seen = run.model_copy(update={"adapters": {**(run.adapters or {}), "saw_task": True}})
     assert "which was trained on this task too" in wording.start_sentence(seen)
     assert wording.start_sentence(RunRecord.model_validate(made.record("one"))) == ""
+
+
+def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = made.dropped_start("one")
+    run = RunRecord.model_validate(record)
+    told = "dropped after 24 of 96 questions: accuracy −8.3 points, log-loss +0.1402"
+    assert wording.start_sentence(run).endswith(f"The generated adapter was {told} on these.")
+    assert f"generated adapter {told}; aligned adapter 45.8 %" in sentence("evaluate", made.start_event(record))
+    assert "1 start dropped early" in evaluations_text(run)
+    lines = made.events(made.record("one"))
+    lines[9]["data"] = made.start_event(record)
+    path = made.write_run(tmp_path, "one", record, lines)
+    assert trace(["show", "one", "--out", str(tmp_path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "generated adapter −8.3 points — — +0.1402 1.00 dropped after 24 questions" in shown
+    made.write_run(tmp_path, "two")
+    assert trace(["diff", "one", "two", "--out", str(tmp_path)]) == 0
+    assert "generated adapter dropped after 24 —" in " ".join(capsys.readouterr().out.split())
+    section = write_report(path).read_text(encoding="utf-8").split("<h2>The start</h2>")[1].split("</section>")[0]
+    assert "generated: 33.34 %" in section  # the deployed model's 41.67 % and the paired change
+    assert re.findall(r'<g class="([\w-]+)">', section) == ["start", "dropped", "taken"] * 2
+    assert "drawn at the deployed model plus the change so far" in section
+    for text in (shown, section, wording.start_sentence(run)):
+        assert "75.0 %" not in text
+    (path / "run.json").unlink()
+    assert read_run(path).reward.dropped_after == {"generated": 24, "aligned": None}
+    measured = made.start_event(record)["starts"]["generated"]
+    assert observations._adapter("generated", measured, chosen=False) == (
+        "The generated adapter changes the deployed model's accuracy by -8.3 points and its log-loss by +0.1402 on the "
+        "first 24 reward questions, after which it was dropped; the current model does not carry it."
+    )
 
 
 def test_a_start_that_was_adopted_alone_is_said_to_be() -> None:

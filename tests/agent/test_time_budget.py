@@ -169,7 +169,7 @@ def test_a_strategy_that_is_too_dear_is_refused_with_its_price(start: Any, monke
 
 
 def test_a_race_ends_when_time_is_up(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = iter([1e6] * 3)  # deciding, applying, and the first look of the first attempt
+    left = iter([1e6] * 2)  # deciding and applying; none at the first look
     monkeypatch.setattr(Clock, "left", property(lambda self: next(left, 0.0)))
     monkeypatch.setattr(session, "_fitted", lambda bench, view: bench)
     record, _ = start("--minutes", "30", "--set", "racing=false")
