@@ -1,9 +1,9 @@
-# Two commands on a fresh machine: `make demo` and `make test`.
+# Two commands on a fresh machine: `make demo` and `make test`; `make test-fast` while working.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check environment clean
+.PHONY: demo test test-fast check environment clean
 .DEFAULT_GOAL := demo
 
 environment: $(VENV)/.ready
@@ -17,10 +17,16 @@ $(VENV)/.ready: constraints.txt requirements-embedded.txt pyproject.toml
 	touch $@
 
 demo: environment
-	$(BIN)/python -m agent.run --task gsm8k
+	$(BIN)/python -m agent.run --task gsm8k --minutes 4
+
+# A worker a core, one torch thread each: two workers with two threads each would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test: environment
-	$(BIN)/python -m pytest
+	$(PYTEST) --durations 15 --durations-min 1
+
+test-fast: environment
+	$(PYTEST) -m "not slow and not integration"
 
 check: environment
 	$(BIN)/ruff check .
