@@ -37,7 +37,7 @@ from cao.progress import told
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits, split
-from cao.types import DtypeChoice, Protocol
+from cao.types import Protocol
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
 from tools.evaluate import KeptStates
@@ -79,20 +79,13 @@ def command(
         refuse_changes(stored, config)
     check_names(config)
     check_device(config.device)
-    asked, compute = config.dtype, choose_compute(config.dtype, config.device)
-    config = config.model_copy(update={"dtype": compute.dtype})
     task, splits, protocol = read_task(config)
     if dry_run:
-        if config.minutes is not None:  # by the measured rates; the run itself times a few prompts too
-            speed, starts = Speed.of(compute, config.model), STARTS[config.adapter]
-            left = 60 * config.minutes - START_UP_SECONDS
-            config = fit(config, speed, task, splits, protocol, starts, left).config
-            task, splits, protocol = read_task(config)
-        print_plan(config, compute, task, splits, protocol, as_json=as_json)
+        _print_plan(config, task, splits, protocol, as_json=as_json)
         return 0
     view = make_view()
     try:
-        record = run(config, task, splits, protocol, view=view, stored=stored, dtype_asked=asked, began=began)
+        record = run(config, task, splits, protocol, view=view, stored=stored, began=began)
     finally:
         view.close()
     folder = Path(config.out) / record["run_id"]
@@ -101,6 +94,16 @@ def command(
     else:
         print_summary(record, str(folder))
     return 0
+
+
+def _print_plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol, *, as_json: bool) -> None:
+    """Print what a run would do; a time budget goes by the measured rates, where the run itself times some prompts."""
+    compute = choose_compute(config.dtype, config.device)
+    if config.minutes is not None:
+        speed, left = Speed.of(compute, config.model), 60 * config.minutes - START_UP_SECONDS
+        config = fit(config, speed, task, splits, protocol, STARTS[config.adapter], left).config
+        task, splits, protocol = read_task(config)
+    print_plan(config, compute, task, splits, protocol, as_json=as_json)
 
 
 def check_names(config: RunConfig) -> None:
@@ -219,24 +222,25 @@ def run(
     *,
     view: View,
     stored: dict[str, Any],
-    dtype_asked: DtypeChoice = "auto",
     began: float | None = None,
 ) -> dict[str, Any]:
     """Run the graph to its end, from the start or from where a killed process left it.
 
     Args:
-        config: the run's configuration, its dtype settled.
+        config: the run's configuration.
         task: what to adapt to.
         splits: its questions.
         protocol: how answers are judged.
         view: what shows the progress.
         stored: the content of ``config.json`` of the run to resume, empty for a new one.
-        dtype_asked: the dtype as it was asked for.
         began: when the command began, by ``time.monotonic``; a time budget counts from there.
 
     Returns:
         The object of ``run.json``.
     """
+    check_device(config.device)
+    asked = config.dtype
+    config = config.model_copy(update={"dtype": choose_compute(asked, config.device).dtype})
     bench = build_workbench(config, task, splits, protocol, view, began)
     if stored:
         _refuse_other_weights(stored, bench)
@@ -249,7 +253,7 @@ def run(
             "run_id": folder.name,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "config": config.model_dump(mode="json"),
-            "dtype_asked": dtype_asked,
+            "dtype_asked": asked,
             "fingerprint": config.fingerprint(),
             "graph_sha256": _graph_sha256(),
             "model_sha256": bench.lm.sha256,
