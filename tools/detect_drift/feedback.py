@@ -19,12 +19,11 @@ def judge_feedback(correct: Sequence[bool | None], task: str, reference: Referen
     Returns:
         None where either side has no labels.
     """
+    from scipy.stats import fisher_exact  # noqa: PLC0415  (slow to import, and few windows have labels)
+
     known = [bool(right) for right in correct if right is not None]
     if not known or reference.correct is None or not len(reference.correct):
         return None
-
-    from scipy.stats import fisher_exact  # noqa: PLC0415  (slow to import, and few windows have labels)
-
     right, total = int(reference.correct.sum()), len(reference.correct)
     table = [[sum(known), len(known) - sum(known)], [right, total - right]]
     return Feedback(
