@@ -24,6 +24,7 @@ PACKAGES = (
     "transformers",
     "peft",
     "langgraph",
+    "sentence-transformers",
     "datasets",
     "openai",
     "llguidance",

@@ -40,22 +40,15 @@ class Encoder:
 
     @cached_property
     def _model(self) -> Any:
-        from transformers import AutoModel  # noqa: PLC0415  (seconds to import)
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (seconds to import)
 
-        model = AutoModel.from_pretrained(self.folder, dtype=torch.float32, local_files_only=True)
-        return model.to(self.device).eval().requires_grad_(False)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer  # noqa: PLC0415  (seconds to import)
-
-        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        model = SentenceTransformer(str(self.folder), device=self.device, local_files_only=True)
+        model.max_seq_length = MAX_TOKENS
+        return model.eval()
 
     def tokens(self, prompts: list[str]) -> list[int]:
         """Return the number of encoder tokens of each prompt before truncation."""
-        # without ``verbose=False`` it warns of every prompt that is to be cut
-        encoded = self._tokenizer(prompts, truncation=False, verbose=False)["input_ids"] if prompts else []
-        return [len(ids) for ids in encoded]
+        return [len(ids) for ids in self._model.tokenizer(prompts, truncation=False)["input_ids"]] if prompts else []
 
     def overlong(self, prompts: list[str]) -> int:
         """Return how many prompts have more than 384 tokens, so that their end is cut.
@@ -77,7 +70,7 @@ class Encoder:
 
         Source: CAO-LLM §2.2, E (token states kept, 384 tokens); masking of padding is this project's.
         """
-        states = torch.zeros(len(prompts), MAX_TOKENS, self._model.config.hidden_size)
+        states = torch.zeros(len(prompts), MAX_TOKENS, self._model.get_embedding_dimension())
         mask = torch.zeros(len(prompts), MAX_TOKENS, dtype=torch.bool)
         for rows, hidden, kept in self._batches(prompts, batch_size):
             states[rows, : hidden.shape[1]] = hidden
@@ -96,7 +89,7 @@ class Encoder:
             found.update(zip([new[i] for i in rows], pool(hidden, kept), strict=True))
         self._remember(found)
         if not prompts:
-            return torch.zeros(0, self._model.config.hidden_size)
+            return torch.zeros(0, self._model.get_embedding_dimension())
         return torch.stack([found[prompt] for prompt in prompts])
 
     def forget(self) -> None:
@@ -117,11 +110,9 @@ class Encoder:
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            texts = [prompts[i] for i in rows]
-            features = self._tokenizer(
-                texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-            ).to(self.device)
-            hidden, kept = self._model(**features).last_hidden_state.cpu(), features["attention_mask"].bool().cpu()
+            features = self._model.preprocess([prompts[i] for i in rows])
+            output = self._model[0]({k: v.to(self.device) for k, v in features.items() if isinstance(v, Tensor)})
+            hidden, kept = output["token_embeddings"].float().cpu(), output["attention_mask"].bool().cpu()
             yield rows, hidden * kept.unsqueeze(-1), kept
 
 

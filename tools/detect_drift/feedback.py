@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from scipy.stats import fisher_exact
+
 from cao.types import Feedback
 from tools.detect_drift.known_tasks import Reference
 
@@ -19,8 +21,6 @@ def judge_feedback(correct: Sequence[bool | None], task: str, reference: Referen
     Returns:
         None where either side has no labels.
     """
-    from scipy.stats import fisher_exact  # noqa: PLC0415  (slow to import, and few windows have labels)
-
     known = [bool(right) for right in correct if right is not None]
     if not known or reference.correct is None or not len(reference.correct):
         return None

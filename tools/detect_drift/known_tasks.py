@@ -8,13 +8,14 @@ Everything here depends on the references alone and is computed once for any num
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from cao.errors import InputError
-from tools.detect_drift.discriminants import Discriminants, fit
 from tools.detect_drift.energy import distances
 from tools.detect_drift.permutation import Array
 
@@ -137,14 +138,17 @@ class KnownTasks:
         return torch.cat([reference.embeddings for reference in self.references.values()]).double()
 
     @cached_property
-    def _classifier(self) -> Discriminants:
+    def _classifier(self) -> Any:
         return _discriminants([reference.learnt for reference in self.references.values()])
 
     def log_probabilities(self, points: Tensor) -> Array:
-        """Return log P(task | prompt), (n, K), for (n, C) points, given that each is from one of the known tasks."""
+        """Return log P(task | prompt), (n, K), for (n, C) points, given that each is from one of the known tasks.
+
+        Source: linear discriminant analysis; shrinkage by Ledoit and Wolf 2004.
+        """
         if len(self.names) == 1:
             return np.zeros((len(points), 1))
-        return self._classifier.log_probabilities(points.double().numpy())
+        return _log_probabilities(self._classifier, points)
 
     @cached_property
     def mean_distances(self) -> Array:
@@ -167,7 +171,7 @@ class KnownTasks:
         return _odds(logs, self.names.index(name))
 
     @cached_property
-    def _signal_classifiers(self) -> dict[str | None, tuple[list[str], Discriminants]]:
+    def _signal_classifiers(self) -> dict[str | None, tuple[list[str], Any]]:
         """For each model that was asked: the tasks that hold its signals, and what tells them apart by these."""
         asked: dict[str | None, dict[str, Tensor]] = {}
         for name, it in self.references.items():
@@ -184,13 +188,23 @@ class KnownTasks:
             (n,), or None where no other task holds signals of the same model.
         """
         names, classifier = self._signal_classifiers.get(self.references[name].judged_by, ([], None))
-        if classifier is None or name not in names:
-            return None
-        return _odds(classifier.log_probabilities(signals.double().numpy()), names.index(name))
+        return _odds(_log_probabilities(classifier, signals), names.index(name)) if name in names else None
 
 
-def _discriminants(samples: Sequence[Tensor]) -> Discriminants:
-    return fit([rows.double().numpy() for rows in samples])
+def _discriminants(samples: Sequence[Tensor]) -> Any:
+    """Return normal classes with one shrunken covariance and equal shares, fitted to (m_k, C) rows each."""
+    labels = np.repeat(np.arange(len(samples)), [len(rows) for rows in samples])
+    share = np.full(len(samples), 1 / len(samples))
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=share)
+    return model.fit(torch.cat(list(samples)).double().numpy(), labels)
+
+
+def _log_probabilities(classifier: Any, points: Tensor) -> Array:
+    scores = classifier.decision_function(points.double().numpy())
+    if scores.ndim == 1:  # two tasks: the library gives the log-odds of the second
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    result: Array = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    return result
 
 
 def _odds(logs: Array, mine: int) -> Array:

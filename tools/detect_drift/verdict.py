@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import bdtrc, softmax
+from scipy.special import softmax
+from scipy.stats import binomtest
 from torch import Tensor
 
 from cao.types import DriftKind, DriftReport
@@ -116,7 +117,7 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
 def atypical_of_all(typicality: Sequence[float], alpha: float) -> bool:
     """Return whether more prompts are outliers of every known task than chance explains."""
     outliers = sum(value <= alpha for value in typicality)
-    return outliers > 0 and bool(bdtrc(outliers - 1, len(typicality), alpha) <= alpha)
+    return bool(binomtest(outliers, len(typicality), alpha, "greater").pvalue <= alpha)
 
 
 def kind_of(*, enough: bool, covered: bool, moved: bool, explained: bool, answers_changed: bool) -> DriftKind:
