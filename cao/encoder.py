@@ -48,7 +48,9 @@ class Encoder:
 
     def tokens(self, prompts: list[str]) -> list[int]:
         """Return the number of encoder tokens of each prompt before truncation."""
-        return [len(ids) for ids in self._model.tokenizer(prompts, truncation=False)["input_ids"]] if prompts else []
+        # without ``verbose=False`` it warns of every prompt that is to be cut
+        encoded = self._model.tokenizer(prompts, truncation=False, verbose=False)["input_ids"] if prompts else []
+        return [len(ids) for ids in encoded]
 
     def overlong(self, prompts: list[str]) -> int:
         """Return how many prompts have more than 384 tokens, so that their end is cut.
