@@ -91,9 +91,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
         measured = answers.until(end, members)
         if config.racing and members == answers.of:
             why = hopeless(best[:end], measured.items, total, config.accept, level)
-        elif config.racing and few_hopeless(
-            answers.changes(best, end, members), _changes(best, measured.items), answers.of, total, level
-        ):
+        elif config.racing and _few_are_hopeless(answers, best, measured, level):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
         if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
             break
@@ -125,6 +123,13 @@ def _few_stand_for_all(answers: "_Answers", best: list[Item], bench: Workbench) 
     if bench.config.accept != "confident" or answers.of <= FEW or len(best) < FIRST_BLOCK:
         return False
     return alike(answers.changes(best, answers.ends[0], FEW))
+
+
+def _few_are_hopeless(answers: "_Answers", best: list[Item], measured: Measured, level: float) -> bool:
+    """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
+    alone = answers.changes(best, len(measured.items), measured.members)
+    combined = _changes(best, measured.items)
+    return few_hopeless(alone, combined, measured.of, measured.total, level, selecting=answers.selecting)
 
 
 def judge(bench: Workbench, best: list[Item], measured: Measured) -> Comparison:
@@ -213,6 +218,7 @@ class _Answers:
     Attributes:
         ends: after how many questions blocks end.
         of: adapters that answer each question; where each has questions of its own, they are one model.
+        selecting: whether one adapter's answer is taken over, where several answer.
     """
 
     def __init__(self, bench: Workbench, adapted: AdaptedModel, part: str) -> None:
@@ -224,7 +230,7 @@ class _Answers:
         alone = [AdaptedModel(members=(member,), latent=adapted.latent) for member in adapted.members]
         self._models = alone if several else [adapted]
         self._keys = [measurement_key(bench, model, part) for model in alone] if several else [self._key]
-        self.of = len(self._models)
+        self.of, self.selecting = len(self._models), adapted.method == "max_confidence"
         self._items: dict[str, list[Item]] = {}
 
     def whole(self) -> Measured:

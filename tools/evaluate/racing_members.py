@@ -27,10 +27,10 @@ from tools.evaluate.racing import least_gain, quantile, skewness_of
 FEW = 2
 """Members that answer first where they may stand for all."""
 
-ALIKE = 0.25
+ALIKE = 0.05
 """Variance between members on a question, over that of what they share, up to which a few may stand for all."""
 
-CAUTION = 4.0
+CAUTION = 2.0
 """Factor on the variance between the members' means: two may look more alike than they are."""
 
 
@@ -62,14 +62,23 @@ def alike(diffs: NDArray[np.float64]) -> bool:
 
 
 def few_hopeless(
-    diffs: NDArray[np.float64], together: NDArray[np.float64], members: int, total: int, level: float
+    diffs: NDArray[np.float64],
+    together: NDArray[np.float64],
+    members: int,
+    total: int,
+    level: float,
+    *,
+    selecting: bool,
 ) -> bool:
     """Return whether m members together are hopeless under the rule ``confident``, from what k of them answered.
 
     The mean of k members on n questions differs from that of m on N by the questions' spread (as in ``loss_bound``), by
     what the members differ in question by question, and by their means; the dofs are Welch's and Satterthwaite's.
+    Their means' variance is not taken below what chance alone gives, since two may be equal by chance.
+
     Combining may gain over the mean member. How much more m gain than k is not known, so both ends are tried: no gain
-    at all, and one that grows in proportion to the members beyond the first. The bound is concave in between.
+    at all, and one that grows in proportion to the members beyond the first. The bound is concave in between. Where
+    one member's answer is taken over, what the best of the k on each question gains is tried too.
 
     Args:
         diffs: (k, n) loss of each member alone minus the best's, 2 ≤ k < m, 2 ≤ n ≤ N.
@@ -77,16 +86,17 @@ def few_hopeless(
         members: m.
         total: N.
         level: what this look may spend of the error.
+        selecting: whether combining takes over one member's answer.
     """
     (k, n), mean = diffs.shape, diffs.mean(0)
     assert 2 <= k < members, (k, members)
     assert 2 <= n <= total, (n, total)
     missing, apart = 1 / k - 1 / members, _apart(diffs)
     by_question = missing * apart / total
-    by_member = CAUTION * missing * float(diffs.mean(1).var(ddof=1))
+    by_member = CAUTION * missing * max(float(diffs.mean(1).var(ddof=1)), apart / n)
     whole = math.sqrt(max(0.0, float(mean.var(ddof=1)) - missing * apart))  # spread of all members' mean
-    for growth in (0.0, (members - 1) / (k - 1)):
-        values = mean - growth * (mean - together)
+    courses = [mean, mean - (members - 1) / (k - 1) * (mean - together), *([diffs.min(0)] if selecting else [])]
+    for values in courses:
         by_sample = float(values.var(ddof=1)) * (1 / n - 1 / total)
         variance = by_sample + by_question + by_member
         if variance > 0:
