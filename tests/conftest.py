@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: a tiny random language model with a real tokenizer."""
+"""What all tests share: one thread, no deadlines, and a tiny random language model with a real tokenizer."""
 
 import atexit
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from cao.assets import cache_dir
 from cao.compute import keep_rates, measure_rates, probe_key
@@ -16,6 +17,15 @@ from cao.files import canonical_json
 from cao.language_model import LanguageModel, load_language_model
 from cao.models import ModelProfile
 from cao.processor import usable_processors
+
+torch.set_num_threads(1)  # sums differ in their last bits between numbers of threads, and test processes share cores
+os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that tests start
+settings.register_profile(
+    "suite",
+    deadline=None,  # the machine may be busy
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
 
 TINY = ModelProfile("tiny", "nowhere/tiny", "text", 4, 8, "embedded")
 CORPUS = [

@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +53,6 @@ def call(argv: list[str]) -> Ended:
     with redirect_stdout(out), redirect_stderr(err):
         code = main(argv)
     return Ended(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits between one thread and two; the killed processes have one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass
@@ -284,9 +275,9 @@ def test_installed_parts_are_found_beside_those_of_other_models(
 # kills ---------------------------------------------------------------------------------------------------------------
 
 KILLS = [
-    ("states/arc_easy.safetensors", "encode boolq", ("*",)),
+    ("states/arc_easy.safetensors", "encode openbookqa", ("*",)),
     ("variants/full/generator.partial", "generator full", ("validation", "variants")),
-    ("validation/boolq.json", "validate full", ("validation", "variants")),
+    ("validation/openbookqa.json", "validate full", ("validation", "variants")),
     (f"variants/{WITHOUT}/aligner.partial", f"aligner {WITHOUT}", (f"variants/{WITHOUT}",)),
 ]
 """A file that is there during the work, the work, and what is not made before it."""
@@ -361,7 +352,7 @@ def test_an_interrupt_ends_with_130_and_the_same_command_goes_on(
     folder, argv = finished.copy(tmp_path, "validation", "variants"), command(finished.model, tmp_path)
 
     def interrupt(self: Clock, label: str, done: int, total: int) -> None:
-        if label == "task vectors boolq":
+        if label == "task vectors openbookqa":
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -419,7 +410,7 @@ def test_another_model_for_a_folder_is_refused(finished: Finished, tmp_path: Pat
         (["--set", 'sources=["arc_easy","nonsense"]'], 2, "no task is called 'nonsense'"),
         (["--set", 'sources=["arc_easy","arc_easy"]'], 2, "a task is given twice"),
         (["--set", "sources=[]"], 2, "there are none"),
-        (["--set", 'sources=["boolq"]'], 2, "add --set leave_out=[]"),
+        (["--set", 'sources=["openbookqa"]'], 2, "add --set leave_out=[]"),
         (["--set", 'leave_out=["nonsense"]'], 2, "no task is called 'nonsense'"),
         (["--set", "generator.step=3"], 2, "generator.step: unknown key"),
         (["--set", "name=other"], 2, "name: unknown key"),

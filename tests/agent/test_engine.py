@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 
 from agent.engine import engines, on_ray
 from agent.engine.engines import ENGINES, check_engine, open_engine
@@ -26,15 +25,6 @@ from tests.agent import engine_jobs, tiny_pretrained
 from tests.agent.engine_jobs import begun
 
 LOCAL, RAY = EngineSettings(), EngineSettings(kind="ray")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """One core for each worker."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def work(folder: Path, do: Any = engine_jobs.square) -> Work[Any, int, int]:

@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.report import write_report
@@ -200,7 +200,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(key=st.sampled_from(sorted(RunRecord.model_fields)), value=JSON)
 def test_any_value_under_any_key_reads_or_is_bad_input(tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "one"

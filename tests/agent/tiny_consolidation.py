@@ -20,12 +20,12 @@ from tools.align_lora.training import train_aligner
 from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.training import train_generator
 
-SOURCES = ("arc_easy", "boolq")
-LEFT_OUT = "boolq"
+SOURCES = ("arc_easy", "openbookqa")
+LEFT_OUT = "openbookqa"
 FOLDER = f"consolidate-{MODEL}-embedded-s0"
 SIZES = {
-    "sources": '["arc_easy","boolq"]',
-    "leave_out": '["boolq","piqa"]',  # the latter is no source: there is nothing to leave out
+    "sources": '["arc_easy","openbookqa"]',
+    "leave_out": '["openbookqa","piqa"]',  # the latter is no source: there is nothing to leave out
     "ladder.shapes": "[[4,384,384],[4,8,16],[16,16,32]]",
     "token": "[16,32]",
     "checkpoints.warm_steps": "3",

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 from cao import packing
@@ -13,7 +12,6 @@ from cao.packing import packed_hidden, pieces, shelves
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
 
-@bounded(deadline=None)
 @given(LENGTHS, st.integers(1, 100))
 def test_pieces_keep_the_order_and_the_bound(lengths: list[int], most: int) -> None:
     found = pieces(lengths, most)
@@ -22,7 +20,6 @@ def test_pieces_keep_the_order_and_the_bound(lengths: list[int], most: int) -> N
         assert len(piece) == 1 or sum(lengths[i] for i in piece) <= most
 
 
-@bounded(deadline=None)
 @given(LENGTHS, st.integers(40, 100))
 def test_shelves_hold_everybody_once_and_two_are_never_half_empty(lengths: list[int], width: int) -> None:
     found = shelves(lengths, width)

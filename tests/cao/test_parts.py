@@ -66,7 +66,7 @@ def test_a_place_is_the_same_on_every_machine() -> None:
     assert position("trophy|suitcase") == pytest.approx(0x325E421657382 / 16**13)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.tuples(st.integers(1, 25), st.integers(1, 50), st.integers(1, 80)),
     seeds=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)),
@@ -115,7 +115,6 @@ def test_sizes_below_one_are_refused(sizes: tuple[int, int, int]) -> None:
 # Tasks without a train part
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     sizes=st.tuples(st.integers(1, 20), st.integers(1, 30), st.integers(1, 40)),
     extra=st.integers(0, 60),
@@ -132,7 +131,6 @@ def test_any_file_with_enough_rows_is_enough(sizes: tuple[int, int, int], extra:
     assert not _names(one.reward) & (_names(other.support) | _names(other.test))
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(groups=st.integers(30, 90))
 def test_groups_of_a_file_stay_together(groups: int) -> None:
     splits = split(_task(_examples(180, groups), has_train=False), support=10, reward=20, test=30, seed=0)

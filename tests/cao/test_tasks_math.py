@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cao.tasks import competition_math, gsm8k
@@ -40,7 +40,6 @@ def test_numbers_of_a_text(text: str, found: list[str]) -> None:
     assert numbers_in(text) == [Decimal(number) for number in found]
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.integers(-(10**12), 10**12))
 def test_a_whole_number_is_read_back_with_and_without_commas(number: int) -> None:
     assert stated_number(f"The answer is {number}.") == number
@@ -53,7 +52,6 @@ def test_texts_that_are_no_single_number(text: str) -> None:
     assert as_number(text) is None
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.integers(0, 10**6), st.integers(0, 99))
 def test_near_misses_are_never_the_gold_value_and_never_end(gold: int, seed: int) -> None:
     slips = near_misses(gold, random.Random(seed))
@@ -89,7 +87,6 @@ def test_commas_in_the_gold_answer_do_not_give_it_away() -> None:
     assert not any("," in choice for choice in example.choices)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=60), st.integers(0, 10**7), st.lists(st.integers(0, 500), max_size=5))
 def test_choices_are_four_distinct_numbers_with_the_gold_one_among_them(
     question: str, gold: int, steps: list[int]
@@ -190,7 +187,6 @@ def test_these_answers_differ(one: str, other: str) -> None:
     assert key(one) != key(other)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.text(alphabet="\\frac{}{}12 sqrt,.$-text()", max_size=40))
 def test_normalising_takes_any_text(text: str) -> None:
     assert isinstance(normalise_latex(text), str)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cao.errors import InputError
@@ -122,7 +122,6 @@ def test_the_name_comes_from_the_file(file: str, name: str) -> None:
     assert task_name(Path(file), {"gsm8k"}) == name
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.text(min_size=1, max_size=100).filter(lambda text: "/" not in text and "\0" not in text))
 def test_any_file_name_makes_a_safe_task_name(stem: str) -> None:
     for reserved in ((), {task_name(Path(f"{stem}.jsonl"))}):
@@ -226,7 +225,6 @@ _json = st.recursive(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.dictionaries(st.sampled_from(["question", "choices", "answer", "context", "extra"]), _json))
 def test_any_object_is_taken_or_refused_with_its_line(
     tmp_path_factory: pytest.TempPathFactory, row: dict[str, Any]

@@ -66,7 +66,7 @@ def test_draws_by_hand() -> None:
     assert draws.nll_per_char(base).tolist() == pytest.approx([0.2, 0.3])
 
 
-@bounded(deadline=None, max_examples=25)
+@bounded(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 9))
 def test_a_draw_has_as_many_questions_and_seeds_as_there_are(n: int, seeds: int, seed: int) -> None:
     draws = Draws.make(n, seeds, np.random.default_rng(seed), 50)
@@ -267,7 +267,7 @@ def test_the_arc_tasks_are_not_each_others_wrong_prompts() -> None:
     assert "arc_challenge" not in others("arc_easy", 3)
 
 
-@bounded(deadline=None, max_examples=50)
+@bounded(max_examples=50)
 @given(st.lists(st.text("ab c", min_size=1), min_size=1, max_size=6), st.integers(0, 3))
 def test_shuffled_prompts_hold_the_same_words_in_the_same_lengths(prompts: list[str], seed: int) -> None:
     found = shuffled(prompts, seed)

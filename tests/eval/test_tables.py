@@ -3,20 +3,18 @@
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from agent import consolidate
 from eval import tables
 from eval.analyses import cells
 from tests.agent.tiny_consolidation import FOLDER, command
 
-MEASURED = ("--tasks", "boolq,gsm8k", "--limit", "6", "--seeds", "0,1", "--split", "reward")
+MEASURED = ("--tasks", "openbookqa,sciq", "--limit", "6", "--seeds", "0,1", "--split", "reward")
 
 
 @dataclass
@@ -31,15 +29,6 @@ class Finished:
     def call(self, *more: str) -> int:
         given = ("--table", "generation", "--consolidation", str(self.folder), "--set", f"model_path={self.model}")
         return tables.main([*given, "--offline", *MEASURED, *more])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits between one thread and two; two workers have one each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +51,13 @@ def test_page_figures_and_pictures_are_written(finished: Finished) -> None:
 
 def test_each_task_is_served_by_a_generator_that_never_saw_it(finished: Finished) -> None:
     tasks = finished.result["tasks"]
-    assert {task: said["variant"] for task, said in tasks.items()} == {"boolq": "without-boolq", "gsm8k": "full"}
-    assert {"checkpoint", "seen"} <= tasks["boolq"]["rows"].keys()
-    assert not {"checkpoint", "seen"} & tasks["gsm8k"]["rows"].keys()
-    assert set(tasks["boolq"]["nearest"].values()) == {"arc_easy"}
+    assert {task: said["variant"] for task, said in tasks.items()} == {
+        "openbookqa": "without-openbookqa",
+        "sciq": "full",
+    }
+    assert {"checkpoint", "seen"} <= tasks["openbookqa"]["rows"].keys()
+    assert not {"checkpoint", "seen"} & tasks["sciq"]["rows"].keys()
+    assert set(tasks["openbookqa"]["nearest"].values()) == {"arc_easy"}
     assert all(task not in said["wrong"] for task, said in tasks.items())
     for said in tasks.values():
         counts = {name: len(hashes) for name, hashes in said["adapters"].items()}
@@ -123,10 +115,10 @@ def test_a_kill_between_cells_costs_the_cell_at_work(
         return evaluate(task, *given, **named)
 
     monkeypatch.setattr(cells, "evaluate", interrupted)
-    other = ("--limit", "5", "--tasks", "boolq", "--out", str(tmp_path))
+    other = ("--limit", "5", "--tasks", "openbookqa", "--out", str(tmp_path))
     assert finished.call(*other) == 130
     assert not list(tmp_path.iterdir())
-    kept = {path: path.read_bytes() for path in (finished.folder / "scores").rglob("reward-5/boolq/*.jsonl")}
+    kept = {path: path.read_bytes() for path in (finished.folder / "scores").rglob("reward-5/openbookqa/*.jsonl")}
     assert len(kept) == 3
     monkeypatch.setattr(cells, "evaluate", evaluate)
     assert finished.call(*other) == 0
@@ -167,7 +159,7 @@ def test_an_engine_that_does_not_answer_is_exit_3(
 @pytest.mark.parametrize(
     ("more", "status", "said"),
     [
-        (["--tasks", "boolq,nothing"], 2, "no task is called 'nothing'"),
+        (["--tasks", "openbookqa,nothing"], 2, "no task is called 'nothing'"),
         (["--tasks", "arc_easy"], 2, "arc_easy was a source of every generator"),
         (["--consolidation", "nowhere"], 2, "no consolidation's folder"),
         (["--device", "tpu"], 2, "unknown device 'tpu'"),
@@ -196,12 +188,12 @@ def test_a_page_that_cannot_be_written_is_named(
 def test_an_unfinished_consolidation_names_the_command_that_finishes_it(
     finished: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = finished.folder / "variants" / "without-boolq" / "aligner.safetensors"
+    path = finished.folder / "variants" / "without-openbookqa" / "aligner.safetensors"
     away = path.rename(path.with_suffix(".away"))
     try:
         assert finished.call() == 3
         told = capsys.readouterr().err
-        assert "variants/without-boolq/aligner is missing" in told
+        assert "variants/without-openbookqa/aligner is missing" in told
         assert "python -m agent.consolidate --model qwen2.5-0.5b --preset embedded" in told
     finally:
         away.rename(path)

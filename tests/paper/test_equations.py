@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -196,7 +195,6 @@ def test_hostile_keys_do_not_bend_the_message() -> None:
     assert str(caught.value).isprintable()
 
 
-@bounded(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_a_strategy_or_rejected(raw: str) -> None:
     with pytest.raises(StrategyRejectedError):
@@ -213,7 +211,6 @@ JSON = st.recursive(
 KEYS = sorted({key for value in GOOD.values() for key in value} - {"family"})
 
 
-@bounded(deadline=None)
 @given(
     st.sampled_from([*FAMILIES, "TTT"]),
     st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), JSON, max_size=5),
@@ -256,7 +253,6 @@ VALID = st.one_of(
 )
 
 
-@bounded(deadline=None)
 @given(VALID)
 def test_what_is_valid_comes_back_unchanged(value: dict[str, object]) -> None:
     strategy = parse_strategy(json.dumps(value))

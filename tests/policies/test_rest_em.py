@@ -167,7 +167,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.slow
-@bounded(deadline=None, max_examples=10_000)
+@bounded(max_examples=10_000)
 @given(st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=60) | VALUES.map(json.dumps))
 def test_ten_thousand_hostile_texts_are_strategies_within_bounds_or_typed_rejections(raw: str) -> None:
     try:

@@ -90,7 +90,7 @@ def test_padding_is_never_in_the_loss(tiny_lm: LanguageModel, monkeypatch: pytes
     assert after == before
 
 
-@bounded(deadline=None, max_examples=80)
+@bounded(max_examples=80)
 @given(st.integers(1, 70), st.integers(1, 20), st.integers(1, 30), st.integers(0, 9))
 def test_batches_go_through_every_epoch(count: int, size: int, steps: int, seed: int) -> None:
     found = batches(count, size, steps, seed)

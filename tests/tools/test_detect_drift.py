@@ -102,7 +102,7 @@ POINTS = st.lists(st.lists(st.floats(-5, 5, width=32), min_size=2, max_size=2), 
 
 
 @given(POINTS, POINTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_energy_distance_equals_the_definition_and_is_symmetric(x: list[list[float]], y: list[list[float]]) -> None:
     fast = energy_distance(torch.tensor(x), torch.tensor(y))
     assert fast == pytest.approx(max(plain_energy(x, y), 0.0), abs=1e-5)
@@ -411,7 +411,7 @@ def test_nothing_to_compare_with_and_broken_embeddings_are_refused() -> None:
 
 
 @given(st.lists(st.text(max_size=3), max_size=14))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_window_gets_a_finite_report(prompts: list[str]) -> None:
     window = cloud(0, max(len(prompts), 1))[: len(prompts)]
     report = detect_drift(prompts, window, tasks(a=cloud(1, 9), b=cloud(2, 9)), permutations=19)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -23,12 +23,7 @@ QUERY = st.builds(
     TEXT,
     st.lists(st.tuples(st.one_of(st.just(""), TEXT), TEXT.filter(bool)), min_size=1, max_size=4),
 )
-FIXTURE = settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
+FIXTURE = settings(max_examples=40, derandomize=True)
 
 
 @pytest.fixture

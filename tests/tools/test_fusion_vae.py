@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -48,7 +47,6 @@ def inputs(count: int = 3, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return chunks, torch.arange(count), torch.randn(SMALL.vector, generator=generator)
 
 
-@bounded(deadline=None)
 @given(st.integers(1, 7), st.integers(1, 40), st.integers(1, 64))
 def test_cut_and_join_are_exact(layers: int, length: int, chunk: int) -> None:
     flat = torch.randn(layers, length)
@@ -60,7 +58,6 @@ def test_cut_and_join_are_exact(layers: int, length: int, chunk: int) -> None:
     assert torch.equal(join_chunks(chunks, (layers, length)), flat)
 
 
-@bounded(deadline=None)
 @given(st.data(), st.integers(1, 200), st.integers(1, 64))
 def test_taking_some_chunks_is_cutting_all(data: st.DataObject, total: int, chunk: int) -> None:
     chunks, _ = cut_chunks(torch.arange(1.0, total + 1), chunk)
@@ -96,7 +93,6 @@ def test_kl_by_hand() -> None:
     assert kl_divergence(mean, log_variance).item() == pytest.approx(first / 2)
 
 
-@bounded(deadline=None)
 @given(st.floats(-3, 3), st.floats(-3, 3))
 def test_kl_is_torchs(mean: float, log_variance: float) -> None:
     ours = kl_divergence(torch.tensor([[mean]]), torch.tensor([[log_variance]])).item()

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 from cao.adapters import LoraWeights
@@ -29,7 +28,6 @@ def test_by_hand() -> None:
     assert delta(mix(before, 0.5)).tolist() == [[2 * (2.5 + 35.0), 2 * (4.0 + 50.0)]]
 
 
-@bounded(deadline=None)
 @given(st.floats(0, 1), st.sampled_from([2, 4, 8]), st.integers(0, 99))
 def test_equals_the_matrix_written_out(lam: float, rank: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

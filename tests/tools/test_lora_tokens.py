@@ -87,7 +87,7 @@ def layouts(draw: st.DrawFn) -> TokenLayout:
     return TokenLayout.of(every, draw(st.integers(1, 5)), draw(st.integers(1, 32)), token, frame)
 
 
-@bounded(deadline=None, max_examples=60)
+@bounded(max_examples=60)
 @given(layouts(), st.sampled_from(["layer", "element"]), st.integers(0, 99), st.floats(1e-6, 1e3), st.integers(1, 3))
 def test_weights_come_back_from_tokens_for_any_layout(
     layout: TokenLayout, mode: StatisticsMode, seed: int, scale: float, checkpoints: int

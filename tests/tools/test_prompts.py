@@ -2,7 +2,6 @@
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 from cao.assets import minilm_folder
@@ -79,7 +78,6 @@ def test_nothing_left_is_bad_input_with_the_reason(prompts: list[str], said: str
         usable_prompts(prompts, None, 8)
 
 
-@bounded(deadline=None)
 @given(st.lists(st.one_of(st.text(st.characters()), st.sampled_from(["", " ", "a", "A", BROKEN, EMOJI])), max_size=12))
 def test_every_used_prompt_is_text_and_no_two_are_alike(prompts: list[str]) -> None:
     try:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cao.language_model import LanguageModel
@@ -24,9 +24,7 @@ def trees(draw: st.DrawFn) -> Row:
     return Row(draw(st.lists(st.integers(3, 300), min_size=ends[-1], max_size=ends[-1])), prompt, spans)
 
 
-FIXTURE = settings(
-    max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FIXTURE = settings(max_examples=30, derandomize=True)
 
 
 def sees(row: Row, query: int, key: int) -> bool:

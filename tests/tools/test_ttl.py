@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -106,7 +105,6 @@ def test_token_nll_in_blocks_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> No
         assert torch.allclose(one, other, atol=1e-6)
 
 
-@bounded(deadline=None)
 @given(st.floats(-5, 20))
 def test_the_weight_is_bounded_and_grows(log_perplexity: float) -> None:
     lower, upper = sample_weight(torch.tensor([log_perplexity, log_perplexity + 0.5])).tolist()

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -15,7 +14,6 @@ from tools.apply_strategy.tts import COMBINING, ROUTING, VOTE_SHARE, centroids, 
 LOG = math.log
 
 
-@bounded(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 9))
 def test_batches_hold_each_prompt_once_and_are_even(n: int, m: int, seed: int) -> None:
     prompts = [f"p{i}" for i in range(n)]
@@ -90,7 +88,6 @@ def plain_sums(table: list[list[float]]) -> list[float]:
     return [math.fsum(row[choice] - normal for row, normal in rows) for choice in range(len(table[0]))]
 
 
-@bounded(deadline=None)
 @given(TABLES, st.sampled_from(["majority_vote", "sum_logprobs"]))
 def test_the_answer_is_that_of_the_plain_rule(table, method: str) -> None:
     plain = {"majority_vote": plain_votes, "sum_logprobs": plain_sums}[method](table.tolist())
@@ -98,7 +95,6 @@ def test_the_answer_is_that_of_the_plain_rule(table, method: str) -> None:
     assert plain[combined.index(max(combined))] == pytest.approx(max(plain), abs=1e-9)
 
 
-@bounded(deadline=None)
 @given(TABLES)
 def test_the_vote_orders_all_choices_and_keeps_the_mean_probabilities(table) -> None:
     rows = table.tolist()
@@ -113,7 +109,6 @@ def test_the_vote_orders_all_choices_and_keeps_the_mean_probabilities(table) -> 
     assert all(math.isfinite(value) for value in combined)
 
 
-@bounded(deadline=None)
 @given(TABLES, st.integers(1, 6), st.sampled_from(COMBINING))
 def test_members_that_agree_have_the_loss_of_one_alone(table, m: int, method: str) -> None:
     alone = table[0].tolist()
@@ -121,7 +116,6 @@ def test_members_that_agree_have_the_loss_of_one_alone(table, m: int, method: st
     assert together == pytest.approx(single, abs=3e-6)
 
 
-@bounded(deadline=None)
 @given(arrays(float, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.floats(-50, 50)))
 def test_no_vote_is_outweighed_by_probability(table) -> None:
     combined = combine(table.tolist(), "majority_vote")
