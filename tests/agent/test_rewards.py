@@ -1,12 +1,7 @@
 """Rewards: blocks that survive a kill, measurements that are not repeated, hopeless candidates that are dropped."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +12,7 @@ from agent import rewards, wording
 from agent.config import RunConfig, make_config
 from agent.describe_events import evaluations_text
 from agent.report import write_report
+from agent.run import main
 from agent.run_record import RunRecord
 from agent.state import NO_TIME
 from agent.time_budget import Clock
@@ -24,7 +20,8 @@ from agent.trace import main as trace
 from cao.errors import InputError
 from cao.types import AdaptedModel, AdapterRef, Example, Item, LatentSettings
 from tests.agent import run_folders as made
-from tests.agent.test_run import ROOT, arguments, result, run, strategies
+from tests.agent.killing import killed
+from tests.agent.test_run import arguments, result, run, strategies
 from tools.evaluate import KeptStates, load_items
 
 N = 96
@@ -413,19 +410,7 @@ def test_kill_9_between_two_blocks_and_resume_gives_the_undisturbed_result(
     sums: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = arguments(sums, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, HARMFUL, GENTLE), *MORE)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "agent.run", *argv],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        if any(path.read_text().count("\n") < 72 for path in (tmp_path / "runs").glob("*/items/kept-*.jsonl")):
-            break
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    killed(lambda: any((tmp_path / "runs").glob("*/items/kept-*.jsonl")), main, argv)
     [folder] = (tmp_path / "runs").iterdir()
     [kept] = folder.glob("items/kept-*.jsonl")
     before = kept.read_text()

@@ -1,12 +1,10 @@
 """The whole graph on a tiny random Qwen2: outcomes, files, resume after a kill, bad input, replay."""
 
+import io
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ from agent.run import main
 from policies.base import PolicyContext
 from policies.fixed import FixedPolicy
 from tests.agent import tiny_pretrained
+from tests.agent.killing import killed
 from tools.generate_lora import pretrained
 
-ROOT = Path(__file__).parents[2]
 TTL = {"family": "TTL", "ttl_steps": 6, "learning_rate": 0.01, "batch_size": 2, "shuffle_data": True}
 LATENT = {"family": "Latent", "slot_steps": 2, "slot_lr": 0.05}
 MIX = {"family": "LORA", "lambda": 0.5}
@@ -222,46 +220,54 @@ def test_start_adapter_is_mixed_and_equal_seeds_give_equal_results(
 KILL_AT = ["describe", "detect", "generate", "align", "evaluate", "decide", "apply", "conclude"]
 
 
+@dataclass
+class Undisturbed:
+    """A run that nothing disturbed, and how it was started."""
+
+    index: Path
+    argv: list[str]
+    record: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(questions: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    lm = tiny_pretrained.load(tiny_model_folder)
+    layout = tiny_pretrained.layout_of(lm)
+    index = tiny_pretrained.shelve(
+        folder / "pretrained", lm, {"full": torch.zeros(layout.layers, layout.length)}, {"full": ["arc_easy"]}
+    )
+    plan = strategies(folder, {**TTL, "ttl_steps": 20}, LATENT)
+    argv = arguments(questions, tiny_model_folder, folder / "runs", plan, "--max-attempts", "2")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.setattr(pretrained, "PRETRAINED", index)
+        assert main(argv) == 0
+    return Undisturbed(index, argv, json.loads(out.getvalue()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("node", KILL_AT)
 def test_kill_9_and_resume_gives_the_undisturbed_result(
     node: str,
-    questions: Path,
-    tiny_model_folder: Path,
+    undisturbed: Undisturbed,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lm = tiny_pretrained.load(tiny_model_folder)
-    layout = tiny_pretrained.layout_of(lm)
-    index = tiny_pretrained.shelve(
-        tmp_path / "pretrained", lm, {"full": torch.zeros(layout.layers, layout.length)}, {"full": ["arc_easy"]}
-    )
-    monkeypatch.setattr(pretrained, "PRETRAINED", index)
-    plan = strategies(tmp_path, {**TTL, "ttl_steps": 20}, LATENT)
-    argv = arguments(questions, tiny_model_folder, tmp_path / "runs", plan, "--max-attempts", "2")
-    argv += ["--set", "threads=1"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", tiny_pretrained.DRIVER, str(index), *argv],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        traces = list((tmp_path / "runs").glob("*/trace.jsonl"))
-        if traces and any(f'"{node}", "event": "start"' in line for line in traces[0].read_text().splitlines()):
-            break
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    monkeypatch.setattr(pretrained, "PRETRAINED", undisturbed.index)
+    argv = [*undisturbed.argv, "--out", str(tmp_path / "runs")]
+
+    def begun() -> bool:
+        traces = (tmp_path / "runs").glob("*/trace.jsonl")
+        return any(f'"{node}", "event": "start"' in trace.read_text() for trace in traces)
+
+    killed(begun, tiny_pretrained.run_with, undisturbed.index, argv)
     [folder] = (tmp_path / "runs").iterdir()
     resumed = run(capsys, [*argv, "--resume", folder.name])
-    undisturbed = run(capsys, argv)
     assert resumed["run_id"] == folder.name
     assert resumed["adapters"]["generated"]
     assert resumed["adapters"]["aligned"]
-    assert result(resumed) == result(undisturbed)
+    assert result(resumed) == result(undisturbed.record)
 
 
 def lines_but_loading(err: str) -> int:

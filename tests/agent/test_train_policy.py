@@ -1,15 +1,8 @@
 """The policy's training on a tiny random model: what it leaves, what a kill costs, what it refuses."""
 
-import io
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +21,14 @@ from cao.progress import silent
 from cao.strategy import FAMILIES, Strategy
 from cao.tasks import get_task
 from cao.tasks.parts import part, practice
-from cao.types import Trial
 from policies.base import PolicySettings
 from policies.grid import PAPERS_NUMBERS, grid
 from policies.registry import build_policy
 from policies.rest_em import Judged, Sample, SampleLog
 from policies.trained import find_policy
+from tests.agent.killing import killed
+from tests.agent.tiny_policy_training import call, judging, measured, train
 
-ROOT = Path(__file__).parents[2]
 FEW = ("--support", "4", "--reward", "6", "--seeds", "1", "--epochs", "1", "--accept", "any")
 
 
@@ -57,29 +50,10 @@ def arguments(model: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def call(argv: list[str]) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = main(argv)
-    return code, out.getvalue(), err.getvalue()
-
-
-def judging(monkeypatch: pytest.MonkeyPatch, improved: Callable[[Trial], bool]) -> None:
-    judged = situations_module._judged
-    monkeypatch.setattr(
-        situations_module, "_judged", lambda trial: judged(trial).model_copy(update={"improved": improved(trial)})
-    )
-
-
 @pytest.fixture(autouse=True)
-def easy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A random model is improved by next to nothing: here, every measured Latent and TTL strategy counts."""
-    judged = situations_module._judged
-    monkeypatch.setattr(
-        situations_module,
-        "_judged",
-        lambda trial: judged(trial).model_copy(update={"improved": trial.reward is not None}),
-    )
+def easy() -> Iterator[None]:
+    with judging(measured):
+        yield
 
 
 def the_folder(out: Path) -> Path:
@@ -95,7 +69,7 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
     index.parent.mkdir()
     monkeypatch.setattr(report_module.install, "__defaults__", (index,))
     argv = arguments(roomy_model_folder, tmp_path / "runs", "--install", "--json")
-    code, out, err = call(argv)
+    code, out, err = call(main, argv)
     assert code == 0, err
     report = json.loads(out)
     folder = the_folder(tmp_path / "runs")
@@ -115,7 +89,7 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
     held_out = (tmp_path / "runs").glob("situations/*/adapters/*")
     assert len(list(held_out)) == 0  # a strategy's weights are not kept
     monkeypatch.setattr(situations_module.nodes, "apply", None)
-    assert call(argv)[1] == out  # nothing is drawn or measured again
+    assert call(main, argv)[1] == out  # nothing is drawn or measured again
     assert "| 2 | held out |" in (folder / "report.md").read_text()
 
 
@@ -166,36 +140,22 @@ def test_two_workers_find_what_one_process_finds(roomy_model_folder: Path, tmp_p
 @pytest.mark.slow
 def test_kill_9_at_a_sample_and_again_gives_the_undisturbed_samples(roomy_model_folder: Path, tmp_path: Path) -> None:
     argv = arguments(roomy_model_folder, tmp_path / "killed")
-    script = "import sys; from agent.train_policy import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, *argv], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        if any(path.read_text().count("\n") >= 3 for path in (tmp_path / "killed").glob("policy-*/samples.jsonl")):
-            break
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    logs = (tmp_path / "killed").glob
+    killed(lambda: any(log.read_text().count("\n") >= 3 for log in logs("policy-*/samples.jsonl")), train, argv)
     before = (the_folder(tmp_path / "killed") / "samples.jsonl").read_text()
-    assert call(argv)[0] == 0
+    assert call(main, argv)[0] == 0
     after = (the_folder(tmp_path / "killed") / "samples.jsonl").read_text()
     assert after.startswith(before[: before.rindex("\n") + 1])
-    assert call(arguments(roomy_model_folder, tmp_path / "whole"))[0] == 0
+    assert call(main, arguments(roomy_model_folder, tmp_path / "whole"))[0] == 0
     whole = SampleLog(the_folder(tmp_path / "whole") / "samples.jsonl").samples
     found = SampleLog(the_folder(tmp_path / "killed") / "samples.jsonl").samples
     assert untrained(found) == untrained(whole)
     assert len(untrained(found)) == 18
 
 
-def test_where_nothing_improves_the_command_says_what_to_do(
-    roomy_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged = situations_module._judged
-    monkeypatch.setattr(
-        situations_module, "_judged", lambda trial: judged(trial).model_copy(update={"improved": False})
-    )
-    code, _, err = call(arguments(roomy_model_folder, tmp_path, "--sequential"))
+def test_where_nothing_improves_the_command_says_what_to_do(roomy_model_folder: Path, tmp_path: Path) -> None:
+    with judging(lambda trial: False):
+        code, _, err = call(main, arguments(roomy_model_folder, tmp_path, "--sequential"))
     assert code == 2
     assert "nothing to learn from; give more --tasks, --seeds or --samples" in err
 
@@ -213,7 +173,7 @@ def test_where_nothing_improves_the_command_says_what_to_do(
     ],
 )
 def test_what_is_refused(more: tuple[str, ...], told: str, roomy_model_folder: Path, tmp_path: Path) -> None:
-    code, out, err = call(arguments(roomy_model_folder, tmp_path, *more))
+    code, out, err = call(main, arguments(roomy_model_folder, tmp_path, *more))
     assert (code, out) == (2, "")
     assert told in err
 
@@ -231,10 +191,10 @@ def test_practice_is_from_the_train_part_alone_and_disjoint() -> None:
 
 def test_a_damaged_memory_of_rewards_is_named(roomy_model_folder: Path, tmp_path: Path) -> None:
     argv = arguments(roomy_model_folder, tmp_path, "--samples", "1", "--iterations", "1")
-    assert call(argv)[0] == 0
+    assert call(main, argv)[0] == 0
     path = next(tmp_path.glob("situations/practice-arc_easy-*/rewards.jsonl"))
     path.write_text('{"strategy": 5}\n')
     shutil.rmtree(the_folder(tmp_path))
-    code, _, err = call(argv)
+    code, _, err = call(main, argv)
     assert code == 2
     assert f"{path}: damaged" in err.replace("\n", "")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agent.run import main
 from cao.adapters import adapter_sha256
 from cao.assets import minilm_folder
 from cao.encoder import Encoder
@@ -17,6 +18,7 @@ from cao.language_model import LanguageModel, load_language_model
 from cao.models import MODELS
 from tools.align_lora.aligner import AlignerHeader, TrainedAligner
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, chunk_count
+from tools.generate_lora import pretrained
 from tools.generate_lora.decoder import Ladder
 from tools.generate_lora.generator import Identity, TrainedGenerator
 from tools.generate_lora.statistics import Statistics
@@ -27,15 +29,11 @@ MODEL = "qwen2.5-0.5b"
 PROMPTS = 4
 """N of the tiny generator."""
 
-DRIVER = """
-import sys
-from pathlib import Path
-from tools.generate_lora import pretrained
-pretrained.PRETRAINED = Path(sys.argv[1])
-from agent.run import main
-sys.exit(main(sys.argv[2:]))
-"""
-"""``python -c DRIVER INDEX …``: the run command with another index of trained parts."""
+
+def run_with(index: Path, argv: list[str]) -> int:
+    """The run command with another index of trained parts."""
+    pretrained.PRETRAINED = index
+    return main(argv)
 
 
 def load(folder: Path) -> LanguageModel:

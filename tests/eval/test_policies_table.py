@@ -1,9 +1,6 @@
 """The table of policies: its arithmetic by hand, and all of it on a tiny random model."""
 
-import io
 import json
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +8,9 @@ import numpy as np
 import pytest
 
 from agent.policy_training import situations as situations_module
-from agent.train_policy import main as train_policy
-from cao.types import Trial
 from eval.analyses.successes import Picks, judge, sign_flips, table, versus
 from eval.tables import main
+from tests.agent.tiny_policy_training import call, judging, measured, train
 
 TASKS, SEEDS = ["a", "b"], [0, 1]
 
@@ -82,29 +78,13 @@ def test_sign_flips_by_hand() -> None:
 # all of it -----------------------------------------------------------------------------------------------------------
 
 
-def judging(monkeypatch: pytest.MonkeyPatch, improved: Callable[[Trial], bool]) -> None:
-    judged = situations_module._judged
-    monkeypatch.setattr(
-        situations_module, "_judged", lambda trial: judged(trial).model_copy(update={"improved": improved(trial)})
-    )
-
-
-def call(command: Callable[[list[str]], int], argv: list[str]) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = command(argv)
-    return code, out.getvalue(), err.getvalue()
-
-
 def trained(roomy_model_folder: Path, out: Path, *more: str) -> Path:
     """A finished training of the tiny model, for which every strategy that can be measured counts as improving."""
     argv = ["--tasks", "arc_easy", "--held-out", "social_iqa", "--iterations", "2", "--samples", "5", "--seeds", "1"]
     argv += ["--support", "4", "--reward", "6", "--epochs", "1", "--accept", "any", "--offline", "--out", str(out)]
     argv += ["--set", f"model_path={roomy_model_folder}", "--set", "threads=1", "--json", *more]
     before = set(out.glob("policy-*"))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        judging(monkeypatch, lambda trial: trial.reward is not None)
-        code, _, err = call(train_policy, argv)
+    code, _, err = call(train, argv)
     assert code == 0, err
     [folder] = set(out.glob("policy-*")) - before
     return folder
@@ -141,8 +121,8 @@ def test_the_table_on_a_tiny_model(
         "0,1",
     ]
     argv += ["--limit", "4", "--offline", "--json", "--set", f"model_path={roomy_model_folder}", "--out", str(tmp_path)]
-    judging(monkeypatch, lambda trial: trial.reward is not None and (trial.strategy or {})["family"] == "Latent")
-    code, out, err = call(main, argv)
+    with judging(lambda trial: measured(trial) and (trial.strategy or {})["family"] == "Latent"):
+        code, out, err = call(main, argv)
     assert code == 0, err
     found = json.loads(out)
     cells = found["cells"]

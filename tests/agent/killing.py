@@ -1,0 +1,45 @@
+"""Commands that are killed without warning, as ``kill -9`` or a power cut does.
+
+They run in processes forked from one that has imported what commands import: done once, not before each kill.
+"""
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["agent.session", "agent.policy_training.run", "agent.stream", "sentence_transformers"])
+PATIENCE_S = 240
+
+
+def killed(awaited: Callable[[], bool], command: Callable[..., int], *given: Any) -> None:
+    """Start a command in another process and kill it, without warning, once something has come about.
+
+    Args:
+        awaited: whether it has.
+        command: a function of a module, so that the other process can find it.
+        given: its arguments.
+    """
+    process = _FORKS.Process(target=_run, args=(dict(os.environ), command, given))
+    process.start()
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while process.is_alive() and not awaited():
+            assert time.monotonic() < deadline, "what was waited for never came"
+            time.sleep(0.002)
+    finally:
+        process.kill()
+        process.join()
+    assert awaited(), f"the command ended, with {process.exitcode}, before it could be killed"
+
+
+def _run(environment: dict[str, str], command: Callable[..., int], given: tuple[Any, ...]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    sys.exit(command(*given))
