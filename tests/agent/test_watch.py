@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from agent.stream import Watcher, WatchState, _prompt
 from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines
 from agent.watch import main, words
 from cao.encoder import Encoder
+from tests.agent.killing import killed
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.wording import NOT_IDENTIFIABLE
@@ -261,12 +260,11 @@ def test_a_run_that_adopted_several_adapters_is_deployed_by_its_strategy(tmp_pat
 )
 def test_bad_options_exit_2_before_anything_is_written(
     tmp_path: Path,
+    data: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     reason: str,
 ) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "s").write_text("a prompt\n")
     for name, line in (("key", "colour = 1"), ("model", 'model = "no-such"'), ("policy", 'policy = "no-such"')):
@@ -280,72 +278,81 @@ def test_bad_options_exit_2_before_anything_is_written(
 # --- the command
 
 
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own data are kept out."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
 SUMS = [f"{name} buys {n} boxes of pens for ${n + 3} each. How much does {name} pay in total?" for name in (
     "Anna", "Tom", "Maria", "Jamal", "Lena", "Omar") for n in range(4, 20)]  # fmt: skip
 
 
 @pytest.mark.integration
-def test_a_watch_that_nobody_reads_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+def test_a_watch_that_nobody_reads_is_interrupted_and_goes_on(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "s").write_text("a prompt\n")
-    command = [sys.executable, "-m", "agent.watch", "--stream", str(tmp_path / "s"), "--out", str(tmp_path / "w")]
-    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
+    argv = ["--stream", str(tmp_path / "s"), "--out", str(tmp_path / "w")]
+    command = [sys.executable, "-m", "agent.watch", *argv]
     read, write = os.pipe()
     os.close(read)
-    unread = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
+    unread = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (unread.returncode, unread.stderr) == (130, "")
-    again = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert again.stdout.startswith("watching for prompts")
-    assert "the stream ended: 1 prompts" in again.stdout
+    assert main(argv) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("watching for prompts")
+    assert "the stream ended: 1 prompts" in told
+
+
+def from_pipe(fifo: Path, argv: list[str]) -> int:
+    """The command with a named pipe as its standard input."""
+    sys.stdin = fifo.open()
+    return main(argv)
 
 
 @pytest.mark.integration
 @pytest.mark.slow
-def test_kill_and_resume_gives_the_same_events(tmp_path: Path) -> None:
+def test_kill_and_resume_gives_the_same_events(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from cao.tasks import get_task
     from cao.tasks.parts import part
 
     own = list({example.group: example.prompt for example in part(get_task("piqa"), "support")}.values())[:100]
     stream = tmp_path / "stream.jsonl"
     stream.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in [*own, *SUMS]))
-    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "agent.watch", "--reference", "piqa", "--window", "32", "--json", "--offline"]
-
-    def call(out: str, source: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, "--stream", source, "--out", str(tmp_path / out)], text=True, env=environment,
-            capture_output=True, check=True, **more,
-        )  # fmt: skip
-
-    whole = call("whole", str(stream))
-    events = [json.loads(line) for line in whole.stdout.splitlines()]
+    command = ["--reference", "piqa", "--window", "32", "--json", "--offline"]
+    assert main([*command, "--stream", str(stream), "--out", str(tmp_path / "whole")]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert kinds(events)[:4] == ["start", "alarm", "window", "new_task"]
     assert 100 < events[1]["prompt"] <= 112
     lines = stream.read_text().splitlines(keepends=True)
-    process = subprocess.Popen(
-        [*command, "--stream", "-", "--out", str(tmp_path / "w")],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment,
-    )  # fmt: skip
-    assert process.stdin is not None
-    process.stdin.write("".join(lines[:110]))
-    process.stdin.flush()
-    state = tmp_path / "w" / "state.json"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (state.exists() and json.loads(state.read_text())["prompts"] == 110):
-        time.sleep(0.2)
-    process.stdin.write("".join(lines[110:130]))
-    process.stdin.flush()
-    journal = tmp_path / "w" / "journal.jsonl"
-    while (
-        time.monotonic() < deadline
-        and len(journal.read_bytes()) == 0
-        and json.loads(state.read_text())["prompts"] < 130
-    ):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    resumed = call("w", "-", input="".join(lines[130:]))
-    assert "going on behind prompt" in resumed.stderr
+    command += ["--stream", "-", "--out", str(tmp_path / "w")]
+    state, journal, fifo = tmp_path / "w" / "state.json", tmp_path / "w" / "journal.jsonl", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with open(os.open(fifo, os.O_RDWR), "w") as pipe:
+        pipe.write("".join(lines[:110]))
+        pipe.flush()
+        rest = ["".join(lines[110:130])]
+
+        def has_more() -> bool:
+            """The first lines were read and forgotten, then more came and was written down."""
+            if not state.exists() or json.loads(state.read_text())["prompts"] < 110:
+                return False
+            if rest and not journal.read_bytes():
+                pipe.write(rest.pop())
+                pipe.flush()
+            return not rest and (bool(journal.read_bytes()) or json.loads(state.read_text())["prompts"] == 130)
+
+        killed(has_more, from_pipe, fifo, command)
+    (tmp_path / "rest").write_text("".join(lines[130:]))
+    with (tmp_path / "rest").open() as given:
+        monkeypatch.setattr(sys, "stdin", given)
+        assert main(command) == 0
+    assert "going on behind prompt" in capsys.readouterr().err
     again = [json.loads(line) for line in (tmp_path / "w" / "events.jsonl").read_text().splitlines()]
     assert kinds(again) == kinds(events)
     assert again[1] == events[1]
@@ -355,7 +362,7 @@ def test_kill_and_resume_gives_the_same_events(tmp_path: Path) -> None:
 @pytest.mark.integration
 @pytest.mark.slow
 def test_adapts_to_what_came_by_the_real_graph_and_goes_on_after_a_kill_within_it(
-    tmp_path: Path, tiny_model_folder: Path
+    tmp_path: Path, data: Path, tiny_model_folder: Path
 ) -> None:
     from cao.adapters import load_adapter
     from cao.tasks import get_task
@@ -374,18 +381,12 @@ def test_adapts_to_what_came_by_the_real_graph_and_goes_on_after_a_kill_within_i
         f'model = "qwen2.5-0.5b"\nmodel_path = "{tiny_model_folder}"\npolicy = "fixed"\nmax_attempts = 1\n'
         f'policy_settings.strategy_file = "{tmp_path}/plan.jsonl"\n'
     )
-    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "agent.watch", "--stream", str(tmp_path / "s.jsonl"), "--reference", "piqa",
-               "--window", "32", "--json", "--offline", "--adapt", "--config", str(tmp_path / "c.toml"),
-               "--out", str(tmp_path / "w")]  # fmt: skip
+    command = ["--stream", str(tmp_path / "s.jsonl"), "--reference", "piqa", "--window", "32", "--json", "--offline",
+               "--adapt", "--config", str(tmp_path / "c.toml"), "--out", str(tmp_path / "w")]  # fmt: skip
     begun = tmp_path / "w" / "runs" / "drift-1"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline and not list(begun.glob("*/checkpoints.sqlite")):
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
+    killed(lambda: any(begun.glob("*/checkpoints.sqlite")), main, command)
     assert len(list(begun.iterdir())) == 1
-    subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert main(command) == 0
     events = [json.loads(line) for line in (tmp_path / "w" / "events.jsonl").read_text().splitlines()]
     assert kinds(events) == ["start", "alarm", "window", "new_task", "expect", "adapter", "end"]
     assert (events[-1]["prompts"], events[5]["stored"]) == (105, False)
