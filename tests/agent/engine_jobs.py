@@ -1,4 +1,4 @@
-"""Jobs for the engines' tests, in a module that workers in other processes can import.
+"""Jobs for the engines' tests, in a module that workers in other processes can import soon.
 
 ``python -m tests.agent.engine_jobs ADDRESS FOLDER`` does some on a cluster.
 """
@@ -8,17 +8,14 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
-from agent.consolidation.run import Job, do
-from agent.consolidation.steps import Consolidation
 from agent.engine.engines import open_engine
 from agent.engine.settings import EngineSettings
 from agent.engine.work import Work
 from cao.errors import InputError
 from cao.progress import Progress
-from tests.agent import tiny_consolidation
 
 
 @dataclass(frozen=True)
@@ -70,18 +67,6 @@ def die(desk: Desk, job: int) -> int:
         desk.note("job", "1")
         os._exit(9)
     return job
-
-
-@cache
-def _slowed() -> None:
-    tiny_consolidation._slow_down()
-
-
-def slow_do(consolidation: Consolidation, job: Job) -> float:
-    """Do a consolidation's job slowly, as ``SLOW`` says, and write down beside its folder that it began."""
-    _slowed()
-    Desk(consolidation.folder.parent / "begun", consolidation.progress).note("job", "-".join(job))
-    return do(consolidation, job)
 
 
 if __name__ == "__main__":  # ADDRESS FOLDER: squares of three numbers by two workers of a cluster

@@ -14,9 +14,8 @@ import pytest
 from agent.consolidate import main
 from agent.consolidation import run as consolidation_run
 from cao.files import sha256_file
-from tests.agent import engine_jobs
 from tests.agent.engine_jobs import begun
-from tests.agent.tiny_consolidation import FOLDER, command, killed
+from tests.agent.tiny_consolidation import FOLDER, command, killed, slow_do
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
@@ -56,7 +55,7 @@ def test_a_worker_killed_in_the_middle_costs_its_job_and_nothing_else(
     folder, notes, slow = tmp_path / FOLDER, tmp_path / "begun", "checkpoints-arc_easy"
     notes.mkdir()
     monkeypatch.setenv("SLOW", "checkpoints/arc_easy")
-    monkeypatch.setattr(consolidation_run, "do", engine_jobs.slow_do)
+    monkeypatch.setattr(consolidation_run, "do", slow_do)
 
     def kill() -> None:
         deadline = time.monotonic() + 120

@@ -9,12 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from agent.consolidation.clock import Clock
+from agent.consolidation.run import Job, do
+from agent.consolidation.steps import Consolidation
+from tests.agent.engine_jobs import Desk
 from tests.agent.tiny_pretrained import MODEL, ROOT
 from tools.align_lora.training import train_aligner
 from tools.generate_lora.checkpoints import collect
@@ -107,6 +111,7 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
+@cache
 def _slow_down() -> None:
     """Change this process: checkpoints at every step, and a rest after each step of the chosen work."""
     for train in (collect, train_generator, train_aligner):
@@ -120,6 +125,13 @@ def _slow_down() -> None:
             time.sleep(REST_S)
 
     Clock.progress = rest  # type: ignore[method-assign]
+
+
+def slow_do(consolidation: Consolidation, job: Job) -> float:
+    """Do a consolidation's job slowly, as ``SLOW`` says, and write down beside its folder that it began."""
+    _slow_down()
+    Desk(consolidation.folder.parent / "begun", consolidation.progress).note("job", "-".join(job))
+    return do(consolidation, job)
 
 
 if __name__ in ("__main__", "__mp_main__"):  # the latter in its workers
