@@ -1,6 +1,7 @@
 """Disjoint parts: fixed thresholds for built-in tasks, shares by demand for a user's file."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -164,15 +165,22 @@ def test_an_unknown_part_is_bad_input() -> None:
 # The embedded data
 
 
+@cache
+def loaded(name: str) -> Task:
+    """A task whose source is read once."""
+    examples = TASKS[name].load()
+    return replace(TASKS[name], load=lambda: examples)
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(set(TASKS) - {"divlogiceval", "codemmlu", "jama"}))
 def test_the_default_sizes_fit_every_embedded_task(name: str) -> None:
-    _assert_apart(split(TASKS[name], support=32, reward=96, test=200, seed=0))
+    _assert_apart(split(loaded(name), support=32, reward=96, test=200, seed=0))
 
 
 @pytest.mark.integration
 def test_arc_easy_and_challenge_share_no_question_across_parts() -> None:
-    easy, hard = ({name: _groups(part(TASKS[of], name)) for name in SHARES} for of in ("arc_easy", "arc_challenge"))
+    easy, hard = ({name: _groups(part(loaded(of), name)) for name in SHARES} for of in ("arc_easy", "arc_challenge"))
     for one in SHARES:
         for other in SHARES:
             if one != other:
@@ -188,7 +196,7 @@ def test_a_question_that_two_tasks_share_is_in_one_part() -> None:
         if not task.has_train or name in ("divlogiceval", "codemmlu", "jama"):
             continue
         for place in SHARES:
-            for example in part(task, place):
+            for example in part(loaded(name), place):
                 homes.setdefault(normalise(example.question), set()).add(place)
                 tasks.setdefault(normalise(example.question), set()).add(name)
     shared = [question for question in tasks if {"math", "mmlu_math"} <= tasks[question]]
@@ -200,7 +208,7 @@ def test_a_question_that_two_tasks_share_is_in_one_part() -> None:
 def test_history_questions_about_one_document_are_in_one_part() -> None:
     homes: dict[str, set[str]] = {}
     for name in SHARES:
-        for example in part(TASKS["mmlu_history"], name):
+        for example in part(loaded("mmlu_history"), name):
             if example.question.startswith("This question refers to"):
                 homes.setdefault(normalise(example.question)[:300], set()).add(name)
     assert len(homes) > 150
@@ -211,7 +219,7 @@ def test_history_questions_about_one_document_are_in_one_part() -> None:
 def test_winogrande_twins_are_in_one_part() -> None:
     homes: dict[frozenset[str], set[str]] = {}
     for name in SHARES:
-        for example in part(TASKS["winogrande"], name):
+        for example in part(loaded("winogrande"), name):
             homes.setdefault(frozenset(choice.lower() for choice in example.choices), set()).add(name)
     assert any(len(found) == 1 for found in homes.values())
     assert all(len(found) == 1 for found in homes.values())
