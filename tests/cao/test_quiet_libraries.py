@@ -1,5 +1,6 @@
 """What libraries would say on the terminal, provoked in a process of its own, with and without our switches."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,9 @@ datasets.Dataset.from_dict({"a": [1, 2]}).map(lambda row: row)
 def stderr_of(code: str, folder: Path, *, quiet: bool) -> str:
     switches = "from cao.command_line import quiet_libraries; quiet_libraries(offline=True)\n" if quiet else ""
     command = [sys.executable, "-c", f"import sys\n{switches}{code}", str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    unset = ("TRANSFORMERS_", "HF_HUB_", "HF_DATASETS_")  # a test before may have asked for quiet in this process
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=clean)
     assert ended.returncode == 0, ended.stderr
     return ended.stderr
 

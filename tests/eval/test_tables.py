@@ -142,7 +142,7 @@ def test_workers_fill_the_same_cells(
         assert result[key] == finished.result[key]
     for path in (finished.folder / "scores").rglob("reward-6/*/*.jsonl"):
         assert (copy.folder / path.relative_to(finished.folder)).read_bytes() == path.read_bytes()
-    known = "scores/cpu/reward-6/adapters.json"
+    known = f"scores/cpu-{result['dtype']}/reward-6/adapters.json"
     assert json.loads((copy.folder / known).read_text()) == json.loads((finished.folder / known).read_text())
 
 
