@@ -1,7 +1,6 @@
 """``processor``: what the processor does in each dtype, what finding out costs, and what threads that wait cost."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from typing import Any
 
 from cao.progress import Progress, silent
 from eval.bench.measure import Figure, figure, machine, ratio
-from eval.bench.whole_run import busy_neighbour
+from eval.bench.whole_run import busy_neighbour, fresh_environment
 
 PROBE = """
 import json, time
@@ -47,7 +46,11 @@ print(json.dumps({"rate": count / (time.perf_counter() - started)}))
 
 def _said(program: str, **environment: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env={**os.environ, **environment}
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=fresh_environment(**environment),
     )
     said: dict[str, Any] = json.loads(done.stdout)
     return said
@@ -61,17 +64,17 @@ def bench(repetitions: int, progress: Progress = silent) -> dict[str, Any]:
         progress: told after each.
     """
     described, probes = machine(), list[dict[str, Any]]()
-    rates: dict[tuple[str, bool], list[float]] = {(how, busy): [] for busy in (False, True) for how in POLICIES}
+    rates: dict[tuple[str, bool], list[float]] = {(how, busy): [] for busy in (False, True) for how in WAITING}
     for turn in range(repetitions):
         with tempfile.TemporaryDirectory() as folder:
             probes.append(_said(PROBE, XDG_CACHE_HOME=folder))
-        for how in POLICIES:
-            rates[how, False].append(_said(WORK, OMP_WAIT_POLICY=how)["rate"])
+        for how in WAITING:
+            rates[how, False].append(_said(WORK, **WAITING[how])["rate"])
         with busy_neighbour():
-            for how in POLICIES:
-                rates[how, True].append(_said(WORK, OMP_WAIT_POLICY=how)["rate"])
+            for how in WAITING:
+                rates[how, True].append(_said(WORK, **WAITING[how])["rate"])
         progress("repetition", turn + 1, repetitions)
-    idle, beside = (ratio(rates["passive", busy], rates["active", busy]) for busy in (False, True))
+    idle, beside = (ratio(rates["ours", busy], rates["spinning", busy]) for busy in (False, True))
     return {
         "bench": "processor",
         "machine": described,
@@ -79,16 +82,17 @@ def bench(repetitions: int, progress: Progress = silent) -> dict[str, Any]:
         "probe_s": max(probe["first_s"] for probe in probes),
         "kept_s": max(probe["again_s"] for probe in probes),
         **{name: statistics.median(probe["rates"][name] for probe in probes) for name in ("float32", "bfloat16")},
-        "passive_over_active_idle": _told(idle),
-        "passive_over_active_busy": _told(beside),
+        "ours_over_spinning_idle": _told(idle),
+        "ours_over_spinning_busy": _told(beside),
         "busy_over_idle": _told(
-            figure([b / i for b, i in zip(rates["passive", True], rates["passive", False], strict=True)])
+            figure([b / i for b, i in zip(rates["ours", True], rates["ours", False], strict=True)])
         ),
         "noisy": [name for name, each in (("idle", idle), ("busy", beside)) if each.noisy],
     }
 
 
-POLICIES = ("passive", "active")
+WAITING = {"ours": {}, "spinning": {"OMP_WAIT_POLICY": "active"}}
+"""How threads wait → what is set for it."""
 
 
 def _told(found: Figure) -> dict[str, float]:
@@ -105,7 +109,10 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("float32 products", f"{result['float32'] / 1e9:.0f} GFLOP/s"),
         ("bfloat16 products", f"{result['bfloat16'] / 1e9:.0f} GFLOP/s"),
         ("finding out, once", f"{result['probe_s']:.2f} s at most, then {1000 * result['kept_s']:.1f} ms"),
-        ("waiting threads over spinning ones, idle machine", f"{shown('passive_over_active_idle')} of the throughput"),
-        ("the same beside a busy process", f"{shown('passive_over_active_busy')} of the throughput"),
+        (
+            "sleeping soon over spinning, idle machine",
+            f"{shown('ours_over_spinning_idle')} of the throughput",
+        ),
+        ("the same beside a busy process", f"{shown('ours_over_spinning_busy')} of the throughput"),
         ("beside a busy process over idle", f"{shown('busy_over_idle')} of the throughput"),
     ]

@@ -55,6 +55,12 @@ def help_seconds(repetitions: int) -> list[float]:
     return seconds
 
 
+def fresh_environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment without what it settled for its own threads, and with changes."""
+    settled = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    return {**{name: value for name, value in os.environ.items() if name not in settled}, **changes}
+
+
 @contextmanager
 def busy_neighbour() -> Iterator[None]:
     """Keep one core busy for the length of the block."""
@@ -74,7 +80,7 @@ def one_run(arguments: Sequence[str], out: Path, environment: Sequence[tuple[str
     """
     command = [sys.executable, "-m", "agent.run", "--json", "--out", str(out), *arguments]
     started = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **dict(environment)})
+    done = subprocess.run(command, capture_output=True, text=True, env=fresh_environment(**dict(environment)))
     wall = time.monotonic() - started
     if done.returncode:
         raise CaoError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1:]}")

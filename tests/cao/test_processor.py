@@ -58,17 +58,20 @@ def test_threads_are_settled_before_torch_and_what_the_user_set_stays() -> None:
     program = (
         "import os, sys\nfrom cao.command_line import quiet_libraries\nquiet_libraries(offline=True)\n"
         "assert 'torch' not in sys.modules\nimport torch\n"
-        "print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())"
+        "print(os.environ.get('GOMP_SPINCOUNT'), torch.get_num_threads())"
     )
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MKL_NUM", "KMP_"))}
+    clean = {
+        key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MKL_NUM", "KMP_", "GOMP_"))
+    }
 
     def said(**given: str) -> str:
         return subprocess.run(
             [sys.executable, "-c", program], env={**clean, **given}, check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    assert said() == f"passive {usable_processors()}"
-    assert said(OMP_WAIT_POLICY="active", OMP_NUM_THREADS="1") == "active 1"
+    assert said() == f"{processor.SPINS} {usable_processors()}"
+    assert said(GOMP_SPINCOUNT="7", OMP_NUM_THREADS="1") == "7 1"
+    assert said(OMP_WAIT_POLICY="active", OMP_NUM_THREADS="1") == "None 1"
 
 
 def test_only_what_tells_kinds_of_processors_apart_is_read(tmp_path: Path) -> None:
