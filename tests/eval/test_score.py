@@ -20,6 +20,7 @@ from eval import score
 from tools.evaluate.likelihood import score_queries
 
 ROOT = Path(__file__).parents[2]
+FIXED = ("--offline", "--dtype", "bfloat16")  # as the tiny model is loaded beside
 ROWS = [
     {"question": "Which of these can fly?", "choices": ["the bird", "the sun"], "answer": 0},
     {"question": "Why do plants need the sun?", "choices": ["to sleep", "to grow", "to run"], "answer": "B"},
@@ -45,7 +46,7 @@ def run(
     monkeypatch.setattr(os, "environ", os.environ.copy())  # the command sets variables for its libraries
 
     def call(*arguments: str, task: str = str(questions)) -> tuple[int, str, str]:
-        code = score.main(["--task", task, "--model-path", str(tiny_model_folder), "--offline", *arguments])
+        code = score.main(["--task", task, "--model-path", str(tiny_model_folder), *FIXED, *arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
