@@ -35,6 +35,8 @@ from tools.align_lora.aligner import load_aligner
 from tools.generate_lora import find_generator, pretrained
 from tools.generate_lora.generator import load_generator
 
+pytestmark = pytest.mark.slow
+
 WITHOUT = f"without-{LEFT_OUT}"
 VARIANTS = {"full": list(SOURCES), WITHOUT: ["arc_easy"]}
 

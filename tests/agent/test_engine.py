@@ -24,6 +24,8 @@ from cao.errors import InputError, UnavailableError
 from tests.agent import engine_jobs, tiny_pretrained
 from tests.agent.engine_jobs import begun
 
+pytestmark = pytest.mark.slow
+
 LOCAL, RAY = EngineSettings(), EngineSettings(kind="ray")
 
 

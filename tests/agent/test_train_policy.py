@@ -29,6 +29,8 @@ from policies.trained import find_policy
 from tests.agent.killing import killed
 from tests.agent.tiny_policy_training import call, judging, measured, train
 
+pytestmark = pytest.mark.slow
+
 FEW = ("--support", "4", "--reward", "6", "--seeds", "1", "--epochs", "1", "--accept", "any")
 
 

@@ -15,6 +15,8 @@ from eval.tables import main
 from tools.detect_drift.known_tasks import Reference
 from tools.detect_drift.reference import IN_DOMAIN
 
+pytestmark = pytest.mark.slow
+
 
 def cloud(seed: int, n: int, direction: int) -> Tensor:
     points = torch.randn(n, 16, generator=torch.Generator().manual_seed(seed))

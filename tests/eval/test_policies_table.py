@@ -12,6 +12,8 @@ from eval.analyses.successes import Picks, judge, sign_flips, table, versus
 from eval.tables import main
 from tests.agent.tiny_policy_training import call, judging, measured, train
 
+pytestmark = pytest.mark.slow
+
 TASKS, SEEDS = ["a", "b"], [0, 1]
 
 

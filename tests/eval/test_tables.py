@@ -14,6 +14,8 @@ from eval import tables
 from eval.analyses import cells
 from tests.agent.tiny_consolidation import FOLDER, command
 
+pytestmark = pytest.mark.slow
+
 MEASURED = ("--tasks", "openbookqa,sciq", "--limit", "6", "--seeds", "0,1", "--split", "reward")
 
 

@@ -8,6 +8,8 @@ from agent.engine.settings import EngineSettings
 from cao.errors import InputError
 from eval.analyses.throughput import Plan, throughput
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_both_sides_give_the_same_answers_and_the_ratio_is_of_their_seconds(tiny_model_folder: Path) -> None:

@@ -169,6 +169,7 @@ VALUES = st.recursive(
 @pytest.mark.slow
 @bounded(max_examples=10_000)
 @given(st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=60) | VALUES.map(json.dumps))
+@pytest.mark.slow
 def test_ten_thousand_hostile_texts_are_strategies_within_bounds_or_typed_rejections(raw: str) -> None:
     try:
         strategy = parse_strategy(raw)
@@ -222,6 +223,7 @@ def test_the_loss_is_that_of_each_reply_alone(tiny_lm: LanguageModel) -> None:
     assert found == pytest.approx(sum(losses) / len(losses), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_fine_tuning_teaches_the_reply_and_is_repeatable(tiny_lm: LanguageModel) -> None:
     policy = LocalPolicy(tiny_lm, PolicySettings(adapter="none"))
     lesson = Lesson(policy.prompt(PolicyContext(task_context="A task.")), [OTHER])
@@ -236,6 +238,7 @@ def test_fine_tuning_teaches_the_reply_and_is_repeatable(tiny_lm: LanguageModel)
     assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
 
 
+@pytest.mark.slow
 def test_a_policy_that_has_learnt_one_thing_still_finds_another(tiny_lm: LanguageModel) -> None:
     failed = Trial(attempt=1, strategy=json.loads(OTHER), accepted=False, reason="no")
     context = PolicyContext(task_context="A task.", history=(failed,))
