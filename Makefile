@@ -20,7 +20,7 @@ demo: environment
 	$(BIN)/python -m agent.run --task gsm8k --minutes 4
 
 # A worker a core, one torch thread each: two workers with two threads each would wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 test: environment
 	$(PYTEST) --durations 15 --durations-min 1

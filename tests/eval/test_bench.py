@@ -21,6 +21,7 @@ from cao.types import Branch, Query
 from eval.bench import (
     adapter,
     command,
+    flops,
     growth,
     growth_axes,
     harness,
@@ -69,6 +70,7 @@ class FakeHarness:
 
 def fake(monkeypatch: pytest.MonkeyPatch, wrong: int) -> None:
     monkeypatch.setattr(scoring, "open_harness", lambda lm, batch, softmax=None: FakeHarness(lm, wrong))
+    monkeypatch.setattr(flops, "SHAPES", ((64, 32, 48),))  # a slow processor's rate would take longer than the rest
 
     def theirs(self: Subject, lm: LanguageModel, made: FakeHarness) -> Sequence[Sequence[float]]:
         scores = [list(item.scores) for item in self.ours(lm)]
