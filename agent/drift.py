@@ -112,7 +112,7 @@ def _asking(
     options: argparse.Namespace, windows: "list[list[Asked]]", known: "KnownTasks"
 ) -> "Callable[[list[Asked]], tuple[Tensor | None, list[bool | None] | None]]":
     """Return what asks the model a window's questions, once it is sure that the answers can be compared."""
-    from cao.language_model import load_language_model  # noqa: PLC0415
+    from cao.model_loading import load_language_model  # noqa: PLC0415
     from cao.models import MODELS  # noqa: PLC0415
     from tools.detect_drift.signals import option_signals  # noqa: PLC0415
 

@@ -72,7 +72,7 @@ def _make(options: argparse.Namespace) -> int:
     prompts = read_prompts(options.prompts)
 
     from agent.trained import find_trained  # noqa: PLC0415  (this and what follows: seconds to import)
-    from cao.language_model import load_language_model  # noqa: PLC0415
+    from cao.model_loading import load_language_model  # noqa: PLC0415
     from tools.generate_lora import consolidate_command  # noqa: PLC0415
 
     lm = load_language_model(

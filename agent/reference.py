@@ -88,7 +88,7 @@ def _ask(asked: "list[Asked]", options: argparse.Namespace) -> dict[str, Any]:
     """Return the model's option signals, and its outcomes where all right answers are known."""
     import torch  # noqa: PLC0415
 
-    from cao.language_model import load_language_model  # noqa: PLC0415
+    from cao.model_loading import load_language_model  # noqa: PLC0415
     from cao.models import MODELS  # noqa: PLC0415
     from tools.detect_drift.signals import option_signals  # noqa: PLC0415
 

@@ -31,7 +31,7 @@ from cao.compute import choose_compute
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_json
-from cao.language_model import check_device, load_language_model
+from cao.model_loading import check_device, load_language_model
 from cao.models import MODELS
 from cao.progress import told
 from cao.tasks import get_task

@@ -45,14 +45,15 @@ def make_clothes(model: nn.Module, weights: LoraWeights) -> Clothes:
 
     Args:
         model: a transformers model.
-        weights: for rank, alpha and targets.
+        weights: for rank, alpha and the names of the modules.
     """
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415  (seconds to import)
     from peft.tuners.lora import LoraLayer  # noqa: PLC0415
 
-    config = LoraConfig(
-        r=weights.rank, lora_alpha=weights.alpha, target_modules=list(weights.targets), lora_dropout=0.0, bias="none"
-    )
+    names = [
+        name.removeprefix("base_model.model.") for name in weights.modules()
+    ]  # a last name may be an expert's, too
+    config = LoraConfig(r=weights.rank, lora_alpha=weights.alpha, target_modules=names, lora_dropout=0.0, bias="none")
     with torch.random.fork_rng(devices=[]):
         dressed: Any = get_peft_model(model, config)
     modules = dict(dressed.named_modules())

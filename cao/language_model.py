@@ -1,26 +1,19 @@
 """The language model: loaded once, frozen, and dressed in one LoRA adapter at a time."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from cao import assets
 from cao.adapters import LoraWeights, initial_lora
 from cao.clothes import Clothes, Kind, kind_of, make_clothes
-from cao.compute import Compute, choose_compute
-from cao.errors import InputError, UnavailableError
-from cao.files import sha256_file
-from cao.linear import use_fast_linear
+from cao.compute import Compute
+from cao.errors import InputError
+from cao.fast_paths import FastPaths
 from cao.models import LORA_TARGETS, ModelProfile
-from cao.progress import told
-from cao.types import DtypeChoice
 
 
 @dataclass
@@ -34,6 +27,7 @@ class LanguageModel:
         sha256: hash of the weights' files; adapters carry it.
         device: ``cpu``, ``cuda``, …
         compute: the number format it computes in, and why; None for a model that was made by hand.
+        paths: which fast ways of computing give what its own forward gives.
     """
 
     profile: ModelProfile
@@ -42,6 +36,7 @@ class LanguageModel:
     sha256: str
     device: str = "cpu"
     compute: Compute | None = None
+    paths: FastPaths = field(default_factory=FastPaths)
     _clothes: dict[Kind, Clothes] = field(default_factory=dict, repr=False)
     _worn: bool = field(default=False, repr=False)
 
@@ -53,12 +48,37 @@ class LanguageModel:
     @property
     def trunk(self) -> Any:
         """The transformer without its head: token ids to normalised last hidden states (…, d)."""
-        return self.model.get_decoder()
+        found = self.model.get_decoder()
+        return self.model.model if found is self.model else found
 
     @property
     def head(self) -> Any:
-        """The map from hidden states (…, d) to logits (…, V)."""
+        """The linear layer from hidden states (…, d) to the vocabulary; ``logits`` has what comes behind it, too."""
         return self.model.get_output_embeddings()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of hidden states as the architecture makes them: scaled or capped where it does so.
+
+        Args:
+            hidden: (M, d) behind the final norm; cast to the model's dtype.
+
+        Returns:
+            (M, V).
+        """
+        hidden = hidden.to(self.head.weight.dtype)
+        if self.paths.head:
+            result: Tensor = self.head(hidden)
+            return result
+        from transformers.modeling_outputs import BaseModelOutputWithPast  # noqa: PLC0415  (seconds to import)
+
+        trunk = self.trunk
+        trunk.forward = lambda *_, **__: BaseModelOutputWithPast(last_hidden_state=hidden[None])
+        try:
+            ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+            made: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
+            return made
+        finally:
+            del trunk.forward
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Return the token ids of ``text``."""
@@ -151,120 +171,3 @@ class LanguageModel:
                 weights.rank,
             ):
                 raise InputError(f"the adapter's {module} does not fit {self.profile.name}")
-
-
-def convert_gguf(gguf: Path, sha256: str) -> Path:
-    """Return the transformers folder (bf16 safetensors) of a GGUF file, converted once into the cache.
-
-    Two processes may ask at once.
-
-    Args:
-        gguf: the file.
-        sha256: its hash, the cache's key.
-    """
-
-    def build(folder: Path) -> None:
-        from cao.conversion import convert  # noqa: PLC0415  (seconds to import)
-
-        with told("converting the model, once"):
-            convert(gguf, folder)
-
-    return assets.build_once(assets.cache_dir() / "models" / f"{gguf.stem.lower()}-{sha256[:16]}", build)
-
-
-def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path, str]:
-    """Return the model's folder and the hash that adapters know it by."""
-    if path:
-        folder = Path(path)
-        if not (folder / "config.json").is_file():
-            raise UnavailableError(f"{folder} is no model folder (no config.json); give one with --set model_path=DIR")
-        return folder, weights_sha256(folder)
-    if profile.source == "embedded:smollm2":
-        gguf = assets.smollm2_gguf()
-        sha256 = sha256_file(gguf)  # of what was shipped, not of what one library version made of it
-        return convert_gguf(gguf, sha256), sha256
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-
-    try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
-        folder = Path(snapshot_download(profile.source, allow_patterns=patterns, local_files_only=offline))
-    except Exception as error:  # noqa: BLE001  (the hub client raises many types for "cannot be had")
-        raise UnavailableError(
-            f"{profile.source} cannot be had ({type(error).__name__}); with network access run: hf download "
-            f"{profile.source}, or give a folder with --set model_path=DIR"
-        ) from None
-    return folder, weights_sha256(folder)
-
-
-def weights_sha256(folder: Path) -> str:
-    """Return one hash over a model folder's safetensors files.
-
-    Raises:
-        InputError: there are none; other formats are not read.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InputError(f"{folder}: no safetensors file; other formats are not read")
-    if len(files) == 1:
-        return sha256_file(files[0])
-    return hashlib.sha256("".join(sha256_file(file) for file in files).encode()).hexdigest()
-
-
-def check_device(device: str) -> None:
-    """Raise an error where a torch device is not one of ours or is not here.
-
-    Raises:
-        InputError: not ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        UnavailableError: this machine has no such device.
-    """
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdecimal())):
-        raise InputError(f"unknown device {device!r}; known: cpu, cuda, cuda:N, mps")
-    here = {"cpu": True, "cuda": torch.cuda.device_count() > int(index or 0), "mps": torch.backends.mps.is_available()}
-    if not here[kind]:
-        raise UnavailableError(f"no device {device!r} here; run with --device cpu")
-
-
-def load_language_model(
-    profile: ModelProfile,
-    *,
-    path: str | None = None,
-    device: str = "cpu",
-    dtype: DtypeChoice = "auto",
-    offline: bool = False,
-) -> LanguageModel:
-    """Load a model profile, frozen.
-
-    Args:
-        profile: what to load.
-        path: a folder that takes the place of the profile's source.
-        device: torch device.
-        dtype: what it computes in; ``auto`` is the faster one here.
-        offline: never touch the network.
-
-    Raises:
-        UnavailableError: it cannot be had here; the message has the command that provides it.
-        InputError: the folder holds no readable model, or the device cannot compute in that dtype.
-    """
-    check_device(device)
-    compute = choose_compute(dtype, device)
-    folder, sha256 = _find(profile, path, offline)
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging  # noqa: PLC0415  (seconds to import)
-
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=compute.torch_dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            attn_implementation="sdpa",
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise InputError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model = model.to(device).eval().requires_grad_(False)
-    use_fast_linear(model)
-    return LanguageModel(profile, model, tokenizer, sha256, device, compute)

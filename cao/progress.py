@@ -40,6 +40,11 @@ def told(what: str) -> Iterator[None]:
     _tellers[-1](what, time.monotonic() - started)
 
 
+def say(what: str) -> None:
+    """Tell whoever shows things a fact that is met once, wherever it is found."""
+    _tellers[-1](what, None)
+
+
 def hear(tell: Teller) -> Callable[[], None]:
     """Have somebody else hear what is told, and return what ends this."""
     _tellers.append(tell)

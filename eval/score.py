@@ -95,7 +95,7 @@ def _adapter(folder: Path | None) -> AdapterRef | None:
 
 
 def _load(arguments: argparse.Namespace) -> "LanguageModel":
-    from cao.language_model import load_language_model  # noqa: PLC0415  (imports torch)
+    from cao.model_loading import load_language_model  # noqa: PLC0415  (imports torch)
 
     if arguments.model not in MODELS:
         raise InputError(f"unknown model {arguments.model!r}; known: {', '.join(MODELS)}")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from cao.adapters import LoraWeights
 from cao.errors import InputError
 from cao.language_model import LanguageModel
+from cao.packing import as_mask, states_alone
 from cao.progress import Progress, silent
 
 
@@ -53,8 +54,9 @@ def branch_tensors(prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> d
         replies: token ids of each reply, its end token included.
 
     Returns:
-        ``input_ids`` and ``position_ids`` (1, T), ``attention_mask`` (1, 1, T, T) bool, ``predicting`` (1, n) the
-        positions whose next token is a reply's, and ``targets`` (1, n) those tokens.
+        ``input_ids``, ``position_ids`` and ``segments`` (1, T; 0 the prompt, 1… the replies), ``attention_mask``
+        (1, 1, T, T) bool, ``predicting`` (1, n) the positions whose next token is a reply's, and ``targets`` (1, n)
+        those tokens.
     """
     ids, positions, segments = list(prompt), list(range(len(prompt))), [0] * len(prompt)
     predicting, targets = list[int](), list[int]()
@@ -66,7 +68,8 @@ def branch_tensors(prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> d
         segments += [number] * len(reply)
     owner = torch.tensor(segments)
     visible = ((owner[:, None] == owner[None, :]) | (owner[None, :] == 0)).tril()
-    rows = {"input_ids": ids, "position_ids": positions, "predicting": predicting, "targets": targets}
+    rows = {"input_ids": ids, "position_ids": positions, "segments": segments}
+    rows |= {"predicting": predicting, "targets": targets}
     return {**{name: torch.tensor([row]) for name, row in rows.items()}, "attention_mask": visible[None, None]}
 
 
@@ -79,9 +82,21 @@ def reply_loss(lm: LanguageModel, row: dict[str, Tensor]) -> Tensor:
     """
     read = {name: row[name] for name in ("input_ids", "position_ids", "attention_mask")}
     with lm.mixed_precision():
-        hidden = lm.trunk(**read, use_cache=False).last_hidden_state[0, row["predicting"][0]]
-        logits = lm.head(hidden.to(lm.head.weight.dtype))
+        if lm.paths.fit(row["input_ids"].shape[1]):
+            read["attention_mask"] = as_mask(lm, read["attention_mask"])
+            hidden = lm.trunk(**read, use_cache=False).last_hidden_state[0, row["predicting"][0]]
+        else:
+            hidden = _hidden_alone(lm, row)
+        logits = lm.logits(hidden)
     return nn.functional.cross_entropy(logits.float(), row["targets"][0])
+
+
+def _hidden_alone(lm: LanguageModel, row: dict[str, Tensor]) -> Tensor:
+    """Return the states that predict the replies' tokens, (n, d), each reply read behind the prompt by itself."""
+    ids, segments = row["input_ids"][0], row["segments"][0]
+    prompt = int((segments == 0).sum())
+    texts = [ids[(segments == 0) | (segments == reply)].tolist() for reply in range(1, int(segments.max()) + 1)]
+    return torch.cat([states[prompt - 1 : -1] for states in states_alone(lm, texts)])
 
 
 def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:

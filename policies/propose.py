@@ -103,7 +103,7 @@ def _build(arguments: argparse.Namespace, settings: PolicySettings) -> Policy:
 
     lm = None
     if arguments.policy == "local":
-        from cao.language_model import load_language_model  # noqa: PLC0415  (seconds to import)
+        from cao.model_loading import load_language_model  # noqa: PLC0415  (seconds to import)
 
         name = settings.model or next(iter(MODELS))
         if name not in MODELS:

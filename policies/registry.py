@@ -5,7 +5,8 @@ from pathlib import Path
 
 from cao.adapters import LoraWeights, load_adapter
 from cao.errors import InputError
-from cao.language_model import LanguageModel, load_language_model
+from cao.language_model import LanguageModel
+from cao.model_loading import load_language_model
 from cao.models import MODELS
 from policies.base import Policy, PolicySettings
 from policies.fixed import FixedPolicy

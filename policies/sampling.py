@@ -144,7 +144,7 @@ class PromptMemory:
             _crop(self._cache, beginning)
         output = self._read(lm, ids[beginning:])
         self._cache, self._ids = output.past_key_values, ids
-        self._logits = lm.head(output.last_hidden_state[:, -1]).float().cpu()
+        self._logits = lm.logits(output.last_hidden_state[:, -1]).float().cpu()
         return self._cache, self._logits
 
     def _read(self, lm: LanguageModel, ids: list[int]) -> Any:
@@ -181,7 +181,8 @@ def sample(
     """Return ``n`` continuations of one prompt.
 
     The prompt is read once, and all continuations are written side by side in one row under a mask that hides them
-    from each other. Copying the prompt's cache ``n`` times costs five times as much on a CPU. Where the grammar leaves
+    from each other. Copying the prompt's cache ``n`` times costs five times as much on a CPU. A model that such a mask
+    does not suit (``FastPaths.trees``) writes one after another. Where the grammar leaves
     one way to go on, as in a key of a JSON object, its tokens are read together with the one drawn before them.
 
     Args:
@@ -201,6 +202,11 @@ def sample(
         The texts, without control tokens; one that ran into ``max_tokens`` is cut there.
     """
     ids = prompt_tokens(lm, prompt)
+    together = lm.paths.fit(len(ids) + n * max_tokens)
+    if n > 1 and not together:
+        how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens}
+        also = {"generator": generator, "grammar": grammar, "memory": memory, "beginning": beginning}
+        return [text for _ in range(n) for text in sample(lm, prompt, 1, **how, **also)]  # type: ignore[arg-type]
     cache, logits = (memory or PromptMemory()).read(lm, ids, beginning)
     logits = logits.expand(n, -1)
     matchers: list[Any] = grammar.matchers(n) if grammar else [None] * n
@@ -224,13 +230,13 @@ def sample(
         output = lm.trunk(
             input_ids=torch.tensor([[token for some in fresh for token in some]], device=lm.device),
             position_ids=torch.tensor([positions], device=lm.device),
-            attention_mask=_own_past(owners, len(positions), lm),
+            attention_mask=_own_past(owners, len(positions), lm) if together else None,
             past_key_values=cache,
             use_cache=True,
         )
         cache = output.past_key_values
         last = torch.tensor([len(some) for some in fresh]).cumsum(0) - 1
-        logits = lm.head(output.last_hidden_state[0, last.to(lm.device)]).float().cpu()
+        logits = lm.logits(output.last_hidden_state[0, last.to(lm.device)]).float().cpu()
     return [lm.tokenizer.decode(text.tokens, skip_special_tokens=True).strip() for text in texts]
 
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, settings
 from cao.assets import cache_dir
 from cao.compute import keep_rates, measure_rates, probe_key
 from cao.files import canonical_json
-from cao.language_model import LanguageModel, load_language_model
+from cao.language_model import LanguageModel
+from cao.model_loading import load_language_model
 from cao.models import ModelProfile
 from cao.processor import usable_processors
 

@@ -19,7 +19,7 @@ from cao.compute import settled
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import write_json
-from cao.language_model import check_device, load_language_model
+from cao.model_loading import check_device, load_language_model
 from cao.models import MODELS
 from cao.progress import Progress
 

@@ -13,7 +13,7 @@ from agent.consolidation.presets import PRESETS, Preset
 from agent.engine.settings import EngineSettings
 from cao.encoder import MAX_TOKENS
 from cao.errors import InputError, UnavailableError
-from cao.language_model import weights_sha256
+from cao.model_loading import weights_sha256
 from cao.models import MODELS
 from cao.tasks import TASKS
 from cao.types import DtypeChoice

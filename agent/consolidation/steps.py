@@ -20,13 +20,13 @@ from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import sha256_bytes, sha256_file, write_atomic, write_json
 from cao.language_model import LanguageModel
+from cao.packed_forward import Row
 from cao.progress import Progress
 from cao.tasks import TASKS
 from cao.tasks.parts import part
 from cao.types import Example
 from tools.align_lora.task_vector import task_vector
 from tools.align_lora.training import SourceTask, train_aligner
-from tools.evaluate.trunk import Row
 from tools.generate_lora.answers import answer_loss, answer_rows
 from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.generator import Identity, TrainedGenerator, load_generator

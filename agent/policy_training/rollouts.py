@@ -17,7 +17,7 @@ from agent.engine.work import Run, Work
 from agent.policy_training.situations import Measured, Place, Situation
 from cao.assets import minilm_folder
 from cao.encoder import Encoder
-from cao.language_model import load_language_model
+from cao.model_loading import load_language_model
 from cao.models import MODELS
 from cao.progress import Progress, silent
 from cao.strategy import Strategy

@@ -18,7 +18,8 @@ from cao.adapters import LoraWeights, load_adapter, save_adapter
 from cao.compute import settled
 from cao.errors import InputError
 from cao.files import canonical_json, write_json
-from cao.language_model import LanguageModel, check_device
+from cao.language_model import LanguageModel
+from cao.model_loading import check_device
 from cao.progress import Progress
 from cao.strategy import TTL, Strategy
 from policies.fine_tune import Lesson, fine_tune

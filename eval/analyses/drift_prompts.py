@@ -12,7 +12,7 @@ from cao.assets import cache_dir
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, write_atomic
-from cao.language_model import load_language_model
+from cao.model_loading import load_language_model
 from cao.models import MODELS
 from cao.progress import Progress
 from cao.tasks import get_task

@@ -12,7 +12,7 @@ from cao.assets import minilm_folder
 from cao.encoder import Encoder
 from cao.errors import InputError, UnavailableError
 from cao.files import canonical_json
-from cao.language_model import load_language_model
+from cao.model_loading import load_language_model
 from cao.models import MODELS
 from cao.progress import Progress
 from cao.tasks import TASKS

@@ -23,7 +23,7 @@ from agent.engine.work import Work
 from agent.workspace import locked
 from cao.compute import settled
 from cao.files import sha256_bytes
-from cao.language_model import check_device
+from cao.model_loading import check_device
 from cao.progress import Progress
 from cao.tasks.parts import Part
 from cao.types import DtypeChoice, Example, Item

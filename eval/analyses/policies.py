@@ -24,7 +24,7 @@ from agent.workspace import locked
 from cao.adapters import adapter_sha256, load_adapter
 from cao.compute import settled
 from cao.errors import InputError, UnavailableError
-from cao.language_model import check_device
+from cao.model_loading import check_device
 from cao.progress import Progress
 from cao.strategy import FAMILIES, Strategy, StrategyRejectedError, parse_strategy
 from cao.types import DtypeChoice

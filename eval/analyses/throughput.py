@@ -19,7 +19,8 @@ from agent.engine.engines import check_engine, open_engine
 from agent.engine.settings import EngineSettings
 from agent.engine.work import Run, Work
 from cao.errors import InputError
-from cao.language_model import LanguageModel, load_language_model
+from cao.language_model import LanguageModel
+from cao.model_loading import load_language_model
 from cao.models import MODELS
 from cao.progress import Progress
 from cao.tasks import TASKS

@@ -87,7 +87,7 @@ def progress(label: str, done: int, total: int) -> None:
 
 
 def _model(a: argparse.Namespace) -> "LanguageModel":
-    from cao.language_model import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
+    from cao.model_loading import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
 
     if a.model not in MODELS:
         raise InputError(f"unknown model {a.model!r}; known: {', '.join(MODELS)}")

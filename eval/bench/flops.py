@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from cao.language_model import LanguageModel
 from cao.linear import linear
+from cao.packed_forward import Row, Shared
 from eval.bench.measure import now
-from tools.evaluate.trunk import Row, Shared
 
 SHAPES = ((2048, 576, 1536), (2048, 2048, 2048))
 """(m, k, n) that the machine's rate is measured on: a layer of the small model, and a square."""

@@ -25,7 +25,8 @@ from agent.consolidation.steps import Consolidation, variants
 from cao.assets import minilm_folder
 from cao.encoder import Encoder
 from cao.files import sha256_bytes, sha256_file
-from cao.language_model import LanguageModel, weights_sha256
+from cao.language_model import LanguageModel
+from cao.model_loading import weights_sha256
 from cao.progress import silent
 from tests.agent import tiny_pretrained
 from tests.agent.tiny_consolidation import FOLDER, LEFT_OUT, SOURCES, command, killed

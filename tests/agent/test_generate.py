@@ -11,7 +11,8 @@ from peft import PeftModel
 from agent.generate import main, read_prompts
 from cao.adapters import CONFIG_FILE, WEIGHTS_FILE, load_adapter
 from cao.encoder import Encoder
-from cao.language_model import LanguageModel, load_language_model
+from cao.language_model import LanguageModel
+from cao.model_loading import load_language_model
 from cao.models import MODELS
 from tests.agent import tiny_pretrained
 from tools.generate_lora import pretrained

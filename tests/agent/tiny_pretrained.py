@@ -14,7 +14,8 @@ from agent.run import main
 from cao.adapters import adapter_sha256
 from cao.assets import minilm_folder
 from cao.encoder import Encoder
-from cao.language_model import LanguageModel, load_language_model
+from cao.language_model import LanguageModel
+from cao.model_loading import load_language_model
 from cao.models import MODELS
 from tools.align_lora.aligner import AlignerHeader, TrainedAligner
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, chunk_count

@@ -6,7 +6,7 @@ import torch
 from cao import assets
 from cao.conversion import convert
 from cao.errors import UnavailableError
-from cao.language_model import convert_gguf
+from cao.model_loading import convert_gguf
 
 
 @pytest.fixture(scope="module")

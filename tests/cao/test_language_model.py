@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cao.language_model import LanguageModel, load_language_model
+from cao.language_model import LanguageModel
 from cao.linear import FastLinear
+from cao.model_loading import load_language_model
 from cao.strategy import TTL
 from cao.tasks.base import Task, choice_example
 from cao.types import AdaptedModel, Dtype, LatentSettings

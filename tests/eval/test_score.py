@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from cao.adapters import WEIGHTS_FILE, save_adapter
-from cao.language_model import LanguageModel, load_language_model
+from cao.language_model import LanguageModel
+from cao.model_loading import load_language_model
 from cao.models import MODELS
 from cao.tasks import get_task
 from cao.tasks.base import Task

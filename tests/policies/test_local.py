@@ -273,7 +273,7 @@ def test_a_template_without_a_system_role_gets_one_user_message(tiny_lm: Languag
 @pytest.mark.integration
 @pytest.mark.slow
 def test_the_embedded_model_proposes_varied_and_plausible_strategies() -> None:
-    from cao.language_model import load_language_model
+    from cao.model_loading import load_language_model
     from cao.models import MODELS
 
     lm = load_language_model(MODELS["smollm2-135m"], offline=True)
@@ -287,7 +287,7 @@ def test_the_embedded_model_proposes_varied_and_plausible_strategies() -> None:
 @pytest.mark.integration
 @pytest.mark.slow
 def test_the_policy_that_ships_goes_by_what_the_start_carries() -> None:
-    from cao.language_model import load_language_model
+    from cao.model_loading import load_language_model
     from cao.models import MODELS
 
     lm = load_language_model(MODELS["smollm2-135m"], offline=True)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from cao.errors import InputError
 from cao.language_model import LanguageModel
+from cao.packed_forward import Row
 from tests.tools.tiny_training import ANIMALS, TASKS, layout_of, plain_loss, rows_of
-from tools.evaluate.trunk import Row
 from tools.generate_lora import answers
 from tools.generate_lora.answers import answer_loss, answer_rows
 from tools.generate_lora.checkpoints import CheckpointPreset, batches, collect

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.language_model import LanguageModel
+from cao.packed_forward import Row
 from cao.types import Branch, LatentSettings, Query
 from tools.apply_strategy.latent import optimise_delta
 from tools.evaluate import likelihood
 from tools.evaluate.likelihood import QueryScore, batches, plan_row, prompt_deltas, score_queries, token_logprobs
 from tools.evaluate.states import KeptStates, Reader, hidden_states
-from tools.evaluate.trunk import Row
 
 TEXT = st.text(st.sampled_from("ab Ze.\n?7é🎉→Answer: the bird"), max_size=25)
 QUERY = st.builds(

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from cao.language_model import LanguageModel
+from cao.packed_forward import Row
 from cao.tasks.base import Task, choice_example
 from cao.types import Example
-from tools.evaluate.trunk import Row
 from tools.generate_lora.answers import answer_rows
 from tools.generate_lora.tokens import TokenLayout
 

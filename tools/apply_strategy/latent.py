@@ -6,6 +6,7 @@ steps down the prompt's own next-token loss; only the LM head is evaluated, neve
 Source: CAO-LLM §2.4, G.5 (family ``Latent``); AdamW's weight decay and eps are those of the SLOT reference.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from cao.linear import linear
 from cao.packing import pieces
+from tools.apply_strategy.any_head import Logits, nll_and_slope
 
 MAX_STEPS = 20
 WEIGHT_DECAY, EPS, BETA1, BETA2 = 1e-8, 1e-5, 0.9, 0.999
@@ -68,6 +70,34 @@ def optimise_delta(
     return found
 
 
+def optimise_delta_through(
+    logits: Logits, hidden: Tensor, targets: Tensor, mask: Tensor, steps: int, lr: float
+) -> Tensor:
+    """Return what ``optimise_delta`` does, for a head that is more than one product: every step takes all of it.
+
+    Args:
+        logits: (M, d) hidden states to logits (M, V).
+        hidden: (B, L, d).
+        targets: (B, L).
+        mask: (B, L) bool.
+        steps: T, 0 to 20.
+        lr: learning rate of AdamW.
+
+    Returns:
+        (B, d) float32.
+    """
+    assert 0 <= steps <= MAX_STEPS, steps
+    found = torch.zeros(len(hidden), hidden.shape[2], device=hidden.device)
+    for i in mask.any(1).nonzero()[:, 0].tolist():
+        states, wanted = hidden[i][mask[i]].float(), targets[i][mask[i]]
+
+        def gradient(delta: Tensor, states: Tensor = states, wanted: Tensor = wanted) -> Tensor:
+            return nll_and_slope(states + delta, wanted, logits, gradient=True)[1].mean(0, keepdim=True)
+
+        found[i] = _adamw(gradient, found[i : i + 1].clone(), steps, lr)[0]
+    return found
+
+
 @dataclass(frozen=True)
 class _Prompts:
     """The positions of b samples, those of a sample next to each other."""
@@ -100,18 +130,26 @@ def _descend(prompts: _Prompts, head_weight: Tensor, steps: int, lr: float) -> T
     """Return δ of one group of samples, (b, d)."""
     shape = (prompts.count, head_weight.shape[1])
     delta = torch.zeros(shape, dtype=_wide(head_weight), device=prompts.states.device)
-    first, second = torch.zeros_like(delta), torch.zeros_like(delta)
     kept = wanted = None
     if steps and len(prompts.states) <= _most_kept(head_weight):
         kept, wanted = _probabilities(prompts.states, head_weight), _mean_targets(prompts, head_weight)
-    for step in range(1, steps + 1):
-        gradient = None
+
+    def gradient(delta: Tensor) -> Tensor:
+        found = None
         if kept is not None and wanted is not None:
-            gradient = _reweighted_gradient(kept, wanted, prompts, delta, head_weight)
-        if gradient is None:
-            gradient = _gradient(prompts, delta, head_weight)
-        first = BETA1 * first + (1 - BETA1) * gradient
-        second = BETA2 * second + (1 - BETA2) * gradient**2
+            found = _reweighted_gradient(kept, wanted, prompts, delta, head_weight)
+        return _gradient(prompts, delta, head_weight) if found is None else found
+
+    return _adamw(gradient, delta, steps, lr)
+
+
+def _adamw(gradient: Callable[[Tensor], Tensor], delta: Tensor, steps: int, lr: float) -> Tensor:
+    """Return δ after some steps of AdamW; each sample's is moved by itself."""
+    first, second = torch.zeros_like(delta), torch.zeros_like(delta)
+    for step in range(1, steps + 1):
+        slope = gradient(delta)
+        first = BETA1 * first + (1 - BETA1) * slope
+        second = BETA2 * second + (1 - BETA2) * slope**2
         direction = (first / (1 - BETA1**step)) / ((second / (1 - BETA2**step)).sqrt() + EPS)
         delta = delta * (1 - lr * WEIGHT_DECAY) - lr * direction
     return delta

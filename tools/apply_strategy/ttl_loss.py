@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cao.language_model import LanguageModel
 from cao.packing import packed_hidden, pieces
+from tools.apply_strategy.any_head import nll_and_slope
 
 LAMBDA = 0.1
 LOG_P0 = 3.0
@@ -102,7 +103,11 @@ def prompt_losses(lm: LanguageModel, rows: list[list[int]], *, divisor: int = 0)
         owner = torch.arange(len(texts)).repeat_interleave(counts)
         with torch.set_grad_enabled(bool(divisor)), lm.mixed_precision():
             hidden = packed_hidden(lm, texts)
-        tokens, slopes = token_nll(hidden.detach()[kept], targets, lm.head, gradient=bool(divisor))
+        states = hidden.detach()[kept]
+        if lm.paths.head:
+            tokens, slopes = token_nll(states, targets, lm.head, gradient=bool(divisor))
+        else:
+            tokens, slopes = nll_and_slope(states, targets, lm.logits, gradient=bool(divisor))
         mean = torch.zeros(len(piece)).index_add_(0, owner, tokens.cpu()) / counts
         losses[piece] = mean
         share = sample_weight(mean) / (counts * max(divisor, 1))

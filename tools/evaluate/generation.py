@@ -10,11 +10,11 @@ from torch import Tensor
 
 from cao.errors import NotApplicableError
 from cao.language_model import LanguageModel
+from cao.packed_forward import Row
 from cao.progress import Progress, silent
 from cao.types import LatentSettings
 from tools.evaluate.likelihood import batches, context_length, prompt_deltas, start_token
 from tools.evaluate.states import hidden_states
-from tools.evaluate.trunk import Row
 
 TOKEN_BUDGET = 8192
 """Tokens of one batch, answers at their full budget: what bounds the cache of keys and values."""
@@ -82,7 +82,7 @@ def _left_padded(lm: LanguageModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor
 def _choose(lm: LanguageModel, hidden: Tensor, delta: Tensor | None) -> tuple[list[int], list[float]]:
     """Return the likeliest next token of each row and its log-probability."""
     states = hidden if delta is None else hidden.float() + delta
-    scores, tokens = lm.head(states.to(lm.head.weight.dtype)).float().log_softmax(-1).max(-1)
+    scores, tokens = lm.logits(states).float().log_softmax(-1).max(-1)
     if not bool(torch.isfinite(scores).all()):
         raise NotApplicableError(lm.not_finite())
     return tokens.tolist(), scores.tolist()

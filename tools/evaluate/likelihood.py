@@ -15,11 +15,11 @@ from torch import Tensor
 
 from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.language_model import LanguageModel
+from cao.packed_forward import Row, Shared, Span
 from cao.progress import Progress, silent
 from cao.types import LatentSettings, Query
-from tools.apply_strategy.latent import CHUNK_BYTES, optimise_delta
+from tools.apply_strategy.latent import CHUNK_BYTES, optimise_delta, optimise_delta_through
 from tools.evaluate.states import Reader, hidden_states
-from tools.evaluate.trunk import Row, Shared, Span
 
 TOKEN_BUDGET = 2048
 """Tokens of one batch, the longest row's times the rows."""
@@ -122,11 +122,10 @@ def token_logprobs(lm: LanguageModel, hidden: Tensor, targets: Tensor, owner: Te
     """
     owner = torch.arange(len(hidden), device=hidden.device) if owner is None else owner
     assert owner.shape == targets.shape, (owner.shape, targets.shape)
-    weight = lm.head.weight
-    size = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
+    size = max(1, CHUNK_BYTES // (4 * lm.head.weight.shape[0]))
     parts = []
     for start in range(0, len(hidden), size):
-        logits = lm.head(hidden[start : start + size].to(weight.dtype))
+        logits = lm.logits(hidden[start : start + size])
         first, last = torch.searchsorted(owner, torch.tensor([start, start + size], device=owner.device)).tolist()
         rows, wanted = owner[first:last] - start, targets[first:last]
         for begin in range(0, len(logits), SLICE):  # few enough that their float32 stays in the cache
@@ -154,7 +153,9 @@ def prompt_deltas(lm: LanguageModel, rows: Sequence[Row], hidden: Tensor, latent
             places[i, : row.prompt - 1] = torch.tensor(mine[: row.prompt - 1])
             mask[i, : row.prompt - 1] = True
     targets, mask, places = targets.to(hidden.device), mask.to(hidden.device), places.to(hidden.device)
-    return optimise_delta(hidden[places], targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)
+    if lm.paths.head:
+        return optimise_delta(hidden[places], targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)
+    return optimise_delta_through(lm.logits, hidden[places], targets, mask, latent.slot_steps, latent.slot_lr)
 
 
 def _score_batch(

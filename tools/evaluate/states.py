@@ -12,7 +12,7 @@ from hashlib import sha256
 from torch import Tensor
 
 from cao.language_model import LanguageModel
-from tools.evaluate.trunk import Packed, Row, packed_states
+from cao.packed_forward import Packed, Row, packed_states
 
 MOST_BYTES = 2**28
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cao.language_model import LanguageModel
+from cao.packed_forward import Row
 from cao.packing import packed_hidden
 from cao.tasks.base import Task
 from cao.types import Example
 from tools.evaluate.likelihood import plan_row
-from tools.evaluate.trunk import Row
 
 
 def answer_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limit: int) -> list[Row]:
@@ -54,7 +54,7 @@ def answer_loss(lm: LanguageModel, rows: Sequence[Row], *, gradient: bool) -> Te
     with torch.set_grad_enabled(gradient):
         with lm.mixed_precision():
             hidden = packed_hidden(lm, texts)
-            logits = lm.head(hidden[(places - 1).to(lm.device)].to(lm.head.weight.dtype))
+            logits = lm.logits(hidden[(places - 1).to(lm.device)])
         return nn.functional.cross_entropy(logits.float(), targets)
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.language_model import LanguageModel
+from cao.packed_forward import Row
 from cao.progress import Progress, silent
 from cao.training_state import restore_training, save_training
-from tools.evaluate.trunk import Row
 from tools.generate_lora.answers import answer_loss
 from tools.generate_lora.tokens import TokenLayout, flatten
 

@@ -8,7 +8,8 @@ through blocks of queries, and no block multiplies with keys behind its last que
 The layers are those of Llama and Qwen2, written out: RMS norms in one pass, rotary positions, grouped queries, SwiGLU.
 What the layers add up stays in float32, which rounds a third less than the library's own bf16. The library's modules
 hold the weights, so an adapter that dresses them is seen here too. Any other architecture takes the library's
-forward with the tree as a mask.
+forward with the tree as a mask; and where that is not what the model gives for each text alone (``cao.agreement``), as
+with a window of attention shorter than the row, each text is read alone.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cao.language_model import LanguageModel
+from cao.packing import as_mask, states_alone
 
 WRITTEN_OUT = ("LlamaModel", "Qwen2Model")
 """Architectures whose layers are written out here."""
@@ -100,6 +102,7 @@ class Packed:
     """Rows end to end, and where each token stands among rows side by side. T tokens, B rows, L the longest.
 
     Attributes:
+        rows: the B rows.
         tokens: (T,) ids, a shared beginning once.
         positions: (T,) places in the text: every branch counts on from the prompt.
         padded: (B, L) the packed place of each token; 0 behind a row's end.
@@ -108,6 +111,7 @@ class Packed:
             itself, so that no softmax is empty.
     """
 
+    rows: Sequence[Row]
     tokens: Tensor
     positions: Tensor
     padded: Tensor
@@ -132,6 +136,7 @@ class Packed:
         segments = segments.to(device)
         visible = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
         return cls(
+            rows=rows,
             tokens=torch.tensor(shared.tokens, device=device),
             positions=torch.tensor(shared.positions, device=device),
             padded=padded.to(device),
@@ -148,9 +153,11 @@ def packed_states(lm: LanguageModel, packed: Packed) -> Tensor:
         lm: the model, dressed or not.
         packed: T tokens of B rows.
     """
+    if not lm.paths.fit(packed.padded.shape[1]):
+        return _states_alone(lm, packed)
+    if not lm.paths.layers:
+        return _library_states(lm, packed)
     trunk = lm.trunk
-    if type(trunk).__name__ not in WRITTEN_OUT:
-        return _library_states(trunk, packed)
     embedded = trunk.embed_tokens(packed.tokens)
     cos, sin = trunk.rotary_emb(embedded, packed.positions[None])
     rotation = _rotation(cos[0], sin[0])
@@ -165,16 +172,33 @@ def packed_states(lm: LanguageModel, packed: Packed) -> Tensor:
     return _rms_norm(trunk.norm, total)
 
 
-def _library_states(trunk: Any, packed: Packed) -> Tensor:
+def _library_states(lm: LanguageModel, packed: Packed) -> Tensor:
     """The library's forward on rows side by side, the tree as a mask."""
-    output = trunk(
+    output = lm.trunk(
         input_ids=packed.tokens[packed.padded],
-        attention_mask=packed.visible[:, None],
+        attention_mask=as_mask(lm, packed.visible[:, None]),
         position_ids=packed.positions[packed.padded],
         use_cache=False,
     )
     states: Tensor = output.last_hidden_state
     return states.flatten(0, 1)[packed.flat]
+
+
+def _states_alone(lm: LanguageModel, packed: Packed) -> Tensor:
+    """The library's forward on each branch with its prompt, as a text of its own.
+
+    Where positions depend on a text's length, the prompt's states are those before its longest branch.
+    """
+    texts, places = [], []
+    for row, padded in zip(packed.rows, packed.padded.tolist(), strict=True):
+        spans = sorted(row.spans, key=lambda span: span.end - span.start)  # what is written last stays
+        for start, end in [(span.start, span.end) for span in spans] or [(row.prompt, row.prompt)]:
+            texts.append(row.tokens[: row.prompt] + row.tokens[start:end])
+            places += padded[: row.prompt] + padded[start:end]
+    read = torch.cat(states_alone(lm, texts))
+    states = read.new_empty(len(packed.tokens), read.shape[1])
+    states[torch.tensor(places, device=read.device)] = read
+    return states
 
 
 def _rms_norm(norm: Any, x: Tensor) -> Tensor:

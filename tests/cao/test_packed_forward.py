@@ -1,6 +1,7 @@
 """The packed trunk: attention against a plain loop, layers against the library's, dressed and bare."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cao import packed_forward
 from cao.language_model import LanguageModel
-from tools.evaluate import trunk
-from tools.evaluate.trunk import Packed, Row, Shared, Span, attend, packed_states
+from cao.packed_forward import Packed, Row, Shared, Span, attend, packed_states
 
 
 @st.composite
@@ -70,7 +71,7 @@ def test_equal_beginnings_are_packed_once_and_different_ones_never_together(rows
 
 @pytest.mark.parametrize("block", [1, 3, 128])
 def test_attention_is_that_of_a_plain_loop(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(trunk, "QUERY_BLOCK", block)
+    monkeypatch.setattr(packed_forward, "QUERY_BLOCK", block)
     rows = [Row(list(range(7)), 3, (Span(3, 3, 5), Span(5, 5, 7))), Row([1, 2, 3, 4], 4)]
     visible = Packed.of(rows, "cpu").visible
     bias = torch.zeros(visible.shape).masked_fill(~visible, -math.inf)
@@ -100,16 +101,14 @@ def test_layers_written_out_are_those_of_the_library_bare_and_dressed(tiny_lm: L
     for worn in (None, weights):
         with tiny_lm.adapted(worn):
             found.append(packed_states(tiny_lm, packed))
-            expected = trunk._library_states(tiny_lm.trunk, packed)
+            expected = packed_forward._library_states(tiny_lm, packed)
         torch.testing.assert_close(found[-1], expected, atol=1e-4, rtol=1e-4)
     assert (found[0] - found[1]).abs().max() > 1e-2  # the adapter is seen
 
 
-def test_an_architecture_that_is_not_written_out_takes_the_librarys_forward(
-    tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_architecture_that_is_not_written_out_takes_the_librarys_forward(tiny_lm: LanguageModel) -> None:
     packed = Packed.of([Row([5, 6, 7, 8, 9], 2, (Span(2, 2, 4), Span(4, 4, 5)))], "cpu")
     expected = packed_states(tiny_lm, packed)
-    monkeypatch.setattr(trunk, "WRITTEN_OUT", ())
+    tiny_lm.paths = replace(tiny_lm.paths, layers=False)
     torch.testing.assert_close(packed_states(tiny_lm, packed), expected, atol=0.1, rtol=0.1)
     assert packed_states(tiny_lm, packed).dtype == expected.dtype == torch.bfloat16
