@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cao.head_gradient import Logits, nll_and_slope
 from cao.linear import linear
 from cao.packing import pieces
-from tools.apply_strategy.any_head import Logits, nll_and_slope
 
 MAX_STEPS = 20
 WEIGHT_DECAY, EPS, BETA1, BETA2 = 1e-8, 1e-5, 0.9, 0.999
