@@ -74,6 +74,7 @@ def _adopted(state: State, bench: Workbench) -> dict[str, Any]:
     first = model.members[0] if len(model.members) == 1 else None
     if first is not None:
         shutil.copytree(first.path, target)
+        (target / "README.md").write_text(_card(bench), encoding="utf-8")
     adapter = {"path": "adapter", "sha256": first.sha256} if first else None
     together = None
     if len(model.members) > 1:
@@ -87,6 +88,19 @@ def _adopted(state: State, bench: Workbench) -> dict[str, Any]:
         "together": together,
         "note": model.note,
     }
+
+
+def _card(bench: Workbench) -> str:
+    """Return what stands beside the adapter: which weights it belongs to, and how to put it on them."""
+    lm, config = bench.lm, bench.config
+    told = [f"Base model: {lm.profile.name}, `{lm.source}`, sha256 of its weights {lm.sha256[:16]}…"]
+    if lm.profile.source.startswith("embedded:") and config.model_path is None:
+        told.append("These are the embedded file's weights, dequantised; those of the same model on the hub differ.")
+    if config.start_adapter and bench.carried is None:
+        told.append(f"Merge the adapter `{config.start_adapter}` into it first: this one was made on top.")
+    load = 'model = AutoPeftModelForCausalLM.from_pretrained("adapter")'
+    code = f"```python\nfrom peft import AutoPeftModelForCausalLM\n\n{load}\n```"
+    return "\n\n".join(["# A LoRA adapter in PEFT format", *told, code]) + "\n"
 
 
 def run_record(

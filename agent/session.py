@@ -26,14 +26,14 @@ from agent.time_budget import Clock, fit, timed_speed
 from agent.trained import find_trained
 from agent.workspace import Recorder, carry_over, checkpointer, locked, new_run_folder
 from cao import assets
-from cao.adapters import load_adapter
 from cao.compute import choose_compute
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_json
 from cao.model_loading import check_device, load_language_model
 from cao.models import MODELS
-from cao.progress import told
+from cao.progress import say, told
+from cao.start_adapter import put_on
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits, split
@@ -185,8 +185,11 @@ def build_workbench(
     where: Any = {"device": config.device, "dtype": config.dtype, "offline": config.offline}
     with told("loading the language model"):
         lm = load_language_model(profile, path=config.model_path, **where)
-    if config.start_adapter is not None:
-        lm.check_fit(load_adapter(Path(config.start_adapter), lm.sha256))
+    carried = put_on(lm, Path(config.start_adapter)) if config.start_adapter else None
+    if config.start_adapter and carried is None:
+        say(
+            f"{config.start_adapter} is more than added matrices: merged into {lm.profile.name}; the run builds on that"
+        )
     policy = build_policy(config.policy, config.policy_settings, lm=lm, offline=config.offline)
     encoder = Encoder(assets.minilm_folder(), config.device)
     trained = find_trained(lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
@@ -194,7 +197,9 @@ def build_workbench(
     loaded, states = (lm, encoder, policy, trained), KeptStates()
     clock = Clock(60 * config.minutes if config.minutes else None, began=began or time.monotonic())
     speed = Speed.of(lm.compute, config.model) if lm.compute else NO_TIME
-    return Workbench(config, nowhere, task, splits, protocol, *loaded, states, nothing, view.progress, clock, speed)
+    return Workbench(
+        config, nowhere, task, splits, protocol, *loaded, states, nothing, view.progress, clock, speed, carried
+    )
 
 
 def _trained_hashes(bench: Workbench) -> dict[str, str]:

@@ -7,8 +7,6 @@ deployed model.
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from agent.observations import observe
@@ -16,7 +14,7 @@ from agent.plan import part_seconds
 from agent.rewards import counted, judge, measure_part, race_reward
 from agent.run_record import GENERATED
 from agent.state import State, Workbench
-from cao.adapters import load_adapter, save_adapter
+from cao.adapters import save_adapter
 from cao.errors import InputError, NotApplicableError
 from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
 from tools.evaluate.statistics import summarise
@@ -24,10 +22,7 @@ from tools.evaluate.statistics import summarise
 
 def carried(bench: Workbench) -> AdapterRef | None:
     """Return the adapter that the deployed model carries already, taken into the run's own store."""
-    if bench.config.start_adapter is None:
-        return None
-    weights = load_adapter(Path(bench.config.start_adapter), bench.lm.sha256)
-    return save_adapter(bench.store, replace(weights, base_sha256=bench.lm.sha256), bench.lm.profile.name)
+    return save_adapter(bench.store, bench.carried, bench.lm.source) if bench.carried else None
 
 
 def measure_starts(state: State, bench: Workbench) -> State:

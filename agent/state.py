@@ -15,6 +15,7 @@ from agent.config import RunConfig
 from agent.plan import Speed
 from agent.time_budget import Clock
 from agent.trained import Trained
+from cao.adapters import LoraWeights
 from cao.encoder import Encoder
 from cao.files import sha256_bytes
 from cao.language_model import LanguageModel
@@ -125,6 +126,7 @@ class Workbench:
         progress: shows long work to the person at the terminal.
         clock: how much of the run's time is left.
         speed: what this machine needs for the model.
+        carried: the adapter that the deployed model carries; None where it carries none, or one merged into it.
     """
 
     config: RunConfig
@@ -141,6 +143,7 @@ class Workbench:
     progress: Progress
     clock: Clock = field(default_factory=Clock)
     speed: Speed = NO_TIME
+    carried: LoraWeights | None = None
 
     @property
     def store(self) -> Path:

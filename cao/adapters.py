@@ -21,11 +21,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import canonical_json
+from cao.files import canonical_json, usual_modes
 from cao.types import AdapterRef
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
+
+
+class NotPlainError(InputError):
+    """A LoRA adapter that ``cao.start_adapter`` may understand: another way of scaling, naming or choosing layers."""
 
 
 _CHANGING = (
@@ -97,7 +101,7 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch
     Args:
         store: the folder of adapters, made if absent.
         weights: what to write.
-        base_name: hub id or profile name of the base model, for PEFT's configuration.
+        base_name: hub id or folder of the base model, from which PEFT loads it.
         dtype: of the file; a narrower one rounds the weights, and the hash is that of the rounded ones.
 
     Raises:
@@ -122,6 +126,7 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             with (temporary / name).open("rb") as stream:
                 os.fsync(stream.fileno())
+        usual_modes(temporary)
         try:
             os.replace(temporary, target)
         except OSError:
@@ -144,10 +149,13 @@ def _read_config(folder: Path) -> tuple[int, int, tuple[str, ...]]:
         raise InputError(f"{folder / CONFIG_FILE}: only plain LoRA is supported")
     changing = [key for key in _CHANGING if config.get(key) not in (None, False, {}, [], "none")]
     if changing:
-        raise InputError(f"{folder / CONFIG_FILE}: {changing[0]} is not supported, only plain LoRA is")
+        raise NotPlainError(f"{folder / CONFIG_FILE}: {changing[0]} is not supported here, only plain LoRA is")
+    if config.get("init_lora_weights", True) not in (True, False, "gaussian", "eva", "orthogonal"):
+        how = config["init_lora_weights"]
+        raise NotPlainError(f"{folder / CONFIG_FILE}: init_lora_weights={how!r} changed the base weights")
     whole = all(isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 4096 for value in (rank, alpha))
     if not whole or not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
-        raise InputError(f"{folder / CONFIG_FILE}: r, lora_alpha or target_modules are not usable")
+        raise NotPlainError(f"{folder / CONFIG_FILE}: r, lora_alpha or target_modules are not usable")
     return rank, alpha, tuple(sorted(targets))
 
 
@@ -191,7 +199,7 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor], rank: int) -> None:
             raise InputError(f"{path}: {name} holds values that are not finite")
         side = 0 if name.endswith(".lora_A.weight") else 1 if name.endswith(".lora_B.weight") else None
         if side is None or tensor.ndim != 2 or tensor.shape[side] != rank:
-            raise InputError(f"{path}: {name} with shape {tuple(tensor.shape)} is no LoRA matrix of rank {rank}")
+            raise NotPlainError(f"{path}: {name} with shape {tuple(tensor.shape)} is no LoRA matrix of rank {rank}")
         twin = name.replace(".lora_A.", ".lora_B.") if side == 0 else name.replace(".lora_B.", ".lora_A.")
         if twin not in tensors:
             raise InputError(f"{path}: {name} has no counterpart {twin}")

@@ -95,7 +95,7 @@ def _agrees(lm: LanguageModel, paths: FastPaths, packed: Packed, own: list[Tenso
         lm.paths = before
     (row,) = packed.rows
     texts = [torch.cat([states[: row.prompt], states[span.start : span.end]]) for span in row.spans]
-    return all(_close(a, b) for a, b in zip(texts, own, strict=True))
+    return all(close(a, b) for a, b in zip(texts, own, strict=True))
 
 
 def _plain_head(lm: LanguageModel, text: list[int]) -> bool:
@@ -108,15 +108,15 @@ def _plain_head(lm: LanguageModel, text: list[int]) -> bool:
         own = lm.model(input_ids=_ids(lm, text), use_cache=False).logits[0].float()
         try:
             states = lm.trunk(input_ids=_ids(lm, text), use_cache=False).last_hidden_state[0]
-            plain = getattr(lm.head, "bias", None) is None and _close(lm.head(states).float(), own, 1e-4)
-            if plain or _close(lm.logits(states).float(), own, 1e-4):
+            plain = getattr(lm.head, "bias", None) is None and close(lm.head(states).float(), own, 1e-4)
+            if plain or close(lm.logits(states).float(), own, 1e-4):
                 return plain
         except (AttributeError, RuntimeError, TypeError, ValueError):
             pass
     raise InputError(f"{type(lm.model).__name__} is not supported: its hidden states and its head do not come apart")
 
 
-def _close(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
+def close(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:
     """Return whether two results differ by rounding alone; what is not finite differs."""
     most = TOLERANCE.get(a.dtype, 0.0) if tolerance is None else tolerance
     return bool((a.float() - b.float()).norm() <= most * b.float().norm())

@@ -14,6 +14,7 @@ import platformdirs
 from filelock import FileLock
 
 from cao.errors import UnavailableError
+from cao.files import usual_modes
 
 _INSTALL = "python -m pip install --no-deps --require-hashes -r requirements-embedded.txt"
 
@@ -91,6 +92,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         try:
             build(temporary)
+            usual_modes(temporary)
             os.replace(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -7,6 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+
+
+def usual_modes(path: Path) -> None:
+    """Give a file, or a folder with all in it, the modes that the user's umask leaves; temporary ones are private.
+
+    A server that runs as another user can read what was written then.
+    """
+    for each in [path, *(path.rglob("*") if path.is_dir() else ())]:
+        if not each.is_symlink():
+            each.chmod((0o777 if each.is_dir() else 0o666) & ~_UMASK)
+
 
 def sha256_bytes(data: bytes) -> str:
     """Return the hexadecimal SHA-256 of ``data``."""
@@ -37,6 +50,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             stream.write(raw)
             stream.flush()
             os.fsync(stream.fileno())
+        usual_modes(Path(temporary))
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

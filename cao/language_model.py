@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cao.adapters import LoraWeights, initial_lora
+from cao.adapters import LoraWeights, NotPlainError, initial_lora
 from cao.clothes import Clothes, Kind, kind_of, make_clothes
 from cao.compute import Compute
 from cao.errors import InputError
@@ -27,6 +27,7 @@ class LanguageModel:
         sha256: hash of the weights' files; adapters carry it.
         device: ``cpu``, ``cuda``, …
         compute: the number format it computes in, and why; None for a model that was made by hand.
+        source: the hub id or the folder that it was loaded from; PEFT finds an adapter's base there.
         paths: which fast ways of computing give what its own forward gives.
     """
 
@@ -36,6 +37,7 @@ class LanguageModel:
     sha256: str
     device: str = "cpu"
     compute: Compute | None = None
+    source: str = ""
     paths: FastPaths = field(default_factory=FastPaths)
     _clothes: dict[Kind, Clothes] = field(default_factory=dict, repr=False)
     _worn: bool = field(default=False, repr=False)
@@ -162,7 +164,7 @@ class LanguageModel:
         shapes = self.lora_shapes()
         modules = {m for m in shapes if m.rsplit(".", 1)[-1] in weights.targets}
         if set(weights.modules()) != modules:
-            raise InputError(f"the adapter's modules are not those of {self.profile.name}")
+            raise NotPlainError(f"the adapter's modules are not those of {self.profile.name}")
         for module in modules:
             out_features, in_features = shapes[module]
             a, b = weights.tensors[f"{module}.lora_A.weight"], weights.tensors[f"{module}.lora_B.weight"]

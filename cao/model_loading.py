@@ -131,7 +131,9 @@ def load_language_model(
         tokenizer.pad_token = tokenizer.eos_token
     model = model.to(device).eval().requires_grad_(False)
     use_fast_linear(model)
-    lm = LanguageModel(profile, model, tokenizer, sha256, device, compute)
+    from_hub = not path and not profile.source.startswith("embedded:")
+    source = profile.source if from_hub else str(folder.resolve())
+    lm = LanguageModel(profile, model, tokenizer, sha256, device, compute, source)
     _check_targets(folder, lm)
     lm.paths = compare_paths(lm)
     if not lm.paths.head or not lm.paths.trees or lm.paths.longest:

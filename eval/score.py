@@ -4,9 +4,11 @@ Nothing is adapted here; this is the measurement of the loop as a command of its
 """
 
 import argparse
+import contextlib
 import json
 import random
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +17,7 @@ from cao.command_line import compute_options, model_path, positive, quiet_librar
 from cao.errors import InputError, NotApplicableError
 from cao.models import MODELS
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, AdapterRef, Example, Item, Protocol, Reward
+from cao.types import AdaptedModel, Example, Item, Protocol, Reward
 
 if TYPE_CHECKING:
     from cao.language_model import LanguageModel
@@ -83,15 +85,13 @@ def _questions(arguments: argparse.Namespace) -> tuple[Task, str, list[Example]]
     return task, split, examples
 
 
-def _adapter(folder: Path | None) -> AdapterRef | None:
-    from cao.adapters import adapter_sha256, load_adapter  # noqa: PLC0415  (imports torch)
+def _check_adapter(folder: Path | None) -> None:
+    """Name a damaged adapter before the model is loaded."""
+    from cao.adapters import NotPlainError, load_adapter  # noqa: PLC0415  (imports torch)
 
-    if folder is None:
-        return None
-    weights = load_adapter(folder)  # here, so that a damaged one is named before the model is loaded
-    return AdapterRef(
-        path=str(folder), sha256=adapter_sha256(weights), base_sha256=weights.base_sha256, rank=weights.rank
-    )
+    if folder is not None:
+        with contextlib.suppress(NotPlainError):
+            load_adapter(folder)
 
 
 def _load(arguments: argparse.Namespace) -> "LanguageModel":
@@ -109,17 +109,22 @@ def _load(arguments: argparse.Namespace) -> "LanguageModel":
 
 
 def _score(arguments: argparse.Namespace) -> int:
+    from cao.adapters import save_adapter  # noqa: PLC0415
+    from cao.start_adapter import put_on  # noqa: PLC0415
     from tools.evaluate import evaluate  # noqa: PLC0415  (imports torch; arguments come first)
     from tools.evaluate.statistics import summarise  # noqa: PLC0415
 
     task, split, examples = _questions(arguments)
     if arguments.server:
         return _score_server(arguments, task, split, examples)
-    adapter = _adapter(arguments.adapter)
+    _check_adapter(arguments.adapter)
     protocol: Protocol = arguments.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
     lm = _load(arguments)
+    carried = put_on(lm, arguments.adapter) if arguments.adapter else None
     try:
-        items = evaluate(task, examples, AdaptedModel(members=(adapter,)), protocol, lm=lm, progress=_Lines())
+        with tempfile.TemporaryDirectory() as store:
+            adapter = save_adapter(Path(store), carried, lm.source) if carried else None
+            items = evaluate(task, examples, AdaptedModel(members=(adapter,)), protocol, lm=lm, progress=_Lines())
     except NotApplicableError as error:  # to the loop a rejection, here bad input
         raise InputError(str(error)) from None
     head = {

@@ -200,7 +200,7 @@ def _fine_tuned(
 def _keep(weights: LoraWeights, place: Path, lm: LanguageModel) -> LoraWeights:
     """Write an adapter under a name of its own in one step, rounded as it will be shipped, and return it."""
     store = place.parent / ".adapters"
-    reference = save_adapter(store, weights, lm.profile.name, torch.bfloat16)
+    reference = save_adapter(store, weights, lm.source, torch.bfloat16)
     os.replace(reference.path, place)
     shutil.rmtree(store, ignore_errors=True)
     return load_adapter(place, lm.sha256)

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import sqlite3
+import stat
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from agent.run import main
+from eval import score
 from policies.base import PolicyContext
 from policies.fixed import FixedPolicy
 from tests.agent import tiny_pretrained
@@ -169,8 +172,13 @@ def test_contract_keys_and_files_of_an_improved_run(
     folder = tmp_path / "runs" / record["run_id"]
     names = {path.name for path in folder.iterdir()}
     assert {"run.json", "trace.jsonl", "checkpoints.sqlite", "strategy.json", "report.html"} <= names
-    base = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
-    assert PeftModel.from_pretrained(base, folder / "adapter").peft_config["default"].r == 8
+    loaded = AutoPeftModelForCausalLM.from_pretrained(folder / "adapter")  # which finds the base by what stands there
+    assert loaded.peft_config["default"].r == 8
+    assert str(tiny_model_folder) in (folder / "adapter/README.md").read_text()
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder / "adapter").iterdir()} == {0o666 & ~umask}
+    assert stat.S_IMODE((folder / "adapter").stat().st_mode) == 0o777 & ~umask
     assert record["adopted"]["adapter"]["path"] == "adapter"
     assert json.loads((folder / "strategy.json").read_text()) == record["adopted"]
     assert record["attempts"] == 2
@@ -227,6 +235,34 @@ class Undisturbed:
     index: Path
     argv: list[str]
     record: dict[str, Any]
+
+
+@pytest.mark.parametrize("kind", [{"use_rslora": True}, {"init_lora_weights": "pissa"}, {"use_dora": True}])
+def test_an_adapter_as_people_have_it_is_what_the_run_starts_from(
+    kind: dict[str, Any],
+    questions: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    torch.manual_seed(0)
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], **kind))
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter) * parameter.requires_grad
+    model.save_pretrained(tmp_path / "start")
+    argv = arguments(questions, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, TTL), "--max-attempts", "1")
+    record = run(capsys, [*argv, "--set", f"start_adapter={tmp_path / 'start'}"])
+    plain = run(capsys, argv)
+    assert record["reward"]["baseline"]["loss"] != plain["reward"]["baseline"]["loss"]
+    assert record["trials"][0]["reward"] is not None
+    assert (record["model_sha256"] == plain["model_sha256"]) == ("use_dora" not in kind)
+    scored = ["--task", str(questions), "--adapter", str(tmp_path / "start"), "--model", "smollm2-135m", "--json"]
+    capsys.readouterr()
+    assert score.main([*scored, "--model-path", str(tiny_model_folder), "--split", "all"]) == 0
+    adapted = json.loads(capsys.readouterr().out)
+    assert score.main([*scored[:2], *scored[4:], "--model-path", str(tiny_model_folder), "--split", "all"]) == 0
+    assert adapted["gold_nll_per_char"] != json.loads(capsys.readouterr().out)["gold_nll_per_char"]
 
 
 @pytest.fixture(scope="module")

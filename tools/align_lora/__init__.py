@@ -123,4 +123,4 @@ def align_lora(
         vector = vector_of(lm, weights, prompts, aligner.vector_prompts)
     except NotApplicableError as error:
         return AlignmentResult(adapter=None, reason=str(error))
-    return AlignmentResult(adapter=save_adapter(store, aligner.align(weights, vector), lm.profile.source))
+    return AlignmentResult(adapter=save_adapter(store, aligner.align(weights, vector), lm.source))

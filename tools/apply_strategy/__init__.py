@@ -54,7 +54,7 @@ class _Scene:
         return load_adapter(Path(self.adapter.path), self.lm.sha256) if self.adapter else None
 
     def keep(self, weights: LoraWeights) -> AdapterRef:
-        return save_adapter(self.store, weights, self.lm.profile.source)
+        return save_adapter(self.store, weights, self.lm.source)
 
 
 def _ttl(strategy: TTL, scene: _Scene) -> AdaptedModel:

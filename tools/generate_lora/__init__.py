@@ -112,7 +112,7 @@ def generate_lora(
     if encoder and wanted and encoder != wanted:
         raise InputError(f"{conditioning}: made by encoder {encoder[:12]}, the generator reads {wanted[:12]}")
     weights = chosen.generate(states, mask)
-    return GenerationResult(adapter=save_adapter(store, weights, lm.profile.source))
+    return GenerationResult(adapter=save_adapter(store, weights, lm.source))
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor, str]:
