@@ -243,6 +243,23 @@ def test_a_stubborn_repeat_is_handed_on_for_the_graph_to_reject(tiny_lm: Languag
     assert policy.propose(TRIED, 1, seed=0) == [REPEAT]
 
 
+def test_greedy_nonsense_is_drawn_again_otherwise(tiny_lm: LanguageModel) -> None:
+    """The most likely text stays what it is, so that a strategy could never come of it."""
+    settings = PolicySettings(constrained=False, temperature=0.0, max_tokens=6)
+    policy, drawn = LocalPolicy(tiny_lm, settings), list[str]()
+    sample = policy._sample
+
+    def noting(*given: Any) -> list[str]:
+        texts = sample(*given)
+        drawn.extend(texts)
+        return texts
+
+    policy._sample = noting  # type: ignore[method-assign]
+    policy.propose(CONTEXT, 1, seed=0)
+    assert len(drawn) == 1 + RESAMPLES
+    assert len(set(drawn)) > 1
+
+
 def test_only_the_missing_ones_are_drawn_again(tiny_lm: LanguageModel) -> None:
     policy = Scripted(tiny_lm, FRESH, "nonsense", REPEAT, REPEAT)
     assert policy.propose(PolicyContext(), 3, seed=0) == [FRESH, REPEAT, REPEAT]
