@@ -23,7 +23,7 @@ from cao.errors import NotApplicableError
 from cao.files import write_atomic
 from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
 from cao.types import AdaptedModel, Reward, Trial
-from policies.base import PolicyContext
+from policies.base import AsksServer, PolicyContext, RequestForm
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
 from tools.apply_strategy import applicable, apply_strategy
@@ -117,8 +117,7 @@ def decide(state: State, bench: Workbench) -> State:
     prices = _prices(state, bench)
     if bench.clock.left < prices.reserve() + prices.attempt():
         return {"out_of_time": True}
-    context = policy_context(state, bench)
-    raw = bench.policy.propose(context, 1, bench.seed("decide", attempt))[0]
+    raw, form = _ask_policy(state, bench, attempt)
     try:
         strategy = parse_strategy(raw)
         if any(trial["strategy"] == strategy.canonical() for trial in state["trials"]):
@@ -127,8 +126,22 @@ def decide(state: State, bench: Workbench) -> State:
         kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
         seconds = time.monotonic() - started
         trial = Trial(attempt=attempt, raw=kept, accepted=False, reason=f"rejected: {error}", seconds=seconds)
-        return {"trials": [*state["trials"], trial.model_dump(mode="json")]}
-    return {"proposal": strategy.canonical(), "proposal_seconds": time.monotonic() - started}
+        return {"trials": [*state["trials"], trial.model_dump(mode="json")], "request_form": form}
+    seconds = time.monotonic() - started
+    return {"proposal": strategy.canonical(), "proposal_seconds": seconds, "request_form": form}
+
+
+def _ask_policy(state: State, bench: Workbench, attempt: int) -> tuple[str, RequestForm | None]:
+    """Return the policy's text, and the form of request that its server took, None where there is no server.
+
+    What a server refused once in this run, of the describer or before a kill, it is not asked for again.
+    """
+    policy = bench.policy
+    known = state.get("request_form") or state["context"].get("form")
+    if isinstance(policy, AsksServer) and known:
+        policy.form = known
+    raw = policy.propose(policy_context(state, bench), 1, bench.seed("decide", attempt))[0]
+    return raw, policy.form if isinstance(policy, AsksServer) else None
 
 
 def apply(state: State, bench: Workbench) -> State:

@@ -120,6 +120,7 @@ def run_record(
         "policy": bench.policy.name,
         "policy_adapter": getattr(bench.policy, "adapter_sha256", None),
         "describer": state["context"]["source"],
+        "request_forms": {"describer": state["context"].get("form"), "policy": state.get("request_form")},
         "seed": bench.config.seed,
         "protocol": bench.protocol,
         "splits": {part: len(getattr(bench.splits, part)) for part in ("support", "reward", "test")},

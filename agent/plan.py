@@ -14,6 +14,7 @@ from cao.compute import Compute
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits
 from cao.types import Example, Protocol
+from policies.base import REPLIES
 
 CHARACTERS_PER_TOKEN = 4.0
 WEIGHTS = {"smollm2-135m": (106e6, 28e6), "qwen2.5-0.5b": (358e6, 136e6), "qwen2.5-1.5b": (1310e6, 233e6)}
@@ -143,7 +144,8 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
     speed = Speed.of(compute, config.model)
     reward, test = (part_seconds(speed, task, part, protocol) for part in (splits.reward, splits.test))
     stages = stage_seconds(speed, config, reward, test, starts=starts)
-    requests = (config.describer == "openai") + config.max_attempts * (config.policy == "openai")
+    replies = config.max_attempts * REPLIES * (config.policy == "openai")
+    requests = (config.describer == "openai") + min(replies, config.policy_settings.max_requests)
     return {
         "task": task.name,
         "source": task.source,

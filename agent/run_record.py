@@ -201,6 +201,7 @@ class RunRecord(_Loose):
     policy: str | None = None
     policy_adapter: str | None = None
     describer: str | None = None
+    request_forms: dict[str, str | None] = {}
     protocol: str | None = None
     seed: int | None = None
     splits: dict[str, int] = {}

@@ -23,7 +23,7 @@ from cao.progress import Progress
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits, part
 from cao.types import AdaptedModel, AdapterRef, Protocol
-from policies.base import Policy
+from policies.base import Policy, RequestForm
 from tools.evaluate import KeptStates
 
 NO_TIME = Speed(0.0, 0.0, 0.0)
@@ -58,7 +58,7 @@ class State(TypedDict, total=False):
     """The graph's state; every value is a plain JSON value, models dumped.
 
     Attributes:
-        context: τ, with its source: {text, source, note}.
+        context: τ, with its source: {text, source, note, form}.
         drift: DriftReport.
         conditioning: file of the conditioning tensor, relative to the run folder.
         adapters: {generated, aligned}, each AdapterRef or None; {reason, variant, saw_task, caveats} with them.
@@ -69,6 +69,7 @@ class State(TypedDict, total=False):
         starts: {generated, aligned}, each None or {reward, comparison with the deployed model, dropped_after}.
         best_reward: Reward to beat.
         observed: what was measured of the start, in sentences for the policy.
+        request_form: the form of request that the policy's server took last, None where there is no server.
         proposal: the strategy that waits to be applied, or None.
         proposal_seconds: time already spent on the attempt, s.
         candidate: the AdaptedModel that waits to be measured, or None.
@@ -93,6 +94,7 @@ class State(TypedDict, total=False):
     starts: dict[str, Any]
     best_reward: dict[str, Any]
     observed: list[str]
+    request_form: RequestForm | None
     proposal: dict[str, Any] | None
     proposal_seconds: float
     candidate: dict[str, Any] | None

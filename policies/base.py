@@ -1,6 +1,6 @@
 """What a policy is: it sees the state of a run and says, as text, what to try next."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, runtime_checkable
 from typing import Protocol as Interface
 
 from pydantic import Field
@@ -9,6 +9,11 @@ from cao.files import canonical_json
 from cao.types import Record, Reward, Trial
 
 FamilyName = Literal["TTL", "LORA", "TTS", "Latent"]
+RequestForm = Literal["json_schema", "json_object", "text"]
+"""How a server is asked for an object, strictest first: under a schema, in its JSON mode, by words alone."""
+
+REPLIES = 3
+"""How many replies a policy behind a server is asked for at most, until one can be used; each counts as a request."""
 
 
 class PolicyContext(Record):
@@ -54,7 +59,7 @@ class PolicySettings(Record):
         temperature: of sampling; 0 takes the most likely token.
         top_p: share of the probability that is sampled from.
         top_k: tokens that are sampled from, 0 for all.
-        max_tokens: the length of one proposal.
+        max_tokens: the length of one proposal; a server's reply that was cut off there is asked for again with more.
         openai_model: the remote model.
         base_url: another server that speaks the same API.
         timeout_s: seconds that one request may take as a whole.
@@ -101,3 +106,14 @@ class Policy(Interface):
             UnavailableError: the model behind the policy cannot be reached.
         """
         ...
+
+
+@runtime_checkable
+class AsksServer(Interface):
+    """A policy whose model is behind a server.
+
+    Attributes:
+        form: the form of request that the server takes, as far as is known; set it to begin with a weaker one.
+    """
+
+    form: RequestForm

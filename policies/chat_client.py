@@ -4,15 +4,16 @@ The server is not trusted: a reply is decoded by our own small models, and whate
 outcome.
 """
 
+import json
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import openai
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from cao.errors import UnavailableError
 from cao.types import Record
-from policies.base import PolicySettings
+from policies.base import PolicySettings, RequestForm
+from policies.extract import first_object
 from policies.messages import Message
 from policies.transport import FAILURES, Transport, with_retries
 
@@ -20,7 +21,10 @@ OFFICIAL_URL = "https://api.openai.com/v1"
 PRICES = {"gpt-4o-mini": (0.15e-6, 0.60e-6)}
 """Dollars for one input and one output token."""
 
-_FORMATS = ("json_schema", "json_object")
+REFUSALS = (400, 422, 501)
+"""Statuses of a server that does not know a form of request, or cannot compile the schema."""
+
+_FORMS: tuple[RequestForm, ...] = get_args(RequestForm)
 
 
 class ChatReply(Record):
@@ -40,9 +44,24 @@ class _Usage(BaseModel):
     completion_tokens: NonNegativeInt
 
 
+class _Part(BaseModel):
+    text: str | None = None
+
+
 class _Message(BaseModel):
-    content: str | None = None
+    content: str | list[_Part] | None = None
     refusal: str | None = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+    def said(self) -> str:
+        """Return the text with the answer in it: the content, or the arguments of a call where they hold the object."""
+        parts = self.content if isinstance(self.content, list) else [_Part(text=self.content)]
+        calls = [call.get("function") for call in _list(self.tool_calls) if isinstance(call, dict)]
+        given = [call.get("arguments") for call in [*calls, self.function_call] if isinstance(call, dict)]
+        texts = ["".join(part.text or "" for part in parts)]
+        texts += [text if isinstance(text, str) else json.dumps(text) for text in given if text]
+        return next((text for text in texts if first_object(text) is not None), next(filter(None, texts), ""))
 
 
 class _Choice(BaseModel):
@@ -58,6 +77,7 @@ class ChatClient:
     """Asks for JSON under a schema, within a budget of requests and dollars.
 
     Attributes:
+        form: the form of request in use: the strictest that the server has not refused.
         spent_requests: requests sent, retries included.
         spent_dollars: their cost, 0 where the model's price is not known.
     """
@@ -75,21 +95,32 @@ class ChatClient:
         url = settings.base_url or OFFICIAL_URL  # never the SDK's environment variable: offline must hold
         self._settings = settings
         self._transport = Transport(url, settings.timeout_s, offline=offline)
-        self._formats = list(_FORMATS)
+        self.form: RequestForm = _FORMS[0]
         self.spent_requests = 0
         self.spent_dollars = 0.0
 
     def __repr__(self) -> str:
         return f"ChatClient({self._transport.origin}, {self._settings.openai_model})"
 
-    def ask(self, messages: list[Message], schema: dict[str, Any], *, seed: int, max_tokens: int) -> ChatReply:
+    def ask(
+        self,
+        messages: list[Message],
+        schema: dict[str, Any],
+        *,
+        seed: int,
+        max_tokens: int,
+        temperature: float | None = None,
+    ) -> ChatReply:
         """Return the reply to one conversation.
 
+        A form of request that the server refuses gives way to the next weaker one, for good once that is taken.
+
         Args:
-            messages: what to say.
+            messages: what to say; it names JSON, which the weaker forms need.
             schema: of the object that the reply shall be; its root is one object.
             seed: passed on; servers honour it as well as they can.
             max_tokens: of the reply.
+            temperature: another one than the settings'.
 
         Raises:
             UnavailableError: refused, unreachable after several attempts, or out of budget.
@@ -99,21 +130,24 @@ class ChatClient:
             "model": settings.openai_model,
             "messages": messages,
             "seed": seed % 2**31,
-            "temperature": min(settings.temperature, 2.0),
+            "temperature": min(settings.temperature if temperature is None else temperature, 2.0),
             "top_p": settings.top_p,
             "max_tokens" if settings.base_url else "max_completion_tokens": max_tokens,
         }
-        while True:
-            request["response_format"] = _response_format(self._formats[0], schema)
+        forms = _FORMS[_FORMS.index(self.form) :]
+        for form in forms:
+            asked = {**request, **_response_format(form, schema)}
             try:
-                return self._read(with_retries(partial(self._send_once, request, max_tokens)))
-            except openai.BadRequestError as error:
-                # many servers know JSON mode but no schemas; that is another request, not the same one again
-                if not settings.base_url or len(self._formats) == 1 or "response_format" not in str(error.body):
-                    raise self._transport.unavailable(error, settings.openai_model) from None
-                self._formats.pop(0)
+                body = with_retries(partial(self._send_once, asked, max_tokens))
             except FAILURES as error:
-                raise self._transport.unavailable(error, settings.openai_model) from None
+                refused = getattr(error, "status_code", None) in REFUSALS
+                if refused and form != forms[-1]:
+                    continue
+                how = f", asked in {len(forms)} forms ({', '.join(forms)})" if refused and len(forms) > 1 else ""
+                raise self._transport.unavailable(error, settings.openai_model, how) from None
+            self.form = form
+            return self._read(body)
+        raise AssertionError("the last form returns or raises")
 
     def _send_once(self, request: dict[str, Any], max_tokens: int) -> bytes:
         settings = self._settings
@@ -140,13 +174,16 @@ class ChatClient:
             return ChatReply(text=self._transport.blot(body.decode("utf-8", "replace")), outcome="not_a_completion")
         if not choices:
             return ChatReply(text="", outcome="empty")
-        message = choices[0].message
+        message, said = choices[0].message, self._transport.blot(choices[0].message.said())
         if message.refusal:
-            return ChatReply(text=self._transport.blot(message.content or ""), outcome="refused")
-        if not message.content:
-            return ChatReply(text="", outcome="empty")
-        cut = choices[0].finish_reason == "length"
-        return ChatReply(text=self._transport.blot(message.content), outcome="truncated" if cut else "complete")
+            return ChatReply(text=said, outcome="refused")
+        if choices[0].finish_reason == "length":
+            return ChatReply(text=said, outcome="truncated")
+        return ChatReply(text=said, outcome="complete" if said else "empty")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:
@@ -167,7 +204,9 @@ def _charged(model: str, body: bytes, most: float) -> float:
     return min(most, _cost(model, usage.prompt_tokens, usage.completion_tokens))
 
 
-def _response_format(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-    if kind == "json_schema":
-        return {"type": kind, "json_schema": {"name": "reply", "strict": True, "schema": schema}}
-    return {"type": kind}
+def _response_format(form: RequestForm, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a request that a form adds; plain text adds nothing, as the oldest servers expect."""
+    if form == "text":
+        return {}
+    more = {"json_schema": {"name": "reply", "strict": True, "schema": schema}} if form == "json_schema" else {}
+    return {"response_format": {"type": form, **more}}

@@ -16,17 +16,21 @@ from cao.files import canonical_json, sha256_bytes, write_json
 from cao.language_model import LanguageModel
 from cao.tasks.base import Task
 from cao.types import Record
-from policies.base import PolicySettings
+from policies.base import PolicySettings, RequestForm
+from policies.extract import after_reasoning, answer
 from policies.messages import describer_messages
 from policies.paragraph import MAX_CHARACTERS, clean_paragraph, facts
 from policies.sampling import chat_text, sample
 
 if TYPE_CHECKING:
-    from policies.chat_client import ChatClient
+    from policies.chat_client import ChatClient, ChatReply
 
 MAX_PAIRS = 8
 MAX_TOKENS = 128
 LOCAL_TEMPERATURE = 0.5
+FORM = 'Reply with one JSON object and nothing else: {"description": "the paragraph"}'
+"""What a server is told besides the schema, which it may not know."""
+
 OPENING = "These questions test"
 """What the local model goes on from: a small one left to itself answers the questions instead of describing them."""
 
@@ -40,11 +44,13 @@ class Description(Record):
         text: τ, one paragraph.
         source: who wrote it; ``facts`` where no model's paragraph could be used.
         note: what a reader should know about it, may be empty.
+        form: the form of request that its server took, None where none was asked.
     """
 
     text: str
     source: Literal["cached", "local", "openai", "facts"]
     note: str = ""
+    form: RequestForm | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +87,14 @@ def _local(request: _Request) -> Description:
 
 def _openai(request: _Request) -> Description:
     settings = request.settings
-    messages = describer_messages(request.pairs)
+    system, user = describer_messages(request.pairs)
+    messages = [system, {**user, "content": f"{user['content']}\n{FORM}\n"}]
     key = canonical_json({"messages": messages, "model": settings.openai_model, "url": settings.base_url})
     path = cache_dir() / "descriptions" / f"{sha256_bytes(key.encode())}.json"
     try:
         stored = Description.model_validate_json(path.read_bytes())
-        return stored.model_copy(update={"note": "; ".join(filter(None, ["from the cache", stored.note]))})
+        note = "; ".join(filter(None, ["from the cache", stored.note]))
+        return stored.model_copy(update={"note": note, "form": None})
     except (OSError, ValueError):  # absent or damaged: ask again
         pass
     schema = {
@@ -97,7 +105,7 @@ def _openai(request: _Request) -> Description:
     }
     client = _client(settings, offline=request.offline)
     reply = client.ask(messages, schema, seed=request.seed, max_tokens=4 * MAX_TOKENS)
-    description = _finished(_described(reply.text), "openai", request.pairs)
+    description = _finished(_described(reply), "openai", request.pairs).model_copy(update={"form": client.form})
     if reply.outcome == "complete" and description.source == "openai":
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, description.model_dump(mode="json"))
@@ -110,12 +118,13 @@ def _client(settings: PolicySettings, *, offline: bool) -> "ChatClient":
     return ChatClient(settings, offline=offline)
 
 
-def _described(text: str) -> str:
-    """Return the paragraph in a structured reply; what is not such a reply describes nothing."""
+def _described(reply: "ChatReply") -> str:
+    """Return the paragraph in a reply: in its object, or all of it where it is whole and prose without any brace."""
     try:
-        value = json.loads(text)
+        value = json.loads(answer(reply.text))
     except (ValueError, RecursionError):
-        return ""
+        prose = after_reasoning(reply.text)
+        return prose if reply.outcome == "complete" and "{" not in prose else ""
     description = value.get("description") if isinstance(value, dict) else None
     return description if isinstance(description, str) else ""
 

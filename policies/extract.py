@@ -1,4 +1,4 @@
-"""Finding the JSON object in what a model wrote."""
+"""Finding the JSON object in what a model wrote: behind its reasoning, in a fence, among other words, in a call."""
 
 import json
 import re
@@ -7,20 +7,47 @@ MAX_SCANNED = 16_384
 MAX_STARTS = 64
 """Braces to try; text of nothing but braces must not cost quadratic time."""
 
-_WRAPPED = re.compile(r'\s*\{\s*"strategy"\s*:\s*(\{.*\})\s*\}\s*', re.DOTALL)
+_NAMES = "think|thinking|thought|reasoning|analysis"
+_THOUGHT_ENDS = re.compile(rf"</(?:{_NAMES})>|\[/THINK\]|<\|channel\|>final<\|message\|>", re.IGNORECASE)
+_THOUGHT_BEGINS = re.compile(rf"<(?:{_NAMES})>|\[THINK\]|<\|channel\|>analysis<\|message\|>", re.IGNORECASE)
+_WRAPPING = re.compile(
+    r'\s*\{\s*(?:"(?:id|type|name)"\s*:\s*"[^"\\]*"\s*,\s*)*"(?:strategy|function|arguments|parameters)"\s*:\s*'
+)
+_CLOSED = re.compile(r"\s*\}\s*")
+_DECODER = json.JSONDecoder()
+
+
+def answer(text: str) -> str:
+    """Return the object that a model's text states, or the text itself where there is none.
+
+    Args:
+        text: anything.
+    """
+    found = first_object(text)
+    return text if found is None else unwrap(found)
+
+
+def after_reasoning(text: str) -> str:
+    """Return what a model wrote behind its reasoning; reasoning that never ends has nothing behind it.
+
+    Args:
+        text: anything; text without marks of reasoning comes back as it is.
+    """
+    start = max((mark.end() for mark in _THOUGHT_ENDS.finditer(text)), default=0)
+    unfinished = _THOUGHT_BEGINS.search(text, start)
+    return text[start : unfinished.start() if unfinished else None]
 
 
 def first_object(text: str) -> str | None:
-    """Return the first JSON object in ``text`` as it stands there, or None.
+    """Return the first JSON object behind the reasoning in ``text``, as it stands there, or None.
 
     Args:
-        text: anything; only its beginning is searched.
+        text: anything; only the beginning of what follows the reasoning is searched.
     """
-    head = text[:MAX_SCANNED]
-    decoder = json.JSONDecoder()
+    head = after_reasoning(text)[:MAX_SCANNED]
     for start in [match.start() for match in re.finditer(r"\{", head)][:MAX_STARTS]:
         try:
-            _, end = decoder.raw_decode(head, start)
+            _, end = _DECODER.raw_decode(head, start)
         except (ValueError, RecursionError):
             continue
         return head[start:end]
@@ -28,9 +55,19 @@ def first_object(text: str) -> str | None:
 
 
 def unwrap(text: str) -> str:
-    """Return the text of the object under the one root key ``strategy``, or ``text`` itself.
+    """Return the text of the object under the one root key ``strategy`` or in a call's arguments, or ``text`` itself.
 
-    The inner text is not decoded on the way, so that repeated keys and NaN still meet the strict parser.
+    What is inside is never decoded and written again, so that repeated keys and NaN still meet the strict parser.
+
+    Args:
+        text: anything; only a short text that is one JSON object is unwrapped.
     """
-    found = _WRAPPED.fullmatch(text[: 4 * MAX_SCANNED])
-    return found.group(1) if found else text
+    while len(text) <= MAX_SCANNED and (wrapping := _WRAPPING.match(text)):
+        try:
+            value, end = _DECODER.raw_decode(text, wrapping.end())
+        except (ValueError, RecursionError):
+            break
+        if not _CLOSED.fullmatch(text, end) or not isinstance(value, str | dict):
+            break
+        text = value if isinstance(value, str) else text[wrapping.end() : end]
+    return text

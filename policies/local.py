@@ -12,7 +12,7 @@ from cao.language_model import LanguageModel
 from cao.strategy import FAMILIES, StrategyRejectedError, parse_strategy, strategy_schema
 from cao.types import Trial
 from policies.base import PolicyContext, PolicySettings
-from policies.extract import first_object
+from policies.extract import answer
 from policies.messages import policy_messages
 from policies.sampling import Grammar, PromptMemory, chat_text, prompt_tokens, sample
 
@@ -61,7 +61,7 @@ class LocalPolicy:
         """Return ``n`` texts; each is a strategy not tried yet unless five draws in a row gave none.
 
         A trained policy may hardly say anything but what it has tried: a repetition is drawn again at twice the
-        temperature, and so on.
+        temperature, and so on. So is any text at temperature 0, which would be the same for ever.
 
         Args:
             context: the state of the run.
@@ -75,7 +75,7 @@ class LocalPolicy:
         texts, ranks = [""] * n, [_INVALID] * n
         for again in range(1 + RESAMPLES):
             missing = {rank: [i for i in range(n) if ranks[i] == rank] for rank in (_INVALID, _REPEATED)}
-            heat = {_INVALID: 1.0, _REPEATED: 2.0**again}
+            heat = {_INVALID: 1.0 if self._settings.temperature else 2.0**again, _REPEATED: 2.0**again}
             for rank, places in missing.items():
                 for i, drawn in zip(
                     places, self._sample(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
@@ -146,15 +146,12 @@ class LocalPolicy:
 
 def _judge(drawn: str, tried: set[str]) -> tuple[str, int]:
     """Return the text to hand on, and what it is worth: free text counts by the first object in it."""
-    for text in (drawn, first_object(drawn)):
-        if text is None:
-            continue
-        try:
-            strategy = parse_strategy(text)
-        except StrategyRejectedError:
-            continue
-        return text, _REPEATED if canonical_json(strategy.canonical()) in tried else _FRESH
-    return drawn, _INVALID
+    text = answer(drawn)
+    try:
+        strategy = parse_strategy(text)
+    except StrategyRejectedError:
+        return text, _INVALID
+    return text, _REPEATED if canonical_json(strategy.canonical()) in tried else _FRESH
 
 
 def _grid(schema: dict[str, Any]) -> dict[str, Any]:

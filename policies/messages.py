@@ -43,6 +43,19 @@ def policy_messages(context: PolicyContext) -> list[Message]:
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
+def with_rejected(messages: list[Message], rejected: list[tuple[str, str]]) -> list[Message]:
+    """Return the policy's messages with the replies that were no use, and why, behind the last of them.
+
+    Args:
+        messages: what was asked.
+        rejected: each reply and the reason; data both.
+    """
+    if not rejected:
+        return messages
+    *before, last = messages
+    return [*before, {**last, "content": f"{last['content']}\n{render('policy_again', rejected=rejected)}"}]
+
+
 def describer_messages(pairs: list[tuple[str, str | None]]) -> list[Message]:
     """Return what a describer's model is asked.
 

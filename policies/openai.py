@@ -1,16 +1,18 @@
 """The remote policy: GPT-4o-mini, or anything that speaks its API."""
 
 from collections import Counter
+from typing import Any
 
+from cao.errors import UnavailableError
 from cao.files import canonical_json
 from cao.strategy import FAMILIES, StrategyRejectedError, parse_strategy, strategy_schema
-from policies.base import PolicyContext, PolicySettings
-from policies.chat_client import ChatClient
-from policies.extract import unwrap
-from policies.messages import policy_messages
+from policies.base import REPLIES, PolicyContext, PolicySettings, RequestForm
+from policies.chat_client import ChatClient, ChatReply
+from policies.extract import answer
+from policies.messages import policy_messages, with_rejected
 
-RESAMPLES = 2
-"""How often a reply that repeats an attempt is asked for again; each is a request that counts."""
+MOST_TOKENS = 4096
+REPEATED = "this strategy was tried in this run already"
 
 
 class OpenAIPolicy:
@@ -34,18 +36,27 @@ class OpenAIPolicy:
             UnavailableError: no key, or an address that offline work forbids.
         """
         self._client = ChatClient(settings, offline=offline)
-        self._max_tokens = settings.max_tokens
+        self._max_tokens, self._temperature = settings.max_tokens, settings.temperature
         self.stats: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         return f"OpenAIPolicy({self._client!r})"
 
+    @property
+    def form(self) -> RequestForm:
+        """The form of request that the server takes, as far as is known."""
+        return self._client.form
+
+    @form.setter
+    def form(self, form: RequestForm) -> None:
+        self._client.form = form
+
     def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
-        """Return ``n`` raw texts; one that was cut, refused or empty comes back as it is and will be rejected.
+        """Return ``n`` texts, each the object of a reply, or the reply itself where it holds none.
 
         Args:
             context: the state of the run.
-            n: how many, each a request of its own, and up to two more where it repeats an attempt of this run.
+            n: how many, each a request of its own, and up to two more where the reply is no strategy or repeats one.
             seed: passed on with the request.
 
         Raises:
@@ -59,22 +70,44 @@ class OpenAIPolicy:
             "required": ["strategy"],
             "additionalProperties": False,
         }
-        messages = policy_messages(context)
-        texts = []
-        for i in range(n):
-            for again in range(1 + RESAMPLES):
-                reply = self._client.ask(messages, schema, seed=seed + i + again * n, max_tokens=self._max_tokens)
-                self.stats[reply.outcome] += 1
-                text = unwrap(reply.text)
-                if not _repeats(text, context.tried):
-                    break
+        return [self._ask(context, schema, [seed + i + again * n for again in range(REPLIES)]) for i in range(n)]
+
+    def _ask(self, context: PolicyContext, schema: dict[str, Any], seeds: list[int]) -> str:
+        """Return one text. What is asked again is asked otherwise: it says what was wrong with the replies so far.
+
+        A repetition is asked again at a higher temperature too, a reply that was cut off with room for a longer one.
+        """
+        text, messages, tokens = "", policy_messages(context), self._max_tokens
+        rejected: list[tuple[str, str]] = []
+        temperature = None
+        for seed in seeds:
+            try:
+                reply = self._client.ask(
+                    with_rejected(messages, rejected), schema, seed=seed, max_tokens=tokens, temperature=temperature
+                )
+            except UnavailableError:
+                if not rejected:
+                    raise
+                break  # the reply in hand counts as an attempt, and the next one finds out whether the server is back
+            self.stats[reply.outcome] += 1
+            text = answer(reply.text)
+            fault = _fault(text, reply, tokens, context.tried)
+            if fault is None:
+                break
+            rejected.append((text, fault))
+            if fault == REPEATED:
                 self.stats["repeated"] += 1
-            texts.append(text)
-        return texts
+                temperature = max(0.5, self._temperature) * 2 ** len(rejected)
+            if reply.outcome == "truncated":
+                tokens = max(tokens, min(4 * tokens, MOST_TOKENS))
+        return text
 
 
-def _repeats(text: str, tried: set[str]) -> bool:
+def _fault(text: str, reply: ChatReply, tokens: int, tried: set[str]) -> str | None:
+    """Return why a reply cannot be used, None where it can."""
     try:
-        return canonical_json(parse_strategy(text).canonical()) in tried
-    except StrategyRejectedError:
-        return False
+        strategy = parse_strategy(text)
+    except StrategyRejectedError as error:
+        told = {"truncated": f"it was cut off after {tokens} tokens", "refused": "it refused", "empty": "it was empty"}
+        return told.get(reply.outcome, str(error))
+    return REPEATED if canonical_json(strategy.canonical()) in tried else None

@@ -1,5 +1,6 @@
 """The fixed policy, the table of policies, and where JSON is found in text."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,9 @@ def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
         ("{" * 100_000, None),
         ('{"a":' * 50_000, None),
         ("[" * 9_000 + "{}", "{}"),
+        ('<think>{"a": 1}</think> {"b": 2}', '{"b": 2}'),
+        ('<think>{"a": 1} and so on', None),
+        ("<think>" + "{ " * 50_000 + "</think>{}", "{}"),
     ],
 )
 def test_the_first_object_is_found_where_it_stands(text: str, found: str | None) -> None:
@@ -160,6 +164,15 @@ def test_extraction_of_any_text_returns_a_piece_of_it(text: str) -> None:
     found = first_object(text)
     assert found is None or (found in text and found.startswith("{"))
     assert unwrap(text) in text
+
+
+def test_a_call_in_the_text_is_unwrapped_with_its_strategy() -> None:
+    wrapped = f'{{"strategy": {A}}}'
+    assert unwrap(f'{{"name": "choose", "arguments": {wrapped}}}') == A
+    assert unwrap(f'{{"name": "choose", "arguments": {json.dumps(wrapped)}}}') == A
+    twice = '{"arguments": {"family": "LORA", "lambda": 0.1, "lambda": 0.9}}'
+    with pytest.raises(StrategyRejectedError, match="more than once"):
+        parse_strategy(unwrap(twice))
 
 
 def test_unwrap_takes_the_root_key_and_nothing_else() -> None:

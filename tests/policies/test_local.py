@@ -226,7 +226,7 @@ FRESH = '{"family": "Latent", "slot_steps": 6, "slot_lr": 0.1}'
 
 
 def test_the_first_object_in_free_text_is_taken(tiny_lm: LanguageModel) -> None:
-    policy = Scripted(tiny_lm, f"Sure! {{no}} ```json\n{FRESH}\n``` and {REPEAT}")
+    policy = Scripted(tiny_lm, f"<think>{REPEAT}?</think>Sure! {{no}} ```json\n{FRESH}\n``` and {REPEAT}")
     assert policy.propose(PolicyContext(), 1, seed=0) == [FRESH]
     assert policy.stats["valid"] == 0  # it was not valid as drawn
 
@@ -241,6 +241,23 @@ def test_a_repeat_in_any_spelling_is_drawn_again(tiny_lm: LanguageModel) -> None
 def test_a_stubborn_repeat_is_handed_on_for_the_graph_to_reject(tiny_lm: LanguageModel) -> None:
     policy = Scripted(tiny_lm, REPEAT, "nonsense", REPEAT, "nonsense", "nonsense")
     assert policy.propose(TRIED, 1, seed=0) == [REPEAT]
+
+
+def test_greedy_nonsense_is_drawn_again_otherwise(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most likely text stays what it is, so that a strategy could never come of it."""
+    settings = PolicySettings(constrained=False, temperature=0.0, max_tokens=6)
+    policy, drawn = LocalPolicy(tiny_lm, settings), list[str]()
+    sample = policy._sample
+
+    def noting(*given: Any) -> list[str]:
+        texts = sample(*given)
+        drawn.extend(texts)
+        return texts
+
+    monkeypatch.setattr(policy, "_sample", noting)
+    policy.propose(CONTEXT, 1, seed=0)
+    assert len(drawn) == 1 + RESAMPLES
+    assert len(set(drawn)) > 1
 
 
 def test_only_the_missing_ones_are_drawn_again(tiny_lm: LanguageModel) -> None:

@@ -1,10 +1,12 @@
 """The remote policy against a real local server that misbehaves in every way we know."""
 
+import base64
 import json
 import logging
 import traceback
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -12,13 +14,13 @@ from agent.run import main
 from cao.errors import InputError, UnavailableError
 from cao.strategy import parse_strategy
 from cao.types import Trial
-from policies.base import PolicyContext, PolicySettings
+from policies.base import REPLIES, PolicyContext, PolicySettings
 from policies.openai import OpenAIPolicy
 
 GOOD = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'
 WRAPPED = f'{{"strategy": {GOOD}}}'
 CONTEXT = PolicyContext(task_context="Sums.", families=("TTL", "Latent"))
-KEY = "sk-secret-0123456789"
+KEY = "sk-secret-q7Rz1VbX9tLw"
 
 
 def policy(server: Any, **settings: Any) -> OpenAIPolicy:
@@ -63,17 +65,6 @@ def test_repeated_keys_inside_the_wrapping_still_meet_the_strict_parser(server: 
         parse_strategy(raw)
 
 
-def test_a_server_without_schemas_gets_json_mode_and_stays_there(server: Any, http: Any) -> None:
-    refusal = json.dumps({"error": {"message": "unknown response_format json_schema"}}).encode()
-    server.will(http.answer(refusal, 400), http.answer(http.completion(GOOD)))
-    assert policy(server).propose(CONTEXT, 2, seed=0) == [GOOD, GOOD]
-    assert [request["response_format"]["type"] for request in server.requests] == [
-        "json_schema",
-        "json_object",
-        "json_object",
-    ]
-
-
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_passing_trouble_is_tried_again(server: Any, http: Any, status: int) -> None:
     server.will(http.answer(b"{}", status), http.answer(http.completion(WRAPPED)))
@@ -88,7 +79,7 @@ def test_lasting_trouble_ends_after_four_tries(server: Any, http: Any) -> None:
     assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refusal_by_status_is_not_tried_again(server: Any, http: Any, status: int) -> None:
     server.will(http.answer(b'{"error": {"message": "no"}}', status))
     with pytest.raises(UnavailableError, match=f"HTTP {status}"):
@@ -102,11 +93,40 @@ def test_a_redirect_off_this_machine_is_not_followed(server: Any, http: Any) -> 
         policy(server).propose(CONTEXT, 1, seed=0)
 
 
-@pytest.mark.parametrize("slow", [{"delay": 0.6}, {"drip": 0.05}])
-def test_a_slow_reply_and_a_dripping_one_run_into_the_deadline(server: Any, http: Any, slow: dict[str, float]) -> None:
-    server.will(http.answer(http.completion(WRAPPED), **slow), http.answer(http.completion(WRAPPED)))
+@pytest.mark.parametrize(
+    "slow",
+    [
+        {"delay": 0.6},
+        {"drip": 0.05},
+        {"again": b"HTTP/1.1 100 Continue\r\n\r\n"},
+        {"again": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"},
+        {"opening": b"HTTP/1.1 200 ", "again": b"O"},
+        {"opening": b"HTTP/1.1 200 OK\r\nX-Slow: ", "again": b"a"},
+        {"opening": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", "again": b" "},
+        {"opening": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "again": b"1\r\n \r\n"},
+    ],
+)
+def test_a_reply_that_takes_its_time_runs_into_the_deadline(server: Any, http: Any, slow: dict[str, Any]) -> None:
+    server.will(http.answer(http.completion("too late"), **slow), http.answer(http.completion(WRAPPED)))
     assert policy(server, timeout_s=0.3).propose(CONTEXT, 1, seed=0) == [GOOD]
     assert len(server.requests) == 2
+    assert server.answers[0].sent < http.answer.TIMES  # the client left, it did not wait for the end
+
+
+def test_a_server_that_never_answers_is_unavailable(server: Any, http: Any) -> None:
+    server.will(http.answer(http.completion(WRAPPED), again=b"HTTP/1.1 100 Continue\r\n\r\n"))
+    with pytest.raises(UnavailableError, match=r"did not answer within 0\.1 s"):
+        policy(server, timeout_s=0.1).propose(CONTEXT, 1, seed=0)
+    assert len(server.requests) == 4
+
+
+def test_the_body_of_an_error_is_not_read(server: Any, http: Any) -> None:
+    """It may have no end: the client leaves when the server has sent little of it."""
+    server.will(http.answer(opening=b"HTTP/1.1 404 Not Found\r\n\r\n", again=b"x" * 1_000_000))
+    with pytest.raises(UnavailableError, match="HTTP 404"):
+        policy(server, timeout_s=20).propose(CONTEXT, 1, seed=0)
+    assert len(server.requests) == 1
+    assert server.answers[0].sent < http.answer.TIMES
 
 
 def test_a_connection_that_breaks_is_tried_again(server: Any, http: Any) -> None:
@@ -140,7 +160,7 @@ def test_every_odd_reply_comes_back_as_text_that_the_graph_rejects(
     asked = policy(server)
     [raw] = asked.propose(CONTEXT, 1, seed=0)
     assert expected is None or raw == expected
-    assert asked.stats == {outcome: 1}
+    assert asked.stats == {outcome: REPLIES}
     with pytest.raises(ValueError, match=r"not JSON|longer|family|expected"):
         parse_strategy(raw)
 
@@ -162,7 +182,7 @@ def test_a_body_that_is_no_completion_is_a_rejected_proposal(server: Any, http: 
     asked = policy(server)
     [raw] = asked.propose(CONTEXT, 1, seed=0)
     assert raw == body.decode("utf-8", "replace")
-    assert asked.stats == {"not_a_completion": 1}
+    assert asked.stats == {"not_a_completion": REPLIES}
     with pytest.raises(ValueError, match=r"not JSON|longer|family|expected"):
         parse_strategy(raw)
 
@@ -213,22 +233,44 @@ def test_an_unknown_model_has_no_dollars_but_still_requests(server: Any, http: A
         asked.propose(CONTEXT, 1, seed=0)
 
 
-def test_the_key_is_sent_and_never_shown(
-    server: Any, http: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "echo",
+    [
+        KEY,
+        KEY[: len(KEY) // 2],
+        KEY[len(KEY) // 2 :],
+        KEY[4:16],
+        KEY.upper(),
+        f"{KEY[:12]} {KEY[12:]}",
+        base64.b64encode(KEY.encode()).decode(),
+        base64.b64encode(f"Bearer {KEY}".encode()).decode(),
+        base64.urlsafe_b64encode(KEY[: len(KEY) // 2].encode()).decode(),
+        quote(KEY[:12], safe=""),
+        "".join(f"%{byte:02X}" for byte in KEY[:12].encode()),
+        "".join(f"\\u{byte:04x}" for byte in KEY[:12].encode()),
+    ],
+)
+def test_the_key_is_sent_and_no_part_of_it_is_shown(
+    server: Any, http: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, echo: str
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     asked = policy(server)
-    server.will(http.answer(http.completion(f"your key is {KEY}")))
-    assert asked.propose(CONTEXT, 1, seed=0) == ["your key is [key]"]
-    echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}}).encode()
-    server.will(http.answer(echo, 401))
-    with pytest.raises(UnavailableError) as caught:
-        asked.propose(CONTEXT, 1, seed=0)
-    shown = "".join(traceback.format_exception(caught.value)) + str(caught.value) + repr(asked) + repr(asked._client)
-    assert KEY not in shown
-    assert KEY not in caplog.text
-    assert server.keys == [KEY, KEY]
+    call = {"tool_calls": [{"function": {"arguments": json.dumps({"key": echo})}}]}
+    error = json.dumps({"error": {"message": f"Incorrect API key provided: {echo}"}}).encode()
+    for body in (http.completion(f"your key: {echo}"), http.completion(None, **call), f"<b>{echo}".encode(), error):
+        server.will(http.answer(body))
+        [text] = asked.propose(CONTEXT, 1, seed=0)
+        assert "[key]" in text
+        assert echo[: len(echo) // 2] not in text
+        assert echo[len(echo) // 2 :] not in text
+    for status in (400, 401):
+        server.will(http.answer(error, status))
+        with pytest.raises(UnavailableError) as caught:
+            asked.propose(CONTEXT, 1, seed=0)
+        said = "".join(traceback.format_exception(caught.value)) + repr(asked) + repr(asked._client) + caplog.text
+        assert echo not in said
+    assert set(server.keys) == {KEY}
 
 
 @pytest.mark.slow
@@ -245,20 +287,21 @@ def test_a_whole_run_keeps_the_key_out_of_all_that_it_writes(
     argv = ["--task", "arc_easy", "--support", "4", "--reward", "6", "--test", "6", "--max-attempts", "2", "--offline"]
     argv += ["--policy", "openai", "--describer", "openai", "--set", f"policy_settings.base_url={server.url}"]
     argv += ["--set", f"model_path={tiny_model_folder}", "--out", str(tmp_path / "runs")]
-    leaking = f'{{"strategy": {{"family": "Latent", "slot_steps": 2, "slot_lr": 0.1, "key": "{KEY}"}}}}'
-    server.will(http.answer(http.completion(f"Sums of small numbers. The key is {KEY}.")))
-    server.will(*server.answers, http.answer(http.completion(leaking)))
+    half = KEY[: len(KEY) // 2]
+    leaking = f'{{"strategy": {{"family": "Latent", "slot_steps": 2, "slot_lr": 0.1, "key": "{half}"}}}}'
+    server.will(http.answer(http.completion(f"The questions ask for sums of small numbers. The key is {KEY}.")))
+    echo = json.dumps({"error": {"message": f"Incorrect API key provided: {half}"}}).encode()
+    server.will(*server.answers, http.answer(http.completion(leaking)), http.answer(echo))
     assert main(argv) == 0
-    echo = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}}).encode()
-    server.will(*server.answers, http.answer(echo, 401))
+    server.will(http.answer(echo, 401))
     assert main([*argv, "--seed", "1"]) == 3
     assert len(set(server.keys)) == 1
     assert server.keys[0] == KEY
     shown = capsys.readouterr()
-    assert KEY not in shown.out + shown.err
+    assert half not in shown.out + shown.err
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"trace.jsonl", "run.json", "checkpoints.sqlite", "report.html"} <= {path.name for path in written}
-    assert not [path for path in written if KEY.encode() in path.read_bytes()]
+    assert not [path for path in written if half.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize("bad", ["sk-with\nnewline", "sk-schlüssel"])
