@@ -21,7 +21,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from agent.console import View
 from agent.runs import read_trace
 from cao.errors import CaoError, InputError, UnavailableError
-from cao.files import no_room, room_for, write_atomic
+from cao.files import no_room, room_for, room_left, write_atomic
 from cao.types import ID_PATTERN
 
 LOCK = ".lock"
@@ -33,7 +33,7 @@ _UNBEGUN = ".unbegun."
 _HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SHUT = {
     *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
-    *(sqlite3.SQLITE_AUTH, sqlite3.SQLITE_IOERR),
+    sqlite3.SQLITE_AUTH,
 }
 
 
@@ -222,9 +222,11 @@ class Seal:
 
 def _checkpoints_failed(path: Path, error: sqlite3.Error) -> CaoError:
     """Return what is wrong with the checkpoints, by the library's code."""
-    full, code = no_room(error, path), getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if full or code == sqlite3.SQLITE_FULL:
-        return full or UnavailableError(f"{path}: {error}; make room and try again")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without what is special about it
+    if full := no_room(error, path):
+        return full
+    if code == sqlite3.SQLITE_IOERR:
+        return UnavailableError(f"{path}: {error}; {room_left(path)}; look at the disk, its quota and ulimit -f")
     if code in _HELD:
         return UnavailableError(f"{path}: another program holds it, for {PATIENCE_S:.0f} s so far; close that program")
     if code in _SHUT:

@@ -66,12 +66,17 @@ def no_room(error: BaseException | None, path: Path | None = None, size: int = 0
     if code is None:
         return no_room(error.__cause__, path, size)
     named = path or (Path(str(error.filename)) if isinstance(error, OSError) and error.filename else None)
-    place = (named or Path()).absolute()
+    needed = f"{_megabytes(size)} are needed and " if size else ""
+    told = f"{needed}{room_left(named or Path())}"
+    return NoRoomError(f"{named or 'what was to be written'}: {_FULL[code]}; {told}; make room and try again")
+
+
+def room_left(path: Path) -> str:
+    """Say how much room there is where a file lies, or shall lie."""
+    place = path.absolute()
     while not place.is_dir():
         place = place.parent
-    needed = f"{_megabytes(size)} are needed and " if size else ""
-    told = f"{needed}{_megabytes(shutil.disk_usage(place).free)} are free in {place}"
-    return NoRoomError(f"{named or 'what was to be written'}: {_FULL[code]}; {told}; make room and try again")
+    return f"{_megabytes(shutil.disk_usage(place).free)} are free in {place}"
 
 
 def _megabytes(size: int) -> str:
