@@ -19,12 +19,11 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agent.console import View
-from agent.runs import read_trace
+from agent.runs import LOCK, read_trace
 from cao.errors import CaoError, InputError, UnavailableError
 from cao.files import no_room, room_for, room_left, write_atomic
 from cao.types import ID_PATTERN
 
-LOCK = ".lock"
 PATIENCE_S = 30.0
 """How long another program's lock on the checkpoints is waited for."""
 LEFT_BEHIND_S = 3600.0

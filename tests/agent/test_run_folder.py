@@ -1,6 +1,5 @@
 """What a run keeps in its folder: checked when it is read again, complete or absent after a kill, small at the end."""
 
-import errno
 import io
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 
-from agent import trace, workspace
+from agent import kept, trace, workspace
 from agent.run import main
 from cao.errors import InputError, UnavailableError
 from cao.files import write_json
@@ -90,7 +89,9 @@ def shelf(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def started(shelf: None, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Started:
     folder = tmp_path_factory.mktemp("started")
-    rows = [{"question": f"How much is {a} plus 7?", "choices": [str(a + 7), str(a + 8)], "answer": 0} for a in range(60)]
+    rows = [
+        {"question": f"How much is {a} plus 7?", "choices": [str(a + 7), str(a + 8)], "answer": 0} for a in range(60)
+    ]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     plan = strategies(folder, {**TTL, "ttl_steps": 60, "learning_rate": 1e-7}, TTS, LATENT)
     argv = ["--task", str(folder / "sums.jsonl"), *SIZES, "--model", "qwen2.5-0.5b", "--policy", "fixed", "--offline"]
@@ -248,9 +249,7 @@ def test_a_run_at_work_waits_for_another_program_but_not_for_ever(
 
 
 @pytest.mark.parametrize("limit", [0, 1_000, 8_000, 40_000, 100_000, 1_000_000])
-def test_no_room_names_what_was_written_and_the_run_goes_on_later(
-    started: Started, tmp_path: Path, limit: int
-) -> None:
+def test_no_room_names_what_was_written_and_the_run_goes_on_later(started: Started, tmp_path: Path, limit: int) -> None:
     """Files may not grow beyond a limit: the system says so in the same place as when the disk is full."""
     runs = tmp_path / "runs"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -272,3 +271,121 @@ def test_no_room_names_what_was_written_and_the_run_goes_on_later(
     status, out, err = resume(started, folders[0])
     assert status == 0, err
     assert result(json.loads(out)) == result(started.record)
+
+
+def test_a_run_at_work_is_shown_as_such(started: Started, cut: Path) -> None:
+    def shown(*words: str) -> str:
+        with redirect_stdout(io.StringIO()) as out:
+            assert trace.main([*words, "--out", str(cut.parent)]) == 0
+        return " ".join(out.getvalue().split())
+
+    with workspace.locked(cut):
+        told = shown("show", cut.name)
+        assert "At work" in told
+        assert f"python -m agent.trace show {cut.name} --out" in told
+        assert "--resume" not in told
+        assert json.loads(shown("show", cut.name, "--json"))["status"] == "running"
+        assert json.loads(shown("list", "--json"))["runs"][0]["status"] == "running"
+        shown("html", cut.name)
+        report = (cut / "report.html").read_text(encoding="utf-8")
+        assert "At work" in report
+        assert "--resume" not in report
+    told = shown("show", cut.name)
+    assert "Not finished" in told
+    assert f"--resume {cut.name}" in told
+
+
+def test_looking_at_a_run_makes_nothing_in_its_folder(started: Started, cut: Path) -> None:
+    (cut / ".lock").unlink(missing_ok=True)
+    before = sorted(cut.iterdir())
+    with redirect_stdout(io.StringIO()):
+        assert trace.main(["show", cut.name, "--out", str(cut.parent)]) == 0
+    assert sorted(cut.iterdir()) == before
+
+
+def test_a_folder_has_its_name_once_its_header_is_in_it(tmp_path: Path) -> None:
+    killed = workspace.new_run_folder(tmp_path, "task")
+    name, place = killed.__enter__()  # and no more: the process was killed here
+    write_json(place / "config.json", {})
+    assert not (tmp_path / name).exists()
+    assert place.is_dir()
+    with workspace.new_run_folder(tmp_path, "task") as (other, folder):
+        assert place.is_dir()  # it may be of a run that begins at this moment
+        write_json(folder / "config.json", {})
+    assert [path.name for path in (tmp_path / other).iterdir()] == ["config.json"]
+    long_ago = time.time() - 2 * workspace.LEFT_BEHIND_S
+    os.utime(place, (long_ago, long_ago))
+    with workspace.new_run_folder(tmp_path, "task") as (third, _):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([other, third])
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="choose another --out"), workspace.new_run_folder(tmp_path / "file", "task"):
+        pass
+    with pytest.raises(UnavailableError), workspace.new_run_folder(tmp_path, "task"):
+        raise UnavailableError("on the way")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_resume_makes_the_report_that_a_kill_prevented_and_sweeps_what_writers_left(
+    started: Started, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(started.whole, tmp_path / started.whole.name)
+    (folder / "report.html").unlink()
+    for name in (".run.json.ab12cd34", "items/.base.jsonl.ab12cd34", "items/.kept-0123.jsonl.ef56"):
+        (folder / name).write_text("half of")
+    (folder / "adapters" / ".adapter.xy").mkdir()
+    (folder / "adapters" / ".adapter.xy" / "adapter_config.json").write_text("{}")
+    status, out, err = resume(started, folder)
+    assert status == 0, err
+    assert json.loads(out) == started.record
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert [path.name for path in folder.rglob(".*")] == [".lock"]
+
+
+def test_a_finished_run_keeps_what_its_outcome_and_a_replay_need(started: Started) -> None:
+    folder, made = started.whole, started.record["adapters"]
+    assert {path.name for path in folder.iterdir()} == {
+        *("run.json", "config.json", "trace.jsonl", "checkpoints.sqlite", "strategy.json", "report.html"),
+        *("items", "adapters", ".lock"),
+    }
+    assert {path.name for path in (folder / "adapters").iterdir()} == {
+        made["generated"]["sha256"],
+        made["aligned"]["sha256"],
+    }
+
+
+@pytest.mark.parametrize("node", ["describe", "generate", "align", "evaluate", "decide", "apply", "conclude"])
+def test_a_finished_run_is_replayed_from_any_step(started: Started, tmp_path: Path, node: str) -> None:
+    shutil.copytree(started.whole, tmp_path / started.whole.name)
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        status = trace.main(["replay", started.whole.name, "--from", node, "--out", str(tmp_path), "--json"])
+    assert status == 0, err.getvalue()
+    assert result(json.loads(out.getvalue())) == result(started.record)
+
+
+def test_adapters_that_answer_together_are_kept(tmp_path: Path) -> None:
+    store = tmp_path / "adapters"
+    for name in ("generated", "first", "second", "rejected"):
+        (store / name).mkdir(parents=True)
+    for name in ("routes-12.safetensors", "routes-34.safetensors"):
+        (store / name).write_text("")
+    members = [{"path": f"adapters/{name}"} for name in ("first", "second")]
+    states = [
+        {"adapters": {"generated": {"path": "adapters/generated"}, "aligned": None}},
+        {"candidate": {"members": [{"path": "adapters/rejected"}]}},
+        {"best": {"members": members, "centroids": "adapters/routes-12.safetensors"}},
+    ]
+    kept.prune(tmp_path, states)
+    assert {path.name for path in store.iterdir()} == {"generated", "first", "second", "routes-12.safetensors"}
+
+
+def test_output_that_nothing_has_room_for_is_told() -> None:
+    command = [sys.executable, "-m", "agent.trace", "list", "--out", "absent"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: what was to be written: the disk is full")
+    assert done.stderr.count("\n") == 1
