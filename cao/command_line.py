@@ -1,6 +1,7 @@
 """What every command shares: exit statuses, one-line errors, and quiet libraries."""
 
 import argparse
+import importlib.util
 import os
 import signal
 import sys
@@ -9,12 +10,16 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from cao.encodings import write_any_text
 from cao.errors import CaoError, InputError
 from cao.files import no_room
 from cao.processor import prepare_threads
+
+PACKAGES = ("agent", "eval", "policies", "prompts", "tools")
+"""The packages beside this one; their names are common ones."""
 
 
 def quiet_libraries(*, offline: bool) -> None:
@@ -103,6 +108,7 @@ def run_command(body: Callable[[], int], *, debug: bool = False, unread: int = 0
     write_any_text()
     try:
         with _termination_interrupts():
+            _refuse_other_packages()
             status = body()
             sys.stdout.flush()  # a reader that went away, or a full disk, is noticed here and not at exit
             return status
@@ -126,6 +132,19 @@ def run_command(body: Callable[[], int], *, debug: bool = False, unread: int = 0
         except OSError:  # that is where there is no room
             _write_no_more()
         return expected.exit_code
+
+
+def _refuse_other_packages() -> None:
+    """Raise InputError where another package hides one of ours: Python looks into the folder at hand first."""
+    ours = Path(__file__).resolve().parents[1]
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        found = next(iter(spec.submodule_search_locations or ()), spec.origin) if spec else None
+        if found is None or (place := Path(found).resolve()).parent == ours:
+            continue
+        here = place.parent == Path.cwd().resolve()
+        instead = "write python -P -m in place of python -m" if here else f"take {place.parent} off PYTHONPATH"
+        raise InputError(f"{place} hides the package {name!r} of {ours}; start in another folder, or {instead}")
 
 
 def _write_no_more() -> None:

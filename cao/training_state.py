@@ -77,7 +77,7 @@ def restore_training(
             if header.get("fingerprint") != fingerprint:
                 return None
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.get("sha256", found := _sha256(stored)) != found:
+        if header.get("sha256", content := _sha256(stored)) != content:
             raise ValueError("its content does not match its hash")
         with torch.no_grad():
             for name, parameter in parameters.items():
