@@ -1,14 +1,14 @@
 """``python -m agent.doctor``: what is installed, which models and keys are at hand, what to do about the rest.
 
 The checks are in ``agent.doctor_checks`` and ``agent.doctor_trained``. Only the standard library is imported at their
-top: the doctor must speak where everything else is missing.
+top: the doctor must speak where everything else is missing. What takes seconds to import is looked at last.
 """
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
 from agent.doctor_checks import (
@@ -55,43 +55,47 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: _report(examine(offline=offline), as_json=arguments.json), debug=arguments.debug)
 
 
-def examine(*, offline: bool) -> list[Row]:
-    """Look at everything and return what was found.
+def examine(*, offline: bool) -> Iterator[Row]:
+    """Look at everything and yield what is found, as it is found.
 
     Args:
         offline: never touch the network.
     """
-    rows = [check_python(sys.version_info[:3])]
-    rows += [check_package(name, lowest, installed(name)) for name, lowest in CORE.items()]
-    rows += [check_extra(name, *EXTRA[name], installed(name)) for name in EXTRA]
+    yield check_python(sys.version_info[:3])
+    yield from (check_package(name, lowest, installed(name)) for name, lowest in CORE.items())
+    yield from (check_extra(name, *EXTRA[name], installed(name)) for name in EXTRA)
     sections: dict[str, Callable[[], list[Row]]] = {
-        "devices": check_torch,
-        "dtype": check_compute,
-        "embedded": check_embedded,
+        "key": lambda: [check_key()],
+        "room": check_room,
         "cache": check_cache,
         "tasks": check_tasks,
+        "embedded": check_embedded,
+        "hub models": lambda: check_hub(offline=offline),
+        "dtype": check_compute,
+        "devices": check_torch,
         "trained generators": check_pretrained,
         "trained policies": check_policies,
-        "hub models": lambda: check_hub(offline=offline),
     }
     for name, section in sections.items():
         try:
-            rows += section()
+            yield from section()
         except (ImportError, CaoError, OSError) as error:
-            rows.append(Row(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE))
-    return [*rows, check_key(), *check_room()]
+            yield Row(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
 
 
-def _report(rows: list[Row], *, as_json: bool) -> int:
-    able = all(row.status != "missing" for row in rows)
+def _report(rows: Iterable[Row], *, as_json: bool) -> int:
     if as_json:
-        sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+        found = list(rows)
+        able = all(row.status != "missing" for row in found)
+        sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in found]}, indent=2) + "\n")
         return 0 if able else 3
-    width = max(len(row.name) for row in rows)
+    able, width = True, max(map(len, CORE))
     for row in rows:
+        able = able and row.status != "missing"
         sys.stdout.write(f"{row.status:<8}  {row.name:<{width}}  {row.detail}\n")
         if row.fix:
             sys.stdout.write(f"{'':<8}  {'':<{width}}  → {row.fix}\n")
+        sys.stdout.flush()
     told = (
         "A default run can work: python -m agent.run --task gsm8k"
         if able

@@ -6,8 +6,9 @@ from cao.errors import CaoError
 
 def check_pretrained() -> list[Row]:
     """Load every trained generator and aligner that is shipped."""
+    from tools import pretrained  # noqa: PLC0415
     from tools.align_lora import find_aligner  # noqa: PLC0415  (imports torch, which may be missing)
-    from tools.generate_lora import find_generator, pretrained  # noqa: PLC0415
+    from tools.generate_lora import find_generator  # noqa: PLC0415
 
     index = pretrained.PRETRAINED
     train = "python -m agent.consolidate --model {} --preset {}"

@@ -14,13 +14,14 @@ from langgraph.runtime import Runtime
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from agent.kept import CONDITIONING, conditioning
 from agent.outcome import conclude_run
 from agent.rewards import counted, explain, judge, measure_part, race_reward
 from agent.starts import carried, measure_starts
 from agent.state import State, Workbench
 from agent.time_budget import Prices
 from cao.errors import NotApplicableError
-from cao.files import write_atomic
+from cao.files import sha256_file, write_atomic
 from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
 from cao.types import AdaptedModel, Reward, Trial
 from policies.base import AsksServer, PolicyContext, RequestForm
@@ -57,7 +58,7 @@ def describe(state: State, bench: Workbench) -> State:
 def detect(state: State, bench: Workbench) -> State:
     """Encode the support prompts once and test them against the known tasks. Source: CAO-LLM §2.2."""
     prompts = bench.texts()
-    path = bench.folder / "conditioning.safetensors"
+    path = bench.folder / CONDITIONING
     embeddings = condition_task(prompts, bench.encoder, path)
     report = detect_drift(
         prompts,
@@ -66,7 +67,7 @@ def detect(state: State, bench: Workbench) -> State:
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )
-    return {"drift": report.model_dump(mode="json"), "conditioning": path.name}
+    return {"drift": report.model_dump(mode="json"), "conditioning_sha256": sha256_file(path)}
 
 
 def generate(state: State, bench: Workbench) -> State:
@@ -74,8 +75,11 @@ def generate(state: State, bench: Workbench) -> State:
     adapters: dict[str, Any] = {"generated": None, "aligned": None, **bench.trained.provenance(), "caveats": []}
     if bench.config.adapter == "none":
         return {"adapters": {**adapters, "reason": "no adapter was asked for (--adapter none)"}}
-    path, caveats = _usable_conditioning(bench.folder / state["conditioning"], bench)
+    whole = conditioning(state, bench)
+    path, caveats = _usable_conditioning(whole, bench)
     result = generate_lora(path, lm=bench.lm, store=bench.store, generator=bench.trained.generator)
+    if path != whole:
+        path.unlink()
     made = bench.pack(result.adapter) if result.adapter else None
     told = {"caveats": [*caveats, *result.caveats], "reason": _missing(result)}
     return {"adapters": {**adapters, "generated": made, **told}}
@@ -164,7 +168,7 @@ def apply(state: State, bench: Workbench) -> State:
             lm=bench.lm,
             store=bench.store,
             generator=bench.trained.generator,
-            states=_token_states(bench.folder / state["conditioning"]) if strategy.family == "TTS" else None,
+            states=_token_states(conditioning(state, bench)) if strategy.family == "TTS" else None,
             checkpoint=work / "ttl.safetensors",
             progress=bench.progress,
         )

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.config import RunConfig
-from agent.trained import expected_variant
 from cao.compute import Compute
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits
 from cao.types import Example, Protocol
 from policies.base import REPLIES
+from tools import pretrained
 
 CHARACTERS_PER_TOKEN = 4.0
 WEIGHTS = {"smollm2-135m": (106e6, 28e6), "qwen2.5-0.5b": (358e6, 136e6), "qwen2.5-1.5b": (1310e6, 233e6)}
@@ -164,6 +164,23 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "paid_requests_at_most": requests,
         "dollars_at_most": config.policy_settings.max_dollars if requests else 0.0,
     }
+
+
+def expected_variant(config: RunConfig, task: str) -> str | None:
+    """Return the variant that a run would use as far as that is known without loading its model, else None.
+
+    The index knows models by the hash of their weights; before those are read only the profile's name is known.
+
+    Args:
+        config: the run's configuration.
+        task: the task's name.
+    """
+    index = pretrained.read_index(pretrained.PRETRAINED)
+    if index is None or config.model_path is not None or config.adapter == "none":
+        return None
+    known = [base_sha256 for base_sha256, shelf in index.models.items() if shelf.name == config.model]
+    chosen = pretrained.choose(known[0], task, config.variant) if known else None
+    return chosen.name if chosen else None
 
 
 def _starts(content: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from agent import wording
 from agent.describe_events import evaluations_text
-from agent.run_record import UNFINISHED, Attempt, Measured, RunRecord, changed
+from agent.run_record import RUNNING, UNFINISHED, Attempt, Measured, RunRecord, changed
 from agent.runs import paired_change, read_run, read_trace, visits
 from cao.files import write_atomic
 
@@ -117,7 +117,7 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
     change = paired_change(folder, "test-baseline", "test-adapted", "correct") if improved else None
     step, command = wording.next_step(run, folder.parent)
     headline = wording.headline(run)
-    tone = "open" if run.status == UNFINISHED else "good" if headline == "Improved" else "doubtful"
+    tone = "open" if run.status in (UNFINISHED, RUNNING) else "good" if headline == "Improved" else "doubtful"
     return environment.get_template("report_template.html").render(
         w=wording,
         run=run,

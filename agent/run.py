@@ -1,7 +1,7 @@
 """``python -m agent.run --task gsm8k``: adapt the language model to a task, and say whether it helped.
 
-Only the arguments are handled here; the work begins in ``agent.session`` after they have been understood, so that
-``--help`` and a mistyped option answer at once.
+Only the arguments are handled here; ``agent.request`` checks what they ask for, and the work begins in
+``agent.session`` after that, so that ``--help``, a mistake and ``--dry-run`` are answered at once.
 """
 
 import argparse
@@ -82,17 +82,18 @@ def main(argv: list[str] | None = None) -> int:
     quiet_libraries(offline=bool(arguments.offline))
 
     def body() -> int:
-        from agent import session  # noqa: PLC0415  (imports torch; arguments come first)
+        from agent.request import check_remote, show_plan, understand  # noqa: PLC0415  (arguments come first)
 
-        return session.command(
-            options(arguments),
-            file=arguments.config,
-            assignments=arguments.assignments,
-            resume=arguments.resume,
-            as_json=arguments.json,
-            dry_run=arguments.dry_run,
-            began=began,
+        asked = understand(
+            options(arguments), file=arguments.config, assignments=arguments.assignments, resume=arguments.resume
         )
+        if arguments.dry_run:
+            show_plan(asked, as_json=arguments.json)
+            return 0
+        check_remote(asked.config)
+        from agent import session  # noqa: PLC0415  (seconds to import; mistakes are told first)
+
+        return session.command(asked, as_json=arguments.json, began=began)
 
     return run_command(body, debug=arguments.debug)
 

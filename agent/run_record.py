@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-UNFINISHED = "unfinished"
+UNFINISHED, RUNNING = "unfinished", "running"
+"""A run without an outcome: nobody works on it, or a process does."""
 GENERATED = ("generated", "aligned")
 """The adapters that may take the deployed model's place, in the order in which they come about."""
 
@@ -182,7 +183,7 @@ class RunRecord(_Loose):
 
     Attributes:
         run_id: the folder's name.
-        status: ``improved``, ``no_improvement`` or ``unfinished``.
+        status: ``improved``, ``no_improvement``, ``unfinished`` or ``running``.
         last_node: the last node seen in the trace, for unfinished runs.
         created: ISO-8601 UTC.
         seconds: time in the graph, s.

@@ -12,15 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from agent.run_record import GENERATED, RunRecord, RunSummary
+from agent.run_record import GENERATED, RUNNING, UNFINISHED, RunRecord, RunSummary
 from cao.errors import InputError
 from cao.types import ID_PATTERN
 
 DAMAGED = "damaged"
 MARKS = ("run.json", "config.json", "trace.jsonl")
 """A folder with one of these files is a run."""
+
+LOCK = ".lock"
+"""The file in a run's folder that the process at work holds."""
 
 Z95 = 1.959964
 """Two-sided 95 % quantile of the normal distribution."""
@@ -75,6 +79,24 @@ def read_run(path: Path) -> RunRecord:
     if file.exists():
         return _validated(RunRecord, {**_read_object(file), "run_id": path.name}, file)
     return _validated(RunRecord, _unfinished(path), path)
+
+
+def at_work(path: Path) -> bool:
+    """Return whether a process works on a run now.
+
+    Args:
+        path: the run's folder; nothing is made in it.
+    """
+    lock = path / LOCK
+    if not lock.is_file() or lock.is_symlink():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that this user may only read
+        return False
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
@@ -197,6 +219,7 @@ def _unfinished(path: Path) -> dict[str, Any]:
         **known,
         **found,
         "run_id": path.name,
+        "status": RUNNING if at_work(path) else UNFINISHED,
         "created": header.get("created") or (events[0].get("time") if events else None),
         "last_node": events[-1]["node"] if events else None,
         "trials": list(trials.values()),

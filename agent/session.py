@@ -2,7 +2,7 @@
 
 import json
 import resource
-import sqlite3
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -12,149 +12,75 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
-from agent.config import RunConfig, make_config, merge
+from agent.config import RunConfig, make_config
 from agent.console import View, make_view, print_summary
+from agent.fit import fit
 from agent.graph import build_graph, mermaid
+from agent.kept import check, prune
 from agent.outcome import run_record
-from agent.plan import START_UP_SECONDS, STARTS, Speed, print_plan
+from agent.plan import STARTS, Speed
 from agent.report import write_report
+from agent.request import Request, read_stored, read_task, refuse_changes
 from agent.runs import find_run
 from agent.state import NO_TIME, State, Workbench
-from agent.time_budget import Clock, fit, timed_speed
+from agent.time_budget import Clock, timed_speed
 from agent.trained import find_trained
-from agent.workspace import Recorder, carry_over, checkpointer, locked, new_run_folder
+from agent.workspace import (
+    Recorder,
+    carry_over,
+    checkpointer,
+    locked,
+    new_run_folder,
+    read_history,
+    read_state,
+    sweep,
+)
 from cao import assets
 from cao.compute import choose_compute
 from cao.encoder import Encoder
-from cao.errors import InputError
+from cao.errors import InputError, UnavailableError
 from cao.files import sha256_bytes, write_json
 from cao.model_loading import check_device, load_language_model
 from cao.models import MODELS
 from cao.progress import say, told
 from cao.start_adapter import put_on
-from cao.tasks import get_task
 from cao.tasks.base import Task
-from cao.tasks.parts import Splits, split
+from cao.tasks.parts import Splits
 from cao.types import Protocol
-from policies.describe import DESCRIBERS, check_describer
-from policies.registry import POLICIES, build_policy
+from policies.describe import check_describer
+from policies.registry import build_policy
 from tools.evaluate import KeptStates
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 """Graph steps outside and inside the loop: LangGraph's recursion limit follows from them."""
 
 
-class RunHeader(BaseModel):
-    """What ``config.json`` holds: enough to resume a run, and to refuse another one in its place."""
-
-    model_config = ConfigDict(extra="allow")
-
-    run_id: str
-    created: str
-    config: dict[str, Any]
-    fingerprint: dict[str, Any]
-    graph_sha256: str
-    model_sha256: str
-    pretrained: dict[str, str]
-
-
-def command(
-    options: dict[str, Any],
-    *,
-    file: Path | None,
-    assignments: list[str],
-    resume: str | None,
-    as_json: bool,
-    dry_run: bool,
-    began: float | None = None,
-) -> int:
-    """Do what ``python -m agent.run`` asks for and return the exit status."""
-    stored = read_stored(Path(options.get("out", "runs")), resume) if resume is not None else {}
-    if stored and options.get("dtype") == "auto":
-        options = {key: value for key, value in options.items() if key != "dtype"}  # it stays what it was
-    config = make_config(file, merge(stored.get("config", {}), options), assignments)
-    if stored:
-        refuse_changes(stored, config)
-    check_names(config)
-    check_device(config.device)
-    task, splits, protocol = read_task(config)
-    if dry_run:
-        _print_plan(config, task, splits, protocol, as_json=as_json)
-        return 0
+def command(asked: Request, *, as_json: bool, began: float | None = None) -> int:
+    """Do what ``python -m agent.run`` was asked for and return the exit status."""
+    refuse_other_graph(asked.stored)
     view = make_view()
     try:
-        record = run(config, task, splits, protocol, view=view, stored=stored, began=began)
+        record = run(
+            *(asked.config, asked.task, asked.splits, asked.protocol), view=view, stored=asked.stored, began=began
+        )
     finally:
         view.close()
-    folder = Path(config.out) / record["run_id"]
+    _tell(record, Path(asked.config.out) / record["run_id"], as_json=as_json)
+    return 0
+
+
+def _tell(record: dict[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Print the outcome, as one JSON object or for people."""
     if as_json:
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
     else:
         print_summary(record, str(folder))
-    return 0
 
 
-def _print_plan(config: RunConfig, task: Task, splits: Splits, protocol: Protocol, *, as_json: bool) -> None:
-    """Print what a run would do; a time budget goes by the measured rates, where the run itself times some prompts."""
-    compute = choose_compute(config.dtype, config.device)
-    if config.minutes is not None:
-        speed, left = Speed.of(compute, config.model), 60 * config.minutes - START_UP_SECONDS
-        config = fit(config, speed, task, splits, protocol, STARTS[config.adapter], left).config
-        task, splits, protocol = read_task(config)
-    print_plan(config, compute, task, splits, protocol, as_json=as_json)
-
-
-def check_names(config: RunConfig) -> None:
-    """Raise InputError where nobody is called what the policy or the describer is."""
-    for kind, name, known in (("policy", config.policy, POLICIES), ("describer", config.describer, DESCRIBERS)):
-        if name not in known:
-            raise InputError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
-
-
-def read_task(config: RunConfig) -> tuple[Task, Splits, Protocol]:
-    """Return the task, its splits and the protocol; every mistake in the data is found here."""
-    task = get_task(config.task)
-    splits = split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
-    return task, splits, protocol_of(config, task, splits)
-
-
-def protocol_of(config: RunConfig, task: Task, splits: Splits) -> Protocol:
-    """Return how answers are judged.
-
-    Raises:
-        InputError: choices are to be ranked and there are none.
-    """
-    choices = bool(splits.reward[0].choices)
-    if config.protocol == "likelihood" and not choices:
-        raise InputError(f"{task.name} has no choices to rank; use --set protocol=generate")
-    automatic: Protocol = "likelihood" if choices else "generate"
-    return automatic if config.protocol == "auto" else config.protocol
-
-
-def read_stored(out: Path, run_id: str) -> dict[str, Any]:
-    """Return the content of a run's ``config.json``."""
-    path = find_run(out, run_id) / "config.json"
-    try:
-        stored = RunHeader.model_validate_json(path.read_bytes()).model_dump(mode="json")
-    except (OSError, ValueError, RecursionError):
-        raise InputError(f"{path}: missing or damaged; this run cannot be resumed") from None
-    stored["config"] = {key: value for key, value in stored["config"].items() if value is not None}
-    return stored
-
-
-def refuse_changes(stored: dict[str, Any], config: RunConfig) -> None:
-    """Raise InputError where a run would be resumed with another configuration or graph."""
-    before, now = stored["fingerprint"], config.fingerprint()
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    if changed:
-        key = changed[0]
-        raise InputError(
-            f"run {stored['run_id']} was started with {key}={before.get(key)!r}, now it is {now.get(key)!r}; "
-            "resume without that option, or start a new run"
-        )
-    if stored["graph_sha256"] != _graph_sha256():
+def refuse_other_graph(stored: dict[str, Any]) -> None:
+    """Raise InputError where a run would be resumed with another version of the graph."""
+    if stored and stored["graph_sha256"] != _graph_sha256():
         raise InputError(f"run {stored['run_id']} was started by another version of the graph; start a new run")
 
 
@@ -253,26 +179,38 @@ def run(
     else:
         bench = _fitted(bench, view)
         config = bench.config
-        folder = new_run_folder(Path(config.out), task.name)
-        header = {
-            "run_id": folder.name,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "config": config.model_dump(mode="json"),
-            "dtype_asked": asked,
-            "fingerprint": config.fingerprint(),
-            "graph_sha256": _graph_sha256(),
-            "model_sha256": bench.lm.sha256,
-            "pretrained": _trained_hashes(bench),
-        }
-        write_json(folder / "config.json", header)
-    with locked(folder):
-        try:
-            return drive(bench, folder, header, view)
-        except KeyboardInterrupt:
-            sys.stderr.write(
-                f"\ninterrupted; go on with: python -m agent.run --resume {folder.name} --out {config.out}\n"
-            )
-            raise
+        with new_run_folder(Path(config.out), task.name) as (name, place):
+            header = {
+                "run_id": name,
+                "created": _now(),
+                "config": config.model_dump(mode="json"),
+                "dtype_asked": asked,
+                "fingerprint": config.fingerprint(),
+                "graph_sha256": _graph_sha256(),
+                "model_sha256": bench.lm.sha256,
+                "pretrained": _trained_hashes(bench),
+            }
+            write_json(place / "config.json", header)
+        folder = Path(config.out) / name
+    with locked(folder), _saying_how_to_go_on(folder):
+        sweep(folder)
+        return drive(bench, folder, header, view)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@contextmanager
+def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Say how a run is resumed that was interrupted, or that lacked something on its way."""
+    try:
+        yield
+    except (KeyboardInterrupt, UnavailableError) as error:
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        again = f"python -m agent.run --resume {folder.name} --out {shlex.quote(str(folder.parent))}"
+        sys.stderr.write(f"\n{what}; go on with: {again}\n")
+        raise
 
 
 def _fitted(bench: Workbench, view: View) -> Workbench:
@@ -305,12 +243,13 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
     with checkpointer(folder) as saver:
         graph = build_graph().compile(checkpointer=saver)
         started = time.monotonic()
-        snapshot = _snapshot(graph, thread, folder)
+        snapshot = read_state(graph, thread, folder)
         # ``next`` cannot tell: it is empty too where a kill fell between a node's writes and its checkpoint
         finished = "test" in snapshot.values
         if finished and (folder / "run.json").exists():
-            return read_finished(folder)
+            return _completed(folder, read_finished(folder), read_history(graph, thread, folder))
         if snapshot.created_at and not finished:
+            check(folder, snapshot.values, bench.lm.sha256)
             at = snapshot.next[0] if snapshot.next else "the step after the last one"
             recorder(at, "resume", {"at": at})
         if not finished:
@@ -320,6 +259,7 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
                 pass
         total = time.monotonic() - started
         state: Any = graph.get_state(thread).values
+        history = read_history(graph, thread, folder)
     record = run_record(
         state,
         bench,
@@ -328,35 +268,16 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
     write_json(folder / "run.json", record)
-    write_report(folder)
+    (folder / "report.html").unlink(missing_ok=True)  # of an outcome before this one
+    return _completed(folder, record, history)
+
+
+def _completed(folder: Path, record: dict[str, Any], history: list[Any]) -> dict[str, Any]:
+    """Return the outcome once nothing is left to do: a kill may have come before the report, or before the pruning."""
+    if not (folder / "report.html").exists():
+        write_report(folder)
+    prune(folder, [snapshot.values for snapshot in history])
     return record
-
-
-def _snapshot(graph: Any, thread: Any, folder: Path) -> Any:
-    """Return the run's last checkpoint."""
-    with _refusing_damage(folder):
-        snapshot = graph.get_state(thread)
-        if snapshot.created_at and not isinstance(snapshot.values, dict):
-            raise TypeError("no state in it")
-        return snapshot
-
-
-def _history(graph: Any, thread: Any, folder: Path) -> list[Any]:
-    """Return the run's checkpoints, oldest first."""
-    with _refusing_damage(folder):
-        return list(graph.get_state_history(thread))[::-1]
-
-
-@contextmanager
-def _refusing_damage(folder: Path) -> Iterator[None]:
-    """Turn what a changed checkpoint makes the library raise into one line; it runs no code on load."""
-    try:
-        yield
-    except sqlite3.DatabaseError:
-        raise  # the checkpointer words it
-    except Exception as error:  # noqa: BLE001  (there is no common type)
-        reason = type(error).__name__
-        raise InputError(f"{folder / 'checkpoints.sqlite'}: damaged ({reason}); start a new run") from None
 
 
 def read_finished(folder: Path) -> dict[str, Any]:
@@ -389,40 +310,41 @@ def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
     stored = read_stored(out, run_id)
     config = make_config(None, {**stored["config"], "out": str(out)}, [])
     refuse_changes(stored, config)
+    refuse_other_graph(stored)
     task, splits, protocol = read_task(config)
     view = make_view()
     try:
         bench = build_workbench(config, task, splits, protocol, view)
         _refuse_other_weights(stored, bench)
-        with checkpointer(source) as saver:
-            graph = build_graph().compile(checkpointer=saver)
-            history = _history(graph, {"configurable": {"thread_id": source.name}}, source)
-        position = next((i for i, snapshot in enumerate(history) if snapshot.next == (node,)), None)
-        if position is None:
-            raise InputError(
-                f"run {source.name} never came to {node!r}; python -m agent.trace show {source.name} lists its nodes"
-            )
-        folder = new_run_folder(out, task.name)
-        header = {
-            **stored,
-            "run_id": folder.name,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        header["replay_of"] = {"run_id": source.name, "node": node}
-        write_json(folder / "config.json", header)
-        carry_over(source, folder)
-        with locked(folder):
-            before = history[position - 1].next[0] if position else "__start__"
-            with checkpointer(folder) as saver:
-                fork = build_graph().compile(checkpointer=saver)
-                fork.update_state(
-                    {"configurable": {"thread_id": folder.name}}, history[position].values, as_node=before
-                )
+        folder, header = _fork(bench, source, stored, node)
+        with locked(folder), _saying_how_to_go_on(folder):
             record = drive(bench, folder, header, view)
     finally:
         view.close()
-    if as_json:
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-    else:
-        print_summary(record, str(folder))
+    _tell(record, folder, as_json=as_json)
     return 0
+
+
+def _fork(bench: Workbench, source: Path, stored: dict[str, Any], node: str) -> tuple[Path, dict[str, Any]]:
+    """Make a run that stands where another one came to a node; return its folder and what its ``config.json`` holds."""
+    with checkpointer(source) as saver:
+        graph = build_graph().compile(checkpointer=saver)
+        history = read_history(graph, {"configurable": {"thread_id": source.name}}, source)
+    position = next((i for i, snapshot in enumerate(history) if snapshot.next == (node,)), None)
+    if position is None:
+        raise InputError(
+            f"run {source.name} never came to {node!r}; python -m agent.trace show {source.name} --out {source.parent} "
+            "lists its nodes"
+        )
+    values = history[position].values
+    check(source, values, bench.lm.sha256)
+    before = history[position - 1].next[0] if position else "__start__"
+    with new_run_folder(source.parent, bench.task.name) as (name, place):
+        forked = {"run_id": source.name, "node": node}
+        header = {**stored, "run_id": name, "created": _now(), "replay_of": forked}
+        carry_over(source, place)
+        with checkpointer(place) as saver:
+            fork = build_graph().compile(checkpointer=saver)
+            fork.update_state({"configurable": {"thread_id": name}}, values, as_node=before)
+        write_json(place / "config.json", header)
+    return source.parent / name, header

@@ -60,7 +60,7 @@ class State(TypedDict, total=False):
     Attributes:
         context: τ, with its source: {text, source, note, form}.
         drift: DriftReport.
-        conditioning: file of the conditioning tensor, relative to the run folder.
+        conditioning_sha256: of the conditioning tensor's file.
         adapters: {generated, aligned}, each AdapterRef or None; {reason, variant, saw_task, caveats} with them.
         best: AdaptedModel to beat.
         best_items: file of its per-question items, relative to the run folder.
@@ -85,7 +85,7 @@ class State(TypedDict, total=False):
 
     context: dict[str, Any]
     drift: dict[str, Any]
-    conditioning: str
+    conditioning_sha256: str
     adapters: dict[str, Any]
     best: dict[str, Any]
     best_items: str

@@ -41,12 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     quiet_libraries(offline=arguments.verb != "replay")  # a replayed run says itself whether it is offline
 
-    def body() -> int:
-        status = VERBS[arguments.verb](arguments)
-        sys.stdout.flush()  # a reader that went away is noticed here and not at exit
-        return status
-
-    return run_command(body, debug=arguments.debug)
+    return run_command(lambda: VERBS[arguments.verb](arguments), debug=arguments.debug)
 
 
 def _list(arguments: argparse.Namespace) -> int:

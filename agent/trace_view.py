@@ -40,7 +40,7 @@ from agent.wording import (
 WIDTH = 140
 """Columns where standard output is no terminal."""
 
-STYLES = {"improved": "green", "no_improvement": "yellow", "unfinished": "cyan", "damaged": "red"}
+STYLES = {"improved": "green", "no_improvement": "yellow", "unfinished": "cyan", "running": "cyan", "damaged": "red"}
 BAR = 40
 
 

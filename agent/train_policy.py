@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cao.command_line import compute_options, names_list, quiet_libraries, run_command
 
-EPILOG = """Everything lies in OUT/policy-MODEL-…: samples.jsonl has each sample with its raw text, validity, reward and
-cost; policy-N is the adapter after iteration N; report.md says what came of it. What strategies are worth is kept in
+EPILOG = """Everything lies in OUT/policy-MODEL-...: samples.jsonl has each sample with its raw text, validity, reward
+and cost; policy-N is the adapter after iteration N; report.md says what came of it. What strategies are worth is kept in
 OUT/situations and never measured twice. Exit status: 0 finished; 2 bad input or configuration; 3 something needed is
 not available (with the command that provides it); 130 interrupted (the same command goes on); 1 a defect."""
 
@@ -27,8 +27,8 @@ def parser() -> argparse.ArgumentParser:
         default="smollm2-135m",
         help="model profile, adapted and deciding (default %(default)s)",
     )
-    a("--tasks", metavar="NAME,…", type=names_list, help="learn on these tasks' train parts (default: eight)")
-    a("--held-out", metavar="NAME,…", type=names_list, help="only measure on these (default: four others)")
+    a("--tasks", metavar="NAME,...", type=names_list, help="learn on these tasks' train parts (default: eight)")
+    a("--held-out", metavar="NAME,...", type=names_list, help="only measure on these (default: four others)")
     a("--seeds", metavar="N", type=int, default=2, help="draws of questions for each task (default %(default)s)")
     a("--iterations", metavar="N", type=int, default=2, help="of sampling and fine-tuning (default %(default)s)")
     a("--samples", metavar="N", type=int, default=20, help="samples of each situation (default %(default)s)")

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from agent.config import RunConfig
+from tools import pretrained
 from tools.align_lora import find_aligner
 from tools.align_lora.aligner import TrainedAligner
-from tools.generate_lora import find_generator, pretrained
+from tools.generate_lora import find_generator
 from tools.generate_lora.generator import TrainedGenerator
 
 
@@ -61,20 +61,3 @@ def find_trained(base_sha256: str, task: str | None, variant: str, *, align: boo
     aligner = find_aligner(generator, index) if align else None
     saw = None if task is None else task in chosen.sources
     return Trained(generator, aligner, chosen.name, tuple(chosen.sources), saw)
-
-
-def expected_variant(config: RunConfig, task: str) -> str | None:
-    """Return the variant that a run would use as far as that is known without loading its model, else None.
-
-    The index knows models by the hash of their weights; before those are read only the profile's name is known.
-
-    Args:
-        config: the run's configuration.
-        task: the task's name.
-    """
-    index = pretrained.read_index(pretrained.PRETRAINED)
-    if index is None or config.model_path is not None or config.adapter == "none":
-        return None
-    known = [base_sha256 for base_sha256, shelf in index.models.items() if shelf.name == config.model]
-    chosen = pretrained.choose(known[0], task, config.variant) if known else None
-    return chosen.name if chosen else None

@@ -136,7 +136,7 @@ def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
     Raises:
         InputError: the configuration cannot be used, whatever the window.
     """
-    from agent import session  # noqa: PLC0415  (seconds to import)
+    from agent import request  # noqa: PLC0415  (this and what follows: seconds to import)
     from agent.config import make_config, merge  # noqa: PLC0415
     from agent.console import make_view  # noqa: PLC0415
 
@@ -146,18 +146,20 @@ def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
         given = {"task": str(path), "out": str(out), "seed": options.seed, "offline": options.offline, **sizes}
         return make_config(options.config, merge(stored, given), [])
 
-    session.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
+    request.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
 
     def adapt(task: str, path: Path) -> dict[str, Any]:
         out = folder / "runs" / task
         lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
         begun = sorted(out.glob("*/config.json")) if out.exists() else []
         try:
-            stored = session.read_stored(out, begun[0].parent.name) if begun else {}
+            stored = request.read_stored(out, begun[0].parent.name) if begun else {}
             config = configure(path, out, lines, stored.get("config", {}))
-            questions, splits, protocol = session.read_task(config)
+            questions, splits, protocol = request.read_task(config)
         except InputError as error:
             return {"run": None, "told": f"{error} (adapting needs questions with their answers)"}
+        from agent import session  # noqa: PLC0415
+
         view = make_view()
         try:
             record = session.run(config, questions, splits, protocol, view=view, stored=stored)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import RunConfig
-from agent.run_record import GENERATED, UNFINISHED, Attempt, Drift, RunRecord
+from agent.run_record import GENERATED, RUNNING, UNFINISHED, Attempt, Drift, RunRecord
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that steer a terminal or hide in a text: control, format, surrogates, private, line ends."""
@@ -155,6 +155,8 @@ def headline(run: RunRecord) -> str:
     """Return the outcome in a few words."""
     if run.status == UNFINISHED:
         return "Not finished"
+    if run.status == RUNNING:
+        return "At work"
     if run.status != "improved":
         return "No improvement"
     change, test = gain(run), run.test
@@ -179,6 +181,8 @@ def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) ->
     tries = f"{len(run.trials)} attempt{'' if len(run.trials) == 1 else 's'}"
     if run.status == UNFINISHED:
         return f"The run stopped after {tries}; the last step seen was {run.last_node or 'none'}."
+    if run.status == RUNNING:
+        return f"The run is at work: {tries} so far; the last step seen is {run.last_node or 'none'}."
     test = run.test
     if run.status != "improved":
         base = (
@@ -260,10 +264,14 @@ def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
         out: the folder of runs that it lies in.
     """
     if run.status == UNFINISHED:
-        where = "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
         return (
             "Go on where it stopped; the result is that of an undisturbed run.",
-            f"python -m agent.run --resume {run.run_id}{where}",
+            f"python -m agent.run --resume {run.run_id}{_where(out)}",
+        )
+    if run.status == RUNNING:
+        return (
+            "Wait for the process that works on it; this shows how far it has come.",
+            f"python -m agent.trace show {run.run_id}{_where(out)}",
         )
     if run.status == "improved":
         return _after_improvement(run, out)
@@ -277,6 +285,11 @@ def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
         )
         return sentence, _again(run, out, reward=4 * asked)
     return "Give the policy more attempts.", _again(run, out, max_attempts=2 * max(1, len(run.trials)))
+
+
+def _where(out: Path) -> str:
+    """Return the option that says where runs lie, empty where that is the default."""
+    return "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
 
 
 def _after_improvement(run: RunRecord, out: Path) -> tuple[str, str]:

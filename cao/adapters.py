@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import canonical_json, usual_modes
+from cao.files import canonical_json, usual_modes, write_atomic
 from cao.types import AdapterRef
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -96,7 +96,7 @@ def adapter_sha256(weights: LoraWeights) -> str:
 
 
 def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch.dtype = torch.float32) -> AdapterRef:
-    """Write an adapter to ``store/<sha256>/`` in one step; an equal one that is there already is kept.
+    """Write an adapter to ``store/<sha256>/`` in one step; an equal one that is there already, and sound, is kept.
 
     Args:
         store: the folder of adapters, made if absent.
@@ -114,27 +114,37 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch
     sha256 = adapter_sha256(weights)
     target = store / sha256
     reference = AdapterRef(path=str(target), sha256=sha256, base_sha256=weights.base_sha256, rank=weights.rank)
-    if target.exists():
+    if _holds(target, sha256):
         return reference
     store.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=store, prefix=".adapter."))
     try:
         header = {"format": "pt", "base_sha256": weights.base_sha256, "sha256": sha256, **weights.provenance}
         tensors = {k: v.detach().cpu().contiguous() for k, v in weights.tensors.items()}
-        save_file(tensors, temporary / WEIGHTS_FILE, metadata=header)
-        (temporary / CONFIG_FILE).write_text(json.dumps(_peft_config(weights, base_name), indent=2, sort_keys=True))
-        for name in (WEIGHTS_FILE, CONFIG_FILE):
-            with (temporary / name).open("rb") as stream:
-                os.fsync(stream.fileno())
+        write_atomic(temporary / WEIGHTS_FILE, save(tensors, header))
+        write_atomic(temporary / CONFIG_FILE, json.dumps(_peft_config(weights, base_name), indent=2, sort_keys=True))
         usual_modes(temporary)
         try:
             os.replace(temporary, target)
         except OSError:
-            if not target.exists():  # another process was first with the same content
+            if not _holds(target, sha256):  # another process was first with the same content
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return reference
+
+
+def _holds(folder: Path, sha256: str) -> bool:
+    """Return whether a folder holds the adapter with this hash; one that was changed since is removed."""
+    if not folder.exists():
+        return False
+    try:
+        if adapter_sha256(load_adapter(folder)) == sha256:
+            return True
+    except InputError:
+        pass
+    shutil.rmtree(folder)
+    return False
 
 
 def _read_config(folder: Path) -> tuple[int, int, tuple[str, ...]]:

@@ -1,14 +1,25 @@
 """What every command shares: exit statuses, one-line errors, and quiet libraries."""
 
 import argparse
+import importlib.util
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 
+from cao.encodings import write_any_text
 from cao.errors import CaoError, InputError
+from cao.files import no_room
 from cao.processor import prepare_threads
+
+PACKAGES = ("agent", "eval", "policies", "prompts", "tools")
+"""The packages beside this one; their names are common ones."""
 
 
 def quiet_libraries(*, offline: bool) -> None:
@@ -94,18 +105,68 @@ def run_command(body: Callable[[], int], *, debug: bool = False, unread: int = 0
     Returns:
         What ``body`` returned; ``unread``; 2 or 3 for expected errors, 130 for an interrupt, 1 for a defect.
     """
+    write_any_text()
     try:
-        return body()
-    except CaoError as error:
-        if debug:
-            traceback.print_exc()
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return error.exit_code
+        with _termination_interrupts():
+            _refuse_other_packages()
+            status = body()
+            sys.stdout.flush()  # a reader that went away, or a full disk, is noticed here and not at exit
+            return status
     except KeyboardInterrupt:
         if debug:
             traceback.print_exc()
         sys.stderr.write("interrupted\n")
         return 130
     except BrokenPipeError:  # the reader of our output went away; nothing is wrong here
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return unread
+    except Exception as error:
+        expected = error if isinstance(error, CaoError) else no_room(error)
+        if expected is None:
+            raise
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {' '.join(str(expected).split())}\n")
+        try:
+            sys.stdout.flush()
+        except OSError:  # that is where there is no room
+            _write_no_more()
+        return expected.exit_code
+
+
+def _refuse_other_packages() -> None:
+    """Raise InputError where another package hides one of ours: Python looks into the folder at hand first."""
+    ours = Path(__file__).resolve().parents[1]
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        found = next(iter(spec.submodule_search_locations or ()), spec.origin) if spec else None
+        if found is None or (place := Path(found).resolve()).parent == ours:
+            continue
+        here = place.parent == Path.cwd().resolve()
+        instead = "write python -P -m in place of python -m" if here else f"take {place.parent} off PYTHONPATH"
+        raise InputError(f"{place} hides the package {name!r} of {ours}; start in another folder, or {instead}")
+
+
+def _write_no_more() -> None:
+    """Let what is still to be printed at exit go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let a request to terminate end a command as Ctrl-C does, in this process alone."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a child that inherited this ends as it would have
+            os._exit(128 + number)
+        raise KeyboardInterrupt
+
+    owner, ours = os.getpid(), threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -8,18 +8,20 @@ aligners compute in float32 everywhere: what they are compared with was made so,
 
 import statistics
 import time
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
-import torch
 from pydantic import Field, ValidationError
 
 from cao.assets import cache_dir
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, write_atomic
-from cao.linear import linear
-from cao.processor import processor_lines, processor_name, switched_off
+from cao.processor import compute_threads, processor_lines, processor_name, switched_off
 from cao.types import Dtype, DtypeChoice, Record
+
+if TYPE_CHECKING:
+    import torch
 
 DTYPES: tuple[DtypeChoice, ...] = get_args(DtypeChoice)
 
@@ -88,8 +90,10 @@ class Compute(Record):
     reason: str = ""
 
     @property
-    def torch_dtype(self) -> torch.dtype:
+    def torch_dtype(self) -> "torch.dtype":
         """The dtype as torch has it."""
+        import torch  # noqa: PLC0415  (seconds to import; what is kept is told without it)
+
         return torch.float32 if self.dtype == "float32" else torch.bfloat16
 
 
@@ -117,7 +121,7 @@ def choose_compute(asked: DtypeChoice = "auto", device: str = "cpu") -> Compute:
     return Compute(
         dtype=dtype if asked == "auto" else asked,
         device=device,
-        threads=torch.get_num_threads(),
+        threads=compute_threads(),
         processor=processor_name(),
         switched_off=switched_off(),
         rates=rates,
@@ -146,6 +150,8 @@ def device_has_bfloat16(device: str) -> bool:
     Args:
         device: ``cuda``, ``cuda:N`` or ``mps``.
     """
+    import torch  # noqa: PLC0415
+
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return bool(torch.backends.mps.is_macos_or_newer(14, 0))
@@ -156,8 +162,8 @@ def probe_key() -> dict[str, str]:
     return {
         **processor_lines(),
         **switched_off(),
-        "torch": str(torch.__version__),
-        "threads": str(torch.get_num_threads()),
+        "torch": version("torch"),
+        "threads": str(compute_threads()),
     }
 
 
@@ -211,6 +217,19 @@ def measure_rates(budget_s: float = PROBE_SECONDS) -> Rates:
     Args:
         budget_s: no further round is begun after so many seconds, but for the first two.
     """
+    import torch  # noqa: PLC0415  (this and the next: seconds to import)
+
+    from cao.linear import linear  # noqa: PLC0415
+
+    def seconds(a: torch.Tensor, b: torch.Tensor) -> float:
+        """Return the seconds of one product, repeated until they can be timed."""
+        began, count, took = time.perf_counter(), 0, 0.0
+        while took < BLOCK_SECONDS:
+            linear(a, b)
+            count += 1
+            took = time.perf_counter() - began
+        return took / count
+
     m, k, n = SHAPE
     pairs = {}
     for dtype in (torch.float32, torch.bfloat16):
@@ -224,7 +243,7 @@ def measure_rates(budget_s: float = PROBE_SECONDS) -> Rates:
             if turn >= 2 and time.perf_counter() - started > budget_s:
                 break
             for dtype, (a, b) in pairs.items():
-                took[dtype].append(_seconds_each(a, b))
+                took[dtype].append(seconds(a, b))
         share = (time.process_time() - used) / (time.perf_counter() - started) / torch.get_num_threads()
     work = 2.0 * m * k * n
     single, half = took[torch.float32], took[torch.bfloat16]
@@ -234,14 +253,3 @@ def measure_rates(budget_s: float = PROBE_SECONDS) -> Rates:
         least_gain=min(s / h for s, h in zip(single, half, strict=True)),
         noisy=share < LEAST_SHARE or any(statistics.median(each) > NOISY * min(each) for each in (single, half)),
     )
-
-
-def _seconds_each(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Return the seconds of one product, repeated until they can be timed."""
-    started, count = time.perf_counter(), 0
-    while True:
-        linear(a, b)
-        count += 1
-        took = time.perf_counter() - started
-        if took >= BLOCK_SECONDS:
-            return took / count

@@ -19,5 +19,9 @@ class UnavailableError(CaoError):
     exit_code = 3
 
 
+class NoRoomError(UnavailableError):
+    """The disk had no room for something; the message says for what, and how much room there is."""
+
+
 class NotApplicableError(CaoError):
     """A valid strategy that has nothing to act on in the present state; the loop records it as a rejection."""

@@ -1,11 +1,33 @@
-"""Writing files so that a reader never sees half of one, and hashing them."""
+"""Writing files so that a reader never sees half of one, saying where there is no room for them, and hashing them."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from cao.errors import NoRoomError
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "files may not grow that large here (see ulimit -f)",
+}
+_FULL_IN_WORDS = {
+    "No space left on device": errno.ENOSPC,
+    "os error 28)": errno.ENOSPC,
+    "disk is full": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT,
+    "os error 122)": errno.EDQUOT,
+    "File too large": errno.EFBIG,
+    "os error 27)": errno.EFBIG,
+}
+"""How libraries word it that raise an error of their own."""
 
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
@@ -41,9 +63,73 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def no_room(error: BaseException | None, path: Path | None = None, size: int = 0) -> NoRoomError | None:
+    """Return the error that says what could not be written, or None where ``error`` is no lack of room.
+
+    Args:
+        error: what was raised, by the system or by a library that met the same.
+        path: what was being written, as far as it is known; else what the error names.
+        size: bytes that it takes, 0 where that is not known.
+    """
+    if error is None:
+        return None
+    code = error.errno if isinstance(error, OSError) else None
+    if code not in _FULL:
+        code = next((code for words, code in _FULL_IN_WORDS.items() if words in str(error)), None)
+    if code is None:
+        return no_room(error.__cause__, path, size)
+    named = path or (Path(str(error.filename)) if isinstance(error, OSError) and error.filename else None)
+    needed = f"{_megabytes(size)} are needed and " if size else ""
+    told = f"{needed}{room_left(named or Path())}"
+    return NoRoomError(f"{named or 'what was to be written'}: {_FULL[code]}; {told}; make room and try again")
+
+
+def room_left(path: Path) -> str:
+    """Say how much room there is where a file lies, or shall lie."""
+    place = path.absolute()
+    while not place.is_dir():
+        place = place.parent
+    return f"{_megabytes(shutil.disk_usage(place).free)} are free in {place}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+@contextmanager
+def room_for(path: Path, size: int = 0) -> Iterator[None]:
+    """Say what was being written where there is no room for it.
+
+    Args:
+        path: what is written.
+        size: bytes that it takes, 0 where that is not known.
+
+    Raises:
+        NoRoomError: in place of what the system, or a library, raised.
+    """
+    try:
+        yield
+    except NoRoomError:
+        raise
+    except Exception as error:
+        full = no_room(error, path, size)
+        if full is None:
+            raise
+        raise full from error
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write ``data`` to ``path`` in one step: temporary file beside it, fsync, rename."""
+    """Write ``data`` to ``path`` in one step: temporary file beside it, fsync, rename.
+
+    Raises:
+        NoRoomError: there is no room for it; what was there stays.
+    """
     raw = data.encode() if isinstance(data, str) else data
+    with room_for(path, len(raw)):
+        _replace(path, raw)
+
+
+def _replace(path: Path, raw: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -69,7 +155,7 @@ def whole_lines(path: Path) -> list[str]:
 
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file; it is on the disk when this returns."""
-    with path.open("a", encoding="utf-8") as stream:
+    with room_for(path, len(line)), path.open("a", encoding="utf-8") as stream:
         stream.write(f"{line}\n")
         stream.flush()
         os.fsync(stream.fileno())

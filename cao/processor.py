@@ -1,11 +1,12 @@
 """The processor as this process may use it: how many threads compute, how they wait, and what it is called.
 
-Only the standard library is imported: threads have to be settled before torch is.
+Only the standard library is imported at the top: threads have to be settled before torch is.
 """
 
 import math
 import os
 import platform
+import sys
 from pathlib import Path
 
 PROCESSOR_KEYS = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "Features", "CPU part")
@@ -29,6 +30,16 @@ def prepare_threads() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # GNU's OpenMP, which torch's wheels carry on Linux
         os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's and LLVM's
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_processors()))
+
+
+def compute_threads() -> int:
+    """Return how many threads torch computes with; it is imported only where the environment does not say."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if "torch" not in sys.modules and asked.isdecimal() and int(asked) > 0 and "MKL_NUM_THREADS" not in os.environ:
+        return int(asked)
+    import torch  # noqa: PLC0415  (seconds to import)
+
+    return torch.get_num_threads()
 
 
 def usable_processors(root: Path = Path("/")) -> int:

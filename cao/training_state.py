@@ -1,5 +1,6 @@
 """The file that a killed training goes on from: parameters, their optimiser's moments, and what else it carries."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,7 +34,16 @@ def save_training(
         tensors[f"weight/{name}"] = parameter
         tensors |= {f"{moment}/{name}": value for moment, value in optimizer.state.get(parameter, {}).items()}
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomic(path, save(flat, {"fingerprint": fingerprint}))
+    write_atomic(path, save(flat, {"fingerprint": fingerprint, "sha256": _sha256(flat)}))
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return the hash of names, dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def restore_training(
@@ -63,9 +73,12 @@ def restore_training(
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
+            header = file.metadata() or {}
+            if header.get("fingerprint") != fingerprint:
                 return None
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header.get("sha256", content := _sha256(stored)) != content:
+            raise ValueError("its content does not match its hash")
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(stored.pop(f"weight/{name}"))

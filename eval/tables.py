@@ -42,20 +42,20 @@ def parser() -> argparse.ArgumentParser:
     a("--seed", metavar="S", type=int, default=0, help="drift: of the draws (default %(default)s)")
     a(
         "--only",
-        metavar="NAME,…",
+        metavar="NAME,...",
         type=names_list,
         default=(),
         help="drift: measure these again, keep the rest of the page",
     )
     a(
         "--tasks",
-        metavar="NAME,…",
+        metavar="NAME,...",
         type=names_list,
         help="default: generation: six in-domain, six unseen; policies: all",
     )
     a("--split", choices=["reward", "test"], default="test", help="generation: part of a task (default %(default)s)")
     a("--limit", metavar="N", type=positive, default=200, help="questions of a task, at most (default %(default)s)")
-    a("--seeds", metavar="S,…", type=_seeds, default=(0, 1, 2), help="choices of support prompts (default 0,1,2)")
+    a("--seeds", metavar="S,...", type=_seeds, default=(0, 1, 2), help="choices of support prompts (default 0,1,2)")
     a("--full-cost", action="store_true", help="time a whole training for the cost, not its first steps")
     a(
         "--out",

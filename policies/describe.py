@@ -8,21 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
 from cao.assets import cache_dir
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, write_json
-from cao.language_model import LanguageModel
 from cao.tasks.base import Task
 from cao.types import Record
 from policies.base import PolicySettings, RequestForm
 from policies.extract import after_reasoning, answer
 from policies.messages import describer_messages
 from policies.paragraph import MAX_CHARACTERS, clean_paragraph, facts
-from policies.sampling import chat_text, sample
 
 if TYPE_CHECKING:
+    from cao.language_model import LanguageModel
     from policies.chat_client import ChatClient, ChatReply
 
 MAX_PAIRS = 8
@@ -58,7 +55,7 @@ class _Request:
     task: Task
     pairs: Pairs
     settings: PolicySettings
-    lm: LanguageModel
+    lm: "LanguageModel"
     seed: int
     offline: bool
 
@@ -72,6 +69,10 @@ def _cached(request: _Request) -> Description:
 
 
 def _local(request: _Request) -> Description:
+    import torch  # noqa: PLC0415  (this and the next: seconds to import, and names are checked without them)
+
+    from policies.sampling import chat_text, sample  # noqa: PLC0415
+
     written = sample(
         request.lm,
         chat_text(request.lm, describer_messages(request.pairs)) + OPENING,
@@ -165,7 +166,7 @@ def describe(
     pairs: Pairs,
     *,
     settings: PolicySettings,
-    lm: LanguageModel,
+    lm: "LanguageModel",
     seed: int,
     offline: bool,
 ) -> Description:

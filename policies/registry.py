@@ -1,23 +1,26 @@
-"""The table of policies, and the one function that builds from it."""
+"""The table of policies, and the one function that builds from it; what computes is imported by what is built."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Optional
 
-from cao.adapters import LoraWeights, load_adapter
 from cao.errors import InputError
-from cao.language_model import LanguageModel
-from cao.model_loading import load_language_model
 from cao.models import MODELS
 from policies.base import Policy, PolicySettings
 from policies.fixed import FixedPolicy
-from policies.local import LocalPolicy
-from policies.trained import find_policy
 from policies.uniform import RandomPolicy
 
-Builder = Callable[[PolicySettings, LanguageModel | None, bool], Policy]
+if TYPE_CHECKING:
+    from cao.adapters import LoraWeights
+    from cao.language_model import LanguageModel
+
+Builder = Callable[[PolicySettings, Optional["LanguageModel"], bool], Policy]
 
 
-def _local(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> Policy:
+def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
+    from cao.model_loading import load_language_model  # noqa: PLC0415  (this and the next: seconds to import)
+    from policies.local import LocalPolicy  # noqa: PLC0415
+
     if settings.model is not None and settings.model not in MODELS:
         raise InputError(f"unknown model {settings.model!r} for the policy; known: {', '.join(MODELS)}")
     profile = MODELS[settings.model] if settings.model else lm.profile if lm else None
@@ -30,8 +33,11 @@ def _local(settings: PolicySettings, lm: LanguageModel | None, offline: bool) ->
     return LocalPolicy(lm, settings, _adapter(settings.adapter, lm))
 
 
-def _adapter(named: str, lm: LanguageModel) -> LoraWeights | None:
+def _adapter(named: str, lm: "LanguageModel") -> "LoraWeights | None":
     """Return the trained policy's adapter: the shipped one, a folder's, or none."""
+    from cao.adapters import load_adapter  # noqa: PLC0415  (this and the next: seconds to import)
+    from policies.trained import find_policy  # noqa: PLC0415
+
     if named == "none":
         return None
     weights = find_policy(lm.sha256) if named == "auto" else load_adapter(Path(named), lm.sha256)
@@ -40,17 +46,17 @@ def _adapter(named: str, lm: LanguageModel) -> LoraWeights | None:
     return weights
 
 
-def _random(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> Policy:
+def _random(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
     return RandomPolicy()
 
 
-def _openai(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> Policy:
+def _openai(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
     from policies.openai import OpenAIPolicy  # noqa: PLC0415  (half a second to import)
 
     return OpenAIPolicy(settings, offline=offline)
 
 
-def _fixed(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> Policy:
+def _fixed(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
     if settings.strategy_file is None:
         raise InputError("the fixed policy needs a file: set strategy_file=FILE among the policy's settings")
     return FixedPolicy(Path(settings.strategy_file))
@@ -59,7 +65,7 @@ def _fixed(settings: PolicySettings, lm: LanguageModel | None, offline: bool) ->
 POLICIES: dict[str, Builder] = {"local": _local, "openai": _openai, "fixed": _fixed, "random": _random}
 
 
-def build_policy(name: str, settings: PolicySettings, *, lm: LanguageModel | None, offline: bool) -> Policy:
+def build_policy(name: str, settings: PolicySettings, *, lm: "LanguageModel | None", offline: bool) -> Policy:
     """Return the policy that a name stands for.
 
     Args:

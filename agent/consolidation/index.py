@@ -8,8 +8,8 @@ from agent.consolidation.settings import Settings
 from agent.consolidation.steps import INITIAL_SEED, variants
 from cao.errors import InputError
 from cao.files import sha256_file, write_atomic, write_json
+from tools import pretrained
 from tools.align_lora.aligner import load_aligner
-from tools.generate_lora import pretrained
 from tools.generate_lora.generator import load_generator
 
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, cast
 
 from agent import nodes
 from agent.config import RunConfig
+from agent.request import protocol_of
 from agent.rewards import measure_part
-from agent.session import protocol_of
 from agent.state import State, Workbench
 from agent.trained import find_trained
 from cao.encoder import Encoder

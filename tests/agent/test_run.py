@@ -21,7 +21,7 @@ from policies.base import PolicyContext
 from policies.fixed import FixedPolicy
 from tests.agent import tiny_pretrained
 from tests.agent.killing import killed
-from tools.generate_lora import pretrained
+from tools import pretrained
 
 TTL = {"family": "TTL", "ttl_steps": 6, "learning_rate": 0.01, "batch_size": 2, "shuffle_data": True}
 LATENT = {"family": "Latent", "slot_steps": 2, "slot_lr": 0.05}
@@ -447,7 +447,8 @@ def test_stages_are_tools_with_schemas(questions: Path, tiny_model_folder: Path,
 
     from agent.config import make_config
     from agent.console import PlainView
-    from agent.session import build_workbench, read_task
+    from agent.request import read_task
+    from agent.session import build_workbench
     from agent.toolbox import stage_tools
 
     plan = strategies(tmp_path, LATENT)

@@ -7,18 +7,21 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from agent import nodes
+from agent.config import make_config
+from agent.request import read_task
 from agent.run import main
 from agent.trained import find_trained
 from cao.adapters import WEIGHTS_FILE, load_adapter, save_adapter
+from cao.assets import minilm_folder
+from cao.encoder import Encoder
 from cao.language_model import LanguageModel
 from tests.agent import tiny_pretrained
 from tests.agent.test_run import lines_but_loading
-from tools.generate_lora import pretrained
+from tools import pretrained
 
 GOLD = "the bird can fly"
 TTL = {"family": "TTL", "ttl_steps": 2, "learning_rate": 1e-7, "batch_size": 1, "shuffle_data": True}
@@ -278,7 +281,7 @@ def test_two_of_four_adapters_race_for_all_and_none_answers_twice(
         assert not other["accepted"]
         assert (other["dropped_after"], other["dropped_members"]) == (None, None)
     counts, whole = raced["evaluations"], full["evaluations"]
-    made = len(list((tmp_path / "runs" / raced["run_id"] / "adapters").glob("*")))
+    made = 4
     assert whole["member_answers"] == 36 + made * 36  # the second method asks nothing
     assert counts["member_answers"] == 36 + min(made, 2) * 24
     assert counts["member_answers"] + counts["member_answers_saved"] == 36 + 2 * 4 * 36
@@ -434,16 +437,21 @@ def test_adapters_that_cannot_be_measured_are_named_and_passed_over(
     assert (tmp_path / "runs" / record["run_id"] / "adapters").exists()
 
 
+def support(record: dict[str, Any]) -> list[str]:
+    """The support prompts of a run."""
+    _, splits, _ = read_task(make_config(None, record["config"], []))
+    return [example.prompt for example in splits.support]
+
+
 def test_the_stored_adapter_is_the_generators(
     questions: Path, tiny_model_folder: Path, tmp_path: Path, use: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The detour over the run's files changes nothing: conditioning in, adapter out, as called by hand."""
     record = run(capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy"]))
     folder = tmp_path / "runs" / record["run_id"]
-    stored = load_file(folder / "conditioning.safetensors")
     trained = find_trained(record["model_sha256"], TASK, "auto", align=False)
     assert trained.generator is not None
-    expected = trained.generator.generate(stored["conditioning"], stored["mask"])
+    expected = trained.generator.generate(*Encoder(minilm_folder()).condition(support(record)))
     made = load_adapter(folder / record["adapters"]["generated"]["path"])
     assert all(torch.equal(made.tensors[name], value) for name, value in expected.tensors.items())
     assert (folder / record["adapters"]["generated"]["path"] / WEIGHTS_FILE).exists()
@@ -465,14 +473,14 @@ def test_repeated_prompts_make_the_same_adapter_and_are_reported(
     record = run(capsys, argv)
     folder = tmp_path / "runs" / record["run_id"]
     [caveat] = [text for text in record["adapters"]["caveats"] if "repeat another one" in text]
-    stored = load_file(folder / "conditioning.safetensors")
-    used = load_file(folder / "conditioning-used.safetensors")
+    states, mask = Encoder(minilm_folder()).condition(support(record))
     repeats = int(caveat.split()[0])
     assert repeats > 0
-    assert len(used["mask"]) == len(stored["mask"]) - repeats == len(stored["conditioning"].unique(dim=0))
+    assert len(states) - repeats == len(states.unique(dim=0))
+    used = [i for i in range(len(states)) if not any(torch.equal(states[i], states[j]) for j in range(i))]
     trained = find_trained(record["model_sha256"], "twice", "auto", align=False)
     assert trained.generator is not None
-    expected = trained.generator.generate(used["conditioning"], used["mask"])
+    expected = trained.generator.generate(states[used], mask[used])
     made = load_adapter(folder / record["adapters"]["generated"]["path"])
     assert all(torch.equal(made.tensors[name], value) for name, value in expected.tensors.items())
     assert caveat in (folder / "report.html").read_text(encoding="utf-8")

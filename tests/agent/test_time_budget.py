@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from agent import session, time_budget
 from agent.config import RunConfig
+from agent.fit import LEAST, Fit, fit
 from agent.plan import Speed, stage_seconds, total_seconds
 from agent.run import main
-from agent.time_budget import LEAST, Clock, Prices, fit
+from agent.time_budget import Clock, Prices
 from cao.errors import InputError
 from cao.strategy import validate_strategy
 from cao.tasks.base import Task, choice_example
@@ -26,7 +27,7 @@ SPLITS = Splits(EXAMPLES[:32], EXAMPLES[:96], EXAMPLES)
 SPEED = Speed(1e-3, 5e-4, 0.02)
 
 
-def fitted(minutes: float, speed: Speed = SPEED) -> time_budget.Fit:
+def fitted(minutes: float, speed: Speed = SPEED) -> Fit:
     config = RunConfig(task="sums", minutes=minutes)
     return fit(config, speed, TASK, SPLITS, "likelihood", 3, 60 * minutes)
 

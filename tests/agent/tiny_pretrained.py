@@ -17,9 +17,9 @@ from cao.encoder import Encoder
 from cao.language_model import LanguageModel
 from cao.model_loading import load_language_model
 from cao.models import MODELS
+from tools import pretrained
 from tools.align_lora.aligner import AlignerHeader, TrainedAligner
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, chunk_count
-from tools.generate_lora import pretrained
 from tools.generate_lora.decoder import Ladder
 from tools.generate_lora.generator import Identity, TrainedGenerator
 from tools.generate_lora.statistics import Statistics

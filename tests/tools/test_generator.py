@@ -17,7 +17,8 @@ from cao.errors import InputError
 from cao.language_model import LanguageModel
 from cao.models import LORA_TARGETS
 from tests.tools.test_lora_tokens import shapes
-from tools.generate_lora import find_generator, generate_lora, generator_file, pretrained
+from tools import pretrained
+from tools.generate_lora import find_generator, generate_lora, generator_file
 from tools.generate_lora import generator as module
 from tools.generate_lora.decoder import Ladder
 from tools.generate_lora.generator import Identity, TrainedGenerator, load_generator

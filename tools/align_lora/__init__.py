@@ -10,9 +10,10 @@ from cao.adapters import LoraWeights, load_adapter, save_adapter
 from cao.errors import InputError, NotApplicableError
 from cao.language_model import LanguageModel
 from cao.types import AdapterRef, Record
+from tools import pretrained
 from tools.align_lora.aligner import TrainedAligner, load_aligner
 from tools.align_lora.task_vector import task_vector as vector_of  # the module keeps its name here
-from tools.generate_lora import consolidate_command, pretrained
+from tools.generate_lora import consolidate_command
 from tools.generate_lora.tokens import TokenLayout
 
 __all__ = ["AlignmentResult", "SourceGenerator", "align_lora", "find_aligner"]

@@ -3,6 +3,7 @@
 Source: CAO-LLM §2.4 (Operating), G.5.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from cao.adapters import load_adapter
 from cao.encoder import Encoder
 from cao.errors import InputError
-from cao.files import write_atomic
+from cao.files import sha256_bytes, write_atomic
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.tasks.base import Task, normalise
@@ -28,6 +29,8 @@ from tools.evaluate.states import KeptStates, Reader
 from tools.evaluate.written import chosen
 
 __all__ = ["KeptStates", "evaluate", "load_items", "save_items", "together"]
+
+_SEAL = "sha256"
 
 Assignment = list[list[int]]
 """For each question, the members that answer it."""
@@ -223,8 +226,28 @@ def _answer_key(answer: Item) -> str:
 
 
 def save_items(path: Path, items: Sequence[Item]) -> None:
-    """Write items as JSON lines in one step."""
-    write_atomic(path, "".join(f"{item.model_dump_json()}\n" for item in items))
+    """Write items as JSON lines in one step, each with its own hash."""
+    write_atomic(path, "".join(f"{_sealed(item)}\n" for item in items))
+
+
+def _sealed(item: Item) -> str:
+    """Return an item's line: it ends with the hash of all the rest."""
+    line = item.model_dump_json()
+    return f'{line[:-1]},"{_SEAL}":"{sha256_bytes(line.encode())}"}}'
+
+
+def _opened(line: str) -> Item:
+    """Return a line's item; a line of an older version has no hash.
+
+    Raises:
+        ValueError: it is no item, or not the one that was written.
+    """
+    value = json.loads(line)
+    seal = value.pop(_SEAL, None) if isinstance(value, dict) else None
+    item = Item.model_validate_json(json.dumps(value))
+    if seal is not None and sha256_bytes(item.model_dump_json().encode()) != seal:
+        raise ValueError("its content does not match its hash")
+    return item
 
 
 def load_items(path: Path) -> list[Item]:
@@ -241,7 +264,8 @@ def load_items(path: Path) -> list[Item]:
     for number, line in enumerate(lines, 1):
         if line:
             try:
-                items.append(Item.model_validate_json(line))
-            except ValidationError as error:
-                raise InputError(f"{path}:{number}: no item ({error.errors()[0]['msg']})") from None
+                items.append(_opened(line))
+            except (ValueError, RecursionError) as error:
+                told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+                raise InputError(f"{path}:{number}: no item ({told})") from None
     return items

@@ -15,7 +15,7 @@ from cao.errors import InputError
 from cao.language_model import LanguageModel
 from cao.models import ModelProfile
 from cao.types import AdapterRef, Record
-from tools.generate_lora import pretrained
+from tools import pretrained
 from tools.generate_lora.generator import TrainedGenerator, load_generator
 
 __all__ = ["GenerationResult", "Generator", "consolidate_command", "find_generator", "generate_lora"]

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from cao.errors import InputError
 from cao.types import Record
 
-PRETRAINED = Path(__file__).parents[2] / "pretrained" / "index.json"
+PRETRAINED = Path(__file__).parents[1] / "pretrained" / "index.json"
 """What is shipped."""
 
 AUTO = "auto"
