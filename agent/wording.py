@@ -194,9 +194,10 @@ def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) ->
         return f"{what} after {tries}; the test questions were not read."
     within = f", 95 % interval {signed(100 * change[1], 1)} to {signed(100 * change[2], 1)}" if change else ""
     of = f" on {test.adapted.n} test questions" if test.adapted.n else " on test"
-    loss = (
-        f"; log-loss {signed(test.loss_change)} ({p_text(test.loss_p_value)})" if test.loss_change is not None else ""
-    )
+    loss = ""
+    if test.loss_change is not None:
+        loss = f", the log-loss from {number(test.baseline.loss)} to {number(test.adapted.loss)} "
+        loss += f"({signed(test.loss_change)}; {p_text(test.loss_p_value)})"
     return (
         f"{what} after {tries}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
         f"{percent(test.adapted.accuracy)} ({points(gain(run))}{within}; exact McNemar {p_text(test.p_value)}){loss}."
@@ -222,11 +223,15 @@ def start_sentence(run: RunRecord) -> str:
     chosen, told = run.reward.start or "base", {}
     for name, reward in starts.items():
         found, after = run.reward.comparisons.get(name), run.reward.dropped_after.get(name)
-        loss = f", log-loss {signed(found.loss_change)} ({p_text(found.loss_p_value)})" if found else ""
         if after is None:
-            told[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}"
-        else:  # the accuracy on a few questions is not comparable with that on all
-            change = f": accuracy {points(found.accuracy_change)}{loss.split(' (')[0]} on these" if found else ""
+            loss = f", log-loss {number(base.loss)} → {number(reward.loss)}" if reward.loss is not None else ""
+            p_value = f" ({p_text(found.loss_p_value)})" if found else ""
+            told[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}{p_value}"
+        else:  # what it scored on a few questions is not comparable with that on all: changes only
+            change = (
+                f": accuracy {points(found.accuracy_change)}, log-loss {signed(found.loss_change)}" if found else ""
+            )
+            change += " on these" if found else ""
             told[name] = f"was dropped after {after}{f' of {base.n}' if base.n else ''} questions{change}"
     others = [f"{START_NAMES[name]} {text}" for name, text in told.items() if name != chosen]
     first = f"Start: {START_NAMES[chosen]}"

@@ -65,7 +65,7 @@ def test_the_report_says_the_outcome_in_numbers(tmp_path: Path) -> None:
     for words in (
         "from 45.5 % to 48.5 % (+3.0 points",
         "exact McNemar p = 0.26",
-        "log-loss −0.0257 (p < 0.001)",
+        "the log-loss from 1.3712 to 1.3455 (−0.0257; p < 0.001)",
         "Drifted to something new: no known task explains the prompts (p = 0.002, level 0.05).",
         "0.0191 in log-loss and 8.1 points",
         "took 0.31 % of the run's time",
