@@ -21,7 +21,7 @@ from rich.table import Table
 
 from agent.describe_events import evaluations_text, sentence
 from agent.run_record import RunRecord
-from agent.wording import compute_text, duration, headline, start_sentence, verdict
+from agent.wording import compute_text, count, duration, headline, percent, start_sentence, verdict
 from cao.progress import hear
 
 
@@ -186,8 +186,10 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
             f"{side['loss']:.4f}",
         )
         table.add_row("base model" if name == "baseline" else "adapted", *values, f"{side['margin']:+.4f}")
-    console.print(table)
     outcome = RunRecord.model_validate(record)
+    if outcome.test and outcome.test.chance is not None:
+        table.add_row("chance", percent(outcome.test.chance), "", "", "", style="dim")
+    console.print(table)
     if start := start_sentence(outcome):
         console.print(escape(start))
     console.print(escape(f"{headline(outcome)}. {verdict(outcome)}"))
@@ -201,10 +203,11 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
     slow = sorted(record["timing_s"].items(), key=lambda item: -item[1])
     split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slow if seconds >= 0.5)
     console.print(
-        f"{len(trials)} attempts in {record['seconds']:.0f} s ({split}); graph, checkpoints and trace "
+        f"{count(len(trials), 'attempt')} in {record['seconds']:.0f} s ({split}); graph, checkpoints and trace "
         f"{100 * record['overhead_share']:.2f} % of the time; peak memory {record['peak_memory_mb'] / 1024:.2f} GB."
     )
-    console.print(escape(f"Computed in {compute_text(outcome)}."))
+    if computed := compute_text(outcome):
+        console.print(escape(f"Computed in {computed}."))
     console.print(
         Panel(
             escape(f"report  {folder}/report.html\ntrace   python -m agent.trace show {record['run_id']}"),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent.run_record import GENERATED, RunRecord
-from agent.wording import START_NAMES, number, percent
+from agent.wording import START_NAMES, count, number, percent
 
 
 def sentence(node: str, data: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def _dropped(run: RunRecord, early: int) -> str:
     """Say how many starts and how many attempts were dropped."""
     starts = sum(after is not None for after in run.reward.dropped_after.values())
     told = [(starts, "start"), (early - starts, "attempt")]
-    return " and ".join(f"{n} {name}{'' if n == 1 else 's'}" for n, name in told if n > 0) or "nothing was"
+    return " and ".join(count(n, name) for n, name in told if n > 0) or "nothing was"
 
 
 def _adapter(node: str, adapters: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from agent.run_record import GENERATED
 from agent.runs import read_trace
 from agent.state import State, Workbench
 from cao.files import write_json
-from cao.types import Item, Reward
+from cao.types import Example, Item, Reward
 from tools.evaluate import load_items
 from tools.evaluate.statistics import compare, smallest_detectable, summarise
 
@@ -45,6 +45,7 @@ def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list
     test = {
         "baseline": _side(summarise(base)),
         "adapted": _side(summarise(adapted)),
+        "chance": _chance(bench.splits.test),
         "p_value": verdict.mcnemar_p_value,
         "loss_change": verdict.loss_change,
         "loss_p_value": verdict.loss_p_value,
@@ -52,6 +53,12 @@ def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list
     adopted = _adopted(state, bench) if improved else None
     write_json(bench.folder / "strategy.json", adopted)
     return {"test": test, "adopted": adopted}
+
+
+def _chance(examples: list[Example]) -> float | None:
+    """Return the accuracy of drawing lots among the choices, None where answers are free texts."""
+    shares = [1 / len(example.choices) for example in examples if example.choices]
+    return statistics.fmean(shares) if len(shares) == len(examples) else None
 
 
 def _side(reward: Reward) -> dict[str, Any]:
@@ -109,6 +116,7 @@ def run_record(
         "seed": bench.config.seed,
         "protocol": bench.protocol,
         "splits": {part: len(getattr(bench.splits, part)) for part in ("support", "reward", "test")},
+        "available": bench.splits.available,
         "drift": state["drift"],
         "context": state["context"]["text"],
         "context_note": state["context"]["note"],

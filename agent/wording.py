@@ -53,6 +53,11 @@ def one_line(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
+def count(n: float, what: str) -> str:
+    """Return a number of things, one or several."""
+    return f"{n if isinstance(n, int) else f'{n:g}'} {what}{'' if n == 1 else 's'}"
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share of one as percent."""
     return "—" if share is None else f"{100 * share:.{digits}f} %"
@@ -122,7 +127,7 @@ def compute_text(run: RunRecord) -> str:
     found = run.compute
     if found is None:
         return ""
-    threads = f"{found.threads} thread{'' if found.threads == 1 else 's'} on " if found.threads else ""
+    threads = f"{count(found.threads, 'thread')} on " if found.threads else ""
     why = f" ({found.reason})" if found.reason else ""
     chosen = "chosen automatically" if found.asked == "auto" else "asked for"
     switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
@@ -176,7 +181,7 @@ def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) ->
         run: the run.
         change: paired change of the accuracy on test with its 95 % interval, where the items are there.
     """
-    tries = f"{len(run.trials)} attempt{'' if len(run.trials) == 1 else 's'}"
+    tries = count(len(run.trials), "attempt")
     if run.status == UNFINISHED:
         return f"The run stopped after {tries}; the last step seen was {run.last_node or 'none'}."
     test = run.test

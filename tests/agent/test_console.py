@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent import console, rewards
-from agent.console import LiveView, Pace, PlainView
+from agent import console, outcome, rewards
+from agent.console import LiveView, Pace, PlainView, print_summary
 from agent.describe_events import sentence
 from agent.run_record import RunRecord
 from agent.wording import start_sentence, verdict
@@ -55,9 +55,9 @@ def test_the_live_view_keeps_one_line_of_a_step(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("run", [made.started_run("one"), made.dropped_start("one"), made.record("one")])
 def test_no_sentence_sets_an_absolute_figure_beside_a_bare_change(run: dict[str, Any]) -> None:
-    outcome, event = RunRecord.model_validate(run), {"baseline": run["reward"]["baseline"]}
+    read, event = RunRecord.model_validate(run), {"baseline": run["reward"]["baseline"]}
     event = made.start_event(run) if "start" in run["reward"] else event
-    for text in (start_sentence(outcome), verdict(outcome), sentence("evaluate", event)):
+    for text in (start_sentence(read), verdict(read), sentence("evaluate", event)):
         for one in re.split(
             r"(?<=\.) (?=[A-Z])", re.sub(r"\([^()]*;[^()]*McNemar[^()]*\)|\([−+][^()]*; p [^()]*\)", "", text)
         ):
@@ -136,3 +136,24 @@ def test_progress_counts_one_measurement_up_and_says_whose_it_is(
     assert done == sorted(set(done))
     assert done[-1] == members * N
     assert any(label.startswith("attempt 2, reward questions") for label, *_ in heard if "prompts longer" in label)
+
+
+@pytest.mark.parametrize("chance", [0.25, None])
+def test_the_summary_has_a_line_for_chance_and_counts_one_attempt(
+    capsys: pytest.CaptureFixture[str], chance: float | None
+) -> None:
+    run = made.record("one")
+    run["test"]["chance"], run["trials"] = chance, run["trials"][-1:]
+    print_summary(run, "runs/one")
+    shown = capsys.readouterr().out
+    assert ("│ chance     │   25.0 % │" in shown) == (chance is not None)
+    assert "\n1 attempt in 177 s" in shown
+    assert "Computed in" not in shown  # an older run does not say
+
+
+def test_chance_is_drawn_over_the_choices_of_each_question() -> None:
+    def ask(*choices: str) -> Example:
+        return Example(id="-".join(choices), question="?", choices=choices, answer=0 if choices else -1, gold_text="a")
+
+    assert outcome._chance([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
+    assert outcome._chance([ask("a", "b"), ask()]) is None

@@ -76,6 +76,13 @@ def test_the_report_says_the_outcome_in_numbers(tmp_path: Path) -> None:
         assert words in page.text
 
 
+def test_the_test_part_is_set_beside_chance(tmp_path: Path) -> None:
+    record = made.record("one")
+    record["test"]["chance"] = 0.25
+    assert "Chance 25.0 %" in report(made.write_run(tmp_path, "one", record))[1].text
+    assert "Chance" not in report(made.write_run(tmp_path, "free"))[1].text
+
+
 def test_the_report_needs_nothing_but_itself(tmp_path: Path) -> None:
     html, page = report(made.write_run(tmp_path, "one"))
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
