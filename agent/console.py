@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from agent.commands import trace_command
 from agent.describe_events import evaluations_text, sentence
 from agent.run_record import RunRecord
 from agent.wording import compute_text, count, duration, headline, percent, start_sentence, verdict
@@ -210,7 +212,9 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
         console.print(escape(f"Computed in {computed}."))
     console.print(
         Panel(
-            escape(f"report  {folder}/report.html\ntrace   python -m agent.trace show {record['run_id']}"),
+            escape(
+                f"report  {folder}/report.html\ntrace   {trace_command('show', Path(folder).parent, record['run_id'])}"
+            ),
             expand=False,
         )
     )

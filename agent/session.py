@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from agent.commands import resume_command, trace_command
 from agent.config import RunConfig, make_config, merge
 from agent.console import View, make_view, print_summary
 from agent.graph import build_graph, mermaid
@@ -264,9 +265,7 @@ def run(
         try:
             return drive(bench, folder, header, view)
         except KeyboardInterrupt:
-            sys.stderr.write(
-                f"\ninterrupted; go on with: python -m agent.run --resume {folder.name} --out {config.out}\n"
-            )
+            sys.stderr.write(f"\ninterrupted; go on with: {resume_command(folder.name, config.out)}\n")
             raise
 
 
@@ -395,7 +394,7 @@ def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
         position = next((i for i, snapshot in enumerate(history) if snapshot.next == (node,)), None)
         if position is None:
             raise InputError(
-                f"run {source.name} never came to {node!r}; python -m agent.trace show {source.name} lists its nodes"
+                f"run {source.name} never came to {node!r}; {trace_command('show', out, source.name)} lists its nodes"
             )
         folder = new_run_folder(out, task.name)
         header = {

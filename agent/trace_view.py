@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agent.commands import next_step, start_command
 from agent.describe_events import evaluations_text, sentence
 from agent.run_record import GENERATED, Attempt, RunRecord, RunSummary
 from agent.runs import paired_change
@@ -24,7 +25,6 @@ from agent.wording import (
     flatten,
     headline,
     interval,
-    next_step,
     number,
     one_line,
     outcome,
@@ -57,7 +57,7 @@ def show_list(runs: list[RunSummary], out: Path, now: datetime) -> None:
         now: what ages are counted from, UTC.
     """
     if not runs:
-        sys.stdout.write(f"no runs in {out}; start one with: python -m agent.run --task gsm8k\n")
+        sys.stdout.write(f"no runs in {out}; start one with: {start_command(out)}\n")
         return
     console = _console()
     for spared in range(len(SPARED) + 1):

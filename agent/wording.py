@@ -1,12 +1,8 @@
 """How numbers, strategies and outcomes are put into words, for the terminal and the report alike."""
 
-import json
-import shlex
 import unicodedata
-from pathlib import Path
 from typing import Any
 
-from agent.config import RunConfig
 from agent.run_record import GENERATED, UNFINISHED, Attempt, Drift, RunRecord
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -20,24 +16,7 @@ START_NAMES = {
 """What the loop may start from."""
 
 SIGNIFICANT = 0.05
-FLAGS = {
-    *(
-        "task",
-        "model",
-        "policy",
-        "describer",
-        "support",
-        "reward",
-        "test",
-        "max_attempts",
-        "minutes",
-        "accept",
-        "seed",
-        "adapter",
-    ),
-    *("device", "dtype", "out"),
-}
-"""Configuration keys that are options of ``python -m agent.run``; the others go through ``--set``."""
+"""Level at which a change on test counts as established."""
 
 
 def visible(value: object) -> str:
@@ -165,7 +144,7 @@ def headline(run: RunRecord) -> str:
     change, test = gain(run), run.test
     if change is not None and change < 0:
         return "Improved on reward, worse on test"
-    better = test and (_holds(test.p_value) or (_holds(test.loss_p_value) and (test.loss_change or 0.0) < 0))
+    better = test and (holds(test.p_value) or (holds(test.loss_p_value) and (test.loss_change or 0.0) < 0))
     return "Improved" if better else "Improved on reward, not established on test"
 
 
@@ -262,78 +241,9 @@ def caveats(run: RunRecord) -> list[str]:
     return [one_line(str(caveat), 400) for caveat in told] if isinstance(told, list | tuple) else []
 
 
-def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
-    """Return what to do next: a sentence, and the command that does it.
-
-    Args:
-        run: the run.
-        out: the folder of runs that it lies in.
-    """
-    if run.status == UNFINISHED:
-        where = "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
-        return (
-            "Go on where it stopped; the result is that of an undisturbed run.",
-            f"python -m agent.run --resume {run.run_id}{where}",
-        )
-    if run.status == "improved":
-        return _after_improvement(run, out)
-    if run.trials and not any(trial.reward for trial in run.trials):
-        return "No proposal could be measured; let another policy propose.", _again(run, out, policy="openai")
-    seen, asked = run.smallest_detectable or {}, run.splits.get("reward")
-    if asked and seen.get("accuracy"):
-        least = points(seen["accuracy"]).lstrip("+")
-        sentence = (
-            f"With {asked} reward questions only accuracy changes from {least} show; four times as many halve it."
-        )
-        return sentence, _again(run, out, reward=4 * asked)
-    return "Give the policy more attempts.", _again(run, out, max_attempts=2 * max(1, len(run.trials)))
-
-
-def _after_improvement(run: RunRecord, out: Path) -> tuple[str, str]:
-    change, more = gain(run), _again(run, out, test=4 * (run.splits.get("test") or 200))
-    if change is not None and change < 0:
-        sentence = "Do not deploy it: what helped on the reward questions did not hold on test."
-        return sentence, _again(run, out, seed=(run.seed or 0) + 1)
-    if run.test and run.test.loss_p_value is not None and run.test.loss_p_value >= 1 - SIGNIFICANT:
-        sentence = (
-            "Do not rely on it: the log-loss on test is worse; the default rule of acceptance guards against that."
-        )
-        return sentence, _again(run, out, accept="confident")
-    if not _holds(run.test.p_value if run.test else None):
-        holds = "The log-loss gain holds on test, but the" if run.test and _holds(run.test.loss_p_value) else "The"
-        return f"{holds} accuracy gain could be chance; measure on more questions, if the task has them.", more
-    if run.adopted and run.adopted.adapter:
-        folder = shlex.quote(str(out / run.run_id / "adapter"))
-        use = f"python -m eval.score --task {shlex.quote(run.task or 'NAME')} --adapter {folder}"
-        return "The gain holds on test; the adapter is an ordinary PEFT folder.", use
-    return "The gain holds on test; the strategy is in strategy.json and is applied at answering time.", more
-
-
-def _holds(p_value: float | None) -> bool:
+def holds(p_value: float | None) -> bool:
+    """Return whether a change on test is established."""
     return p_value is not None and p_value <= SIGNIFICANT
-
-
-def _again(run: RunRecord, out: Path, **changes: Any) -> str:
-    config = run.config or {"task": run.task or "NAME"}
-    return run_command_line({**config, **changes, "out": str(out)})
-
-
-def run_command_line(config: dict[str, Any]) -> str:
-    """Return the command that starts a run with this configuration; what is left at its default is left out.
-
-    Args:
-        config: the run's full configuration, nested tables as mappings.
-    """
-    defaults = flatten(RunConfig(task="-").model_dump(mode="json"))
-    words = ["python", "-m", "agent.run"]
-    for key, value in flatten(config).items():
-        if value is None or key == "offline" or value == defaults.get(key):
-            continue
-        if key in FLAGS:
-            words += [f"--{key.replace('_', '-')}", str(value)]
-        else:
-            words += ["--set", f"{key}={_toml(value)}"]
-    return " ".join(shlex.quote(word) for word in words)
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -342,7 +252,3 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, entry in value.items():
         flat |= flatten(entry, f"{prefix}{key}.") if isinstance(entry, dict) else {f"{prefix}{key}": entry}
     return flat
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value)  # strings, numbers, booleans and flat lists read the same in TOML

@@ -67,14 +67,6 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_listing_an_empty_folder_says_how_to_start(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    status, out, _ = call(capsys, "list", "--out", tmp_path / "absent")
-    assert (status, out) == (
-        0,
-        f"no runs in {tmp_path / 'absent'}; start one with: python -m agent.run --task gsm8k\n",
-    )
-
-
 def test_the_list_has_a_line_for_every_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
