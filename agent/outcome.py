@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import cao
+from agent.questions import keep_questions
 from agent.rewards import summary
 from agent.run_record import GENERATED
 from agent.runs import read_trace
@@ -41,6 +42,7 @@ def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list
         adapted: items of what was adopted, the same as ``base`` without an improvement.
         improved: whether anything was adopted.
     """
+    keep_questions(bench.folder, bench.splits)  # of a run, too, that an older version began
     verdict = compare(base, adapted, bench.config.accept)
     test = {
         "baseline": _side(summarise(base)),

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from agent import wording
 from agent.commands import next_step, reproduce_command
 from agent.describe_events import evaluations_text
+from agent.questions import SHOWN, read_answers
 from agent.run_record import UNFINISHED, Attempt, Measured, RunRecord, changed
 from agent.runs import paired_change, read_run, read_trace, visits
 from cao.files import write_atomic
@@ -133,6 +134,8 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
         start_charts=_start_charts(run, folder),
         charts=_charts(run, folder),
         evaluations=evaluations_text(run),
+        answers=read_answers(folder, improved=improved) if run.test else None,
+        most=SHOWN,
         drift=_drift_bars(run),
         graph=_graph(visits(events)),
         times=_times(run),
