@@ -22,7 +22,7 @@ from agent.outcome import run_record
 from agent.plan import START_UP_SECONDS, STARTS, Speed, print_plan
 from agent.report import write_report
 from agent.runs import find_run
-from agent.state import NO_TIME, State, Workbench
+from agent.state import NO_TIME, Context, State, Workbench
 from agent.time_budget import Clock, fit, timed_speed
 from agent.trained import find_trained
 from agent.workspace import Recorder, carry_over, checkpointer, locked, new_run_folder
@@ -310,7 +310,8 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
         if not finished:
             first: State = {"status": "running", "trials": [], "accepted": False}
             start = None if snapshot.created_at else first
-            for _ in graph.stream(start, thread, context=bench, durability="sync", stream_mode="updates"):
+            context: Context = {"workbench": bench}
+            for _ in graph.stream(start, thread, context=context, durability="sync", stream_mode="updates"):
                 pass
         total = time.monotonic() - started
         state: Any = graph.get_state(thread).values
