@@ -2,6 +2,8 @@
 
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -14,12 +16,14 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 
+from agent.commands import trace_command
 from agent.describe_events import evaluations_text, sentence
 from agent.run_record import RunRecord
-from agent.wording import compute_text, headline, start_sentence, verdict
+from agent.wording import compute_text, count, duration, headline, percent, start_sentence, verdict
 from cao.progress import hear
 
 
@@ -39,11 +43,44 @@ class View(Protocol):
         """Leave the terminal tidy."""
 
 
+@dataclass
+class Pace:
+    """How fast counted work goes, for a guess of what is left of it.
+
+    Attributes:
+        label: of the work.
+        done: how much of it was done when it was first heard of, or last.
+        since: when it was first heard of, s.
+        first: how much was done then.
+    """
+
+    label: str = ""
+    done: int = 0
+    since: float = 0.0
+    first: int = 0
+
+    def left(self, label: str, done: int, total: int, now: float) -> float | None:
+        """Return about how many seconds are left, None while nothing can be said.
+
+        Args:
+            label: of the work.
+            done: how much of it.
+            total: all of it, 0 where it is not counted.
+            now: the time, s.
+        """
+        if label != self.label or done < self.done:
+            self.label, self.since, self.first = label, now, done
+        self.done = done
+        known = total and self.first < done <= total
+        return (total - done) * (now - self.since) / (done - self.first) if known else None
+
+
 class PlainView:
-    """One line for each thing that happens; long work at most every ten seconds."""
+    """One line for each thing that happens; long work at most every ten seconds, and never one line twice."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last, self._told = time.monotonic(), ""
+        self._pace = Pace()
 
     def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
         """Write one line when a node ends."""
@@ -56,9 +93,13 @@ class PlainView:
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Write a line if ten seconds passed since the last."""
-        if time.monotonic() - self._last >= 10:
-            self._last = time.monotonic()
-            sys.stderr.write(f"{'':<9} {label}{f': {done} of {total}' if total else ''}\n")
+        now = time.monotonic()
+        left = self._pace.left(label, done, total, now)
+        told = f"{label}{f': {done} of {total}' if total else ''}"
+        if now - self._last >= 10 and told != self._told:
+            self._last, self._told = now, told
+            rest = f", about {duration(left)} left" if left else ""
+            sys.stderr.write(f"{'':<9} {told}{rest}\n")
             sys.stderr.flush()
 
     def say(self, text: str) -> None:
@@ -81,7 +122,9 @@ class LiveView:
             BarColumn(24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
         )
+        self._label = ""
         self._bar = Progress(*columns, console=self.console, transient=True)
         self._task = self._bar.add_task("starting", total=None)
         self._bar.start()
@@ -105,7 +148,10 @@ class LiveView:
             self.console.print(f"{'':<9} [dim]{seconds:6.1f} s[/]  {escape(what)}", highlight=False)
 
     def progress(self, label: str, done: int, total: int) -> None:
-        """Move the bar."""
+        """Move the bar; other work begins a new one, whose pace is its own."""
+        if label != self._label or not total:
+            self._bar.reset(self._task, total=total or None)
+            self._label = label
         self._bar.update(self._task, description=escape(label), completed=done, total=total or None)
 
     def say(self, text: str) -> None:
@@ -142,8 +188,10 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
             f"{side['loss']:.4f}",
         )
         table.add_row("base model" if name == "baseline" else "adapted", *values, f"{side['margin']:+.4f}")
-    console.print(table)
     outcome = RunRecord.model_validate(record)
+    if outcome.test and outcome.test.chance is not None:
+        table.add_row("chance", percent(outcome.test.chance), "", "", "", style="dim")
+    console.print(table)
     if start := start_sentence(outcome):
         console.print(escape(start))
     console.print(escape(f"{headline(outcome)}. {verdict(outcome)}"))
@@ -157,13 +205,16 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
     slow = sorted(record["timing_s"].items(), key=lambda item: -item[1])
     split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slow if seconds >= 0.5)
     console.print(
-        f"{len(trials)} attempts in {record['seconds']:.0f} s ({split}); graph, checkpoints and trace "
+        f"{count(len(trials), 'attempt')} in {record['seconds']:.0f} s ({split}); graph, checkpoints and trace "
         f"{100 * record['overhead_share']:.2f} % of the time; peak memory {record['peak_memory_mb'] / 1024:.2f} GB."
     )
-    console.print(escape(f"Computed in {compute_text(outcome)}."))
+    if computed := compute_text(outcome):
+        console.print(escape(f"Computed in {computed}."))
     console.print(
         Panel(
-            escape(f"report  {folder}/report.html\ntrace   python -m agent.trace show {record['run_id']}"),
+            escape(
+                f"report  {folder}/report.html\ntrace   {trace_command('show', Path(folder).parent, record['run_id'])}"
+            ),
             expand=False,
         )
     )

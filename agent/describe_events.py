@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent.run_record import GENERATED, RunRecord
-from agent.wording import START_NAMES, percent, points, signed
+from agent.wording import START_NAMES, count, number, percent
 
 
 def sentence(node: str, data: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def _dropped(run: RunRecord, early: int) -> str:
     """Say how many starts and how many attempts were dropped."""
     starts = sum(after is not None for after in run.reward.dropped_after.values())
     told = [(starts, "start"), (early - starts, "attempt")]
-    return " and ".join(f"{n} {name}{'' if n == 1 else 's'}" for n, name in told if n > 0) or "nothing was"
+    return " and ".join(count(n, name) for n, name in told if n > 0) or "nothing was"
 
 
 def _adapter(node: str, adapters: dict[str, Any]) -> str:
@@ -85,18 +85,21 @@ def _adapter(node: str, adapters: dict[str, Any]) -> str:
 def _start(data: dict[str, Any]) -> str:
     """Say what the loop starts from, and what it could have started from."""
     base, starts, chosen = data["baseline"], data.get("starts", {}), data.get("start", "base")
-    told = f"accuracy {100 * base['score']:.1f} % of {base['n']}, log-loss {base['loss']:.4f}"
-    measured = {name: starts[name] for name in GENERATED if (starts.get(name) or {}).get("reward")}
-    if not measured:
-        return f"start: {told}"
-    each = [f"deployed model {told}"]
-    for name, start in measured.items():
-        found, after = start["comparison"], start.get("dropped_after")
-        accuracy = f"{100 * start['reward']['score']:.1f} %"
-        if after is not None:
-            accuracy = f"dropped after {after} of {base['n']} questions: accuracy {points(found['accuracy_change'])}"
-        each.append(f"{name} adapter {accuracy}, log-loss {signed(found['loss_change'])}")
-    return f"start: {START_NAMES[chosen]} ({'; '.join(each)})"
+    told = {"deployed model": _figures(base)}
+    for name in GENERATED:
+        start = starts.get(name) or {}
+        after = start.get("dropped_after")
+        if start.get("reward"):
+            told[f"{name} adapter"] = _figures(start["reward"]) if after is None else f"dropped after {after}"
+    if len(told) == 1:
+        return f"start: {_figures(base)} on {base['n']} questions"
+    each = "; ".join(f"{name} {figures}" for name, figures in told.items())
+    return f"start: {START_NAMES[chosen]} (on {base['n']} questions: {each})"
+
+
+def _figures(reward: dict[str, Any]) -> str:
+    """Return what a model scored; no changes, so that one sentence has figures of one kind."""
+    return f"accuracy {percent(reward['score'])}, log-loss {number(reward['loss'])}"
 
 
 def _strategy(strategy: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from agent.config import RunConfig
 from agent.plan import Speed, part_seconds, stage_seconds, total_seconds
+from agent.wording import count
 from cao.errors import InputError
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits
@@ -38,8 +39,8 @@ class Fit:
         """Return it in one line."""
         config, (low, high) = self.config, self.seconds
         return (
-            f"{config.minutes:g} minutes: {config.reward} reward and {config.test} test questions, at most "
-            f"{config.max_attempts} attempts, {low:.0f} to {high:.0f} s here"
+            f"{count(config.minutes or 0, 'minute')}: {config.reward} reward and {config.test} test questions, at most "
+            f"{count(config.max_attempts, 'attempt')}, {low:.0f} to {high:.0f} s here"
         )
 
 

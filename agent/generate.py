@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     it = argparse.ArgumentParser(prog="python -m agent.generate", description=__doc__, epilog=_EPILOG)
     it.add_argument("--prompts", required=True, type=Path, metavar="FILE.jsonl", help="prompts of one task, no answers")
     it.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the adapter, in PEFT format")
+    it.add_argument("--overwrite", action="store_true", help="replace an earlier adapter of this command in DIR")
     it.add_argument("--no-align", action="store_true", help="stop after the generator")
     it.add_argument("--model", default="smollm2-135m", metavar="NAME", help="model profile (default %(default)s)")
     it.add_argument(
@@ -68,7 +69,7 @@ def _make(options: argparse.Namespace) -> int:
     path = model_path(options.assignments)
     if options.model not in MODELS:
         raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
-    check_out(options.out)
+    check_out(options.out, overwrite=options.overwrite)
     prompts = read_prompts(options.prompts)
 
     from agent.trained import find_trained  # noqa: PLC0415  (this and what follows: seconds to import)
@@ -164,10 +165,12 @@ def sentence(result: dict[str, Any]) -> str:
     Args:
         result: the object of ``--json``.
     """
+    from agent.wording import count  # noqa: PLC0415  (pydantic; arguments come first)
+
     kind = "an aligned" if result["aligned"] else "a generated"
     seconds = result["seconds"]
     spent = ", ".join(f"{name} {seconds[name]:.2f} s" for name in seconds if name != "align" or result["aligned"])
-    told = f"{kind} adapter from {result['n']} prompts by generator “{result['variant']}” ({spent})"
+    told = f"{kind} adapter from {count(result['n'], 'prompt')} by generator “{result['variant']}” ({spent})"
     lines = [f"{result['adapter']['path']}: {told}.", *(f"Note: {caveat}." for caveat in result["caveats"])]
     return "\n".join(lines)
 
@@ -197,19 +200,42 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def check_out(folder: Path) -> None:
-    """Raise InputError where an adapter must not be written: a file, or a folder that holds anything else."""
+def check_out(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder where an adapter must not be written.
+
+    Args:
+        folder: where it should go.
+        overwrite: whether an earlier adapter of this command may be replaced.
+
+    Raises:
+        InputError: a file, or a folder that holds anything else, an adapter of another origin, or one to be kept.
+    """
     from cao.adapters import CONFIG_FILE, WEIGHTS_FILE  # noqa: PLC0415  (imports torch)
 
     try:
-        names = {entry.name for entry in folder.iterdir()}
+        names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(_TEMPORARY)}
     except FileNotFoundError:
         return
     except OSError as error:
         raise InputError(f"{folder}: is no folder that can be written ({error.strerror})") from None
-    others = {name for name in names - {CONFIG_FILE, WEIGHTS_FILE} if not name.startswith(_TEMPORARY)}
+    others = names - {CONFIG_FILE, WEIGHTS_FILE}
     if others:
         raise InputError(f"{folder}: holds {min(others)} and is no adapter's folder; give an empty or a new one")
+    if names and not _own(folder / WEIGHTS_FILE):
+        raise InputError(f"{folder}: holds an adapter that this command did not make; give an empty or a new folder")
+    if names and not overwrite:
+        raise InputError(f"{folder}: holds an earlier adapter; replace it with --overwrite, or give another --out")
+
+
+def _own(weights: Path) -> bool:
+    """Return whether a file of weights says that a generator made it."""
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415  (a mistyped option answers at once)
+
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            return "generator" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 if __name__ == "__main__":

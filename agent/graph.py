@@ -8,7 +8,7 @@ from typing import Any, Literal
 from langgraph.graph import END, START, StateGraph
 
 from agent import nodes
-from agent.state import State, Workbench
+from agent.state import Context, State
 
 LOOP = ("decide", "apply", "evaluate", "conclude")
 
@@ -24,9 +24,9 @@ def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
     return "decide" if len(state["trials"]) < state["max_attempts"] else "conclude"
 
 
-def build_graph() -> "StateGraph[State, Workbench]":
+def build_graph() -> "StateGraph[State, Context]":
     """Return the graph, not compiled."""
-    graph = StateGraph(State, context_schema=Workbench)
+    graph = StateGraph(State, context_schema=Context)
     for name, node in nodes.NODES.items():
         graph.add_node(name, nodes.traced(name, node))
 

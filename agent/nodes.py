@@ -18,7 +18,7 @@ from agent.kept import CONDITIONING, conditioning
 from agent.outcome import conclude_run
 from agent.rewards import counted, explain, judge, measure_part, race_reward
 from agent.starts import carried, measure_starts
-from agent.state import State, Workbench
+from agent.state import Context, State, Workbench, workbench
 from agent.time_budget import Prices
 from cao.errors import NotApplicableError
 from cao.files import sha256_file, write_atomic
@@ -248,8 +248,8 @@ def policy_context(state: State, bench: Workbench) -> PolicyContext:
 def traced(name: str, node: Node) -> Callable[..., State]:
     """Return the node as LangGraph calls it, with its start and end written to the trace."""
 
-    def run(state: State, runtime: Runtime[Workbench]) -> State:
-        bench = runtime.context
+    def run(state: State, runtime: Runtime[Context]) -> State:
+        bench = workbench(runtime.context)
         bench.record(name, "start", {})
         started = time.monotonic()
         update = node(state, bench)

@@ -10,12 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import cao
+from agent.questions import keep_questions
 from agent.rewards import summary
 from agent.run_record import GENERATED
 from agent.runs import read_trace
 from agent.state import State, Workbench
 from cao.files import write_json
-from cao.types import Item, Reward
+from cao.types import Example, Item, Reward
 from tools.evaluate import load_items
 from tools.evaluate.statistics import compare, smallest_detectable, summarise
 
@@ -41,10 +42,12 @@ def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list
         adapted: items of what was adopted, the same as ``base`` without an improvement.
         improved: whether anything was adopted.
     """
+    keep_questions(bench.folder, bench.splits)  # of a run, too, that an older version began
     verdict = compare(base, adapted, bench.config.accept)
     test = {
         "baseline": _side(summarise(base)),
         "adapted": _side(summarise(adapted)),
+        "chance": _chance(bench.splits.test),
         "p_value": verdict.mcnemar_p_value,
         "loss_change": verdict.loss_change,
         "loss_p_value": verdict.loss_p_value,
@@ -52,6 +55,12 @@ def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list
     adopted = _adopted(state, bench) if improved else None
     write_json(bench.folder / "strategy.json", adopted)
     return {"test": test, "adopted": adopted}
+
+
+def _chance(examples: list[Example]) -> float | None:
+    """Return the accuracy of drawing lots among the choices, None where answers are free texts."""
+    shares = [1 / len(example.choices) for example in examples if example.choices]
+    return statistics.fmean(shares) if len(shares) == len(examples) else None
 
 
 def _side(reward: Reward) -> dict[str, Any]:
@@ -124,6 +133,7 @@ def run_record(
         "seed": bench.config.seed,
         "protocol": bench.protocol,
         "splits": {part: len(getattr(bench.splits, part)) for part in ("support", "reward", "test")},
+        "available": bench.splits.available,
         "drift": state["drift"],
         "context": state["context"]["text"],
         "context_note": state["context"]["note"],

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.config import RunConfig
+from agent.wording import count
 from cao.compute import Compute
 from cao.tasks.base import Task
 from cao.tasks.parts import Splits
@@ -207,7 +208,10 @@ def print_plan(
     table.add_row("data", content["source"])
     table.add_row("questions", f"{split['support']} support, {split['reward']} reward, {split['test']} test")
     if config.minutes is not None:
-        table.add_row("time budget", f"{config.minutes:g} minutes; the run times a few prompts and may fit closer")
+        table.add_row(
+            "time budget",
+            f"{count(config.minutes, 'minute')}; the run times a few prompts and may fit closer",
+        )
     table.add_row("protocol", content["protocol"])
     table.add_row("start", _starts(content))
     table.add_row("policy, describer", f"{content['policy']}, {content['describer']}")
@@ -216,7 +220,8 @@ def print_plan(
     for name, (low, high) in content["estimated_seconds"].items():
         table.add_row(name, f"about {low:.0f} s" if high - low < 1 else f"about {low:.0f} to {high:.0f} s")
     low, high = content["estimated_total_seconds"]
-    table.add_row("in all", f"{low} to {high} s here, 1 to {content['max_attempts']} attempts")
+    most = content["max_attempts"]
+    table.add_row("in all", f"{low} to {high} s here, {'1 attempt' if most == 1 else f'1 to {most} attempts'}")
     table.add_row("paid requests", f"{content['paid_requests_at_most']} at most (≤ ${content['dollars_at_most']:.2f})")
     console.print(table)
     console.print("Nothing was computed. Run the same command without --dry-run.")

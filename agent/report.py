@@ -15,7 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agent import wording
+from agent.commands import next_step, reproduce_command
 from agent.describe_events import evaluations_text
+from agent.questions import SHOWN, read_answers
 from agent.run_record import RUNNING, UNFINISHED, Attempt, Measured, RunRecord, changed
 from agent.runs import paired_change, read_run, read_trace, visits
 from cao.files import write_atomic
@@ -115,7 +117,7 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
     )
     improved = run.status == "improved"
     change = paired_change(folder, "test-baseline", "test-adapted", "correct") if improved else None
-    step, command = wording.next_step(run, folder.parent)
+    step, command = next_step(run, folder.parent)
     headline = wording.headline(run)
     tone = "open" if run.status in (UNFINISHED, RUNNING) else "good" if headline == "Improved" else "doubtful"
     return environment.get_template("report_template.html").render(
@@ -132,11 +134,13 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
         start_charts=_start_charts(run, folder),
         charts=_charts(run, folder),
         evaluations=evaluations_text(run),
+        answers=read_answers(folder, improved=improved) if run.test else None,
+        most=SHOWN,
         drift=_drift_bars(run),
         graph=_graph(visits(events)),
         times=_times(run),
         settings=wording.flatten(run.config),
-        reproduce=wording.run_command_line(run.config),
+        reproduce=reproduce_command(run),
         compute=wording.compute_text(run),
     )
 

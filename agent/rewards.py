@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.counting import counting
 from agent.plan import part_seconds
 from agent.state import Evaluations, Workbench
 from cao.errors import InputError
@@ -66,7 +67,7 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) 
     Raises:
         NotApplicableError: the model's output is not finite.
     """
-    measured = _Answers(bench, adapted, part).whole()
+    measured = _Answers(bench, adapted, part, name).whole()
     save_items(_folder(bench) / f"{name}.jsonl", measured.items)
     return measured
 
@@ -83,7 +84,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     Raises:
         NotApplicableError: the candidate's output is not finite.
     """
-    config, answers, started = bench.config, _Answers(bench, candidate, "reward"), time.monotonic()
+    config, answers, started = bench.config, _Answers(bench, candidate, "reward", name), time.monotonic()
     every = [(answers.of, end) for end in answers.ends[:-1]]
     path = looks(answers.of, answers.ends, few=_few_stand_for_all(answers, best, bench)) if config.racing else every
     level, total, why = config.racing_error / max(1, len(path)), len(best), ""
@@ -221,7 +222,8 @@ class _Answers:
         selecting: whether one adapter's answer is taken over, where several answer.
     """
 
-    def __init__(self, bench: Workbench, adapted: AdaptedModel, part: str) -> None:
+    def __init__(self, bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> None:
+        self._named = (name, part)
         self._bench, self._adapted, self._before = bench, adapted, bench.states.reused
         self._examples: list[Example] = getattr(bench.splits, part)
         self._key = measurement_key(bench, adapted, part)
@@ -264,19 +266,17 @@ class _Answers:
             start = len(self._items[key])
             if start < upto <= end:
                 loaded: Any = {"lm": bench.lm, "encoder": bench.encoder, "states": bench.states}
-                told = self._placed(member, start, upto)
+                told = self._counted()
                 block, model = examples[start:upto], self._models[member]
                 more = evaluate(bench.task, block, model, bench.protocol, **loaded, progress=told)
                 self._items[key] = [*self._items[key], *more]
                 save_items(path, self._items[key])
         return self._items[key][:end]
 
-    def _placed(self, member: int, start: int, end: int) -> Progress:
-        """Return a listener that says of which questions, and by which of several adapters, a block's progress is."""
-        total, progress = len(self._examples), self._bench.progress
-        where = f", questions {start + 1} to {end} of {total}" if end - start < total else ""
-        where += f", adapter {member + 1} of {self.of}" if self.of > 1 else ""
-        return lambda label, done, of: progress(label + where, done, of)
+    def _counted(self) -> Progress:
+        """Return a listener to one block that tells how far the whole measurement is."""
+        before, total = sum(len(self._items.get(key, ())) for key in self._keys), len(self._examples) * self.of
+        return counting(self._bench.progress, *self._named, of=self.of, before=before, total=total)
 
 
 def _changes(best: Sequence[Item], items: Sequence[Item]) -> NDArray[np.float64]:

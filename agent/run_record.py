@@ -127,6 +127,7 @@ class TestPart(_Loose):
 
     baseline: Side
     adapted: Side
+    chance: float | None = None
     p_value: float | None = None
     loss_change: float | None = None
     loss_p_value: float | None = None
@@ -188,6 +189,7 @@ class RunRecord(_Loose):
         created: ISO-8601 UTC.
         seconds: time in the graph, s.
         timing_s: node to seconds, s.
+        available: the most questions that the reward and the test part could have.
         smallest_detectable: ``loss`` in nats and ``accuracy`` in [0, 1].
 
     The other attributes are run.json's keys of the command-line contract.
@@ -206,6 +208,7 @@ class RunRecord(_Loose):
     protocol: str | None = None
     seed: int | None = None
     splits: dict[str, int] = {}
+    available: dict[str, int] = {}
     drift: Drift | None = None
     context: str | None = None
     adapters: dict[str, Any] | None = None

@@ -6,6 +6,7 @@ So every key but the run's name may be missing, every type is checked, and nothi
 
 import json
 import math
+import shlex
 import statistics
 from collections import Counter
 from datetime import UTC, datetime
@@ -53,7 +54,9 @@ def find_run(out: Path, run_id: str) -> Path:
         InputError: not an id, unknown, ambiguous, or leading out of ``out``; the message lists ids that exist.
     """
     if not ID_PATTERN.fullmatch(run_id):
-        raise InputError(f"{run_id!r} is no run id; python -m agent.trace list --out {out} lists them")
+        raise InputError(
+            f"{run_id!r} is no run id; python -m agent.trace list --out {shlex.quote(str(out))} lists them"
+        )
     names = [path.name for path in _folders(out)]
     matches = [run_id] if run_id in names else [name for name in names if name.startswith(run_id)]
     if len(matches) > 1:

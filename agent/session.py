@@ -2,7 +2,6 @@
 
 import json
 import resource
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from agent.commands import resume_command, trace_command
 from agent.config import RunConfig, make_config
 from agent.console import View, make_view, print_summary
 from agent.fit import fit
@@ -23,7 +23,7 @@ from agent.plan import STARTS, Speed
 from agent.report import write_report
 from agent.request import Request, read_stored, read_task, refuse_changes
 from agent.runs import find_run
-from agent.state import NO_TIME, State, Workbench
+from agent.state import NO_TIME, Context, State, Workbench
 from agent.time_budget import Clock, timed_speed
 from agent.trained import find_trained
 from agent.workspace import (
@@ -208,8 +208,7 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, UnavailableError) as error:
         what = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
-        again = f"python -m agent.run --resume {folder.name} --out {shlex.quote(str(folder.parent))}"
-        sys.stderr.write(f"\n{what}; go on with: {again}\n")
+        sys.stderr.write(f"\n{what}; go on with: {resume_command(folder.name, folder.parent)}\n")
         raise
 
 
@@ -255,7 +254,8 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
         if not finished:
             first: State = {"status": "running", "trials": [], "accepted": False}
             start = None if snapshot.created_at else first
-            for _ in graph.stream(start, thread, context=bench, durability="sync", stream_mode="updates"):
+            context: Context = {"workbench": bench}
+            for _ in graph.stream(start, thread, context=context, durability="sync", stream_mode="updates"):
                 pass
         total = time.monotonic() - started
         state: Any = graph.get_state(thread).values
@@ -333,8 +333,7 @@ def _fork(bench: Workbench, source: Path, stored: dict[str, Any], node: str) -> 
     position = next((i for i, snapshot in enumerate(history) if snapshot.next == (node,)), None)
     if position is None:
         raise InputError(
-            f"run {source.name} never came to {node!r}; python -m agent.trace show {source.name} --out {source.parent} "
-            "lists its nodes"
+            f"run {source.name} never came to {node!r}; {trace_command('show', source.parent, source.name)} lists its nodes"
         )
     values = history[position].values
     check(source, values, bench.lm.sha256)

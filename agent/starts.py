@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.observations import observe
 from agent.plan import part_seconds
+from agent.questions import keep_questions
 from agent.rewards import counted, judge, measure_part, race_reward
 from agent.run_record import GENERATED
 from agent.state import State, Workbench
@@ -38,6 +39,7 @@ def measure_starts(state: State, bench: Workbench) -> State:
     Source: CAO-LLM §2.4; the comparison with the deployed model is this project's.
     """
     started = time.monotonic()
+    keep_questions(bench.folder, bench.splits)
     try:
         deployed = measure_part(bench, bench.adapted(state["best"]), "reward", "base")
     except NotApplicableError as error:

@@ -9,7 +9,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
 
 from agent.config import RunConfig
 from agent.plan import Speed
@@ -17,6 +19,7 @@ from agent.time_budget import Clock
 from agent.trained import Trained
 from cao.adapters import LoraWeights
 from cao.encoder import Encoder
+from cao.errors import InputError
 from cao.files import sha256_bytes
 from cao.language_model import LanguageModel
 from cao.progress import Progress
@@ -189,6 +192,31 @@ class Workbench:
         """Return a seed of its own for one purpose, so that no two random choices share a stream."""
         text = ":".join(str(label) for label in (self.config.seed, *labels))
         return int(sha256_bytes(text.encode())[:8], 16)
+
+
+class Context(TypedDict):
+    """What a run hands its nodes beside the state: a plain schema, as LangGraph's tools read it.
+
+    Attributes:
+        workbench: a ``Workbench``; loaded models have no schema, so none is stated.
+    """
+
+    workbench: Any
+
+
+def workbench(context: Context | None) -> Workbench:
+    """Return the workbench that a node works with.
+
+    Raises:
+        InputError: the graph was started by something that loaded none.
+    """
+    found = context.get("workbench") if context else None
+    if not isinstance(found, Workbench):
+        raise InputError(
+            "a run needs models, data and a folder, which python -m agent.run --task NAME loads; "
+            "LangGraph's server shows the graph and its schemas"
+        )
+    return found
 
 
 def _paths(value: Any, change: Callable[[str], str]) -> Any:

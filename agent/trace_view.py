@@ -1,5 +1,6 @@
 """How ``python -m agent.trace`` shows runs on a terminal; a run's texts are hostile: no markup, nothing hidden."""
 
+import shutil
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agent.commands import next_step, start_command
 from agent.describe_events import evaluations_text, sentence
 from agent.run_record import GENERATED, Attempt, RunRecord, RunSummary
 from agent.runs import paired_change
@@ -23,7 +25,6 @@ from agent.wording import (
     flatten,
     headline,
     interval,
-    next_step,
     number,
     one_line,
     outcome,
@@ -38,7 +39,10 @@ from agent.wording import (
 )
 
 WIDTH = 140
-"""Columns where standard output is no terminal."""
+"""Columns where standard output is no terminal and COLUMNS does not say."""
+
+SPARED = ("!policy", "!model", ">tries", ">age", ">reward", "!task")
+"""Columns of the list of runs that give way, in this order, where the terminal is too narrow for all."""
 
 STYLES = {"improved": "green", "no_improvement": "yellow", "unfinished": "cyan", "running": "cyan", "damaged": "red"}
 BAR = 40
@@ -53,27 +57,45 @@ def show_list(runs: list[RunSummary], out: Path, now: datetime) -> None:
         now: what ages are counted from, UTC.
     """
     if not runs:
-        sys.stdout.write(f"no runs in {out}; start one with: python -m agent.run --task gsm8k\n")
+        sys.stdout.write(f"no runs in {out}; start one with: {start_command(out)}\n")
         return
-    table = _table("!run", "task", "model", "policy", "!status", ">tries", ">reward", ">test", ">age")
-    for run in runs:
-        status = f"{run.status} ({run.last_node})" if run.last_node else run.status
-        test = (
-            f"{_pair(run.test_base, run.test_adapted)}  {p_text(run.test_p_value)}"
-            if run.test_base is not None
-            else "—"
-        )
-        names = [
-            Text(run.run_id, no_wrap=True),
-            *(Text(one_line(cell or "—", 24)) for cell in (run.task, run.model, run.policy)),
-        ]
-        cells = (str(run.attempts), _pair(run.reward_baseline, run.reward_best), test, _age(run.created, now))
-        table.add_row(*names, Text(visible(status), STYLES.get(run.status, "")), *cells)
     console = _console()
+    for spared in range(len(SPARED) + 1):
+        table = _run_table(runs, now, SPARED[:spared])
+        needed = console.measure(table, options=console.options.update(width=10_000)).maximum
+        if needed <= console.width:
+            break
+    console.width = max(needed, console.width)  # what is left is broken by the terminal, not cut
     console.print(table)
     for run in runs:
         if run.problem:
             console.print(Text(visible(run.problem), "red"))
+
+
+def _run_table(runs: list[RunSummary], now: datetime, hidden: tuple[str, ...]) -> Table:
+    """Return the table of runs without the hidden columns; no cell is cut."""
+    rows: list[dict[str, str | Text]] = []
+    for run in runs:
+        status = f"{run.status} ({run.last_node})" if run.last_node else run.status
+        measured = run.test_base is not None
+        test = f"{_pair(run.test_base, run.test_adapted)}  {p_text(run.test_p_value)}" if measured else "—"
+        rows.append(
+            {
+                "!run": Text(run.run_id),
+                **{f"!{key}": Text(one_line(getattr(run, key) or "—", 24)) for key in ("task", "model", "policy")},
+                "!status": Text(visible(status), STYLES.get(run.status, "")),
+                ">tries": str(run.attempts),
+                ">reward": _pair(run.reward_baseline, run.reward_best),
+                ">test": test,
+                ">age": _age(run.created, now),
+            }
+        )
+    columns = [column for column in rows[0] if column not in hidden]
+    table = _table(*columns)
+    table.padding = (0, 1, 0, 0)
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
+    return table
 
 
 def show_run(run: RunRecord, events: list[dict[str, Any]], path: Path) -> None:
@@ -217,6 +239,8 @@ def _test(run: RunRecord) -> Table:
     table = _table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
     for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
         table.add_row(name, percent(side.accuracy), interval(side.ci95), number(side.loss), str(side.n or "—"))
+    if run.test.chance is not None:
+        table.add_row("chance", percent(run.test.chance), style="dim")
     return table
 
 
@@ -309,5 +333,5 @@ class _Console(Console):
 
 
 def _console() -> Console:
-    width = None if sys.stdout.isatty() else WIDTH
+    width = None if sys.stdout.isatty() else shutil.get_terminal_size((WIDTH, 0)).columns
     return _Console(file=sys.stdout, width=width, markup=False, emoji=False, highlight=False)

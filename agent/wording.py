@@ -1,12 +1,8 @@
 """How numbers, strategies and outcomes are put into words, for the terminal and the report alike."""
 
-import json
-import shlex
 import unicodedata
-from pathlib import Path
 from typing import Any
 
-from agent.config import RunConfig
 from agent.run_record import GENERATED, RUNNING, UNFINISHED, Attempt, Drift, RunRecord
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -20,24 +16,7 @@ START_NAMES = {
 """What the loop may start from."""
 
 SIGNIFICANT = 0.05
-FLAGS = {
-    *(
-        "task",
-        "model",
-        "policy",
-        "describer",
-        "support",
-        "reward",
-        "test",
-        "max_attempts",
-        "minutes",
-        "accept",
-        "seed",
-        "adapter",
-    ),
-    *("device", "dtype", "out"),
-}
-"""Configuration keys that are options of ``python -m agent.run``; the others go through ``--set``."""
+"""Level at which a change on test counts as established."""
 
 
 def visible(value: object) -> str:
@@ -51,6 +30,11 @@ def one_line(text: str, length: int) -> str:
     """Return ``text`` on one line, cut to ``length`` characters, with hidden characters made visible."""
     line = visible(" ".join(text.split()))
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def count(n: float, what: str) -> str:
+    """Return a number of things, one or several."""
+    return f"{n if isinstance(n, int) else f'{n:g}'} {what}{'' if n == 1 else 's'}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -122,7 +106,7 @@ def compute_text(run: RunRecord) -> str:
     found = run.compute
     if found is None:
         return ""
-    threads = f"{found.threads} thread{'' if found.threads == 1 else 's'} on " if found.threads else ""
+    threads = f"{count(found.threads, 'thread')} on " if found.threads else ""
     why = f" ({found.reason})" if found.reason else ""
     chosen = "chosen automatically" if found.asked == "auto" else "asked for"
     switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
@@ -162,7 +146,7 @@ def headline(run: RunRecord) -> str:
     change, test = gain(run), run.test
     if change is not None and change < 0:
         return "Improved on reward, worse on test"
-    better = test and (_holds(test.p_value) or (_holds(test.loss_p_value) and (test.loss_change or 0.0) < 0))
+    better = test and (holds(test.p_value) or (holds(test.loss_p_value) and (test.loss_change or 0.0) < 0))
     return "Improved" if better else "Improved on reward, not established on test"
 
 
@@ -178,7 +162,7 @@ def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) ->
         run: the run.
         change: paired change of the accuracy on test with its 95 % interval, where the items are there.
     """
-    tries = f"{len(run.trials)} attempt{'' if len(run.trials) == 1 else 's'}"
+    tries = count(len(run.trials), "attempt")
     if run.status == UNFINISHED:
         return f"The run stopped after {tries}; the last step seen was {run.last_node or 'none'}."
     if run.status == RUNNING:
@@ -198,9 +182,10 @@ def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) ->
         return f"{what} after {tries}; the test questions were not read."
     within = f", 95 % interval {signed(100 * change[1], 1)} to {signed(100 * change[2], 1)}" if change else ""
     of = f" on {test.adapted.n} test questions" if test.adapted.n else " on test"
-    loss = (
-        f"; log-loss {signed(test.loss_change)} ({p_text(test.loss_p_value)})" if test.loss_change is not None else ""
-    )
+    loss = ""
+    if test.loss_change is not None:
+        loss = f", the log-loss from {number(test.baseline.loss)} to {number(test.adapted.loss)} "
+        loss += f"({signed(test.loss_change)}; {p_text(test.loss_p_value)})"
     return (
         f"{what} after {tries}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
         f"{percent(test.adapted.accuracy)} ({points(gain(run))}{within}; exact McNemar {p_text(test.p_value)}){loss}."
@@ -226,11 +211,15 @@ def start_sentence(run: RunRecord) -> str:
     chosen, told = run.reward.start or "base", {}
     for name, reward in starts.items():
         found, after = run.reward.comparisons.get(name), run.reward.dropped_after.get(name)
-        loss = f", log-loss {signed(found.loss_change)} ({p_text(found.loss_p_value)})" if found else ""
         if after is None:
-            told[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}"
-        else:  # the accuracy on a few questions is not comparable with that on all
-            change = f": accuracy {points(found.accuracy_change)}{loss.split(' (')[0]} on these" if found else ""
+            loss = f", log-loss {number(base.loss)} → {number(reward.loss)}" if reward.loss is not None else ""
+            p_value = f" ({p_text(found.loss_p_value)})" if found else ""
+            told[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}{p_value}"
+        else:  # what it scored on a few questions is not comparable with that on all: changes only
+            change = (
+                f": accuracy {points(found.accuracy_change)}, log-loss {signed(found.loss_change)}" if found else ""
+            )
+            change += " on these" if found else ""
             told[name] = f"was dropped after {after}{f' of {base.n}' if base.n else ''} questions{change}"
     others = [f"{START_NAMES[name]} {text}" for name, text in told.items() if name != chosen]
     first = f"Start: {START_NAMES[chosen]}"
@@ -256,87 +245,9 @@ def caveats(run: RunRecord) -> list[str]:
     return [one_line(str(caveat), 400) for caveat in told] if isinstance(told, list | tuple) else []
 
 
-def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
-    """Return what to do next: a sentence, and the command that does it.
-
-    Args:
-        run: the run.
-        out: the folder of runs that it lies in.
-    """
-    if run.status == UNFINISHED:
-        return (
-            "Go on where it stopped; the result is that of an undisturbed run.",
-            f"python -m agent.run --resume {run.run_id}{_where(out)}",
-        )
-    if run.status == RUNNING:
-        return (
-            "Wait for the process that works on it; this shows how far it has come.",
-            f"python -m agent.trace show {run.run_id}{_where(out)}",
-        )
-    if run.status == "improved":
-        return _after_improvement(run, out)
-    if run.trials and not any(trial.reward for trial in run.trials):
-        return "No proposal could be measured; let another policy propose.", _again(run, out, policy="openai")
-    seen, asked = run.smallest_detectable or {}, run.splits.get("reward")
-    if asked and seen.get("accuracy"):
-        least = points(seen["accuracy"]).lstrip("+")
-        sentence = (
-            f"With {asked} reward questions only accuracy changes from {least} show; four times as many halve it."
-        )
-        return sentence, _again(run, out, reward=4 * asked)
-    return "Give the policy more attempts.", _again(run, out, max_attempts=2 * max(1, len(run.trials)))
-
-
-def _where(out: Path) -> str:
-    """Return the option that says where runs lie, empty where that is the default."""
-    return "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
-
-
-def _after_improvement(run: RunRecord, out: Path) -> tuple[str, str]:
-    change, more = gain(run), _again(run, out, test=4 * (run.splits.get("test") or 200))
-    if change is not None and change < 0:
-        sentence = "Do not deploy it: what helped on the reward questions did not hold on test."
-        return sentence, _again(run, out, seed=(run.seed or 0) + 1)
-    if run.test and run.test.loss_p_value is not None and run.test.loss_p_value >= 1 - SIGNIFICANT:
-        sentence = (
-            "Do not rely on it: the log-loss on test is worse; the default rule of acceptance guards against that."
-        )
-        return sentence, _again(run, out, accept="confident")
-    if not _holds(run.test.p_value if run.test else None):
-        holds = "The log-loss gain holds on test, but the" if run.test and _holds(run.test.loss_p_value) else "The"
-        return f"{holds} accuracy gain could be chance; measure on more questions, if the task has them.", more
-    if run.adopted and run.adopted.adapter:
-        folder = shlex.quote(str(out / run.run_id / "adapter"))
-        use = f"python -m eval.score --task {shlex.quote(run.task or 'NAME')} --adapter {folder}"
-        return "The gain holds on test; the adapter is an ordinary PEFT folder.", use
-    return "The gain holds on test; the strategy is in strategy.json and is applied at answering time.", more
-
-
-def _holds(p_value: float | None) -> bool:
+def holds(p_value: float | None) -> bool:
+    """Return whether a change on test is established."""
     return p_value is not None and p_value <= SIGNIFICANT
-
-
-def _again(run: RunRecord, out: Path, **changes: Any) -> str:
-    config = run.config or {"task": run.task or "NAME"}
-    return run_command_line({**config, **changes, "out": str(out)})
-
-
-def run_command_line(config: dict[str, Any]) -> str:
-    """Return the command that starts a run with this configuration; what is left at its default is left out.
-
-    Args:
-        config: the run's full configuration, nested tables as mappings.
-    """
-    defaults = flatten(RunConfig(task="-").model_dump(mode="json"))
-    words = ["python", "-m", "agent.run"]
-    for key, value in flatten(config).items():
-        if value is None or key == "offline" or value == defaults.get(key):
-            continue
-        if key in FLAGS:
-            words += [f"--{key.replace('_', '-')}", str(value)]
-        else:
-            words += ["--set", f"{key}={_toml(value)}"]
-    return " ".join(shlex.quote(word) for word in words)
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -345,7 +256,3 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, entry in value.items():
         flat |= flatten(entry, f"{prefix}{key}.") if isinstance(entry, dict) else {f"{prefix}{key}": entry}
     return flat
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value)  # strings, numbers, booleans and flat lists read the same in TOML

@@ -11,11 +11,41 @@ from cao.types import AnswerStyle, Branch, Example, Query
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+_SAME_SIGN = {"<compat>", "<wide>", "<narrow>", "<noBreak>", "<initial>", "<medial>", "<final>", "<isolated>"}
+"""Unicode's kinds of compatibility whose signs read the same; a superscript, a fraction or a bold letter does not."""
+
+_SIGNS = "%#&@*/\\"
+"""Punctuation, as Unicode has it, that makes another answer of one: C#, 5 %, a/b."""
+
+
 def normalise(text: str) -> str:
-    """Return ``text`` without case, punctuation and repeated space: the form in which questions are compared."""
+    """Return ``text`` without case, punctuation and repeated space: near-duplicates have one such form.
+
+    Questions that differ may share it (10² and 102, a + b and a - b), so it groups them and tells none apart.
+    """
     plain = unicodedata.normalize("NFKC", text).casefold()
     words = re.sub(r"[^\w]+", " ", plain).strip()
     return words or " ".join(plain.split())  # all punctuation: keep it, or such questions would all be one
+
+
+def as_read(text: str) -> str:
+    """Return ``text`` with one way to write what reads the same: ligatures, wide letters, composed accents, spaces.
+
+    Case, signs, superscripts and the like stay, because they make another text of it.
+    """
+    plain = (
+        unicodedata.normalize("NFKC", c) if unicodedata.decomposition(c).split(" ")[0] in _SAME_SIGN else c
+        for c in text
+    )
+    return " ".join(unicodedata.normalize("NFC", "".join(plain)).split())
+
+
+def answer_form(text: str) -> str:
+    """Return a short answer as it is compared: without case, spacing, markup and punctuation, but with its signs."""
+    plain = as_read(text).casefold().replace("−", "-").strip(" *`_$") or text
+    hyphens = re.sub(r"(?<=\w)-(?=\w)|(?<!\S)[-–—](?!\S)", " ", plain)
+    kept = "".join(c if c in _SIGNS + "-" or unicodedata.category(c)[0] in "LMNSZ" else " " for c in hyphens)
+    return " ".join(kept.split()) or plain
 
 
 def example_id(text: str) -> str:
@@ -23,8 +53,16 @@ def example_id(text: str) -> str:
     return sha256_bytes(normalise(text).encode())[:16]
 
 
+def read_id(*texts: str) -> str:
+    """Return the stable id of texts as a reader tells them apart."""
+    return sha256_bytes("\x1f".join(map(as_read, texts)).encode())[:16]
+
+
 def exact_id(*texts: str) -> str:
-    """Return the stable id of texts whose punctuation matters, whatever their spacing."""
+    """Return the stable id of a built-in question: its punctuation matters, its spacing and superscripts do not.
+
+    The ids decide which questions a seed draws, so they stay; no two questions of a built-in task share one.
+    """
     return sha256_bytes("\x1f".join(" ".join(unicodedata.normalize("NFKC", t).split()) for t in texts).encode())[:16]
 
 
@@ -104,7 +142,7 @@ def parse_letter(text: str, example: Example) -> int:
     alone, *phrases = _letter_patterns(letters)
     if found := re.search(alone, first):
         return letters.index(found.group(1).upper())
-    for same in (str.strip, normalise):  # exactly first: formulas may differ by nothing but their signs
+    for same in (str.strip, answer_form):  # exactly first: formulas may differ by nothing but their signs
         equal = [i for i, choice in enumerate(example.choices) if same(choice) == same(first)]
         if len(equal) == 1:
             return equal[0]

@@ -15,7 +15,7 @@ The seed only chooses inside a part.
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cao.errors import InputError
@@ -26,6 +26,12 @@ from cao.types import Example
 Part = Literal["train", "support", "reward", "test"]
 SHARES: dict[Part, float] = {"train": 0.40, "support": 0.10, "reward": 0.20, "test": 0.30}
 DEFAULT_SIZES: dict[Part, int] = {"support": 32, "reward": 96, "test": 200}
+LEAST: dict[Part, int] = {"support": 1, "reward": 2, "test": 2}
+"""Questions of a run's part at least."""
+
+
+Sizes = Mapping[Part, int]
+"""Questions of each part."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,13 @@ class Splits:
         support: unlabelled to every tool.
         reward: steers the loop.
         test: read once, at the end.
+        available: the most questions that the reward and the test part could have, the other parts staying as they are.
     """
 
     support: list[Example]
     reward: list[Example]
     test: list[Example]
+    available: dict[Part, int] = field(default_factory=dict)
 
 
 def _group(example: Example) -> str:
@@ -120,9 +128,11 @@ def split(task: Task, *, support: int, reward: int, test: int, seed: int) -> Spl
             raise InputError(f"--{name} must be at least 1, not {size}")
     examples = task.load()
     parts = _by_threshold(examples) if task.has_train else _by_demand(examples, sizes)
-    _check(task, sizes, parts, len(examples))
+    _check(task, sizes, parts, examples)
     chosen = {name: _choose(parts[name], size, f"{seed}:{name}") for name, size in sizes.items()}
-    return Splits(chosen["support"], chosen["reward"], chosen["test"])
+    larger: tuple[Part, ...] = ("reward", "test")
+    available = {name: _most(task, name, sizes, parts, examples) for name in larger}
+    return Splits(chosen["support"], chosen["reward"], chosen["test"], available)
 
 
 def practice(task: Task, *, support: int, reward: int, seed: int) -> Splits:
@@ -157,16 +167,54 @@ def _choose(examples: list[Example], size: int, seed: str) -> list[Example]:
     return ordered[:size]
 
 
-def _check(task: Task, sizes: Mapping[Part, int], parts: Mapping[Part, list[Example]], total: int) -> None:
-    short = [name for name, size in sizes.items() if len(parts[name]) < size]
-    if not short:
+def _check(task: Task, sizes: Sizes, parts: Mapping[Part, list[Example]], examples: list[Example]) -> None:
+    """Raise InputError where a part has too few questions, with the sizes that would do."""
+    if _enough(parts, sizes):
         return
-    if not task.has_train and total < sum(sizes.values()):
+    fitting = _fitting(task, sizes, parts, examples)
+    give = " ".join(f"--{name} {size}" for name, size in fitting.items() if size != sizes[name])
+    advice = f"give {give}" if give else f"a run needs {' + '.join(map(str, LEAST.values()))} at least"
+    if not task.has_train and len(examples) < sum(sizes.values()):
         wanted = " + ".join(str(size) for size in sizes.values())
         raise InputError(
-            f"{task.name} has {total} different questions, {wanted} = {sum(sizes.values())} are asked for; "
-            "lower --support, --reward or --test"
+            f"{task.name} has {len(examples)} different questions, {wanted} = {sum(sizes.values())} are asked for; "
+            f"{advice}"
         )
     found = ", ".join(f"{name} {len(parts[name])} (asked {sizes[name]})" for name in sizes)
-    flags = " and ".join(f"--{name}" for name in short)
-    raise InputError(f"{task.name} has too few questions in a part: {found}; lower {flags}")
+    raise InputError(f"{task.name} has too few questions in a part: {found}; {advice}")
+
+
+def _enough(parts: Mapping[Part, list[Example]], sizes: Sizes) -> bool:
+    return all(len(parts[name]) >= size for name, size in sizes.items())
+
+
+def _fitting(task: Task, sizes: Sizes, parts: Mapping[Part, list[Example]], examples: list[Example]) -> Sizes:
+    """Return sizes like those asked for that the task has questions for, or nothing where it has not.
+
+    A task with a train part gives what its parts hold; another one is divided as it was asked for.
+    """
+    if task.has_train:
+        held = {name: min(size, len(parts[name])) for name, size in sizes.items()}
+        return held if all(held[name] >= LEAST[name] for name in sizes) else {}
+    total = min(len(examples), sum(sizes.values()))
+    while total >= sum(LEAST.values()):
+        share = total / sum(sizes.values())
+        smaller = {name: max(LEAST[name], int(share * size)) for name, size in sizes.items()}
+        smaller["test"] = max(LEAST["test"], total - smaller["support"] - smaller["reward"])
+        if _enough(_by_demand(examples, smaller), smaller):
+            return smaller
+        total = min(total - 1, int(0.97 * total))  # large groups leave gaps
+    return {}
+
+
+def _most(task: Task, name: Part, sizes: Sizes, parts: Mapping[Part, list[Example]], examples: list[Example]) -> int:
+    """Return how many questions a part could have if the others kept their sizes."""
+    if task.has_train:
+        return len(parts[name])
+    most = len(examples) - sum(size for other, size in sizes.items() if other != name)
+    while most > sizes[name]:
+        larger = {**sizes, name: most}
+        if _enough(_by_demand(examples, larger), larger):
+            return most
+        most = int(0.97 * most)  # large groups leave gaps
+    return sizes[name]

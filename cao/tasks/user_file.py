@@ -5,7 +5,7 @@ letter, or a choice's text), or ``question`` and ``answer`` (text or number; of 
 ``#### 18`` only the end counts). ``context`` is optional, other keys are refused: a misspelt ``choises``
 would silently turn a question into free text. One file holds one kind, because one protocol and one reward
 serve the whole task. Repeats of a question with the same answer are dropped, with another answer they are an
-error.
+error; questions are the same if they read the same, so case, signs and superscripts tell them apart.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cao.errors import InputError
-from cao.tasks.base import LETTERS, Task, exact_id, example_id, grade_letter, lettered, normalise
+from cao.tasks.base import LETTERS, Task, answer_form, as_read, example_id, grade_letter, lettered, read_id
 from cao.tasks.numerals import as_number, stated_number
 from cao.types import Example
 
@@ -70,7 +70,7 @@ def grade_text(text: str, example: Example) -> bool:
     gold = as_number(example.gold_text)
     if gold is not None:
         return stated_number(text) == gold
-    return normalise(next((line for line in text.splitlines() if line.strip()), "")) == normalise(example.gold_text)
+    return answer_form(next((line for line in text.splitlines() if line.strip()), "")) == answer_form(example.gold_text)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Line:
 
     @property
     def key(self) -> str:
-        return exact_id(self.example.context, self.example.question, *sorted(self.example.choices))
+        return read_id(self.example.context, self.example.question, *sorted(self.example.choices))
 
 
 def _read(path: Path) -> list[Example]:
@@ -178,7 +178,7 @@ def _example(row: dict[str, Any]) -> Example:
     gold = choices[answer] if choices else _gold(row["answer"])
     identity = (context, question, *choices) if choices else (context, question)
     return Example(
-        id=exact_id(*identity),
+        id=read_id(*identity),
         question=question,
         choices=choices,
         answer=answer,
@@ -249,8 +249,15 @@ def _same_kind(first: _Line, line: _Line) -> None:
 
 
 def _no_contradiction(before: _Line, line: _Line) -> None:
-    if before.example.gold_text != line.example.gold_text:
+    if not _same_answer(before.example, line.example):
         raise _BadLineError(
             f"the question of line {before.number} again with another answer "
             f"({line.example.gold_text[:40]!r}, there {before.example.gold_text[:40]!r})"
         )
+
+
+def _same_answer(one: Example, other: Example) -> bool:
+    """Return whether two gold answers to a question are the same: the same choice, or free texts graded alike."""
+    if one.choices:
+        return as_read(one.gold_text) == as_read(other.gold_text)
+    return grade_text(one.gold_text, other) and grade_text(other.gold_text, one)

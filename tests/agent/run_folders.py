@@ -60,7 +60,7 @@ def record(run_id: str) -> dict[str, Any]:
     return {
         "run_id": run_id, "status": "improved", "task": "gsm8k", "model": "smollm2-135m", "policy": "local",
         "describer": "cached", "seed": 0, "protocol": "likelihood",
-        "splits": {"support": 32, "reward": 96, "test": 200},
+        "splits": {"support": 32, "reward": 96, "test": 200}, "available": {"reward": 264, "test": 396},
         "drift": {
             "score": 0.401, "p_value": 0.002, "drifted": True, "nearest_task": "arc_challenge",
             "kind": "domain_transfer",

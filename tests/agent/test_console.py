@@ -1,9 +1,21 @@
 """How a run shows long steps on a terminal and elsewhere."""
 
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from agent.console import LiveView
-from cao.progress import hear, told
+from agent import console, outcome, rewards
+from agent.console import LiveView, Pace, PlainView, print_summary
+from agent.describe_events import sentence
+from agent.run_record import RunRecord
+from agent.wording import start_sentence, verdict
+from cao.progress import Progress, hear, told
+from cao.types import AdaptedModel, Example, Item
+from tests.agent import run_folders as made
+from tests.agent.test_rewards import N, adapter, bench
 
 
 def test_a_step_is_told_when_it_begins_and_with_its_seconds_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +51,109 @@ def test_the_live_view_keeps_one_line_of_a_step(capsys: pytest.CaptureFixture[st
     view.close()
     lines = [line for line in capsys.readouterr().err.splitlines() if "converting" in line]
     assert [line.split(" s  ")[1] for line in lines] == ["converting the model [once]"]
+
+
+@pytest.mark.parametrize("run", [made.started_run("one"), made.dropped_start("one"), made.record("one")])
+def test_no_sentence_sets_an_absolute_figure_beside_a_bare_change(run: dict[str, Any]) -> None:
+    read, event = RunRecord.model_validate(run), {"baseline": run["reward"]["baseline"]}
+    event = made.start_event(run) if "start" in run["reward"] else event
+    for text in (start_sentence(read), verdict(read), sentence("evaluate", event)):
+        for one in re.split(
+            r"(?<=\.) (?=[A-Z])", re.sub(r"\([^()]*;[^()]*McNemar[^()]*\)|\([−+][^()]*; p [^()]*\)", "", text)
+        ):
+            absolute = re.search(r"\d %|log-loss (?:from )?\d", one)
+            assert not (absolute and re.search(r"[−+]\d", one)), one
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made_up = Clock()
+    monkeypatch.setattr(console, "time", made_up)
+    return made_up
+
+
+def test_plain_progress_has_a_guess_of_what_is_left_and_no_line_twice(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = PlainView()
+    for now, done in ((0, 0), (5, 10), (11, 24), (25, 24), (40, 24), (52, 48), (63, 96)):
+        clock.now = 100.0 + now
+        view.progress("attempt 1, reward questions", done, 96)
+    assert capsys.readouterr().err.splitlines() == [
+        "          attempt 1, reward questions: 24 of 96, about 33 s left",
+        "          attempt 1, reward questions: 48 of 96, about 52 s left",
+        "          attempt 1, reward questions: 96 of 96",
+    ]
+
+
+def test_the_guess_begins_anew_with_other_work() -> None:
+    pace = Pace()
+    assert pace.left("a", 50, 100, 0.0) is None  # kept answers: nothing of them took time here
+    assert pace.left("a", 60, 100, 10.0) == pytest.approx(40.0)
+    assert pace.left("b", 1, 100, 11.0) is None
+    assert pace.left("b", 0, 0, 12.0) is None
+
+
+def _answering(parts: int) -> Callable[..., list[Item]]:
+    """Stand for ``evaluate``: answer in batches, each of ``parts`` adapters its own questions, and tell of them."""
+
+    def evaluate(task: Any, examples: list[Example], *_: Any, progress: Progress, **__: Any) -> list[Item]:
+        for part in range(parts):
+            mine = examples[part::parts]
+            for done in range(3, len(mine) + 3, 3):
+                progress("score", min(done, len(mine)), len(mine))
+        progress("prompts longer than the model's context, beginning dropped", 1, len(examples))
+        return [Item(id=example.id, correct=True, loss=1.0) for example in examples]
+
+    return evaluate
+
+
+@pytest.mark.parametrize(("parts", "members"), [(1, 1), (1, 3), (4, 1)])
+def test_progress_counts_one_measurement_up_and_says_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, members: int
+) -> None:
+    monkeypatch.setattr(rewards, "evaluate", _answering(parts))
+    monkeypatch.setattr(rewards, "together", lambda example, given, method: given[0])
+    heard: list[tuple[str, int, int]] = []
+    work = bench(tmp_path)
+    work.progress = lambda *told: heard.append(told)
+    several = AdaptedModel(members=tuple(adapter(f"a{i}") for i in range(members)), method="average_logits")
+    rewards.measure_part(work, several if members > 1 else AdaptedModel(), "reward", "attempt-2")
+    counts = [(label, done, of) for label, done, of in heard if "prompts longer" not in label]
+    by = "" if members == 1 else f" by each of {members} adapters"
+    assert {(label, of) for label, _, of in counts} == {(f"attempt 2, reward questions{by}", members * N)}
+    done = [done for _, done, _ in counts]
+    assert done == sorted(set(done))
+    assert done[-1] == members * N
+    assert any(label.startswith("attempt 2, reward questions") for label, *_ in heard if "prompts longer" in label)
+
+
+@pytest.mark.parametrize("chance", [0.25, None])
+def test_the_summary_has_a_line_for_chance_and_counts_one_attempt(
+    capsys: pytest.CaptureFixture[str], chance: float | None
+) -> None:
+    run = made.record("one")
+    run["test"]["chance"], run["trials"] = chance, run["trials"][-1:]
+    print_summary(run, "runs/one")
+    shown = capsys.readouterr().out
+    assert ("│ chance     │   25.0 % │" in shown) == (chance is not None)
+    assert "\n1 attempt in 177 s" in shown
+    assert "Computed in" not in shown  # an older run does not say
+
+
+def test_chance_is_drawn_over_the_choices_of_each_question() -> None:
+    def ask(*choices: str) -> Example:
+        return Example(id="-".join(choices), question="?", choices=choices, answer=0 if choices else -1, gold_text="a")
+
+    assert outcome._chance([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
+    assert outcome._chance([ask("a", "b"), ask()]) is None

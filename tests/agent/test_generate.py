@@ -1,6 +1,7 @@
 """The command that makes an adapter from prompts: what it writes, what it says, what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from peft import PeftModel
 
 from agent.generate import main, read_prompts
-from cao.adapters import CONFIG_FILE, WEIGHTS_FILE, load_adapter
+from cao.adapters import CONFIG_FILE, WEIGHTS_FILE, load_adapter, save_adapter
 from cao.encoder import Encoder
 from cao.language_model import LanguageModel
 from cao.model_loading import load_language_model
@@ -90,7 +91,7 @@ def test_without_alignment_it_is_the_generators_own(
     from cao.assets import minilm_folder
 
     aligned = make(capsys, command)
-    made = make(capsys, [*command, "--no-align"])  # over what was written before
+    made = make(capsys, [*command, "--no-align", "--overwrite"])  # over what was written before
     assert made["adapter"]["sha256"] != aligned["adapter"]["sha256"]
     assert not made["aligned"]
     trained = find_trained(lm.sha256, None, "auto", align=False)
@@ -106,8 +107,8 @@ def test_prompts_come_in_every_form_and_the_variant_can_be_named(
     first = make(capsys, command)
     forms = [{"prompt": PROMPTS[0]}, {"question": PROMPTS[1], "choices": ["no", "yes"], "answer": 1}, PROMPTS[2:4]]
     write(tmp_path / "prompts.jsonl", [*forms, *PROMPTS[4:]])
-    assert make(capsys, command)["adapter"] == first["adapter"]
-    other = make(capsys, [*command, "--variant", "without-piqa"])
+    assert make(capsys, [*command, "--overwrite"])["adapter"] == first["adapter"]
+    other = make(capsys, [*command, "--variant", "without-piqa", "--overwrite"])
     assert (other["variant"], other["sources"]) == ("without-piqa", ["arc_easy"])
     assert other["adapter"]["sha256"] != first["adapter"]["sha256"]
     context = write(tmp_path / "context.jsonl", [{"context": "Birds.", "question": "Can they fly?"}])
@@ -119,15 +120,15 @@ def test_blank_and_repeated_prompts_are_left_out_and_said(
 ) -> None:
     clean = make(capsys, command)
     write(tmp_path / "prompts.jsonl", [PROMPTS, "", PROMPTS[0], "   "])
-    made = make(capsys, command)
+    made = make(capsys, [*command, "--overwrite"])
     assert made["adapter"] == clean["adapter"]
     assert made["n"] == 6
     assert any("2 of 9 prompts are blank" in caveat for caveat in made["caveats"])
     write(tmp_path / "prompts.jsonl", ["One prompt, and a long one: " + "bird " * 500])
-    assert main(command) == 0
+    assert main([*command, "--overwrite"]) == 0
     told = capsys.readouterr().out
     assert "made/made" not in told
-    assert f"{tmp_path / 'made'}: an aligned adapter from 1 prompts by generator “full” (encode" in told
+    assert f"{tmp_path / 'made'}: an aligned adapter from 1 prompt by generator “full” (encode" in told
     assert "longer than 384 tokens" in told
     assert "1 distinct prompts for the 4 that the generator takes" in told
 
@@ -146,6 +147,34 @@ def test_a_folder_with_anything_else_in_it_is_refused_before_anything_is_loaded(
     capsys.readouterr()
     assert main([*command, "--out", str(tmp_path / "prompts.jsonl")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_earlier_adapter_is_replaced_only_where_one_says_so(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made"
+    first = make(capsys, command)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    other = [*command, "--variant", "without-piqa"]
+    assert main(other) == 2
+    assert "holds an earlier adapter; replace it with --overwrite, or give another --out" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    second = make(capsys, [*other, "--overwrite"])
+    assert second["adapter"]["sha256"] != first["adapter"]["sha256"]
+    assert set(before) == {path.name for path in out.iterdir()}
+    (out / CONFIG_FILE).unlink()  # a kill fell between the two files
+    make(capsys, [*command, "--overwrite"])
+
+
+def test_an_adapter_of_another_origin_is_never_overwritten(
+    command: list[str], lm: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make(capsys, command)
+    trained = replace(load_adapter(Path(made["adapter"]["path"]), lm.sha256), provenance={"made_by": "hand"})
+    theirs = save_adapter(tmp_path / "store", trained, "tiny")
+    assert main([*command, "--out", theirs.path, "--overwrite"]) == 2
+    assert "holds an adapter that this command did not make" in capsys.readouterr().err
+    load_adapter(Path(theirs.path), lm.sha256)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 from html.parser import HTMLParser
@@ -8,13 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import run, wording
+from agent import commands, run, wording
 from agent.config import RunConfig, make_config
+from agent.questions import SHOWN, keep_questions
 from agent.report import EDGES, NODES, _ticks, write_report
 from agent.run_record import RunRecord, TestPart
 from agent.runs import read_run
 from cao.errors import InputError
+from cao.tasks.base import choice_example
+from cao.tasks.parts import Splits
+from cao.types import Example, Item
 from tests.agent import run_folders as made
+from tools.evaluate import save_items
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -65,15 +71,22 @@ def test_the_report_says_the_outcome_in_numbers(tmp_path: Path) -> None:
     for words in (
         "from 45.5 % to 48.5 % (+3.0 points",
         "exact McNemar p = 0.26",
-        "log-loss −0.0257 (p < 0.001)",
+        "the log-loss from 1.3712 to 1.3455 (−0.0257; p < 0.001)",
         "Drifted to something new: no known task explains the prompts (p = 0.002, level 0.05).",
         "0.0191 in log-loss and 8.1 points",
         "took 0.31 % of the run's time",
         "evaluate 1 min 03 s (35 %)",
-        "python -m agent.run --task gsm8k --test 800",
+        "python -m agent.run --task gsm8k --test 396",
         "no generator for smollm2-135m",
     ):
         assert words in page.text
+
+
+def test_the_test_part_is_set_beside_chance(tmp_path: Path) -> None:
+    record = made.record("one")
+    record["test"]["chance"] = 0.25
+    assert "Chance 25.0 %" in report(made.write_run(tmp_path, "one", record))[1].text
+    assert "Chance" not in report(made.write_run(tmp_path, "free"))[1].text
 
 
 def test_the_report_needs_nothing_but_itself(tmp_path: Path) -> None:
@@ -207,7 +220,7 @@ def test_a_damaged_run_leaves_the_old_report(tmp_path: Path) -> None:
 
 def test_what_to_do_next_follows_the_outcome(tmp_path: Path) -> None:
     def advice(**change: object) -> str:
-        return " ".join(wording.next_step(read_run(path).model_copy(update=change), Path("runs")))
+        return " ".join(commands.next_step(read_run(path).model_copy(update=change), Path("runs")))
 
     path = made.write_run(tmp_path, "one")
     assert "The log-loss gain holds on test, but the accuracy gain could be chance" in advice()
@@ -217,9 +230,9 @@ def test_what_to_do_next_follows_the_outcome(tmp_path: Path) -> None:
     assert "Do not deploy" in advice(test=TestPart.model_validate(worse))
     surer = sure | {"loss_change": 3.2, "loss_p_value": 0.992}
     assert "Do not rely on it: the log-loss on test is worse" in advice(test=TestPart.model_validate(surer))
-    assert "--reward 384" in advice(status="no_improvement")
+    assert "--reward 264" in advice(status="no_improvement")
     assert "--max-attempts 6" in advice(status="no_improvement", smallest_detectable=None)
-    assert "--policy openai" in advice(status="no_improvement", trials=read_run(path).trials[:1])
+    assert "--policy random" in advice(status="no_improvement", trials=read_run(path).trials[:1])
     assert "--resume one" in advice(status="unfinished")
     assert (
         wording.headline(RunRecord(run_id="x", status="improved", test=TestPart.model_validate(worse)))
@@ -238,15 +251,16 @@ def test_the_command_line_states_what_is_not_default() -> None:
         "offline": True,
         "policy_settings": settings,
     }
-    line = wording.run_command_line(config)
+    line = commands.run_command_line(config)
     assert line == (
-        "python -m agent.run --task 'my file.jsonl' --seed 3 --out elsewhere --set policy_settings.temperature=0.7 "
-        "--set 'policy_settings.openai_model=\"1.5\"' --set policy_settings.constrained=false"
+        "python -m agent.run --task 'my file.jsonl' --seed 3 --out elsewhere --offline "
+        "--set policy_settings.temperature=0.7 --set 'policy_settings.openai_model=\"1.5\"' "
+        "--set policy_settings.constrained=false"
     )
     arguments = run.parser().parse_args(shlex.split(line)[3:])
     again = make_config(None, run.options(arguments), arguments.assignments)
     config["task"] = str(Path("my file.jsonl").absolute())  # an input file is found from any folder
-    assert again.model_dump(exclude={"offline"}) == RunConfig.model_validate(config).model_dump(exclude={"offline"})
+    assert again == RunConfig.model_validate(config)
 
 
 def test_the_axis_of_accuracies_stays_within_its_bounds(tmp_path: Path) -> None:
@@ -285,3 +299,113 @@ def test_small_numbers_keep_their_sign_and_never_read_minus_zero() -> None:
         "p = 0.012",
         "p = 0.26",
     )
+
+
+ASKED = [f"How many wings have {n} birds?" for n in range(260)]
+
+
+def answered(path: Path, base: list[int], adapted: list[int]) -> Path:
+    """Keep questions of two choices, the second of which is right, with what two models chose."""
+    examples = [choice_example(text, [f"{n}", f"{2 * n}"], 1) for n, text in enumerate(ASKED[: len(base)], 1)]
+    keep_questions(path, Splits([], examples[:2], examples))
+    for name, chosen in (("test-baseline", base), ("test-adapted", adapted)):
+        rows = zip(examples, chosen, strict=True)
+        items = [Item(id=e.id, scores=(0, 0), choice=c, gold=1, correct=c == 1, loss=1.0) for e, c in rows]
+        save_items(path / "items" / f"{name}.jsonl", items)
+    return path
+
+
+def test_every_question_can_be_read_with_its_answers_and_flips_come_first(tmp_path: Path) -> None:
+    path = answered(made.write_run(tmp_path, "one"), base=[0, 1, 1, 0], adapted=[1, 0, 1, 0])
+    html, page = report(path)
+    assert "Of 4 test questions 1 became wrong, 1 became right, 1 stayed wrong, 1 stayed right." in page.text
+    section = html.split("<h2>Questions and answers</h2>")[1].split("</section>")[0]
+    first, second = (re.sub(r"<[^>]+>|\s+", " ", part) for part in section.split("</details>")[:2])
+    assert [text in first for text in ASKED[:4]] == [True, True, False, False]
+    assert [text in second for text in ASKED[:4]] == [False, False, True, True]
+    told = " ".join(first.split())
+    assert f"{ASKED[0]} became right 1 deployed model 2 right adapted model" in told
+    assert f"{ASKED[1]} became wrong 2 adapted model 4 right deployed model" in told
+
+
+def test_many_questions_are_capped_and_the_rest_is_named(tmp_path: Path) -> None:
+    path = answered(made.write_run(tmp_path, "one"), base=[0] * 260, adapted=[1] * 130 + [0] * 130)
+    html, page = report(path)
+    assert html.count('<article class="asked">') == 2 * SHOWN
+    assert page.text.count("The other 30 are in the run's folder: items/questions.jsonl") == 2
+    kept = (path / "items" / "questions.jsonl").read_text(encoding="utf-8")
+    assert all(kept.count(json.dumps(text)) == 1 + (text in ASKED[:2]) for text in ASKED)
+
+
+def test_a_run_that_adopted_nothing_shows_what_the_deployed_model_answered(tmp_path: Path) -> None:
+    record = made.record("one") | {"status": "no_improvement"}
+    path = answered(made.write_run(tmp_path, "one", record), base=[0, 1], adapted=[0, 1])
+    _, page = report(path)
+    assert "Of 2 test questions 1 were answered right, 1 were answered wrong." in page.text
+    assert f"{ASKED[0]} wrong 1 chosen 2 right" in page.text
+
+
+def test_answers_in_writing_are_shown_as_they_were_written(tmp_path: Path) -> None:
+    path = made.write_run(tmp_path, "one")
+    example = Example(id="q", question="Who wrote it?", gold_text="Ada", context="A letter of 1843.")
+    keep_questions(path, Splits([], [], [example]))
+    for name, text in (("test-baseline", "Bob, I think"), ("test-adapted", "")):
+        save_items(path / "items" / f"{name}.jsonl", [Item(id="q", correct=False, loss=1.0, text=text)])
+    assert (
+        "A letter of 1843. Who wrote it? stayed wrong Right answer Ada Deployed model Bob, I think "
+        "Adapted model (nothing)" in report(path)[1].text
+    )
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{", b"[]\n", b'{"id": 3}\n', b"\xff\n", b'{"id": "x", "question": {}}\n', b"[" * 9999]
+)
+def test_damaged_questions_leave_the_report_whole(tmp_path: Path, damage: bytes) -> None:
+    path = answered(made.write_run(tmp_path, "one"), base=[0], adapted=[1])
+    (path / "items" / "questions.jsonl").write_bytes(damage)
+    assert "Questions and answers" not in report(path)[1].text
+
+
+def test_a_hostile_question_is_text(tmp_path: Path) -> None:
+    path = made.write_run(tmp_path, "one")
+    calm, _ = report(answered(path, base=[0], adapted=[1]))
+    keep_questions(path, Splits([], [], [choice_example(made.HOSTILE, [made.HOSTILE, "b"], 1)]))
+    kept = (path / "items" / "questions.jsonl").read_text(encoding="utf-8")
+    for name in ("test-baseline", "test-adapted"):
+        file = path / "items" / f"{name}.jsonl"
+        file.write_text(re.sub(r'"id":"\w+"', f'"id":"{json.loads(kept)["id"]}"', file.read_text()))
+    html, page = report(path)
+    assert set(page.tags) == set(Page(calm).tags)
+    assert "<script>alert('x')</script>{{ 7*7 }}" in page.text
+    assert not [char for char in html if char != "\n" and wording.visible(char) != char]
+
+
+PHONE = 390 - 2 * 12 - 2 * 17
+"""Pixels inside a card on a phone: the page's and the card's padding and border are taken off."""
+
+
+def test_no_label_of_a_picture_is_too_small_to_read_on_a_phone(tmp_path: Path) -> None:
+    html, _ = report(answered(made.write_run(tmp_path, "one"), base=[0], adapted=[1]))
+    style = html.split("<style>")[1].split("</style>")[0]
+    sizes = [int(size) for size in re.findall(r"\.(?:axis|word|node text|badge text) \{[^}]*font-size: (\d+)px", style)]
+    assert len(sizes) == 4
+    for frame, view in re.findall(
+        r'<(div class="wide"|figure)>(?:\s*<figcaption>[^<]*</figcaption>)?\s*<svg viewBox="0 0 (\d+)', html
+    ):
+        name = r"\.wide" if "wide" in frame else r"\.charts"
+        least = int(re.findall(name + r" svg \{ min-width: (\d+)px", style)[0])
+        smallest = min(sizes if "wide" not in frame else sizes[-2:])
+        assert smallest * max(PHONE, least) / int(view) >= 10
+        assert re.search(name + r"(?: figure)? \{[^}]*overflow-x: auto", style)
+
+
+def test_no_cell_of_a_table_breaks_letter_by_letter(tmp_path: Path) -> None:
+    html, _ = report(made.write_run(tmp_path, "one", made.started_run("one")))
+    style = html.split("<style>")[1].split("</style>")[0]
+    breaking = [
+        s.strip() for rule in re.findall(r"([^{}]*)\{[^}]*overflow-wrap: anywhere", style) for s in rule.split(",")
+    ]
+    assert "td" not in breaking
+    assert "td.text" in breaking
+    assert re.search(r"td\.text \{ min-width: \d{3}px", style)
+    assert html.count("<table>") == html.count('<div class="scroll"><table>')

@@ -48,9 +48,9 @@ def test_the_best_start_is_never_one_that_does_not_beat_the_deployed_model(
 def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
     run = RunRecord.model_validate(made.started_run("one"))
     assert wording.start_sentence(run) == (
-        "Start: the aligned adapter, accuracy 41.7 % → 45.8 %, log-loss −0.2100 (p < 0.001), made by generator "
+        "Start: the aligned adapter, accuracy 41.7 % → 45.8 %, log-loss 1.5702 → 1.3602 (p < 0.001), made by generator "
         "“without-gsm8k”, which never saw this task, without a gradient. "
-        "The generated adapter had accuracy 41.7 % → 44.8 %, log-loss −0.1600 (p = 0.031)."
+        "The generated adapter had accuracy 41.7 % → 44.8 %, log-loss 1.5702 → 1.4102 (p = 0.031)."
     )
     assert wording.verdict(run).startswith("TTL (ttl_steps 25, ")
     assert "on the aligned adapter was adopted after 3 attempts. Accuracy" in wording.verdict(run)
@@ -66,7 +66,8 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
     run = RunRecord.model_validate(record)
     told = "dropped after 24 of 96 questions: accuracy −8.3 points, log-loss +0.1402"
     assert wording.start_sentence(run).endswith(f"The generated adapter was {told} on these.")
-    assert f"generated adapter {told}; aligned adapter 45.8 %" in sentence("evaluate", made.start_event(record))
+    said = sentence("evaluate", made.start_event(record))
+    assert "generated adapter dropped after 24; aligned adapter accuracy 45.8 %, log-loss 1.3602" in said
     assert "1 start dropped early" in evaluations_text(run)
     lines = made.events(made.record("one"))
     lines[9]["data"] = made.start_event(record)
@@ -113,8 +114,8 @@ def test_a_deployed_model_that_nothing_beat_is_said_to_stay() -> None:
 def test_events_say_the_generator_the_start_and_what_went_wrong() -> None:
     run = made.started_run("one")
     assert sentence("evaluate", made.start_event(run)) == (
-        "start: the aligned adapter (deployed model accuracy 41.7 % of 96, log-loss 1.5702; "
-        "generated adapter 44.8 %, log-loss −0.1600; aligned adapter 45.8 %, log-loss −0.2100)"
+        "start: the aligned adapter (on 96 questions: deployed model accuracy 41.7 %, log-loss 1.5702; "
+        "generated adapter accuracy 44.8 %, log-loss 1.4102; aligned adapter accuracy 45.8 %, log-loss 1.3602)"
     )
     assert sentence("generate", {"adapters": run["adapters"]}) == (
         "adapter abababababab by generator “without-gsm8k”, never trained on this task; 2 of 32 prompts were blank"

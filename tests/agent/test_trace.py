@@ -36,6 +36,25 @@ def test_help_imports_nothing_slow() -> None:
     assert done.stdout.strip().endswith("[]")
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 140, 160])
+def test_a_list_on_any_terminal_cuts_no_name_and_leaves_columns_out_instead(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    name = "commonsense_qa-20261123-204107-1f2a"
+    made.write_run(tmp_path, name, {**made.record(name), "task": "commonsense_qa"})
+    trace_view.show_list(list_runs(tmp_path), tmp_path, datetime(2026, 11, 24, 0, 0, tzinfo=UTC))
+    head, _, row = (line for line in capsys.readouterr().out.split("\n") if line.strip())
+    columns = head.split()
+    assert "…" not in row
+    assert len(row.rstrip()) <= max(width, 80)
+    assert name in row
+    assert ("improved" in row) == ("status" in columns)
+    for column, cell in (("task", "commonsense_qa "), ("model", "smollm2-135m"), ("policy", "local")):
+        assert (cell in row) == (column in columns)
+    assert (len(columns) == 9) == (width >= 140)
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     for i in range(30):
         made.write_run(tmp_path, f"run-{i}")
@@ -48,18 +67,10 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_listing_an_empty_folder_says_how_to_start(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    status, out, _ = call(capsys, "list", "--out", tmp_path / "absent")
-    assert (status, out) == (
-        0,
-        f"no runs in {tmp_path / 'absent'}; start one with: python -m agent.run --task gsm8k\n",
-    )
-
-
 def test_the_list_has_a_line_for_every_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trace_view, "WIDTH", 200)  # a long temporary path must not push the columns together
+    monkeypatch.setenv("COLUMNS", "200")  # a long temporary path must not push the columns together
     made.write_run(tmp_path, "gsm8k-20261123-204107-1f2a")
     made.write_unfinished(tmp_path, "killed", keep=13)
     (made.write_run(tmp_path, "bad") / "run.json").write_text("{")

@@ -1,5 +1,6 @@
 """Disjoint parts: fixed thresholds for built-in tasks, shares by demand for a user's file."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -37,6 +38,15 @@ def _assert_apart(splits: Splits) -> None:
         found = [of(chosen) for chosen in sets]
         assert sum(map(len, found)) == len(set().union(*found))
     assert all(len(_names(chosen)) == len(chosen) for chosen in sets)
+
+
+def _refused(task: Task, sizes: dict[str, int]) -> str:
+    """Return why a task cannot be divided so, or nothing."""
+    try:
+        split(task, **sizes, seed=0)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 # Built-in tasks
@@ -103,7 +113,7 @@ def test_the_order_of_the_source_does_not_matter() -> None:
 
 
 def test_too_few_examples_in_a_part_names_the_sizes_and_the_flags() -> None:
-    with pytest.raises(InputError, match=r"support \d+ \(asked 5\), reward \d+ \(asked 500\).*lower --reward$"):
+    with pytest.raises(InputError, match=r"support \d+ \(asked 5\), reward \d+ \(asked 500\).*; give --reward \d+$"):
         split(_task(_examples(200)), support=5, reward=500, test=5, seed=0)
 
 
@@ -139,8 +149,35 @@ def test_groups_of_a_file_stay_together(groups: int) -> None:
 
 
 def test_one_row_too_few_says_how_many_there_are() -> None:
-    with pytest.raises(InputError, match=r"t has 59 different questions, 10 \+ 20 \+ 30 = 60 are asked for; lower"):
+    wanted = r"t has 59 different questions, 10 \+ 20 \+ 30 = 60 are asked for; give --support 9 --reward 19 --test 31$"
+    with pytest.raises(InputError, match=wanted):
         split(_task(_examples(59), has_train=False), support=10, reward=20, test=30, seed=0)
+
+
+@settings(max_examples=25)
+@given(
+    count=st.integers(3, 340),
+    groups=st.sampled_from([None, 2, 3, 40]),
+    has_train=st.booleans(),
+    asked=st.sampled_from([(32, 96, 200), (1, 2, 5000), (400, 2, 2)]),
+)
+def test_sizes_that_a_refusal_names_are_taken(
+    count: int, groups: int | None, has_train: bool, asked: tuple[int, int, int]
+) -> None:
+    task = _task(_examples(count, groups), has_train=has_train)
+    sizes = dict(zip(("support", "reward", "test"), asked, strict=True))
+    refused = _refused(task, sizes)
+    named = {name: int(size) for name, size in re.findall(r"--(\w+) (\d+)", refused)}
+    if refused and not named:
+        assert refused.endswith("a run needs 1 + 2 + 2 at least")
+        return
+    sizes |= named
+    splits = split(task, **sizes, seed=0)
+    assert {name: len(getattr(splits, name)) for name in sizes} == sizes
+    for name, most in splits.available.items():
+        more = {**sizes, name: most}
+        assert len(getattr(split(task, **more, seed=0), name)) == most
+        assert groups or _refused(task, {**more, name: most + 1})
 
 
 def test_groups_that_are_too_large_are_named_as_a_shortage() -> None:

@@ -101,6 +101,66 @@ def test_signs_tell_questions_apart(tmp_path: Path) -> None:
     assert len(_load(tmp_path, {"question": "3 + 4?", "answer": 7}, {"question": "3 - 4?", "answer": -1}).load()) == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 10² + 1?", "What is 102 + 1?"),
+        ("Name the formula of H₂O₂.", "Name the formula of H2O2."),
+        ("What is 2 + 1½?", "What is 2 + 11⁄2?"),
+        ("Is 𝐯 a vector?", "Is v a vector?"),
+        ("How much is 3 mW?", "How much is 3 MW?"),
+        ("Is x < 5?", "Is x > 5?"),
+    ],
+)
+def test_questions_that_read_differently_are_two_and_share_a_part(tmp_path: Path, one: str, other: str) -> None:
+    first, second = _load(tmp_path, {"question": one, "answer": "a"}, {"question": other, "answer": "b"}).load()
+    assert first.id != second.id
+    assert first.group == second.group  # near-duplicates never straddle two parts
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Caf\u00e9?", "Cafe\u0301?"),
+        ("Which \ufb01sh…", "Which\u00a0fish..."),
+        ("Ａ ｏｒ Ｂ", "A or B"),
+        ("a\tb", " a  b "),
+    ],
+)
+def test_questions_that_read_the_same_are_one(tmp_path: Path, one: str, other: str) -> None:
+    rows = [{"question": question, "answer": "a"} for question in (one, other)]
+    assert len(_load(tmp_path, *rows).load()) == 1
+    assert "the question of line 1 again" in _refusal(_write(tmp_path, rows[0], {**rows[1], "answer": "b"}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Paris", " paris."), ("7", "7.0"), (7, "7.00"), ("caf\u00e9", "cafe\u0301")]
+)
+def test_a_repeat_whose_answer_is_graded_alike_is_no_contradiction(tmp_path: Path, one: object, other: object) -> None:
+    assert len(_load(tmp_path, {"question": "Q?", "answer": one}, {"question": "Q?", "answer": other}).load()) == 1
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("10²", ["10²", "10².", "**10²**"], ["102", "10"]),
+        ("C++", ["c++", "`C++`"], ["C", "C#"]),
+        ("−x", ["-x"], ["x", "+x"]),
+        ("well-known", ["Well known!"], ["known"]),
+    ],
+)
+def test_an_answer_with_another_sign_is_wrong(tmp_path: Path, gold: str, right: list[str], wrong: list[str]) -> None:
+    task = _load(tmp_path, {"question": "Q?", "answer": gold})
+    (example,) = task.load()
+    assert [task.grade(text, example) for text in (*right, *wrong)] == [True] * len(right) + [False] * len(wrong)
+
+
+def test_a_choice_is_not_named_by_another_power(tmp_path: Path) -> None:
+    task = _load(tmp_path, {"question": "Q?", "choices": ["102", "7"], "answer": 0})
+    (example,) = task.load()
+    assert [task.grade(text, example) for text in ("102", "10²")] == [True, False]
+
+
 def test_a_file_with_exactly_the_rows_asked_for_is_enough(tmp_path: Path) -> None:
     task = _load(tmp_path, *({**GOOD, "question": f"Which flies, {i}?"} for i in range(12)))
     splits = split(task, support=2, reward=4, test=6, seed=0)

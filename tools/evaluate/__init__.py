@@ -20,7 +20,7 @@ from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic
 from cao.language_model import LanguageModel
 from cao.progress import Progress, silent
-from cao.tasks.base import Task, normalise
+from cao.tasks.base import Task, answer_form
 from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, LatentSettings, Protocol, Query
 from tools.apply_strategy.tts import combine, route
 from tools.evaluate.generation import Generated, generate
@@ -222,7 +222,7 @@ def _answer_key(answer: Item) -> str:
     if answer.choice >= 0:
         return f"choice {answer.choice}"
     numbers = re.findall(r"-?\d+(?:\.\d+)?", answer.text.replace(",", ""))
-    return numbers[-1] if numbers else normalise(answer.text)
+    return numbers[-1] if numbers else answer_form(answer.text)
 
 
 def save_items(path: Path, items: Sequence[Item]) -> None:
