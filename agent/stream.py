@@ -6,7 +6,6 @@ written after it are cut off on resume and come again, for everything here depen
 
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines
+from agent.stream_input import FileSource, Mark, PipeSource, next_lines, prompt_of
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic, write_json
 from cao.types import DriftReport
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
-from tools.detect_drift.prompt_file import asked_from
+from tools.detect_drift.prompt_file import asked_from, value_of
 from tools.detect_drift.reference import read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
 from tools.detect_drift.window import distinct, seen
@@ -46,10 +45,12 @@ class WatchState(BaseModel):
     Attributes:
         settings: what a watch is resumed with only if equal: stream, references, threshold, window, seed, encoder.
         offset: byte behind the last line that was dealt with.
+        file: what the file that the offset belongs to is recognised by, None behind a pipe.
         events_bytes: length of ``events.jsonl`` that belongs to this state.
         seq: events so far.
         prompts: prompts so far, blanks, repeats and bad lines not counted.
-        skipped: blank, repeated and bad lines so far.
+        skipped: blank, repeated and unreadable lines so far.
+        unreadable: reason → lines so far that could not be read for it.
         current: the tasks that prompts are expected from.
         detector: the running test; None while a window is collected.
         window: lines of the window that is being collected, as they came.
@@ -64,10 +65,12 @@ class WatchState(BaseModel):
 
     settings: dict[str, Any]
     offset: int = 0
+    file: Mark | None = None
     events_bytes: int = 0
     seq: int = 0
     prompts: int = 0
     skipped: int = 0
+    unreadable: dict[str, int] = {}
     alarms: int = 0
     current: list[str]
     detector: dict[str, Any] | None = None
@@ -115,6 +118,7 @@ class Watcher:
         os.truncate(events, self.state.events_bytes)
         self._recent = dict.fromkeys(self.state.recent)
         self._expect(self.state.current)
+        self.state.offset = self.source.resume(self.state.offset, self.state.file)
         self._release()
 
     def run(self) -> WatchState:
@@ -126,7 +130,7 @@ class Watcher:
         if len(self.state.window) == self.state.settings["window"]:  # a kill fell between the window and its verdict
             self._judge()
             self._commit()
-        while lines := next_lines(self.source, self.state.offset):
+        while (lines := next_lines(self.source, self.state.offset)) or self._turn():
             for start in range(0, len(lines), TOGETHER):
                 self._batch(lines[start : start + TOGETHER])
                 self._commit()
@@ -137,9 +141,19 @@ class Watcher:
         if state.ended and state.prompts + state.skipped == read:
             return state  # nothing came since
         state.ended = True
-        self._event("end", prompts=state.prompts, skipped=state.skipped, alarms=state.alarms)
+        told = {"prompts": state.prompts, "skipped": state.skipped, "unreadable": state.unreadable}
+        self._event("end", **told, alarms=state.alarms)
         self._commit()
         return state
+
+    def _turn(self) -> bool:
+        """Go on in the file that took the place of the one that ended; return whether there is one."""
+        offset = self.source.turn()
+        if offset is None:
+            return False
+        self.state.offset = offset
+        self._commit()
+        return True
 
     def _release(self) -> None:
         """Let the source forget what was dealt with; only after that is committed may it take more."""
@@ -150,7 +164,7 @@ class Watcher:
 
     def _batch(self, lines: Sequence[tuple[bytes, int]]) -> None:
         """Encode some lines together, and deal with them one by one."""
-        prompts = [(*_prompt(line), end) for line, end in lines]
+        prompts = [(*prompt_of(line), end) for line, end in lines]
         embeddings = self.encoder.embed([prompt for prompt, _, _ in prompts if prompt is not None])
         scores: list[list[float]] = []
         judge, row = None, -1
@@ -159,7 +173,7 @@ class Watcher:
             if prompt is None:
                 self.state.skipped += 1
                 if reason:
-                    self._event("skipped", line=self.state.prompts + self.state.skipped, reason=reason)
+                    self._unreadable(reason)
                 continue
             row += 1
             if judge is not self._strangeness:  # at first, and whenever other tasks are expected
@@ -169,6 +183,12 @@ class Watcher:
                 self.state.skipped += 1
             else:
                 self._one(raw.decode(), scores[row])
+
+    def _unreadable(self, reason: str) -> None:
+        """Count a line that could not be read; show the first for each reason, and then every thousandth."""
+        count = self.state.unreadable[reason] = self.state.unreadable.get(reason, 0) + 1
+        if count % 1000 == 1:
+            self._event("skipped", line=self.state.prompts + self.state.skipped, reason=reason, count=count)
 
     def _one(self, line: str, scores: Sequence[float]) -> None:
         """Deal with one new prompt."""
@@ -189,7 +209,7 @@ class Watcher:
     def _judge(self) -> None:
         """Name the window behind an alarm, and go on with what it shows to be current."""
         state = self.state
-        asked = [asked_from(_value(line), "the window") for line in state.window]
+        asked = [asked_from(value_of(line, "the line"), "the line") for line in state.window]
         outcomes = [one.correct for one in asked]
         report = detect_drift(
             [one.prompt for one in asked],
@@ -291,40 +311,10 @@ class Watcher:
     def _commit(self) -> None:
         """Write the state: from here on nothing before it happens again."""
         self.state.events_bytes = (self.folder / "events.jsonl").stat().st_size
+        self.state.file = self.source.mark(self.state.offset)
         self.state.detector = self._detector.state()
         self.state.recent = list(self._recent)
         write_atomic(self.folder / "state.json", self.state.model_dump_json())
-
-
-def _value(line: str) -> Any:
-    """Return what a line says: an object or a string of JSON, else its own text.
-
-    A text may begin with a quote or a brace: only what begins like a JSON object must be one.
-    """
-    line = line.removeprefix("\ufeff")
-    if re.match(r'\s*\{\s*["}]', line):
-        return json.loads(line)
-    try:
-        value = json.loads(line) if line.lstrip().startswith('"') else line
-    except ValueError:
-        return line
-    return value
-
-
-def _prompt(raw: bytes) -> tuple[str | None, str | None]:
-    """Return a line's prompt, or None and why the line is skipped (no reason for a blank one)."""
-    if len(raw) > MAX_LINE:
-        return None, f"longer than {MAX_LINE:,} bytes"
-    try:
-        line = raw.decode()
-        if not line.strip():
-            return None, None
-        prompt = asked_from(_value(line), "the line").prompt
-    except (ValueError, RecursionError):
-        return None, "neither text in UTF-8 nor JSON"
-    except InputError as error:
-        return None, str(error)
-    return (prompt, None) if seen(prompt) else (None, None)
 
 
 def _explaining(report: DriftReport) -> list[str]:
