@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from agent.stream_input import FileSource, Mark, PipeSource, next_lines, prompt_of
 from cao.encoder import Encoder
@@ -20,16 +21,20 @@ from cao.files import sha256_bytes, write_atomic, write_json
 from cao.types import DriftReport
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
+from tools.detect_drift.order import reach
 from tools.detect_drift.prompt_file import asked_from, value_of
 from tools.detect_drift.reference import read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
-from tools.detect_drift.window import distinct, seen
+from tools.detect_drift.window import MIN_PROMPTS, distinct, seen
 
 REMEMBERED = 10_000
 """Prompts that a repeat is recognised among; older ones count as new again."""
 
 TOGETHER = 64
 """Lines that are encoded together; the state is written after them."""
+
+ORDERS = 999
+"""Permutations of a window's order, to see how far neighbours resemble each other."""
 
 MIXTURE_PART = 0.05
 """Share from which a known task counts as part of a mixture."""
@@ -53,6 +58,7 @@ class WatchState(BaseModel):
         unreadable: reason → lines so far that could not be read for it.
         current: the tasks that prompts are expected from.
         detector: the running test; None while a window is collected.
+        every: one prompt in so many is judged; closer neighbours resemble each other, as the last window showed.
         window: lines of the window that is being collected, as they came.
         alarm: number of the prompt that raised the alarm, None while there is none.
         learnt: names of the new tasks of this stream, oldest first.
@@ -74,6 +80,7 @@ class WatchState(BaseModel):
     alarms: int = 0
     current: list[str]
     detector: dict[str, Any] | None = None
+    every: int = 1
     window: list[str] = []
     alarm: int | None = None
     learnt: list[str] = []
@@ -195,8 +202,8 @@ class Watcher:
         state = self.state
         state.prompts += 1
         if state.alarm is None:
-            if self._detector.update(scores):
-                first = state.prompts - (self._detector.seen - 1 - self._detector.since)
+            if state.prompts % state.every == 0 and self._detector.update(scores):
+                first = state.prompts - state.every * (self._detector.seen - 1 - self._detector.since)
                 state.alarm, state.alarms = state.prompts, state.alarms + 1
                 self._event("alarm", prompt=state.prompts, since=first, statistic=round(self._detector.statistic, 1))
             return
@@ -220,6 +227,7 @@ class Watcher:
             seed=state.settings["seed"] + state.alarms,
         )
         self._event("window", alarm=state.alarm, report=report.model_dump(mode="json"))
+        self._thin([one.prompt for one in asked])
         before = list(state.current)
         if report.kind == "domain_transfer":
             name = self._learn([one.prompt for one in asked])
@@ -238,13 +246,24 @@ class Watcher:
     def _learn(self, prompts: Sequence[str]) -> str:
         """Make a window the reference of a new task, and return its name."""
         name = f"drift-{len(self.state.learnt) + 1}"
-        kept = [prompts[i] for i in distinct(prompts)]
-        made = Reference(self.encoder.embed(kept))
+        made = Reference(self._in_order(prompts), in_order=True)
         write_reference(self._reference_path(name), made, self.encoder.sha256, f"alarm {self.state.alarms}", ())
         self.state.learnt.append(name)
         reference = read_reference(self._reference_path(name), self.encoder.sha256)
         self.known = replace(self.known, references={**self.known.references, name: reference})
         return name
+
+    def _thin(self, prompts: Sequence[str]) -> None:
+        """Judge only prompts so far apart that they resemble each other no more than any two of the window."""
+        rows = self._in_order(prompts)
+        every = reach(rows, ORDERS, self.state.settings["seed"])
+        if every != self.state.every:
+            self.state.every = every
+            self._event("thinned", every=every, holds=every == 1 or every < len(rows) // MIN_PROMPTS)
+
+    def _in_order(self, prompts: Sequence[str]) -> Tensor:
+        """Return the embeddings of the distinct prompts, in the order in which they came."""
+        return self.encoder.embed([prompts[i] for i in sorted(distinct(prompts))])
 
     def _deploy(self, report: DriftReport) -> None:
         """Swap in what is stored for the current task, or adapt to a new one; say which.

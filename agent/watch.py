@@ -197,6 +197,8 @@ def words(event: dict[str, Any]) -> str:
         return f"the {report['n']} prompts behind it: " + ". ".join([report["sentence"], *caveats])
     if kind == "new_task":
         return f"they are known from now on as {event['task']} ({event['prompts']} prompts)"
+    if kind == "thinned":
+        return thinned(event["every"], holds=event["holds"])
     if kind == "no_change":
         return "nothing to change: the same tasks are expected as before"
     if kind == "expect":
@@ -211,6 +213,21 @@ def words(event: dict[str, Any]) -> str:
         return f"line {event['line']} skipped: {event['reason']}{so_far}"
     lost = f", of which could not be read: {unreadable(event['unreadable'])}" if event["unreadable"] else ""
     return f"the stream ended: {event['prompts']} prompts, {event['alarms']} alarms, {event['skipped']} skipped{lost}"
+
+
+def thinned(every: int, *, holds: bool) -> str:
+    """Return how neighbouring prompts are dealt with from now on.
+
+    Args:
+        every: one prompt in so many is judged.
+        holds: whether the promised run length holds then.
+    """
+    if every == 1:
+        return "neighbouring prompts do not resemble each other: every prompt is judged from now on"
+    told = f"neighbouring prompts resemble each other: one in {every} is judged from now on"
+    if holds:
+        return f"{told}; --run-length holds if prompts {every} apart are independent"
+    return f"{told}, but more of them may: --run-length is not promised for this stream"
 
 
 def unreadable(reasons: dict[str, int]) -> str:

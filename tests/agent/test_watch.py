@@ -45,12 +45,14 @@ def prompts(colour: str, n: int, begin: int = 0) -> list[str]:
     return [f"{colour} thing number {7 * i} of {i * i}" for i in range(begin, begin + n)]
 
 
-def watch(folder: Path, stream: list[str], adapt: Any = None, **settings: Any) -> list[dict[str, Any]]:
+def watch(
+    folder: Path, stream: list[str], adapt: Any = None, encoder: Encoder | None = None, **settings: Any
+) -> list[dict[str, Any]]:
     """Watch a stream of red and blue where red is expected; return the events on disk."""
     folder.mkdir(exist_ok=True)
     path = folder / "stream.jsonl"
     path.write_text("".join(f"{line}\n" for line in stream))
-    encoder = ColourEncoder(folder)
+    encoder = encoder or ColourEncoder(folder)
     known = KnownTasks({name: Reference(encoder.embed(prompts(name, 300, 5000))) for name in ("red", "blue")}, ("red",))
     defaults = {"threshold": 1000, "window": 32, "seed": 0, "reference": ["red"]}
     held = folder / "state.json"
@@ -311,6 +313,27 @@ def test_known_and_new_tasks_are_named_and_a_task_that_comes_back_is_recognised(
     alarm = next(event for event in events if event["event"] == "alarm")
     assert 61 <= alarm["prompt"] <= 70
     assert 55 <= alarm["since"] <= alarm["prompt"]
+
+
+class TwinEncoder(ColourEncoder):
+    """Prompts that differ in their last word alone are nearly the same."""
+
+    def embed(self, prompts: list[str], batch_size: int = 32) -> Tensor:
+        alike = super().embed([prompt.rsplit(" ", 1)[0] for prompt in prompts])
+        return torch.nn.functional.normalize(alike + 0.02 * super().embed(prompts), dim=1)
+
+
+def test_a_new_kind_that_comes_in_twins_raises_no_more_alarms_than_promised(tmp_path: Path) -> None:
+    alarms = []
+    for begin in range(0, 8000, 1000):
+        twins = [f"{prompt} {word}" for prompt in prompts("green", 200, begin) for word in ("now", "then")]
+        events = watch(tmp_path / str(begin), [*prompts("red", 60), *twins], encoder=TwinEncoder(tmp_path), window=64)
+        alarms.append(events[-1]["alarms"])
+        thinned = next(event for event in events if event["event"] == "thinned")
+        assert (thinned["every"], thinned["holds"]) == (2, True)
+        assert "one in 2 is judged" in words(thinned)
+    assert min(alarms) >= 1
+    assert sum(alarms) - 8 <= 3  # 8 × 330 prompts behind the first window, one alarm in 1,000
 
 
 def test_state_is_bounded_and_a_finished_stream_says_nothing_twice(tmp_path: Path) -> None:
