@@ -1,13 +1,12 @@
-"""The drift sense alone: ``python -m agent.drift --windows FILE.jsonl`` reports on windows of prompts."""
+"""The drift sense alone: ``python -m agent.drift --windows FILE`` reports on windows of prompts."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cao.command_line import compute_options, quiet_libraries, run_command
+from cao.command_line import compute_options, positive, quiet_libraries, run_command
 from cao.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,10 +22,10 @@ MAX_PROMPTS = 8192
 MAX_BYTES = 2 * 10**9
 """Of the row numbers that all permutations of one window draw from."""
 
-_EPILOG = """Each line of the windows file is a JSON list of prompts; each gets a report of one line. A prompt is a
-text, or an object with question, perhaps context, choices and answer, and perhaps correct (whether the deployed
-model's answer was right). Drift means that every current task is rejected by permutation tests on the frozen
-encoder's embeddings. Exit status: 0 reported, 2 bad input, 3 something needed is not installed."""
+_EPILOG = """Each window gets a report of one line. A prompt is a text, or an object with prompt, question, content or
+messages (a chat, of which the user's last message counts), perhaps context, choices and answer, and perhaps correct
+(whether the deployed model's answer was right). Drift means that every current task is rejected by permutation tests
+on the frozen encoder's embeddings. Exit status: 0 reported, 2 bad input, 3 something needed is not installed."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,12 +36,24 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="NAME|FILE",
-        help="the tasks that prompts are expected from: a registered name, a task's name, a JSONL file with a prompt or"
-        " question on each line, or a reference file (default: every registered task); the other registered tasks"
+        help="the tasks that prompts are expected from: a registered name, a task's name, a file with one prompt a"
+        " line, or a reference file (default: every registered task); the other registered tasks"
         " are known too",
     )
     it.add_argument("--registry", type=Path, metavar="DIR", help="of one's own references (default: the user's data)")
-    it.add_argument("--windows", required=True, type=Path, metavar="FILE.jsonl", help="one JSON list of prompts a line")
+    it.add_argument(
+        "--windows",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="one prompt a line, all of them one window, or one JSON list of prompts a line, each a window",
+    )
+    it.add_argument(
+        "--window",
+        type=positive,
+        metavar="N",
+        help="cut a file with one prompt a line into windows of N; the last one may be smaller",
+    )
     it.add_argument("--alpha", default=0.05, type=float, help="level of the test, in (0, 1) (default: %(default)s)")
     it.add_argument("--seed", default=0, type=int, help="of the permutations (default: %(default)s)")
     it.add_argument("--permutations", default=999, type=int, help="(default: %(default)s)")
@@ -70,7 +81,7 @@ def _report(options: argparse.Namespace) -> int:
     from tools.detect_drift import detect_drift  # noqa: PLC0415
     from tools.detect_drift.reference import known_tasks  # noqa: PLC0415
 
-    windows = _windows(options.windows)
+    windows = _windows(options.windows, options.window)
     _check_memory(options, max(map(len, windows)))
     encoder = Encoder(minilm_folder())
     known = known_tasks(options.reference or (), encoder, folder=options.registry)
@@ -164,19 +175,14 @@ def _check_memory(options: argparse.Namespace, largest: int) -> None:
         )
 
 
-def _windows(path: Path) -> "list[list[Asked]]":
+def _windows(path: Path, size: int | None) -> "list[list[Asked]]":
     """Return every window of the file, all of them checked before anything is computed."""
-    from tools.detect_drift.prompt_file import asked_from, json_lines  # noqa: PLC0415  (imports torch)
+    from tools.detect_drift.prompt_file import read_windows  # noqa: PLC0415  (imports torch)
 
-    windows = []
-    for where, line in json_lines(path):
-        if not isinstance(line, list):
-            raise InputError(f"{where}: expected a JSON list of prompts, found {json.dumps(line)[:40]}")
-        if len(line) > MAX_PROMPTS:
-            raise InputError(f"{where}: {len(line)} prompts; divide a window of more than {MAX_PROMPTS}")
-        windows.append([asked_from(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(line, 1)])
-    if not windows:
-        raise InputError(f"{path}: holds no window; each line is a JSON list of prompts")
+    windows = read_windows(path, size)
+    largest = max(map(len, windows))
+    if largest > MAX_PROMPTS:
+        raise InputError(f"{path}: a window of {largest} prompts; divide it, {MAX_PROMPTS} are the most (--window N)")
     return windows
 
 

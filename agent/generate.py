@@ -27,9 +27,9 @@ MAX_PROMPTS = 5000
 """As many as a run takes for its support part; their token states fill 0.6 MB each."""
 
 _TEMPORARY = ".generated."
-_EPILOG = """Each line of the prompts file is an object with 'prompt' or 'question' (and perhaps 'context'), a string,
-or a list of strings. DIR becomes a folder in PEFT format. Exit status: 0 made; 2 bad input; 3 something needed is not
-available (with the command that provides it); 1 a defect."""
+_EPILOG = """Each line of the prompts file is a text, an object with 'prompt', 'question', 'content' or 'messages' (and
+perhaps 'context'), or a JSON list of these. DIR becomes a folder in PEFT format. Exit status: 0 made; 2 bad input;
+3 something needed is not available (with the command that provides it); 1 a defect."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -179,20 +179,14 @@ def read_prompts(path: Path) -> list[str]:
     """Return the prompts of a file, all of its lines checked before anything is computed.
 
     Args:
-        path: JSONL; a line is an object with ``prompt`` or ``question`` and perhaps ``context``, a string, or a list
-            of strings.
+        path: a line is a prompt or a JSON list of prompts.
 
     Raises:
         InputError: the file cannot be read, a line is something else, or there are no prompts or too many.
     """
-    from tools.detect_drift.prompt_file import asked_from, check_text, json_lines  # noqa: PLC0415  (imports torch)
+    from tools.detect_drift import prompt_file  # noqa: PLC0415  (imports torch)
 
-    prompts: list[str] = []
-    for where, line in json_lines(path):
-        if isinstance(line, list):
-            prompts += [check_text(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(line, 1)]
-        else:
-            prompts.append(asked_from(line, where).prompt)
+    prompts = [one.prompt for one in prompt_file.read_prompts(path)]
     if not prompts:
         raise InputError(f"{path}: holds no prompt")
     if len(prompts) > MAX_PROMPTS:

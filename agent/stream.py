@@ -6,31 +6,35 @@ written after it are cut off on resume and come again, for everything here depen
 
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
-from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines
+from agent.stream_input import FileSource, Mark, PipeSource, next_lines, prompt_of
 from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic, write_json
 from cao.types import DriftReport
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
-from tools.detect_drift.prompt_file import asked_from
+from tools.detect_drift.order import reach
+from tools.detect_drift.prompt_file import asked_from, value_of
 from tools.detect_drift.reference import read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
-from tools.detect_drift.window import distinct, seen
+from tools.detect_drift.window import MIN_PROMPTS, distinct, seen
 
 REMEMBERED = 10_000
 """Prompts that a repeat is recognised among; older ones count as new again."""
 
 TOGETHER = 64
 """Lines that are encoded together; the state is written after them."""
+
+ORDERS = 999
+"""Permutations of a window's order, to see how far neighbours resemble each other."""
 
 MIXTURE_PART = 0.05
 """Share from which a known task counts as part of a mixture."""
@@ -46,12 +50,15 @@ class WatchState(BaseModel):
     Attributes:
         settings: what a watch is resumed with only if equal: stream, references, threshold, window, seed, encoder.
         offset: byte behind the last line that was dealt with.
+        file: what the file that the offset belongs to is recognised by, None behind a pipe.
         events_bytes: length of ``events.jsonl`` that belongs to this state.
         seq: events so far.
         prompts: prompts so far, blanks, repeats and bad lines not counted.
-        skipped: blank, repeated and bad lines so far.
+        skipped: blank, repeated and unreadable lines so far.
+        unreadable: reason → lines so far that could not be read for it.
         current: the tasks that prompts are expected from.
         detector: the running test; None while a window is collected.
+        every: one prompt in so many is judged; closer neighbours resemble each other, as the last window showed.
         window: lines of the window that is being collected, as they came.
         alarm: number of the prompt that raised the alarm, None while there is none.
         learnt: names of the new tasks of this stream, oldest first.
@@ -64,13 +71,16 @@ class WatchState(BaseModel):
 
     settings: dict[str, Any]
     offset: int = 0
+    file: Mark | None = None
     events_bytes: int = 0
     seq: int = 0
     prompts: int = 0
     skipped: int = 0
+    unreadable: dict[str, int] = {}
     alarms: int = 0
     current: list[str]
     detector: dict[str, Any] | None = None
+    every: int = 1
     window: list[str] = []
     alarm: int | None = None
     learnt: list[str] = []
@@ -115,6 +125,7 @@ class Watcher:
         os.truncate(events, self.state.events_bytes)
         self._recent = dict.fromkeys(self.state.recent)
         self._expect(self.state.current)
+        self.state.offset = self.source.resume(self.state.offset, self.state.file)
         self._release()
 
     def run(self) -> WatchState:
@@ -126,7 +137,7 @@ class Watcher:
         if len(self.state.window) == self.state.settings["window"]:  # a kill fell between the window and its verdict
             self._judge()
             self._commit()
-        while lines := next_lines(self.source, self.state.offset):
+        while (lines := next_lines(self.source, self.state.offset)) or self._turn():
             for start in range(0, len(lines), TOGETHER):
                 self._batch(lines[start : start + TOGETHER])
                 self._commit()
@@ -137,9 +148,19 @@ class Watcher:
         if state.ended and state.prompts + state.skipped == read:
             return state  # nothing came since
         state.ended = True
-        self._event("end", prompts=state.prompts, skipped=state.skipped, alarms=state.alarms)
+        told = {"prompts": state.prompts, "skipped": state.skipped, "unreadable": state.unreadable}
+        self._event("end", **told, alarms=state.alarms)
         self._commit()
         return state
+
+    def _turn(self) -> bool:
+        """Go on in the file that took the place of the one that ended; return whether there is one."""
+        offset = self.source.turn()
+        if offset is None:
+            return False
+        self.state.offset = offset
+        self._commit()
+        return True
 
     def _release(self) -> None:
         """Let the source forget what was dealt with; only after that is committed may it take more."""
@@ -150,7 +171,7 @@ class Watcher:
 
     def _batch(self, lines: Sequence[tuple[bytes, int]]) -> None:
         """Encode some lines together, and deal with them one by one."""
-        prompts = [(*_prompt(line), end) for line, end in lines]
+        prompts = [(*prompt_of(line), end) for line, end in lines]
         embeddings = self.encoder.embed([prompt for prompt, _, _ in prompts if prompt is not None])
         scores: list[list[float]] = []
         judge, row = None, -1
@@ -159,7 +180,7 @@ class Watcher:
             if prompt is None:
                 self.state.skipped += 1
                 if reason:
-                    self._event("skipped", line=self.state.prompts + self.state.skipped, reason=reason)
+                    self._unreadable(reason)
                 continue
             row += 1
             if judge is not self._strangeness:  # at first, and whenever other tasks are expected
@@ -170,13 +191,19 @@ class Watcher:
             else:
                 self._one(raw.decode(), scores[row])
 
+    def _unreadable(self, reason: str) -> None:
+        """Count a line that could not be read; show the first for each reason, and then every thousandth."""
+        count = self.state.unreadable[reason] = self.state.unreadable.get(reason, 0) + 1
+        if count % 1000 == 1:
+            self._event("skipped", line=self.state.prompts + self.state.skipped, reason=reason, count=count)
+
     def _one(self, line: str, scores: Sequence[float]) -> None:
         """Deal with one new prompt."""
         state = self.state
         state.prompts += 1
         if state.alarm is None:
-            if self._detector.update(scores):
-                first = state.prompts - (self._detector.seen - 1 - self._detector.since)
+            if state.prompts % state.every == 0 and self._detector.update(scores):
+                first = state.prompts - state.every * (self._detector.seen - 1 - self._detector.since)
                 state.alarm, state.alarms = state.prompts, state.alarms + 1
                 self._event("alarm", prompt=state.prompts, since=first, statistic=round(self._detector.statistic, 1))
             return
@@ -189,7 +216,7 @@ class Watcher:
     def _judge(self) -> None:
         """Name the window behind an alarm, and go on with what it shows to be current."""
         state = self.state
-        asked = [asked_from(_value(line), "the window") for line in state.window]
+        asked = [asked_from(value_of(line, "the line"), "the line") for line in state.window]
         outcomes = [one.correct for one in asked]
         report = detect_drift(
             [one.prompt for one in asked],
@@ -200,6 +227,7 @@ class Watcher:
             seed=state.settings["seed"] + state.alarms,
         )
         self._event("window", alarm=state.alarm, report=report.model_dump(mode="json"))
+        self._thin([one.prompt for one in asked])
         before = list(state.current)
         if report.kind == "domain_transfer":
             name = self._learn([one.prompt for one in asked])
@@ -218,13 +246,24 @@ class Watcher:
     def _learn(self, prompts: Sequence[str]) -> str:
         """Make a window the reference of a new task, and return its name."""
         name = f"drift-{len(self.state.learnt) + 1}"
-        kept = [prompts[i] for i in distinct(prompts)]
-        made = Reference(self.encoder.embed(kept))
+        made = Reference(self._in_order(prompts), in_order=True)
         write_reference(self._reference_path(name), made, self.encoder.sha256, f"alarm {self.state.alarms}", ())
         self.state.learnt.append(name)
         reference = read_reference(self._reference_path(name), self.encoder.sha256)
         self.known = replace(self.known, references={**self.known.references, name: reference})
         return name
+
+    def _thin(self, prompts: Sequence[str]) -> None:
+        """Judge only prompts so far apart that they resemble each other no more than any two of the window."""
+        rows = self._in_order(prompts)
+        every = reach(rows, ORDERS, self.state.settings["seed"])
+        if every != self.state.every:
+            self.state.every = every
+            self._event("thinned", every=every, holds=every == 1 or every < len(rows) // MIN_PROMPTS)
+
+    def _in_order(self, prompts: Sequence[str]) -> Tensor:
+        """Return the embeddings of the distinct prompts, in the order in which they came."""
+        return self.encoder.embed([prompts[i] for i in sorted(distinct(prompts))])
 
     def _deploy(self, report: DriftReport) -> None:
         """Swap in what is stored for the current task, or adapt to a new one; say which.
@@ -291,40 +330,10 @@ class Watcher:
     def _commit(self) -> None:
         """Write the state: from here on nothing before it happens again."""
         self.state.events_bytes = (self.folder / "events.jsonl").stat().st_size
+        self.state.file = self.source.mark(self.state.offset)
         self.state.detector = self._detector.state()
         self.state.recent = list(self._recent)
         write_atomic(self.folder / "state.json", self.state.model_dump_json())
-
-
-def _value(line: str) -> Any:
-    """Return what a line says: an object or a string of JSON, else its own text.
-
-    A text may begin with a quote or a brace: only what begins like a JSON object must be one.
-    """
-    line = line.removeprefix("\ufeff")
-    if re.match(r'\s*\{\s*["}]', line):
-        return json.loads(line)
-    try:
-        value = json.loads(line) if line.lstrip().startswith('"') else line
-    except ValueError:
-        return line
-    return value
-
-
-def _prompt(raw: bytes) -> tuple[str | None, str | None]:
-    """Return a line's prompt, or None and why the line is skipped (no reason for a blank one)."""
-    if len(raw) > MAX_LINE:
-        return None, f"longer than {MAX_LINE:,} bytes"
-    try:
-        line = raw.decode()
-        if not line.strip():
-            return None, None
-        prompt = asked_from(_value(line), "the line").prompt
-    except (ValueError, RecursionError):
-        return None, "neither text in UTF-8 nor JSON"
-    except InputError as error:
-        return None, str(error)
-    return (prompt, None) if seen(prompt) else (None, None)
 
 
 def _explaining(report: DriftReport) -> list[str]:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit status also where nobody reads the events any more: the watch can go on."""
 
-_EPILOG = """A line of the stream is a text, or an object with question, context, choices, answer and correct. An
-alarm is raised at most once in --run-length prompts, on average, while nothing drifts. The prompts behind an alarm
-are collected and named; from then on the tasks that they come from are expected. Everything is written to --out:
-events.jsonl, state.json, new references, deployed.json. Stopped in any way, the same command goes on; behind a pipe
-only if the same pipe continues: what was read of it is kept, and a pipe that begins anew counts as more of the stream.
-Exit status: 0 the stream ended; 2 bad input; 3 something needed is not installed; 130 interrupted, or nobody reads
-the events, resumable."""
+_EPILOG = """A line of the stream is a text, or an object with prompt, question, content or messages (a chat, of which
+the user's last message counts), and perhaps context, choices, answer and correct. Lines that cannot be read are
+counted, and the first for each reason is shown. A file that is rotated is read to its end, then what took its place;
+one that is cut is read from its beginning. An alarm is raised at most once in --run-length prompts, on average, while
+nothing drifts. The prompts behind an alarm are collected and named; from then on the tasks that they come from are
+expected. Everything is written to --out: events.jsonl, state.json, new references, deployed.json. Stopped in any way,
+the same command goes on; behind a pipe only if the same pipe continues: what was read of it is kept, and a pipe that
+begins anew counts as more of the stream. Exit status: 0 the stream ended; 2 bad input, or no line of it could be read;
+3 something needed is not installed; 130 interrupted, or nobody reads the events, resumable."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,7 +96,9 @@ def _watch(options: argparse.Namespace) -> int:
     }
     with locked(folder):
         state = _state(folder / "state.json", settings, known.expected)
-        Watcher(folder, source, encoder, known, state, _teller(options), adapt).run()
+        state = Watcher(folder, source, encoder, known, state, _teller(options), adapt).run()
+    if state.unreadable and not state.prompts:
+        raise InputError(f"{options.stream}: no prompt could be read: {unreadable(state.unreadable)}")
     return 0
 
 
@@ -195,6 +199,8 @@ def words(event: dict[str, Any]) -> str:
         return f"the {report['n']} prompts behind it: " + ". ".join([report["sentence"], *caveats])
     if kind == "new_task":
         return f"they are known from now on as {event['task']} ({event['prompts']} prompts)"
+    if kind == "thinned":
+        return thinned(event["every"], holds=event["holds"])
     if kind == "no_change":
         return "nothing to change: the same tasks are expected as before"
     if kind == "expect":
@@ -205,8 +211,30 @@ def words(event: dict[str, Any]) -> str:
     if kind == "not_adapted":
         return f"no adapter for {event['task']}: {event['reason']}"
     if kind == "skipped":
-        return f"line {event['line']} skipped: {event['reason']}"
-    return f"the stream ended: {event['prompts']} prompts, {event['skipped']} skipped, {event['alarms']} alarms"
+        so_far = f" ({event['count']} such lines so far)" if event["count"] > 1 else ""
+        return f"line {event['line']} skipped: {event['reason']}{so_far}"
+    lost = f", of which could not be read: {unreadable(event['unreadable'])}" if event["unreadable"] else ""
+    return f"the stream ended: {event['prompts']} prompts, {event['alarms']} alarms, {event['skipped']} skipped{lost}"
+
+
+def thinned(every: int, *, holds: bool) -> str:
+    """Return how neighbouring prompts are dealt with from now on.
+
+    Args:
+        every: one prompt in so many is judged.
+        holds: whether the promised run length holds then.
+    """
+    if every == 1:
+        return "neighbouring prompts do not resemble each other: every prompt is judged from now on"
+    told = f"neighbouring prompts resemble each other: one in {every} is judged from now on"
+    if holds:
+        return f"{told}; --run-length holds if prompts {every} apart are independent"
+    return f"{told}, but more of them may: --run-length is not promised for this stream"
+
+
+def unreadable(reasons: dict[str, int]) -> str:
+    """Return how many lines could not be read, for each reason."""
+    return ", ".join(f"{count} ({reason})" for reason, count in reasons.items())
 
 
 if __name__ == "__main__":

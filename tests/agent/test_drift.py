@@ -9,6 +9,7 @@ import pytest
 
 from agent.drift import line, main
 from cao.types import DriftReport
+from tools.detect_drift.prompt_file import read_windows
 
 SCIENCE = [f"Which {thing} {does}?" for thing in ("planet", "plant", "metal", "animal") for does in (
     "needs the most energy from the sun", "changes its mass when it is heated", "is found in the Earth's crust",
@@ -31,28 +32,31 @@ def test_help_imports_neither_torch_nor_transformers() -> None:
         "assert not {'torch', 'transformers', 'numpy', 'datasets'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--windows FILE.jsonl" in done.stdout
+    assert "--windows FILE" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         ('["a"]\n["b",\n', "w.jsonl:2: not JSON"),
-        ('["a"]\n{"prompts": ["b"]}\n', "w.jsonl:2: expected a JSON list of prompts"),
-        ('"a"\n', "w.jsonl:1: expected a JSON list of prompts"),
+        ('["a"]\n{"prompts": ["b"]}\n', "w.jsonl:2: expected a JSON list of prompts as on the lines before"),
+        ('["a"]\nb\n', "w.jsonl:2: expected a JSON list of prompts as on the lines before"),
+        ('"a"\n["b"]\n', "w.jsonl:2: expected a prompt as on the lines before"),
+        ('{"prompts": ["b"]}\n', "w.jsonl:1: expected an object with 'prompt'"),
         ('["a", "b", 3]\n', "w.jsonl:1, prompt 3: expected a string, found int"),
         ('["a", null]\n', "w.jsonl:1, prompt 2: expected a string"),
         ('["\\ud800"]\n', "w.jsonl:1, prompt 1: holds half of a Unicode surrogate pair"),
-        ("[" * 100_000, "w.jsonl:1: not JSON"),
-        (json.dumps(["a"] * 8193), "divide a window"),
+        ('[{"a": ' * 50_000, "w.jsonl:1: not JSON"),
+        (b"\xff\xfe", "w.jsonl:1: not text in UTF-8"),
+        (json.dumps(["a"] * 8193), "a window of 8193 prompts; divide it"),
         ("", "holds no window"),
     ],
 )
 def test_bad_windows_exit_2_with_the_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, reason: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | bytes, reason: str
 ) -> None:
     path = tmp_path / "w.jsonl"
-    path.write_text(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert main(["--windows", str(path), "--json"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -90,6 +94,27 @@ def test_permutations_that_would_fill_memory_are_refused_with_both_options(
     err = capsys.readouterr().err
     assert f"--permutations {permutations}" in err
     assert f"GB for the window of {largest} prompts in --windows" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "windows"),
+    [
+        ('"a"\n\n"b"\n"c"', None, [["a", "b", "c"]]),
+        ('{"prompt": "a"}\n{"question": "b"}\n{"content": "c"}\n', 2, [["a", "b"], ["c"]]),
+        ("\ufeffplain words\r\n[x] is text\r\n", None, [["plain words", "[x] is text"]]),
+        ('{"messages": [{"role": "user", "content": "a"}]}\n[{"role": "user", "content": "b"}]\n', 5, [["a", "b"]]),
+        ('["a", {"prompt": "b"}]\n[]\n', None, [["a", "b"], []]),
+    ],
+)
+def test_a_file_is_windows_or_prompts(tmp_path: Path, content: str, size: int | None, windows: list[list[str]]) -> None:
+    path = tmp_path / "w"
+    path.write_bytes(content.encode())
+    assert [[one.prompt for one in window] for window in read_windows(path, size)] == windows
+
+
+def test_lists_are_not_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--windows", lines(tmp_path / "w.jsonl", [SUMS]), "--window", "4"]) == 2
+    assert "holds lists of prompts, which are windows already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("registry", ["nowhere", "w.jsonl"])
@@ -137,5 +162,9 @@ def test_reports_one_line_for_each_window(
     assert capsys.readouterr().out == out
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("window 1, 16 prompts: drifted")
+    text = tmp_path / "w.txt"
+    text.write_text("".join(f"{prompt}\n" for prompt in [*SUMS, *SCIENCE[::-1], *SUMS[:3] * 4]))
+    assert main([*command[:2], "--windows", str(text), "--window", "16", *command[4:], "--json"]) == 0
+    assert capsys.readouterr().out.splitlines() == out.splitlines()[:3]
     assert main(["--reference", "no_such_task", "--windows", windows]) == 2
     assert "no_such_task" in capsys.readouterr().err

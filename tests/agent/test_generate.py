@@ -113,6 +113,10 @@ def test_prompts_come_in_every_form_and_the_variant_can_be_named(
     assert other["adapter"]["sha256"] != first["adapter"]["sha256"]
     context = write(tmp_path / "context.jsonl", [{"context": "Birds.", "question": "Can they fly?"}])
     assert read_prompts(context) == ["Birds.\nCan they fly?"]
+    chats = write(tmp_path / "chats.jsonl", [{"messages": [{"role": "user", "content": "Why?"}]}, [{"content": "So?"}]])
+    with chats.open("a") as file:
+        file.write("plain words\n")
+    assert read_prompts(chats) == ["Why?", "So?", "plain words"]
 
 
 def test_blank_and_repeated_prompts_are_left_out_and_said(
@@ -181,10 +185,10 @@ def test_an_adapter_of_another_origin_is_never_overwritten(
     ("content", "words"),
     [
         ("", "holds no prompt"),
-        ('"fine"\n{"text": "x"}\n', ":2: expected an object with 'prompt' or 'question'"),
+        ('"fine"\n{"text": "x"}\n', ":2: expected an object with 'prompt', 'question', 'content' or 'messages'"),
         ('["fine", 3]\n', ":1, prompt 2: expected a string"),
         ('{"prompt": "half \\ud800 pair"}\n', ":1: holds half of a Unicode surrogate pair"),
-        ("{\n", ":1: not JSON"),
+        ('{"prompt":\n', ":1: not JSON"),
         ('"  "\n', "no prompt is left"),
     ],
 )

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.stream import Watcher, WatchState, _prompt
-from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines
+from agent.stream import Watcher, WatchState
+from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines, prompt_of
 from agent.watch import main, words
 from cao.encoder import Encoder
 from tests.agent.killing import killed
@@ -45,12 +45,14 @@ def prompts(colour: str, n: int, begin: int = 0) -> list[str]:
     return [f"{colour} thing number {7 * i} of {i * i}" for i in range(begin, begin + n)]
 
 
-def watch(folder: Path, stream: list[str], adapt: Any = None, **settings: Any) -> list[dict[str, Any]]:
+def watch(
+    folder: Path, stream: list[str], adapt: Any = None, encoder: Encoder | None = None, **settings: Any
+) -> list[dict[str, Any]]:
     """Watch a stream of red and blue where red is expected; return the events on disk."""
     folder.mkdir(exist_ok=True)
     path = folder / "stream.jsonl"
     path.write_text("".join(f"{line}\n" for line in stream))
-    encoder = ColourEncoder(folder)
+    encoder = encoder or ColourEncoder(folder)
     known = KnownTasks({name: Reference(encoder.embed(prompts(name, 300, 5000))) for name in ("red", "blue")}, ("red",))
     defaults = {"threshold": 1000, "window": 32, "seed": 0, "reference": ["red"]}
     held = folder / "state.json"
@@ -105,6 +107,129 @@ def test_pipe_is_written_down_first_and_forgotten_when_done(tmp_path: Path, monk
     assert next_lines(source, 0) == []
 
 
+class Log:
+    """A log that is written, rotated and cut while it is followed, and what a watch reads of it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path, self.folder, self.monkeypatch = folder / "log", folder / "w", monkeypatch
+        self.folder.mkdir()
+        self.read: list[str] = []
+        self.notes: list[str] = []
+
+    def write(self, text: str) -> None:
+        with self.path.open("a") as file:
+            file.write(text)
+
+    def rotate(self, name: str = "log.1") -> None:
+        os.rename(self.path, self.path.with_name(name))
+
+    def cut(self) -> None:
+        os.truncate(self.path, 0)
+
+    def follow(self, *steps: Any) -> dict[str, Any]:
+        """Watch the log, taking a step whenever the watch waits for more; return the last event."""
+        log, left = self, list(steps)
+
+        class Reader(ColourEncoder):
+            def embed(self, prompts: list[str], batch_size: int = 32) -> Tensor:
+                log.read += [prompt for prompt in prompts if prompt not in known_prompts]
+                return super().embed(prompts, batch_size)
+
+        def wait(seconds: float) -> None:
+            if left:
+                left.pop(0)()
+            else:
+                source.follow = False
+
+        known_prompts = prompts("red", 300, 5000)
+        encoder = Reader(self.folder)
+        source = FileSource(self.path, follow=True, tell=self.notes.append)
+        self.monkeypatch.setattr("agent.stream_input.time.sleep", wait)
+        known = KnownTasks({"red": Reference(encoder.embed(known_prompts))})
+        held = self.folder / "state.json"
+        state = WatchState(settings={"threshold": 1e9, "window": 32, "seed": 0}, current=["red"])
+        state = WatchState.model_validate_json(held.read_bytes()) if held.exists() else state
+        Watcher(self.folder, source, encoder, known, state, lambda event: None).run()
+        last: dict[str, Any] = json.loads((self.folder / "events.jsonl").read_text().splitlines()[-1])
+        return last
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log:
+    return Log(tmp_path, monkeypatch)
+
+
+def test_a_file_that_is_cut_is_read_from_its_beginning_and_said_so_once(log: Log) -> None:
+    log.write("red 1\nred 2\n")
+    log.follow(log.cut, lambda: log.write("red 3\n"), lambda: log.write("red 4\n"))
+    assert log.read == ["red 1", "red 2", "red 3", "red 4"]
+    assert log.notes == [f"{log.path}: was cut; reading what stands there now from its beginning"]
+
+
+def test_a_file_that_is_cut_and_grows_longer_than_before_is_noticed_too(log: Log) -> None:
+    log.write("red 1\nred 2\n")
+
+    def begin_anew() -> None:
+        log.cut()
+        log.write("red 33\nred 44\nred 55\n")
+
+    log.follow(begin_anew)
+    assert log.read == ["red 1", "red 2", "red 33", "red 44", "red 55"]
+    assert len(log.notes) == 1
+
+
+def test_a_rotated_file_is_read_to_its_end_and_then_what_took_its_place(log: Log) -> None:
+    log.write("red 1\n")
+
+    def rotate() -> None:
+        log.write("red 2\nred 3")  # the last line lacks its line feed
+        log.rotate()
+
+    log.follow(rotate, lambda: log.write("red 4\n"))
+    assert log.read == ["red 1", "red 2", "red 3", "red 4"]
+    assert log.notes == [
+        f"{log.path}: was replaced and read to its end; reading what stands there now from its beginning"
+    ]
+
+
+def test_an_empty_file_may_be_rotated_and_a_longer_copy_in_its_place_goes_on(log: Log) -> None:
+    log.write("")
+    log.follow(log.rotate, lambda: log.write("red 1\n"), log.rotate, lambda: log.write("red 1\nred 2\n"))
+    assert log.read == ["red 1", "red 2"]
+
+
+@pytest.mark.parametrize(
+    ("between", "read", "note"),
+    [
+        ("cut", ["red 3", "red 4"], "is not what was read before"),
+        ("cut and grown", ["red 33", "red 44", "red 3", "red 4"], "is not what was read before"),
+        ("rotated", ["red 2b", "red 3", "red 4"], "was replaced and read to its end"),
+        ("rotated and gone", ["red 3", "red 4"], "is not what was read before"),
+        ("nothing", ["red 3", "red 4"], None),
+    ],
+)
+def test_a_watch_goes_on_in_the_right_file_after_a_stop(
+    log: Log, between: str, read: list[str], note: str | None
+) -> None:
+    log.write("red 1\nred 2\n")
+    log.follow()
+    log.read.clear()
+    if between.startswith("rotated"):
+        log.write("red 2b\n")
+        log.rotate()
+    if between.endswith("gone"):
+        (log.path.parent / "log.1").unlink()
+    if between.startswith("cut"):
+        log.cut()
+    if between.endswith("grown"):
+        log.write("red 33\nred 44\n")
+    log.write("red 3\nred 4\n")
+    assert log.follow()["prompts"] == 2 + len(read)
+    assert log.read == read
+    assert len(log.notes) == (note is not None)
+    assert all(note is not None and note in told for told in log.notes)
+
+
 @pytest.mark.parametrize(
     ("line", "prompt", "reason"),
     [
@@ -117,14 +242,22 @@ def test_pipe_is_written_down_first_and_forgotten_when_done(tmp_path: Path, monk
         ("\u200b\u0301".encode(), None, None),
         (b"  ", None, None),
         (b'{"question": " "}', None, None),
-        (b'{"question"', None, "neither text in UTF-8 nor JSON"),
-        (b"\xff\xfe", None, "neither text in UTF-8 nor JSON"),
-        (b'{"text": "x"}', None, "the line: expected an object with 'prompt' or 'question'"),
+        (b'{"content": "why?"}', "why?", None),
+        (b'{"role": "user", "content": [{"type": "text", "text": "why?"}, {"type": "image_url"}]}', "why?", None),
+        (b'{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}', "b", None),
+        (b'[{"role": "user", "content": "why?"}, {"role": "assistant", "content": "so"}]', "why?", None),
+        (b"[x for x in y] does what?", "[x for x in y] does what?", None),
+        (b'{"question"', None, "not JSON, but begins like it"),
+        (b"\xff\xfe", None, "not text in UTF-8"),
+        (b'{"text": "x"}', None, "expected an object with 'prompt', 'question', 'content' or 'messages'"),
+        (b'["a", "b"]', None, "expected a string, found list"),
+        (b'{"role": "assistant", "content": "so"}', None, "a message of another role than 'user' is no prompt"),
+        (b'{"messages": [{"role": "system", "content": "a"}]}', None, "a chat without a message of the user"),
         (b"x" * (MAX_LINE + 1), None, "longer than 100,000 bytes"),
     ],
 )
 def test_a_line_is_a_prompt_or_is_skipped_with_a_reason(line: bytes, prompt: str | None, reason: str | None) -> None:
-    assert _prompt(line) == (prompt, reason)
+    assert prompt_of(line) == (prompt, reason)
 
 
 # --- events
@@ -133,9 +266,20 @@ def test_a_line_is_a_prompt_or_is_skipped_with_a_reason(line: bytes, prompt: str
 def test_an_undrifted_stream_raises_no_alarm_and_repeats_do_not_count(tmp_path: Path) -> None:
     stream = [*prompts("red", 150), *prompts("red", 20), "", '{"broken'] * 2
     events = watch(tmp_path / "w", stream)
-    assert kinds(events) == ["start", "skipped", "skipped", "end"]
+    assert kinds(events) == ["start", "skipped", "end"]
     assert (events[-1]["prompts"], events[-1]["alarms"]) == (150, 0)
     assert events[-1]["skipped"] == len(stream) - 150
+
+
+def test_unreadable_lines_are_counted_and_the_first_for_each_reason_is_shown(tmp_path: Path) -> None:
+    stream = ['{"text": "x"}'] * 340 + ['["a"]', *prompts("red", 1), *['["a"]'] * 1200]
+    events = watch(tmp_path / "w", stream)
+    object_, list_ = (event["reason"] for event in events[1:3])
+    assert [(e["line"], e["count"]) for e in events if e["event"] == "skipped"] == [(1, 1), (341, 1), (1342, 1001)]
+    assert events[-1]["unreadable"] == {object_: 340, list_: 1201}
+    assert words(events[-1]).endswith(f"1541 skipped, of which could not be read: 340 ({object_}), 1201 ({list_})")
+    assert words(events[1]) == f"line 1 skipped: {object_}"
+    assert words(events[3]) == f"line 1342 skipped: {list_} (1001 such lines so far)"
 
 
 def test_known_and_new_tasks_are_named_and_a_task_that_comes_back_is_recognised(tmp_path: Path) -> None:
@@ -169,6 +313,27 @@ def test_known_and_new_tasks_are_named_and_a_task_that_comes_back_is_recognised(
     alarm = next(event for event in events if event["event"] == "alarm")
     assert 61 <= alarm["prompt"] <= 70
     assert 55 <= alarm["since"] <= alarm["prompt"]
+
+
+class TwinEncoder(ColourEncoder):
+    """Prompts that differ in their last word alone are nearly the same."""
+
+    def embed(self, prompts: list[str], batch_size: int = 32) -> Tensor:
+        alike = super().embed([prompt.rsplit(" ", 1)[0] for prompt in prompts])
+        return torch.nn.functional.normalize(alike + 0.02 * super().embed(prompts), dim=1)
+
+
+def test_a_new_kind_that_comes_in_twins_raises_no_more_alarms_than_promised(tmp_path: Path) -> None:
+    alarms = []
+    for begin in range(0, 8000, 1000):
+        twins = [f"{prompt} {word}" for prompt in prompts("green", 200, begin) for word in ("now", "then")]
+        events = watch(tmp_path / str(begin), [*prompts("red", 60), *twins], encoder=TwinEncoder(tmp_path), window=64)
+        alarms.append(events[-1]["alarms"])
+        thinned = next(event for event in events if event["event"] == "thinned")
+        assert (thinned["every"], thinned["holds"]) == (2, True)
+        assert "one in 2 is judged" in words(thinned)
+    assert min(alarms) >= 1
+    assert sum(alarms) - 8 <= 3  # 8 × 330 prompts behind the first window, one alarm in 1,000
 
 
 def test_state_is_bounded_and_a_finished_stream_says_nothing_twice(tmp_path: Path) -> None:
@@ -305,6 +470,19 @@ def test_a_watch_that_nobody_reads_is_interrupted_and_goes_on(
     told = capsys.readouterr().out
     assert told.startswith("watching for prompts")
     assert "the stream ended: 1 prompts" in told
+
+
+@pytest.mark.integration
+def test_a_stream_of_which_nothing_can_be_read_exits_2(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s").write_text('{"text": "x"}\n' * 340)
+    argv = ["--stream", str(tmp_path / "s"), "--out", str(tmp_path / "w")]
+    for _ in range(2):  # and again where the watch goes on
+        assert main(argv) == 2
+        out, err = capsys.readouterr()
+        assert out.count("skipped: expected an object") <= 1
+        assert "s: no prompt could be read: 340 (expected an object with 'prompt'" in err
 
 
 def from_pipe(fifo: Path, argv: list[str]) -> int:

@@ -100,7 +100,7 @@ def test_another_encoder_or_other_prompts_never_share_a_cached_reference(
     ("content", "reason"),
     [
         ('{"prompt": "a"}\n{"prompt": \n', r":2: not JSON"),
-        ('{"prompt": "a"}\n["b"]\n', r":2: expected an object"),
+        ('{"prompt": "a"}\n["b", 3]\n', r":2, prompt 2: expected a string, found int"),
         ('{"text": "a"}\n', r":1: expected an object"),
         ('{"prompt": "a", "correct": 1}\n', r":1: 'correct' must be true or false"),
         ('{"prompt": "a", "choices": ["x"]}\n', r":1: 'choices' must be a list of 2"),

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
+from cao.assets import minilm_folder
+from cao.encoder import Encoder
+from cao.tasks import get_task
+from cao.tasks.parts import part
 from tools.detect_drift.known_tasks import KnownTasks, Reference
+from tools.detect_drift.order import reach
+from tools.detect_drift.reference import known_tasks
 from tools.detect_drift.sequential import POWERS, Strangeness, StreamDetector, alarms, bets
 
 
@@ -130,3 +136,73 @@ def test_run_length_holds_however_a_stream_mixes_its_tasks(share: float) -> None
         stream = np.where(mine[:, None], np.stack([wide, wide + 8], 1), np.stack([narrow + 8, narrow], 1))
         lengths.append(alarms(stream, bags, 100.0, seed) or 2000)
     assert np.mean(lengths) - 1.64 * np.std(lengths, ddof=1) / math.sqrt(len(lengths)) > 100
+
+
+# --- a reference that is learnt from a stream
+
+LEARNT = 64
+
+
+def prompts_to_alarm(stream: torch.Tensor, known: KnownTasks, seed: int) -> tuple[int, bool]:
+    """Learn a reference from a stream's first prompts, as the watch does, and judge the others."""
+    new = Reference(stream[:LEARNT], in_order=True)
+    every, later = reach(new.embeddings, 199, seed), stream[LEARNT:]
+    strange = Strangeness(KnownTasks({**known.references, "new": new}, ("new",)))
+    first = alarms(strange(later[::every]), strange.usual(), 1000.0, seed)
+    return (first * every if first else len(later)), first is not None
+
+
+def points(generator: torch.Generator, n: int, *shift: float) -> torch.Tensor:
+    rows = torch.randn(n, 48, generator=generator)
+    rows[:, : len(shift)] += torch.tensor(shift)
+    return rows
+
+
+def in_sessions(generator: torch.Generator, n: int, length: int) -> torch.Tensor:
+    """A stationary kind whose prompts come in sessions of one subject each; twins are sessions of two."""
+    subjects = points(generator, -(-n // length), 0, 0, 8).repeat_interleave(length, 0)[:n]
+    return torch.nn.functional.normalize(subjects + 0.5 * torch.randn(n, 48, generator=generator), dim=1)
+
+
+@pytest.mark.parametrize("length", [1, 2, 6])
+def test_run_length_holds_for_a_learnt_reference_whose_neighbours_resemble_each_other(length: int) -> None:
+    """With random halves, and every prompt judged, twins gave an alarm in 425 prompts and sessions of six one in 26."""
+    judged = alarmed = 0
+    known = KnownTasks(
+        {
+            name: Reference(torch.nn.functional.normalize(points(torch.Generator().manual_seed(k), 128, *shift), dim=1))
+            for k, (name, shift) in enumerate({"a": (8,), "b": (0, 8)}.items())
+        }
+    )
+    for seed in range(30):
+        stream = in_sessions(torch.Generator().manual_seed(100 + seed), LEARNT + 600, length)
+        prompts, alarm = prompts_to_alarm(stream, known, seed)
+        judged, alarmed = judged + prompts, alarmed + alarm
+    assert judged / max(alarmed, 1) > 1000
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_reach_is_the_length_of_sessions(length: int) -> None:
+    found = [reach(in_sessions(torch.Generator().manual_seed(seed), 64, length), 199, seed) for seed in range(20)]
+    assert length <= np.median(found) <= length + 1
+    assert reach(in_sessions(torch.Generator().manual_seed(0), 64, 40), 199, 0) == 8  # too long for the window
+    assert reach(in_sessions(torch.Generator().manual_seed(0), 15, 2), 199, 0) == 1  # too few to tell
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.parametrize("twins", [False, True])
+def test_run_length_holds_for_learnt_references_of_real_prompts(twins: bool) -> None:
+    encoder = Encoder(minilm_folder())
+    known = known_tasks((), encoder)
+    judged = alarmed = 0
+    for task in ("social_iqa", "commonsense_qa"):
+        own = [example.prompt for example in part(get_task(task), "train")][:400]
+        for seed in range(12):
+            drawn = [own[i] for i in np.random.default_rng(seed).permutation(len(own))[: 200 if twins else 400]]
+            stream = [
+                text for prompt in drawn for text in ([prompt, f"{prompt} Please answer."] if twins else [prompt])
+            ]
+            prompts, alarm = prompts_to_alarm(encoder.embed(stream), known, seed)
+            judged, alarmed = judged + prompts, alarmed + alarm
+    assert judged / max(alarmed, 1) > 1000

@@ -1,7 +1,8 @@
 """What the system knows: one reference sample for each known task, and the classifier that tells them apart.
 
-Each reference is divided at random into two halves. One half trains whatever learns (the classifier, the neighbours);
-the other half stays exchangeable with a window from the same task, so that tests and ranks against it are exact.
+Each reference is divided into two halves, at random, or the earlier rows and the later ones where it was cut out of a
+stream. One half trains whatever learns (the classifier, the neighbours); the other half stays exchangeable with a
+window from the same task, so that tests and ranks against it are exact.
 Everything here depends on the references alone and is computed once for any number of windows.
 """
 
@@ -32,18 +33,22 @@ class Reference:
         signals: (m, 2), the best option's log-probability and the options' entropy in nats; None where not measured.
         correct: (m,), bool, whether the deployed model's answer was right; None where not known.
         judged_by: hash of the model that signals and answers come from, None where they came with the prompts.
+        in_order: whether the rows are neighbours in a stream. What is learnt from some of them would know their
+            neighbours better than anything that comes later, so then the halves are the earlier and the later rows.
     """
 
     embeddings: Tensor
     signals: Tensor | None = None
     correct: Tensor | None = None
     judged_by: str | None = None
+    in_order: bool = False
 
     @cached_property
     def halves(self) -> tuple[Tensor, Tensor]:
         """Row numbers that things are trained on, and those that stay exchangeable with a window."""
-        rows = torch.from_numpy(np.random.default_rng(0).permutation(len(self.embeddings)))
-        return rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        size = len(self.embeddings)
+        rows = torch.arange(size) if self.in_order else torch.from_numpy(np.random.default_rng(0).permutation(size))
+        return rows[: size // 2], rows[size // 2 :]
 
     @cached_property
     def distances(self) -> Tensor:

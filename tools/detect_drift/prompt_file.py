@@ -1,6 +1,10 @@
-"""Prompts from outside: lines of JSON, each a text or an object with what else is known about it."""
+"""Prompts from outside, the same for every command: files and streams with one prompt a line.
+
+A line is a text, or JSON: a text, an object with what else is known about the prompt, or a chat.
+"""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +13,12 @@ from typing import Any
 from cao.errors import InputError
 from cao.tasks.base import LETTERS, choice_example
 from cao.types import Example
+
+_TEXTS = ("prompt", "question", "content", "messages")
+"""Keys of an object that hold the prompt; the first one there counts."""
+
+_MUST_BE_JSON = re.compile(r'\s*(\{\s*["}]|\[\s*["{])')
+"""How an object or a list of prompts begins; a text may begin with a quote, a brace or a bracket, too."""
 
 
 @dataclass(frozen=True)
@@ -28,58 +38,107 @@ class Asked:
     correct: bool | None = None
 
 
-def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the place (``FILE:LINE``) and the value of each line of a JSONL file that is not blank.
+def value_of(line: str, where: str) -> Any:
+    """Return what a line says: a list, an object or a string of JSON, else its own text.
+
+    Args:
+        line: a line of a file or a stream.
+        where: its place, for the message.
 
     Raises:
-        InputError: the file cannot be read, or a line is not JSON.
+        InputError: it begins like an object or a list of prompts and is none.
+    """
+    line = line.removeprefix("\ufeff").strip()
+    if not line.startswith(("{", "[", '"')):
+        return line
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        if _MUST_BE_JSON.match(line):
+            raise InputError(f"{where}: not JSON, but begins like it") from None
+        return line
+    return value
+
+
+def values(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the place (``FILE:LINE``) and the value of each line of a file that is not blank.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no UTF-8 or broken JSON.
     """
     try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+        where = f"{path}:{number}"
         try:
-            value = json.loads(line.decode())
-        except (ValueError, RecursionError):
-            raise InputError(f"{path}:{number}: not JSON in UTF-8") from None
-        yield f"{path}:{number}", value
+            text = line.decode()
+        except ValueError:
+            raise InputError(f"{where}: not text in UTF-8") from None
+        if text.strip():
+            yield where, value_of(text, where)
 
 
 def read_prompts(path: Path) -> list[Asked]:
-    """Return the prompts of a JSONL file, an object with ``prompt`` or ``question`` on each line.
+    """Return the prompts of a file: one on each line, or a JSON list of several.
 
     Raises:
         InputError: the file cannot be read, or a line is wrong, with its place.
     """
     asked = []
-    for where, line in json_lines(path):
-        if not isinstance(line, dict):
-            raise InputError(f"{where}: expected an object with 'prompt' or 'question'")
-        asked.append(asked_from(line, where))
+    for where, value in values(path):
+        asked += _window(value, where) if _is_window(value) else [asked_from(value, where)]
     return asked
 
 
-def asked_from(value: Any, where: str) -> Asked:
-    """Return what a string or an object from outside says.
+def read_windows(path: Path, size: int | None = None) -> list[list[Asked]]:
+    """Return the windows of a file: one for each JSON list, or those of a file with one prompt a line.
 
     Args:
-        value: a text, or an object with ``prompt`` or ``question`` and perhaps ``context``, ``choices``, ``answer``
-            (index or letter) and ``correct``.
+        path: its lines are all lists of prompts, or all prompts.
+        size: prompts of a window where a line is a prompt, the last window may hold fewer; None makes one window.
+
+    Raises:
+        InputError: the file cannot be read, is empty or mixes the two, or a line is wrong, with its place.
+    """
+    lines = list(values(path))
+    if not lines:
+        raise InputError(f"{path}: holds no window; each line is a prompt, or a JSON list of prompts")
+    listed = _is_window(lines[0][1])
+    for where, value in lines:
+        if _is_window(value) != listed:
+            expected = "a JSON list of prompts" if listed else "a prompt"
+            raise InputError(f"{where}: expected {expected} as on the lines before, found {json.dumps(value)[:40]}")
+    if listed and size is not None:
+        raise InputError(f"{path}: holds lists of prompts, which are windows already; only single prompts can be cut")
+    if listed:
+        return [_window(value, where) for where, value in lines]
+    asked = [asked_from(value, where) for where, value in lines]
+    size = size or len(asked)
+    return [asked[start : start + size] for start in range(0, len(asked), size)]
+
+
+def asked_from(value: Any, where: str) -> Asked:
+    """Return what one prompt from outside says.
+
+    Args:
+        value: a text; a chat, which is a list of messages of which the user's last one counts; or an object with
+            ``prompt``, ``question``, ``content`` or ``messages`` (a text or a chat) and perhaps ``context``,
+            ``choices``, ``answer`` (index or letter) and ``correct``.
         where: its place, for the message.
 
     Raises:
         InputError: anything else.
     """
-    if isinstance(value, str):
-        return Asked(check_text(value, where))
     if not isinstance(value, dict):
-        raise InputError(f"{where}: expected a string, found {type(value).__name__}")
-    if not ("prompt" in value or "question" in value):
-        raise InputError(f"{where}: expected an object with 'prompt' or 'question'")
-    question = check_text(value.get("prompt", value.get("question")), where)
+        return Asked(_question(value, where))
+    key = next((key for key in _TEXTS if key in value), None)
+    if key is None:
+        raise InputError(f"{where}: expected an object with 'prompt', 'question', 'content' or 'messages'")
+    if value.get("role", "user") != "user":
+        raise InputError(f"{where}: a message of another role than 'user' is no prompt")
+    question = _question(value[key], where)
     context = check_text(value.get("context") or "", where)
     correct = value.get("correct")
     if correct is not None and not isinstance(correct, bool):
@@ -91,6 +150,31 @@ def asked_from(value: Any, where: str) -> Asked:
     answer = _answer(value.get("answer"), len(choices), where)
     example = choice_example(question, choices, answer or 0, context=context)
     return Asked(prompt, example, labelled=answer is not None, correct=correct)
+
+
+def _is_window(value: Any) -> bool:
+    """Return whether a line is a list of prompts; a chat is one prompt."""
+    return isinstance(value, list) and not _is_chat(value)
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(it, dict) and "role" in it for it in value)
+
+
+def _window(value: list[Any], where: str) -> list[Asked]:
+    return [asked_from(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(value, 1)]
+
+
+def _question(value: Any, where: str) -> str:
+    """Return a text, the last message of the user in a chat, or the texts among the parts of a message."""
+    if _is_chat(value):
+        mine = [message.get("content") for message in value if message["role"] == "user"]
+        if not mine:
+            raise InputError(f"{where}: a chat without a message of the user")
+        return _question(mine[-1], where)
+    if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
+        return "\n".join(check_text(part.get("text"), where) for part in value if part["type"] == "text")
+    return check_text(value, where)
 
 
 def check_text(value: Any, where: str) -> str:

@@ -180,6 +180,7 @@ def write_reference(
         "judged_by": reference.judged_by or "",
         "made_from": made_from,
         "groups": " ".join(groups),
+        "in_order": "yes" if reference.in_order else "",
     }
     write_atomic(path, save(tensors, header))
 
@@ -203,6 +204,7 @@ def read_reference(path: Path, encoder_sha256: str) -> Reference:
         tensors.get("signals"),
         correct.bool() if correct is not None else None,
         header.get("judged_by") or None,
+        bool(header.get("in_order")),
     )
 
 
