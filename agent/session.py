@@ -332,9 +332,8 @@ def _fork(bench: Workbench, source: Path, stored: dict[str, Any], node: str) -> 
         history = read_history(graph, {"configurable": {"thread_id": source.name}}, source)
     position = next((i for i, snapshot in enumerate(history) if snapshot.next == (node,)), None)
     if position is None:
-        raise InputError(
-            f"run {source.name} never came to {node!r}; {trace_command('show', source.parent, source.name)} lists its nodes"
-        )
+        shown = trace_command("show", source.parent, source.name)
+        raise InputError(f"run {source.name} never came to {node!r}; {shown} lists its nodes")
     values = history[position].values
     check(source, values, bench.lm.sha256)
     before = history[position - 1].next[0] if position else "__start__"
