@@ -106,6 +106,7 @@ class Drift(_Loose):
     caveats: tuple[str, ...] = ()
     sentence: str = ""
     known: dict[str, Compared] = {}
+    current: tuple[str, ...] = ()
     n: int | None = None
     alpha: float | None = None
 
@@ -184,6 +185,7 @@ class RunRecord(_Loose):
     Attributes:
         run_id: the folder's name.
         status: ``improved``, ``no_improvement`` or ``unfinished``.
+        reason: why nothing was tried, None where something was.
         last_node: the last node seen in the trace, for unfinished runs.
         created: ISO-8601 UTC.
         seconds: time in the graph, s.
@@ -196,6 +198,7 @@ class RunRecord(_Loose):
 
     run_id: str
     status: str = UNFINISHED
+    reason: str | None = None
     last_node: str | None = None
     created: str | None = None
     task: str | None = None

@@ -41,6 +41,7 @@ from cao.tasks.parts import Splits, split
 from cao.types import Protocol
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
+from tools.detect_drift.reference import check_sources
 from tools.evaluate import KeptStates
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
@@ -81,6 +82,7 @@ def command(
     check_names(config)
     check_device(config.device)
     task, splits, protocol = read_task(config)
+    check_sources(config.reference)
     if dry_run:
         _print_plan(config, task, splits, protocol, as_json=as_json)
         return 0

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 
+def is_path(source: str) -> bool:
+    """Return whether what may be a task's name is meant as a file: a name has neither dot nor slash."""
+    return "\0" not in source and (bool(Path(source).suffix) or Path(source).name != source)
+
+
 def sha256_bytes(data: bytes) -> str:
     """Return the hexadecimal SHA-256 of ``data``."""
     return hashlib.sha256(data).hexdigest()
