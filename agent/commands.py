@@ -15,7 +15,7 @@ from agent.wording import SIGNIFICANT, flatten, gain, holds, points
 
 FLAGS = {
     *("task", "model", "policy", "describer", "support", "reward", "test", "max_attempts", "minutes", "accept", "seed"),
-    *("adapter", "device", "dtype", "out"),
+    *("adapter", "reference", "device", "dtype", "out"),
 }
 """Configuration keys that are options of ``python -m agent.run``; the others go through ``--set``."""
 
@@ -62,7 +62,7 @@ def run_command_line(config: dict[str, Any]) -> str:
         if key == "offline":
             words.append("--offline")
         elif key in FLAGS:
-            words += [f"--{key.replace('_', '-')}", str(value)]
+            words += [f"--{key.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
         else:
             words += ["--set", f"{key}={_toml(value)}"]
     return shlex.join(words)
@@ -87,6 +87,8 @@ def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
         return "Wait for the process that works on it; this shows how far it has come.", shown
     if run.status == "improved":
         return _after_improvement(run, out)
+    if run.reason:
+        return "Adapt all the same, if the task is worth it.", _again(run, out, when_no_drift="go_on")
     if run.trials and not any(trial.reward for trial in run.trials):
         other = "local" if run.policy == "random" else "random"
         return "No proposal could be measured; let another policy propose.", _again(run, out, policy=other)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cao.errors import InputError
-from cao.files import sha256_file
+from cao.files import is_path, sha256_file
 from cao.models import MODELS
 from cao.types import AcceptRule, DtypeChoice
 from policies.base import PolicySettings
@@ -35,6 +35,9 @@ class RunConfig(BaseModel):
         policy: who proposes strategies.
         describer: who writes the task context.
         protocol: how answers are judged; ``auto`` ranks choices where there are some and generates otherwise.
+        reference: what the deployed model is for, names or files as ``python -m agent.drift`` takes them; drift is
+            judged against it. Without it every registered task counts as expected, and the verdict steers nothing.
+        when_no_drift: with a reference, what no drift means: ``stop`` ends the run, ``go_on`` adapts all the same.
         support: unlabelled prompts that the tools may use.
         reward: questions that steer the loop.
         test: questions that are read once, at the end.
@@ -66,6 +69,8 @@ class RunConfig(BaseModel):
     policy: str = "local"
     describer: str = "cached"
     protocol: Literal["auto", "likelihood", "generate"] = "auto"
+    reference: Annotated[list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(max_length=64)] = []
+    when_no_drift: Literal["stop", "go_on"] = "stop"
     support: Annotated[int, Field(ge=1, le=5000)] = 32
     reward: Annotated[int, Field(ge=2, le=20_000)] = 96
     test: Annotated[int, Field(ge=2, le=20_000)] = 200
@@ -88,7 +93,11 @@ class RunConfig(BaseModel):
     def fingerprint(self) -> dict[str, Any]:
         """Return what must be equal for a run to be resumed, a user's file by its content."""
         values = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
-        for key, path in (("task", self.task), ("strategy_file", self.policy_settings.strategy_file)):
+        if not self.reference:  # runs of versions that knew none go on
+            del values["reference"], values["when_no_drift"]
+        files = {f"reference {source}": source for source in self.reference}
+        files |= {"task": self.task, "strategy_file": self.policy_settings.strategy_file or ""}
+        for key, path in files.items():
             if path and Path(path).is_file():
                 values[f"{key}_sha256"] = sha256_file(Path(path))
         return values
@@ -136,8 +145,17 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not TOML ({error})") from None
 
 
+def named_sources(given: list[str]) -> list[str]:
+    """Return references one by one; names may be joined by commas, a file's name keeps its own."""
+    parted = ([source] if is_path(source) else source.split(",") for source in given)
+    return [part.strip() for parts in parted for part in parts if part.strip()]
+
+
 def _absolute(values: dict[str, Any]) -> None:
     """Make the paths of input files absolute, so that a run can be resumed from another folder."""
+    references = values.get("reference")
+    if isinstance(references, list) and all(isinstance(source, str) for source in references):
+        values["reference"] = [os.path.abspath(source) if is_path(source) else source for source in references]
     settings = values.get("policy_settings")
     if isinstance(settings, dict):
         values["policy_settings"] = settings = dict(settings)
@@ -164,6 +182,8 @@ def make_config(file: Path | None, options: dict[str, Any], assignments: list[st
     values = merge(read_config_file(file) if file else {}, options)
     for text in assignments:
         values = merge(values, parse_assignment(text))
+    if isinstance(values.get("reference"), str):
+        values["reference"] = named_sources([values["reference"]])
     _absolute(values)
     if "task" not in values:
         raise InputError("no task; give --task NAME or --task FILE.jsonl (python -m agent.doctor lists the names)")

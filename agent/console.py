@@ -196,10 +196,12 @@ def print_summary(record: dict[str, Any], folder: str) -> None:
         console.print(escape(start))
     console.print(escape(f"{headline(outcome)}. {verdict(outcome)}"))
     seen = record["smallest_detectable"]
-    console.print(
-        f"The reward part ({record['splits']['reward']} questions) could see log-loss changes from {seen['loss']:.4f} "
-        f"and accuracy changes from {100 * seen['accuracy']:.1f} points (one-sided .1, power .8)."
-    )
+    if seen:
+        console.print(
+            f"The reward part ({record['splits']['reward']} questions) could see log-loss changes from "
+            f"{seen['loss']:.4f} and accuracy changes from {100 * seen['accuracy']:.1f} points "
+            "(one-sided .1, power .8)."
+        )
     if told := evaluations_text(outcome):
         console.print(told)
     slow = sorted(record["timing_s"].items(), key=lambda item: -item[1])

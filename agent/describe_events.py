@@ -17,7 +17,7 @@ def sentence(node: str, data: dict[str, Any]) -> str:
         context = data["context"]
         return f"task context by {context['source']}: {_cut(context['text'], 80)}"
     if node == "detect":
-        return str(data["drift"]["sentence"])
+        return str(data["drift"]["sentence"]) + ("; nothing is to be adapted to" if data.get("ended") else "")
     if node in ("generate", "align"):
         return _adapter(node, data.get("adapters", {}))
     if "trial" in data:

@@ -1,5 +1,7 @@
 """The whole graph on one screen: the stages once, then decide → apply → evaluate until a strategy is accepted.
 
+A run that was told what the deployed model is for ends behind the drift test where there is no drift.
+
 Source: CAO-LLM §2, Fig. 1 (catch, adapt, operate).
 """
 
@@ -14,7 +16,7 @@ LOOP = ("decide", "apply", "evaluate", "conclude")
 
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
-    """Say what comes next: the only router, a pure function of the state."""
+    """Say what comes next: the loop's only router, a pure function of the state."""
     if state["accepted"] or state.get("out_of_time"):
         return "conclude"
     if state.get("candidate") is not None:
@@ -22,6 +24,11 @@ def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
     if state.get("proposal") is not None:
         return "apply"
     return "decide" if len(state["trials"]) < state["max_attempts"] else "conclude"
+
+
+def after_detect(state: State) -> Literal["generate", "conclude"]:
+    """Say whether there is anything to adapt to, a pure function of the state too."""
+    return "conclude" if state.get("ended") else "generate"
 
 
 def build_graph() -> "StateGraph[State, Context]":
@@ -32,7 +39,7 @@ def build_graph() -> "StateGraph[State, Context]":
 
     graph.add_edge(START, "describe")
     graph.add_edge("describe", "detect")
-    graph.add_edge("detect", "generate")
+    graph.add_conditional_edges("detect", after_detect, ["generate", "conclude"])
     graph.add_edge("generate", "align")
     graph.add_edge("align", "evaluate")  # the start is measured before anything is proposed
     graph.add_conditional_edges("decide", route, ["apply", "decide", "conclude"])

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.questions import QUESTIONS_FILE
 from agent.state import State, Workbench
 from cao.adapters import load_adapter
 from cao.errors import InputError
@@ -46,7 +47,7 @@ def check(folder: Path, state: Mapping[str, Any], base_sha256: str) -> None:
             else:
                 load_adapter(folder / path, base_sha256)
         for file in sorted((folder / "items").glob("*.jsonl")):
-            if not file.name.startswith(("kept-", "test-")):  # these are measured again where they are needed
+            if not file.name.startswith(("kept-", "test-", QUESTIONS_FILE)):  # made again, or only shown
                 load_items(file)
     except InputError as error:
         again = f"python -m agent.trace replay {folder.name} --from generate --out {folder.parent}"

@@ -17,6 +17,7 @@ from torch import Tensor
 from agent.kept import CONDITIONING, conditioning
 from agent.outcome import conclude_run
 from agent.rewards import counted, explain, judge, measure_part, race_reward
+from agent.run_record import GENERATED
 from agent.starts import carried, measure_starts
 from agent.state import Context, State, Workbench, workbench
 from agent.time_budget import Prices
@@ -63,11 +64,32 @@ def detect(state: State, bench: Workbench) -> State:
     report = detect_drift(
         prompts,
         embeddings,
-        known_tasks((), bench.encoder),
+        known_tasks(bench.config.reference, bench.encoder),
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )
-    return {"drift": report.model_dump(mode="json"), "conditioning_sha256": sha256_file(path)}
+    found: State = {"drift": report.model_dump(mode="json"), "conditioning_sha256": sha256_file(path)}
+    if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
+        return {**found, **_nothing_to_do(report.sentence, bench)}
+    return found
+
+
+def _nothing_to_do(reason: str, bench: Workbench) -> State:
+    """Return the state of a run that ends before anything is made, tried or measured on the reward part."""
+    nothing: dict[str, Any] = dict.fromkeys(GENERATED)
+    return {
+        "ended": reason,
+        "adapters": {**nothing, **bench.trained.provenance(), "caveats": [], "reason": "no drift: none was made"},
+        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
+        "baseline": None,
+        "start": "base",
+        "starts": dict(nothing),
+        "best_reward": None,
+        "evaluations": counted(None),
+        "trials": [],
+        "max_attempts": bench.config.max_attempts,
+        "accepted": False,
+    }
 
 
 def generate(state: State, bench: Workbench) -> State:
@@ -273,6 +295,7 @@ def _summary(update: State) -> dict[str, Any]:
         "accepted",
         "status",
         "test",
+        "ended",
     )
     data: dict[str, Any] = {key: update[key] for key in kept if key in update}  # type: ignore[literal-required]
     if update.get("candidate"):

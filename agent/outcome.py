@@ -123,6 +123,7 @@ def run_record(
     return {
         "run_id": header["run_id"],
         "status": state["status"],
+        "reason": state.get("ended"),
         "task": bench.task.name,
         "model": bench.config.model,
         "model_sha256": bench.lm.sha256,
@@ -142,7 +143,7 @@ def run_record(
         "attempts": len(state["trials"]),
         "reward": _rewards(state),
         "evaluations": summary(state["evaluations"]),
-        "smallest_detectable": _smallest(bench, state),
+        "smallest_detectable": None if state.get("ended") else _smallest(bench, state),
         "adopted": state["adopted"],
         "test": state["test"],
         "timing_s": timing,

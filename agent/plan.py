@@ -154,6 +154,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "policy": config.policy,
         "describer": config.describer,
         "protocol": protocol,
+        "reference": config.reference,
         "splits": {"support": len(splits.support), "reward": len(splits.reward), "test": len(splits.test)},
         "adapter": config.adapter,
         "variant": variant,
@@ -214,6 +215,9 @@ def print_plan(
         )
     table.add_row("protocol", content["protocol"])
     table.add_row("start", _starts(content))
+    if config.reference:
+        then = "the run ends without drift" if config.when_no_drift == "stop" else "goes on without drift too"
+        table.add_row("deployed for", f"{', '.join(config.reference)}; {then}")
     table.add_row("policy, describer", f"{content['policy']}, {content['describer']}")
     table.add_row("computed in", f"{compute.dtype} by {compute.threads} threads on {compute.processor}")
     table.add_row("measured here", compute.reason)

@@ -52,6 +52,7 @@ EDGES = {
     ("decide", "decide"): "M176 134C132 118 132 170 174 155",
     ("apply", "decide"): "M326 242Q240 236 232 164",
     ("apply", "conclude"): "M434 240Q660 240 712 164",
+    ("detect", "conclude"): "M258 24C340 -30 690 -30 724 124",
     ("decide", "conclude"): "M216 164C216 310 700 300 726 164",
 }
 """The graph's edges as SVG paths."""
@@ -136,6 +137,7 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
         evaluations=evaluations_text(run),
         answers=read_answers(folder, improved=improved) if run.test else None,
         most=SHOWN,
+        compared=wording.compared_sentence(run),
         drift=_drift_bars(run),
         graph=_graph(visits(events)),
         times=_times(run),

@@ -79,7 +79,12 @@ def understand(
         refuse_changes(stored, config)
     check_names(config)
     check_here(config.device)
-    return Request(config, *read_task(config), stored)
+    found = read_task(config)
+    if config.reference:
+        from tools.detect_drift.reference import check_sources  # noqa: PLC0415  (seconds to import)
+
+        check_sources(config.reference)
+    return Request(config, *found, stored)
 
 
 def check_names(config: RunConfig) -> None:

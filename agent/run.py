@@ -30,6 +30,14 @@ def parser() -> argparse.ArgumentParser:
         choices=["none", "generated", "aligned"],
         help="what the loop may start from besides the deployed model (default aligned: generated and aligned)",
     )
+    a(
+        "--reference",
+        metavar="NAME[,NAME]|FILE",
+        nargs="+",
+        action="extend",
+        help="what the deployed model is for; drift is judged against it, and without drift the run ends "
+        "(--set when_no_drift=go_on adapts all the same)",
+    )
     a("--support", metavar="N", type=int, help="unlabelled prompts for the tools (default 32)")
     a("--reward", metavar="N", type=int, help="questions that steer the loop (default 96)")
     a("--test", metavar="N", type=int, help="questions read once, at the end (default 200)")
@@ -72,6 +80,10 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed",
     )
     given = {key: getattr(arguments, key) for key in (*keys, "out", "device", "dtype", "offline")}
+    if arguments.reference is not None:
+        from agent.config import named_sources  # noqa: PLC0415  (pydantic; arguments come first)
+
+        given["reference"] = named_sources(arguments.reference)
     return {key: value for key, value in given.items() if value is not None}
 
 

@@ -107,6 +107,7 @@ class Drift(_Loose):
     caveats: tuple[str, ...] = ()
     sentence: str = ""
     known: dict[str, Compared] = {}
+    current: tuple[str, ...] = ()
     n: int | None = None
     alpha: float | None = None
 
@@ -185,6 +186,7 @@ class RunRecord(_Loose):
     Attributes:
         run_id: the folder's name.
         status: ``improved``, ``no_improvement``, ``unfinished`` or ``running``.
+        reason: why nothing was tried, None where something was.
         last_node: the last node seen in the trace, for unfinished runs.
         created: ISO-8601 UTC.
         seconds: time in the graph, s.
@@ -197,6 +199,7 @@ class RunRecord(_Loose):
 
     run_id: str
     status: str = UNFINISHED
+    reason: str | None = None
     last_node: str | None = None
     created: str | None = None
     task: str | None = None

@@ -212,6 +212,7 @@ def _unfinished(path: Path) -> dict[str, Any]:
         data = event.get("data") or {}
         timing[event["node"]] += event.get("seconds", 0.0)
         found |= {key: data[key] for key in ("drift", "adapters", "test") if key in data}
+        found |= {"reason": data["ended"]} if isinstance(data.get("ended"), str) else {}
         if "baseline" in data:
             found["reward"] = _start_rewards(data)
         if isinstance(data.get("trial"), dict):  # keyed by attempt: a resumed node reports its attempt again

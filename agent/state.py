@@ -70,7 +70,8 @@ class State(TypedDict, total=False):
         baseline: Reward of the deployed model, None until measured.
         start: what the loop starts from: ``base``, ``generated`` or ``aligned``.
         starts: {generated, aligned}, each None or {reward, comparison with the deployed model, dropped_after}.
-        best_reward: Reward to beat.
+        best_reward: Reward to beat, None until measured.
+        ended: why the run ends before anything is tried; absent where it does not.
         observed: what was measured of the start, in sentences for the policy.
         request_form: the form of request that the policy's server took last, None where there is no server.
         proposal: the strategy that waits to be applied, or None.
@@ -95,7 +96,8 @@ class State(TypedDict, total=False):
     baseline: dict[str, Any] | None
     start: str
     starts: dict[str, Any]
-    best_reward: dict[str, Any]
+    best_reward: dict[str, Any] | None
+    ended: str
     observed: list[str]
     request_form: RequestForm | None
     proposal: dict[str, Any] | None

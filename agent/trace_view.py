@@ -20,6 +20,7 @@ from agent.wording import (
     START_NAMES,
     bare_p,
     caveats,
+    compared_sentence,
     drift_sentence,
     duration,
     flatten,
@@ -122,6 +123,8 @@ def show_run(run: RunRecord, events: list[dict[str, Any]], path: Path) -> None:
     if told := evaluations_text(run):
         console.print(Text(f"  {told}", "dim"))
     console.print(Text(visible(drift_sentence(run.drift))))
+    if compared := compared_sentence(run):
+        console.print(Text(f"  {compared}", "dim"))
     for caveat in run.drift.caveats if run.drift else ():
         console.print(Text(f"  {visible(caveat)}", "dim"))
     if run.test:

@@ -135,12 +135,27 @@ def drift_sentence(drift: Drift | None) -> str:
     return f"{drift.sentence[:1].upper()}{drift.sentence[1:]}."
 
 
+def compared_sentence(run: RunRecord) -> str:
+    """Return what the prompts were compared with and who said so; empty where the run does not say."""
+    if run.drift is None or not run.drift.current:
+        return ""
+    names = one_line(", ".join(run.drift.current), 400)
+    if not run.config.get("reference"):
+        why = "the run was not told what the deployed model is for (--reference), so the verdict steers nothing"
+        return f"Compared with every registered task ({names}): {why}."
+    on = run.drift.kind == "none" and run.reason is None
+    went_on = " It went on all the same, as it was told to." if on else ""
+    return f"Compared with what the deployed model is for: {names}.{went_on}"
+
+
 def headline(run: RunRecord) -> str:
     """Return the outcome in a few words."""
     if run.status == UNFINISHED:
         return "Not finished"
     if run.status == RUNNING:
         return "At work"
+    if run.reason:
+        return "No drift"
     if run.status != "improved":
         return "No improvement"
     change, test = gain(run), run.test
@@ -174,6 +189,9 @@ def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) ->
             if test
             else ""
         )
+        if run.reason:
+            told = one_line(run.reason, 400)
+            return f"{told[:1].upper()}{told[1:]}. Nothing was tried; the deployed model is left as it was{base}."
         made = [START_NAMES[name] for name in GENERATED if name in run.reward.starts()]
         nothing = f"Neither {' nor '.join(made)} nor any of {tries}" if made else f"None of {tries}"
         return f"{nothing} beat the deployed model on the reward questions; it is left as it was{base}."

@@ -43,6 +43,11 @@ def usual_modes(path: Path) -> None:
             each.chmod((0o777 if each.is_dir() else 0o666) & ~_UMASK)
 
 
+def is_path(source: str) -> bool:
+    """Return whether what may be a task's name is meant as a file: a name has neither dot nor slash."""
+    return "\0" not in source and (bool(Path(source).suffix) or Path(source).name != source)
+
+
 def sha256_bytes(data: bytes) -> str:
     """Return the hexadecimal SHA-256 of ``data``."""
     return hashlib.sha256(data).hexdigest()

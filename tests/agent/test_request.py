@@ -57,7 +57,7 @@ def files(tmp_path: Path) -> dict[str, str]:
         (["--task", "{good}", "--policy", "oracle"], 2, "unknown policy 'oracle'"),
         (["--task", "{good}", "--describer", "poet"], 2, "unknown describer 'poet'"),
         (["--task", "{good}", "--set", "seed=-1"], 2, "configuration: seed"),
-        (["--task", "{good}", "--reward", "900"], 2, "lower --support, --reward or --test"),
+        (["--task", "{good}", "--reward", "900"], 2, "give --support 1 --reward 47 --test 12"),
         (
             ["--task", "{good}", "--support", "8", "--reward", "12", "--test", "12", "--policy", "fixed"],
             2,

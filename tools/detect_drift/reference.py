@@ -20,7 +20,7 @@ from torch import Tensor
 from cao.assets import cache_dir, data_dir
 from cao.encoder import Encoder
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_atomic
+from cao.files import canonical_json, is_path, sha256_bytes, write_atomic
 from cao.progress import told
 from cao.tasks import TASKS, get_task
 from cao.tasks.parts import part
@@ -86,17 +86,32 @@ def known_tasks(sources: Sequence[str], encoder: Encoder, folder: Path | None = 
             different widths.
         UnavailableError: a task's data is not at hand.
     """
+    found = check_sources(sources, folder)
+    every = {**found, **{name: path for name, path in registered(folder).items() if name not in found}}
+    references = {name: read_reference(it, encoder.sha256) for name, it in every.items() if isinstance(it, Path)}
+    references |= {name: _cached(name, it, encoder) for name, it in found.items() if not isinstance(it, Path)}
+    _check_widths(references, every)
+    return KnownTasks({name: references[name] for name in every}, tuple(found))
+
+
+def check_sources(sources: Sequence[str], folder: Path | None = None) -> dict[str, Path | list[Asked]]:
+    """Return what the named references are made from, by name; nothing is encoded.
+
+    Args:
+        sources: as ``known_tasks`` takes them.
+        folder: of the user's own registry, None for the usual one.
+
+    Raises:
+        InputError: an unknown name, an unusable file, two references of one name, or too few prompts.
+        UnavailableError: a task's data is not at hand.
+    """
     found: dict[str, Path | list[Asked]] = {}
     for source in dict.fromkeys(sources):
         name, content = _resolve(source, registered(folder))
         if name in found:
             raise InputError(f"two references are named {name!r}; rename one of the files")
         found[name] = content
-    every = {**found, **{name: path for name, path in registered(folder).items() if name not in found}}
-    references = {name: read_reference(it, encoder.sha256) for name, it in every.items() if isinstance(it, Path)}
-    references |= {name: _cached(name, it, encoder) for name, it in found.items() if not isinstance(it, Path)}
-    _check_widths(references, every)
-    return KnownTasks({name: references[name] for name in every}, tuple(found))
+    return found
 
 
 def draw_prompts(source: str) -> list[Asked]:
@@ -111,7 +126,7 @@ def draw_prompts(source: str) -> list[Asked]:
         InputError: an unknown task, an unusable file, or too few prompts.
         UnavailableError: the task's data is not at hand.
     """
-    if is_file(source):
+    if is_path(source):
         asked = read_prompts(Path(source))
     else:
         one_of_each = {example.group or example.id: example for example in part(get_task(source), "train")}
@@ -129,11 +144,6 @@ def group_hashes(asked: Sequence[Asked]) -> list[str]:
     """Return a hash for the group of each question, in order, so that nobody needs the texts to compare them."""
     examples = [one.example for one in asked if one.example is not None]
     return [sha256_bytes((example.group or example.id).encode())[:16] for example in examples]
-
-
-def is_file(source: str) -> bool:
-    """Return whether a source is meant as a file: a task's name has neither dot nor slash."""
-    return bool(Path(source).suffix) or Path(source).name != source
 
 
 @dataclass(frozen=True)
@@ -306,7 +316,7 @@ def _resolve(source: str, names: dict[str, Path]) -> tuple[str, Path | list[Aske
     path = Path(source)
     if path.suffix == ".safetensors":
         return path.stem, path
-    if not is_file(source) and source not in TASKS:
+    if not is_path(source) and source not in TASKS:
         own = f"; registered: {', '.join(names)}" if names else ""
         try:
             get_task(source)
