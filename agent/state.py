@@ -207,7 +207,7 @@ def workbench(context: Context | None) -> Workbench:
     Raises:
         InputError: the graph was started by something that loaded none.
     """
-    found = (context or {}).get("workbench")
+    found = context.get("workbench") if context else None
     if not isinstance(found, Workbench):
         raise InputError(
             "a run needs models, data and a folder, which python -m agent.run --task NAME loads; "

@@ -75,7 +75,7 @@ def show_list(runs: list[RunSummary], out: Path, now: datetime) -> None:
 
 def _run_table(runs: list[RunSummary], now: datetime, hidden: tuple[str, ...]) -> Table:
     """Return the table of runs without the hidden columns; no cell is cut."""
-    rows = []
+    rows: list[dict[str, Text | str]] = []
     for run in runs:
         status = f"{run.status} ({run.last_node})" if run.last_node else run.status
         measured = run.test_base is not None

@@ -130,7 +130,8 @@ def split(task: Task, *, support: int, reward: int, test: int, seed: int) -> Spl
     parts = _by_threshold(examples) if task.has_train else _by_demand(examples, sizes)
     _check(task, sizes, parts, examples)
     chosen = {name: _choose(parts[name], size, f"{seed}:{name}") for name, size in sizes.items()}
-    available = {name: _most(task, name, sizes, parts, examples) for name in ("reward", "test")}
+    steering: tuple[Part, ...] = ("reward", "test")
+    available = {name: _most(task, name, sizes, parts, examples) for name in steering}
     return Splits(chosen["support"], chosen["reward"], chosen["test"], available)
 
 
