@@ -38,6 +38,7 @@ CORE = {
     "tenacity": "9",
     "torch": "2.7",
     "transformers": "5",
+    "typing-extensions": "4.12",
 }
 """What a default run imports, with the lowest version; a test holds it against pyproject.toml."""
 
