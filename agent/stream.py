@@ -21,9 +21,9 @@ from cao.files import sha256_bytes, write_atomic, write_json
 from cao.types import DriftReport
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
-from tools.detect_drift.order import reach
+from tools.detect_drift.order import ORDERS, reach
 from tools.detect_drift.prompt_file import asked_from, value_of
-from tools.detect_drift.reference import read_reference, write_reference
+from tools.detect_drift.reference import REFERENCE_PROMPTS, read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
 from tools.detect_drift.window import MIN_PROMPTS, distinct, seen
 
@@ -32,9 +32,6 @@ REMEMBERED = 10_000
 
 TOGETHER = 64
 """Lines that are encoded together; the state is written after them."""
-
-ORDERS = 999
-"""Permutations of a window's order, to see how far neighbours resemble each other."""
 
 MIXTURE_PART = 0.05
 """Share from which a known task counts as part of a mixture."""
@@ -246,7 +243,7 @@ class Watcher:
     def _learn(self, prompts: Sequence[str]) -> str:
         """Make a window the reference of a new task, and return its name."""
         name = f"drift-{len(self.state.learnt) + 1}"
-        made = Reference(self._in_order(prompts), in_order=True)
+        made = Reference(self._in_order(prompts)[:REFERENCE_PROMPTS], in_order=True)
         write_reference(self._reference_path(name), made, self.encoder.sha256, f"alarm {self.state.alarms}", ())
         self.state.learnt.append(name)
         reference = read_reference(self._reference_path(name), self.encoder.sha256)

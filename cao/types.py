@@ -178,12 +178,13 @@ class DriftReport(Record):
         none_of_these: whether no known task, nor a mixture of them, explains the window.
         shares: the mixture of known tasks that comes closest, where every known task is rejected.
         typicality: for each prompt given, how usual it is for the known task that it suits best: a conformal
-            p-value, low for an outlier; None for blanks and repeats.
+            p-value, low for an outlier; None for blanks, repeats and what was not drawn.
         duplicate_rate: share of the prompts given that repeat another one.
         order_p: p-value of the likeness of neighbouring prompts, small where the window's order carries information.
         feedback: what the labels say, None without labels.
         smallest_p: the smallest p-value that this window could have got.
-        n: prompts after removing blanks and repeats.
+        n: prompts that were tested, after removing blanks and repeats.
+        drawn_from: how many there were before so many were drawn at random; None where all were tested.
         alpha: the level of the test.
     """
 
@@ -206,6 +207,7 @@ class DriftReport(Record):
     feedback: Feedback | None = None
     smallest_p: float | None = None
     n: int = 0
+    drawn_from: int | None = None
     alpha: float = 0.05
 
 

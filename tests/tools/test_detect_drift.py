@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from tools.detect_drift.energy import PairwiseDistances, distances
 from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.mixture import explain_by_mixture
 from tools.detect_drift.order import order_test
-from tools.detect_drift.permutation import combine, draw_windows, p_values, smallest_p
+from tools.detect_drift.permutation import combine, draw_windows, p_values, slices, smallest_p
 from tools.detect_drift.prompt_file import Asked
 from tools.detect_drift.reference import (
     IN_DOMAIN,
@@ -185,6 +186,15 @@ def test_only_held_rows_play_the_window() -> None:
     for rows, value in zip(drawn, pairs.relabelled(held, drawn), strict=True):
         others = [pooled[i] for i in range(6) if i not in rows] + fixed
         assert value == pytest.approx(plain_energy([pooled[i] for i in rows], others), abs=1e-6)
+
+
+def test_draws_in_slices_are_draws_without_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.detect_drift.permutation.slices", partial(slices, size=7))
+    drawn = draw_windows(5, 9, 4000, 3)
+    assert drawn[0].tolist() == [0, 1, 2, 3, 4]
+    assert all(len(set(rows)) == 5 for rows in drawn.tolist())
+    assert np.bincount(drawn[1:].ravel()) / 4000 == pytest.approx(np.full(9, 5 / 9), abs=0.03)
+    assert draw_windows(5, 40_000, 3, 3).max() < 40_000
 
 
 def test_rank_sums_by_hand() -> None:
@@ -366,6 +376,34 @@ def test_prompts_that_the_encoder_does_not_cover_name_no_task() -> None:
     assert any("3 of 12" in caveat for caveat in few.caveats)
     sums = detect_drift([f"{i} + {i} = ?" for i in range(12)], cloud(0, 12), near)
     assert (sums.kind, sums.caveats) == ("none", (NOT_IDENTIFIABLE,))
+
+
+def test_of_a_large_window_a_sample_is_encoded_and_tested_and_all_labels_count() -> None:
+    class Counting(Encoder):
+        count = 0
+
+        def overlong(self, prompts: list[str]) -> int:
+            return 0
+
+        def embed(self, prompts: list[str], batch_size: int = 8) -> Tensor:
+            self.count += len(prompts)
+            rows = [cloud(7000 + int(prompt.split()[1]), 1, 1.5 * prompt.startswith("new")) for prompt in prompts]
+            return torch.cat(rows)
+
+    n, encoder = 3000, Counting(Path())
+    prompts = [f"old {i}" for i in range(n)]
+    known = KnownTasks({"red": Reference(cloud(1, 300), correct=torch.arange(300) % 2 == 0)})
+    report = detect_drift(prompts, None, known, encoder=encoder, correct=[i % 2 == 0 for i in range(n)], seed=3)
+    assert (encoder.count, report.n, report.drawn_from, report.kind) == (512, 512, n, "none")
+    assert report.feedback is not None
+    assert (report.feedback.answered, report.feedback.correct) == (n, n // 2)
+    assert sum(value is not None for value in report.typicality) == 512
+    assert any("512 of 3000 distinct prompts were drawn at random and tested" in told for told in report.caveats)
+    assert any("to within 3.9 points (95 %)" in told for told in report.caveats)
+    mixed = [f"new {i}" if i % 5 == 0 else prompt for i, prompt in enumerate(prompts)]
+    assert detect_drift(mixed, None, known, encoder=encoder).drifted
+    few = detect_drift(prompts[:500] + prompts[:20], None, known, encoder=encoder)
+    assert (few.n, few.drawn_from, few.duplicate_rate) == (500, None, 20 / 520)
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])

@@ -14,7 +14,7 @@ from cao.types import DriftKind, DriftReport
 from tools.detect_drift.feedback import judge_feedback
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.mixture import explain_by_mixture
-from tools.detect_drift.order import order_test
+from tools.detect_drift.order import ORDERS, order_test
 from tools.detect_drift.permutation import Array, smallest_p
 from tools.detect_drift.two_sample import compare
 from tools.detect_drift.window import MIN_PROMPTS
@@ -31,7 +31,7 @@ class Window:
         embeddings: (n, C), unit length, n ≥ 1.
         order: (n,), row numbers in the order in which the prompts came.
         signals: (n, 2), option signals, or None.
-        correct: n outcomes, None where nobody knows; empty without labels.
+        correct: outcomes, None where nobody knows, of all that the n were drawn from; empty without labels.
         covered: whether the encoder was trained on the script of most prompts.
 
     Raises:
@@ -107,7 +107,7 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
             or (kind == "insufficient" and atypical_of_all(typicality.tolist(), alpha)),
             "shares": shares,
             "typicality": tuple(round(value, 4) for value in typicality.tolist()),
-            "order_p": order_test(window.embeddings[window.order], permutations, seed) if enough else None,
+            "order_p": order_test(window.embeddings[window.order], min(permutations, ORDERS), seed) if enough else None,
             "feedback": feedback,
             "smallest_p": _smallest_p(known, n, permutations) if enough else None,
         }

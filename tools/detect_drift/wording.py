@@ -1,5 +1,6 @@
 """A report in words: the verdict as one sentence, and what limits it."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from cao.encoder import MAX_TOKENS
@@ -55,12 +56,18 @@ def small_print(report: DriftReport, prompts: Sequence[str], cut: int, foreign: 
     """
     told = []
     empty = blank(prompts)
-    repeats = len(prompts) - empty - report.n
+    repeats = len(prompts) - empty - (report.drawn_from or report.n)
     if empty:
         told.append(f"{empty} of {len(prompts)} prompts are blank and were left out")
     if repeats:
         share = report.duplicate_rate
         told.append(f"{repeats} of {len(prompts)} prompts ({share:.0%}) repeat another one and were left out")
+    if report.drawn_from:
+        error = 1.96 * math.sqrt((1 - report.n / report.drawn_from) / (4 * report.n))
+        told.append(
+            f"{report.n} of {report.drawn_from} distinct prompts were drawn at random and tested; any share of them is"
+            f" that of all to within {100 * error:.1f} points (95 %)"
+        )
     if cut:
         length = f"longer than {MAX_TOKENS} tokens; the encoder did not see their end"
         told.append(f"{cut} of {report.n} prompts are {length}")
