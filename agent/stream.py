@@ -25,6 +25,7 @@ from tools.detect_drift.order import ORDERS, reach
 from tools.detect_drift.prompt_file import asked_from, value_of
 from tools.detect_drift.reference import REFERENCE_PROMPTS, read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
+from tools.detect_drift.verdict import nearest_of
 from tools.detect_drift.window import MIN_PROMPTS, distinct, seen
 
 REMEMBERED = 10_000
@@ -334,7 +335,7 @@ class Watcher:
 
 
 def _explaining(report: DriftReport) -> list[str]:
-    """Return the known tasks that explain a window: the most probable one, or the parts of a mixture."""
+    """Return the known tasks that explain a window: the nearest one, or the parts of a mixture."""
     if report.not_rejected:
-        return [max(report.not_rejected, key=lambda name: report.nearest[name])]
+        return [nearest_of(report.known, report.not_rejected)]
     return sorted(name for name, share in report.shares.items() if share >= MIXTURE_PART) or list(report.current)

@@ -163,8 +163,8 @@ class DriftReport(Record):
         p_value: the largest p-value over the current tasks, so that drift means that all of them are rejected; twice
             the smaller one where feedback is judged too.
         drifted: whether ``p_value`` is at or below ``alpha``.
-        nearest_task: the most probable known task, among the current ones unless they are rejected; None where no
-            prompt was left or most are not covered.
+        nearest_task: the known task with the smallest effect size; None where no prompt was left or most are not
+            covered.
         kind: ``none``; ``covariate``: the prompts left the current tasks, but another known task or a mixture of
             known tasks explains them; ``domain_transfer``: every known task is rejected; ``concept``: the prompts did
             not move but the share of right answers did; ``insufficient``; ``not_covered``: most prompts are in a
@@ -174,7 +174,6 @@ class DriftReport(Record):
         known: the evidence against each known task.
         current: the tasks that the window was expected from.
         not_rejected: the known tasks that cannot be told from the window, {k : p_k > alpha}.
-        nearest: probability of each known task, given that the window comes from one of them.
         none_of_these: whether no known task, nor a mixture of them, explains the window.
         shares: the mixture of known tasks that comes closest, where every known task is rejected.
         typicality: for each prompt given, how usual it is for the known task that it suits best: a conformal
@@ -198,7 +197,6 @@ class DriftReport(Record):
     known: dict[str, TaskEvidence] = {}
     current: tuple[str, ...] = ()
     not_rejected: tuple[str, ...] = ()
-    nearest: dict[str, float] = {}
     none_of_these: bool = False
     shares: dict[str, float] = {}
     typicality: tuple[float | None, ...] = ()
