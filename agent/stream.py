@@ -225,7 +225,6 @@ class Watcher:
             seed=state.settings["seed"] + state.alarms,
         )
         self._event("window", alarm=state.alarm, report=report.model_dump(mode="json"))
-        self._thin([one.prompt for one in asked])
         before = list(state.current)
         if report.kind == "domain_transfer":
             name = self._learn([one.prompt for one in asked])
@@ -238,6 +237,7 @@ class Watcher:
         if state.current != before:
             self._event("expect", tasks=state.current)
             self._deploy(report)
+        self._thin([one.prompt for one in asked])
         state.window, state.alarm, state.detector = [], None, None
         self._expect(state.current)
 
