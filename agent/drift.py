@@ -3,11 +3,13 @@
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cao.command_line import compute_options, positive, quiet_libraries, run_command
 from cao.errors import InputError
+from cao.progress import told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,11 +18,11 @@ if TYPE_CHECKING:
     from tools.detect_drift.known_tasks import KnownTasks
     from tools.detect_drift.prompt_file import Asked
 
-MAX_PROMPTS = 8192
-"""Prompts in one window; their distances to each other fill half a gigabyte."""
+MAX_BYTES = 10**9
+"""Of what is kept of all permutations of one window."""
 
-MAX_BYTES = 2 * 10**9
-"""Of the row numbers that all permutations of one window draw from."""
+LONG = 128
+"""Prompts of a window from which on the command says that it is at work."""
 
 _EPILOG = """Each window gets a report of one line. A prompt is a text, or an object with prompt, question, content or
 messages (a chat, of which the user's last message counts), perhaps context, choices and answer, and perhaps correct
@@ -88,17 +90,18 @@ def _report(options: argparse.Namespace) -> int:
     ask = _asking(options, windows, known) if options.signals else _not_asking
     for number, window in enumerate(windows, 1):
         signals, correct = ask(window)
-        report = detect_drift(
-            [one.prompt for one in window],
-            None,
-            known,
-            encoder=encoder,
-            signals=signals,
-            correct=correct,
-            seed=options.seed,
-            alpha=options.alpha,
-            permutations=options.permutations,
-        )
+        with told(f"window {number} of {len(windows)}") if len(window) >= LONG else nullcontext():
+            report = detect_drift(
+                [one.prompt for one in window],
+                None,
+                known,
+                encoder=encoder,
+                signals=signals,
+                correct=correct,
+                seed=options.seed,
+                alpha=options.alpha,
+                permutations=options.permutations,
+            )
         sys.stdout.write((report.model_dump_json() if options.json else line(number, report)) + "\n")
         sys.stdout.flush()
     return 0
@@ -164,14 +167,15 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 
 def _check_memory(options: argparse.Namespace, largest: int) -> None:
-    """Raise InputError where the permutations of a window of ``largest`` prompts and a reference would fill memory."""
-    from tools.detect_drift.reference import REFERENCE_PROMPTS  # noqa: PLC0415  (imports torch)
+    """Raise InputError where the permutations of a window of ``largest`` prompts would fill memory."""
+    from tools.detect_drift.window import MOST_PROMPTS  # noqa: PLC0415  (imports torch)
 
-    size = (options.permutations + 1) * (largest + REFERENCE_PROMPTS) * 8
+    rows = 2 * min(largest, MOST_PROMPTS)  # numbers of the rows that play the window
+    size = (options.permutations + 1) * (rows + 100)  # and a dozen statistics
     if size > MAX_BYTES:
         raise InputError(
             f"--permutations {options.permutations}: {size / 1e9:.1f} GB for the window of {largest} prompts in"
-            f" --windows {options.windows}; take fewer permutations, or divide the window"
+            f" --windows {options.windows}; take fewer permutations"
         )
 
 
@@ -179,11 +183,7 @@ def _windows(path: Path, size: int | None) -> "list[list[Asked]]":
     """Return every window of the file, all of them checked before anything is computed."""
     from tools.detect_drift.prompt_file import read_windows  # noqa: PLC0415  (imports torch)
 
-    windows = read_windows(path, size)
-    largest = max(map(len, windows))
-    if largest > MAX_PROMPTS:
-        raise InputError(f"{path}: a window of {largest} prompts; divide it, {MAX_PROMPTS} are the most (--window N)")
-    return windows
+    return read_windows(path, size)
 
 
 if __name__ == "__main__":

@@ -261,16 +261,16 @@ def _ticks(low: float, high: float, least: float) -> list[float]:
 def _drift_bars(run: RunRecord) -> list[dict[str, Any]]:
     if run.drift is None:
         return []
-    longest = max((compared.effect for compared in run.drift.known.values()), default=0.0) or 1.0
+    nearest = run.drift.nearest_task
     return [
         {
             "name": name,
             "value": compared.effect,
-            "width": round(100 * compared.effect / longest, 1),
+            "width": round(100 * compared.effect, 1),
             "p_value": compared.p_value,
-            "nearest": name == run.drift.nearest_task,
+            "nearest": name == nearest,
         }
-        for name, compared in sorted(run.drift.known.items(), key=lambda entry: entry[1].effect)
+        for name, compared in sorted(run.drift.known.items(), key=lambda entry: (entry[1].effect, entry[0] != nearest))
     ]
 
 

@@ -21,10 +21,11 @@ from cao.files import sha256_bytes, write_atomic, write_json
 from cao.types import DriftReport
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
-from tools.detect_drift.order import reach
+from tools.detect_drift.order import ORDERS, reach
 from tools.detect_drift.prompt_file import asked_from, value_of
-from tools.detect_drift.reference import read_reference, write_reference
+from tools.detect_drift.reference import REFERENCE_PROMPTS, read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
+from tools.detect_drift.verdict import nearest_of
 from tools.detect_drift.window import MIN_PROMPTS, distinct, seen
 
 REMEMBERED = 10_000
@@ -32,9 +33,6 @@ REMEMBERED = 10_000
 
 TOGETHER = 64
 """Lines that are encoded together; the state is written after them."""
-
-ORDERS = 999
-"""Permutations of a window's order, to see how far neighbours resemble each other."""
 
 MIXTURE_PART = 0.05
 """Share from which a known task counts as part of a mixture."""
@@ -227,7 +225,6 @@ class Watcher:
             seed=state.settings["seed"] + state.alarms,
         )
         self._event("window", alarm=state.alarm, report=report.model_dump(mode="json"))
-        self._thin([one.prompt for one in asked])
         before = list(state.current)
         if report.kind == "domain_transfer":
             name = self._learn([one.prompt for one in asked])
@@ -240,13 +237,14 @@ class Watcher:
         if state.current != before:
             self._event("expect", tasks=state.current)
             self._deploy(report)
+        self._thin([one.prompt for one in asked])
         state.window, state.alarm, state.detector = [], None, None
         self._expect(state.current)
 
     def _learn(self, prompts: Sequence[str]) -> str:
         """Make a window the reference of a new task, and return its name."""
         name = f"drift-{len(self.state.learnt) + 1}"
-        made = Reference(self._in_order(prompts), in_order=True)
+        made = Reference(self._in_order(prompts)[:REFERENCE_PROMPTS], in_order=True)
         write_reference(self._reference_path(name), made, self.encoder.sha256, f"alarm {self.state.alarms}", ())
         self.state.learnt.append(name)
         reference = read_reference(self._reference_path(name), self.encoder.sha256)
@@ -337,7 +335,7 @@ class Watcher:
 
 
 def _explaining(report: DriftReport) -> list[str]:
-    """Return the known tasks that explain a window: the most probable one, or the parts of a mixture."""
+    """Return the known tasks that explain a window: the nearest one, or the parts of a mixture."""
     if report.not_rejected:
-        return [max(report.not_rejected, key=lambda name: report.nearest[name])]
+        return [nearest_of(report.known, report.not_rejected)]
     return sorted(name for name, share in report.shares.items() if share >= MIXTURE_PART) or list(report.current)

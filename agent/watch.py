@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.drift import MAX_PROMPTS
 from cao.command_line import positive, quiet_libraries, run_command
 from cao.errors import InputError
 
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from agent.config import RunConfig
     from agent.stream import Adapt
     from agent.stream_input import FileSource, PipeSource
+
+MAX_WINDOW = 8192
+"""Prompts collected behind an alarm at most; the state that is written after every batch holds them."""
 
 INTERRUPTED = 130
 """Exit status also where nobody reads the events any more: the watch can go on."""
@@ -68,8 +70,8 @@ def _watch(options: argparse.Namespace) -> int:
         raise InputError(f"--seed {options.seed}: must be 0 or above")
     if options.window < 8:
         raise InputError(f"--window {options.window}: 8 prompts at least, or no window gets a verdict")
-    if options.window > MAX_PROMPTS:
-        raise InputError(f"--window {options.window}: {MAX_PROMPTS} prompts at most")
+    if options.window > MAX_WINDOW:
+        raise InputError(f"--window {options.window}: {MAX_WINDOW} prompts at most")
 
     from agent.stream import Watcher  # noqa: PLC0415  (this and what follows: seconds to import)
     from agent.workspace import locked  # noqa: PLC0415

@@ -163,8 +163,8 @@ class DriftReport(Record):
         p_value: the largest p-value over the current tasks, so that drift means that all of them are rejected; twice
             the smaller one where feedback is judged too.
         drifted: whether ``p_value`` is at or below ``alpha``.
-        nearest_task: the most probable known task, among the current ones unless they are rejected; None where no
-            prompt was left or most are not covered.
+        nearest_task: the known task with the smallest effect size; None where no prompt was left or most are not
+            covered.
         kind: ``none``; ``covariate``: the prompts left the current tasks, but another known task or a mixture of
             known tasks explains them; ``domain_transfer``: every known task is rejected; ``concept``: the prompts did
             not move but the share of right answers did; ``insufficient``; ``not_covered``: most prompts are in a
@@ -174,16 +174,16 @@ class DriftReport(Record):
         known: the evidence against each known task.
         current: the tasks that the window was expected from.
         not_rejected: the known tasks that cannot be told from the window, {k : p_k > alpha}.
-        nearest: probability of each known task, given that the window comes from one of them.
         none_of_these: whether no known task, nor a mixture of them, explains the window.
         shares: the mixture of known tasks that comes closest, where every known task is rejected.
         typicality: for each prompt given, how usual it is for the known task that it suits best: a conformal
-            p-value, low for an outlier; None for blanks and repeats.
+            p-value, low for an outlier; None for blanks, repeats and what was not drawn.
         duplicate_rate: share of the prompts given that repeat another one.
         order_p: p-value of the likeness of neighbouring prompts, small where the window's order carries information.
         feedback: what the labels say, None without labels.
         smallest_p: the smallest p-value that this window could have got.
-        n: prompts after removing blanks and repeats.
+        n: prompts that were tested, after removing blanks and repeats.
+        drawn_from: how many there were before so many were drawn at random; None where all were tested.
         alpha: the level of the test.
     """
 
@@ -197,7 +197,6 @@ class DriftReport(Record):
     known: dict[str, TaskEvidence] = {}
     current: tuple[str, ...] = ()
     not_rejected: tuple[str, ...] = ()
-    nearest: dict[str, float] = {}
     none_of_these: bool = False
     shares: dict[str, float] = {}
     typicality: tuple[float | None, ...] = ()
@@ -206,6 +205,7 @@ class DriftReport(Record):
     feedback: Feedback | None = None
     smallest_p: float | None = None
     n: int = 0
+    drawn_from: int | None = None
     alpha: float = 0.05
 
 

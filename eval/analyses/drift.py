@@ -24,6 +24,7 @@ from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.reference import IN_DOMAIN, REFERENCE_PROMPTS, SHIPPED, read_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector, alarms
 from tools.detect_drift.two_sample import compare
+from tools.detect_drift.verdict import nearest_of
 from tools.evaluate.statistics import wilson
 
 SIZES = (8, 16, 32, 64)
@@ -242,19 +243,20 @@ def _rows(bench: Bench, task: str, n: int) -> list[tuple[Pool, int]]:
 
 
 def nearest(bench: Bench) -> list[dict[str, Any]]:
-    """How often the most probable known task is the right one."""
+    """How often the nearest known task is the right one."""
     rows = []
     for names in (tuple(name for name in IN_DOMAIN if name != "arc_challenge"), IN_DOMAIN):
         known = KnownTasks({name: bench.references[name] for name in names})
         count = -(-bench.windows // len(names))
         for n in (1, 4, 8, 32):
-            hits = [
-                names[int(known.log_probabilities(bench.draw(name, n)).sum(0).argmax())] == name
-                for name in names
-                for _ in range(count)
-            ]
+            hits = [_nearest(known, bench.draw(name, n)) == name for name in names for _ in range(count)]
             rows.append({"tasks": len(names), "n": n, **rate(hits)})
     return rows
+
+
+def _nearest(known: KnownTasks, window: Tensor) -> str:
+    apart, logs = known.distances_to(window), known.log_probabilities(window)
+    return nearest_of(compare(known, window, apart, logs, None, permutations=0, seed=0), known.names)
 
 
 def stream(bench: Bench) -> dict[str, Any]:

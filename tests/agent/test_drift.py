@@ -48,7 +48,6 @@ def test_help_imports_neither_torch_nor_transformers() -> None:
         ('["\\ud800"]\n', "w.jsonl:1, prompt 1: holds half of a Unicode surrogate pair"),
         ('[{"a": ' * 50_000, "w.jsonl:1: not JSON"),
         (b"\xff\xfe", "w.jsonl:1: not text in UTF-8"),
-        (json.dumps(["a"] * 8193), "a window of 8193 prompts; divide it"),
         ("", "holds no window"),
     ],
 )
@@ -85,7 +84,7 @@ def test_impossible_options_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture
     assert bad[0] in err or bad[1] in err
 
 
-@pytest.mark.parametrize(("permutations", "largest"), [(480_000, 16), (30_000, 8000)])
+@pytest.mark.parametrize(("permutations", "largest"), [(9_000_000, 16), (900_000, 8000)])
 def test_permutations_that_would_fill_memory_are_refused_with_both_options(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], permutations: int, largest: int
 ) -> None:

@@ -89,6 +89,14 @@ def test_the_test_part_is_set_beside_chance(tmp_path: Path) -> None:
     assert "Chance" not in report(made.write_run(tmp_path, "free"))[1].text
 
 
+def test_drift_bars_have_one_scale_for_all_runs_and_the_nearest_is_the_shortest(tmp_path: Path) -> None:
+    html, page = report(made.write_run(tmp_path, "one"))
+    widths = [float(width) for width in re.findall(r'class="bar[^"]*" style="width: ([\d.]+)%"', html)]
+    assert widths == pytest.approx(sorted(100 * effect for effect in made.KNOWN.values()))
+    assert re.findall(r'class="bar( nearest)?"', html) == [" nearest"] + [""] * (len(widths) - 1)
+    assert "from 0 for equal distributions to 1, a whole bar" in page.text
+
+
 def test_the_report_needs_nothing_but_itself(tmp_path: Path) -> None:
     html, page = report(made.write_run(tmp_path, "one"))
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)

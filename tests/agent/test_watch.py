@@ -325,7 +325,7 @@ class TwinEncoder(ColourEncoder):
 
 def test_a_new_kind_that_comes_in_twins_raises_no_more_alarms_than_promised(tmp_path: Path) -> None:
     alarms = []
-    for begin in range(0, 8000, 1000):
+    for begin in range(0, 5000, 1000):
         twins = [f"{prompt} {word}" for prompt in prompts("green", 200, begin) for word in ("now", "then")]
         events = watch(tmp_path / str(begin), [*prompts("red", 60), *twins], encoder=TwinEncoder(tmp_path), window=64)
         alarms.append(events[-1]["alarms"])
@@ -333,7 +333,7 @@ def test_a_new_kind_that_comes_in_twins_raises_no_more_alarms_than_promised(tmp_
         assert (thinned["every"], thinned["holds"]) == (2, True)
         assert "one in 2 is judged" in words(thinned)
     assert min(alarms) >= 1
-    assert sum(alarms) - 8 <= 3  # 8 × 330 prompts behind the first window, one alarm in 1,000
+    assert sum(alarms) - 5 <= 2  # 5 × 330 prompts behind the first window, one alarm in 1,000
 
 
 def test_state_is_bounded_and_a_finished_stream_says_nothing_twice(tmp_path: Path) -> None:
@@ -566,7 +566,8 @@ def test_adapts_to_what_came_by_the_real_graph_and_goes_on_after_a_kill_within_i
     assert len(list(begun.iterdir())) == 1
     assert main(command) == 0
     events = [json.loads(line) for line in (tmp_path / "w" / "events.jsonl").read_text().splitlines()]
-    assert kinds(events) == ["start", "alarm", "window", "new_task", "expect", "adapter", "end"]
+    told = [kind for kind in kinds(events) if kind != "thinned"]
+    assert told == ["start", "alarm", "window", "new_task", "expect", "adapter", "end"]
     assert (events[-1]["prompts"], events[5]["stored"]) == (105, False)
     assert len(list(begun.iterdir())) == 1  # the run that was cut off went on
     deployed = json.loads((tmp_path / "w" / "deployed.json").read_text())

@@ -13,7 +13,7 @@ from cao.files import write_atomic
 from cao.types import DriftReport
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.verdict import Window, judge
-from tools.detect_drift.window import MOSTLY, apart, blank, distinct, is_foreign
+from tools.detect_drift.window import MOSTLY, apart, blank, distinct, draw, is_foreign
 from tools.detect_drift.wording import NOT_IDENTIFIABLE, sentence, small_print, small_references
 
 
@@ -33,7 +33,8 @@ def detect_drift(
 
     Every known task is tested with permutations. Drift means that every *current* task is rejected, so the p-value is
     the largest of theirs: an intersection-union test, which holds its level without a correction for their number.
-    The report does not depend on the window's order, except for the warning about it.
+    The report does not depend on the window's order, except for the warning about it. Of more than 512 distinct
+    prompts 512 are drawn, encoded and tested, which bounds time and memory; labels count all the same.
 
     Args:
         prompts: N texts; blank ones and repeats are left out and reported.
@@ -42,7 +43,7 @@ def detect_drift(
         encoder: encodes, and counts tokens to report prompts that it had to cut; None only with ``embeddings``.
         signals: (N, 2), the model's option signals, float32; None where the model was not asked.
         correct: for each prompt whether the deployed model's answer was right, None where nobody knows.
-        seed: of the permutations, 0 or above.
+        seed: of the permutations and of what is drawn, 0 or above.
         alpha: level of the test, in (0, 1).
         permutations: B; the smallest p-value is 1/(B+1).
 
@@ -56,7 +57,9 @@ def detect_drift(
         raise InputError("drift needs 0 < alpha < 1, a seed of 0 or above and at least one permutation")
     for given in (embeddings, signals, correct):
         assert given is None or len(given) == len(prompts), "one row for each prompt"
-    kept = distinct(prompts)
+    everything = distinct(prompts)
+    kept = draw(everything, seed)
+    drawn_from = len(everything) if len(everything) > len(kept) else None
     encoded = _embeddings([prompts[i] for i in kept], kept, embeddings, encoder) if kept else None
     if encoded is not None:
         rows = apart(encoded)
@@ -72,8 +75,9 @@ def detect_drift(
         kind="insufficient",
         current=known.expected,
         typicality=(None,) * len(prompts),
-        duplicate_rate=(len(prompts) - blank(prompts) - len(kept)) / max(len(prompts), 1),
+        duplicate_rate=(len(prompts) - blank(prompts) - (drawn_from or len(kept))) / max(len(prompts), 1),
         n=len(kept),
+        drawn_from=drawn_from,
         alpha=alpha,
     )
     if encoded is not None:
@@ -81,7 +85,7 @@ def detect_drift(
             embeddings=encoded,
             order=np.argsort(kept),
             signals=signals[kept] if signals is not None else None,
-            correct=[correct[i] for i in kept] if correct is not None else [],
+            correct=[correct[i] for i in (everything if drawn_from else kept)] if correct is not None else [],
             covered=foreign <= MOSTLY * len(texts),
         )
         measured = judge(window, known, measured, seed=seed, permutations=permutations)

@@ -11,10 +11,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tools.detect_drift.permutation import Array
+from tools.detect_drift.permutation import Array, Rows, slices
 
 TIE = 1e-6
 """Statistics closer than this share of the mean distance are equal: embeddings differ by 1e-7 between batch sizes."""
@@ -71,7 +70,7 @@ class PairwiseDistances:
     def _row_sums(self) -> tuple[Tensor, Tensor]:
         return self.window.sum(1) + self.between.sum(1), self.between.sum(0) + self.reference.sum(1)
 
-    def relabelled(self, held: Tensor, drawn: NDArray[np.int64]) -> Array:
+    def relabelled(self, held: Tensor, drawn: Rows) -> Array:
         """Return the energy distance for each draw of the rows that play the window.
 
         Args:
@@ -93,7 +92,8 @@ class PairwiseDistances:
         middle = inner.mean()
         single = (inner - middle).float()  # exact 0/1 marks against small numbers: the error stays far below a tie
         values = []
-        for rows in torch.split(torch.from_numpy(drawn.copy()), max(1, _CHUNK // len(inner))):
+        for part in slices(drawn, max(1, _CHUNK // len(inner))):
+            rows = torch.from_numpy(part.astype(np.int64))
             marks = torch.zeros(len(rows), len(inner)).scatter_(1, rows, 1.0)
             within = (marks @ single).gather(1, rows).sum(1).double() + middle * n**2
             values.append(2 * weight / m * sums[rows].sum(1) - weight**2 * within)

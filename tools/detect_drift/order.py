@@ -10,6 +10,9 @@ from tools.detect_drift.window import MIN_PROMPTS
 ORDER_LEVEL = 0.01
 """p-value of the order at which a report warns."""
 
+ORDERS = 999
+"""Permutations of an order that are enough for both levels."""
+
 REACH_LEVEL = 0.05
 """p-value of the likeness at some distance down to which it counts."""
 

@@ -4,17 +4,23 @@ All statistics see the same relabellings. Any combination of their p-values is t
 permutation distribution, whatever their dependence, so the combined test keeps its level exactly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.signedinteger[Any]]
+"""Row numbers, in the smallest type that holds them."""
+
+SLICE = 8192
+"""Draws that are dealt with together."""
 
 
 @lru_cache(maxsize=4)
-def draw_windows(n: int, pool: int, permutations: int, seed: int) -> NDArray[np.int64]:
+def draw_windows(n: int, pool: int, permutations: int, seed: int) -> Rows:
     """Draw which pooled rows play the window; the first draw is the window itself.
 
     Args:
@@ -28,14 +34,23 @@ def draw_windows(n: int, pool: int, permutations: int, seed: int) -> NDArray[np.
     """
     assert 1 <= n <= pool, (n, pool)
     rng = np.random.default_rng(seed)
-    rows = np.tile(np.arange(pool, dtype=np.int64), (permutations + 1, 1))
-    draws = np.arange(1, permutations + 1)
-    for place in range(n):  # the first n exchanges of a Fisher–Yates shuffle, in all draws at once
-        other = rng.integers(place, pool, permutations)
-        rows[draws, place], rows[draws, other] = rows[draws, other], rows[draws, place]
-    drawn = rows[:, :n].copy()
+    kind = np.min_scalar_type(-pool)  # the draws of many permutations fill most of the memory
+    drawn = np.tile(np.arange(n, dtype=kind), (permutations + 1, 1))
+    for part in slices(drawn[1:]):
+        rows = np.tile(np.arange(pool, dtype=kind), (len(part), 1))
+        draws = np.arange(len(part))
+        for place in range(n):  # the first n exchanges of a Fisher–Yates shuffle, in all draws of a part at once
+            other = rng.integers(place, pool, len(part))
+            rows[draws, place], rows[draws, other] = rows[draws, other], rows[draws, place]
+        part[:] = rows[:, :n]
     drawn.setflags(write=False)
     return drawn
+
+
+def slices(drawn: Rows, size: int = SLICE) -> Iterator[Rows]:
+    """Yield views of so many draws at once: what is computed from all of them together would fill memory."""
+    for start in range(0, len(drawn), size):
+        yield drawn[start : start + size]
 
 
 def combine(each: Sequence[Array]) -> Array:

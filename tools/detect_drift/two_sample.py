@@ -4,13 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cao.types import TaskEvidence
 from tools.detect_drift.energy import TIE, PairwiseDistances, distances
 from tools.detect_drift.known_tasks import KnownTasks
-from tools.detect_drift.permutation import Array, combine, draw_windows, p_values
+from tools.detect_drift.permutation import Array, Rows, combine, draw_windows, p_values, slices
 
 _ROUND = 6
 """Decimals of a score below which two prompts count as equally odd."""
@@ -78,9 +77,7 @@ def compare(
     return evidence
 
 
-def _signal_p_values(
-    known: KnownTasks, name: str, signals: Tensor, held: Tensor, drawn: NDArray[np.int64]
-) -> list[Array]:
+def _signal_p_values(known: KnownTasks, name: str, signals: Tensor, held: Tensor, drawn: Rows) -> list[Array]:
     """Return the p-values of all relabellings under each statistic of the option signals, none without signals."""
     usual = known.references[name].signals
     if usual is None:
@@ -90,7 +87,7 @@ def _signal_p_values(
     return found if odds is None else [*found, p_values(rank_sums(odds, drawn), _RANK_TIE)]
 
 
-def rank_sums(scores: Array, drawn: NDArray[np.int64]) -> Array:
+def rank_sums(scores: Array, drawn: Rows) -> Array:
     """Return Fisher's combination of pooled ranks for each draw: −Σ log of the share of rows that are as odd.
 
     A few very odd prompts weigh as much as many slightly odd ones, so a minority from elsewhere is noticed.
@@ -103,7 +100,7 @@ def rank_sums(scores: Array, drawn: NDArray[np.int64]) -> Array:
         (B + 1,).
     """
     oddness = -np.log(p_values(np.round(scores, _ROUND), 0.0))
-    result: Array = oddness[drawn].sum(1)
+    result: Array = np.concatenate([oddness[rows].sum(1) for rows in slices(drawn)])
     return result
 
 

@@ -1,21 +1,20 @@
 """From a window's embeddings to a verdict: the tests against every known task, and the kind of drift they amount to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 from scipy.stats import binomtest
 from torch import Tensor
 
-from cao.types import DriftKind, DriftReport
+from cao.types import DriftKind, DriftReport, TaskEvidence
 from tools.detect_drift.feedback import judge_feedback
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.mixture import explain_by_mixture
-from tools.detect_drift.order import order_test
-from tools.detect_drift.permutation import Array, smallest_p
+from tools.detect_drift.order import ORDERS, order_test
+from tools.detect_drift.permutation import smallest_p
 from tools.detect_drift.two_sample import compare
 from tools.detect_drift.window import MIN_PROMPTS
 
@@ -31,7 +30,7 @@ class Window:
         embeddings: (n, C), unit length, n ≥ 1.
         order: (n,), row numbers in the order in which the prompts came.
         signals: (n, 2), option signals, or None.
-        correct: n outcomes, None where nobody knows; empty without labels.
+        correct: outcomes, None where nobody knows, of all that the n were drawn from; empty without labels.
         covered: whether the encoder was trained on the script of most prompts.
 
     Raises:
@@ -73,9 +72,9 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
     looks = 2 if labelled and any(known.references[name].correct is not None for name in known.names) else 1
     not_rejected = tuple(name for name, p in p_values.items() if looks * p > alpha)
     moved = enough and looks * p_prompts <= alpha
-    probabilities = _probabilities(known, logs)
-    nearest = _most_probable(probabilities, (not_rejected or known.names) if moved else known.expected)
-    feedback = judge_feedback(window.correct, nearest, known.references[nearest]) if enough else None
+    nearest = nearest_of(evidence, known.names)
+    meant = nearest_of(evidence, (not_rejected or known.names) if moved else known.expected)
+    feedback = judge_feedback(window.correct, meant, known.references[meant]) if enough else None
     same_prompts = window.signals is not None and any(
         looks * (evidence[name].p_prompts or 0.0) > alpha for name in known.expected
     )
@@ -102,16 +101,25 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
             "kind": kind,
             "known": evidence,
             "not_rejected": not_rejected,
-            "nearest": probabilities if window.covered else {},
             "none_of_these": kind in ("domain_transfer", "not_covered")
             or (kind == "insufficient" and atypical_of_all(typicality.tolist(), alpha)),
             "shares": shares,
             "typicality": tuple(round(value, 4) for value in typicality.tolist()),
-            "order_p": order_test(window.embeddings[window.order], permutations, seed) if enough else None,
+            "order_p": order_test(window.embeddings[window.order], min(permutations, ORDERS), seed) if enough else None,
             "feedback": feedback,
             "smallest_p": _smallest_p(known, n, permutations) if enough else None,
         }
     )
+
+
+def nearest_of(evidence: Mapping[str, TaskEvidence], among: Sequence[str]) -> str:
+    """Return the task with the smallest effect size; the distance decides where it is zero for several.
+
+    Args:
+        evidence: task → what was measured.
+        among: the tasks to choose from, at least one.
+    """
+    return min(among, key=lambda name: (evidence[name].effect, evidence[name].distance))
 
 
 def atypical_of_all(typicality: Sequence[float], alpha: float) -> bool:
@@ -137,16 +145,6 @@ def kind_of(*, enough: bool, covered: bool, moved: bool, explained: bool, answer
     if moved:
         return "covariate" if explained else "domain_transfer"
     return "concept" if answers_changed else "none"
-
-
-def _probabilities(known: KnownTasks, logs: Array) -> dict[str, float]:
-    """Return P(task | all prompts), the tasks equally probable beforehand and the prompts independent."""
-    together = softmax(logs.sum(0))
-    return dict(zip(known.names, together.tolist(), strict=True))
-
-
-def _most_probable(probabilities: dict[str, float], among: Sequence[str]) -> str:
-    return max(among, key=lambda name: probabilities[name])
 
 
 def _smallest_p(known: KnownTasks, n: int, permutations: int) -> float:

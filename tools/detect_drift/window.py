@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
 MIN_PROMPTS = 8
@@ -11,6 +12,10 @@ MIN_PROMPTS = 8
 
 MOSTLY = 0.5
 """Share of a text's words in another script than Latin, or of a window's such texts, that is not covered."""
+
+MOST_PROMPTS = 512
+"""Distinct prompts of a window that are tested; of more, so many are drawn. A reference holds no more either, so the
+tests would hardly notice more with a larger window, while encoding it takes most of the time."""
 
 SAME = 1e-6
 """Cosine distance below which two embeddings are of prompts that the encoder cannot tell apart."""
@@ -46,6 +51,14 @@ def distinct(prompts: Sequence[str]) -> list[int]:
         if key:
             first.setdefault(key, position)
     return [first[key] for key in sorted(first)]
+
+
+def draw(kept: Sequence[int], seed: int) -> list[int]:
+    """Return at most ``MOST_PROMPTS`` of some positions, drawn at random, in the order given."""
+    if len(kept) <= MOST_PROMPTS:
+        return list(kept)
+    chosen = np.random.default_rng(seed).choice(len(kept), MOST_PROMPTS, replace=False)
+    return [kept[i] for i in np.sort(chosen)]
 
 
 def apart(embeddings: Tensor) -> list[int]:

@@ -1,5 +1,6 @@
 """A report in words: the verdict as one sentence, and what limits it."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from cao.encoder import MAX_TOKENS
@@ -24,8 +25,9 @@ def sentence(report: DriftReport) -> str:
         unnamed = f"they {told} from {current} ({evidence}), and no task is named"
         return f"the encoder does not cover these prompts; {unnamed}"
     if report.kind == "none":
-        kept = _several([name for name in report.current if name in report.not_rejected])
-        return f"no drift: cannot be told from {kept} ({evidence}); {_nearest(report)}"
+        kept = [name for name in report.current if name in report.not_rejected]
+        behind = f", then {_closest_of(report, kept)}" if report.nearest_task not in kept else ""
+        return f"no drift: cannot be told from {_several(kept)} ({evidence}); {_nearest(report)}{behind}"
     if report.kind == "concept":
         assert report.feedback is not None, "concept drift needs feedback"
         share = report.feedback.correct / report.feedback.answered
@@ -55,12 +57,18 @@ def small_print(report: DriftReport, prompts: Sequence[str], cut: int, foreign: 
     """
     told = []
     empty = blank(prompts)
-    repeats = len(prompts) - empty - report.n
+    repeats = len(prompts) - empty - (report.drawn_from or report.n)
     if empty:
         told.append(f"{empty} of {len(prompts)} prompts are blank and were left out")
     if repeats:
         share = report.duplicate_rate
         told.append(f"{repeats} of {len(prompts)} prompts ({share:.0%}) repeat another one and were left out")
+    if report.drawn_from:
+        error = 1.96 * math.sqrt((1 - report.n / report.drawn_from) / (4 * report.n))
+        told.append(
+            f"{report.n} of {report.drawn_from} distinct prompts were drawn at random and tested; any share of them is"
+            f" that of all to within {100 * error:.1f} points (95 %)"
+        )
     if cut:
         length = f"longer than {MAX_TOKENS} tokens; the encoder did not see their end"
         told.append(f"{cut} of {report.n} prompts are {length}")
@@ -105,10 +113,12 @@ def _nearest(report: DriftReport) -> str:
     assert name is not None, "nothing is near"
     if report.kind == "insufficient" and report.none_of_these:
         return f"none of the known tasks looks likely, the closest is {name}"
-    told = [f"effect size {report.score:.2f} of 1"] if report.n > 1 else []
-    if len(report.nearest) > 1 and not report.none_of_these:  # a probability given that it is one of them
-        told.append(f"probability {report.nearest[name]:.0%} among the known tasks")
-    return f"nearest is {name} ({', '.join(told)})" if told else f"nearest is {name}"
+    return f"nearest is {name} (effect size {report.score:.2f} of 1)" if report.n > 1 else f"nearest is {name}"
+
+
+def _closest_of(report: DriftReport, names: Sequence[str]) -> str:
+    name = min(names, key=lambda name: report.known[name].effect)
+    return f"{name} ({report.known[name].effect:.2f})"
 
 
 def _prompts(n: int) -> str:
