@@ -216,7 +216,8 @@ def _unfinished(path: Path) -> dict[str, Any]:
         if "baseline" in data:
             found["reward"] = _start_rewards(data)
         if isinstance(data.get("trial"), dict):  # keyed by attempt: a resumed node reports its attempt again
-            trials[data["trial"].get("attempt", len(trials))] = data["trial"]
+            attempt = data["trial"].get("attempt")
+            trials[attempt if isinstance(attempt, int) else len(trials)] = data["trial"]
         if isinstance(data.get("context"), dict):
             found["context"] = data["context"].get("text")
     return {

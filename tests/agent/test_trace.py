@@ -207,3 +207,37 @@ def test_graph_prints_mermaid_and_the_path_taken(capsys: pytest.CaptureFixture[s
     assert "evaluate → decide → decide → apply → evaluate → decide → apply → evaluate → conclude" in out
     _, out, _ = call(capsys, "graph", "one", "--out", tmp_path, "--json")
     assert json.loads(out)["visits"]["evaluate"] == 3
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, "text", None, True, 1e300])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(("seconds",), ("time",), ("data",), ("data", "trial"), ("data", "trial", "attempt")),
+        *(("data", "trial", "reward"), ("data", "baseline"), ("data", "baseline", "score"), ("data", "drift")),
+        *(("data", "adapters"), ("data", "context", "text"), ("data", "test"), ("data", "proposal"), ("node",)),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_odd_value_in_a_trace_is_shown_or_named_and_hides_no_other_run(
+    finished: bool, place: tuple[str, ...], value: object, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    made.write_run(tmp_path, "good")
+    path = made.write_run(tmp_path, "bad")
+    lines = made.events(made.record("bad"))
+    for line in lines:
+        inner = line
+        for key in place[:-1]:
+            inner = inner.get(key) if isinstance(inner.get(key), dict) else {}  # type: ignore[assignment]
+        if place[-1] in inner:
+            inner[place[-1]] = value
+    made.write_trace(path, lines)
+    if not finished:
+        (path / "run.json").unlink()
+    status, out, _ = call(capsys, "list", "--out", tmp_path, "--json")
+    assert status == 0
+    assert sorted(run["run_id"] for run in json.loads(out)["runs"]) == ["bad", "good"]
+    for words in (["show", "bad"], ["html", "bad"], ["diff", "bad", "good"]):
+        status, _, err = call(capsys, *words, "--out", tmp_path)
+        assert status in (0, 2), words
+        assert err.count("\n") == (status == 2), err
