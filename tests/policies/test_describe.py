@@ -172,7 +172,7 @@ def test_facts_are_counted_right_and_quote_nothing() -> None:
 
 def test_counted_facts_stand_behind_a_local_paragraph(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "policies.describe.sample", lambda *_, **__: ["elementary arithmetic in short everyday stories."]
+        "policies.sampling.sample", lambda *_, **__: ["elementary arithmetic in short everyday stories."]
     )
     description = ask("local", THEIRS, tiny_lm)
     assert description.text == f"These questions test elementary arithmetic in short everyday stories. {facts(PAIRS)}"
