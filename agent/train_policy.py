@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cao.command_line import compute_options, names_list, quiet_libraries, run_command
 
-EPILOG = """Everything lies in OUT/policy-MODEL-...: samples.jsonl has each sample with its raw text, validity,
+EPILOG = """Everything lies in OUT/policy-MODEL-*: samples.jsonl has each sample with its raw text, validity,
 reward and cost; policy-N is the adapter after iteration N; report.md says what came of it. What
 strategies are worth is kept in OUT/situations and never measured twice. Exit status: 0 finished; 2 bad
 input or configuration; 3 something needed is not available (with the command that provides it); 130

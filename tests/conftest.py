@@ -21,6 +21,7 @@ from cao.processor import usable_processors
 
 torch.set_num_threads(1)  # sums differ in their last bits between numbers of threads, and test processes share cores
 os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that tests start
+os.environ.pop("COLUMNS", None)  # the readline that pytest imports leaves it to the workers that pytest starts
 settings.register_profile(
     "suite",
     deadline=None,  # the machine may be busy

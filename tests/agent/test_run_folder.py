@@ -23,6 +23,7 @@ import torch
 
 from agent import kept, trace, workspace
 from agent.run import main
+from cao.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.errors import InputError, UnavailableError
 from cao.files import write_json
 from tests.agent import tiny_pretrained
@@ -389,3 +390,16 @@ def test_output_that_nothing_has_room_for_is_told() -> None:
     assert done.returncode == 3
     assert done.stderr.startswith("error: what was to be written: the disk is full")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_adapter_that_was_changed_is_written_anew(tmp_path: Path, tiny_model_folder: Path) -> None:
+    weights = tiny_pretrained.load(tiny_model_folder).fresh_lora(0)
+    folder = Path(save_adapter(tmp_path, weights, "tiny").path)
+    file = folder / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError):
+        load_adapter(folder)
+    save_adapter(tmp_path, weights, "tiny")
+    assert adapter_sha256(load_adapter(folder)) == folder.name
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
