@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_PAIRS = 8
 MAX_TOKENS = 128
 LOCAL_TEMPERATURE = 0.5
+FEWEST_PARAMETERS = 3e8
+"""A model with fewer is not asked for a paragraph unless it is named: what the 135M model writes fits any task."""
 FORM = 'Reply with one JSON object and nothing else: {"description": "the paragraph"}'
 """What a server is told besides the schema, which it may not know."""
 
@@ -63,9 +65,13 @@ class _Request:
 def _cached(request: _Request) -> Description:
     if request.task.description:
         return Description(text=request.task.description, source="cached")
+    none = "no paragraph of ours exists for this task"
+    size = sum(parameter.numel() for parameter in request.lm.model.parameters())
+    if size < FEWEST_PARAMETERS:
+        note = f"{none}, and a model of {size / 1e6:.0f} M parameters describes none; --describer local asks it anyway"
+        return Description(text=facts(request.pairs), source="facts", note=note)
     written = _local(request)
-    note = "; ".join(filter(None, ["no paragraph of ours exists for this task", written.note]))
-    return written.model_copy(update={"note": note})
+    return written.model_copy(update={"note": "; ".join(filter(None, [none, written.note]))})
 
 
 def _local(request: _Request) -> Description:

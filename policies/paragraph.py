@@ -1,6 +1,7 @@
 """Making one clean paragraph of what a describer wrote, without a word-for-word piece of any example."""
 
 import re
+from collections import Counter
 
 from cao.tasks.base import normalise
 from prompts.render import as_data
@@ -9,6 +10,9 @@ MAX_CHARACTERS = 1_200
 MIN_CHARACTERS = 40
 QUOTED_RUN = 7
 """Words in a row shared with an example that count as a quotation."""
+
+MOST_WORDS = 8
+"""Recurring words that are named."""
 
 WHOLE_EXAMPLE = 3
 """A shorter example counts as quoted where it stands whole, if it has as many words as this."""
@@ -64,6 +68,16 @@ def quotes(sentence: list[str], examples: list[list[str]]) -> bool:
     return False
 
 
+def _recurring(questions: list[str]) -> list[str]:
+    """Return the words that stand in most of the questions, in two or more, without those of any English text."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # noqa: PLC0415  (half a second to import)
+
+    words = [set(re.findall(r"[^\W\d_]{4,20}", question.lower())) - ENGLISH_STOP_WORDS for question in questions]
+    counts = Counter(word for some in words for word in some)
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [word for word, count in ranked[:MOST_WORDS] if count > 1]
+
+
 def facts(pairs: list[tuple[str, str | None]]) -> str:
     """Return what can be said about a task by counting, without understanding it.
 
@@ -81,6 +95,8 @@ def facts(pairs: list[tuple[str, str | None]]) -> str:
         f"The task consists of short texts to be answered; {n} sampled questions have {words} words on average.",
         f"Of them, {asked} end in a question mark and {numeric} contain numbers.",
     ]
+    if recurring := _recurring(questions):
+        said.append(f"Words that recur in them: {', '.join(recurring)}.")
     answers = [answer for _, answer in pairs if answer]
     if answers:
         mean = sum(len(answer.split()) for answer in answers) / len(answers)

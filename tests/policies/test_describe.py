@@ -177,3 +177,21 @@ def test_counted_facts_stand_behind_a_local_paragraph(tiny_lm: LanguageModel, mo
     description = ask("local", THEIRS, tiny_lm)
     assert description.text == f"These questions test elementary arithmetic in short everyday stories. {facts(PAIRS)}"
     assert description.source == "local"
+
+
+def test_a_model_too_small_to_describe_is_not_asked_unless_it_is_named(
+    tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs: list[tuple[str, str | None]] = [
+        ("My invoice was charged twice; can I get a refund?", None),
+        ("Has the refund for that invoice arrived?", None),
+    ]
+    description = describe("cached", THEIRS, pairs, settings=PolicySettings(), lm=tiny_lm, seed=0, offline=True)
+    assert description.source == "facts"
+    assert "invoice, refund" in description.text
+    assert "M parameters describes none" in description.note
+    monkeypatch.setattr("policies.describe.FEWEST_PARAMETERS", 0)
+    monkeypatch.setattr("policies.sampling.sample", lambda *_, **__: ["how customers of a shop ask about their bills."])
+    assert (
+        describe("cached", THEIRS, pairs, settings=PolicySettings(), lm=tiny_lm, seed=0, offline=True).source == "local"
+    )
