@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cao.errors import InputError
 from cao.files import is_path, sha256_file
-from cao.models import MODELS
+from cao.model.profiles import MODELS
 from cao.types import AcceptRule, DtypeChoice
 from policies.base import PolicySettings
 

@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     quiet_libraries(offline=arguments.offline)
 
     def body() -> int:
-        from agent.consolidation.index import install, summary, write_index  # noqa: PLC0415  (imports torch)
-        from agent.consolidation.run import consolidate  # noqa: PLC0415
-        from agent.consolidation.settings import Settings  # noqa: PLC0415
-        from agent.engine.settings import read_engine  # noqa: PLC0415
+        from agent.train.engine.settings import read_engine  # noqa: PLC0415
+        from agent.train.generator.index import install, summary, write_index  # noqa: PLC0415  (imports torch)
+        from agent.train.generator.run import consolidate  # noqa: PLC0415
+        from agent.train.generator.settings import Settings  # noqa: PLC0415
 
         settings = Settings(
             model=arguments.model,

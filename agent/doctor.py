@@ -1,6 +1,6 @@
 """``python -m agent.doctor``: what is installed, which models and keys are at hand, what to do about the rest.
 
-The checks are in ``agent.doctor_checks`` and ``agent.doctor_trained``. Only the standard library is imported at their
+The checks are in ``agent.health.checks`` and ``agent.health.trained``. Only the standard library is imported at their
 top: the doctor must speak where everything else is missing. What takes seconds to import is looked at last.
 """
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
-from agent.doctor_checks import (
+from agent.health.checks import (
     CORE,
     EXTRA,
     INSTALL_CORE,
@@ -29,7 +29,7 @@ from agent.doctor_checks import (
     check_torch,
     installed,
 )
-from agent.doctor_trained import check_policies, check_pretrained
+from agent.health.trained import check_policies, check_pretrained
 from cao.command_line import quiet_libraries, run_command
 from cao.errors import CaoError
 

@@ -14,9 +14,9 @@ from cao.progress import told
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cao.tasks.prompt_file import Asked
     from cao.types import DriftReport
     from tools.detect_drift.known_tasks import KnownTasks
-    from tools.detect_drift.prompt_file import Asked
 
 MAX_BYTES = 10**9
 """Of what is kept of all permutations of one window."""
@@ -78,8 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> int:
     _check_numbers(options)
 
-    from cao.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
-    from cao.encoder import Encoder  # noqa: PLC0415
+    from cao.machine.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
+    from cao.model.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift import detect_drift  # noqa: PLC0415
     from tools.detect_drift.reference import known_tasks  # noqa: PLC0415
 
@@ -126,8 +126,8 @@ def _asking(
     options: argparse.Namespace, windows: "list[list[Asked]]", known: "KnownTasks"
 ) -> "Callable[[list[Asked]], tuple[Tensor | None, list[bool | None] | None]]":
     """Return what asks the model a window's questions, once it is sure that the answers can be compared."""
-    from cao.model_loading import load_language_model  # noqa: PLC0415
-    from cao.models import MODELS  # noqa: PLC0415
+    from cao.model.loading import load_language_model  # noqa: PLC0415
+    from cao.model.profiles import MODELS  # noqa: PLC0415
     from tools.detect_drift.signals import option_signals  # noqa: PLC0415
 
     for number, window in enumerate(windows, 1):
@@ -181,7 +181,7 @@ def _check_memory(options: argparse.Namespace, largest: int) -> None:
 
 def _windows(path: Path, size: int | None) -> "list[list[Asked]]":
     """Return every window of the file, all of them checked before anything is computed."""
-    from tools.detect_drift.prompt_file import read_windows  # noqa: PLC0415  (imports torch)
+    from cao.tasks.prompt_file import read_windows  # noqa: PLC0415  (imports torch)
 
     return read_windows(path, size)
 

@@ -19,8 +19,8 @@ from cao.command_line import compute_options, model_path, quiet_libraries, run_c
 from cao.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
-    from agent.trained import Trained
-    from cao.language_model import LanguageModel
+    from agent.loop.trained import Trained
+    from cao.model.language_model import LanguageModel
     from cao.types import AdapterRef
 
 MAX_PROMPTS = 5000
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from cao.models import MODELS  # noqa: PLC0415  (pydantic; arguments come first)
+    from cao.model.profiles import MODELS  # noqa: PLC0415  (pydantic; arguments come first)
 
     path = model_path(options.assignments)
     if options.model not in MODELS:
@@ -72,8 +72,8 @@ def _make(options: argparse.Namespace) -> int:
     check_out(options.out, overwrite=options.overwrite)
     prompts = read_prompts(options.prompts)
 
-    from agent.trained import find_trained  # noqa: PLC0415  (this and what follows: seconds to import)
-    from cao.model_loading import load_language_model  # noqa: PLC0415
+    from agent.loop.trained import find_trained  # noqa: PLC0415  (this and what follows: seconds to import)
+    from cao.model.loading import load_language_model  # noqa: PLC0415
     from tools.generate_lora import consolidate_command  # noqa: PLC0415
 
     lm = load_language_model(
@@ -124,8 +124,8 @@ def make_adapter(
     Raises:
         InputError: no prompt is left to condition on.
     """
-    from cao.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
-    from cao.encoder import Encoder  # noqa: PLC0415
+    from cao.machine.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
+    from cao.model.encoder import Encoder  # noqa: PLC0415
     from tools.align_lora import align_lora  # noqa: PLC0415
     from tools.detect_drift import condition_task  # noqa: PLC0415
     from tools.generate_lora import generate_lora  # noqa: PLC0415
@@ -165,7 +165,7 @@ def sentence(result: dict[str, Any]) -> str:
     Args:
         result: the object of ``--json``.
     """
-    from agent.wording import count  # noqa: PLC0415  (pydantic; arguments come first)
+    from agent.record.wording import count  # noqa: PLC0415  (pydantic; arguments come first)
 
     kind = "an aligned" if result["aligned"] else "a generated"
     seconds = result["seconds"]
@@ -184,7 +184,7 @@ def read_prompts(path: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, a line is something else, or there are no prompts or too many.
     """
-    from tools.detect_drift import prompt_file  # noqa: PLC0415  (imports torch)
+    from cao.tasks import prompt_file  # noqa: PLC0415  (imports torch)
 
     prompts = [one.prompt for one in prompt_file.read_prompts(path)]
     if not prompts:
@@ -204,7 +204,7 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     Raises:
         InputError: a file, or a folder that holds anything else, an adapter of another origin, or one to be kept.
     """
-    from cao.adapters import CONFIG_FILE, WEIGHTS_FILE  # noqa: PLC0415  (imports torch)
+    from cao.model.adapters import CONFIG_FILE, WEIGHTS_FILE  # noqa: PLC0415  (imports torch)
 
     try:
         names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(_TEMPORARY)}

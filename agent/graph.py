@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from langgraph.graph import END, START, StateGraph
 
-from agent import nodes
-from agent.state import Context, State
+from agent.loop import nodes
+from agent.loop.state import Context, State
 
 LOOP = ("decide", "apply", "evaluate", "conclude")
 

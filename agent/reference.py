@@ -13,7 +13,7 @@ from cao.errors import InputError, UnavailableError
 from cao.progress import told
 
 if TYPE_CHECKING:
-    from tools.detect_drift.prompt_file import Asked
+    from cao.tasks.prompt_file import Asked
 
 _EPILOG = """A reference is a sample of at most 512 prompts of one task, as embeddings; drift is judged against all of
 them. Exit status: 0 done, 2 bad input, 3 something needed is not installed."""
@@ -53,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from cao.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
-    from cao.encoder import Encoder  # noqa: PLC0415
+    from cao.machine.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
+    from cao.model.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift.known_tasks import Reference  # noqa: PLC0415
     from tools.detect_drift.reference import (  # noqa: PLC0415
         check_name,
@@ -88,8 +88,8 @@ def _ask(asked: "list[Asked]", options: argparse.Namespace) -> dict[str, Any]:
     """Return the model's option signals, and its outcomes where all right answers are known."""
     import torch  # noqa: PLC0415
 
-    from cao.model_loading import load_language_model  # noqa: PLC0415
-    from cao.models import MODELS  # noqa: PLC0415
+    from cao.model.loading import load_language_model  # noqa: PLC0415
+    from cao.model.profiles import MODELS  # noqa: PLC0415
     from tools.detect_drift.signals import option_signals  # noqa: PLC0415
 
     if options.model not in MODELS:
@@ -157,8 +157,8 @@ def _describe(name: str, path: Path, *, as_json: bool) -> None:
 @cache
 def _encoder() -> str | None:
     """Return the hash of the encoder, None where it is not installed: references can be listed without it."""
-    from cao.assets import minilm_folder  # noqa: PLC0415
-    from cao.encoder import Encoder  # noqa: PLC0415
+    from cao.machine.assets import minilm_folder  # noqa: PLC0415
+    from cao.model.encoder import Encoder  # noqa: PLC0415
 
     try:
         return Encoder(minilm_folder()).sha256

@@ -1,6 +1,6 @@
 """``python -m agent.run --task gsm8k``: adapt the language model to a task, and say whether it helped.
 
-Only the arguments are handled here; ``agent.request`` checks what they ask for, and the work begins in
+Only the arguments are handled here; ``agent.loop.request`` checks what they ask for, and the work begins in
 ``agent.session`` after that, so that ``--help``, a mistake and ``--dry-run`` are answered at once.
 """
 
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     quiet_libraries(offline=bool(arguments.offline))
 
     def body() -> int:
-        from agent.request import check_remote, show_plan, understand  # noqa: PLC0415  (arguments come first)
+        from agent.loop.request import check_remote, show_plan, understand  # noqa: PLC0415  (arguments come first)
 
         asked = understand(
             options(arguments), file=arguments.config, assignments=arguments.assignments, resume=arguments.resume

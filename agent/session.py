@@ -12,21 +12,15 @@ from typing import Any
 
 import torch
 
-from agent.commands import resume_command, trace_command
+from agent.budget.clock import Clock, timed_speed
+from agent.budget.fit import fit
+from agent.budget.plan import STARTS, Speed
 from agent.config import RunConfig, make_config
-from agent.console import View, make_view, print_summary
-from agent.fit import fit
 from agent.graph import build_graph, mermaid
-from agent.kept import check, prune
-from agent.outcome import run_record
-from agent.plan import STARTS, Speed
-from agent.report import write_report
-from agent.request import Request, read_stored, read_task, refuse_changes
-from agent.runs import find_run
-from agent.state import NO_TIME, Context, State, Workbench
-from agent.time_budget import Clock, timed_speed
-from agent.trained import find_trained
-from agent.workspace import (
+from agent.loop.conclude import run_record
+from agent.loop.kept import check, prune
+from agent.loop.request import Request, read_stored, read_task, refuse_changes
+from agent.loop.run_folder import (
     Recorder,
     carry_over,
     checkpointer,
@@ -36,17 +30,23 @@ from agent.workspace import (
     read_state,
     sweep,
 )
-from cao import assets
-from cao.compute import choose_compute
-from cao.encoder import Encoder
+from agent.loop.state import NO_TIME, Context, State, Workbench
+from agent.loop.trained import find_trained
+from agent.record.commands import resume_command, trace_command
+from agent.record.report import write_report
+from agent.record.runs import find_run
+from agent.record.terminal import View, make_view, print_summary
 from cao.errors import InputError, UnavailableError
 from cao.files import sha256_bytes, write_json
-from cao.model_loading import check_device, load_language_model
-from cao.models import MODELS
+from cao.machine import assets
+from cao.machine.compute import choose_compute
+from cao.model.encoder import Encoder
+from cao.model.loading import check_device, load_language_model
+from cao.model.profiles import MODELS
+from cao.model.start_adapter import put_on
 from cao.progress import say, told
-from cao.start_adapter import put_on
 from cao.tasks.base import Task
-from cao.tasks.parts import Splits
+from cao.tasks.splits import Splits
 from cao.types import Protocol
 from policies.describe import check_describer
 from policies.registry import build_policy

@@ -45,32 +45,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from agent.runs import list_runs  # noqa: PLC0415  (after the arguments are understood)
+    from agent.record.runs import list_runs  # noqa: PLC0415  (after the arguments are understood)
 
     runs = list_runs(arguments.out)
     if arguments.json:
         return _write_json({"runs": [run.model_dump(mode="json") for run in runs]})
-    from agent.trace_view import show_list  # noqa: PLC0415
+    from agent.record.view import show_list  # noqa: PLC0415
 
     show_list(runs, arguments.out, datetime.now(UTC))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from agent.runs import find_run, read_run, read_trace  # noqa: PLC0415
+    from agent.record.runs import find_run, read_run, read_trace  # noqa: PLC0415
 
     path = find_run(arguments.out, arguments.run)
     run, events = read_run(path), read_trace(path)
     if arguments.json:
         return _write_json({**run.model_dump(mode="json"), "events": events})
-    from agent.trace_view import show_run  # noqa: PLC0415
+    from agent.record.view import show_run  # noqa: PLC0415
 
     show_run(run, events, path)
     return 0
 
 
 def _graph(arguments: argparse.Namespace) -> int:
-    from agent.runs import find_run, read_trace, visits  # noqa: PLC0415
+    from agent.record.runs import find_run, read_trace, visits  # noqa: PLC0415
 
     path = visits(read_trace(find_run(arguments.out, arguments.run))) if arguments.run else None
     from agent.graph import mermaid  # noqa: PLC0415  (imports torch; a mistyped run is told first)
@@ -80,7 +80,7 @@ def _graph(arguments: argparse.Namespace) -> int:
         return _write_json({"mermaid": mermaid(), **taken})
     sys.stdout.write(mermaid().rstrip() + "\n")
     if path is not None:
-        from agent.wording import visible  # noqa: PLC0415
+        from agent.record.wording import visible  # noqa: PLC0415
 
         counts = ", ".join(f"{visible(node)} {count}" for node, count in Counter(path).items())
         sys.stdout.write(f"\n%% path taken: {' → '.join(map(visible, path)) or 'none yet'}\n%% visits: {counts}\n")
@@ -88,8 +88,8 @@ def _graph(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from agent.runs import find_run, read_run  # noqa: PLC0415
-    from agent.trace_view import differences, show_diff  # noqa: PLC0415
+    from agent.record.runs import find_run, read_run  # noqa: PLC0415
+    from agent.record.view import differences, show_diff  # noqa: PLC0415
 
     first, second = (read_run(find_run(arguments.out, run)) for run in arguments.runs)
     if arguments.json:
@@ -99,7 +99,7 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from agent.runs import find_run, read_run, read_trace, visits  # noqa: PLC0415
+    from agent.record.runs import find_run, read_run, read_trace, visits  # noqa: PLC0415
     from cao.errors import InputError  # noqa: PLC0415
 
     path = find_run(arguments.out, arguments.run)
@@ -115,8 +115,8 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _html(arguments: argparse.Namespace) -> int:
-    from agent.report import write_report  # noqa: PLC0415
-    from agent.runs import find_run  # noqa: PLC0415
+    from agent.record.report import write_report  # noqa: PLC0415
+    from agent.record.runs import find_run  # noqa: PLC0415
 
     written = write_report(find_run(arguments.out, arguments.run))
     if arguments.json:

@@ -76,12 +76,12 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> int:
         from agent.config import make_config  # noqa: PLC0415  (this and the others: seconds to import)
-        from agent.console import make_view  # noqa: PLC0415
-        from agent.engine.settings import read_engine  # noqa: PLC0415
-        from agent.policy_training import report, run  # noqa: PLC0415
-        from agent.policy_training.settings import DEFAULT_HELD_OUT, DEFAULT_TASKS, Settings  # noqa: PLC0415
-        from policies.fine_tune import Tuning  # noqa: PLC0415
-        from policies.rest_em import Sampling  # noqa: PLC0415
+        from agent.record.terminal import make_view  # noqa: PLC0415
+        from agent.train.engine.settings import read_engine  # noqa: PLC0415
+        from agent.train.policy import report, run  # noqa: PLC0415
+        from agent.train.policy.fine_tune import Tuning  # noqa: PLC0415
+        from agent.train.policy.rest_em import Sampling  # noqa: PLC0415
+        from agent.train.policy.settings import DEFAULT_HELD_OUT, DEFAULT_TASKS, Settings  # noqa: PLC0415
 
         names = ("model", "support", "reward", "accept", "seed", "device", "dtype", "offline")
         options = {name: getattr(arguments, name) for name in names}

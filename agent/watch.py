@@ -12,8 +12,8 @@ from cao.errors import InputError
 
 if TYPE_CHECKING:
     from agent.config import RunConfig
-    from agent.stream import Adapt
-    from agent.stream_input import FileSource, PipeSource
+    from agent.stream.source import FileSource, PipeSource
+    from agent.stream.watcher import Adapt
 
 MAX_WINDOW = 8192
 """Prompts collected behind an alarm at most; the state that is written after every batch holds them."""
@@ -73,10 +73,10 @@ def _watch(options: argparse.Namespace) -> int:
     if options.window > MAX_WINDOW:
         raise InputError(f"--window {options.window}: {MAX_WINDOW} prompts at most")
 
-    from agent.stream import Watcher  # noqa: PLC0415  (this and what follows: seconds to import)
-    from agent.workspace import locked  # noqa: PLC0415
-    from cao.assets import minilm_folder  # noqa: PLC0415
-    from cao.encoder import Encoder  # noqa: PLC0415
+    from agent.loop.run_folder import locked  # noqa: PLC0415
+    from agent.stream.watcher import Watcher  # noqa: PLC0415  (this and what follows: seconds to import)
+    from cao.machine.assets import minilm_folder  # noqa: PLC0415
+    from cao.model.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift.reference import known_tasks  # noqa: PLC0415
 
     folder: Path = options.out
@@ -105,7 +105,7 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _source(options: argparse.Namespace, folder: Path) -> "FileSource | PipeSource":
-    from agent.stream_input import FileSource, PipeSource  # noqa: PLC0415
+    from agent.stream.source import FileSource, PipeSource  # noqa: PLC0415
 
     if options.stream == "-":
         return PipeSource(folder / "journal.jsonl")
@@ -121,7 +121,7 @@ def _source(options: argparse.Namespace, folder: Path) -> "FileSource | PipeSour
 
 def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> Any:
     """Return the state to go on from: a fresh one, or what an earlier process left."""
-    from agent.stream import WatchState  # noqa: PLC0415
+    from agent.stream.watcher import WatchState  # noqa: PLC0415
 
     if not path.exists():
         return WatchState(settings=settings, current=list(expected))
@@ -142,9 +142,9 @@ def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
     Raises:
         InputError: the configuration cannot be used, whatever the window.
     """
-    from agent import request  # noqa: PLC0415  (this and what follows: seconds to import)
     from agent.config import make_config, merge  # noqa: PLC0415
-    from agent.console import make_view  # noqa: PLC0415
+    from agent.loop import request  # noqa: PLC0415  (this and what follows: seconds to import)
+    from agent.record.terminal import make_view  # noqa: PLC0415
 
     def configure(path: Path, out: Path, lines: int, stored: dict[str, Any]) -> "RunConfig":
         reward = test = lines // 3

@@ -16,7 +16,7 @@ from types import FrameType
 from cao.encodings import write_any_text
 from cao.errors import CaoError, InputError
 from cao.files import no_room
-from cao.processor import prepare_threads
+from cao.machine.processor import prepare_threads
 
 PACKAGES = ("agent", "eval", "policies", "prompts", "tools")
 """The packages beside this one; their names are common ones."""

@@ -22,6 +22,10 @@ DtypeChoice = Literal["auto", "float32", "bfloat16"]
 """What a language model computes in; ``auto`` is the faster one on the processor at hand."""
 
 
+Message = dict[str, str]
+"""One message of a chat: ``role`` (system or user) and ``content``."""
+
+
 class Record(BaseModel):
     """Base of the frozen value types."""
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cao.command_line import compute_options, model_path, positive, quiet_libraries, run_command
 from cao.errors import InputError, NotApplicableError
-from cao.models import MODELS
+from cao.model.profiles import MODELS
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, Example, Item, Protocol, Reward
 
 if TYPE_CHECKING:
-    from cao.language_model import LanguageModel
+    from cao.model.language_model import LanguageModel
 
 EPILOG = """exit status: 0 measured; 2 bad input or configuration; 3 something needed is not available (with
 the command that provides it); 130 interrupted; 1 a defect."""
@@ -68,7 +68,7 @@ class _Lines:
 def _questions(arguments: argparse.Namespace) -> tuple[Task, str, list[Example]]:
     """Return the task, the part's name and its questions in file order."""
     from cao.tasks import TASKS, get_task  # noqa: PLC0415  (reads data sets)
-    from cao.tasks.parts import part  # noqa: PLC0415
+    from cao.tasks.splits import part  # noqa: PLC0415
 
     task = get_task(arguments.task)
     split: Literal["reward", "test", "all"] = arguments.split or ("test" if arguments.task in TASKS else "all")
@@ -87,7 +87,7 @@ def _questions(arguments: argparse.Namespace) -> tuple[Task, str, list[Example]]
 
 def _check_adapter(folder: Path | None) -> None:
     """Name a damaged adapter before the model is loaded."""
-    from cao.adapters import NotPlainError, load_adapter  # noqa: PLC0415  (imports torch)
+    from cao.model.adapters import NotPlainError, load_adapter  # noqa: PLC0415  (imports torch)
 
     if folder is not None:
         with contextlib.suppress(NotPlainError):
@@ -95,7 +95,7 @@ def _check_adapter(folder: Path | None) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> "LanguageModel":
-    from cao.model_loading import load_language_model  # noqa: PLC0415  (imports torch)
+    from cao.model.loading import load_language_model  # noqa: PLC0415  (imports torch)
 
     if arguments.model not in MODELS:
         raise InputError(f"unknown model {arguments.model!r}; known: {', '.join(MODELS)}")
@@ -109,8 +109,8 @@ def _load(arguments: argparse.Namespace) -> "LanguageModel":
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from cao.adapters import save_adapter  # noqa: PLC0415
-    from cao.start_adapter import put_on  # noqa: PLC0415
+    from cao.model.adapters import save_adapter  # noqa: PLC0415
+    from cao.model.start_adapter import put_on  # noqa: PLC0415
     from tools.evaluate import evaluate  # noqa: PLC0415  (imports torch; arguments come first)
     from tools.evaluate.statistics import summarise  # noqa: PLC0415
 
@@ -146,7 +146,7 @@ def _score_server(arguments: argparse.Namespace, task: Task, split: str, example
     """Measure what a server writes; the gold answers' likelihoods are not known there and are null."""
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from policies.completions import CompletionClient, ServerSettings  # noqa: PLC0415  (imports the client)
+    from policies.client.completions import CompletionClient, ServerSettings  # noqa: PLC0415  (imports the client)
     from tools.evaluate.statistics import wilson  # noqa: PLC0415  (imports scipy)
     from tools.evaluate.written import grade_texts  # noqa: PLC0415
 

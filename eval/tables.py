@@ -81,9 +81,9 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
 
 
 def _drift(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:
-    from agent.consolidation.files import read_json  # noqa: PLC0415  (imports torch; arguments come first)
-    from eval.analyses.drift import analyse  # noqa: PLC0415
-    from eval.analyses.drift_page import write_page  # noqa: PLC0415
+    from agent.train.files import read_json  # noqa: PLC0415  (imports torch; arguments come first)
+    from eval.drift.measure import analyse  # noqa: PLC0415
+    from eval.drift.page import write_page  # noqa: PLC0415
 
     def progress(label: str, done: int, total: int) -> None:
         sys.stderr.write(f"{label}{f' ({done + 1} of {total})' if total > 1 else ''}\n")
@@ -101,10 +101,10 @@ def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, 
     if arguments.consolidation is None:
         raise InputError("--table generation needs --consolidation DIR, a folder of python -m agent.consolidate")
 
-    from agent.engine.settings import read_engine  # noqa: PLC0415
-    from eval.analyses.generation import Options, analyse  # noqa: PLC0415  (imports torch; arguments come first)
-    from eval.analyses.generation_page import write_page  # noqa: PLC0415
-    from eval.analyses.recipes import REPORTED  # noqa: PLC0415
+    from agent.train.engine.settings import read_engine  # noqa: PLC0415
+    from eval.generation.measure import Options, analyse  # noqa: PLC0415  (imports torch; arguments come first)
+    from eval.generation.page import write_page  # noqa: PLC0415
+    from eval.generation.recipes import REPORTED  # noqa: PLC0415
 
     options = Options(
         folder=arguments.consolidation,
@@ -128,10 +128,10 @@ def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, An
     if arguments.training is None:
         raise InputError("--table policies needs --training DIR, a folder of python -m agent.train_policy")
 
-    from agent.console import make_view  # noqa: PLC0415  (imports torch; arguments come first)
-    from agent.engine.settings import read_engine  # noqa: PLC0415
-    from eval.analyses.policies import Options, analyse  # noqa: PLC0415
-    from eval.analyses.policies_page import write_page  # noqa: PLC0415
+    from agent.record.terminal import make_view  # noqa: PLC0415  (imports torch; arguments come first)
+    from agent.train.engine.settings import read_engine  # noqa: PLC0415
+    from eval.policies.measure import Options, analyse  # noqa: PLC0415
+    from eval.policies.page import write_page  # noqa: PLC0415
 
     options = Options(
         folders=tuple(arguments.training),

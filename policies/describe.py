@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cao.assets import cache_dir
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, write_json
+from cao.machine.assets import cache_dir
 from cao.tasks.base import Task
 from cao.types import Record
 from policies.base import PolicySettings, RequestForm
@@ -19,8 +19,8 @@ from policies.messages import describer_messages
 from policies.paragraph import MAX_CHARACTERS, clean_paragraph, facts
 
 if TYPE_CHECKING:
-    from cao.language_model import LanguageModel
-    from policies.chat_client import ChatClient, ChatReply
+    from cao.model.language_model import LanguageModel
+    from policies.client.chat import ChatClient, ChatReply
 
 MAX_PAIRS = 8
 MAX_TOKENS = 128
@@ -77,7 +77,7 @@ def _cached(request: _Request) -> Description:
 def _local(request: _Request) -> Description:
     import torch  # noqa: PLC0415  (this and the next: seconds to import, and names are checked without them)
 
-    from policies.sampling import chat_text, sample  # noqa: PLC0415
+    from cao.inference.sampling import chat_text, sample  # noqa: PLC0415
 
     written = sample(
         request.lm,
@@ -120,7 +120,7 @@ def _openai(request: _Request) -> Description:
 
 
 def _client(settings: PolicySettings, *, offline: bool) -> "ChatClient":
-    from policies.chat_client import ChatClient  # noqa: PLC0415  (half a second to import)
+    from policies.client.chat import ChatClient  # noqa: PLC0415  (half a second to import)
 
     return ChatClient(settings, offline=offline)
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from cao.adapters import LoraWeights, adapter_sha256
 from cao.files import canonical_json
-from cao.language_model import LanguageModel
+from cao.inference.sampling import Grammar, PromptMemory, chat_text, prompt_tokens, sample
+from cao.model.adapters import LoraWeights, adapter_sha256
+from cao.model.language_model import LanguageModel
 from cao.strategy import FAMILIES, StrategyRejectedError, parse_strategy, strategy_schema
 from cao.types import Trial
 from policies.base import PolicyContext, PolicySettings
 from policies.extract import answer
 from policies.messages import policy_messages
-from policies.sampling import Grammar, PromptMemory, chat_text, prompt_tokens, sample
 
 RESAMPLES = 4
 """How often a text that is no strategy, or repeats an attempt, is drawn again."""

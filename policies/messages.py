@@ -5,12 +5,9 @@ from decimal import Decimal
 from typing import Any
 
 from cao.strategy import FAMILIES
-from cao.types import Trial
+from cao.types import Message, Trial
 from policies.base import PolicyContext
 from prompts.render import as_data, render
-
-Message = dict[str, str]
-"""``role`` (system or user) and ``content``."""
 
 HISTORY_SHOWN = 12
 """Attempts that the prompt lists, the latest; a prompt must not grow with a long run."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from cao.command_line import compute_options, quiet_libraries, run_command
 from cao.errors import InputError
-from cao.models import MODELS
+from cao.model.profiles import MODELS
 from cao.strategy import StrategyRejectedError, parse_strategy
 from policies.base import Policy, PolicyContext, PolicySettings
 from policies.fixed import read_text
@@ -103,7 +103,7 @@ def _build(arguments: argparse.Namespace, settings: PolicySettings) -> Policy:
 
     lm = None
     if arguments.policy == "local":
-        from cao.model_loading import load_language_model  # noqa: PLC0415  (seconds to import)
+        from cao.model.loading import load_language_model  # noqa: PLC0415  (seconds to import)
 
         name = settings.model or next(iter(MODELS))
         if name not in MODELS:

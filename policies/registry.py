@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from cao.errors import InputError
-from cao.models import MODELS
+from cao.model.profiles import MODELS
 from policies.base import Policy, PolicySettings
 from policies.fixed import FixedPolicy
 from policies.uniform import RandomPolicy
 
 if TYPE_CHECKING:
-    from cao.adapters import LoraWeights
-    from cao.language_model import LanguageModel
+    from cao.model.adapters import LoraWeights
+    from cao.model.language_model import LanguageModel
 
 Builder = Callable[[PolicySettings, Optional["LanguageModel"], bool], Policy]
 
 
 def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
-    from cao.model_loading import load_language_model  # noqa: PLC0415  (this and the next: seconds to import)
+    from cao.model.loading import load_language_model  # noqa: PLC0415  (this and the next: seconds to import)
     from policies.local import LocalPolicy  # noqa: PLC0415
 
     if settings.model is not None and settings.model not in MODELS:
@@ -35,7 +35,7 @@ def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) 
 
 def _adapter(named: str, lm: "LanguageModel") -> "LoraWeights | None":
     """Return the trained policy's adapter: the shipped one, a folder's, or none."""
-    from cao.adapters import load_adapter  # noqa: PLC0415  (this and the next: seconds to import)
+    from cao.model.adapters import load_adapter  # noqa: PLC0415  (this and the next: seconds to import)
     from policies.trained import find_policy  # noqa: PLC0415
 
     if named == "none":

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from cao.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.errors import InputError
+from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.types import Record
 
 SHIPPED = Path(__file__).parents[1] / "pretrained" / "policies.json"

@@ -11,13 +11,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from cao.assets import cache_dir
-from cao.compute import keep_rates, measure_rates, probe_key
 from cao.files import canonical_json
-from cao.language_model import LanguageModel
-from cao.model_loading import load_language_model
-from cao.models import ModelProfile
-from cao.processor import usable_processors
+from cao.machine.assets import cache_dir
+from cao.machine.compute import keep_rates, measure_rates, probe_key
+from cao.machine.processor import usable_processors
+from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model
+from cao.model.profiles import ModelProfile
 
 torch.set_num_threads(1)  # sums differ in their last bits between numbers of threads, and test processes share cores
 os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that tests start

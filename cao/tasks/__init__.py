@@ -27,7 +27,7 @@ from cao.tasks import (
     winogrande,
 )
 from cao.tasks.base import Task
-from cao.tasks.user_file import load_user_task
+from cao.tasks.question_file import load_user_task
 
 TASKS: dict[str, Task] = {
     task.name: task

@@ -7,8 +7,8 @@ place.
 import json
 from pathlib import Path
 
-from cao.assets import cache_dir
 from cao.errors import InputError, UnavailableError
+from cao.machine.assets import cache_dir
 from cao.tasks.base import LETTERS, Task, choice_example
 from cao.tasks.sources import Row, usable
 from cao.types import Example

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from cao.assets import embedded_file
 from cao.errors import UnavailableError
+from cao.machine.assets import embedded_file
 from cao.types import Example
 
 Row = dict[str, Any]

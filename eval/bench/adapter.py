@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.consolidation.presets import PRESETS
-from agent.consolidation.steps import Consolidation
-from agent.trained import find_trained
-from cao.assets import minilm_folder
-from cao.encoder import Encoder
+from agent.loop.trained import find_trained
+from agent.train.generator.presets import PRESETS
+from agent.train.generator.steps import Consolidation
 from cao.errors import UnavailableError
-from cao.language_model import LanguageModel
+from cao.machine.assets import minilm_folder
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
-from eval.analyses.cost import STAGES, Cheap, Training, count, count_stages, time_training
+from eval.bench.cost import STAGES, Cheap, Training, count, count_stages, time_training
 from eval.bench.measure import Figure, alternate, machine, now, ratio
 from tools.generate_lora import consolidate_command
 from tools.generate_lora.checkpoints import CheckpointPreset

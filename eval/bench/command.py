@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cao.command_line import compute_options, model_path, names_list, positive, quiet_libraries, run_command
 from cao.errors import InputError
-from cao.models import MODELS
+from cao.model.profiles import MODELS
 
 if TYPE_CHECKING:
-    from cao.language_model import LanguageModel
-    from cao.tasks.parts import Part
+    from cao.model.language_model import LanguageModel
+    from cao.tasks.splits import Part
     from cao.types import Example
 
 WAYS = ("float32", "bfloat16", "busy", "spinning")
@@ -87,7 +87,7 @@ def progress(label: str, done: int, total: int) -> None:
 
 
 def _model(a: argparse.Namespace) -> "LanguageModel":
-    from cao.model_loading import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
+    from cao.model.loading import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
 
     if a.model not in MODELS:
         raise InputError(f"unknown model {a.model!r}; known: {', '.join(MODELS)}")
@@ -120,7 +120,7 @@ def _processor(a: argparse.Namespace) -> Measured:
 def _scoring(a: argparse.Namespace) -> Measured:
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import scoring  # noqa: PLC0415
-    from eval.bench.harness import check_harness  # noqa: PLC0415
+    from eval.bench.plain.harness import check_harness  # noqa: PLC0415
 
     check_harness()
     subjects = [scoring.Subject(get_task(name), _questions(name, a.limit)) for name in a.tasks]
@@ -139,9 +139,9 @@ def _latent(a: argparse.Namespace) -> Measured:
 
 
 def _training(a: argparse.Namespace) -> Measured:
+    from cao.inference.answer_loss import answer_rows  # noqa: PLC0415
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import training  # noqa: PLC0415
-    from tools.generate_lora.answers import answer_rows  # noqa: PLC0415
 
     examples, lm = _questions(a.task, 16 * a.limit, "train"), _model(a)
     rows = answer_rows(lm, get_task(a.task), examples[: a.limit], 128)
@@ -157,8 +157,8 @@ def _adapter(a: argparse.Namespace) -> Measured:
     import tempfile  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
 
-    from eval.analyses.recipes import asked_prompts  # noqa: PLC0415
     from eval.bench import adapter  # noqa: PLC0415
+    from eval.bench.questions import asked_prompts  # noqa: PLC0415
     from tools.generate_lora.checkpoints import CheckpointPreset  # noqa: PLC0415
 
     examples, lm = _questions(a.task, a.limit, "support"), _model(a)
@@ -172,7 +172,8 @@ def _adapter(a: argparse.Namespace) -> Measured:
 
 def _growth(a: argparse.Namespace) -> Measured:
     from cao.tasks import get_task  # noqa: PLC0415
-    from eval.bench import growth, growth_axes  # noqa: PLC0415
+    from eval.bench.growth import axes as growth_axes  # noqa: PLC0415
+    from eval.bench.growth import measure as growth  # noqa: PLC0415
 
     examples, lm = _questions(a.task, a.limit), _model(a)
     text = "\n".join(example.prompt for example in examples)
@@ -187,8 +188,8 @@ def _growth(a: argparse.Namespace) -> Measured:
 
 
 def _engine(a: argparse.Namespace) -> Measured:
-    from eval.analyses.throughput import Plan  # noqa: PLC0415
     from eval.bench import engine  # noqa: PLC0415
+    from eval.bench.throughput import Plan  # noqa: PLC0415
 
     plan = Plan(a.model, model_path(a.assignments), a.task, a.cells, a.limit, a.repetitions, a.offline)
     result = engine.bench(plan, a.kind)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from agent.engine.settings import EngineSettings
-from eval.analyses.throughput import Plan, throughput
+from agent.train.engine.settings import EngineSettings
 from eval.bench.measure import machine, ratio
+from eval.bench.throughput import Plan, throughput
 
 
 def bench(plan: Plan, kind: str) -> dict[str, Any]:

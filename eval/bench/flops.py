@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cao.language_model import LanguageModel
-from cao.linear import linear
-from cao.packed_forward import Row, Shared
+from cao.machine.linear import linear
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row, Shared
 from eval.bench.measure import now
 
 SHAPES = ((2048, 576, 1536), (2048, 2048, 2048))

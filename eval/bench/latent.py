@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cao.language_model import LanguageModel
+from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from eval.bench.measure import Figure, alternate, machine, ratio
-from eval.bench.plain_slot import cached, forward_each_step, states_of
+from eval.bench.plain.slot import cached, forward_each_step, states_of
 from tools.apply_strategy.latent import optimise_delta
 
 STEPS, RATE = 5, 0.1

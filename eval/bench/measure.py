@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cao.compute import processor_rates
-from cao.linear import FastLinear
-from cao.processor import processor_name, switched_off
+from cao.machine.compute import processor_rates
+from cao.machine.linear import FastLinear
+from cao.machine.processor import processor_name, switched_off
 from cao.progress import Progress, silent
 
 REPETITIONS = 5

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from cao.errors import InputError
 from cao.files import write_atomic
-from eval.analyses.pictures import STYLE
+from eval.pages.pictures import STYLE
 
 PAGE = Path("docs/benchmarks.md")
 ONE_KIND = ("growth", "engine")

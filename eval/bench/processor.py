@@ -30,7 +30,7 @@ import json, time
 from cao.command_line import quiet_libraries
 quiet_libraries(offline=True)
 import torch
-from cao.linear import linear
+from cao.machine.linear import linear
 x, up, down = torch.randn(512, 576), torch.randn(1536, 576), torch.randn(576, 1536)
 def layer():
     return linear(torch.nn.functional.silu(linear(x, up)), down).mul_(0.5).add_(1)

@@ -1,11 +1,12 @@
 """Questions that benchmarks are run on."""
 
 import random
+from collections.abc import Sequence
 
 from cao.errors import InputError
-from cao.tasks import get_task
-from cao.tasks.parts import Part, part
-from cao.types import Example
+from cao.tasks import TASKS, get_task
+from cao.tasks.splits import Part, part
+from cao.types import AnswerStyle, Example
 
 
 def drawn(name: str, limit: int, kind: Part) -> list[Example]:
@@ -23,3 +24,8 @@ def drawn(name: str, limit: int, kind: Part) -> list[Example]:
     if not found:
         raise InputError(f"{name} has no questions with choices in its part {kind}")
     return random.Random(0).sample(found, min(limit, len(found)))
+
+
+def asked_prompts(task: str, examples: Sequence[Example], style: AnswerStyle) -> list[str]:
+    """Return the prompts as the model reads them, without answers; a task vector is made from them."""
+    return [TASKS[task].query(example, style).prefix for example in examples]

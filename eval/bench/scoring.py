@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cao.language_model import LanguageModel
+from cao.inference.scoring import plan_row
+from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, Example, Item
 from eval.bench.flops import matmul_rate, scoring_flops
-from eval.bench.harness import VERSION, choices, open_harness, per_char
 from eval.bench.measure import Figure, figure, geometric_mean, machine, plain_linear, ratio, relative_range, seconds
+from eval.bench.plain.harness import VERSION, choices, open_harness, per_char
 from tools.evaluate import evaluate
-from tools.evaluate.likelihood import plan_row
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cao.adapters import LoraWeights
-from cao.language_model import LanguageModel
-from cao.packed_forward import Row
+from cao.inference.answer_loss import answer_loss
+from cao.model.adapters import LoraWeights
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row
 from cao.progress import Progress, silent
 from cao.strategy import TTL
 from eval.bench.measure import Figure, machine, now, peak_bytes, plain_linear, ratio
-from eval.bench.plain_training import IGNORED, live, peft_model, train
+from eval.bench.plain.training import IGNORED, live, peft_model, train
 from tools.apply_strategy.ttl import MAX_TOKENS, train_ttl
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
-from tools.generate_lora.answers import answer_loss
 from tools.generate_lora.checkpoints import CheckpointPreset, collect
 from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
 

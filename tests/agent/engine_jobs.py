@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from agent.engine.engines import open_engine
-from agent.engine.settings import EngineSettings
-from agent.engine.work import Work
+from agent.train.engine.engines import open_engine
+from agent.train.engine.settings import EngineSettings
+from agent.train.engine.work import Work
 from cao.errors import InputError
 from cao.progress import Progress
 

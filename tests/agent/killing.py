@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["agent.session", "agent.policy_training.run", "agent.stream", "sentence_transformers"])
+_FORKS.set_forkserver_preload(
+    ["agent.session", "agent.train.policy.run", "agent.stream.watcher", "sentence_transformers"]
+)
 PATIENCE_S = 240
 
 

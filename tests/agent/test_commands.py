@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import commands, run, trace
+from agent import run, trace
 from agent.config import RunConfig, make_config
-from agent.console import print_summary
-from agent.report import write_report
-from agent.run_record import RunRecord
+from agent.record import commands
+from agent.record.report import write_report
+from agent.record.schema import RunRecord
+from agent.record.terminal import print_summary
 from cao.tasks import get_task
-from cao.tasks.parts import split
+from cao.tasks.splits import split
 from eval import score
 from tests.agent import run_folders as made
 

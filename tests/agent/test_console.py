@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from agent import console, outcome, rewards
-from agent.console import LiveView, Pace, PlainView, print_summary
-from agent.describe_events import sentence
-from agent.run_record import RunRecord
-from agent.wording import start_sentence, verdict
+from agent.loop import conclude, reward
+from agent.record import terminal
+from agent.record.events import sentence
+from agent.record.schema import RunRecord
+from agent.record.terminal import LiveView, Pace, PlainView, print_summary
+from agent.record.wording import start_sentence, verdict
 from cao.progress import Progress, hear, told
 from cao.types import AdaptedModel, Example, Item
 from tests.agent import run_folders as made
@@ -78,7 +79,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made_up = Clock()
-    monkeypatch.setattr(console, "time", made_up)
+    monkeypatch.setattr(terminal, "time", made_up)
     return made_up
 
 
@@ -122,13 +123,13 @@ def _answering(parts: int) -> Callable[..., list[Item]]:
 def test_progress_counts_one_measurement_up_and_says_whose_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, members: int
 ) -> None:
-    monkeypatch.setattr(rewards, "evaluate", _answering(parts))
-    monkeypatch.setattr(rewards, "together", lambda example, given, method: given[0])
+    monkeypatch.setattr(reward, "evaluate", _answering(parts))
+    monkeypatch.setattr(reward, "together", lambda example, given, method: given[0])
     heard: list[tuple[str, int, int]] = []
     work = bench(tmp_path)
     work.progress = lambda *told: heard.append(told)
     several = AdaptedModel(members=tuple(adapter(f"a{i}") for i in range(members)), method="average_logits")
-    rewards.measure_part(work, several if members > 1 else AdaptedModel(), "reward", "attempt-2")
+    reward.measure_part(work, several if members > 1 else AdaptedModel(), "reward", "attempt-2")
     counts = [(label, done, of) for label, done, of in heard if "prompts longer" not in label]
     by = "" if members == 1 else f" by each of {members} adapters"
     assert {(label, of) for label, _, of in counts} == {(f"attempt 2, reward questions{by}", members * N)}
@@ -155,5 +156,5 @@ def test_chance_is_drawn_over_the_choices_of_each_question() -> None:
     def ask(*choices: str) -> Example:
         return Example(id="-".join(choices), question="?", choices=choices, answer=0 if choices else -1, gold_text="a")
 
-    assert outcome._chance([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
-    assert outcome._chance([ask("a", "b"), ask()]) is None
+    assert conclude._chance([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
+    assert conclude._chance([ask("a", "b"), ask()]) is None

@@ -16,17 +16,17 @@ from safetensors.torch import load_file, save_file
 
 import cao
 from agent.consolidate import main, parser
-from agent.consolidation import run as consolidation_run
-from agent.consolidation.clock import Clock, span
-from agent.consolidation.index import recovery, summary
-from agent.consolidation.run import open_consolidation
-from agent.consolidation.settings import Settings
-from agent.consolidation.steps import Consolidation, variants
-from cao.assets import minilm_folder
-from cao.encoder import Encoder
+from agent.train.clock import Clock, span
+from agent.train.generator import run as consolidation_run
+from agent.train.generator.index import recovery, summary
+from agent.train.generator.run import open_consolidation
+from agent.train.generator.settings import Settings
+from agent.train.generator.steps import Consolidation, variants
 from cao.files import sha256_bytes, sha256_file
-from cao.language_model import LanguageModel
-from cao.model_loading import weights_sha256
+from cao.machine.assets import minilm_folder
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
+from cao.model.loading import weights_sha256
 from cao.progress import silent
 from tests.agent import tiny_pretrained
 from tests.agent.tiny_consolidation import FOLDER, LEFT_OUT, SOURCES, command, killed

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from agent.consolidate import main
-from agent.consolidation import run as consolidation_run
+from agent.train.generator import run as consolidation_run
 from cao.files import sha256_file
 from tests.agent.engine_jobs import begun
 from tests.agent.tiny_consolidation import FOLDER, command, killed, slow_do

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from agent import trace
-from agent.request import read_stored
+from agent.loop.request import read_stored
 from agent.run import main
-from cao import compute
-from cao.compute import Rates
 from cao.files import write_json
+from cao.machine import compute
+from cao.machine.compute import Rates
 
 SIZES = ["--support", "8", "--reward", "12", "--test", "12", "--max-attempts", "1"]
 LATENT = {"family": "Latent", "slot_steps": 2, "slot_lr": 0.05}

@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from agent.engine import engines, on_ray
-from agent.engine.engines import ENGINES, check_engine, open_engine
-from agent.engine.settings import EngineSettings, read_engine
-from agent.engine.work import Work
+from agent.train.engine import engines, on_ray
+from agent.train.engine.engines import ENGINES, check_engine, open_engine
+from agent.train.engine.settings import EngineSettings, read_engine
+from agent.train.engine.work import Work
 from cao.errors import InputError, UnavailableError
 from tests.agent import engine_jobs, tiny_pretrained
 from tests.agent.engine_jobs import begun
@@ -43,7 +43,7 @@ def engine(request: pytest.FixtureRequest) -> tuple[EngineSettings, int]:
 
 
 def test_the_table_has_every_engine_of_the_folder() -> None:
-    assert {module.__name__ for module in ENGINES.values()} == {"agent.engine.local", "agent.engine.on_ray"}
+    assert {module.__name__ for module in ENGINES.values()} == {"agent.train.engine.local", "agent.train.engine.on_ray"}
     assert set(ENGINES) == {"local", "ray"}
     assert all(callable(module.check) and callable(module.workers) for module in ENGINES.values())
     found = {path.stem for path in Path(engines.__file__).parent.glob("*.py")}

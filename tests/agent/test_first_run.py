@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cao import assets
 from cao.errors import UnavailableError
+from cao.machine import assets
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

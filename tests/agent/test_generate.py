@@ -10,11 +10,11 @@ import torch
 from peft import PeftModel
 
 from agent.generate import main, read_prompts
-from cao.adapters import CONFIG_FILE, WEIGHTS_FILE, load_adapter, save_adapter
-from cao.encoder import Encoder
-from cao.language_model import LanguageModel
-from cao.model_loading import load_language_model
-from cao.models import MODELS
+from cao.model.adapters import CONFIG_FILE, WEIGHTS_FILE, load_adapter, save_adapter
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model
+from cao.model.profiles import MODELS
 from tests.agent import tiny_pretrained
 from tools import pretrained
 
@@ -87,8 +87,8 @@ def test_an_aligned_adapter_comes_out_that_peft_loads(
 def test_without_alignment_it_is_the_generators_own(
     command: list[str], tmp_path: Path, lm: LanguageModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from agent.trained import find_trained
-    from cao.assets import minilm_folder
+    from agent.loop.trained import find_trained
+    from cao.machine.assets import minilm_folder
 
     aligned = make(capsys, command)
     made = make(capsys, [*command, "--no-align", "--overwrite"])  # over what was written before

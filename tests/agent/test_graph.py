@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent import graph, nodes
-from agent.state import State
+from agent import graph
+from agent.loop import nodes
+from agent.loop.state import State
 from cao.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from agent import commands, trace
+from agent import trace
 from agent.config import RunConfig, make_config
 from agent.graph import after_detect
+from agent.record import commands
+from agent.record.runs import read_run
+from agent.record.wording import headline, verdict
 from agent.run import main, options, parser
-from agent.runs import read_run
-from agent.wording import headline, verdict
 
 MIX = {"family": "LORA", "lambda": 0.5}
 

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import commands, run, wording
+from agent import run
 from agent.config import RunConfig, make_config
-from agent.questions import SHOWN, keep_questions
-from agent.report import EDGES, NODES, _ticks, write_report
-from agent.run_record import RunRecord, TestPart
-from agent.runs import read_run
+from agent.record import commands, wording
+from agent.record.questions import SHOWN, keep_questions
+from agent.record.report import EDGES, NODES, _ticks, write_report
+from agent.record.runs import read_run
+from agent.record.schema import RunRecord, TestPart
 from cao.errors import InputError
 from cao.tasks.base import choice_example
-from cao.tasks.parts import Splits
+from cao.tasks.splits import Splits
 from cao.types import Example, Item
 from tests.agent import run_folders as made
 from tools.evaluate import save_items

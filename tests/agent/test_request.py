@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cao.compute import Rates, keep_rates, probe_key
 from cao.files import canonical_json
-from cao.processor import usable_processors
+from cao.machine.compute import Rates, keep_rates, probe_key
+from cao.machine.processor import usable_processors
 
 ROOT = Path(__file__).parents[2]
 SLOW = ("torch", "transformers", "langgraph", "sklearn", "scipy", "safetensors", "datasets", "sentence_transformers")
@@ -116,7 +116,7 @@ def test_a_plan_without_kept_rates_measures_them(files: dict[str, str], tmp_path
 @pytest.mark.slow
 def test_the_threads_that_the_environment_says_are_those_that_torch_has() -> None:
     code = (
-        "import sys\nfrom cao.processor import compute_threads\n"
+        "import sys\nfrom cao.machine.processor import compute_threads\n"
         "found, without = compute_threads(), 'torch' not in sys.modules\n"
         "import torch\nprint(found == torch.get_num_threads(), without)"
     )

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from agent import rewards, wording
+from agent.budget.clock import Clock
 from agent.config import RunConfig, make_config
-from agent.describe_events import evaluations_text
-from agent.report import write_report
+from agent.loop import reward
+from agent.loop.state import NO_TIME
+from agent.record import wording
+from agent.record.events import evaluations_text
+from agent.record.report import write_report
+from agent.record.schema import RunRecord
 from agent.run import main
-from agent.run_record import RunRecord
-from agent.state import NO_TIME
-from agent.time_budget import Clock
 from agent.trace import main as trace
 from cao.errors import InputError
 from cao.types import AdaptedModel, AdapterRef, Example, Item, LatentSettings
@@ -74,33 +75,33 @@ OTHER = AdaptedModel(members=(adapter("x"),))
 
 def test_a_kill_inside_an_evaluation_costs_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed, rest, whole = Model(stops_at=48), Model(), Model()
-    monkeypatch.setattr(rewards, "evaluate", killed)
+    monkeypatch.setattr(reward, "evaluate", killed)
     with pytest.raises(KeyboardInterrupt):
-        rewards.measure_part(bench(tmp_path), PLAIN, "reward", "base")
+        reward.measure_part(bench(tmp_path), PLAIN, "reward", "base")
     assert not (tmp_path / "items" / "base.jsonl").exists()
-    monkeypatch.setattr(rewards, "evaluate", rest)
-    resumed = rewards.measure_part(bench(tmp_path), PLAIN, "reward", "base")
+    monkeypatch.setattr(reward, "evaluate", rest)
+    resumed = reward.measure_part(bench(tmp_path), PLAIN, "reward", "base")
     assert (killed.asked, rest.asked) == (48, N - 48)
-    monkeypatch.setattr(rewards, "evaluate", whole)
+    monkeypatch.setattr(reward, "evaluate", whole)
     (tmp_path / "new").mkdir()
-    assert rewards.measure_part(bench(tmp_path / "new"), PLAIN, "reward", "base").items == resumed.items
+    assert reward.measure_part(bench(tmp_path / "new"), PLAIN, "reward", "base").items == resumed.items
     assert load_items(tmp_path / "items" / "base.jsonl") == resumed.items
 
 
 def test_the_same_measurement_is_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model()
-    monkeypatch.setattr(rewards, "evaluate", model)
-    first = rewards.measure_part(bench(tmp_path), OTHER, "reward", "generated")
+    monkeypatch.setattr(reward, "evaluate", model)
+    first = reward.measure_part(bench(tmp_path), OTHER, "reward", "generated")
     moved = AdaptedModel(members=(adapter("x", "elsewhere"),), note="another strategy's words")
-    second = rewards.measure_part(bench(tmp_path), moved, "reward", "aligned")
+    second = reward.measure_part(bench(tmp_path), moved, "reward", "aligned")
     assert model.asked == N
     assert second.items == first.items
-    counts = rewards.summary(rewards.counted(rewards.counted(None, first), second))
+    counts = reward.summary(reward.counted(reward.counted(None, first), second))
     assert counts == {
         **COUNTED,
         **{"asked": 2 * N, "answered": N, "saved": N, "member_answers": N, "member_answers_saved": N},
     }
-    rewards.measure_part(bench(tmp_path), OTHER, "test", "test-adapted")
+    reward.measure_part(bench(tmp_path), OTHER, "test", "test-adapted")
     assert model.asked == N + 30
 
 
@@ -110,7 +111,7 @@ def test_what_changes_an_answer_changes_the_key(tmp_path: Path) -> None:
     pair = (adapter("x"), adapter("y"))
 
     def key(adapted: AdaptedModel, **changes: Any) -> str:
-        return rewards.measurement_key(SimpleNamespace(**{**vars(bench(tmp_path)), **changes}), adapted, "reward")  # type: ignore[arg-type]
+        return reward.measurement_key(SimpleNamespace(**{**vars(bench(tmp_path)), **changes}), adapted, "reward")  # type: ignore[arg-type]
 
     def routed(name: str) -> AdaptedModel:
         return AdaptedModel(members=pair, method="avg_sim_score", centroids=str(tmp_path / name))
@@ -136,12 +137,12 @@ def test_kept_answers_that_do_not_fit_are_asked_again(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model()
-    monkeypatch.setattr(rewards, "evaluate", model)
-    whole = rewards.measure_part(bench(tmp_path), PLAIN, "reward", "base")
+    monkeypatch.setattr(reward, "evaluate", model)
+    whole = reward.measure_part(bench(tmp_path), PLAIN, "reward", "base")
     kept = tmp_path / "items" / f"kept-{whole.key}.jsonl"
     half = "".join(kept.read_text().splitlines(keepends=True)[:30])
     kept.write_text(half if damage == "half a block" else damage)
-    assert rewards.measure_part(bench(tmp_path), PLAIN, "reward", "base").items == whole.items
+    assert reward.measure_part(bench(tmp_path), PLAIN, "reward", "base").items == whole.items
     assert model.asked == 2 * N
 
 
@@ -150,22 +151,22 @@ def test_only_a_hopeless_candidate_is_dropped_and_only_if_wanted(
     racing: bool, harm: float, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = bench(tmp_path, racing=racing)
-    monkeypatch.setattr(rewards, "evaluate", Model())
-    best = rewards.measure_part(at, PLAIN, "reward", "base")
+    monkeypatch.setattr(reward, "evaluate", Model())
+    best = reward.measure_part(at, PLAIN, "reward", "base")
     model = Model(harm)
-    monkeypatch.setattr(rewards, "evaluate", model)
-    measured = rewards.race_reward(at, OTHER, best.items, "attempt-1")
-    verdict = rewards.judge(at, best.items, measured)
+    monkeypatch.setattr(reward, "evaluate", model)
+    measured = reward.race_reward(at, OTHER, best.items, "attempt-1")
+    verdict = reward.judge(at, best.items, measured)
     assert model.asked == len(measured.items) == asked
     assert load_items(tmp_path / "items" / "attempt-1.jsonl") == measured.items
     assert verdict.accepted == (harm < 0)
-    said = rewards.explain(verdict, measured)
+    said = reward.explain(verdict, measured)
     assert said.startswith(f"dropped after 24 of {N} questions: accuracy +0.0 points, log-loss +0.") == (asked < N)
-    assert rewards.summary(rewards.counted(rewards.counted(None, best), measured)) == {
+    assert reward.summary(reward.counted(reward.counted(None, best), measured)) == {
         **{**COUNTED, "asked": 2 * N, "answered": N + asked, "saved": N - asked, "dropped_early": int(asked < N)},
         **{"member_answers": N + asked, "member_answers_saved": N - asked},
     }
-    again = rewards.race_reward(at, OTHER, best.items, "attempt-1")
+    again = reward.race_reward(at, OTHER, best.items, "attempt-1")
     assert again == measured  # as after a kill behind the last block
     assert model.asked == asked
 
@@ -175,30 +176,30 @@ def test_a_dropped_candidate_can_be_measured_to_the_end_to_check_the_verdict(
     turns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, model = bench(tmp_path, racing_check=True, accept="confident"), Model()
-    monkeypatch.setattr(rewards, "evaluate", model)
-    best = rewards.measure_part(at, PLAIN, "reward", "base")
+    monkeypatch.setattr(reward, "evaluate", model)
+    best = reward.measure_part(at, PLAIN, "reward", "base")
 
     def candidate(*given: Any, **options: Any) -> list[Item]:
         better = turns and given[1][0].id != QUESTIONS[0].id  # bad in the first block, best of all behind it
         return Model(-0.9 if better else 0.5)(*given, **options)
 
-    monkeypatch.setattr(rewards, "evaluate", candidate)
-    measured = rewards.race_reward(at, OTHER, best.items, "attempt-1")
+    monkeypatch.setattr(reward, "evaluate", candidate)
+    measured = reward.race_reward(at, OTHER, best.items, "attempt-1")
     assert len(measured.items) == len(load_items(tmp_path / "items" / "attempt-1.jsonl")) == 24
     assert measured.agrees is not turns
-    counts = rewards.counted(rewards.counted(None, best), measured)
+    counts = reward.counted(reward.counted(None, best), measured)
     assert (counts["checked"], counts["agreed"]) == (1, int(not turns))
     assert counts["measured"][measured.key] == 24  # what racing alone would have asked
 
 
 def test_routed_adapters_are_put_on_for_fewer_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks: list[int] = []
-    monkeypatch.setattr(rewards, "evaluate", lambda *given, **_: blocks.append(len(given[1])) or Model()(*given))
+    monkeypatch.setattr(reward, "evaluate", lambda *given, **_: blocks.append(len(given[1])) or Model()(*given))
     (tmp_path / "routes").write_bytes(b"1")
     several = AdaptedModel(members=(adapter("x"), adapter("y")), method="avg_sim_score")
     routed = several.model_copy(update={"centroids": str(tmp_path / "routes")})
-    rewards.measure_part(bench(tmp_path), OTHER, "reward", "attempt-1")
-    rewards.measure_part(bench(tmp_path), routed, "reward", "attempt-2")
+    reward.measure_part(bench(tmp_path), OTHER, "reward", "attempt-1")
+    reward.measure_part(bench(tmp_path), routed, "reward", "attempt-2")
     assert blocks == [24, 24, 24, 24, 48, 48]
 
 
@@ -247,16 +248,16 @@ def test_two_alike_members_show_that_all_are_hopeless(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at, models = bench(tmp_path, **config), Members(harm, apart)
-    monkeypatch.setattr(rewards, "evaluate", models)
-    best = rewards.measure_part(at, PLAIN, "reward", "base")
-    measured = rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+    monkeypatch.setattr(reward, "evaluate", models)
+    best = reward.measure_part(at, PLAIN, "reward", "base")
+    measured = reward.race_reward(at, EIGHT, best.items, "attempt-1")
     assert models.asked == asked
-    verdict = rewards.judge(at, best.items, measured)
-    assert rewards.explain(verdict, measured).startswith(told)
+    verdict = reward.judge(at, best.items, measured)
+    assert reward.explain(verdict, measured).startswith(told)
     assert verdict.accepted == (harm < 0)
     assert (measured.members, measured.of) == (len(asked), 8)
     assert len(measured.items) == asked["m0"]
-    counts = rewards.summary(rewards.counted(rewards.counted(None, best), measured))
+    counts = reward.summary(reward.counted(reward.counted(None, best), measured))
     assert counts["answered"] == N + asked["m0"]
     assert counts["member_answers"] == N + sum(asked.values())
     assert counts["member_answers_saved"] == 8 * N - sum(asked.values())
@@ -266,14 +267,14 @@ def test_a_candidate_dropped_by_two_members_can_be_measured_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, models = bench(tmp_path, racing_check=True), Members(0.5)
-    monkeypatch.setattr(rewards, "evaluate", models)
-    best = rewards.measure_part(at, PLAIN, "reward", "base")
-    measured = rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+    monkeypatch.setattr(reward, "evaluate", models)
+    best = reward.measure_part(at, PLAIN, "reward", "base")
+    measured = reward.race_reward(at, EIGHT, best.items, "attempt-1")
     assert models.asked == dict.fromkeys(NAMES, N)
     assert (measured.members, measured.agrees) == (2, True)
-    counts = rewards.summary(rewards.counted(None, measured))
+    counts = reward.summary(reward.counted(None, measured))
     assert counts["member_answers"] == 48  # what racing alone would have asked
-    assert rewards.race_reward(at, EIGHT, best.items, "attempt-1") == measured  # though all answers are kept now
+    assert reward.race_reward(at, EIGHT, best.items, "attempt-1") == measured  # though all answers are kept now
 
 
 @pytest.mark.parametrize("killed_after", [24, 48, 72])
@@ -281,31 +282,31 @@ def test_a_kill_while_members_answer_costs_one_members_block(
     killed_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, killed, rest = bench(tmp_path), Members(-0.5, stops_at=killed_after), Members(-0.5)
-    monkeypatch.setattr(rewards, "evaluate", killed)
-    best = rewards.measure_part(at, PLAIN, "reward", "base")
+    monkeypatch.setattr(reward, "evaluate", killed)
+    best = reward.measure_part(at, PLAIN, "reward", "base")
     with pytest.raises(KeyboardInterrupt):
-        rewards.race_reward(at, EIGHT, best.items, "attempt-1")
-    monkeypatch.setattr(rewards, "evaluate", rest)
-    resumed = rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+        reward.race_reward(at, EIGHT, best.items, "attempt-1")
+    monkeypatch.setattr(reward, "evaluate", rest)
+    resumed = reward.race_reward(at, EIGHT, best.items, "attempt-1")
     assert sum(rest.asked.values()) == 8 * N - killed_after
     (tmp_path / "new").mkdir()
-    assert rewards.race_reward(bench(tmp_path / "new"), EIGHT, best.items, "attempt-1") == resumed
+    assert reward.race_reward(bench(tmp_path / "new"), EIGHT, best.items, "attempt-1") == resumed
 
 
 def test_an_adapter_answers_once_whatever_it_is_combined_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at, models = bench(tmp_path), Members(-0.5)
-    monkeypatch.setattr(rewards, "evaluate", models)
-    best = rewards.measure_part(at, PLAIN, "reward", "base")
-    first = rewards.race_reward(at, EIGHT, best.items, "attempt-1")
+    monkeypatch.setattr(reward, "evaluate", models)
+    best = reward.measure_part(at, PLAIN, "reward", "base")
+    first = reward.race_reward(at, EIGHT, best.items, "attempt-1")
     again = bench(tmp_path)  # as after a kill
     others = EIGHT.model_copy(update={"method": "max_confidence", "members": EIGHT.members[::-1]})
-    second = rewards.race_reward(again, others, best.items, "attempt-2")
-    alone = rewards.measure_part(again, AdaptedModel(members=EIGHT.members[3:4]), "reward", "attempt-3")
+    second = reward.race_reward(again, others, best.items, "attempt-2")
+    alone = reward.measure_part(again, AdaptedModel(members=EIGHT.members[3:4]), "reward", "attempt-3")
     assert models.asked == dict.fromkeys(NAMES, N)
     (tmp_path / "new").mkdir()
-    fresh = rewards.race_reward(bench(tmp_path / "new"), others, best.items, "attempt-2")
+    fresh = reward.race_reward(bench(tmp_path / "new"), others, best.items, "attempt-2")
     assert fresh.items == second.items
-    counts = rewards.summary(rewards.counted(rewards.counted(None, best), first, second, alone))
+    counts = reward.summary(reward.counted(reward.counted(None, best), first, second, alone))
     assert counts == {
         **COUNTED,
         **{"asked": 4 * N, "answered": 4 * N, "reused": 9 * N},

@@ -208,7 +208,7 @@ def test_splits_are_disjoint_and_no_tool_sees_an_answer(
 def test_start_adapter_is_mixed_and_equal_seeds_give_equal_results(
     questions: Path, tiny_model_folder: Path, tiny_lm: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cao.adapters import LoraWeights, save_adapter
+    from cao.model.adapters import LoraWeights, save_adapter
 
     fresh = tiny_lm.fresh_lora(0)
     generator = torch.Generator().manual_seed(1)
@@ -446,10 +446,10 @@ def test_stages_are_tools_with_schemas(questions: Path, tiny_model_folder: Path,
     from dataclasses import replace
 
     from agent.config import make_config
-    from agent.console import PlainView
-    from agent.request import read_task
+    from agent.loop.request import read_task
+    from agent.loop.stage_tools import stage_tools
+    from agent.record.terminal import PlainView
     from agent.session import build_workbench
-    from agent.toolbox import stage_tools
 
     plan = strategies(tmp_path, LATENT)
     sizes = {"support": 8, "reward": 8, "test": 8}
@@ -471,7 +471,7 @@ def test_stages_are_tools_with_schemas(questions: Path, tiny_model_folder: Path,
 def test_a_run_goes_on_after_its_folder_was_moved(
     questions: Path, tiny_model_folder: Path, tiny_lm: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cao.adapters import save_adapter
+    from cao.model.adapters import save_adapter
 
     adapter = save_adapter(tmp_path / "store", tiny_lm.fresh_lora(0), "tiny")
     argv = arguments(questions, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, MIX), "--max-attempts", "1")

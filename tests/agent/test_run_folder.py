@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 import torch
 
-from agent import kept, trace, workspace
+from agent import trace
+from agent.loop import kept, run_folder
 from agent.run import main
-from cao.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.errors import InputError, UnavailableError
 from cao.files import write_json
+from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from tests.agent import tiny_pretrained
 from tests.agent.test_run import LATENT, SIZES, TTL, result, strategies
 from tools import pretrained
@@ -204,7 +205,7 @@ def test_another_runs_header_is_refused(started: Started, cut: Path) -> None:
 def test_a_file_that_another_program_holds_is_waited_for_and_not_called_damaged(
     started: Started, cut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(run_folder, "PATIENCE_S", 0.3)
     with closing(sqlite3.connect(cut / "checkpoints.sqlite")) as other:
         other.execute("begin exclusive")
         status, out, err = resume(started, cut)
@@ -227,7 +228,7 @@ def test_a_run_at_work_waits_for_another_program_but_not_for_ever(
     held_s: float,
     status: int,
 ) -> None:
-    monkeypatch.setattr(workspace, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(run_folder, "PATIENCE_S", patience_s)
     over = threading.Event()
 
     def hold() -> None:
@@ -280,7 +281,7 @@ def test_a_run_at_work_is_shown_as_such(started: Started, cut: Path) -> None:
             assert trace.main([*words, "--out", str(cut.parent)]) == 0
         return " ".join(out.getvalue().split())
 
-    with workspace.locked(cut):
+    with run_folder.locked(cut):
         told = shown("show", cut.name)
         assert "At work" in told
         assert f"python -m agent.trace show {cut.name} --out" in told
@@ -305,27 +306,27 @@ def test_looking_at_a_run_makes_nothing_in_its_folder(started: Started, cut: Pat
 
 
 def test_a_folder_has_its_name_once_its_header_is_in_it(tmp_path: Path) -> None:
-    killed = workspace.new_run_folder(tmp_path, "task")
+    killed = run_folder.new_run_folder(tmp_path, "task")
     name, place = killed.__enter__()  # and no more: the process was killed here
     write_json(place / "config.json", {})
     assert not (tmp_path / name).exists()
     assert place.is_dir()
-    with workspace.new_run_folder(tmp_path, "task") as (other, folder):
+    with run_folder.new_run_folder(tmp_path, "task") as (other, folder):
         assert place.is_dir()  # it may be of a run that begins at this moment
         write_json(folder / "config.json", {})
     assert [path.name for path in (tmp_path / other).iterdir()] == ["config.json"]
-    long_ago = time.time() - 2 * workspace.LEFT_BEHIND_S
+    long_ago = time.time() - 2 * run_folder.LEFT_BEHIND_S
     os.utime(place, (long_ago, long_ago))
-    with workspace.new_run_folder(tmp_path, "task") as (third, _):
+    with run_folder.new_run_folder(tmp_path, "task") as (third, _):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([other, third])
 
 
 def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="choose another --out"), workspace.new_run_folder(tmp_path / "file", "task"):
+    with pytest.raises(InputError, match="choose another --out"), run_folder.new_run_folder(tmp_path / "file", "task"):
         pass
-    with pytest.raises(UnavailableError), workspace.new_run_folder(tmp_path, "task"):
+    with pytest.raises(UnavailableError), run_folder.new_run_folder(tmp_path, "task"):
         raise UnavailableError("on the way")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -10,15 +10,15 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from agent import nodes
 from agent.config import make_config
-from agent.request import read_task
+from agent.loop import nodes
+from agent.loop.request import read_task
+from agent.loop.trained import find_trained
 from agent.run import main
-from agent.trained import find_trained
-from cao.adapters import WEIGHTS_FILE, load_adapter, save_adapter
-from cao.assets import minilm_folder
-from cao.encoder import Encoder
-from cao.language_model import LanguageModel
+from cao.machine.assets import minilm_folder
+from cao.model.adapters import WEIGHTS_FILE, load_adapter, save_adapter
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
 from tests.agent import tiny_pretrained
 from tests.agent.test_run import lines_but_loading
 from tools import pretrained
@@ -367,10 +367,10 @@ def test_a_kill_inside_the_first_measurement_goes_on_behind_what_was_measured(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from agent import rewards
+    from agent.loop import reward
 
     argv = command(questions, tiny_model_folder, tmp_path, [LATENT])
-    measure, calls = rewards.evaluate, []
+    measure, calls = reward.evaluate, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
@@ -378,7 +378,7 @@ def test_a_kill_inside_the_first_measurement_goes_on_behind_what_was_measured(
             raise KeyboardInterrupt
         return measure(*arguments, **options)
 
-    monkeypatch.setattr(rewards, "evaluate", interrupted)
+    monkeypatch.setattr(reward, "evaluate", interrupted)
     assert main(argv) == 130
     capsys.readouterr()
     [folder] = (tmp_path / "runs").iterdir()
@@ -417,17 +417,17 @@ def test_adapters_that_cannot_be_measured_are_named_and_passed_over(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from agent import rewards
+    from agent.loop import reward
     from cao.errors import NotApplicableError
 
-    measure = rewards.evaluate
+    measure = reward.evaluate
 
     def refusing(task: Any, examples: Any, adapted: Any, *rest: Any, **options: Any) -> Any:
         if adapted.members != (None,):
             raise NotApplicableError("the output is not finite")
         return measure(task, examples, adapted, *rest, **options)
 
-    monkeypatch.setattr(rewards, "evaluate", refusing)
+    monkeypatch.setattr(reward, "evaluate", refusing)
     record = run(capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy"]))
     assert record["status"] == "no_improvement"
     assert record["reward"]["start"] == "base"

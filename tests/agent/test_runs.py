@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.report import write_report
-from agent.run_record import RunRecord
-from agent.runs import find_run, list_runs, paired_change, read_run, read_trace, visits
+from agent.record.report import write_report
+from agent.record.runs import find_run, list_runs, paired_change, read_run, read_trace, visits
+from agent.record.schema import RunRecord
 from cao.errors import InputError
 from tests.agent import run_folders as made
 

@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from agent import observations, outcome, wording
-from agent.describe_events import evaluations_text, sentence
-from agent.report import write_report
-from agent.run_record import RunRecord
-from agent.runs import read_run
-from agent.starts import best_start
+from agent.loop import conclude, observations
+from agent.loop.start import best_start
+from agent.record import wording
+from agent.record.events import evaluations_text, sentence
+from agent.record.report import write_report
+from agent.record.runs import read_run
+from agent.record.schema import RunRecord
 from agent.trace import main as trace
 from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
 from tests.agent import run_folders as made
@@ -188,7 +189,7 @@ def test_what_several_adapters_answer_together_is_told_by_paths_inside_the_run(t
     model = AdaptedModel(members=tuple(refs), method="avg_sim_score", centroids=f"{tmp_path}/adapters/r.safetensors")
     state = {"best": {}, "start": "base", "trials": [{"accepted": True, "strategy": {"family": "TTS"}}]}
     bench: Any = SimpleNamespace(folder=tmp_path, adapted=lambda _: model)
-    adopted = outcome._adopted(cast(Any, state), bench)
+    adopted = conclude._adopted(cast(Any, state), bench)
     assert adopted["adapter"] is None
     assert adopted["together"] == {
         "adapters": ["adapters/x", "adapters/y"],

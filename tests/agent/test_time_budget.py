@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import session, time_budget
+from agent import session
+from agent.budget import clock
+from agent.budget.clock import Clock, Prices
+from agent.budget.fit import LEAST, Fit, fit
+from agent.budget.plan import Speed, stage_seconds, total_seconds
 from agent.config import RunConfig
-from agent.fit import LEAST, Fit, fit
-from agent.plan import Speed, stage_seconds, total_seconds
 from agent.run import main
-from agent.time_budget import Clock, Prices
 from cao.errors import InputError
 from cao.strategy import validate_strategy
 from cao.tasks.base import Task, choice_example
-from cao.tasks.parts import Splits
+from cao.tasks.splits import Splits
 
 PROMPT = "How much is two plus two, and why? " * 5
 EXAMPLES = [choice_example(f"{PROMPT}{i}", ("four", "five", "three"), 0) for i in range(200)]
@@ -71,7 +72,7 @@ def test_too_little_time_says_how_much_is_needed() -> None:
 
 
 def test_a_clock_counts_what_earlier_processes_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_budget.time, "monotonic", lambda: 130.0)
+    monkeypatch.setattr(clock.time, "monotonic", lambda: 130.0)
     assert Clock(100, spent=40, began=110.0).left == 40
     assert Clock(began=110.0).left == math.inf
 

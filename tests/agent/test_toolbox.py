@@ -10,12 +10,12 @@ import torch
 from langchain_core.tools import BaseTool
 from safetensors.torch import load_file
 
-from agent.toolbox import stage_tools
-from agent.trained import Trained
-from cao.adapters import load_adapter
-from cao.assets import minilm_folder
-from cao.encoder import Encoder
-from cao.language_model import LanguageModel
+from agent.loop.stage_tools import stage_tools
+from agent.loop.trained import Trained
+from cao.machine.assets import minilm_folder
+from cao.model.adapters import load_adapter
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
 from cao.progress import silent
 from tests.agent import tiny_pretrained as made
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import trace, trace_view, wording
-from agent.runs import list_runs
+from agent import trace
+from agent.record import view, wording
+from agent.record.runs import list_runs
 from tests.agent import run_folders as made
 
 ROOT = Path(trace.__file__).parents[1]
@@ -43,7 +44,7 @@ def test_a_list_on_any_terminal_cuts_no_name_and_leaves_columns_out_instead(
     monkeypatch.setenv("COLUMNS", str(width))
     name = "commonsense_qa-20261123-204107-1f2a"
     made.write_run(tmp_path, name, {**made.record(name), "task": "commonsense_qa"})
-    trace_view.show_list(list_runs(tmp_path), tmp_path, datetime(2026, 11, 24, 0, 0, tzinfo=UTC))
+    view.show_list(list_runs(tmp_path), tmp_path, datetime(2026, 11, 24, 0, 0, tzinfo=UTC))
     head, _, row = (line for line in capsys.readouterr().out.split("\n") if line.strip())
     columns = head.split()
     assert "…" not in row
@@ -74,7 +75,7 @@ def test_the_list_has_a_line_for_every_run(
     made.write_run(tmp_path, "gsm8k-20261123-204107-1f2a")
     made.write_unfinished(tmp_path, "killed", keep=13)
     (made.write_run(tmp_path, "bad") / "run.json").write_text("{")
-    trace_view.show_list(list_runs(tmp_path), tmp_path, datetime(2026, 11, 24, 0, 0, tzinfo=UTC))
+    view.show_list(list_runs(tmp_path), tmp_path, datetime(2026, 11, 24, 0, 0, tzinfo=UTC))
     lines = capsys.readouterr().out.splitlines()
     finished = next(line for line in lines if "1f2a" in line)
     assert " ".join(finished.split()) == (

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 
 from agent.config import make_config
-from agent.engine.settings import EngineSettings
-from agent.policy_training import report as report_module
-from agent.policy_training import situations as situations_module
-from agent.policy_training.rollouts import Plan, lay_out, open_rollouts
-from agent.policy_training.run import within_budget
+from agent.train.engine.settings import EngineSettings
+from agent.train.policy import report as report_module
+from agent.train.policy import situations as situations_module
+from agent.train.policy.rest_em import Judged, Sample, SampleLog
+from agent.train.policy.rollouts import Plan, lay_out, open_rollouts
+from agent.train.policy.run import within_budget
 from agent.train_policy import main
-from cao.adapters import adapter_sha256, load_adapter
-from cao.language_model import LanguageModel
+from cao.model.adapters import adapter_sha256, load_adapter
+from cao.model.language_model import LanguageModel
 from cao.progress import silent
 from cao.strategy import FAMILIES, Strategy
 from cao.tasks import get_task
-from cao.tasks.parts import part, practice
+from cao.tasks.splits import part, practice
 from policies.base import PolicySettings
 from policies.grid import PAPERS_NUMBERS, grid
 from policies.registry import build_policy
-from policies.rest_em import Judged, Sample, SampleLog
 from policies.trained import find_policy
 from tests.agent.killing import killed
 from tests.agent.tiny_policy_training import call, judging, measured, train

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from agent.stream import Watcher, WatchState
-from agent.stream_input import MAX_LINE, FileSource, PipeSource, next_lines, prompt_of
+from agent.stream.source import MAX_LINE, FileSource, PipeSource, next_lines, prompt_of
+from agent.stream.watcher import Watcher, WatchState
 from agent.watch import main, words
-from cao.encoder import Encoder
+from cao.model.encoder import Encoder
 from tests.agent.killing import killed
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
@@ -144,7 +144,7 @@ class Log:
         known_prompts = prompts("red", 300, 5000)
         encoder = Reader(self.folder)
         source = FileSource(self.path, follow=True, tell=self.notes.append)
-        self.monkeypatch.setattr("agent.stream_input.time.sleep", wait)
+        self.monkeypatch.setattr("agent.stream.source.time.sleep", wait)
         known = KnownTasks({"red": Reference(encoder.embed(known_prompts))})
         held = self.folder / "state.json"
         state = WatchState(settings={"threshold": 1e9, "window": 32, "seed": 0}, current=["red"])
@@ -497,7 +497,7 @@ def test_kill_and_resume_gives_the_same_events(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cao.tasks import get_task
-    from cao.tasks.parts import part
+    from cao.tasks.splits import part
 
     own = list({example.group: example.prompt for example in part(get_task("piqa"), "support")}.values())[:100]
     stream = tmp_path / "stream.jsonl"
@@ -542,9 +542,9 @@ def test_kill_and_resume_gives_the_same_events(
 def test_adapts_to_what_came_by_the_real_graph_and_goes_on_after_a_kill_within_it(
     tmp_path: Path, data: Path, tiny_model_folder: Path
 ) -> None:
-    from cao.adapters import load_adapter
+    from cao.model.adapters import load_adapter
     from cao.tasks import get_task
-    from cao.tasks.parts import part
+    from cao.tasks.splits import part
 
     own = list({example.group: example.prompt for example in part(get_task("piqa"), "support")}.values())[:60]
     new = [

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from agent.consolidation.clock import Clock
-from agent.consolidation.run import Job, do
-from agent.consolidation.steps import Consolidation
+from agent.train.clock import Clock
+from agent.train.generator.run import Job, do
+from agent.train.generator.steps import Consolidation
 from tests.agent.engine_jobs import Desk
 from tests.agent.tiny_pretrained import MODEL, ROOT
 from tools.align_lora.training import train_aligner

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agent.policy_training import situations
+from agent.train.policy import situations
 from agent.train_policy import main
-from cao.adapters import LoraWeights
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights
+from cao.model.language_model import LanguageModel
 from cao.strategy import TTL
 from cao.types import Trial
 from tools.apply_strategy import ttl

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from agent.run import main
-from cao.adapters import adapter_sha256
-from cao.assets import minilm_folder
-from cao.encoder import Encoder
-from cao.language_model import LanguageModel
-from cao.model_loading import load_language_model
-from cao.models import MODELS
+from cao.machine.assets import minilm_folder
+from cao.model.adapters import adapter_sha256
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model
+from cao.model.profiles import MODELS
 from tools import pretrained
 from tools.align_lora.aligner import AlignerHeader, TrainedAligner
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, chunk_count

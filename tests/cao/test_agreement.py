@@ -11,20 +11,20 @@ import torch
 import transformers
 from torch import Tensor
 
-from cao.agreement import longest_row
+from agent.train.policy.fine_tune import branch_tensors, reply_loss
 from cao.errors import InputError
-from cao.fast_paths import FastPaths
-from cao.language_model import LanguageModel
-from cao.model_loading import load_language_model
-from cao.packed_forward import Packed, Row, Span, packed_states
-from cao.packing import forget_longest, packed_hidden
+from cao.inference.sampling import sample
+from cao.inference.scoring import token_logprobs
+from cao.model.agreement import longest_row
+from cao.model.fast_paths import FastPaths
+from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model
+from cao.model.packed_forward import Packed, Row, Span, packed_states
+from cao.model.packing import forget_longest, packed_hidden
 from cao.types import LatentSettings
-from policies.fine_tune import branch_tensors, reply_loss
-from policies.sampling import sample
 from tests.conftest import TINY
-from tools.apply_strategy.latent import optimise_delta_through
+from tools.apply_strategy.latent import optimise_delta_through, prompt_deltas
 from tools.apply_strategy.ttl_loss import prompt_losses
-from tools.evaluate.likelihood import prompt_deltas, token_logprobs
 
 ALL, TREES, PLAIN_HEAD = FastPaths(True, True, True), FastPaths(False, True, True), FastPaths(False, False, True)
 CAPPED = FastPaths(False, True, False)

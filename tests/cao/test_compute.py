@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from cao import compute
-from cao.compute import Rates, choose_compute, measure_rates, processor_rates, settled
 from cao.errors import InputError
+from cao.machine import compute
+from cao.machine.compute import Rates, choose_compute, measure_rates, processor_rates, settled
 
 
 def rates(float32: float = 1.0, bfloat16: float = 2.0, least_gain: float = 2.0, noisy: bool = False) -> Rates:

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cao import assets
-from cao.conversion import convert
 from cao.errors import UnavailableError
-from cao.model_loading import convert_gguf
+from cao.machine import assets
+from cao.model.conversion import convert
+from cao.model.loading import convert_gguf
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cao.assets import minilm_folder
-from cao.encoder import MAX_TOKENS, Encoder, pool
+from cao.machine.assets import minilm_folder
+from cao.model.encoder import MAX_TOKENS, Encoder, pool
 
 pytestmark = pytest.mark.integration
 

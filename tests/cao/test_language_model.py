@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cao.language_model import LanguageModel
-from cao.linear import FastLinear
-from cao.model_loading import load_language_model
+from agent.train.policy.fine_tune import Lesson, Tuning, fine_tune
+from cao.inference.answer_loss import answer_loss, answer_rows
+from cao.inference.sampling import sample
+from cao.machine.linear import FastLinear
+from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model
 from cao.strategy import TTL
 from cao.tasks.base import Task, choice_example
 from cao.types import AdaptedModel, Dtype, LatentSettings
-from policies.fine_tune import Lesson, Tuning, fine_tune
-from policies.sampling import sample
 from tests.conftest import TINY
 from tools.align_lora.task_vector import task_vector
 from tools.apply_strategy.ttl import train_ttl
 from tools.evaluate import evaluate
-from tools.generate_lora.answers import answer_loss, answer_rows
 
 PROMPTS = ["Question: Which of these animals can fly?", "Why do plants need the sun?", "Tom has 12 apples."]
 EXAMPLES = [choice_example(prompt, ("the bird", "to sleep", "a fish"), i) for i, prompt in enumerate(PROMPTS)]

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cao import linear as module
-from cao.linear import FastLinear, linear, use_fast_linear
+from cao.machine import linear as module
+from cao.machine.linear import FastLinear, linear, use_fast_linear
 
 SHAPES = [((5, 24), 40), ((2, 3, 24), 40), ((1, 24), 16), ((7, 24), 3), ((0, 24), 40), ((24,), 40)]
 

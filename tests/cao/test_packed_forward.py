@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cao import packed_forward
-from cao.language_model import LanguageModel
-from cao.packed_forward import Packed, Row, Shared, Span, attend, packed_states
+from cao.model import packed_forward
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Packed, Row, Shared, Span, attend, packed_states
 
 
 @st.composite

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cao import packing
-from cao.language_model import LanguageModel
-from cao.packing import packed_hidden, pieces, shelves
+from cao.model import packing
+from cao.model.language_model import LanguageModel
+from cao.model.packing import packed_hidden, pieces, shelves
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cao.errors import InputError
 from cao.tasks import TASKS
 from cao.tasks.base import Task, choice_example, normalise
-from cao.tasks.parts import DEFAULT_SIZES, SHARES, Splits, part, position, split
+from cao.tasks.splits import DEFAULT_SIZES, SHARES, Splits, part, position, split
 from cao.types import Example
 
 

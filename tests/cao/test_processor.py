@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cao import processor
-from cao.processor import processor_lines, processor_name, usable_processors
+from cao.machine import processor
+from cao.machine.processor import processor_lines, processor_name, usable_processors
 
 QUOTA, PERIOD = "cpu/x/cpu.cfs_quota_us", "cpu/x/cpu.cfs_period_us"
 

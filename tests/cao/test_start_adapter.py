@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.language_model import LanguageModel
-from cao.model_loading import load_language_model
-from cao.start_adapter import put_on
+from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model
+from cao.model.start_adapter import put_on
 from tests.conftest import TINY
 
 IDS = torch.tensor([list(range(5, 25))])

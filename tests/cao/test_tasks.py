@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 import cao.tasks
-from cao.assets import embedded_file
 from cao.errors import InputError, UnavailableError
+from cao.machine.assets import embedded_file
 from cao.tasks import (
     TASKS,
     arc,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cao.errors import InputError
-from cao.training_state import restore_training, save_training
+from cao.model.training_state import restore_training, save_training
 
 
 def parts(fill: float) -> tuple[dict[str, torch.Tensor], torch.optim.Optimizer]:

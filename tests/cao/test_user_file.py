@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cao.errors import InputError
 from cao.tasks.base import Task
-from cao.tasks.parts import split
-from cao.tasks.user_file import MAX_LINE_BYTES, load_user_task, task_name
+from cao.tasks.question_file import MAX_LINE_BYTES, load_user_task, task_name
+from cao.tasks.splits import split
 from cao.types import ID_PATTERN
 
 GOOD = {"question": "Which flies?", "choices": ["dog", "bird"], "answer": 1}

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from cao.adapters import LoraWeights
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights
+from cao.model.language_model import LanguageModel
 from cao.tasks import TASKS
-from cao.tasks.parts import part, split
+from cao.tasks.splits import part, split
 from cao.types import Item
-from eval.analyses import cells as cells_module
-from eval.analyses.bootstrap import Answers, Draws, interval, recovered, recovery
-from eval.analyses.cells import BASE, Cells, Recipe
-from eval.analyses.cosines import centred, cosines, gram, halves
-from eval.analyses.cost import count
-from eval.analyses.judgement import CONTROLS, JUDGED, Measured, aims, averages, judge
-from eval.analyses.recipes import REPORTED, choose, others, shuffled
+from eval.bench.cost import count
+from eval.generation import cells as cells_module
+from eval.generation.bootstrap import Answers, Draws, interval, recovered, recovery
+from eval.generation.cells import BASE, Cells, Recipe
+from eval.generation.cosines import centred, cosines, gram, halves
+from eval.generation.recipes import REPORTED, choose, others, shuffled
+from eval.generation.scores import CONTROLS, JUDGED, Measured, aims, averages, judge
 
 
 def items(nll: list[float], correct: list[int], chars: int = 10) -> list[Item]:

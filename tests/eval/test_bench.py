@@ -13,28 +13,28 @@ import psutil
 import pytest
 import torch
 
-from cao.compute import processor_rates
 from cao.errors import UnavailableError
-from cao.language_model import LanguageModel
+from cao.machine.compute import processor_rates
+from cao.model.language_model import LanguageModel
 from cao.tasks.base import Task, choice_example
 from cao.types import Branch, Query
 from eval.bench import (
     adapter,
     command,
     flops,
-    growth,
-    growth_axes,
-    harness,
     latent,
     page,
-    plain_slot,
     processor,
     scoring,
     training,
     whole_run,
 )
-from eval.bench.growth import Axis
-from eval.bench.plain_training import collate, weighted_loss
+from eval.bench.growth import axes as growth_axes
+from eval.bench.growth import measure as growth
+from eval.bench.growth.measure import Axis
+from eval.bench.plain import harness
+from eval.bench.plain import slot as plain_slot
+from eval.bench.plain.training import collate, weighted_loss
 from eval.bench.scoring import Subject
 from tests.agent.tiny_pretrained import aligner_of, generator_of, layout_of
 from tests.tools.tiny_training import TASKS, rows_of
@@ -209,9 +209,9 @@ def test_both_loops_learn_the_same(tiny_lm: LanguageModel) -> None:
 
 
 def test_an_adapter_costs_less_than_training_one(tiny_lm: LanguageModel, tmp_path: Path) -> None:
-    from cao.assets import minilm_folder
-    from cao.encoder import Encoder
-    from eval.analyses.cost import Cheap
+    from cao.machine.assets import minilm_folder
+    from cao.model.encoder import Encoder
+    from eval.bench.cost import Cheap
 
     layout = layout_of(tiny_lm)
     generator = generator_of(tiny_lm, torch.zeros(layout.layers, layout.length))

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from cao.errors import InputError
-from cao.language_model import LanguageModel
+from cao.inference.scoring import plan_row
+from cao.model.language_model import LanguageModel
 from cao.types import Branch, Query
 from eval.bench import flops, measure, page
 from eval.bench.measure import Figure, alternate, exponent, figure, geometric_mean, ratio, relative_range
-from tools.evaluate.likelihood import plan_row
 
 
 def test_the_spread_is_the_interquartile_range_over_the_median() -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cao.progress import silent
-from eval.analyses import drift
-from eval.analyses.drift_page import aims, write_page
-from eval.analyses.drift_prompts import UNKNOWN, Pool, questions
+from eval.drift import measure
+from eval.drift.page import aims, write_page
+from eval.drift.prompts import UNKNOWN, Pool, questions
 from eval.tables import main
 from tools.detect_drift.known_tasks import Reference
 from tools.detect_drift.reference import IN_DOMAIN
@@ -25,33 +25,33 @@ def cloud(seed: int, n: int, direction: int) -> Tensor:
 
 
 @pytest.fixture
-def bench() -> drift.Bench:
+def bench() -> measure.Bench:
     """Ten tasks in ten directions, six of them known."""
     names = (*IN_DOMAIN, *UNKNOWN)
     references = {name: Reference(cloud(i, 200, i)) for i, name in enumerate(IN_DOMAIN)}
     pool = {name: Pool([f"{name} {row}" for row in range(300)], cloud(100 + i, 300, i)) for i, name in enumerate(names)}
-    return drift.Bench(references, pool, 60, 0, np.random.default_rng(0), silent)
+    return measure.Bench(references, pool, 60, 0, np.random.default_rng(0), silent)
 
 
 def test_rate_has_a_wilson_interval() -> None:
-    found = drift.rate([True] * 8 + [False] * 2)
+    found = measure.rate([True] * 8 + [False] * 2)
     assert (found["rate"], found["windows"]) == (0.8, 10)
     assert found["ci95"] == [pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4)]
 
 
-def test_every_measurement_finds_what_is_known_and_the_page_shows_it(bench: drift.Bench, tmp_path: Path) -> None:
+def test_every_measurement_finds_what_is_known_and_the_page_shows_it(bench: measure.Bench, tmp_path: Path) -> None:
     result = {
         "command": "python -m eval.tables --table drift",
-        "false_alarms": drift.false_alarms(bench),
-        "redrawn": drift.redrawn_references(bench),
-        "power": drift.power(bench),
-        "kinds": drift.kinds(bench),
-        "nearest": drift.nearest(bench),
-        "stream": drift.stream(bench),
+        "false_alarms": measure.false_alarms(bench),
+        "redrawn": measure.redrawn_references(bench),
+        "power": measure.power(bench),
+        "kinds": measure.kinds(bench),
+        "nearest": measure.nearest(bench),
+        "stream": measure.stream(bench),
         "signals": [
-            {"n": n, "origin": origin, "test": test, **drift.rate([n == 64, True])}
+            {"n": n, "origin": origin, "test": test, **measure.rate([n == 64, True])}
             for n in (16, 32, 64)
-            for origin in drift.ARC
+            for origin in measure.ARC
             for test in ("prompts alone", "signals alone", "together")
         ],
         "speed": [{"task": "piqa", "ratio": 1.3, "p90": 1.5, "encoding_s": 0.2, "repeats": 3}],
@@ -80,7 +80,7 @@ def test_every_measurement_finds_what_is_known_and_the_page_shows_it(bench: drif
 @pytest.mark.integration
 def test_no_prompt_of_the_table_is_in_a_train_part() -> None:
     from cao.tasks import get_task
-    from cao.tasks.parts import part
+    from cao.tasks.splits import part
 
     for task in ("winogrande", "piqa"):
         asked = questions(task, 0)
@@ -96,7 +96,7 @@ def test_no_prompt_of_the_table_is_in_a_train_part() -> None:
         (["--table", "generation"], "--table generation needs --consolidation"),
         (["--table", "drift", "--seed", "-1"], "--seed -1"),
         (["--table", "drift", "--only", "spede"], "no measurement is called spede"),
-        (["--table", "drift", "--only", "speed", "--out", "nowhere"], "--only needs a drift.json"),
+        (["--table", "drift", "--only", "speed", "--out", "nowhere"], "--only needs a measure.json"),
     ],
 )
 def test_missing_arguments_exit_2(capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.policy_training import situations as situations_module
-from eval.analyses.successes import Picks, judge, sign_flips, table, versus
+from agent.train.policy import situations as situations_module
+from eval.policies.verdicts import Picks, judge, sign_flips, table, versus
 from eval.tables import main
 from tests.agent.tiny_policy_training import call, judging, measured, train
 

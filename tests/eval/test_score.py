@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from cao.adapters import WEIGHTS_FILE, save_adapter
-from cao.language_model import LanguageModel
-from cao.model_loading import load_language_model
-from cao.models import MODELS
+from cao.inference.scoring import score_queries
+from cao.model.adapters import WEIGHTS_FILE, save_adapter
+from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model
+from cao.model.profiles import MODELS
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.types import Query
 from eval import score
-from tools.evaluate.likelihood import score_queries
 
 ROOT = Path(__file__).parents[2]
 FIXED = ("--offline", "--dtype", "bfloat16")  # as the tiny model is loaded beside

@@ -11,7 +11,7 @@ import pytest
 
 from agent import consolidate
 from eval import tables
-from eval.analyses import cells
+from eval.generation import cells
 from tests.agent.tiny_consolidation import FOLDER, command
 
 pytestmark = pytest.mark.slow

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.engine.settings import EngineSettings
+from agent.train.engine.settings import EngineSettings
 from cao.errors import InputError
-from eval.analyses.throughput import Plan, throughput
+from eval.bench.throughput import Plan, throughput
 
 pytestmark = pytest.mark.slow
 

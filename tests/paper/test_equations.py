@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cao.adapters import LoraWeights
+from cao.model.adapters import LoraWeights
 from cao.strategy import (
     FAMILIES,
     MAX_STRATEGY_BYTES,

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from cao.errors import UnavailableError
-from policies.completions import CompletionClient, ServerSettings
+from policies.client.completions import CompletionClient, ServerSettings
 
 PROMPTS = [f"question {i}" for i in range(10)]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cao.errors import InputError, UnavailableError
-from cao.language_model import LanguageModel
+from cao.model.language_model import LanguageModel
 from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import Trial
 from policies.base import PolicyContext, PolicySettings

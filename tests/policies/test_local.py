@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from cao.language_model import LanguageModel
+from cao.inference.sampling import Grammar, PromptMemory, chat_text, draw, sample
+from cao.model.language_model import LanguageModel
 from cao.strategy import FAMILIES, parse_strategy, strategy_schema
 from cao.types import Reward, Trial
 from policies.base import PolicyContext, PolicySettings
 from policies.local import RESAMPLES, LocalPolicy, _grid
 from policies.registry import build_policy
-from policies.sampling import Grammar, PromptMemory, chat_text, draw, sample
 
 CONTEXT = PolicyContext(task_context="Sums.", families=("TTL", "Latent"))
 LATENT = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
@@ -290,8 +290,8 @@ def test_a_template_without_a_system_role_gets_one_user_message(tiny_lm: Languag
 @pytest.mark.integration
 @pytest.mark.slow
 def test_the_embedded_model_proposes_varied_and_plausible_strategies() -> None:
-    from cao.model_loading import load_language_model
-    from cao.models import MODELS
+    from cao.model.loading import load_language_model
+    from cao.model.profiles import MODELS
 
     lm = load_language_model(MODELS["smollm2-135m"], offline=True)
     tau = "Grade-school word problems. Each tells a story with quantities; the answer is one number."
@@ -304,8 +304,8 @@ def test_the_embedded_model_proposes_varied_and_plausible_strategies() -> None:
 @pytest.mark.integration
 @pytest.mark.slow
 def test_the_policy_that_ships_goes_by_what_the_start_carries() -> None:
-    from cao.model_loading import load_language_model
-    from cao.models import MODELS
+    from cao.model.loading import load_language_model
+    from cao.model.profiles import MODELS
 
     lm = load_language_model(MODELS["smollm2-135m"], offline=True)
     policy: Any = build_policy("local", PolicySettings(), lm=lm, offline=True)

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
+from agent.train.policy.fine_tune import Lesson, Tuning, encode_lesson, fine_tune, reply_loss
+from agent.train.policy.rest_em import CHUNK, Judged, SampleLog, Sampling, collect, costs, kept, verdict
 from cao.errors import InputError
-from cao.language_model import LanguageModel
+from cao.model.language_model import LanguageModel
 from cao.strategy import FAMILIES, Strategy, StrategyRejectedError, parse_strategy
 from cao.types import Trial
 from policies.bandit import BanditPolicy
 from policies.base import PolicyContext, PolicySettings
-from policies.fine_tune import Lesson, Tuning, encode_lesson, fine_tune, reply_loss
 from policies.grid import PAPERS_NUMBERS, grid, papers_choice
 from policies.local import LocalPolicy
-from policies.rest_em import CHUNK, Judged, SampleLog, Sampling, collect, costs, kept, verdict
 from policies.uniform import RandomPolicy
 
 LATENT = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.secret import MARK, PART, Secret
+from policies.client.secret import MARK, PART, Secret
 
 KEYS = ["sk-q7Rz1VbX9tLw", "sk-proj-Zb4_Tn8QmW2xJd6FvRs0Yh5LcPg9KuEa", "0b9c11d27f3e4a5580aa41c6d2e9f013"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from cao.adapters import LoraWeights, load_adapter, save_adapter
 from cao.errors import InputError
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights, load_adapter, save_adapter
+from cao.model.language_model import LanguageModel
 from tools import align_lora as package
 from tools.align_lora import align_lora, find_aligner
 from tools.align_lora.aligner import TrainedAligner

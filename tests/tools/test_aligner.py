@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cao.adapters import LoraWeights, adapter_sha256, initial_lora
 from cao.errors import InputError
+from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
 from tools.align_lora import aligner as module
 from tools.align_lora.aligner import VECTOR_LIMIT, AlignTarget, TrainedAligner, load_aligner
 from tools.align_lora.fusion_vae import FusionVAE, cut_chunks

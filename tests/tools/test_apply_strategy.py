@@ -10,10 +10,10 @@ from torch import Tensor
 
 import tools.apply_strategy
 from cao import strategy as strategies
-from cao.adapters import LoraWeights, load_adapter, save_adapter
-from cao.encoder import MAX_TOKENS
 from cao.errors import InputError, NotApplicableError
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights, load_adapter, save_adapter
+from cao.model.encoder import MAX_TOKENS
+from cao.model.language_model import LanguageModel
 from cao.strategy import StrategyRejectedError, validate_strategy
 from cao.types import AdapterRef, LatentSettings
 from tools.apply_strategy import FAMILIES, applicable, apply_strategy

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.language_model import LanguageModel
-from cao.packed_forward import Row
+from cao.inference.answer_loss import answer_loss, answer_rows
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row
 from tests.tools.tiny_training import ANIMALS, TASKS, layout_of, plain_loss, rows_of
-from tools.generate_lora import answers
-from tools.generate_lora.answers import answer_loss, answer_rows
 from tools.generate_lora.checkpoints import CheckpointPreset, batches, collect
 from tools.generate_lora.tokens import unflatten
 
@@ -85,7 +84,7 @@ def test_padding_is_never_in_the_loss(tiny_lm: LanguageModel, monkeypatch: pytes
         return torch.ones(*shape, dtype=dtype)
 
     before = float(answer_loss(tiny_lm, [short, long], gradient=False))
-    monkeypatch.setattr(answers.torch, "zeros", ones)  # another token to pad with
+    monkeypatch.setattr(torch, "zeros", ones)  # another token to pad with
     after = float(answer_loss(tiny_lm, [short, long], gradient=False))
     assert after == before
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agent.consolidation.presets import PRESETS
-from cao.models import MODELS
+from agent.train.generator.presets import PRESETS
+from cao.model.profiles import MODELS
 from tests.tools.test_lora_tokens import shapes
 from tools.generate_lora.decoder import HyperConvBlock, HyperConvDecoder, Ladder, Shape, paper_ladder
 

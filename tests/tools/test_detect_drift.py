@@ -14,18 +14,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cao.assets import minilm_folder
-from cao.encoder import Encoder, pool
 from cao.errors import InputError
+from cao.machine.assets import minilm_folder
+from cao.model.encoder import Encoder, pool
 from cao.tasks import get_task
-from cao.tasks.parts import part
+from cao.tasks.prompt_file import Asked
+from cao.tasks.prompt_text import distinct, is_foreign
+from cao.tasks.splits import part
 from tools.detect_drift import condition_task, detect_drift, energy
 from tools.detect_drift.energy import PairwiseDistances, distances
 from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.mixture import explain_by_mixture
 from tools.detect_drift.order import order_test
 from tools.detect_drift.permutation import combine, draw_windows, p_values, slices, smallest_p
-from tools.detect_drift.prompt_file import Asked
 from tools.detect_drift.reference import (
     IN_DOMAIN,
     REFERENCE_PROMPTS,
@@ -37,7 +38,6 @@ from tools.detect_drift.reference import (
     read_reference,
 )
 from tools.detect_drift.two_sample import rank_sums
-from tools.detect_drift.window import distinct, is_foreign
 from tools.detect_drift.wording import NOT_IDENTIFIABLE
 
 

@@ -9,15 +9,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cao.adapters import LoraWeights, save_adapter
 from cao.errors import InputError
-from cao.language_model import LanguageModel
+from cao.inference.generation import Generated, generate
+from cao.inference.scoring import BranchScore, QueryScore, score_queries
+from cao.model.adapters import LoraWeights, save_adapter
+from cao.model.language_model import LanguageModel
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, LatentSettings, Protocol, Query
+from tools.apply_strategy.latent import moving
 from tools.apply_strategy.tts import combine
 from tools.evaluate import _graded, evaluate, load_items, save_items, together
-from tools.evaluate.generation import Generated, generate
-from tools.evaluate.likelihood import BranchScore, QueryScore, score_queries
 
 EXAMPLES = [
     Example(id="a", question="Which of these can fly?", choices=("the bird", "the sun"), answer=0),
@@ -49,7 +50,7 @@ def made_adapter(lm: LanguageModel, store: Path, seed: int) -> tuple[AdapterRef,
 
 def per_char(lm: LanguageModel, weights: LoraWeights | None, latent: LatentSettings | None = None) -> list[list[float]]:
     with lm.adapted(weights):
-        results = score_queries(lm, [TASK.query(e, "text") for e in EXAMPLES], latent=latent)
+        results = score_queries(lm, [TASK.query(e, "text") for e in EXAMPLES], move=moving(latent))
     return [[branch.per_char for branch in result.branches] for result in results]
 
 
@@ -132,10 +133,10 @@ def test_generated_texts_are_graded_and_the_gold_answer_is_scored(
 ) -> None:
     item = evaluate(FREE_TASK, [FREE], AdaptedModel(latent=latent), "generate", lm=lm)[0]
     prompt = "Question: How many apples?\nAnswer:"
-    [answer] = generate(lm, [prompt], max_new_tokens=6, stop=FREE_TASK.stop, latent=latent)
+    [answer] = generate(lm, [prompt], max_new_tokens=6, stop=FREE_TASK.stop, move=moving(latent))
     text = answer.text
     gold = Query(prefix=prompt, branches=(Branch(scored=" 7"),))
-    nll = -score_queries(lm, [gold], latent=latent)[0].branches[0].logprob
+    nll = -score_queries(lm, [gold], move=moving(latent))[0].branches[0].logprob
     assert item == Item(
         id="f", correct="7" in text, loss=nll, gold_nll=nll, gold_chars=1, text=text, choice=-1, gold=-1,
         confidence=answer.mean_prob,

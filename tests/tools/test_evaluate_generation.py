@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from cao.errors import NotApplicableError
-from cao.language_model import LanguageModel
+from cao.inference.generation import Generated, generate
+from cao.inference.hidden_cache import hidden_states
+from cao.inference.scoring import plan_row
+from cao.model.language_model import LanguageModel
 from cao.types import Branch, LatentSettings, Query
-from tools.evaluate.generation import Generated, generate
-from tools.evaluate.likelihood import plan_row, prompt_deltas
-from tools.evaluate.states import hidden_states
+from tools.apply_strategy.latent import moving, prompt_deltas
 
 PROMPTS = ["Question: Which of these animals can fly?\nAnswer:", "Tom", "Why do plants need the sun? Because"]
 
@@ -68,7 +69,7 @@ def test_the_end_token_ends_a_row_and_is_not_in_its_text(exact_lm: LanguageModel
 
 def test_latent_decodes_every_row_with_its_own_delta(exact_lm: LanguageModel) -> None:
     latent = LatentSettings(slot_steps=5, slot_lr=0.3)
-    answers = generate(exact_lm, PROMPTS, max_new_tokens=8, latent=latent, stop=["zzzz"])
+    answers = generate(exact_lm, PROMPTS, max_new_tokens=8, move=moving(latent), stop=["zzzz"])
     changed = 0
     for prompt, answer in zip(PROMPTS, answers, strict=True):
         row = plan_row(exact_lm, Query(prefix=prompt, branches=(Branch(scored=" x"),)))
@@ -80,7 +81,7 @@ def test_latent_decodes_every_row_with_its_own_delta(exact_lm: LanguageModel) ->
     assert changed
     stop = answers[0].text[:2]  # the longest prompt is the batch's first row: the others move up when it leaves
     for before, after in zip(
-        answers, generate(exact_lm, PROMPTS, max_new_tokens=8, latent=latent, stop=[stop]), strict=True
+        answers, generate(exact_lm, PROMPTS, max_new_tokens=8, move=moving(latent), stop=[stop]), strict=True
     ):
         assert after.text == before.text.split(stop)[0]
 

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cao.errors import InputError, NotApplicableError, UnavailableError
-from cao.language_model import LanguageModel
-from cao.packed_forward import Row
+from cao.inference import scoring
+from cao.inference.hidden_cache import KeptStates, Reader, hidden_states
+from cao.inference.scoring import QueryScore, batches, plan_row, score_queries, token_logprobs
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row
 from cao.types import Branch, LatentSettings, Query
-from tools.apply_strategy.latent import optimise_delta
-from tools.evaluate import likelihood
-from tools.evaluate.likelihood import QueryScore, batches, plan_row, prompt_deltas, score_queries, token_logprobs
-from tools.evaluate.states import KeptStates, Reader, hidden_states
+from tools.apply_strategy.latent import moving, optimise_delta, prompt_deltas
 
 TEXT = st.text(st.sampled_from("ab Ze.\n?7é🎉→Answer: the bird"), max_size=25)
 QUERY = st.builds(
@@ -68,7 +68,7 @@ def test_every_branch_scores_as_if_it_stood_alone(exact_lm: LanguageModel, queri
 
 
 def plan_known(lm: LanguageModel, context: str, scored: str) -> int:
-    return likelihood._common(lm.encode(context), lm.encode(context + scored))
+    return scoring._common(lm.encode(context), lm.encode(context + scored))
 
 
 @FIXTURE
@@ -141,7 +141,7 @@ def test_blocks_of_positions_change_nothing(exact_lm: LanguageModel, monkeypatch
     generator = torch.Generator().manual_seed(0)
     hidden, targets = torch.randn(11, 32, generator=generator), torch.arange(11)
     whole = token_logprobs(exact_lm, hidden, targets)
-    monkeypatch.setattr(likelihood, "CHUNK_BYTES", 4 * 400 * 3)
+    monkeypatch.setattr(scoring, "CHUNK_BYTES", 4 * 400 * 3)
     torch.testing.assert_close(token_logprobs(exact_lm, hidden, targets), whole)
     assert whole.dtype == torch.float32
 
@@ -152,7 +152,7 @@ def test_out_of_memory_halves_the_batch_and_is_told_once(
 ) -> None:
     queries = [question("Why do plants " + "need the sun " * n, " to grow", " to sleep") for n in range(7)]
     expected = score_queries(exact_lm, queries)
-    score_batch, sizes, told = likelihood._score_batch, [], []
+    score_batch, sizes, told = scoring._score_batch, [], []
 
     def scarce(lm: LanguageModel, rows: list[Row], latent: None, read: Reader) -> list[list[float]]:
         sizes.append(len(rows))
@@ -160,7 +160,7 @@ def test_out_of_memory_halves_the_batch_and_is_told_once(
             raise error
         return score_batch(lm, rows, latent, read)
 
-    monkeypatch.setattr(likelihood, "_score_batch", scarce)
+    monkeypatch.setattr(scoring, "_score_batch", scarce)
     found = score_queries(exact_lm, queries, progress=lambda label, done, total: told.append(label))
     for one, other in zip(expected, found, strict=True):
         assert [b.logprob for b in one.branches] == pytest.approx([b.logprob for b in other.branches], abs=1e-4)
@@ -175,7 +175,7 @@ def test_other_errors_and_a_question_too_large_for_memory_are_not_hidden(
         def fail(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(likelihood, "_score_batch", fail)
+        monkeypatch.setattr(scoring, "_score_batch", fail)
 
     failing(RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):
@@ -198,7 +198,7 @@ def test_latent_scores_with_a_delta_fitted_to_the_prompt_alone(exact_lm: Languag
         "Question: Why do plants need the sun?\nAnswer:",
         "Tom has 12 apples and eats 5. How many?\nAnswer:",
     ]
-    results = score_queries(exact_lm, [question(p, " to grow", " 7") for p in prompts], latent=settings)
+    results = score_queries(exact_lm, [question(p, " to grow", " 7") for p in prompts], move=moving(settings))
     for prompt, result in zip(prompts, results, strict=True):
         ids = torch.tensor(exact_lm.encode(prompt))
         hidden = exact_lm.model.model(ids[None]).last_hidden_state[:, :-1]
@@ -215,8 +215,8 @@ def test_latent_with_rate_near_zero_is_plain_scoring_and_a_one_token_prompt_has_
 ) -> None:
     queries = [question("A", " to grow", " 7"), question("", "A", "B"), question("Why do plants", " grow")]
     plain = score_queries(exact_lm, queries)
-    still = score_queries(exact_lm, queries, latent=LatentSettings(slot_steps=1, slot_lr=1e-9))
-    moved = score_queries(exact_lm, queries, latent=LatentSettings(slot_steps=5, slot_lr=0.5))
+    still = score_queries(exact_lm, queries, move=moving(LatentSettings(slot_steps=1, slot_lr=1e-9)))
+    moved = score_queries(exact_lm, queries, move=moving(LatentSettings(slot_steps=5, slot_lr=0.5)))
     for i, (a, b, c) in enumerate(zip(plain, still, moved, strict=True)):
         assert [x.logprob for x in a.branches] == pytest.approx([x.logprob for x in b.branches], abs=1e-4)
         unchanged = [x.logprob for x in a.branches] == pytest.approx([x.logprob for x in c.branches], abs=1e-4)
@@ -255,12 +255,12 @@ def test_kept_hidden_states_save_the_forward_and_change_nothing(
     settings, states = LatentSettings(slot_steps=3, slot_lr=0.1), KeptStates()
 
     def scored(read: Reader, latent: LatentSettings | None) -> list[QueryScore]:
-        return score_queries(exact_lm, queries, latent=latent, token_budget=100, read=read)
+        return score_queries(exact_lm, queries, move=moving(latent), token_budget=100, read=read)
 
     plain = scored(states.reader("one"), None)
     other = scored(states.reader("two"), settings)
     assert states.reused == 0
-    monkeypatch.setattr("tools.evaluate.states.packed_states", None)  # no second forward
+    monkeypatch.setattr("cao.inference.hidden_cache.packed_states", None)  # no second forward
     assert scored(states.reader("one"), settings) == other != plain
     assert scored(states.reader("one"), None) == plain
     assert states.reused == 2 * len(queries)

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cao.adapters import LoraWeights, load_adapter, save_adapter
 from cao.errors import InputError
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights, load_adapter, save_adapter
+from cao.model.language_model import LanguageModel
 from tools.align_lora import align_lora
 from tools.generate_lora import generate_lora
 

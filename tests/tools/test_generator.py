@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cao.adapters import adapter_sha256, initial_lora, load_adapter, save_adapter
 from cao.errors import InputError
-from cao.language_model import LanguageModel
-from cao.models import LORA_TARGETS
+from cao.model.adapters import adapter_sha256, initial_lora, load_adapter, save_adapter
+from cao.model.language_model import LanguageModel
+from cao.model.profiles import LORA_TARGETS
 from tests.tools.test_lora_tokens import shapes
 from tools import pretrained
 from tools.generate_lora import find_generator, generate_lora, generator_file

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cao.packing import pieces
+from cao.model.packing import pieces
 from tools.apply_strategy import latent
 from tools.apply_strategy.latent import optimise_delta
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cao.adapters import LoraWeights
 from cao.errors import NotApplicableError
+from cao.model.adapters import LoraWeights
 from tools.apply_strategy.lora_mix import mix
 
 MODULE = "base_model.model.x.q_proj"

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from cao.adapters import initial_lora
 from cao.errors import InputError
-from cao.models import LORA_TARGETS
+from cao.model.adapters import initial_lora
+from cao.model.profiles import LORA_TARGETS
 from tools.generate_lora.statistics import Statistics, StatisticsMode, layer_statistics
 from tools.generate_lora.tokens import (
     TokenLayout,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cao.assets import minilm_folder
-from cao.encoder import MAX_TOKENS, Encoder
 from cao.errors import InputError
+from cao.machine.assets import minilm_folder
+from cao.model.encoder import MAX_TOKENS, Encoder
 from tools.generate_lora.prompts import usable_prompts
 
 GREEK, CHINESE, ARABIC, EMOJI = "Ποια είναι η πρωτεύουσα;", "首都是哪里？", "ما هي العاصمة؟", "😀🎉 👩‍👩‍👧"

@@ -10,9 +10,9 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from agent.reference import _encoder, main
-from cao.encoder import Encoder
 from cao.errors import InputError, UnavailableError
 from cao.files import canonical_json
+from cao.model.encoder import Encoder
 from tools.detect_drift import reference
 from tools.detect_drift.known_tasks import Reference
 from tools.detect_drift.reference import (
@@ -325,5 +325,5 @@ def test_references_are_listed_without_an_encoder(monkeypatch: pytest.MonkeyPatc
     def absent() -> Path:
         raise UnavailableError("not installed")
 
-    monkeypatch.setattr("cao.assets.minilm_folder", absent)
+    monkeypatch.setattr("cao.machine.assets.minilm_folder", absent)
     assert _encoder.__wrapped__() is None

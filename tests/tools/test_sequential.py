@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from cao.assets import minilm_folder
-from cao.encoder import Encoder
+from cao.machine.assets import minilm_folder
+from cao.model.encoder import Encoder
 from cao.tasks import get_task
-from cao.tasks.parts import part
+from cao.tasks.splits import part
 from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.order import reach
 from tools.detect_drift.reference import known_tasks

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cao.adapters import LoraWeights
 from cao.errors import InputError, NotApplicableError
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights
+from cao.model.language_model import LanguageModel
 from tools.align_lora import task_vector as module
 from tools.align_lora.task_vector import MAX_TOKENS, mean_state, task_vector
 

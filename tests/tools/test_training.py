@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cao.adapters import adapter_sha256
 from cao.errors import InputError
-from cao.language_model import LanguageModel
+from cao.model.adapters import adapter_sha256
+from cao.model.language_model import LanguageModel
 from tests.tools.tiny_training import layout_of, plain_loss, rows_of
 from tools.generate_lora import training
 from tools.generate_lora.decoder import Ladder

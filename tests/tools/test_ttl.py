@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cao.adapters import LoraWeights, adapter_sha256
 from cao.errors import InputError, NotApplicableError
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights, adapter_sha256
+from cao.model.language_model import LanguageModel
 from cao.strategy import TTL
 from tools.apply_strategy import ttl, ttl_loss
 from tools.apply_strategy.ttl import train_ttl

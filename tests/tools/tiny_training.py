@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from cao.language_model import LanguageModel
-from cao.packed_forward import Row
+from cao.inference.answer_loss import answer_rows
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row
 from cao.tasks.base import Task, choice_example
 from cao.types import Example
-from tools.generate_lora.answers import answer_rows
 from tools.generate_lora.tokens import TokenLayout
 
 ANIMALS = ("bird", "fish", "old grey elephant", "snake", "bee")

@@ -6,9 +6,9 @@ Source: CAO-LLM §2.3, F.
 from pathlib import Path
 from typing import Protocol
 
-from cao.adapters import LoraWeights, load_adapter, save_adapter
 from cao.errors import InputError, NotApplicableError
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights, load_adapter, save_adapter
+from cao.model.language_model import LanguageModel
 from cao.types import AdapterRef, Record
 from tools import pretrained
 from tools.align_lora.aligner import TrainedAligner, load_aligner

@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from cao.adapters import LoraWeights, adapter_sha256
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic
+from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.types import Record
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, cut_chunks, join_chunks
 from tools.generate_lora.tokens import TokenLayout, flatten, unflatten

@@ -9,10 +9,10 @@ Source: CAO-LLM §2.3, F.5.
 import torch
 from torch import Tensor
 
-from cao.adapters import LoraWeights
 from cao.errors import NotApplicableError
-from cao.language_model import LanguageModel
-from cao.packing import packed_hidden, pieces
+from cao.model.adapters import LoraWeights
+from cao.model.language_model import LanguageModel
+from cao.model.packing import packed_hidden, pieces
 
 MAX_TOKENS = 128
 """Tokens read of a prompt; a longer one keeps its end, which is where the question stands."""

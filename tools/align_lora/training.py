@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from cao.adapters import LoraWeights, adapter_sha256
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
+from cao.model.adapters import LoraWeights, adapter_sha256
+from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
-from cao.training_state import restore_training, save_training
 from tools.align_lora.aligner import AlignerHeader, AlignTarget, TrainedAligner
 from tools.align_lora.fusion_vae import FusionVAE, kl_divergence, kl_weight, masked_mse, take_chunks
 from tools.align_lora.presets import AlignerPreset

@@ -12,12 +12,12 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from cao.adapters import LoraWeights, load_adapter, save_adapter
-from cao.encoder import Encoder, pool
 from cao.errors import NotApplicableError
 from cao.files import sha256_bytes, write_atomic
-from cao.language_model import LanguageModel
-from cao.models import ModelProfile
+from cao.model.adapters import LoraWeights, load_adapter, save_adapter
+from cao.model.encoder import Encoder, pool
+from cao.model.language_model import LanguageModel
+from cao.model.profiles import ModelProfile
 from cao.progress import Progress, silent
 from cao.strategy import TTL, TTS, Latent, LoraMix, Strategy, validate_strategy
 from cao.types import AdaptedModel, AdapterRef, LatentSettings

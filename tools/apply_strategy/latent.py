@@ -6,24 +6,55 @@ steps down the prompt's own next-token loss; only the LM head is evaluated, neve
 Source: CAO-LLM §2.4, G.5 (family ``Latent``); AdamW's weight decay and eps are those of the SLOT reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from cao.head_gradient import Logits, nll_and_slope
-from cao.linear import linear
-from cao.packing import pieces
+from cao.inference.head_gradient import Logits, nll_and_slope
+from cao.inference.scoring import CHUNK_BYTES, Move
+from cao.machine.linear import linear
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row, Shared
+from cao.model.packing import pieces
+from cao.types import LatentSettings
 
 MAX_STEPS = 20
 WEIGHT_DECAY, EPS, BETA1, BETA2 = 1e-8, 1e-5, 0.9, 0.999
-CHUNK_BYTES = 2**27
-"""Bound on one block of float32 logits."""
 KEPT_BLOCKS = 2
 """Blocks of probabilities that are kept between the steps."""
 WIDEST = 40.0
 """Largest range of W·δ in nats, at which the kept float32 probabilities still hold every token that counts."""
+
+
+def moving(latent: LatentSettings | None) -> Move | None:
+    """Return what moves hidden states under a Latent strategy, None without one."""
+    return None if latent is None else partial(prompt_deltas, latent=latent)
+
+
+def prompt_deltas(lm: LanguageModel, rows: Sequence[Row], hidden: Tensor, latent: LatentSettings) -> Tensor:
+    """Return SLOT's δ of each row, (B, d) float32, fitted to the tokens of its prompt alone.
+
+    Args:
+        lm: the model whose head is used.
+        rows: B rows.
+        hidden: (T, d) the hidden states of their tokens, as ``Shared`` orders them.
+        latent: steps and learning rate.
+    """
+    length = max(0, max(row.prompt for row in rows) - 1)  # the last prompt token has no target inside the prompt
+    targets, places = (torch.zeros(len(rows), length, dtype=torch.long) for _ in range(2))
+    mask = torch.zeros_like(targets, dtype=torch.bool)
+    for i, (row, mine) in enumerate(zip(rows, Shared.of(rows).places, strict=True)):
+        if row.prompt > 1:
+            targets[i, : row.prompt - 1] = torch.tensor(row.tokens[1 : row.prompt])
+            places[i, : row.prompt - 1] = torch.tensor(mine[: row.prompt - 1])
+            mask[i, : row.prompt - 1] = True
+    targets, mask, places = targets.to(hidden.device), mask.to(hidden.device), places.to(hidden.device)
+    if lm.paths.head:
+        return optimise_delta(hidden[places], targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)
+    return optimise_delta_through(lm.logits, hidden[places], targets, mask, latent.slot_steps, latent.slot_lr)
 
 
 def optimise_delta(

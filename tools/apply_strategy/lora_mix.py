@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import torch
 
-from cao.adapters import LoraWeights
 from cao.errors import NotApplicableError
+from cao.model.adapters import LoraWeights
 
 
 def mix(weights: LoraWeights, lam: float) -> LoraWeights:

@@ -20,13 +20,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cao.adapters import LoraWeights, adapter_sha256
 from cao.errors import NotApplicableError
 from cao.files import canonical_json, sha256_bytes
-from cao.language_model import LanguageModel
+from cao.model.adapters import LoraWeights, adapter_sha256
+from cao.model.language_model import LanguageModel
+from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
 from cao.strategy import TTL
-from cao.training_state import restore_training, save_training
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
 
 MAX_TOKENS = 512

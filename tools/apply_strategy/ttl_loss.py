@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from cao.head_gradient import nll_and_slope
-from cao.language_model import LanguageModel
-from cao.packing import packed_hidden, pieces
+from cao.inference.head_gradient import nll_and_slope
+from cao.model.language_model import LanguageModel
+from cao.model.packing import packed_hidden, pieces
 
 LAMBDA = 0.1
 LOG_P0 = 3.0

@@ -17,17 +17,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cao.assets import cache_dir, data_dir
-from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import canonical_json, is_path, sha256_bytes, write_atomic
+from cao.machine.assets import cache_dir, data_dir
+from cao.model.encoder import Encoder
 from cao.progress import told
 from cao.tasks import TASKS, get_task
-from cao.tasks.parts import part
+from cao.tasks.prompt_file import Asked, read_prompts
+from cao.tasks.prompt_text import distinct
+from cao.tasks.splits import part
 from cao.types import ID_PATTERN
 from tools.detect_drift.known_tasks import KnownTasks, Reference
-from tools.detect_drift.prompt_file import Asked, read_prompts
-from tools.detect_drift.window import MIN_PROMPTS, distinct
+from tools.detect_drift.window import MIN_PROMPTS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "pretrained" / "references"
 """The references that come with the product."""

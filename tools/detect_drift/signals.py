@@ -6,15 +6,17 @@ the model for each prompt, so they are a second, later look.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cao.language_model import LanguageModel
+from cao.inference.scoring import score_queries
+from cao.model.adapters import load_adapter
+from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, AdapterRef, Example
-from tools.evaluate import evaluate
+from cao.types import AdapterRef, Example
 
 PLAIN = Task(name="prompts", title="", source="", load=list)
 """Every prompt is asked in the same plain form, whatever task it belongs to: a form would be a signal too."""
@@ -42,9 +44,13 @@ def option_signals(
         (N, 2), float32: the best option's log-likelihood a character, in nats, and the entropy of the options in
         nats over the logarithm of their number; and for each question whether the best option is its answer.
     """
-    items = evaluate(PLAIN, examples, AdaptedModel(members=(adapter,)), "likelihood", lm=lm, progress=progress)
-    rows = [(max(item.scores), _entropy(item.scores)) for item in items]
-    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 2), [item.correct for item in items]
+    queries = [PLAIN.query(example, lm.profile.answer_style) for example in examples]
+    with lm.adapted(load_adapter(Path(adapter.path), lm.sha256) if adapter else None):
+        scored = score_queries(lm, queries, progress=progress)
+    scores = [[branch.per_char for branch in each.branches] for each in scored]
+    correct = [each.index(max(each)) == example.answer for each, example in zip(scores, examples, strict=True)]
+    rows = [(max(each), _entropy(each)) for each in scores]
+    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 2), correct
 
 
 def _entropy(scores: Sequence[float]) -> float:

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from cao.encoder import MAX_TOKENS
+from cao.model.encoder import MAX_TOKENS
+from cao.tasks.prompt_text import blank
 from cao.types import DriftReport
 from tools.detect_drift.order import ORDER_LEVEL
-from tools.detect_drift.window import MIN_PROMPTS, blank
+from tools.detect_drift.window import MIN_PROMPTS
 
 NOT_IDENTIFIABLE = "concept drift is not identifiable without labels: answers may turn wrong while the prompts stay"
 

@@ -14,18 +14,19 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from cao.adapters import load_adapter
-from cao.encoder import Encoder
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic
-from cao.language_model import LanguageModel
+from cao.inference.generation import Generated, generate
+from cao.inference.hidden_cache import KeptStates, Reader
+from cao.inference.scoring import QueryScore, score_queries
+from cao.model.adapters import load_adapter
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.tasks.base import Task, answer_form
 from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, LatentSettings, Protocol, Query
+from tools.apply_strategy.latent import moving
 from tools.apply_strategy.tts import combine, route
-from tools.evaluate.generation import Generated, generate
-from tools.evaluate.likelihood import QueryScore, score_queries
-from tools.evaluate.states import KeptStates, Reader
 from tools.evaluate.written import chosen
 
 __all__ = ["KeptStates", "evaluate", "load_items", "save_items", "together"]
@@ -137,7 +138,7 @@ def _rank(
 ) -> tuple[list[Item], int]:
     """Return one model's items by ranking the choices, and how many prompts were cut."""
     queries = [task.query(example, lm.profile.answer_style) for example in examples]
-    scored = score_queries(lm, queries, latent=latent, read=read, progress=progress)
+    scored = score_queries(lm, queries, move=moving(latent), read=read, progress=progress)
     items = []
     for example, score in zip(examples, scored, strict=True):
         gold = score.branches[example.answer]
@@ -177,9 +178,9 @@ def _write(
         for prompt, example in zip(prompts, examples, strict=True)
     ]
     written = generate(
-        lm, prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, latent=latent, progress=progress
+        lm, prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, move=moving(latent), progress=progress
     )
-    scored = score_queries(lm, golds, latent=latent, read=read, progress=progress)
+    scored = score_queries(lm, golds, move=moving(latent), read=read, progress=progress)
     items = [_graded(task, *each) for each in zip(examples, written, scored, strict=True)]
     return items, sum(answer.cut > 0 for answer in written)
 

@@ -10,10 +10,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cao.adapters import LoraWeights, save_adapter
 from cao.errors import InputError
-from cao.language_model import LanguageModel
-from cao.models import ModelProfile
+from cao.model.adapters import LoraWeights, save_adapter
+from cao.model.language_model import LanguageModel
+from cao.model.profiles import ModelProfile
 from cao.types import AdapterRef, Record
 from tools import pretrained
 from tools.generate_lora.generator import TrainedGenerator, load_generator

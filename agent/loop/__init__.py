@@ -1,0 +1,1 @@
+"""The loop: its state, its nodes, and what they call."""

@@ -1,0 +1,359 @@
+"""The nodes: each takes what it needs from the state, calls one tool, and returns what changed.
+
+Every node may be run twice: a kill inside one starts it again from its beginning. So nodes write files in one step
+under names that depend on the attempt, and draw random numbers from seeds that depend on the purpose.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from langgraph.runtime import Runtime
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from agent.budget.clock import Prices
+from agent.loop.conclude import conclude_run
+from agent.loop.kept import CONDITIONING, conditioning
+from agent.loop.reward import counted, explain, judge, measure_part, race_reward
+from agent.loop.start import carried, measure_starts
+from agent.loop.state import Context, State, Workbench, workbench
+from agent.record.schema import GENERATED
+from cao.errors import NotApplicableError
+from cao.files import sha256_file, write_atomic
+from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
+from cao.types import AdaptedModel, Reward, Trial
+from policies.base import AsksServer, PolicyContext, RequestForm
+from policies.describe import describe as describe_task
+from tools.align_lora import AlignmentResult, align_lora
+from tools.apply_strategy import applicable, apply_strategy
+from tools.detect_drift import condition_task, detect_drift
+from tools.detect_drift.reference import known_tasks
+from tools.evaluate import load_items
+from tools.evaluate.statistics import summarise
+from tools.generate_lora import GenerationResult, generate_lora
+from tools.generate_lora.prompts import usable_prompts
+
+Node = Callable[[State, Workbench], State]
+
+RAW_KEPT = 2_000
+"""Characters of a rejected proposal that are kept; the policy may write a megabyte."""
+
+
+def describe(state: State, bench: Workbench) -> State:
+    """Write the task context τ from question-answer pairs that no evaluation reads. Source: CAO-LLM §2.4."""
+    description = describe_task(
+        bench.config.describer,
+        bench.task,
+        bench.pairs(),
+        settings=bench.config.policy_settings,
+        lm=bench.lm,
+        seed=bench.seed("describe"),
+        offline=bench.config.offline,
+    )
+    return {"context": description.model_dump(mode="json")}
+
+
+def detect(state: State, bench: Workbench) -> State:
+    """Encode the support prompts once and test them against the known tasks. Source: CAO-LLM §2.2."""
+    prompts = bench.texts()
+    path = bench.folder / CONDITIONING
+    embeddings = condition_task(prompts, bench.encoder, path)
+    report = detect_drift(
+        prompts,
+        embeddings,
+        known_tasks(bench.config.reference, bench.encoder),
+        encoder=bench.encoder,
+        seed=bench.seed("detect"),
+    )
+    found: State = {"drift": report.model_dump(mode="json"), "conditioning_sha256": sha256_file(path)}
+    if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
+        return {**found, **_nothing_to_do(report.sentence, bench)}
+    return found
+
+
+def _nothing_to_do(reason: str, bench: Workbench) -> State:
+    """Return the state of a run that ends before anything is made, tried or measured on the reward part."""
+    nothing: dict[str, Any] = dict.fromkeys(GENERATED)
+    return {
+        "ended": reason,
+        "adapters": {**nothing, **bench.trained.provenance(), "caveats": [], "reason": "no drift: none was made"},
+        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
+        "baseline": None,
+        "start": "base",
+        "starts": dict(nothing),
+        "best_reward": None,
+        "evaluations": counted(None),
+        "trials": [],
+        "max_attempts": bench.config.max_attempts,
+        "accepted": False,
+    }
+
+
+def generate(state: State, bench: Workbench) -> State:
+    """Turn the conditioning tensor into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
+    adapters: dict[str, Any] = {"generated": None, "aligned": None, **bench.trained.provenance(), "caveats": []}
+    if bench.config.adapter == "none":
+        return {"adapters": {**adapters, "reason": "no adapter was asked for (--adapter none)"}}
+    whole = conditioning(state, bench)
+    path, caveats = _usable_conditioning(whole, bench)
+    result = generate_lora(path, lm=bench.lm, store=bench.store, generator=bench.trained.generator)
+    if path != whole:
+        path.unlink()
+    made = bench.pack(result.adapter) if result.adapter else None
+    told = {"caveats": [*caveats, *result.caveats], "reason": _missing(result)}
+    return {"adapters": {**adapters, "generated": made, **told}}
+
+
+def align(state: State, bench: Workbench) -> State:
+    """Align the generated weights to the task; the loop's start is measured next. Source: CAO-LLM §2.3."""
+    adapters = dict(state["adapters"])
+    generated = bench.adapter(adapters["generated"])
+    if generated and bench.config.adapter == "generated":
+        adapters["reason"] = "no alignment was asked for (--adapter generated)"
+    elif generated:
+        result = align_lora(
+            generated,
+            bench.prompts(),
+            lm=bench.lm,
+            store=bench.store,
+            aligner=bench.trained.aligner,
+        )
+        adapters["aligned"] = bench.pack(result.adapter) if result.adapter else None
+        adapters["reason"] = _missing(result)
+    return {
+        "adapters": adapters,
+        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
+        "baseline": None,
+        "proposal": None,
+        "candidate": None,
+        "trials": [],
+        "max_attempts": bench.config.max_attempts,
+        "accepted": False,
+        "status": "running",
+    }
+
+
+def decide(state: State, bench: Workbench) -> State:
+    """Ask the policy for one strategy; what is not one is recorded and counts as an attempt."""
+    started = time.monotonic()
+    attempt = len(state["trials"]) + 1
+    prices = _prices(state, bench)
+    if bench.clock.left < prices.reserve() + prices.attempt():
+        return {"out_of_time": True}
+    raw, form = _ask_policy(state, bench, attempt)
+    try:
+        strategy = parse_strategy(raw)
+        if any(trial["strategy"] == strategy.canonical() for trial in state["trials"]):
+            raise StrategyRejectedError("already tried in this run")
+    except StrategyRejectedError as error:
+        kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
+        seconds = time.monotonic() - started
+        trial = Trial(attempt=attempt, raw=kept, accepted=False, reason=f"rejected: {error}", seconds=seconds)
+        return {"trials": [*state["trials"], trial.model_dump(mode="json")], "request_form": form}
+    seconds = time.monotonic() - started
+    return {"proposal": strategy.canonical(), "proposal_seconds": seconds, "request_form": form}
+
+
+def _ask_policy(state: State, bench: Workbench, attempt: int) -> tuple[str, RequestForm | None]:
+    """Return the policy's text, and the form of request that its server took, None where there is no server.
+
+    What a server refused once in this run, of the describer or before a kill, it is not asked for again.
+    """
+    policy = bench.policy
+    known = state.get("request_form") or state["context"].get("form")
+    if isinstance(policy, AsksServer) and known:
+        policy.form = known
+    raw = policy.propose(policy_context(state, bench), 1, bench.seed("decide", attempt))[0]
+    return raw, policy.form if isinstance(policy, AsksServer) else None
+
+
+def apply(state: State, bench: Workbench) -> State:
+    """Apply the proposed strategy; one that has nothing to act on is recorded as a rejection."""
+    started = time.monotonic()
+    attempt = len(state["trials"]) + 1
+    strategy = validate_strategy(state["proposal"])
+    needed, left = _prices(state, bench).whole(strategy, bench.texts()), bench.clock.left
+    if needed > left:
+        reason = f"not tried: it would take about {needed:.0f} s with its test questions, {max(0, left):.0f} s are left"
+        return {"trials": _refused(state, reason, started), "proposal": None}
+    work = bench.folder / "work" / f"attempt-{attempt}"
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        candidate = apply_strategy(
+            strategy,
+            bench.texts() if strategy.family == "TTS" else bench.prompts(),
+            bench.adapted(state["best"]).members[0],
+            bench.seed("apply", 1),  # for all attempts: equal batches give equal adapters, which answer once
+            lm=bench.lm,
+            store=bench.store,
+            generator=bench.trained.generator,
+            states=_token_states(conditioning(state, bench)) if strategy.family == "TTS" else None,
+            checkpoint=work / "ttl.safetensors",
+            progress=bench.progress,
+        )
+    except NotApplicableError as error:
+        shutil.rmtree(work)
+        return {"trials": _refused(state, f"not applied: {error}", started), "proposal": None}
+    shutil.rmtree(work)  # only now: a kill or an interrupt leaves the training's checkpoint for the resumed run
+    return {
+        "candidate": bench.pack(candidate),
+        "proposal_seconds": state["proposal_seconds"] + time.monotonic() - started,
+    }
+
+
+def evaluate(state: State, bench: Workbench) -> State:
+    """Measure on the reward part: first what the loop may start from, then each candidate against the best so far."""
+    started = time.monotonic()
+    if state["baseline"] is None:
+        return measure_starts(state, bench)
+    attempt = len(state["trials"]) + 1
+    name = f"attempt-{attempt}"
+    candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
+    try:
+        measured = race_reward(bench, candidate, best, name)
+    except NotApplicableError as error:
+        return {"trials": _refused(state, f"not measured: {error}", started), "proposal": None, "candidate": None}
+    verdict, reward = judge(bench, best, measured), summarise(measured.items)
+    trial = Trial(
+        attempt=attempt,
+        strategy=state["proposal"],
+        accepted=verdict.accepted,
+        reason=f"{explain(verdict, measured)}. {candidate.note}".strip(),
+        reward=reward,
+        comparison=verdict,
+        dropped_after=len(measured.items) if measured.dropped else None,
+        dropped_members=measured.members if measured.members < measured.of else None,
+        seconds=state["proposal_seconds"] + time.monotonic() - started,
+    )
+    update: State = {
+        "trials": [*state["trials"], trial.model_dump(mode="json")],
+        "evaluations": counted(state["evaluations"], measured),
+        "proposal": None,
+        "candidate": None,
+    }
+    if verdict.accepted:
+        update["best"] = bench.pack(candidate)
+        update["best_reward"] = reward.model_dump(mode="json")
+        update["best_items"] = f"items/{name}.jsonl"
+        update["accepted"] = True
+    return update
+
+
+def conclude(state: State, bench: Workbench) -> State:
+    """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
+    improved = state["accepted"] or state["start"] != "base"
+    deployed = AdaptedModel(members=(carried(bench),))
+    base = measure_part(bench, deployed, "test", "test-baseline").items
+    adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted").items if improved else base
+    status = "improved" if improved else "no_improvement"
+    return {"status": status, **conclude_run(state, bench, base, adapted, improved=improved)}
+
+
+def policy_context(state: State, bench: Workbench) -> PolicyContext:
+    """Return what the policy sees: τ, the model's reward as it stands, what can act now, and the attempts so far."""
+    reasons = applicable(bench.adapted(state["best"]).members[0], bench.trained.generator, bench.lm.profile)
+    return PolicyContext(
+        task=bench.task.name,
+        task_context=state["context"]["text"],
+        baseline=Reward.model_validate(state["best_reward"]),
+        families=tuple(name for name, reason in reasons.items() if reason is None),
+        unavailable={name: reason for name, reason in reasons.items() if reason is not None},
+        history=tuple(Trial.model_validate(trial) for trial in state["trials"]),
+        drift=state["drift"]["sentence"] if bench.config.policy_sees_drift else "",
+        measured=tuple(state["observed"]),
+    )
+
+
+def traced(name: str, node: Node) -> Callable[..., State]:
+    """Return the node as LangGraph calls it, with its start and end written to the trace."""
+
+    def run(state: State, runtime: Runtime[Context]) -> State:
+        bench = workbench(runtime.context)
+        bench.record(name, "start", {})
+        started = time.monotonic()
+        update = node(state, bench)
+        bench.record(name, "end", _summary(update), seconds=time.monotonic() - started)
+        return update
+
+    return run
+
+
+def _summary(update: State) -> dict[str, Any]:
+    """Return the small part of a state update that a trace is read for."""
+    kept = (
+        "out_of_time",
+        "context",
+        "drift",
+        "adapters",
+        "baseline",
+        "start",
+        "starts",
+        "proposal",
+        "accepted",
+        "status",
+        "test",
+        "ended",
+    )
+    data: dict[str, Any] = {key: update[key] for key in kept if key in update}  # type: ignore[literal-required]
+    if update.get("candidate"):
+        data["applied"] = (update["candidate"] or {})["note"]
+    if update.get("trials"):
+        data["trial"] = update["trials"][-1]
+    return data
+
+
+def _usable_conditioning(path: Path, bench: Workbench) -> tuple[Path, list[str]]:
+    """Return the conditioning tensor without the prompts that no adapter should be made from, and what was found."""
+    if bench.trained.generator is None:
+        return path, []
+    prompts = bench.texts()
+    report = usable_prompts(prompts, bench.encoder.tokens(prompts), bench.trained.generator.prompts)
+    if len(report.kept) == len(prompts):
+        return path, list(report.caveats)
+    kept = path.with_name("conditioning-used.safetensors")
+    rows = {name: tensor[list(report.kept)] for name, tensor in load_file(path).items()}
+    write_atomic(kept, save(rows, {"format": "pt"}))
+    return kept, list(report.caveats)
+
+
+def _prices(state: State, bench: Workbench) -> Prices:
+    """Return what is still to be paid for in the run's time."""
+    each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
+    return Prices(bench.speed, each, len(bench.splits.test))
+
+
+def _token_states(path: Path) -> tuple[Tensor, Tensor]:
+    """Return the support prompts' token states (N, L, C) and mask (N, L) as they were encoded for the drift test."""
+    tensors = load_file(path)
+    return tensors["conditioning"], tensors["mask"]
+
+
+def _refused(state: State, reason: str, started: float) -> list[dict[str, Any]]:
+    """Return the attempts with one more: a valid strategy that could not be applied or measured."""
+    trial = Trial(
+        attempt=len(state["trials"]) + 1,
+        strategy=state["proposal"],
+        accepted=False,
+        reason=reason,
+        seconds=state["proposal_seconds"] + time.monotonic() - started,
+    )
+    return [*state["trials"], trial.model_dump(mode="json")]
+
+
+def _missing(result: GenerationResult | AlignmentResult) -> str:
+    return f"{result.reason}; this would train it: {result.command}" if result.command else result.reason
+
+
+NODES: dict[str, Node] = {
+    "describe": describe,
+    "detect": detect,
+    "generate": generate,
+    "align": align,
+    "decide": decide,
+    "apply": apply,
+    "evaluate": evaluate,
+    "conclude": conclude,
+}

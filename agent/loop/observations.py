@@ -1,0 +1,52 @@
+"""What the policy is told beside τ: measurements from before the loop, each in one sentence.
+
+Source: beyond CAO-LLM, whose policy sees the task context τ alone.
+"""
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.loop.state import Workbench
+from agent.record.schema import GENERATED
+from cao.model.adapters import load_adapter
+from cao.types import AdapterRef, Comparison
+from tools.apply_strategy import ttl
+from tools.apply_strategy.ttl_loss import PERPLEXITY_THRESHOLD
+
+
+def observe(bench: Workbench, start: str, starts: Mapping[str, Any], adapter: AdapterRef | None) -> list[str]:
+    """Return the sentences.
+
+    Args:
+        bench: the workbench.
+        start: what the loop starts from: ``base``, ``generated`` or ``aligned``.
+        starts: name → what was measured of it, or None.
+        adapter: that of the start.
+    """
+    told = [_adapter(name, starts[name], chosen=name == start) for name in GENERATED if starts.get(name)]
+    weights = load_adapter(Path(adapter.path), bench.lm.sha256) if adapter else None
+    found = sorted(ttl.perplexities(bench.lm, bench.prompts(), weights))
+    if found:
+        tenth = len(found) // 10
+        passed = sum(value > PERPLEXITY_THRESHOLD for value in found)
+        told.append(
+            f"The perplexity of the task's own questions is {statistics.median(found):.0f} in the middle, "
+            f"{found[tenth]:.0f} to {found[-1 - tenth]:.0f} for most; {passed} of {len(found)} are above TTL's "
+            f"threshold of {PERPLEXITY_THRESHOLD:.0f}."
+        )
+    return told
+
+
+def _adapter(name: str, measured: Mapping[str, Any], *, chosen: bool) -> str:
+    if measured["comparison"] is None:
+        return f"The {name} adapter gives no usable answers."
+    change = Comparison.model_validate(measured["comparison"])
+    use = "the current model carries it" if chosen else "the current model does not carry it"
+    after = measured.get("dropped_after")
+    where = "" if after is None else f" on the first {after} reward questions, after which it was dropped"
+    return (
+        f"The {name} adapter changes the deployed model's accuracy by {100 * change.accuracy_change:+.1f} points and "
+        f"its log-loss by {change.loss_change:+.4f}{where}; {use}."
+    )

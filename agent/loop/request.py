@@ -1,0 +1,172 @@
+"""What a run is asked for, understood and checked before anything that computes is imported.
+
+A mistyped name, a bad line of a file and ``--dry-run`` are answered from here: torch takes seconds to import.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from agent.budget.fit import fit
+from agent.budget.plan import START_UP_SECONDS, STARTS, Speed, print_plan
+from agent.config import RunConfig, make_config, merge
+from agent.record.runs import find_run
+from cao.errors import InputError
+from cao.machine.compute import choose_compute
+from cao.tasks import get_task
+from cao.tasks.base import Task
+from cao.tasks.splits import Splits, split
+from cao.types import Protocol
+from policies.describe import DESCRIBERS, check_describer
+from policies.registry import POLICIES, build_policy
+
+
+class RunHeader(BaseModel):
+    """What ``config.json`` holds: enough to resume a run, and to refuse another one in its place."""
+
+    model_config = ConfigDict(extra="allow")
+
+    run_id: str
+    created: str
+    config: dict[str, Any]
+    fingerprint: dict[str, Any]
+    graph_sha256: str
+    model_sha256: str
+    pretrained: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that can be made as far as its configuration and data tell.
+
+    Attributes:
+        config: the run's configuration.
+        task: what to adapt to.
+        splits: its questions.
+        protocol: how answers are judged.
+        stored: the content of ``config.json`` of the run to resume, empty for a new one.
+    """
+
+    config: RunConfig
+    task: Task
+    splits: Splits
+    protocol: Protocol
+    stored: dict[str, Any]
+
+
+def understand(
+    options: dict[str, Any], *, file: Path | None = None, assignments: list[str], resume: str | None = None
+) -> Request:
+    """Return what ``python -m agent.run`` is asked for.
+
+    Args:
+        options: the configuration keys that the command line gave.
+        file: a configuration file.
+        assignments: the ``--set`` texts.
+        resume: the run to go on with.
+
+    Raises:
+        InputError: something of it cannot be used; every mistake in the data is found here.
+    """
+    stored = read_stored(Path(options.get("out", "runs")), resume) if resume is not None else {}
+    if stored and options.get("dtype") == "auto":
+        options = {key: value for key, value in options.items() if key != "dtype"}  # it stays what it was
+    config = make_config(file, merge(stored.get("config", {}), options), assignments)
+    if stored:
+        refuse_changes(stored, config)
+    check_names(config)
+    check_here(config.device)
+    found = read_task(config)
+    if config.reference:
+        from tools.detect_drift.reference import check_sources  # noqa: PLC0415  (seconds to import)
+
+        check_sources(config.reference)
+    return Request(config, *found, stored)
+
+
+def check_names(config: RunConfig) -> None:
+    """Raise InputError where nobody is called what the policy or the describer is."""
+    for kind, name, known in (("policy", config.policy, POLICIES), ("describer", config.describer, DESCRIBERS)):
+        if name not in known:
+            raise InputError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+
+
+def check_here(device: str) -> None:
+    """Raise an error where a device is not here; torch is asked for an accelerator only."""
+    if device != "cpu":
+        from cao.model.loading import check_device  # noqa: PLC0415  (seconds to import)
+
+        check_device(device)
+
+
+def check_remote(config: RunConfig) -> None:
+    """Find out whether the describer, and a policy that needs no model here, can be had; nothing is sent.
+
+    Raises:
+        InputError: the file of strategies cannot be used.
+        UnavailableError: a key or a package is missing.
+    """
+    check_describer(config.describer, config.policy_settings, offline=config.offline)
+    if config.policy != "local":
+        build_policy(config.policy, config.policy_settings, lm=None, offline=config.offline)
+
+
+def read_task(config: RunConfig) -> tuple[Task, Splits, Protocol]:
+    """Return the task, its splits and the protocol; every mistake in the data is found here."""
+    task = get_task(config.task)
+    splits = split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
+    return task, splits, protocol_of(config, task, splits)
+
+
+def protocol_of(config: RunConfig, task: Task, splits: Splits) -> Protocol:
+    """Return how answers are judged.
+
+    Raises:
+        InputError: choices are to be ranked and there are none.
+    """
+    choices = bool(splits.reward[0].choices)
+    if config.protocol == "likelihood" and not choices:
+        raise InputError(f"{task.name} has no choices to rank; use --set protocol=generate")
+    automatic: Protocol = "likelihood" if choices else "generate"
+    return automatic if config.protocol == "auto" else config.protocol
+
+
+def read_stored(out: Path, run_id: str) -> dict[str, Any]:
+    """Return the content of a run's ``config.json``."""
+    folder = find_run(out, run_id)
+    path = folder / "config.json"
+    try:
+        stored = RunHeader.model_validate_json(path.read_bytes()).model_dump(mode="json")
+        if stored["run_id"] != folder.name:
+            raise ValueError("another run's")
+    except (OSError, ValueError, RecursionError):
+        raise InputError(f"{path}: missing or damaged; this run cannot be resumed, start a new one") from None
+    stored["config"] = {key: value for key, value in stored["config"].items() if value is not None}
+    return stored
+
+
+def refuse_changes(stored: dict[str, Any], config: RunConfig) -> None:
+    """Raise InputError where a run would be resumed with another configuration."""
+    before, now = stored["fingerprint"], config.fingerprint()
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if changed:
+        key = changed[0]
+        raise InputError(
+            f"run {stored['run_id']} was started with {key}={before.get(key)!r}, now it is {now.get(key)!r}; "
+            "resume without that option, or start a new run"
+        )
+
+
+def show_plan(asked: Request, *, as_json: bool) -> None:
+    """Print what a run would do; a time budget goes by the measured rates, where the run itself times some prompts."""
+    config, task, splits, protocol = asked.config, asked.task, asked.splits, asked.protocol
+    compute = choose_compute(config.dtype, config.device)
+    if config.minutes is not None:
+        speed, left = Speed.of(compute, config.model), 60 * config.minutes - START_UP_SECONDS
+        config = fit(config, speed, task, splits, protocol, STARTS[config.adapter], left).config
+        task, splits, protocol = read_task(config)
+    print_plan(config, compute, task, splits, protocol, as_json=as_json)
+    sys.stdout.flush()

@@ -1,0 +1,241 @@
+"""The folder of a run: its lock, its trace, its checkpoints. Everything a run writes lies inside it."""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from agent.record.runs import LOCK, read_trace
+from agent.record.terminal import View
+from cao.errors import CaoError, InputError, UnavailableError
+from cao.files import no_room, room_for, room_left, write_atomic
+from cao.types import ID_PATTERN
+
+PATIENCE_S = 30.0
+"""How long another program's lock on the checkpoints is waited for."""
+LEFT_BEHIND_S = 3600.0
+"""Age from which a folder of a run that was never begun is nobody's."""
+_UNBEGUN = ".unbegun."
+_HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_SHUT = {
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
+    sqlite3.SQLITE_AUTH,
+}
+
+
+@dataclass
+class Recorder:
+    """Appends events to ``trace.jsonl``, shows them, and adds up the time that nodes were busy.
+
+    ``spent_s`` is what earlier processes of the run took.
+    """
+
+    folder: Path
+    view: View
+    seq: int = 0
+    busy_s: float = 0.0
+    spent_s: float = 0.0
+    _stream: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        path = self.folder / "trace.jsonl"
+        events = read_trace(self.folder) if path.exists() else []
+        kept = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != kept:
+            write_atomic(path, kept)  # a kill cut the last line off
+        self.seq = len(events)
+        self.spent_s = sum(event.get("seconds", 0.0) for event in events)
+        self._stream = path.open("a", encoding="utf-8")
+
+    def __call__(self, node: str, event: str, data: dict[str, Any], seconds: float | None = None) -> None:
+        """Write one event."""
+        line = {
+            "seq": self.seq,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "node": node,
+            "event": event,
+        }
+        if seconds is not None:
+            line["seconds"] = round(seconds, 4)
+            self.busy_s += seconds
+        text = json.dumps({**line, "data": data}, ensure_ascii=False, allow_nan=False) + "\n"
+        with room_for(self.folder / "trace.jsonl", len(text)):
+            self._stream.write(text)
+            self._stream.flush()
+        self.seq += 1
+        self.view.event(node, event, data, seconds)
+
+
+@contextmanager
+def new_run_folder(out: Path, task: str) -> Iterator[tuple[str, Path]]:
+    """Make the folder of a new run in one step: it has its name once all that belongs into it has been written.
+
+    Args:
+        out: the folder of runs.
+        task: the task's name.
+
+    Yields:
+        The run's name, which sorts by time and matches the id pattern, and the folder to fill.
+
+    Raises:
+        InputError: no folder can be made there.
+        NoRoomError: the disk has no room for it.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    name = f"{task[:36]}-{stamp}-{os.urandom(2).hex()}"
+    assert ID_PATTERN.match(name), name
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _sweep_unbegun(out)
+        temporary = Path(tempfile.mkdtemp(dir=out, prefix=_UNBEGUN))
+    except OSError as error:
+        full = no_room(error, out / name)
+        told = f"{out / name}: cannot be made ({error.strerror}); choose another --out"
+        raise full or InputError(told) from None
+    try:
+        yield name, temporary
+        temporary.chmod(0o777 & ~_umask())  # as any other folder; a temporary one is its owner's alone
+        os.replace(temporary, out / name)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    """Return the process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _sweep_unbegun(out: Path) -> None:
+    """Remove what killed commands left of runs that never began."""
+    for path in out.glob(f"{_UNBEGUN}*"):
+        if time.time() - path.stat().st_mtime > LEFT_BEHIND_S:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in a run's folder; the run's lock is held, so that nobody writes there now."""
+    for path in sorted(folder.rglob(".*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run's lock, so that no second process works on it.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    try:
+        with FileLock(folder / LOCK, timeout=0.5):  # one who looks whether it is held has it for a moment
+            yield
+    except Timeout:
+        raise InputError(f"run {folder.name} is at work in another process") from None
+
+
+@contextmanager
+def checkpointer(folder: Path) -> Iterator[SqliteSaver]:
+    """Open the run's checkpoints; rows that would run code on load are refused, and rows that were changed.
+
+    Raises:
+        InputError: the file is damaged.
+        UnavailableError: another program holds it, it cannot be opened or written, or there is no room for it.
+    """
+    path = folder / "checkpoints.sqlite"
+    try:
+        with closing(sqlite3.connect(path, timeout=PATIENCE_S, check_same_thread=False)) as connection:
+            saver = SqliteSaver(
+                connection, serde=EncryptedSerializer(Seal(), JsonPlusSerializer(allowed_msgpack_modules=None))
+            )
+            saver.setup()
+            yield saver
+    except sqlite3.Error as error:
+        raise _checkpoints_failed(path, error) from None
+
+
+def read_state(graph: Any, thread: Any, folder: Path) -> Any:
+    """Return the run's last checkpoint."""
+    with _refusing_damage(folder):
+        snapshot = graph.get_state(thread)
+        if snapshot.created_at and not isinstance(snapshot.values, dict):
+            raise TypeError("no state in it")
+        return snapshot
+
+
+def read_history(graph: Any, thread: Any, folder: Path) -> list[Any]:
+    """Return the run's checkpoints, oldest first."""
+    with _refusing_damage(folder):
+        return list(graph.get_state_history(thread))[::-1]
+
+
+@contextmanager
+def _refusing_damage(folder: Path) -> Iterator[None]:
+    """Turn what a changed checkpoint makes the library raise into one line; it runs no code on load."""
+    try:
+        yield
+    except sqlite3.DatabaseError:
+        raise  # the checkpointer words it
+    except Exception as error:  # noqa: BLE001  (there is no common type)
+        reason = type(error).__name__
+        raise InputError(f"{folder / 'checkpoints.sqlite'}: damaged ({reason}); start a new run") from None
+
+
+class Seal:
+    """Puts a row's hash before it, in the place of a cipher: the library's format has none."""
+
+    SIZE = hashlib.sha256().digest_size
+
+    def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
+        """Return the kind of seal, and the row behind its hash."""
+        return "sha256", hashlib.sha256(plaintext).digest() + plaintext
+
+    def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
+        """Return the row.
+
+        Raises:
+            ValueError: it is not what was written.
+        """
+        seal, row = ciphertext[: self.SIZE], ciphertext[self.SIZE :]
+        if ciphername != "sha256" or hashlib.sha256(row).digest() != seal:
+            raise ValueError("a row is not what was written")
+        return row
+
+
+def _checkpoints_failed(path: Path, error: sqlite3.Error) -> CaoError:
+    """Return what is wrong with the checkpoints, by the library's code."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without what is special about it
+    if full := no_room(error, path):
+        return full
+    if code == sqlite3.SQLITE_IOERR:
+        return UnavailableError(f"{path}: {error}; {room_left(path)}; look at the disk, its quota and ulimit -f")
+    if code in _HELD:
+        return UnavailableError(f"{path}: another program holds it, for {PATIENCE_S:.0f} s so far; close that program")
+    if code in _SHUT:
+        return UnavailableError(f"{path}: cannot be read or written ({error}); it and its folder must be writable")
+    return InputError(f"{path}: damaged ({error}); start a new run")
+
+
+def carry_over(source: Path, target: Path) -> None:
+    """Copy to a forked run what its state refers to: the items and the adapters."""
+    for name in ("items", "adapters"):
+        if (source / name).is_dir():
+            with room_for(target / name):
+                shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*"))

@@ -1,0 +1,101 @@
+"""What the loop starts from: the deployed model, the generated adapter or the aligned one, whichever measures best.
+
+A generated adapter is judged like any proposal of the loop: it must beat the deployed model on the reward questions
+under the run's rule of acceptance, and one without prospects is dropped early. So the loop never starts below the
+deployed model.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from agent.budget.plan import part_seconds
+from agent.loop.observations import observe
+from agent.loop.reward import counted, judge, measure_part, race_reward
+from agent.loop.state import State, Workbench
+from agent.record.questions import keep_questions
+from agent.record.schema import GENERATED
+from cao.errors import InputError, NotApplicableError
+from cao.model.adapters import save_adapter
+from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
+from tools.evaluate.statistics import summarise
+
+
+def carried(bench: Workbench) -> AdapterRef | None:
+    """Return the adapter that the deployed model carries already, taken into the run's own store."""
+    return save_adapter(bench.store, bench.carried, bench.lm.source) if bench.carried else None
+
+
+def measure_starts(state: State, bench: Workbench) -> State:
+    """Measure the deployed model on the reward part, race every generated adapter against it, and start from the best.
+
+    What is started from is measured on every question; one that was dropped has the reward and the comparison of the
+    questions that it answered. A kill inside costs a block of questions.
+
+    Args:
+        state: the state after ``align``; ``best`` is the deployed model.
+        bench: the workbench.
+
+    Source: CAO-LLM §2.4; the comparison with the deployed model is this project's.
+    """
+    started = time.monotonic()
+    keep_questions(bench.folder, bench.splits)
+    try:
+        deployed = measure_part(bench, bench.adapted(state["best"]), "reward", "base")
+    except NotApplicableError as error:
+        raise InputError(f"the deployed model cannot be measured: {error}") from None
+    expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
+    took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
+    base, measured = deployed.items, [deployed]
+    rewards, verdicts = {"base": summarise(base)}, {}
+    starts: dict[str, Any] = dict.fromkeys(GENERATED)
+    adapters = dict(state["adapters"])
+    for name in GENERATED:
+        reference = bench.adapter(state["adapters"][name])
+        if reference is None:
+            continue
+        try:
+            measured.append(race_reward(bench, AdaptedModel(members=(reference,)), base, name))
+        except NotApplicableError as error:
+            starts[name] = {"reward": None, "comparison": None, "dropped_after": None}
+            unmeasured = f"the {name} adapter could not be measured: {error}"
+            adapters["reason"] = "; ".join(filter(None, (adapters["reason"], unmeasured)))
+            continue
+        rewards[name], verdicts[name] = summarise(measured[-1].items), judge(bench, base, measured[-1])
+        starts[name] = {
+            "reward": rewards[name].model_dump(mode="json"),
+            "comparison": verdicts[name].model_dump(mode="json"),
+            "dropped_after": len(measured[-1].items) if measured[-1].dropped else None,
+        }
+    start = best_start(rewards, verdicts)
+    update: State = {
+        "adapters": adapters,
+        "baseline": rewards["base"].model_dump(mode="json"),
+        "start": start,
+        "starts": starts,
+        "best_reward": rewards[start].model_dump(mode="json"),
+        "best_items": f"items/{start}.jsonl",
+        "evaluations": counted(None, *measured),
+        "reward_seconds": took,
+    }
+    best = bench.adapted(state["best"])
+    if start != "base":
+        best = AdaptedModel(members=(bench.adapter(state["adapters"][start]),))
+        update["best"] = bench.pack(best)
+    seen = bench.config.policy_sees_measurements
+    update["observed"] = observe(bench, start, starts, best.members[0]) if seen else []
+    return update
+
+
+def best_start(rewards: Mapping[str, Reward], verdicts: Mapping[str, Comparison]) -> str:
+    """Return what the loop starts from: of the adapters that beat the deployed model the most accurate, or ``base``.
+
+    Args:
+        rewards: name → what it scores on the reward part.
+        verdicts: name → how it compares with the deployed model.
+
+    Returns:
+        A key of ``verdicts``, or ``base``; of equally accurate ones the one with the lower log-loss.
+    """
+    eligible = [name for name, verdict in verdicts.items() if verdict.accepted]
+    return max(eligible, key=lambda name: (rewards[name].score, -rewards[name].loss), default="base")

@@ -1,0 +1,153 @@
+"""Commands that are printed for a person to type: each works as it stands, from the project's root.
+
+So each names the folder of runs where that is not the usual one, the file where a file was given, and sizes that the
+task has questions for.
+"""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from agent.config import RunConfig
+from agent.record.schema import RUNNING, UNFINISHED, RunRecord
+from agent.record.wording import SIGNIFICANT, flatten, gain, holds, points
+
+FLAGS = {
+    *("task", "model", "policy", "describer", "support", "reward", "test", "max_attempts", "minutes", "accept", "seed"),
+    *("adapter", "reference", "device", "dtype", "out"),
+}
+"""Configuration keys that are options of ``python -m agent.run``; the others go through ``--set``."""
+
+MOST_ATTEMPTS, MOST_QUESTIONS = 100, 20_000
+"""What a configuration allows."""
+
+
+def resume_command(run_id: str, out: str | Path) -> str:
+    """Return the command that goes on with a run."""
+    return _with_out(["python", "-m", "agent.run", "--resume", run_id], out)
+
+
+def trace_command(verb: str, out: str | Path, *runs: str) -> str:
+    """Return a command that shows runs."""
+    return _with_out(["python", "-m", "agent.trace", verb, *runs], out)
+
+
+def start_command(out: str | Path) -> str:
+    """Return the command of a first run."""
+    return _with_out(["python", "-m", "agent.run", "--task", "gsm8k"], out)
+
+
+def _with_out(words: list[str], out: str | Path) -> str:
+    usual = Path(out) == Path(RunConfig.model_fields["out"].default)
+    return shlex.join(words if usual else [*words, "--out", str(out)])
+
+
+def reproduce_command(run: RunRecord) -> str:
+    """Return the command that does a run again."""
+    return run_command_line(run.config or {"task": run.task or "NAME"})
+
+
+def run_command_line(config: dict[str, Any]) -> str:
+    """Return the command that starts a run with this configuration; what is left at its default is left out.
+
+    Args:
+        config: the run's full configuration, nested tables as mappings; keys of other versions are left out.
+    """
+    defaults = flatten(RunConfig(task="-").model_dump(mode="json"))
+    words = ["python", "-m", "agent.run"]
+    for key, value in flatten(config).items():
+        if value is None or key not in defaults or value == defaults[key]:
+            continue
+        if key == "offline":
+            words.append("--offline")
+        elif key in FLAGS:
+            words += [f"--{key.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+        else:
+            words += ["--set", f"{key}={_toml(value)}"]
+    return shlex.join(words)
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML has it: as JSON does, but for characters beyond 16 bits and DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
+    """Return what to do next: a sentence, and the command that does it.
+
+    Args:
+        run: the run.
+        out: the folder of runs that it lies in.
+    """
+    if run.status == UNFINISHED:
+        return "Go on where it stopped; the result is that of an undisturbed run.", resume_command(run.run_id, out)
+    if run.status == RUNNING:
+        shown = trace_command("show", out, run.run_id)
+        return "Wait for the process that works on it; this shows how far it has come.", shown
+    if run.status == "improved":
+        return _after_improvement(run, out)
+    if run.reason:
+        return "Adapt all the same, if the task is worth it.", _again(run, out, when_no_drift="go_on")
+    if run.trials and not any(trial.reward for trial in run.trials):
+        other = "local" if run.policy == "random" else "random"
+        return "No proposal could be measured; let another policy propose.", _again(run, out, policy=other)
+    seen, asked, more = run.smallest_detectable or {}, run.splits.get("reward"), _more(run, "reward")
+    if asked and more and seen.get("accuracy"):
+        least = points(seen["accuracy"]).lstrip("+")
+        many = "four times as many halve it" if more == 4 * asked else f"the task has {more}"
+        sentence = f"With {asked} reward questions only accuracy changes from {least} show; {many}."
+        return sentence, _again(run, out, reward=more)
+    attempts = min(MOST_ATTEMPTS, 2 * max(1, len(run.trials)))
+    if attempts > len(run.trials):
+        return "Give the policy more attempts.", _again(run, out, max_attempts=attempts)
+    return "Let the policy draw other proposals.", _another_seed(run, out)
+
+
+def _after_improvement(run: RunRecord, out: Path) -> tuple[str, str]:
+    change, test, more = gain(run), run.test, _more(run, "test")
+    again = _again(run, out, test=more) if more else _another_seed(run, out)
+    if change is not None and change < 0:
+        sentence = "Do not deploy it: what helped on the reward questions did not hold on test."
+        return sentence, _another_seed(run, out)
+    if test and test.loss_p_value is not None and test.loss_p_value >= 1 - SIGNIFICANT:
+        sentence = (
+            "Do not rely on it: the log-loss on test is worse; the default rule of acceptance guards against that."
+        )
+        return sentence, _again(run, out, accept="confident")
+    if not holds(test.p_value if test else None):
+        told = "The log-loss gain holds on test, but the" if test and holds(test.loss_p_value) else "The"
+        then = "measure on more questions" if more else "see whether another seed finds it too"
+        return f"{told} accuracy gain could be chance; {then}.", again
+    if run.adopted and run.adopted.adapter:
+        return "The gain holds on test; the adapter is an ordinary PEFT folder.", _score(run, out)
+    return "The gain holds on test; the strategy is in strategy.json and is applied at answering time.", again
+
+
+def _more(run: RunRecord, part: str) -> int | None:
+    """Return up to four times a part's size, or None where the task has no more questions for it."""
+    asked, most = run.splits.get(part) or 0, run.available.get(part, 0)
+    size = min(4 * asked, most, MOST_QUESTIONS)
+    return size if size > asked else None
+
+
+def _another_seed(run: RunRecord, out: Path) -> str:
+    return _again(run, out, seed=((run.seed or 0) + 1) % 2**31)
+
+
+def _again(run: RunRecord, out: Path, **changes: Any) -> str:
+    config = run.config or {"task": run.task or "NAME"}
+    if {"reward", "test", "max_attempts"} & set(changes):
+        config = {**config, "minutes": None}  # a time budget would cut them again
+    return run_command_line({**config, **changes, "out": str(out)})
+
+
+def _score(run: RunRecord, out: Path) -> str:
+    """Return the command that measures the adopted adapter on the run's task."""
+    config = run.config
+    words = ["python", "-m", "eval.score", "--task", str(config.get("task") or run.task or "NAME")]
+    words += ["--adapter", str(out / run.run_id / "adapter")]
+    for key, usual in (("model", "smollm2-135m"), ("device", "cpu"), ("model_path", None), ("protocol", "auto")):
+        if config.get(key) not in (None, usual):
+            words += [f"--{key.replace('_', '-')}", str(config[key])]
+    return shlex.join([*words, *(["--offline"] if config.get("offline") else [])])

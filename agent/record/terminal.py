@@ -1,0 +1,222 @@
+"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere; the outcome at the end."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from agent.record.commands import trace_command
+from agent.record.events import evaluations_text, sentence
+from agent.record.schema import RunRecord
+from agent.record.wording import compute_text, count, duration, headline, percent, start_sentence, verdict
+from cao.progress import hear
+
+
+class View(Protocol):
+    """Shows events and progress."""
+
+    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+        """Show that a node started or ended."""
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Show how far long work has come."""
+
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def close(self) -> None:
+        """Leave the terminal tidy."""
+
+
+@dataclass
+class Pace:
+    """How fast counted work goes, for a guess of what is left of it.
+
+    Attributes:
+        label: of the work.
+        done: how much of it was done when it was first heard of, or last.
+        since: when it was first heard of, s.
+        first: how much was done then.
+    """
+
+    label: str = ""
+    done: int = 0
+    since: float = 0.0
+    first: int = 0
+
+    def left(self, label: str, done: int, total: int, now: float) -> float | None:
+        """Return about how many seconds are left, None while nothing can be said.
+
+        Args:
+            label: of the work.
+            done: how much of it.
+            total: all of it, 0 where it is not counted.
+            now: the time, s.
+        """
+        if label != self.label or done < self.done:
+            self.label, self.since, self.first = label, now, done
+        self.done = done
+        known = total and self.first < done <= total
+        return (total - done) * (now - self.since) / (done - self.first) if known else None
+
+
+class PlainView:
+    """One line for each thing that happens; long work at most every ten seconds, and never one line twice."""
+
+    def __init__(self) -> None:
+        self._last, self._told = time.monotonic(), ""
+        self._pace = Pace()
+
+    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+        """Write one line when a node ends."""
+        self._last = time.monotonic()
+        if event == "end":
+            sys.stderr.write(f"{node:<9} {seconds or 0:6.1f} s  {sentence(node, data)}\n")
+        elif event == "resume":
+            sys.stderr.write(f"resuming at {data['at']}\n")
+        sys.stderr.flush()
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Write a line if ten seconds passed since the last."""
+        now = time.monotonic()
+        left = self._pace.left(label, done, total, now)
+        told = f"{label}{f': {done} of {total}' if total else ''}"
+        if now - self._last >= 10 and told != self._told:
+            self._last, self._told = now, told
+            rest = f", about {duration(left)} left" if left else ""
+            sys.stderr.write(f"{'':<9} {told}{rest}\n")
+            sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        """Write the line."""
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class LiveView:
+    """A spinner with a bar for the work in hand, and a permanent line for each finished node."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+        )
+        self._label = ""
+        self._bar = Progress(*columns, console=self.console, transient=True)
+        self._task = self._bar.add_task("starting", total=None)
+        self._bar.start()
+        self._hear_no_more = hear(self._told)
+
+    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+        """Start a bar, or print what the node found."""
+        if event == "start":
+            self._bar.reset(self._task, description=node, total=None)
+        elif event == "end":
+            text = f"[bold]{node:<9}[/] [dim]{seconds or 0:6.1f} s[/]  {escape(sentence(node, data))}"
+            self.console.print(text, highlight=False)
+        elif event == "resume":
+            self.console.print(f"resuming at {escape(str(data['at']))}")
+
+    def _told(self, what: str, seconds: float | None) -> None:
+        """Show what began beside the spinner, and what ended as a permanent line."""
+        if seconds is None:
+            self._bar.reset(self._task, description=escape(what), total=None)
+        else:
+            self.console.print(f"{'':<9} [dim]{seconds:6.1f} s[/]  {escape(what)}", highlight=False)
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Move the bar; other work begins a new one, whose pace is its own."""
+        if label != self._label or not total:
+            self._bar.reset(self._task, total=total or None)
+            self._label = label
+        self._bar.update(self._task, description=escape(label), completed=done, total=total or None)
+
+    def say(self, text: str) -> None:
+        """Print the line above the bar."""
+        self.console.print(escape(text), highlight=False)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._hear_no_more()
+        self._bar.stop()
+
+
+def make_view() -> View:
+    """Return the live view on a terminal, the plain one elsewhere."""
+    return LiveView() if sys.stderr.isatty() else PlainView()
+
+
+def print_summary(record: dict[str, Any], folder: str) -> None:
+    """Print the outcome on standard output, for people."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    test, trials = record["test"], record["trials"]
+    table = Table(
+        title=f"{record['task']} · {record['model']} · {test['baseline']['n']} test questions",
+        title_justify="left",
+    )
+    for column in ("", "accuracy", "95 % interval", "log-loss", "gold margin"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name in ("baseline", "adapted"):
+        side = test[name]
+        low, high = side["ci95"]
+        values = (
+            f"{100 * side['accuracy']:.1f} %",
+            f"{100 * low:.1f} – {100 * high:.1f} %",
+            f"{side['loss']:.4f}",
+        )
+        table.add_row("base model" if name == "baseline" else "adapted", *values, f"{side['margin']:+.4f}")
+    outcome = RunRecord.model_validate(record)
+    if outcome.test and outcome.test.chance is not None:
+        table.add_row("chance", percent(outcome.test.chance), "", "", "", style="dim")
+    console.print(table)
+    if start := start_sentence(outcome):
+        console.print(escape(start))
+    console.print(escape(f"{headline(outcome)}. {verdict(outcome)}"))
+    seen = record["smallest_detectable"]
+    if seen:
+        console.print(
+            f"The reward part ({record['splits']['reward']} questions) could see log-loss changes from "
+            f"{seen['loss']:.4f} and accuracy changes from {100 * seen['accuracy']:.1f} points "
+            "(one-sided .1, power .8)."
+        )
+    if told := evaluations_text(outcome):
+        console.print(told)
+    slow = sorted(record["timing_s"].items(), key=lambda item: -item[1])
+    split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slow if seconds >= 0.5)
+    console.print(
+        f"{count(len(trials), 'attempt')} in {record['seconds']:.0f} s ({split}); graph, checkpoints and trace "
+        f"{100 * record['overhead_share']:.2f} % of the time; peak memory {record['peak_memory_mb'] / 1024:.2f} GB."
+    )
+    if computed := compute_text(outcome):
+        console.print(escape(f"Computed in {computed}."))
+    console.print(
+        Panel(
+            escape(
+                f"report  {folder}/report.html\ntrace   {trace_command('show', Path(folder).parent, record['run_id'])}"
+            ),
+            expand=False,
+        )
+    )

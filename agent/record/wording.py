@@ -1,0 +1,276 @@
+"""How numbers, strategies and outcomes are put into words, for the terminal and the report alike."""
+
+import unicodedata
+from typing import Any
+
+from agent.record.schema import GENERATED, RUNNING, UNFINISHED, Attempt, Drift, RunRecord
+
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories that steer a terminal or hide in a text: control, format, surrogates, private, line ends."""
+
+START_NAMES = {
+    "base": "the deployed model",
+    "generated": "the generated adapter",
+    "aligned": "the aligned adapter",
+}
+"""What the loop may start from."""
+
+SIGNIFICANT = 0.05
+"""Level at which a change on test counts as established."""
+
+
+def visible(value: object) -> str:
+    """Return a text in which nothing can steer a terminal or stay unseen: such characters become their escapes."""
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in HIDDEN else char for char in str(value)
+    )
+
+
+def one_line(text: str, length: int) -> str:
+    """Return ``text`` on one line, cut to ``length`` characters, with hidden characters made visible."""
+    line = visible(" ".join(text.split()))
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def count(n: float, what: str) -> str:
+    """Return a number of things, one or several."""
+    return f"{n if isinstance(n, int) else f'{n:g}'} {what}{'' if n == 1 else 's'}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share of one as percent."""
+    return "—" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """Return a change with its sign; a real minus, and no ``-0``."""
+    if value is None:
+        return "—"
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
+
+
+def points(share: float | None) -> str:
+    """Return a change of a share in percentage points."""
+    return "—" if share is None else f"{signed(100 * share, 1)} points"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a plain number."""
+    return "—" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def p_text(p_value: float | None) -> str:
+    """Return a p-value as it is written in a sentence."""
+    if p_value is None:
+        return "p unknown"
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+
+
+def bare_p(p_value: float | None) -> str:
+    """Return a p-value as it is written in a column: no letter, no sign of equality."""
+    return "—" if p_value is None else p_text(p_value).removeprefix("p ").removeprefix("= ")
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time."""
+    if seconds is None:
+        return "—"
+    if 0 < seconds < 0.05:
+        return "< 0.1 s"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def interval(ci95: tuple[float, float] | None) -> str:
+    """Return a 95 % interval of a share."""
+    return "—" if ci95 is None else f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %"
+
+
+def strategy_text(strategy: dict[str, Any]) -> str:
+    """Return a strategy as its family and settings."""
+    settings = ", ".join(f"{key} {value}" for key, value in strategy.items() if key != "family")
+    return visible(f"{strategy.get('family', '?')} ({settings})")
+
+
+def policy_text(run: RunRecord) -> str:
+    """Return who proposed, and with which training."""
+    trained = f", trained ({run.policy_adapter[:12]})" if run.policy_adapter else ""
+    return f"{run.policy} policy{trained}" if run.policy else ""
+
+
+def compute_text(run: RunRecord) -> str:
+    """Return what the run computed in and on, and why; empty where the run does not say."""
+    found = run.compute
+    if found is None:
+        return ""
+    threads = f"{count(found.threads, 'thread')} on " if found.threads else ""
+    why = f" ({found.reason})" if found.reason else ""
+    chosen = "chosen automatically" if found.asked == "auto" else "asked for"
+    switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
+    told = f"{found.dtype}, {chosen}{why}; {threads}{found.processor or 'an unknown processor'}{switched}"
+    return one_line(told, 400)
+
+
+def proposal(strategy: dict[str, Any] | None, raw: str | None, length: int = 120) -> str:
+    """Return what a policy proposed: its strategy, or the quoted text that was none."""
+    return strategy_text(strategy) if strategy else f"“{one_line(raw or '', length)}”"
+
+
+def outcome(trial: Attempt) -> str:
+    """Return what became of an attempt, in a word or two."""
+    if trial.accepted:
+        return "accepted"
+    if trial.reward:
+        return "dropped" if trial.dropped_after else "not better"
+    return "not applied" if trial.strategy else "no strategy"
+
+
+def drift_sentence(drift: Drift | None) -> str:
+    """Return what the detector found, in one sentence."""
+    if drift is None or not drift.sentence:
+        return "Drift was not measured."
+    return f"{drift.sentence[:1].upper()}{drift.sentence[1:]}."
+
+
+def compared_sentence(run: RunRecord) -> str:
+    """Return what the prompts were compared with and who said so; empty where the run does not say."""
+    if run.drift is None or not run.drift.current:
+        return ""
+    names = one_line(", ".join(run.drift.current), 400)
+    if not run.config.get("reference"):
+        why = "the run was not told what the deployed model is for (--reference), so the verdict steers nothing"
+        return f"Compared with every registered task ({names}): {why}."
+    on = run.drift.kind == "none" and run.reason is None
+    went_on = " It went on all the same, as it was told to." if on else ""
+    return f"Compared with what the deployed model is for: {names}.{went_on}"
+
+
+def headline(run: RunRecord) -> str:
+    """Return the outcome in a few words."""
+    if run.status == UNFINISHED:
+        return "Not finished"
+    if run.status == RUNNING:
+        return "At work"
+    if run.reason:
+        return "No drift"
+    if run.status != "improved":
+        return "No improvement"
+    change, test = gain(run), run.test
+    if change is not None and change < 0:
+        return "Improved on reward, worse on test"
+    better = test and (holds(test.p_value) or (holds(test.loss_p_value) and (test.loss_change or 0.0) < 0))
+    return "Improved" if better else "Improved on reward, not established on test"
+
+
+def gain(run: RunRecord) -> float | None:
+    """Return the change of the accuracy on test, or None where test was not read."""
+    return run.test.adapted.accuracy - run.test.baseline.accuracy if run.test else None
+
+
+def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) -> str:
+    """Return the outcome in one sentence, with its interval and p-value on test.
+
+    Args:
+        run: the run.
+        change: paired change of the accuracy on test with its 95 % interval, where the items are there.
+    """
+    tries = count(len(run.trials), "attempt")
+    if run.status == UNFINISHED:
+        return f"The run stopped after {tries}; the last step seen was {run.last_node or 'none'}."
+    if run.status == RUNNING:
+        return f"The run is at work: {tries} so far; the last step seen is {run.last_node or 'none'}."
+    test = run.test
+    if run.status != "improved":
+        base = (
+            f", whose test accuracy is {percent(test.baseline.accuracy)} ({interval(test.baseline.ci95)})"
+            if test
+            else ""
+        )
+        if run.reason:
+            told = one_line(run.reason, 400)
+            return f"{told[:1].upper()}{told[1:]}. Nothing was tried; the deployed model is left as it was{base}."
+        made = [START_NAMES[name] for name in GENERATED if name in run.reward.starts()]
+        nothing = f"Neither {' nor '.join(made)} nor any of {tries}" if made else f"None of {tries}"
+        return f"{nothing} beat the deployed model on the reward questions; it is left as it was{base}."
+    what = adopted_text(run)
+    if test is None:
+        return f"{what} after {tries}; the test questions were not read."
+    within = f", 95 % interval {signed(100 * change[1], 1)} to {signed(100 * change[2], 1)}" if change else ""
+    of = f" on {test.adapted.n} test questions" if test.adapted.n else " on test"
+    loss = ""
+    if test.loss_change is not None:
+        loss = f", the log-loss from {number(test.baseline.loss)} to {number(test.adapted.loss)} "
+        loss += f"({signed(test.loss_change)}; {p_text(test.loss_p_value)})"
+    return (
+        f"{what} after {tries}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
+        f"{percent(test.adapted.accuracy)} ({points(gain(run))}{within}; exact McNemar {p_text(test.p_value)}){loss}."
+    )
+
+
+def adopted_text(run: RunRecord) -> str:
+    """Return what was adopted, as the beginning of a sentence."""
+    start = START_NAMES[run.reward.start] if run.reward.start in GENERATED else ""
+    strategy = run.adopted.strategy if run.adopted else None
+    if strategy is None and start:
+        return f"{start.capitalize()} was adopted, no proposal beat it"
+    what = strategy_text(strategy) if strategy else "a strategy"
+    return f"{what} on {start} was adopted" if start else f"{what} was adopted"
+
+
+def start_sentence(run: RunRecord) -> str:
+    """Return what the loop started from and what else was measured; empty where there was nothing to choose from."""
+    starts = run.reward.starts()
+    base = starts.pop("base", None)
+    if base is None or not starts:
+        return ""
+    chosen, told = run.reward.start or "base", {}
+    for name, reward in starts.items():
+        found, after = run.reward.comparisons.get(name), run.reward.dropped_after.get(name)
+        if after is None:
+            loss = f", log-loss {number(base.loss)} → {number(reward.loss)}" if reward.loss is not None else ""
+            p_value = f" ({p_text(found.loss_p_value)})" if found else ""
+            told[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}{p_value}"
+        else:  # what it scored on a few questions is not comparable with that on all: changes only
+            change = (
+                f": accuracy {points(found.accuracy_change)}, log-loss {signed(found.loss_change)}" if found else ""
+            )
+            change += " on these" if found else ""
+            told[name] = f"was dropped after {after}{f' of {base.n}' if base.n else ''} questions{change}"
+    others = [f"{START_NAMES[name]} {text}" for name, text in told.items() if name != chosen]
+    first = f"Start: {START_NAMES[chosen]}"
+    if chosen in told:
+        first += f", {told[chosen].removeprefix('had ')}, made {variant_text(run)}without a gradient"
+    return f"{first}." + "".join(f" {text[0].upper()}{text[1:]}." for text in others)
+
+
+def variant_text(run: RunRecord) -> str:
+    """Return which trained generator was used, or nothing where the run does not say."""
+    adapters = run.adapters or {}
+    if not adapters.get("variant"):
+        return ""
+    saw = adapters.get("saw_task")
+    seen = ", which was trained on this task too," if saw is True else ""
+    seen = ", which never saw this task," if saw is False else seen
+    return f"by generator “{one_line(str(adapters['variant']), 80)}”{seen} "
+
+
+def caveats(run: RunRecord) -> list[str]:
+    """Return what limits the generated adapters, one sentence each."""
+    told = (run.adapters or {}).get("caveats")
+    return [one_line(str(caveat), 400) for caveat in told] if isinstance(told, list | tuple) else []
+
+
+def holds(p_value: float | None) -> bool:
+    """Return whether a change on test is established."""
+    return p_value is not None and p_value <= SIGNIFICANT
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, entry in value.items():
+        flat |= flatten(entry, f"{prefix}{key}.") if isinstance(entry, dict) else {f"{prefix}{key}": entry}
+    return flat

@@ -1,0 +1,1 @@
+"""A stream of prompts that is watched."""

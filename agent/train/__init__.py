@@ -1,0 +1,1 @@
+"""Training what ships: the generator and the aligner, the policy, and the engines that share the work."""

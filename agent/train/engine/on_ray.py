@@ -1,0 +1,166 @@
+"""The engine ``ray``: jobs on Ray's actors, on this machine or on a cluster; scheduling and retries are Ray's own.
+
+A worker is an actor that sets itself up once. One that dies is started again by Ray, which gives it the one call that
+was lost; what the others do goes on. The work is put into Ray's object store once and read from there.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agent.train.engine.settings import EngineSettings
+from agent.train.engine.work import J, R, Run, S, Work, begin
+from cao.errors import CaoError, InputError, UnavailableError
+from cao.progress import Progress
+
+RETRIES = 3
+"""How often a job is done again whose worker died."""
+
+CONNECT_S, HEALTH_S = 3.0, 11.0
+"""Seconds for a connection to the address, and for Ray there to say that it is well."""
+
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""No telemetry; progress as it comes; no warning about future versions."""
+
+CARRIED = (
+    *("HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_VERBOSITY"),
+    *("TRANSFORMERS_VERBOSITY", "TOKENIZERS_PARALLELISM", "KMP_BLOCKTIME"),
+)
+"""Variables that a worker's process starts with, since libraries read them when imported; none of them is a secret."""
+
+
+def check(settings: EngineSettings) -> None:
+    """Refuse what cannot work, within seconds; Ray's own attempts to connect take minutes.
+
+    Raises:
+        UnavailableError: Ray is not installed, nothing answers at the address, or it wants a token.
+    """
+    if find_spec("ray") is None:
+        raise UnavailableError(
+            "the engine ray is not installed; run: python -m pip install -c constraints.txt -e '.[cluster]'"
+        )
+    if settings.address:
+        _answers(settings.address)
+
+
+@cache
+def _answers(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+        told = subprocess.run(asked, env={**os.environ, **QUIET}, capture_output=True, timeout=HEALTH_S, check=False)
+        well, closed = told.returncode == 0, b"AuthenticationError" in told.stderr
+    except (OSError, OverflowError, subprocess.TimeoutExpired):
+        well = closed = False
+    if closed:
+        raise UnavailableError(
+            f"the Ray cluster at {address} wants its token; put it where Ray looks (~/.ray/auth_token), "
+            "and run: export RAY_AUTH_MODE=token"
+        )
+    if not well:
+        raise UnavailableError(
+            f"no Ray cluster answers at {address}; start one there with: ray start --head --port {port}, "
+            "or leave engine.address out to start Ray on this machine"
+        )
+
+
+@contextmanager
+def workers(
+    settings: EngineSettings, count: int, work: Work[S, J, R], progress: Progress, here: S | None
+) -> Iterator[Run[J, R]]:
+    """Yield what does jobs; ``agent.train.engine.engines.open_engine`` says more."""
+    # Ray prints what it and its workers say; standard output is for the command's result
+    with redirect_stdout(sys.stderr), _connected(settings, count, work) as run:
+        yield run
+
+
+@contextmanager
+def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
+    os.environ.update(QUIET)
+    import ray  # noqa: PLC0415  (an extra, and slow)
+    from ray.util import ActorPool  # noqa: PLC0415
+
+    share = 1 if settings.address else max(1, torch.get_num_threads() // count)
+    cpus = settings.cpus or share
+    try:
+        _connect(ray, settings, count, cpus)
+        carried = {name: os.environ[name] for name in CARRIED if name in os.environ}
+        actor = ray.remote(_Worker).options(
+            num_cpus=cpus,
+            num_gpus=settings.gpus,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+            runtime_env={"env_vars": carried},
+        )
+        shared = [ray.put(work)]  # in a list, so that it is fetched once and not with every call
+        pool = ActorPool([actor.remote(cpus, Path.cwd()) for _ in range(count)])
+
+        def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
+            found = pool.map_unordered(lambda worker, item: worker.do.remote(shared, *item), list(enumerate(jobs)))
+            while True:
+                try:
+                    index, result = next(found)
+                except StopIteration:
+                    return
+                except ray.exceptions.RayError as error:
+                    raise _ours(ray, error) from None
+                yield jobs[index], result
+
+        yield run
+    finally:
+        ray.shutdown()  # what workers were at goes on from its last checkpoint
+
+
+def _connect(ray: Any, settings: EngineSettings, count: int, cpus: int) -> None:
+    quiet = {"log_to_driver": True, "logging_level": "ERROR"}
+    where = settings.address or "this machine"
+    try:
+        if settings.address:
+            ray.init(address=settings.address, **quiet)
+        else:  # "local": RAY_ADDRESS in the environment must not decide anything
+            ray.init(address="local", num_cpus=count * cpus, include_dashboard=False, **quiet)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnavailableError(f"Ray on {where} cannot be used: {first}") from None
+    have = ray.cluster_resources()
+    for kind, wanted in (("CPU", count * cpus), ("GPU", count * settings.gpus)):
+        if have.get(kind, 0) < wanted:
+            told = f"{count} workers need {kind} {wanted:g}, Ray on {where} has {have.get(kind, 0):g}"
+            raise InputError(f"{told}; give fewer --workers")
+
+
+def _ours(ray: Any, error: Exception) -> Exception:
+    """Return what a failed call means: the job's own error, or that its workers died."""
+    cause = getattr(error, "cause", None)
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return cause if isinstance(cause, CaoError) else error  # the latter is a defect, shown with its traceback
+    told = f"({type(error).__name__}); give the same command again, with fewer --workers if memory was short"
+    return UnavailableError(f"a worker died {RETRIES + 1} times at one job {told}")
+
+
+class _Worker:
+    """One worker, in a process of its own."""
+
+    def __init__(self, threads: int, folder: Path) -> None:
+        self._threads, self._folder = threads, folder
+        self._held: list[Any] = []
+
+    def do(self, shared: list[Any], index: int, job: Any) -> tuple[int, Any]:
+        """Do one job of the shared work and return its number with its result."""
+        if not self._held:  # here, not above: what fails in a call comes back as itself
+            import ray  # noqa: PLC0415  (an extra)
+
+            work = ray.get(shared[0])
+            self._held += [work, begin(work, self._threads, self._folder)]
+        work, state = self._held
+        return index, work.do(state, job)

@@ -1,0 +1,127 @@
+"""What a finished consolidation leaves: its index, its installation, and what came of it in words."""
+
+from pathlib import Path
+from typing import Any
+
+import cao
+from agent.train.generator.settings import Settings
+from agent.train.generator.steps import INITIAL_SEED, variants
+from cao.errors import InputError
+from cao.files import sha256_file, write_atomic, write_json
+from tools import pretrained
+from tools.align_lora.aligner import load_aligner
+from tools.generate_lora.generator import load_generator
+
+
+def write_index(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Write ``index.json`` into a finished consolidation's folder and return it.
+
+    Raises:
+        InputError: a generator or an aligner is missing or damaged, or they do not belong to each other.
+    """
+    preset, _ = settings.resolved()
+    entries, base_sha256 = [], None
+    for variant in variants(preset):
+        place = folder / "variants" / variant.name
+        generator = load_generator(place / "generator.safetensors", base_sha256)
+        base_sha256 = generator.base_sha256
+        aligner = load_aligner(
+            place / "aligner.safetensors", generator.layout, generator.initial, generator_sha256=generator.sha256
+        )
+        made = {
+            "preset": preset.name,
+            "seed": settings.seed,
+            "initial_seed": INITIAL_SEED,
+            "encoder_sha256": generator.identity.encoder_sha256,
+            "layout_sha256": generator.layout.sha256,
+            "code_version": cao.__version__,
+            "config_sha256": sha256_file(folder / "config.json"),
+            **generator.made,
+            "aligner": aligner.header.provenance,
+        }
+        files = {
+            kind: pretrained.Artefact(path=f"variants/{variant.name}/{kind}.safetensors", sha256=part.sha256)
+            for kind, part in (("generator", generator), ("aligner", aligner))
+        }
+        entries.append(
+            pretrained.Variant(
+                name=variant.name,
+                sources=variant.sources,
+                leaves_out=variant.leaves_out,
+                generator=files["generator"],
+                aligner=files["aligner"],
+                made=made,
+            )
+        )
+    assert base_sha256 is not None
+    shelf = pretrained.Shelf(name=settings.model, variants=tuple(entries))
+    index = pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json")
+    write_json(folder / "index.json", index)
+    return index
+
+
+def install(folder: Path, index: Path | None = None) -> None:
+    """Copy a finished consolidation to where ``agent.run`` looks, beside what is there for other models.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    index = index or pretrained.PRETRAINED
+    fresh = pretrained.read_index(folder / "index.json")
+    assert fresh is not None
+    known = pretrained.read_index(index)
+    before = dict(known.models) if known else {}
+    models = dict(before)
+    try:
+        for base_sha256, shelf in fresh.models.items():
+            taken = any(other.name == shelf.name for sha256, other in before.items() if sha256 != base_sha256)
+            place = f"{shelf.name}-{base_sha256[:12]}" if taken else shelf.name
+            moved = [_copied(variant, folder, index.parent, f"{place}/{variant.name}") for variant in shelf.variants]
+            models[base_sha256] = shelf.model_copy(update={"variants": tuple(moved)})
+        write_json(index, pretrained.Index(format=1, models=models).model_dump(mode="json"))
+        for path in _files(before) - _files(models):
+            pretrained.inside(index, path).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{index.parent}: cannot be written ({error.strerror})") from None
+
+
+def _copied(variant: pretrained.Variant, source: Path, target: Path, place: str) -> pretrained.Variant:
+    """Copy a variant's files, each in one step, and return its entry with their new paths."""
+    (target / place).mkdir(parents=True, exist_ok=True)
+    parts: dict[str, pretrained.Artefact] = {}
+    for kind, part in (("generator", variant.generator), ("aligner", variant.aligner)):
+        if part is not None:
+            write_atomic(target / place / f"{kind}.safetensors", (source / part.path).read_bytes())
+            parts[kind] = part.model_copy(update={"path": f"{place}/{kind}.safetensors"})
+    return variant.model_copy(update=parts)
+
+
+def _files(models: dict[str, pretrained.Shelf]) -> set[str]:
+    listed = [variant for shelf in models.values() for variant in shelf.variants]
+    return {part.path for variant in listed for part in (variant.generator, variant.aligner) if part is not None}
+
+
+def summary(folder: Path, *, installed: bool) -> str:
+    """Return what came of it, for people: how much of the checkpoints' gain each generator recovers."""
+    index = pretrained.read_index(folder / "index.json")
+    assert index is not None
+    lines = []
+    for shelf in index.models.values():
+        for variant in shelf.variants:
+            ratios = recovery(variant.made.get("validation", {}))
+            if ratios:
+                mean, n = sum(ratios.values()) / len(ratios), len(ratios)
+                lines.append(f"{variant.name:<26} recovers {mean:5.2f} of the checkpoints' gain on {n} sources")
+            else:
+                lines.append(f"{variant.name:<26} no source's checkpoint gains anything that could be recovered")
+    where = f"Installed in {pretrained.PRETRAINED.parent}." if installed else "Add --install to use it in agent.run."
+    return "\n".join([f"{folder}:", *lines, where]) + "\n"
+
+
+def recovery(validation: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return (base - generated) / (base - checkpoint) of the answers' loss, for each source where the latter gains."""
+    return {
+        task: (losses["base"] - losses["generated"]) / (losses["base"] - losses["checkpoint"])
+        for task, losses in validation.items()
+        if losses["base"] > losses["checkpoint"]
+    }

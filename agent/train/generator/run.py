@@ -1,0 +1,156 @@
+"""A consolidation from beginning to end: its folder, its jobs one after the other or side by side."""
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agent.loop.run_folder import locked
+from agent.train.clock import Clock
+from agent.train.engine.engines import check_engine, open_engine
+from agent.train.engine.work import Work
+from agent.train.files import read_json
+from agent.train.generator.presets import Preset
+from agent.train.generator.settings import Settings
+from agent.train.generator.steps import Consolidation, Variant, variants
+from cao.errors import InputError
+from cao.files import write_json
+from cao.machine.assets import minilm_folder
+from cao.machine.compute import settled
+from cao.model.encoder import Encoder
+from cao.model.loading import check_device, load_language_model
+from cao.model.profiles import MODELS
+from cao.progress import Progress
+
+Job = tuple[str, str]
+"""What to do, and on which task or variant."""
+
+
+def open_consolidation(settings: Settings, progress: Progress) -> Consolidation:
+    """Return the consolidation of a folder; model and encoder are loaded when a step first needs them."""
+    preset, path = settings.resolved()
+    profile, device, dtype, offline = MODELS[settings.model], settings.device, settings.dtype, settings.offline
+    return Consolidation(
+        folder=settings.folder,
+        preset=preset,
+        seed=settings.seed,
+        load_lm=partial(load_language_model, profile, path=path, device=device, dtype=dtype, offline=offline),
+        load_encoder=lambda: Encoder(minilm_folder(), device),
+        progress=progress,
+    )
+
+
+def stages(preset: Preset) -> list[list[Job]]:
+    """Return the jobs, stage by stage; those of one stage do not need each other."""
+    named = [variant.name for variant in variants(preset)]
+    return [
+        [("states", task) for task in preset.sources],
+        [*(("checkpoints", task) for task in preset.sources), *(("union", name) for name in named)],
+        [("variant", name) for name in named],
+    ]
+
+
+def outputs(folder: Path, job: Job) -> list[Path]:
+    """Return the files that are all there once a job is done."""
+    kind, name = job
+    if kind == "states":
+        return [folder / "states" / f"{name}.safetensors"]
+    if kind == "variant":
+        return [folder / "variants" / name / "aligner.safetensors"]
+    place = folder / {"checkpoints": "checkpoints", "union": "unions"}[kind]
+    return [place / f"{name}-average.safetensors", place / f"{name}.safetensors"]
+
+
+def do(consolidation: Consolidation, job: Job) -> float:
+    """Do one job and return its seconds."""
+    kind, name = job
+    started = time.monotonic()
+    if kind == "states":
+        consolidation.states(name)
+    elif kind == "checkpoints":
+        consolidation.checkpoints(name)
+    elif kind == "union":
+        consolidation.union(_variant(consolidation.preset, name))
+    else:
+        consolidation.aligner(_variant(consolidation.preset, name))
+    return time.monotonic() - started
+
+
+def _variant(preset: Preset, name: str) -> Variant:
+    return next(variant for variant in variants(preset) if variant.name == name)
+
+
+def consolidate(settings: Settings) -> Path:
+    """Do whatever is not done yet and return the folder.
+
+    Raises:
+        InputError: settings that cannot be, the folder holds a consolidation with others, or another process works
+            on it.
+        UnavailableError: something needed is not at hand.
+    """
+    preset, _ = settings.resolved()
+    check_device(settings.device)
+    folder = settings.folder
+    begun = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    settings = replace(settings, dtype=settled(settings.dtype, settings.device, begun.get("dtype")))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be made ({reason}); choose another --out") from None
+    with locked(folder):
+        planned = [
+            [job for job in stage if not all(path.exists() for path in outputs(folder, job))]
+            for stage in stages(preset)
+        ]
+        jobs = [job for stage in planned for job in stage]
+        if jobs:
+            check_engine(settings.engine)  # before the model is loaded
+        claim(settings, folder)
+        if jobs:
+            clock = Clock(jobs, sum(len(stage) for stage in stages(preset)), settings.workers)
+            work = Work(partial(open_consolidation, settings), do, offline=settings.offline)
+            with open_engine(settings.engine, settings.workers, work, progress=clock.progress) as run:
+                for stage in planned:
+                    for job, seconds in run(stage):
+                        clock.finished(job, seconds)
+        _tidy(folder)
+    return folder
+
+
+def claim(settings: Settings, folder: Path) -> None:
+    """Write down what this folder is for, or refuse where it is for something else.
+
+    Raises:
+        InputError: the folder was begun with other settings, or the preset does not fit the model.
+    """
+    wanted, path = settings.claim(), folder / "config.json"
+    if path.exists():
+        other = _different(read_json(path), wanted)
+        if other:
+            told = f"other settings ({', '.join(other)}; see config.json)"
+            raise InputError(f"{folder} was begun with {told}; give them again, or another --out")
+        return
+    consolidation = open_consolidation(settings, lambda label, done, total: None)
+    layout = consolidation.layout  # a preset that does not fit the model is refused before hours of work
+    settings.resolved()[0].aligner.shape(1, layout.total)
+    write_json(path, wanted)
+
+
+def _different(found: Any, wanted: Any, where: str = "") -> list[str]:
+    """Return the names of the values in which two nested mappings differ."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return [] if found == wanted else [where]
+    names = sorted({*found, *wanted})
+    return [
+        other
+        for name in names
+        for other in _different(found.get(name), wanted.get(name), f"{where}.{name}" if where else name)
+    ]
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left behind; nothing is at work any more."""
+    for path in [*folder.rglob("*.partial"), *folder.rglob(".*.*")]:
+        path.unlink(missing_ok=True)

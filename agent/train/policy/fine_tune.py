@@ -1,0 +1,182 @@
+"""Supervised fine-tuning of the local policy on the texts it is to write, by transformers' Trainer.
+
+A row is one prompt with all its texts behind it, each hidden from the others: a prompt of a thousand tokens is read
+once and not once for each of twenty replies. The loss is that of the replies' tokens alone.
+
+Source: CAO-LLM §2.4, G.5 (supervised fine-tuning on the kept samples, LoRA).
+"""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cao.errors import InputError
+from cao.model.adapters import LoraWeights
+from cao.model.language_model import LanguageModel
+from cao.model.packing import as_mask, states_alone
+from cao.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a policy is fine-tuned.
+
+    Attributes:
+        epochs: passes over the prompts.
+        rate: AdamW's learning rate, constant.
+        seed: of the prompts' order.
+    """
+
+    epochs: int = 4
+    rate: float = 3e-4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One prompt and the texts that are right behind it."""
+
+    prompt: str
+    replies: Sequence[str]
+
+
+def branch_tensors(prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Return what the model reads: a prompt with its replies behind it, end to end.
+
+    Args:
+        prompt: p token ids.
+        replies: token ids of each reply, its end token included.
+
+    Returns:
+        ``input_ids``, ``position_ids`` and ``segments`` (1, T; 0 the prompt, 1… the replies), ``attention_mask``
+        (1, 1, T, T) bool, ``predicting`` (1, n) the positions whose next token is a reply's, and ``targets`` (1, n)
+        those tokens.
+    """
+    ids, positions, segments = list(prompt), list(range(len(prompt))), [0] * len(prompt)
+    predicting, targets = list[int](), list[int]()
+    for number, reply in enumerate(replies, 1):
+        predicting += [len(prompt) - 1, *range(len(ids), len(ids) + len(reply) - 1)]
+        targets += reply
+        positions += range(len(prompt), len(prompt) + len(reply))
+        ids += reply
+        segments += [number] * len(reply)
+    owner = torch.tensor(segments)
+    visible = ((owner[:, None] == owner[None, :]) | (owner[None, :] == 0)).tril()
+    rows = {"input_ids": ids, "position_ids": positions, "segments": segments}
+    rows |= {"predicting": predicting, "targets": targets}
+    return {**{name: torch.tensor([row]) for name, row in rows.items()}, "attention_mask": visible[None, None]}
+
+
+def reply_loss(lm: LanguageModel, row: dict[str, Tensor]) -> Tensor:
+    """Return the mean cross-entropy of the replies' tokens, nats.
+
+    Args:
+        lm: the model as it is dressed.
+        row: what ``branch_tensors`` returned.
+    """
+    read = {name: row[name] for name in ("input_ids", "position_ids", "attention_mask")}
+    with lm.mixed_precision():
+        if lm.paths.fit(row["input_ids"].shape[1]):
+            read["attention_mask"] = as_mask(lm, read["attention_mask"])
+            hidden = lm.trunk(**read, use_cache=False).last_hidden_state[0, row["predicting"][0]]
+        else:
+            hidden = _hidden_alone(lm, row)
+        logits = lm.logits(hidden)
+    return nn.functional.cross_entropy(logits.float(), row["targets"][0])
+
+
+def _hidden_alone(lm: LanguageModel, row: dict[str, Tensor]) -> Tensor:
+    """Return the states that predict the replies' tokens, (n, d), each reply read behind the prompt by itself."""
+    ids, segments = row["input_ids"][0], row["segments"][0]
+    prompt = int((segments == 0).sum())
+    texts = [ids[(segments == 0) | (segments == reply)].tolist() for reply in range(1, int(segments.max()) + 1)]
+    return torch.cat([states[prompt - 1 : -1] for states in states_alone(lm, texts)])
+
+
+def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
+    """Return a lesson as tensors, each reply with the token that ends a turn.
+
+    Raises:
+        InputError: it is longer than the model's context.
+    """
+    prompt = lm.encode(lesson.prompt, special=not lm.tokenizer.chat_template)
+    end = int(lm.tokenizer.eos_token_id)
+    replies = [[*lm.encode(reply, special=False), end] for reply in lesson.replies]
+    longest, room = len(prompt) + max(map(len, replies)), int(lm.model.config.max_position_embeddings)
+    if longest > room:
+        raise InputError(f"a policy's prompt with its reply has {longest} tokens, the model reads {room}")
+    return branch_tensors(prompt, replies)
+
+
+def fine_tune(
+    lm: LanguageModel, lessons: Sequence[Lesson], start: LoraWeights, tuning: Tuning, *, progress: Progress = silent
+) -> LoraWeights:
+    """Return the policy's adapter after supervised fine-tuning; equal arguments give an equal one.
+
+    Args:
+        lm: the base model, undressed.
+        lessons: one or more.
+        start: the adapter to go on from.
+        tuning: epochs, rate, seed.
+        progress: told after each step.
+
+    Raises:
+        InputError: a lesson is too long, or the training diverged.
+
+    Source: CAO-LLM §2.4, G.5.
+    """
+    from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: PLC0415  (seconds to import)
+
+    rows = [encode_lesson(lm, lesson) for lesson in lessons]
+    steps = tuning.epochs * len(rows)
+
+    class Told(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, arguments: Any, state: Any, *_: Any, **__: Any) -> None:
+            progress("fine-tuning the policy", state.global_step, steps)
+
+    class Replies(Trainer):  # type: ignore[misc]
+        def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+            return reply_loss(lm, inputs)
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        lm.adapted(start, trainable=True) as live,
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=1,
+            num_train_epochs=tuning.epochs,
+            learning_rate=tuning.rate,
+            lr_scheduler_type="constant",
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            use_cpu=lm.device == "cpu",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            seed=tuning.seed,
+            data_seed=tuning.seed,
+        )
+        trainer = Replies(
+            model=lm.model,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=lambda batch: batch[0],
+            callbacks=[Told()],
+        )
+        trainer.train()
+        tensors = {name: value.detach().float().cpu().clone() for name, value in live.items()}
+    lm.model.eval()
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise InputError("the policy's fine-tuning diverged (a weight is not finite): lower the rate")
+    made = {"made_by": "ReST-EM", "lessons": str(len(rows)), "steps": str(steps), "rate": f"{tuning.rate:g}"}
+    return replace(start, tensors=tensors, provenance=made)

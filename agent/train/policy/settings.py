@@ -1,0 +1,149 @@
+"""What the command line of the policy's training asks for, checked before anything is computed."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.config import RunConfig
+from agent.train.engine.settings import EngineSettings
+from agent.train.files import read_json
+from agent.train.policy.fine_tune import Tuning
+from agent.train.policy.rest_em import Sampling
+from cao.errors import InputError
+from cao.files import canonical_json, sha256_bytes
+from cao.tasks import TASKS, get_task
+
+DEFAULT_TASKS = (
+    "arc_easy",
+    "arc_challenge",
+    "hellaswag",
+    "boolq",
+    "piqa",
+    "winogrande",
+    "openbookqa",
+    "commonsense_qa",
+)
+DEFAULT_HELD_OUT = ("social_iqa", "sciq", "gsm8k", "mmlu_logic")
+KEPT = 10
+"""Improving samples of one situation that the policy is fine-tuned on, at most."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line asks for.
+
+    Attributes:
+        config: of the runs that the situations stand for.
+        tasks: what the policy learns on; every question is from their train parts.
+        held_out: what it is only measured on.
+        seeds: draws of questions for each task.
+        iterations: of sampling and fine-tuning.
+        sampling: how many samples a situation gets.
+        tuning: how the model is fine-tuned.
+        budget: prompts that a TTL strategy may train on, steps times batch size; one above it is not tried and earns
+            nothing. None: no bound but the strategies' own.
+        landscape: measure the whole grid of strategies in every situation first.
+        warm_start: begin with a fine-tuning on the grid's points that are known to improve the model in practice.
+        out: folder of runs.
+        seed: of every draw.
+        workers: processes that share the situations.
+        engine: what runs them.
+    """
+
+    config: RunConfig
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    held_out: tuple[str, ...] = DEFAULT_HELD_OUT
+    seeds: int = 2
+    iterations: int = 2
+    sampling: Sampling = field(default_factory=Sampling)
+    tuning: Tuning = field(default_factory=Tuning)
+    budget: int | None = None
+    landscape: bool = False
+    warm_start: bool = False
+    out: Path = Path("runs")
+    seed: int = 0
+    workers: int = 1
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+    @property
+    def folder(self) -> Path:
+        """The training's folder, the same for the same command."""
+        told = repr(sorted(self.claim().items()))
+        return self.out / f"policy-{self.config.model}-s{self.seed}-{sha256_bytes(told.encode())[:8]}"
+
+    @property
+    def places(self) -> Path:
+        """The folder of situations, which other trainings and the tables share."""
+        return self.out / "situations"
+
+    @property
+    def wanted(self) -> tuple[tuple[str, int, bool], ...]:
+        """(task, seed, whether for practice) of every situation, those to learn in first."""
+        sides = ((self.tasks, True), (self.held_out, False))
+        return tuple((t, seed, practice) for tasks, practice in sides for seed in range(self.seeds) for t in tasks)
+
+    def claim(self) -> dict[str, Any]:
+        """Return what a folder is for, in JSON values."""
+        return {
+            "config": self.config.fingerprint(),
+            "tasks": list(self.tasks),
+            "held_out": list(self.held_out),
+            "seeds": self.seeds,
+            "sampling": vars(self.sampling),
+            "tuning": vars(self.tuning),
+            "budget": self.budget,
+            "warm_start": self.warm_start,
+            "seed": self.seed,
+        }
+
+    def check(self) -> None:
+        """Find mistakes in the tasks' names before a model is loaded.
+
+        Raises:
+            InputError: a task to learn on without a train part, or the same task on both sides.
+        """
+        both = sorted(set(self.tasks) & set(self.held_out))
+        if both:
+            raise InputError(f"{both[0]} cannot be learnt on and held out at once")
+        without = [name for name in self.tasks if name in TASKS and not get_task(name).has_train]
+        if without:
+            raise InputError(f"{without[0]} sets nothing aside for training; hold it out instead")
+        counts = (self.seeds, self.iterations, self.sampling.most, self.tuning.epochs, self.budget or 1)
+        if min(counts) < 1 or self.budget == 0 or not self.tasks:
+            raise InputError("--tasks, --seeds, --iterations, --samples, --epochs and --budget must be 1 or more")
+        if self.workers < 1:
+            raise InputError("--workers is 1 or more")
+
+
+def read_settings(folder: Path) -> Settings:
+    """Return what a training's folder is for, as its ``config.json`` states it.
+
+    Args:
+        folder: what ``agent.train_policy`` wrote; its iterations are those that are done.
+
+    Raises:
+        InputError: this is no training's folder, or its settings cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no training's folder (no config.json); python -m agent.train_policy makes one")
+    found = read_json(path)
+    try:
+        config = {key: value for key, value in found["config"].items() if key in RunConfig.model_fields}
+        return Settings(
+            config=RunConfig.model_validate_json(canonical_json(config)),
+            tasks=tuple(found["tasks"]),
+            held_out=tuple(found["held_out"]),
+            seeds=int(found["seeds"]),
+            iterations=len(list(folder.glob("policy-[1-9]*"))),
+            sampling=Sampling(**found["sampling"]),
+            tuning=Tuning(**found["tuning"]),
+            budget=found["budget"],
+            warm_start=found["warm_start"],
+            out=folder.parent,
+            seed=int(found["seed"]),
+        )
+    except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a training's settings ({type(error).__name__})") from None

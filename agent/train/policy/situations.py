@@ -1,0 +1,241 @@
+"""Situations: tasks at the point where the loop begins, and what any strategy is worth there.
+
+A situation goes through the run's own nodes up to the measured start, and a strategy's reward is that of the run's own
+``apply`` and ``evaluate``. What was found out is a line of ``rewards.jsonl``: an equal strategy on an equal state has
+an equal reward, so nothing is measured twice, in this process or in another one.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from agent.config import RunConfig
+from agent.loop import nodes
+from agent.loop.request import protocol_of
+from agent.loop.reward import measure_part
+from agent.loop.state import State, Workbench
+from agent.loop.trained import find_trained
+from agent.train.policy.rest_em import Judged
+from cao.errors import InputError, NotApplicableError
+from cao.files import append_line, canonical_json, sha256_bytes, whole_lines, write_json
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
+from cao.progress import Progress
+from cao.strategy import Strategy
+from cao.tasks import get_task
+from cao.tasks.splits import Splits, practice, split
+from cao.types import Trial
+from policies.base import Policy, PolicyContext
+from policies.uniform import RandomPolicy
+from tools.evaluate import KeptStates
+from tools.evaluate.statistics import compare
+
+PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.evaluate)
+"""What a run does before its loop."""
+
+CODE = 3
+"""Raised where rewards would come out otherwise: kept ones are of no use then."""
+
+REWARDS_DEPEND_ON = ("adapter", "variant", "start_adapter", "describer", "accept", "racing", "racing_error", "seed")
+"""Keys of the configuration; a reward is the same whoever proposes, whatever the policy sees and how long the loop is.
+"""
+
+Measured = Literal["reward", "test"]
+"""The part of a task that a strategy is measured on."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is loaded once for all situations.
+
+    Attributes:
+        folder: where situations keep what they found out.
+        config: of the runs that situations stand for; the task and the seed are the situations' own.
+        lm: the language model.
+        encoder: the frozen encoder.
+        states: hidden states kept between measurements.
+        progress: shows long work.
+    """
+
+    folder: Path
+    config: RunConfig
+    lm: LanguageModel
+    encoder: Encoder
+    states: KeptStates
+    progress: Progress
+
+
+class Situation:
+    """One task at the beginning of the loop.
+
+    Attributes:
+        name: ``TASK-SEED``, with ``practice-`` before it where all questions are from the train part.
+        bench: the run's workbench.
+        folder: where this situation keeps what it found out; its name has a hash of all that rewards depend on.
+    """
+
+    def __init__(self, place: Place, task_name: str, seed: int, *, for_practice: bool) -> None:
+        """Take a task; nothing is computed yet.
+
+        Args:
+            place: what is loaded.
+            task_name: a task's name or a JSONL file.
+            seed: chooses the questions.
+            for_practice: draw every question from the train part, as for anything that is trained and shipped.
+
+        Raises:
+            InputError: no such task, or it has too few questions.
+        """
+        config = place.config.model_copy(update={"task": task_name, "seed": seed})
+        task = get_task(task_name)
+        splits = _questions(task, config, for_practice=for_practice)
+        protocol = protocol_of(config, task, splits)
+        trained = find_trained(place.lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
+        self.name = f"{'practice-' if for_practice else ''}{task.name}-{seed}"
+        depends_on = {
+            "code": CODE,
+            "config": {key: getattr(config, key) for key in REWARDS_DEPEND_ON},
+            "device": place.lm.device,
+            "dtype": place.lm.dtype,
+            "model": place.lm.sha256,
+            "trained": trained.hashes(),
+            "encoder": place.encoder.sha256,
+            "protocol": protocol,
+            "questions": [example.model_dump(mode="json") for example in (*splits.support, *splits.reward)],
+        }
+        self.key = sha256_bytes(canonical_json(depends_on).encode())[:12]
+        self.folder = place.folder / f"{self.name}-{self.key}"
+        nobody = cast(Policy, RandomPolicy())
+        self._sees_measurements = config.policy_sees_measurements
+        self.bench = Workbench(
+            config.model_copy(update={"policy_sees_measurements": True}),  # the state serves every policy
+            *(self.folder, task, splits, protocol, place.lm, place.encoder, nobody, trained, place.states),
+            lambda *_, **__: None,
+            place.progress,
+        )
+
+    @cached_property
+    def state(self) -> State:
+        """The state in which the loop begins; it is kept, so that it is computed once."""
+        path = self.folder / "state.json"
+        if path.exists():
+            return cast(State, _read(path))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state: State = {"status": "running", "trials": [], "accepted": False}
+        for node in PREPARATION:
+            self.bench.progress(f"{self.name}: {node.__name__}", 0, 0)
+            state = cast(State, {**state, **node(state, self.bench)})
+        write_json(path, state)
+        return state
+
+    @property
+    def context(self) -> PolicyContext:
+        """What a policy sees at the first attempt."""
+        context = nodes.policy_context(self.state, self.bench)
+        return context if self._sees_measurements else context.model_copy(update={"measured": ()})
+
+    def after(self, trials: Sequence[Trial]) -> PolicyContext:
+        """Return what a policy sees once these attempts have failed."""
+        return self.context.model_copy(update={"history": tuple(trials)})
+
+    def known(self, part: Measured = "reward") -> dict[str, Judged]:
+        """Return the strategies measured so far, by their canonical JSON; other processes measure too.
+
+        Args:
+            part: measured on.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path, known = self._memory(part), dict[str, Judged]()
+        for line in whole_lines(path):
+            try:
+                entry = json.loads(line)
+                known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
+        return known
+
+    def judge(self, strategy: Strategy, part: Measured = "reward") -> Judged:
+        """Return what a strategy is worth at the first attempt, from memory where it is known.
+
+        Args:
+            strategy: a valid one.
+            part: ``reward``, as the run's loop judges it, or ``test``, where every question is asked.
+        """
+        known = self.known(part).get(canonical_json(strategy.canonical()))
+        if known is not None:
+            return known.model_copy(update={"cached": True})
+        proposed = cast(State, {**self.state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
+        adapters = set(_folders(self.bench.store))
+        judged = self._attempt(proposed) if part == "reward" else self._examine(proposed)
+        for folder in set(_folders(self.bench.store)) - adapters:  # weights can be made again; gigabytes cannot be kept
+            shutil.rmtree(folder)
+        line = canonical_json({"strategy": strategy.canonical(), "judged": judged.model_dump()})
+        append_line(self._memory(part), line)
+        return judged
+
+    def _memory(self, part: Measured) -> Path:
+        if part == "reward":
+            return self.folder / "rewards.jsonl"
+        ids = canonical_json([example.id for example in self.bench.splits.test])
+        return self.folder / f"test-{sha256_bytes(ids.encode())[:12]}.jsonl"
+
+    def _attempt(self, state: State) -> Judged:
+        for node in (nodes.apply, nodes.evaluate):
+            if state["proposal"] is not None:
+                state = cast(State, {**state, **node(state, self.bench)})
+        return _judged(Trial.model_validate(state["trials"][-1]))
+
+    def _examine(self, state: State) -> Judged:
+        """Return what a strategy changes on the test part, over what the loop starts from."""
+        began = time.monotonic()
+        applied = nodes.apply(state, self.bench)
+        if "candidate" not in applied:
+            return _judged(Trial.model_validate(applied["trials"][-1]))
+        start, candidate = self.bench.adapted(state["best"]), self.bench.adapted(applied["candidate"])
+        before = measure_part(self.bench, start, "test", "test-start").items
+        try:
+            after = measure_part(self.bench, candidate, "test", "test-candidate").items
+        except NotApplicableError as error:
+            return Judged(improved=False, reason=f"not measured: {error}", seconds=time.monotonic() - began)
+        change = compare(before, after, self.bench.config.accept)
+        return Judged(
+            improved=change.accepted,
+            reason="measured on the test part",
+            comparison=change,
+            questions=len(after),
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+
+def _questions(task: Any, config: RunConfig, *, for_practice: bool) -> Splits:
+    if for_practice:
+        return practice(task, support=config.support, reward=config.reward, seed=config.seed)
+    return split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
+
+
+def _folders(store: Path) -> list[Path]:
+    return [path for path in store.glob("*") if path.is_dir()] if store.exists() else []
+
+
+def _judged(trial: Trial) -> Judged:
+    return Judged(
+        improved=trial.accepted,
+        reason=trial.reason,
+        comparison=trial.comparison,
+        questions=trial.reward.n if trial.reward else 0,
+        seconds=round(trial.seconds, 3),
+    )

@@ -1,0 +1,171 @@
+"""Greedy generation in batches, with stop texts and with SLOT's δ for each row."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cao.errors import NotApplicableError
+from cao.inference.hidden_cache import hidden_states
+from cao.inference.scoring import Move, batches, context_length, start_token
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row
+from cao.progress import Progress, silent
+
+TOKEN_BUDGET = 8192
+"""Tokens of one batch, answers at their full budget: what bounds the cache of keys and values."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One generated answer.
+
+    Attributes:
+        text: up to the first stop text, which is not part of it.
+        logprob: summed log-probability of every generated token, those of the stop included, nats.
+        tokens: how many those are.
+        cut: prompt tokens that did not fit the model's context.
+    """
+
+    text: str
+    logprob: float
+    tokens: int
+    cut: int = 0
+
+    @property
+    def mean_prob(self) -> float:
+        """Geometric mean of the tokens' probabilities."""
+        return math.exp(self.logprob / max(1, self.tokens))
+
+
+@dataclass
+class _Answer:
+    """A row of the batch while it is being written."""
+
+    tokens: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+    text: str = ""
+    done: bool = False
+
+
+def _before_stop(text: str, stop: Sequence[str]) -> str | None:
+    """Return ``text`` up to the first stop text, or None where there is none."""
+    found = [position for position in (text.find(mark) for mark in stop) if position >= 0]
+    return text[: min(found)] if found else None
+
+
+def _end_tokens(lm: LanguageModel) -> set[int]:
+    stated = lm.model.generation_config.eos_token_id
+    return {lm.tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])} - {None}
+
+
+def _plan(lm: LanguageModel, prompt: str, max_new_tokens: int) -> Row:
+    tokens = lm.encode(prompt) or [start_token(lm)]
+    cut = max(0, len(tokens) - max(1, context_length(lm) - max_new_tokens))
+    return Row(tokens[cut:], len(tokens) - cut, (), cut)
+
+
+def _left_padded(lm: LanguageModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (len(rows), max(row.prompt for row in rows))
+    tokens, mask = torch.full(shape, start_token(lm)), torch.zeros(shape, dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens[i, shape[1] - row.prompt :] = torch.tensor(row.tokens)
+        mask[i, shape[1] - row.prompt :] = 1
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    return tokens.to(lm.device), mask.to(lm.device), positions.to(lm.device)
+
+
+def _choose(lm: LanguageModel, hidden: Tensor, delta: Tensor | None) -> tuple[list[int], list[float]]:
+    """Return the likeliest next token of each row and its log-probability."""
+    states = hidden if delta is None else hidden.float() + delta
+    scores, tokens = lm.logits(states).float().log_softmax(-1).max(-1)
+    if not bool(torch.isfinite(scores).all()):
+        raise NotApplicableError(lm.not_finite())
+    return tokens.tolist(), scores.tolist()
+
+
+def _write(
+    lm: LanguageModel, rows: Sequence[Row], stop: Sequence[str], max_new_tokens: int, delta: Tensor | None
+) -> list[_Answer]:
+    """Write one batch greedily; a finished row leaves the batch and its cache."""
+    answers = [_Answer() for _ in rows]
+    live, ends, cache = list(range(len(rows))), _end_tokens(lm), None
+    tokens, mask, positions = _left_padded(lm, rows)
+    for _ in range(max_new_tokens):
+        output: Any = lm.trunk(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = output.past_key_values
+        chosen, scores = _choose(lm, output.last_hidden_state[:, -1], delta)
+        for i, token, score in zip(live, chosen, scores, strict=True):
+            answer = answers[i]
+            answer.tokens.append(token)
+            answer.logprob += score
+            answer.text = lm.tokenizer.decode(
+                answer.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            before = _before_stop(answer.text, stop)
+            answer.done = token in ends or before is not None
+            answer.text = answer.text if before is None else before
+        keep = [slot for slot, i in enumerate(live) if not answers[i].done]
+        if not keep:
+            break
+        if len(keep) < len(live):
+            chosen_rows = torch.tensor(keep, device=lm.device)
+            cache.batch_select_indices(chosen_rows)
+            mask, positions = mask[chosen_rows], positions[chosen_rows]
+            delta = None if delta is None else delta[chosen_rows]
+            live = [live[slot] for slot in keep]
+        tokens = torch.tensor([[chosen[slot]] for slot in keep], device=lm.device)
+        mask = torch.cat([mask, mask.new_ones(len(keep), 1)], 1)
+        positions = positions[:, -1:] + 1
+    return answers
+
+
+@torch.inference_mode()
+def generate(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    stop: Sequence[str] = (),
+    move: Move | None = None,
+    token_budget: int = TOKEN_BUDGET,
+    progress: Progress = silent,
+) -> list[Generated]:
+    """Continue every prompt greedily.
+
+    The model's own generation defaults (sampling, repetition penalty) are not used. A prompt that is too long
+    keeps its end.
+
+    Args:
+        lm: the model, dressed or not.
+        prompts: Q texts.
+        max_new_tokens: the budget of one answer, at least 1.
+        stop: texts that end an answer.
+        move: what moves each prompt's hidden states before the head, such as SLOT's δ.
+        token_budget: tokens of one batch.
+        progress: told after each batch.
+
+    Returns:
+        Q answers in the order of ``prompts``.
+
+    Raises:
+        NotApplicableError: the model's output is not finite.
+    """
+    rows = [_plan(lm, prompt, max_new_tokens) for prompt in prompts]
+    results: dict[int, Generated] = {}
+    for group in batches([row.prompt + max_new_tokens for row in rows], token_budget):
+        batch = [rows[i] for i in group]
+        delta = None if move is None else move(lm, batch, hidden_states(lm, batch))
+        for i, answer in zip(group, _write(lm, batch, stop, max_new_tokens, delta), strict=True):
+            results[i] = Generated(answer.text, answer.logprob, len(answer.tokens), rows[i].cut)
+        progress("generate", len(results), len(rows))
+    return [results[i] for i in range(len(rows))]

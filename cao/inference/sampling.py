@@ -1,0 +1,299 @@
+"""Sampling many continuations of one prompt at once, freely or under a grammar."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import TemplateError
+from torch import Tensor
+
+from cao.model.language_model import LanguageModel
+from cao.types import Message
+
+
+def draw(logits: Tensor, *, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
+    """Draw one token a row: temperature, then top-k, then top-p.
+
+    Args:
+        logits: (n, V), float32, on the CPU; ``-inf`` for tokens that must not be drawn, but not for all of a row.
+        temperature: 0 takes the most likely token.
+        top_k: how many of the most likely tokens stay, 0 for all.
+        top_p: the smallest set of most likely tokens with at least this probability stays.
+        generator: where the randomness comes from.
+
+    Returns:
+        (n,), int64.
+
+    Source: CAO-LLM §2.4 (T=1.0, top-p 0.9, top-k 50).
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    width = logits.shape[-1]
+    values, tokens = logits.topk(min(top_k, width) if top_k else width)
+    probabilities = torch.softmax(values / temperature, -1)
+    before = probabilities.cumsum(-1) - probabilities  # the token that crosses top_p is still in
+    kept = probabilities.masked_fill(before >= top_p, 0.0)
+    place = torch.multinomial(kept, 1, generator=generator)
+    return tokens.gather(-1, place).squeeze(-1)
+
+
+class Grammar:
+    """The tokens that may come next for a text to become JSON of a schema.
+
+    llguidance bounds integers and lengths well but lets the digits of a decimal run on and knows no exclusive bounds,
+    so what comes out is validated all the same.
+    """
+
+    def __init__(self, lm: LanguageModel, schema: dict[str, Any]) -> None:
+        """Compile a grammar.
+
+        Args:
+            lm: whose tokens.
+            schema: a JSON schema.
+
+        Raises:
+            ImportError: llguidance is not installed.
+            ValueError: the tokenizer is not a fast one.
+        """
+        import llguidance.hf  # noqa: PLC0415  (optional)
+
+        self.vocabulary = int(lm.head.weight.shape[0])
+        self._tokenizer = llguidance.hf.from_tokenizer(lm.tokenizer, n_vocab=self.vocabulary)
+        # without this the model may pad with white space until its tokens are spent
+        compact = {"whitespace_flexible": False}
+        self._text = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=compact)
+
+    def matchers(self, n: int) -> list[Any]:
+        """Return ``n`` fresh matchers, one a row."""
+        import llguidance  # noqa: PLC0415  (optional)
+
+        return [llguidance.LLMatcher(self._tokenizer, self._text, log_level=0) for _ in range(n)]
+
+    def allowed(self, matchers: list[Any]) -> Tensor:
+        """Return which tokens may come next, (n, V), bool."""
+        import llguidance.numpy  # noqa: PLC0415  (optional)
+
+        bits = llguidance.numpy.allocate_token_bitmask(len(matchers), self.vocabulary)
+        for row, matcher in enumerate(matchers):
+            llguidance.numpy.fill_next_token_bitmask(matcher, bits, row)
+        flags = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : self.vocabulary]
+        return torch.from_numpy(flags.astype(bool))
+
+
+def chat_text(lm: LanguageModel, messages: list[Message]) -> str:
+    """Return the prompt's text: the tokenizer's chat template, or plain paragraphs where it has none.
+
+    Args:
+        lm: whose tokenizer.
+        messages: a system and a user message; control tokens inside them are taken apart.
+    """
+    tokenizer = lm.tokenizer
+    safe = [
+        {"role": m["role"], "content": _without_control(m["content"], tokenizer.all_special_tokens)} for m in messages
+    ]
+    if not tokenizer.chat_template:
+        return "\n\n".join([*(message["content"].strip() for message in safe), "Reply:"]) + "\n"
+    try:
+        text = tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
+    except TemplateError:  # a template without a system role
+        joined = [{"role": "user", "content": "\n\n".join(message["content"] for message in safe)}]
+        text = tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True)
+    return str(text)
+
+
+def _without_control(text: str, control: list[str]) -> str:
+    for token in control:
+        text = text.replace(token, " ".join(token))
+    return text
+
+
+class PromptMemory:
+    """The keys and values of the prompt that was read last: the same one again, or one that begins alike, costs less.
+
+    A prompt is always read in two pieces, the beginning that the caller names and the rest, whether the first is known
+    or not, so that what comes out does not depend on what was read before.
+    """
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._ids: list[int] = []
+        self._beginning = 0
+        self._cache: Any = None
+        self._logits: Tensor | None = None
+
+    def read(self, lm: LanguageModel, ids: list[int], beginning: int) -> tuple[Any, Tensor]:
+        """Return the cache with the prompt in it, and the next token's logits, (1, V).
+
+        Args:
+            lm: the model, dressed as at every call of this memory.
+            ids: the prompt's tokens.
+            beginning: how many of them are read first, by themselves; the last token is never among them.
+        """
+        beginning = max(0, min(beginning, len(ids) - 1))
+        alike = self._beginning == beginning and self._ids[:beginning] == ids[:beginning]
+        if not (alike and beginning and _croppable(self._cache)):
+            self._cache, self._beginning, self._ids = None, beginning, []
+            if beginning:
+                self._cache = self._read(lm, ids[:beginning]).past_key_values
+        elif self._ids == ids and self._logits is not None:
+            _crop(self._cache, len(ids))
+            return self._cache, self._logits
+        else:
+            _crop(self._cache, beginning)
+        output = self._read(lm, ids[beginning:])
+        self._cache, self._ids = output.past_key_values, ids
+        self._logits = lm.logits(output.last_hidden_state[:, -1]).float().cpu()
+        return self._cache, self._logits
+
+    def _read(self, lm: LanguageModel, ids: list[int]) -> Any:
+        return lm.trunk(input_ids=torch.tensor([ids], device=lm.device), past_key_values=self._cache, use_cache=True)
+
+
+def _croppable(cache: Any) -> bool:
+    """Return whether a cache can forget its end: not where layers keep a window only."""
+    layers: list[Any] = getattr(cache, "layers", None) or []
+    return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
+
+
+def _crop(cache: Any, length: int) -> None:
+    """Have a cache forget everything behind its first ``length`` positions."""
+    if excess := int(cache.get_seq_length()) - length:
+        cache.crop(-excess)
+
+
+@torch.inference_mode()
+def sample(
+    lm: LanguageModel,
+    prompt: str,
+    n: int,
+    *,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    max_tokens: int,
+    generator: torch.Generator,
+    grammar: Grammar | None = None,
+    memory: PromptMemory | None = None,
+    beginning: int = 0,
+) -> list[str]:
+    """Return ``n`` continuations of one prompt.
+
+    The prompt is read once, and all continuations are written side by side in one row under a mask that hides them
+    from each other. Copying the prompt's cache ``n`` times costs five times as much on a CPU. A model that such a mask
+    does not suit (``FastPaths.trees``) writes one after another. Where the grammar leaves
+    one way to go on, as in a key of a JSON object, its tokens are read together with the one drawn before them.
+
+    Args:
+        lm: the model.
+        prompt: the whole text, chat marks included.
+        n: how many.
+        temperature: see :func:`draw`.
+        top_k: see :func:`draw`.
+        top_p: see :func:`draw`.
+        max_tokens: of one continuation.
+        generator: on the CPU; equal states give equal texts.
+        grammar: what the texts must follow, None for free text.
+        memory: of prompts read before, under the same adapter.
+        beginning: tokens that the prompt shares with other ones that will come.
+
+    Returns:
+        The texts, without control tokens; one that ran into ``max_tokens`` is cut there.
+    """
+    ids = prompt_tokens(lm, prompt)
+    together = lm.paths.fit(len(ids) + n * max_tokens)
+    if n > 1 and not together:
+        how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens}
+        also = {"generator": generator, "grammar": grammar, "memory": memory, "beginning": beginning}
+        return [text for _ in range(n) for text in sample(lm, prompt, 1, **how, **also)]  # type: ignore[arg-type]
+    cache, logits = (memory or PromptMemory()).read(lm, ids, beginning)
+    logits = logits.expand(n, -1)
+    matchers: list[Any] = grammar.matchers(n) if grammar else [None] * n
+    texts = [_Text(matcher) for matcher in matchers]
+    ends, going = _end_tokens(lm), list(range(n))
+    owners = torch.full((len(ids),), -1)  # whose each cached position is; the prompt is everybody's
+    while True:
+        if grammar:
+            allowed = grammar.allowed([texts[row].matcher for row in going])
+            logits = logits.masked_fill(~allowed, float("-inf"))
+        drawn = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator).tolist()
+        for row, token in zip(going, drawn, strict=True):
+            texts[row].add(token, ends, max_tokens)
+        going = [row for row in going if not texts[row].done]
+        if not going:
+            break
+        fresh = [texts[row].fresh for row in going]
+        owners = torch.cat([owners, torch.tensor(going).repeat_interleave(torch.tensor([len(f) for f in fresh]))])
+        places = [len(ids) + len(texts[row].tokens) - len(texts[row].fresh) for row in going]
+        positions = [place + i for place, some in zip(places, fresh, strict=True) for i in range(len(some))]
+        output = lm.trunk(
+            input_ids=torch.tensor([[token for some in fresh for token in some]], device=lm.device),
+            position_ids=torch.tensor([positions], device=lm.device),
+            attention_mask=_own_past(owners, len(positions), lm) if together else None,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = output.past_key_values
+        last = torch.tensor([len(some) for some in fresh]).cumsum(0) - 1
+        logits = lm.logits(output.last_hidden_state[0, last.to(lm.device)]).float().cpu()
+    return [lm.tokenizer.decode(text.tokens, skip_special_tokens=True).strip() for text in texts]
+
+
+def prompt_tokens(lm: LanguageModel, prompt: str) -> list[int]:
+    """Return the tokens of a prompt; a chat template writes its own opening token."""
+    return lm.encode(prompt, special=not lm.tokenizer.chat_template)
+
+
+@dataclass
+class _Text:
+    """One continuation while it is written.
+
+    Attributes:
+        matcher: follows the grammar, None without one.
+        tokens: written so far.
+        fresh: the last of them, which the model has not read.
+        done: whether it has ended.
+    """
+
+    matcher: Any
+    tokens: list[int] = field(default_factory=list)
+    fresh: list[int] = field(default_factory=list)
+    done: bool = False
+
+    def add(self, token: int, ends: set[int], most: int) -> None:
+        """Take the token that was drawn, and what the grammar leaves no choice about behind it."""
+        self.done = token in ends
+        if self.done:
+            return
+        self.fresh = [token]
+        if self.matcher is not None:
+            self.done = not self.matcher.consume_token(token) or self.matcher.is_stopped()
+            if not self.done:
+                forced = self.matcher.compute_ff_tokens()[: most - len(self.tokens) - 1]
+                self.done = bool(forced) and not self.matcher.consume_tokens(forced)
+                self.fresh += [] if self.done else forced
+                self.done = self.done or self.matcher.is_stopped()
+        self.tokens += self.fresh
+        self.done = self.done or len(self.tokens) >= most
+
+
+def _own_past(owners: Tensor, fresh: int, lm: LanguageModel) -> Tensor:
+    """Return the additive mask (1, 1, fresh, positions): each token sees the prompt and its own text up to itself.
+
+    Args:
+        owners: (positions,) whose each cached position is, -1 for the prompt's.
+        fresh: how many of them, the last ones, are read now.
+        lm: for dtype and device.
+    """
+    places = torch.arange(len(owners))
+    own = (owners == owners[-fresh:, None]) & (places <= places[-fresh:, None])
+    mask = torch.zeros(own.shape, dtype=lm.model.dtype).masked_fill(~((owners == -1) | own), float("-inf"))
+    return mask.to(lm.device)[None, None]
+
+
+def _end_tokens(lm: LanguageModel) -> set[int]:
+    """Return every token that ends a reply; instruct models end a turn and a text with different ones."""
+    stated = getattr(lm.model.generation_config, "eos_token_id", None)
+    several = stated if isinstance(stated, list) else [stated]
+    return {token for token in [*several, lm.tokenizer.eos_token_id] if token is not None}

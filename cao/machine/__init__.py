@@ -1,0 +1,1 @@
+"""The computer at hand: processors, number formats, products, and where files are kept."""

@@ -1,0 +1,1 @@
+"""The language model and the encoder: loaded, frozen, dressed in adapters, computed fast."""

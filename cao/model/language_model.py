@@ -1,0 +1,175 @@
+"""The language model: loaded once, frozen, and dressed in one LoRA adapter at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cao.errors import InputError
+from cao.machine.compute import Compute
+from cao.model.adapters import LoraWeights, NotPlainError, initial_lora
+from cao.model.fast_paths import FastPaths
+from cao.model.lora_layers import Clothes, Kind, kind_of, make_clothes
+from cao.model.profiles import LORA_TARGETS, ModelProfile
+
+
+@dataclass
+class LanguageModel:
+    """A causal language model with its tokenizer and profile.
+
+    Attributes:
+        profile: what the name stands for.
+        model: the transformers model, evaluation mode, no gradients.
+        tokenizer: its tokenizer.
+        sha256: hash of the weights' files; adapters carry it.
+        device: ``cpu``, ``cuda``, …
+        compute: the number format it computes in, and why; None for a model that was made by hand.
+        source: the hub id or the folder that it was loaded from; PEFT finds an adapter's base there.
+        paths: which fast ways of computing give what its own forward gives.
+    """
+
+    profile: ModelProfile
+    model: Any
+    tokenizer: Any
+    sha256: str
+    device: str = "cpu"
+    compute: Compute | None = None
+    source: str = ""
+    paths: FastPaths = field(default_factory=FastPaths)
+    _clothes: dict[Kind, Clothes] = field(default_factory=dict, repr=False)
+    _worn: bool = field(default=False, repr=False)
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in, as configurations name it: ``float32``, ``bfloat16``."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def trunk(self) -> Any:
+        """The transformer without its head: token ids to normalised last hidden states (…, d)."""
+        found = self.model.get_decoder()
+        return self.model.model if found is self.model else found
+
+    @property
+    def head(self) -> Any:
+        """The linear layer from hidden states (…, d) to the vocabulary; ``logits`` has what comes behind it, too."""
+        return self.model.get_output_embeddings()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of hidden states as the architecture makes them: scaled or capped where it does so.
+
+        Args:
+            hidden: (M, d) behind the final norm; cast to the model's dtype.
+
+        Returns:
+            (M, V).
+        """
+        hidden = hidden.to(self.head.weight.dtype)
+        if self.paths.head:
+            result: Tensor = self.head(hidden)
+            return result
+        from transformers.modeling_outputs import BaseModelOutputWithPast  # noqa: PLC0415  (seconds to import)
+
+        trunk = self.trunk
+        trunk.forward = lambda *_, **__: BaseModelOutputWithPast(last_hidden_state=hidden[None])
+        try:
+            ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+            made: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
+            return made
+        finally:
+            del trunk.forward
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """Return the token ids of ``text``."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special)
+        return ids
+
+    def lora_shapes(self) -> dict[str, tuple[int, int]]:
+        """Return PEFT module prefix → (out, in) for every matrix that carries LoRA."""
+        return {
+            f"base_model.model.{name}": (module.out_features, module.in_features)
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in LORA_TARGETS
+        }
+
+    def fresh_lora(self, seed: int) -> LoraWeights:
+        """Return the recorded initialisation for this model (B is zero, so it changes nothing yet)."""
+        profile = self.profile
+        return initial_lora(self.lora_shapes(), LORA_TARGETS, profile.lora_rank, profile.lora_alpha, seed, self.sha256)
+
+    def mixed_precision(self) -> torch.autocast:
+        """Return the context of one training forward: float32 LoRA parameters compute in the model's dtype.
+
+        Enter it for each forward anew: inside one, casts of parameters are kept, and would go stale after a step.
+        """
+        half = self.model.dtype in (torch.bfloat16, torch.float16)
+        dtype = self.model.dtype if half else torch.bfloat16
+        return torch.autocast(torch.device(self.device).type, dtype=dtype, enabled=half)
+
+    def not_finite(self) -> str:
+        """Return what to say where the model's scores are not finite, and what to do about it."""
+        why = "its adapter has diverged; lower the learning rate" if self._worn else "its weights are no good"
+        lower = "" if self.dtype == "float32" else f", or {self.dtype} overflows: run with --dtype float32"
+        return f"the model's scores are not finite: {why}{lower}"
+
+    @contextmanager
+    def adapted(self, weights: LoraWeights | None, *, trainable: bool = False) -> Iterator[dict[str, Tensor]]:
+        """Dress the model in an adapter for the length of the block; the base weights are never written.
+
+        Args:
+            weights: the adapter, or None for the plain base model.
+            trainable: whether its parameters take gradients; they are float32 then, else in the model's dtype.
+
+        Yields:
+            The live LoRA parameters by their PEFT names (empty for None).
+
+        Raises:
+            InputError: the adapter belongs to another base model or does not fit this one's shapes.
+        """
+        if weights is None:
+            yield {}
+            return
+        if self._worn:
+            raise RuntimeError("adapters do not nest: leave the first block before entering a second")
+        self.check_fit(weights)
+        kind = kind_of(self.model, weights)
+        if kind not in self._clothes:
+            self._clothes[kind] = make_clothes(self.model, weights)
+        clothes = self._clothes[kind]
+        live = clothes.parameters
+        for name, parameter in live.items():
+            # float32 beside a bf16 model makes a forward five times as slow on a CPU
+            parameter.data = weights.tensors[name].to(
+                self.device, torch.float32 if trainable else self.model.dtype, copy=True
+            )
+            parameter.grad = None
+            parameter.requires_grad_(trainable)
+        clothes.put_on()
+        self._worn = True
+        try:
+            yield {**live}
+        finally:
+            clothes.take_off()
+            self._worn = False
+
+    def check_fit(self, weights: LoraWeights) -> None:
+        """Raise InputError where an adapter belongs to another base model or has other shapes."""
+        if weights.base_sha256 and weights.base_sha256 != self.sha256:
+            raise InputError(
+                f"the adapter was made for base model {weights.base_sha256[:12]}, this one is {self.sha256[:12]}"
+            )
+        shapes = self.lora_shapes()
+        modules = {m for m in shapes if m.rsplit(".", 1)[-1] in weights.targets}
+        if set(weights.modules()) != modules:
+            raise NotPlainError(f"the adapter's modules are not those of {self.profile.name}")
+        for module in modules:
+            out_features, in_features = shapes[module]
+            a, b = weights.tensors[f"{module}.lora_A.weight"], weights.tensors[f"{module}.lora_B.weight"]
+            if tuple(a.shape) != (weights.rank, in_features) or tuple(b.shape) != (
+                out_features,
+                weights.rank,
+            ):
+                raise InputError(f"the adapter's {module} does not fit {self.profile.name}")

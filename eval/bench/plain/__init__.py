@@ -1,0 +1,1 @@
+"""The plain implementations that ours are measured against."""

@@ -1,0 +1,68 @@
+"""lm-evaluation-harness beside us: its Hugging Face backend on the same model object and the same texts."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cao.errors import UnavailableError
+from cao.model.language_model import LanguageModel
+from cao.types import Query
+
+VERSION = "0.4.13"
+
+
+def check_harness() -> Any:
+    """Return the class of the harness's Hugging Face backend.
+
+    Raises:
+        UnavailableError: the harness cannot be imported.
+    """
+    try:
+        from lm_eval.models.huggingface import HFLM  # noqa: PLC0415  (an optional extra, seconds to import)
+    except ImportError as error:
+        command = f"{sys.executable} -m pip install -c constraints.txt lm_eval=={VERSION}"
+        raise UnavailableError(f"lm-evaluation-harness cannot be imported ({error}); run: {command}") from None
+    return HFLM
+
+
+def open_harness(lm: LanguageModel, batch: int, softmax: str | None = None) -> Any:
+    """Return the harness's backend around a model that is loaded already.
+
+    Args:
+        lm: the model, undressed; the harness gets the same object.
+        batch: sequences of one forward pass.
+        softmax: dtype in which the harness normalises logits; None is its default, the model's own.
+
+    Raises:
+        UnavailableError: the harness cannot be imported.
+    """
+    hflm = check_harness()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    return hflm(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=batch, softmax_dtype=softmax)
+
+
+def pairs(queries: Sequence[Query]) -> list[tuple[str, str]]:
+    """Return (context, continuation) of every branch, one question after the other."""
+    return [(query.prefix + branch.lead, branch.scored) for query in queries for branch in query.branches]
+
+
+def per_char(harness: Any, queries: Sequence[Query]) -> list[list[float]]:
+    """Return each branch's log-probability by character, as our own scores are, from the harness's log-likelihoods.
+
+    Args:
+        harness: what ``open_harness`` returned.
+        queries: Q questions.
+    """
+    from lm_eval.api.instance import Instance  # noqa: PLC0415  (an optional extra)
+
+    requests = [
+        Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i) for i, pair in enumerate(pairs(queries))
+    ]
+    found = iter(harness.loglikelihood(requests, disable_tqdm=True))
+    return [[next(found)[0] / max(1, len(branch.scored.strip())) for branch in query.branches] for query in queries]
+
+
+def choices(scores: Sequence[Sequence[float]]) -> list[int]:
+    """Return the best branch of each question, the first among equals."""
+    return [list(each).index(max(each)) for each in scores]

@@ -1,0 +1,1 @@
+"""How often the drift sense is right."""

@@ -1,0 +1,1 @@
+"""What generated and aligned adapters gain."""

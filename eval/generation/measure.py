@@ -1,0 +1,224 @@
+"""Stages 1 and 2 judged: generated and aligned adapters against the base model and against their controls.
+
+The generator that serves a task never saw it. What it gains over the base model is partly the form of an answer,
+which all tasks share; the controls have that part too, so that what conditioning earns is what remains against them.
+
+Source: CAO-LLM §2.2, §2.3; the controls and the recovery ratio are this project's.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.loop.run_folder import locked
+from agent.train.clock import Clock
+from agent.train.engine.engines import check_engine, open_engine
+from agent.train.engine.settings import EngineSettings
+from agent.train.engine.work import Work
+from agent.train.generator.steps import Consolidation, Variant
+from cao.files import sha256_bytes
+from cao.machine.compute import settled
+from cao.model.loading import check_device
+from cao.progress import Progress
+from cao.tasks.splits import Part
+from cao.types import DtypeChoice, Example, Item
+from eval.bench.cost import Cheap, Training, measure
+from eval.bench.questions import asked_prompts
+from eval.generation.bootstrap import REPETITIONS as BOOTSTRAP
+from eval.generation.bootstrap import Answers, Draws
+from eval.generation.cells import Cells, Recipe, cells_folder
+from eval.generation.cosines import alikeness
+from eval.generation.recipes import Workshop, others
+from eval.generation.scores import Measured, aims, averages, judge
+from eval.pages.folder import check_finished, open_folder, serving
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for.
+
+    Attributes:
+        folder: a finished consolidation.
+        tasks: what is measured.
+        split: the part of each task.
+        limit: questions of a task, at most.
+        seeds: each chooses other support prompts.
+        device: torch device.
+        dtype: what the model computes in.
+        offline: never touch the network.
+        model_path: a folder that takes the place of the model profile's source.
+        full_cost: time a whole training for the cost, not its first steps.
+        workers: processes that share the cells.
+        engine: what runs them.
+    """
+
+    folder: Path
+    tasks: tuple[str, ...]
+    split: Part
+    limit: int
+    seeds: tuple[int, ...]
+    device: str = "cpu"
+    dtype: DtypeChoice = "auto"
+    offline: bool = False
+    model_path: str | None = None
+    full_cost: bool = False
+    workers: int = 1
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+
+def analyse(options: Options) -> dict[str, Any]:
+    """Measure everything of the report and return it as JSON values.
+
+    Raises:
+        InputError: settings or a folder that cannot be used, or another process works in it.
+        UnavailableError: the consolidation is not finished, or data or model are not at hand.
+    """
+    clock = Clock([], 0)
+    check_device(options.device)
+    options = replace(options, dtype=settled(options.dtype, options.device))  # the same for every worker
+    consolidation = _opened(options, clock.progress)
+    check_finished(consolidation, list(options.tasks))
+    check_engine(options.engine)
+    scores = options.folder / "scores"
+    scores.mkdir(exist_ok=True)
+    with locked(scores):
+        workshop = Workshop(consolidation, options.split, options.limit, options.seeds)
+        plan = {task: workshop.compared(task) for task in options.tasks}
+        cells = _scored(workshop, plan, options)
+        measured = {task: _measured(cells, task, recipes, options.seeds) for task, recipes in plan.items()}
+        tasks = {
+            task: {
+                **_setting(workshop, task),
+                **_adapters(cells, plan[task]),
+                **judge(measured[task], in_domain=workshop.is_source(task)),
+            }
+            for task in options.tasks
+        }
+        result = {
+            "tasks": tasks,
+            "average": averages(measured),
+            "aims": aims(tasks, measured),
+            "cosines": _cosines(workshop, options.tasks, clock),
+            "cost": _cost(workshop, options, clock),
+        }
+    return {**_about(workshop, options), **result}
+
+
+def _opened(options: Options, progress: Progress) -> Consolidation:
+    return open_folder(
+        options.folder,
+        model_path=options.model_path,
+        device=options.device,
+        dtype=options.dtype,
+        offline=options.offline,
+        progress=progress,
+    )
+
+
+def open_cells(options: Options, questions: dict[str, list[Example]], progress: Progress) -> Cells:
+    """Return the cells of a folder with a model and a workshop of their own: what a worker works with."""
+    workshop = Workshop(_opened(options, progress), options.split, options.limit, options.seeds)
+    return _cells(workshop, questions, options)
+
+
+def _cells(workshop: Workshop, questions: dict[str, list[Example]], options: Options) -> Cells:
+    folder = cells_folder(options.folder, options.device, workshop.consolidation.lm.dtype, options.split, options.limit)
+    return Cells(folder, workshop.consolidation.lm, questions, lambda job, seconds: None, workshop)
+
+
+def _scored(workshop: Workshop, plan: dict[str, dict[str, list[Recipe]]], options: Options) -> Cells:
+    """Return the cells with everything scored that the plan asks for."""
+    wanted = [(r, task) for task, recipes in plan.items() for several in recipes.values() for r in several]
+    questions = {task: workshop.questions(task) for task in plan}
+    cells = _cells(workshop, questions, options)
+    missing = cells.missing(wanted)
+    jobs = [("cells", f"{recipe.label} on {task}") for recipe, tasks in missing.items() for task in tasks]
+    cells.finished = Clock(jobs, len({(recipe.key, task) for recipe, task in wanted}), options.workers).finished
+    if missing:
+        work = Work(partial(open_cells, options, questions), Cells.do, offline=options.offline)
+        with open_engine(options.engine, options.workers, work, here=cells) as run:
+            cells.score(missing, run)
+    return cells
+
+
+def _measured(cells: Cells, task: str, recipes: dict[str, list[Recipe]], seeds: Sequence[int]) -> Measured:
+    def items(recipe: Recipe) -> list[Item]:
+        found = cells.read(recipe, task)
+        assert found is not None, (recipe, task)
+        return found
+
+    answers = {name: Answers.of([items(recipe) for recipe in several]) for name, several in recipes.items()}
+    rng = np.random.default_rng(int(sha256_bytes(task.encode())[:8], 16))
+    return Measured(answers, Draws.make(answers["base"].n, len(seeds), rng))
+
+
+def _setting(workshop: Workshop, task: str) -> dict[str, Any]:
+    variant = serving(workshop.consolidation, task)
+    return {
+        "variant": variant.name,
+        "in_domain": workshop.is_source(task),
+        "prompts": {str(seed): len(workshop.support(task, seed)) for seed in workshop.seeds},
+        "nearest": {str(seed): workshop.nearest(task, variant, seed) for seed in workshop.seeds},
+        "wrong": others(task, len(workshop.seeds)),
+    }
+
+
+def _adapters(cells: Cells, recipes: dict[str, list[Recipe]]) -> dict[str, Any]:
+    return {"adapters": {name: [cells.hash_of(recipe)[:16] for recipe in some] for name, some in recipes.items()}}
+
+
+def _cosines(workshop: Workshop, tasks: Sequence[str], clock: Clock) -> dict[str, Any]:
+    """Return the cosines of ΔW between adapters of every other prompt and those of the rest, one generator for all."""
+    seed, halves = workshop.seeds[0], ([], [])  # type: tuple[int, tuple[list[Any], list[Any]]]
+    for done, task in enumerate(tasks, 1):
+        prompts = [example.prompt for example in workshop.support(task, seed)]
+        for half, kept in zip(halves, (prompts[::2], prompts[1::2]), strict=True):
+            half.append(workshop.generate(workshop.full, kept))
+        clock.progress("cosines", done, len(tasks))
+    return {"variant": workshop.full.name, "seed": seed, **alikeness(tasks, *halves)}
+
+
+def _cost(workshop: Workshop, options: Options, clock: Clock) -> dict[str, Any]:
+    """Return what an adapter costs, on the first task that there is a checkpoint of."""
+    task = next((task for task in options.tasks if workshop.is_source(task)), workshop.full.sources[0])
+    variant = _cost_variant(workshop, task)
+    generator, aligner = workshop.trained(variant.name)
+    consolidation, examples = workshop.consolidation, workshop.support(task, workshop.seeds[0])
+    asked = asked_prompts(task, examples, consolidation.lm.profile.answer_style)
+    prompts = [example.prompt for example in examples]
+    cheap = Cheap(consolidation.encoder, generator, aligner, consolidation.lm, prompts, asked)
+    training = Training(consolidation, task)
+    found: dict[str, Any] = measure(cheap, training, whole=options.full_cost, progress=clock.progress)
+    return found
+
+
+def _cost_variant(workshop: Workshop, task: str) -> Variant:
+    return serving(workshop.consolidation, task) if task in workshop.consolidation.preset.leave_out else workshop.full
+
+
+def _about(workshop: Workshop, options: Options) -> dict[str, Any]:
+    c = workshop.consolidation
+    return {
+        "table": "generation",
+        "measured": time.strftime("%Y-%m-%d", time.gmtime()),
+        "consolidation": {
+            "folder": options.folder.name,
+            "model": c.lm.profile.name,
+            "model_sha256": c.lm.sha256,
+            "preset": c.preset.name,
+            "seed": c.seed,
+            "sources": list(workshop.full.sources),
+        },
+        "split": options.split,
+        "limit": options.limit,
+        "seeds": list(options.seeds),
+        "device": options.device,
+        "dtype": options.dtype,
+        "bootstrap": BOOTSTRAP,
+        "aligner_target": workshop.trained(workshop.full.name)[1].target,
+    }

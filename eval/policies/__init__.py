@@ -1,0 +1,1 @@
+"""What policies choose, and what it is worth."""

@@ -1,0 +1,170 @@
+"""The policies that the table of policies compares, each as something that proposes texts in a situation."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.train.policy.situations import Situation
+from cao.errors import InputError
+from cao.files import append_line, canonical_json, sha256_bytes, whole_lines
+from cao.model.adapters import LoraWeights
+from cao.model.language_model import LanguageModel
+from cao.strategy import FAMILIES, Strategy
+from cao.types import Trial
+from policies.bandit import BanditPolicy
+from policies.base import PolicyContext, PolicySettings
+from policies.grid import PAPERS_NUMBERS, papers_choice
+from policies.local import LocalPolicy
+from policies.messages import plain_json
+from policies.uniform import RandomPolicy
+
+
+@dataclass(frozen=True)
+class Contestant(ABC):
+    """One row of the table.
+
+    Attributes:
+        name: of the row.
+        told: what it is, for the reader.
+        draws: first attempts that are looked at in each situation; one where it always says the same.
+    """
+
+    name: str
+    told: str
+    draws: int
+
+    def speaks_of(self, task: str) -> bool:
+        """Return whether it has anything to propose for a task."""
+        return True
+
+    @abstractmethod
+    def propose(self, situation: Situation, history: Sequence[Trial], n: int, seed: int) -> list[str]:
+        """Return ``n`` raw texts.
+
+        Args:
+            situation: where.
+            history: attempts that failed there.
+            n: how many.
+            seed: equal seeds give equal texts.
+        """
+
+
+@dataclass(frozen=True)
+class Always(Contestant):
+    """One strategy for a task, whatever was measured; None says for tasks alone what the paper found best."""
+
+    strategy: Strategy | None
+
+    def speaks_of(self, task: str) -> bool:
+        """Return whether the paper names a strategy for the task, true for any fixed one."""
+        return self.strategy is not None or papers_choice(task) is not None
+
+    def propose(self, situation: Situation, history: Sequence[Trial], n: int, seed: int) -> list[str]:
+        """Return the same text ``n`` times."""
+        strategy = self.strategy or papers_choice(situation.bench.task.name)
+        assert strategy is not None, situation.name
+        return [plain_json(strategy.canonical())] * n
+
+
+@dataclass(frozen=True)
+class Drawing(Contestant):
+    """A policy of ``policies`` that costs next to nothing."""
+
+    policy: RandomPolicy | BanditPolicy
+
+    def propose(self, situation: Situation, history: Sequence[Trial], n: int, seed: int) -> list[str]:
+        """Return what the policy says."""
+        return self.policy.propose(situation.after(history), n, seed)
+
+
+@dataclass(frozen=True)
+class Writing(Contestant):
+    """A language model's policy; what it wrote is remembered in a file, since a text costs seconds."""
+
+    policy: LocalPolicy
+    memory: Path
+
+    def propose(self, situation: Situation, history: Sequence[Trial], n: int, seed: int) -> list[str]:
+        """Return what the policy says."""
+        context = situation.after(history)
+        key = self._key("propose", context, n, seed)
+        return self._recall(key) or self._remember(key, self.policy.propose(context, n, seed))
+
+    def write_freely(self, free: LocalPolicy, situation: Situation, n: int, seed: int) -> list[str]:
+        """Return ``n`` first attempts without the grammar, none drawn again.
+
+        Args:
+            free: the same policy, unconstrained.
+            situation: where.
+            n: how many.
+            seed: equal seeds give equal texts.
+        """
+        key = self._key("free", situation.context, n, seed)
+        return self._recall(key) or self._remember(key, free.draw(situation.context, n, seed))
+
+    def _key(self, kind: str, context: PolicyContext, n: int, seed: int) -> str:
+        prompt = sha256_bytes(self.policy.prompt(context).encode())
+        return canonical_json([kind, self.policy.adapter_sha256, prompt, context.families, n, seed])
+
+    def _recall(self, key: str) -> list[str] | None:
+        return _texts(self.memory).get(key)
+
+    def _remember(self, key: str, texts: list[str]) -> list[str]:
+        append_line(self.memory, json.dumps([key, texts]))
+        return texts
+
+
+def _texts(memory: Path) -> dict[str, list[str]]:
+    try:
+        return {key: [str(text) for text in texts] for key, texts in map(json.loads, whole_lines(memory))}
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"{memory}: damaged; delete it to have the texts drawn again") from None
+
+
+_TRAINED = {
+    "ReST-EM": "the same after that iteration, on-policy from the untrained model on",
+    "taught by the grid": "the same, fine-tuned on the grid's points that improve the model in practice",
+    "warm ReST-EM": "the one taught by the grid after that iteration, on-policy",
+}
+
+
+def contestants(
+    lm: LanguageModel,
+    settings: PolicySettings,
+    trained: Mapping[str, LoraWeights],
+    practice: Mapping[str, tuple[int, int]],
+    draws: int,
+    memory: Path,
+) -> list[Contestant]:
+    """Return the rows of the table but the oracle.
+
+    Args:
+        lm: the model that decides.
+        settings: how it samples.
+        trained: row → its adapter.
+        practice: the bandit's arms: strategy → (situations improved, not improved) in practice.
+        draws: first attempts of those that draw, in each situation.
+        memory: file of what the model wrote.
+    """
+    told = ", ".join(FAMILIES)
+    return [
+        Drawing("random", f"one of {told}, then every value within its bounds", draws, RandomPolicy()),
+        *(
+            Always(f"always {family}", f"`{plain_json(number.canonical())}`, the paper's numbers", 1, number)
+            for family, number in PAPERS_NUMBERS.items()
+        ),
+        Always("paper's choice", "the family the paper found best for the task, where it names one", 1, None),
+        Drawing(
+            "bandit",
+            "Thompson sampling over the grid, with what its points came to in practice",
+            draws,
+            BanditPolicy(practice),
+        ),
+        Writing("untrained", "the language model under the grammar", draws, LocalPolicy(lm, settings), memory),
+        *(
+            Writing(name, _TRAINED[name.rstrip(" 0123456789")], draws, LocalPolicy(lm, settings, weights), memory)
+            for name, weights in trained.items()
+        ),
+    ]

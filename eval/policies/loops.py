@@ -1,0 +1,160 @@
+"""Policies led through the loop: attempts side by side, each policy with the history of its own.
+
+Rewards are remembered in the situations, so that a strategy two policies propose is tried once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.train.policy.rest_em import Judged
+from agent.train.policy.rollouts import Rollouts
+from agent.train.policy.situations import Situation
+from cao.files import canonical_json, sha256_bytes
+from cao.progress import Progress
+from cao.strategy import Strategy, StrategyRejectedError, parse_strategy
+from cao.types import Trial
+from eval.policies.entrants import Always, Contestant
+
+ATTEMPTS = 4
+"""Attempts of one loop at most."""
+
+
+@dataclass
+class Loop:
+    """One policy in one situation.
+
+    Attributes:
+        first: of each first attempt, whether it improves the model.
+        trials: the attempts of its loop.
+        adopted: the strategy that improved the model, None where none did.
+        gain: what it is worth on the reward part.
+        finished: whether the loop is over.
+    """
+
+    first: list[bool] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    adopted: Strategy | None = None
+    gain: Judged | None = None
+    finished: bool = False
+
+
+Loops = dict[tuple[str, str], Loop]
+"""(policy, situation) → its loop."""
+
+
+def lead(
+    rollouts: Rollouts, rows: Sequence[Contestant], situations: Mapping[str, Situation], progress: Progress
+) -> Loops:
+    """Return every policy's loop in every situation that it speaks of, attempt by attempt side by side."""
+    loops = {
+        (row.name, name): Loop()
+        for row in rows
+        for name, situation in situations.items()
+        if row.speaks_of(situation.bench.task.name)
+    }
+    contestant = {row.name: row for row in rows}
+    for attempt in range(1, ATTEMPTS + 1):
+        texts: dict[tuple[str, str], list[str]] = {}
+        waiting = [key for key, loop in loops.items() if not loop.finished]
+        for done, (who, name) in enumerate(waiting, 1):
+            row, n = contestant[who], contestant[who].draws if attempt == 1 else 1
+            seed = int(sha256_bytes(f"{who}:{name}:{attempt}".encode())[:8], 16)
+            texts[who, name] = row.propose(situations[name], loops[who, name].trials, n, seed)
+            progress(f"attempt {attempt}: proposals", done, len(waiting))
+        judged = _judge(rollouts, texts, f"attempt {attempt}: judging", progress)
+        for who, name in waiting:
+            _enter(loops[who, name], [(text, judged[name].get(text)) for text in texts[who, name]])
+            if attempt == ATTEMPTS or isinstance(contestant[who], Always):
+                loops[who, name].finished = True  # a policy that always says the same has no second attempt
+    return loops
+
+
+def _judge(
+    rollouts: Rollouts, texts: Mapping[tuple[str, str], Sequence[str]], label: str, progress: Progress
+) -> dict[str, dict[str, tuple[Strategy, Judged]]]:
+    """Return situation → text → the strategy it is and what that is worth; texts that are none are left out."""
+    asked: dict[str, dict[str, Strategy]] = {}
+    for (_, name), several in texts.items():
+        read = asked.setdefault(name, {})
+        for text in several:
+            try:
+                read[text] = parse_strategy(text)
+            except StrategyRejectedError:
+                continue
+    found: dict[str, dict[str, tuple[Strategy, Judged]]] = {}
+    for name, worth in rollouts.judge({name: list(read.values()) for name, read in asked.items()}):
+        found[name] = {
+            text: (strategy, judged) for (text, strategy), judged in zip(asked[name].items(), worth, strict=True)
+        }
+        progress(label, len(found), len(asked))
+    return found
+
+
+def _enter(loop: Loop, worth: Sequence[tuple[str, tuple[Strategy, Judged] | None]]) -> None:
+    """Enter what came of a policy's texts; the first of them is the loop's next attempt."""
+    if not loop.first:
+        loop.first = [found is not None and found[1].improved for _, found in worth]
+    text, found = worth[0]
+    attempt = len(loop.trials) + 1
+    if found is None:
+        loop.trials.append(Trial(attempt=attempt, raw=text[:2_000], accepted=False, reason="rejected: no strategy"))
+        return
+    strategy, judged = found
+    repeated = any(trial.strategy == strategy.canonical() for trial in loop.trials)
+    told: dict[str, Any] = {"accepted": False, "reason": "rejected: already tried in this run", "raw": text}
+    if not repeated:
+        told = {"strategy": strategy.canonical(), "accepted": judged.improved, "reason": judged.reason}
+        told["comparison"] = judged.comparison
+    loop.trials.append(Trial(attempt=attempt, **told))
+    if not repeated and judged.improved:
+        loop.adopted, loop.gain, loop.finished = strategy, judged, True
+
+
+def oracle(points: Sequence[Strategy], worth: Sequence[Judged]) -> Loop:
+    """Return the loop of one who knows the landscape: the point with the lowest log-loss of those that improve."""
+    better = [
+        (judged.comparison.loss_change, strategy, judged)
+        for strategy, judged in zip(points, worth, strict=True)
+        if judged.improved and judged.comparison
+    ]
+    if not better:
+        return Loop(first=[False], finished=True)
+    _, strategy, judged = min(better, key=lambda one: one[0])
+    trial = Trial(attempt=1, strategy=strategy.canonical(), accepted=True, reason=judged.reason)
+    return Loop([True], [trial], strategy, judged, finished=True)
+
+
+def tested(rollouts: Rollouts, loops: Loops, progress: Progress) -> dict[tuple[str, str], Judged]:
+    """Return situation and strategy → what it changes on the test part, for what loops adopted."""
+    asked: dict[str, dict[str, Strategy]] = {}
+    for (_, name), loop in loops.items():
+        if loop.adopted is not None:
+            asked.setdefault(name, {})[canonical_json(loop.adopted.canonical())] = loop.adopted
+    found: dict[tuple[str, str], Judged] = {}
+    work = {name: list(strategies.values()) for name, strategies in asked.items()}
+    for done, (name, worth) in enumerate(rollouts.judge(work, "test"), 1):
+        found.update({(name, key): judged for key, judged in zip(asked[name], worth, strict=True)})
+        progress("test parts", done, len(work))
+    return found
+
+
+def cells(loops: Loops, tests: Mapping[tuple[str, str], Judged]) -> dict[str, dict[str, Any]]:
+    """Return policy → situation → what came of it, gains as (accuracy, log-loss) and 0 where nothing was adopted."""
+    found: dict[str, dict[str, Any]] = {}
+    for (who, name), loop in loops.items():
+        test = tests.get((name, canonical_json(loop.adopted.canonical()))) if loop.adopted else None
+        found.setdefault(who, {})[name] = {
+            "first": [sum(loop.first), len(loop.first)],
+            "improved": loop.adopted is not None,
+            "attempts": len(loop.trials) if loop.adopted else ATTEMPTS,
+            "adopted": loop.adopted.canonical() if loop.adopted else None,
+            "reward": _gain(loop.gain),
+            "test": _gain(test),
+        }
+    return found
+
+
+def _gain(judged: Judged | None) -> list[float]:
+    change = judged.comparison if judged else None
+    return [change.accuracy_change, change.loss_change] if change else [0.0, 0.0]

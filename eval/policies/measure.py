@@ -1,0 +1,221 @@
+"""Policies judged side by side: what each proposes in the same situations, and what comes of it.
+
+A situation is a task and a seed at the point where a run's loop begins, with the task's usual support, reward and
+test parts. In each, every policy is asked for first attempts, and then led through the loop: an attempt that fails
+enters the history that it sees. The best point of the exhaustive grid is the oracle.
+
+Source: CAO-LLM §2.4, G.5, G.6; the comparison is this project's.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.config import RunConfig
+from agent.loop.run_folder import locked
+from agent.train.engine.engines import check_engine
+from agent.train.engine.settings import EngineSettings
+from agent.train.files import read_json
+from agent.train.policy.rest_em import Judged
+from agent.train.policy.rollouts import Plan, Rollouts, lay_out, open_rollouts
+from agent.train.policy.settings import Settings, read_settings
+from agent.train.policy.situations import Situation
+from cao.errors import InputError, UnavailableError
+from cao.machine.compute import settled
+from cao.model.adapters import adapter_sha256, load_adapter
+from cao.model.loading import check_device
+from cao.progress import Progress
+from cao.strategy import FAMILIES, Strategy, StrategyRejectedError, parse_strategy
+from cao.types import DtypeChoice
+from eval.policies.entrants import Contestant, Writing, contestants
+from eval.policies.loops import ATTEMPTS, cells, lead, oracle, tested
+from policies.grid import grid
+from policies.local import LocalPolicy
+
+DRAWS = 4
+"""First attempts of a policy that draws, in each situation."""
+
+FREE = 10
+"""Texts written without the grammar for each task, in its first seed."""
+
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for.
+
+    Attributes:
+        folders: of finished ``agent.train_policy``; the last policy of the last one is the one to judge.
+        tasks: what is measured; None for those of the first training, its held-out ones first.
+        seeds: each chooses other questions.
+        limit: test questions.
+        workers: processes that share the situations.
+        engine: what runs them.
+        device: torch device.
+        dtype: what the model computes in.
+        offline: never touch the network.
+        model_path: a folder that takes the place of the model profile's source.
+    """
+
+    folders: tuple[Path, ...]
+    tasks: tuple[str, ...] | None
+    seeds: tuple[int, ...]
+    limit: int
+    workers: int = 1
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    device: str = "cpu"
+    dtype: DtypeChoice = "auto"
+    offline: bool = False
+    model_path: str | None = None
+
+
+def analyse(options: Options, progress: Progress) -> dict[str, Any]:
+    """Measure everything of the table and return it as JSON values.
+
+    Raises:
+        InputError: settings or a folder that cannot be used, or another process works in it.
+        UnavailableError: the training is not finished, or data or model are not at hand.
+    """
+    trainings = [_finished(folder) for folder in options.folders]
+    first = trainings[0].settings
+    config = _config(trainings, options)
+    tasks = options.tasks or tuple(dict.fromkeys((*first.held_out, *first.tasks)))
+    check_engine(options.engine)
+    practised = {task for training in trainings for task in training.settings.tasks}
+    practice = max((training.arms for training in trainings), key=lambda arms: sum(map(sum, arms.values())))
+    folders = {name: folder for training in trainings for name, folder in training.policies.items()}
+    wanted = tuple((task, seed, False) for seed in options.seeds for task in tasks)
+    with locked(first.places):
+        plan = Plan(first.places, config, wanted)
+        situations = lay_out(plan, progress)
+        lm = next(iter(situations.values())).bench.lm
+        weights = {name: load_adapter(folder, lm.sha256) for name, folder in folders.items()}
+        memory = options.folders[0] / "texts.jsonl"
+        rows = contestants(lm, config.policy_settings, weights, practice, DRAWS, memory)
+        with open_rollouts(options.engine, options.workers, plan, situations, progress) as rollouts:
+            rollouts.prepare(list(situations), progress)
+            points = {name: grid(situation.context.families) for name, situation in situations.items()}
+            landscape = _landscape(rollouts, points, progress)
+            loops = lead(rollouts, rows, situations, progress)
+            loops |= {(ORACLE, name): oracle(points[name], landscape[name]) for name in situations}
+            tests = tested(rollouts, loops, progress)
+        valid = {row.name: _validity(row, config, situations) for row in rows}
+    return {
+        "table": "policies",
+        "measured": time.strftime("%Y-%m-%d", time.gmtime()),
+        "model": config.model,
+        "model_sha256": lm.sha256,
+        "device": lm.device,
+        "dtype": lm.dtype,
+        "trainings": {training.name: training.report for training in trainings},
+        "policies": {name: adapter_sha256(one) for name, one in weights.items()},
+        "rule": config.accept,
+        "reward": config.reward,
+        "support": config.support,
+        "limit": options.limit,
+        "draws": DRAWS,
+        "attempts": ATTEMPTS,
+        "free": FREE,
+        "seeds": list(options.seeds),
+        "arms_practised": sum(map(sum, practice.values())),
+        "tasks": {task: {"held_out": task not in practised} for task in tasks},
+        "rows": {row.name: row.told for row in rows} | {ORACLE: "the best of the exhaustive grid on the reward part"},
+        "starts": {name: situation.state["start"] for name, situation in situations.items()},
+        "landscape": {name: _counted(points[name], landscape[name]) for name in situations},
+        "cells": cells(loops, tests),
+        "valid": {name: found for name, found in valid.items() if found is not None},
+    }
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished training.
+
+    Attributes:
+        name: of its folder.
+        settings: what it was for.
+        report: its settings, its samples and its costs.
+        arms: strategy → (situations improved, situations not improved), of the grid's points in practice.
+        policies: row of the table → folder of the adapter.
+    """
+
+    name: str
+    settings: Settings
+    report: dict[str, Any]
+    arms: dict[str, tuple[int, int]]
+    policies: dict[str, Path]
+
+
+def _finished(folder: Path) -> Finished:
+    settings, path = read_settings(folder), folder / "report.json"
+    if not path.exists():
+        raise UnavailableError(f"{folder} is not finished (no report.json); give its command again")
+    report = read_json(path)
+    warm = "warm " if settings.warm_start else ""
+    policies = {f"{warm}ReST-EM {n}": folder / f"policy-{n}" for n in range(1, settings.iterations + 1)}
+    if warm:
+        policies = {"taught by the grid": folder / "policy-0", **policies}
+    try:
+        arms = {strategy: (won, lost) for strategy, (won, lost) in report["arms"].items()}
+        told = {key: report[key] for key in ("settings", "iterations", "costs")}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not a training's report ({type(error).__name__})") from None
+    return Finished(folder.name, settings, told, arms, policies)
+
+
+def _config(trainings: Sequence[Finished], options: Options) -> RunConfig:
+    told = {"test": options.limit, "device": options.device, "offline": options.offline}
+    check_device(options.device)
+    told["dtype"] = settled(options.dtype, options.device)
+    config = trainings[0].settings.config
+    if any(training.settings.config != config for training in trainings):
+        raise InputError("these trainings are of runs that differ (see their config.json); give one of them at a time")
+    if len({name for training in trainings for name in training.policies}) < sum(len(t.policies) for t in trainings):
+        raise InputError("two trainings of one kind would have the same rows; give one of them at a time")
+    if config.model_path and not options.model_path:
+        own = "was made with a model folder of your own; give it with --set model_path=DIR"
+        raise InputError(f"{options.folders[0]} {own}")
+    return config.model_copy(update={**told, "model_path": options.model_path})
+
+
+def _landscape(
+    rollouts: Rollouts, points: Mapping[str, Sequence[Strategy]], progress: Progress
+) -> dict[str, list[Judged]]:
+    found: dict[str, list[Judged]] = {}
+    for name, worth in rollouts.judge(points):
+        found[name] = worth
+        progress("landscape", len(found), len(points))
+    return found
+
+
+def _validity(row: Contestant, config: RunConfig, situations: Mapping[str, Situation]) -> list[int] | None:
+    """Return how many of a language model's texts are strategies without the grammar, and of how many."""
+    if not isinstance(row, Writing):
+        return None
+    settings = config.policy_settings.model_copy(update={"constrained": False})
+    free = LocalPolicy(row.policy.lm, settings, row.policy.adapter)
+    first_seed = {situation.bench.task.name: situation for situation in reversed(list(situations.values()))}
+    texts = [text for situation in first_seed.values() for text in row.write_freely(free, situation, FREE, config.seed)]
+    return [sum(map(_is_strategy, texts)), len(texts)]
+
+
+def _is_strategy(text: str) -> bool:
+    try:
+        parse_strategy(text)
+    except StrategyRejectedError:
+        return False
+    return True
+
+
+def _counted(points: Sequence[Strategy], worth: Sequence[Judged]) -> dict[str, Any]:
+    """Return the landscape of a situation: family → points measured and improving, and the strategies that improve."""
+    found: dict[str, Any] = {family: {"measured": 0, "improve": []} for family in FAMILIES}
+    for strategy, judged in zip(points, worth, strict=True):
+        counts = found[strategy.family]
+        counts["measured"] += 1
+        if judged.improved and judged.comparison:
+            counts["improve"].append([strategy.canonical(), judged.comparison.loss_change])
+    return found

@@ -1,0 +1,1 @@
+"""The guarded HTTP client of models that a server runs."""
