@@ -96,7 +96,7 @@ def test_no_prompt_of_the_table_is_in_a_train_part() -> None:
         (["--table", "generation"], "--table generation needs --consolidation"),
         (["--table", "drift", "--seed", "-1"], "--seed -1"),
         (["--table", "drift", "--only", "spede"], "no measurement is called spede"),
-        (["--table", "drift", "--only", "speed", "--out", "nowhere"], "--only needs a measure.json"),
+        (["--table", "drift", "--only", "speed", "--out", "nowhere"], "--only needs a drift.json"),
     ],
 )
 def test_missing_arguments_exit_2(capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:
