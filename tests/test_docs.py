@@ -4,6 +4,7 @@ import ast
 import re
 import runpy
 import shlex
+import tomllib
 from itertools import product
 from pathlib import Path
 
@@ -106,6 +107,28 @@ def defined(file: Path) -> set[str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {target.id for target in targets if isinstance(target, ast.Name)}
     return names
+
+
+def test_every_step_of_the_walks_is_in_its_file() -> None:
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^\| `([\w/.]+)` \| `([\w.]+)` \|", text, flags=re.M)
+    assert len(steps) > 30
+    for file, function in steps:
+        assert (ROOT / file).is_file(), f"architecture.md names {file}"
+        assert function in defined(ROOT / file), f"architecture.md names {function} of {file}"
+
+
+def test_the_tree_has_a_line_for_every_package() -> None:
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    tree = re.search(r"^```\n(agent/.*?)^```", text, flags=re.M | re.S)
+    assert tree
+    shown: list[str] = []
+    for spaces, name in re.findall(r"^( *)(\w+)/ ", tree[1], flags=re.M):
+        depth = len(spaces) // 2
+        above = next((one for one in reversed(shown) if one.count(".") == depth - 1), "") if depth else ""
+        shown.append(f"{above}.{name}" if above else name)
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    assert sorted(shown) == sorted([*packages, "tests", "docs"])
 
 
 def commands(page: Path) -> set[str]:
