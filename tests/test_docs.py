@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cao.strategy import FAMILIES, parse_strategy
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
 ADRS = ROOT / "docs/explanation/adr"
@@ -93,6 +95,15 @@ def test_every_path_of_the_paper_map_is_there() -> None:
     for path, function in paths:
         assert list(path.parent.glob(path.name)), f"paper-map.md names {shown(path)}"
         assert not function or function in defined(path), f"paper-map.md names {function} of {shown(path)}"
+
+
+def test_the_strategies_page_shows_each_family_once_and_names_every_key() -> None:
+    text = (ROOT / "docs/reference/strategies.md").read_text(encoding="utf-8")
+    shown = [parse_strategy(line) for line in re.findall(r"^\{.*\}$", text, flags=re.M)]
+    assert [one.family for one in shown] == list(FAMILIES)
+    table = {word for row in text.splitlines() if row.startswith("|") for word in re.findall(r"`(\w+)`", row)}
+    assert {key for one in shown for key in one.canonical()} - {"family"} <= table
+    assert set(FAMILIES) <= table
 
 
 def defined(file: Path) -> set[str]:
