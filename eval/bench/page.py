@@ -1,4 +1,4 @@
-"""A benchmark's section of docs/results/benchmarks.md, between two markers: its command, the machine and its figures."""
+"""A benchmark's section of docs/results/benchmarks.md between two markers: its command, the machine, its figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
