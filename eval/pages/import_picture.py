@@ -135,7 +135,7 @@ def _picture(
         face = "#eef3f8" if len(box.rooms) == 1 and len(box.lines) == 2 else "white"
         frame = {"boxstyle": "round,pad=0.35", "facecolor": face, "edgecolor": "#44566b", "linewidth": 0.8}
         axes.text(middle[box], -ROW * box.row, text, ha="center", va="center", bbox=frame, zorder=3)
-    for arrows, colour, width, bend, above in ((_sorted(down), FORWARD, 0.8, 0.0, 1), (up, AGAINST, 1.8, 0.35, 2)):
+    for arrows, colour, width, bend, above in ((_sorted(down), FORWARD, 0.8, 0.0, 1), (up, AGAINST, 1.8, 0.35, 4)):
         for a, b in arrows:
             start, end = (middle[a], -ROW * a.row), (middle[b], -ROW * b.row)
             axes.annotate(
@@ -147,8 +147,8 @@ def _picture(
                     "arrowstyle": "-|>",
                     "color": colour,
                     "linewidth": width,
-                    "shrinkA": 14,
-                    "shrinkB": 15,
+                    "shrinkA": 14 if above == 1 else 28,  # what lies above the boxes covers no text
+                    "shrinkB": 15 if above == 1 else 20,
                     "connectionstyle": f"arc3,rad={bend}",
                 },
             )
