@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         times = 1 if name == "run" else 5
         a("--repetitions", metavar="N", type=positive, default=times, help="of each side (default %(default)s)")
         a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
-        a("--write", action="store_true", help="put the figures into docs/benchmarks.md")
+        a("--write", action="store_true", help="put the figures into docs/results/benchmarks.md")
         a("--debug", action="store_true", help="show tracebacks")
         if name == "run":
             a("--compare", metavar="WAY,...", type=names_list, default=(), help=f"by turns with: {', '.join(WAYS)}")

@@ -1,4 +1,4 @@
-"""A benchmark's section of docs/benchmarks.md, between two markers: its command, the machine and its figures."""
+"""A benchmark's section of docs/results/benchmarks.md between two markers: its command, the machine, its figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from cao.errors import InputError
 from cao.files import write_atomic
 from eval.pages.pictures import STYLE
 
-PAGE = Path("docs/benchmarks.md")
+PAGE = Path("docs/results/benchmarks.md")
 ONE_KIND = ("growth", "engine")
 """Benchmarks with one section; the others have one for each kind of machine, named by its faster dtype."""
 
