@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, An
 
     from agent.record.terminal import make_view  # noqa: PLC0415  (imports torch; arguments come first)
     from agent.train.engine.settings import read_engine  # noqa: PLC0415
-    from eval.policies.measure import Options, analyse  # noqa: PLC0415
+    from eval.policies.measure import Options, measure  # noqa: PLC0415
     from eval.policies.page import write_page  # noqa: PLC0415
 
     options = Options(
@@ -145,12 +146,9 @@ def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, An
         offline=arguments.offline,
         model_path=model_path(arguments.assignments),
     )
-    view = make_view()
-    try:
-        result = {"command": command, **analyse(options, view.progress)}
-    finally:
-        view.close()
-    return result, write_page(result, arguments.out or arguments.training[-1] / "report")
+    with closing(make_view()) as view:
+        result = measure(options, command, view.progress)
+    return result.model_dump(mode="json"), write_page(result, arguments.out or arguments.training[-1] / "report")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -28,14 +28,14 @@ from cao.progress import Progress
 from cao.tasks.splits import Part
 from cao.types import DtypeChoice, Example, Item
 from eval.bench.cost import Cheap, Training, measure
-from eval.bench.questions import asked_prompts
 from eval.generation.bootstrap import REPETITIONS as BOOTSTRAP
 from eval.generation.bootstrap import Answers, Draws
 from eval.generation.cells import Cells, Recipe, cells_folder
+from eval.generation.consolidation import check_finished, open_folder, serving
 from eval.generation.cosines import alikeness
 from eval.generation.recipes import Workshop, others
 from eval.generation.scores import Measured, aims, averages, judge
-from eval.pages.folder import check_finished, open_folder, serving
+from eval.questions import asked_prompts
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _cost(workshop: Workshop, options: Options, clock: Clock) -> dict[str, Any]:
     prompts = [example.prompt for example in examples]
     cheap = Cheap(consolidation.encoder, generator, aligner, consolidation.lm, prompts, asked)
     training = Training(consolidation, task)
-    found: dict[str, Any] = measure(cheap, training, whole=options.full_cost, progress=clock.progress)
+    found = measure(cheap, training, whole=options.full_cost, progress=clock.progress).model_dump(mode="json")
     return found
 
 

@@ -17,11 +17,11 @@ from cao.files import canonical_json, sha256_bytes, sha256_file
 from cao.model.adapters import LoraWeights
 from cao.model.encoder import pool
 from cao.tasks import TASKS
-from cao.tasks.splits import Part, part
+from cao.tasks.splits import Part, choose, part
 from cao.types import Example
-from eval.bench.questions import asked_prompts
 from eval.generation.cells import BASE, Recipe
-from eval.pages.folder import serving
+from eval.generation.consolidation import serving
+from eval.questions import asked_prompts
 from tools.align_lora.aligner import TrainedAligner, load_aligner
 from tools.align_lora.task_vector import task_vector
 from tools.detect_drift.reference import IN_DOMAIN
@@ -186,13 +186,6 @@ class Workshop:
     def _nearest_recipe(self, task: str, variant: Variant, seed: int) -> Recipe:
         source = self.nearest(task, variant, seed)
         return self.averaged(variant, [f"checkpoints/{source}"], f"checkpoint of {source}")
-
-
-def choose(examples: Sequence[Example], count: int, seed: str) -> list[Example]:
-    """Return a seeded choice without replacement, the one that a run of this seed makes; all where there are fewer."""
-    ordered = sorted(examples, key=lambda example: example.id)
-    random.Random(seed).shuffle(ordered)
-    return ordered[:count]
 
 
 def others(task: str, count: int) -> list[str]:

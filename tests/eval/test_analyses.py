@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.tasks import TASKS
-from cao.tasks.splits import part, split
+from cao.tasks.splits import choose, part, split
 from cao.types import Item
 from eval.bench.cost import count
 from eval.generation import cells as cells_module
 from eval.generation.bootstrap import Answers, Draws, interval, recovered, recovery
 from eval.generation.cells import BASE, Cells, Recipe
 from eval.generation.cosines import centred, cosines, gram, halves
-from eval.generation.recipes import REPORTED, choose, others, shuffled
+from eval.generation.recipes import REPORTED, others, shuffled
 from eval.generation.scores import CONTROLS, JUDGED, Measured, aims, averages, judge
 
 

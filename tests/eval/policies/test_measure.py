@@ -1,83 +1,15 @@
-"""The table of policies: its arithmetic by hand, and all of it on a tiny random model."""
+"""The table of policies on a tiny random model, from the trainings to the page."""
 
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from agent.train.policy import situations as situations_module
-from eval.policies.verdicts import Picks, judge, sign_flips, table, versus
 from eval.tables import main
 from tests.agent.tiny_policy_training import call, judging, measured, train
 
 pytestmark = pytest.mark.slow
-
-TASKS, SEEDS = ["a", "b"], [0, 1]
-
-
-def cell(first: tuple[int, int], gain: float = 0.0, attempts: int = 4) -> dict[str, Any]:
-    return {
-        "first": list(first),
-        "improved": gain < 0,
-        "attempts": attempts,
-        "adopted": None,
-        "reward": [0.1, gain],
-        "test": [0.0, gain / 2],
-    }
-
-
-def result(**rows: list[dict[str, Any]]) -> dict[str, Any]:
-    names = [f"{task}-{seed}" for task in TASKS for seed in SEEDS]
-    return {"seeds": SEEDS, "cells": {row: dict(zip(names, cells, strict=False)) for row, cells in rows.items()}}
-
-
-# arithmetic ----------------------------------------------------------------------------------------------------------
-
-
-def test_means_by_hand() -> None:
-    """First attempts 1/4, 3/4 | 0, 1 → .5; twice the .25 of random; log-loss (−.2 − .4) / 4."""
-    mine = [cell((1, 4), -0.2, 1), cell((3, 4)), cell((0, 4), -0.4, 3), cell((4, 4))]
-    random = [cell((1, 4))] * 4
-    found = judge(result(mine=mine, random=random), TASKS)
-    assert found["mine"]["first"]["mean"] == 0.5
-    assert found["mine"]["against_random"]["ratio"] == 2.0
-    assert found["mine"]["against_random"]["difference"] == 0.25
-    assert found["mine"]["reward_loss"]["mean"] == pytest.approx(-0.15)
-    assert found["mine"]["test_loss"]["mean"] == pytest.approx(-0.075)
-    assert found["mine"]["attempts"]["mean"] == 3.0
-    assert found["mine"]["improved"]["mean"] == 0.5
-    assert found["random"]["against_random"] is None
-    low, high = found["mine"]["first"]["ci95"]
-    assert 0 <= low < 0.5 < high <= 1
-
-
-def test_a_policy_that_speaks_of_one_task_is_compared_there_alone() -> None:
-    found = result(mine=[cell((1, 1))] * 4, random=[cell((1, 4))] * 4, paper=[cell((0, 1))] * 2)
-    assert judge(found, TASKS)["paper"]["tasks"] == ["a"]
-    against = versus(found, "mine", "paper", TASKS)
-    assert against is not None
-    assert (against["tasks"], against["difference"], against["ratio"]) == (["a"], 1.0, None)
-    assert versus(found, "mine", "paper", ["b"]) is None
-
-
-def test_picks_keep_seeds_within_their_task() -> None:
-    values = np.array([[0.0, 0.0], [1.0, 1.0]])  # all chance is between tasks: 0, ½ or 1
-    means = Picks(2, 2).means(values)
-    assert set(means) == {0.0, 0.5, 1.0}
-    assert means.mean() == pytest.approx(0.5, abs=0.02)
-    assert table(result(mine=[cell((1, 2))] * 4)["cells"]["mine"], TASKS, SEEDS, "first").tolist() == [[0.5] * 2] * 2
-
-
-def test_sign_flips_by_hand() -> None:
-    """Of the eight ways to sign 1, 1, 1 two are as extreme; without differences there is nothing to tell."""
-    assert sign_flips(np.array([1.0, 1.0, 1.0])) == pytest.approx(0.25)
-    assert sign_flips(np.zeros(5)) == 1.0
-    assert sign_flips(np.array([1.0])) == 1.0
-
-
-# all of it -----------------------------------------------------------------------------------------------------------
 
 
 def trained(roomy_model_folder: Path, out: Path, *more: str) -> Path:

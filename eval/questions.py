@@ -1,4 +1,4 @@
-"""Questions that benchmarks are run on."""
+"""Questions that tables and benchmarks are measured on."""
 
 import random
 from collections.abc import Sequence

@@ -6,7 +6,8 @@ import pytest
 
 from agent.train.engine.settings import EngineSettings
 from cao.errors import InputError
-from eval.bench.throughput import Plan, throughput
+from eval.bench.engine import Plan, bench
+from tests.eval.bench.parts import check
 
 pytestmark = pytest.mark.slow
 
@@ -14,14 +15,16 @@ pytestmark = pytest.mark.slow
 @pytest.mark.slow
 def test_both_sides_give_the_same_answers_and_the_ratio_is_of_their_seconds(tiny_model_folder: Path) -> None:
     plan = Plan("qwen2.5-0.5b", str(tiny_model_folder), cells=3, questions=4, repetitions=1)
-    found = throughput(EngineSettings(), plan)
-    assert found["equal"]
-    assert set(found["seconds"]) == set(found["cpu_seconds"]) == {"1", "2"}
-    [one], [two] = found["seconds"]["1"], found["seconds"]["2"]
-    assert found["ratios"] == [one / two]
-    assert found["ratio"] == one / two > 0
-    assert all(value > 0 for side in found["cpu_seconds"].values() for value in side)
-    assert (found["engine"], found["cells"], found["questions"], found["threads"]) == ("local", 3, 4, 1)
+    result = bench(plan, EngineSettings())
+    check(result)
+    assert result.equal
+    assert set(result.seconds) == set(result.cpu_seconds) == {"1", "2"}
+    [one], [two] = result.seconds["1"], result.seconds["2"]
+    assert result.ratios == [one / two]
+    assert result.ratio == pytest.approx(one / two, abs=1e-4)
+    assert all(value > 0 for side in result.cpu_seconds.values() for value in side)
+    assert (result.engine, result.cells, result.questions, result.threads) == ("local", 3, 4, 1)
+    assert dict(result.lines())["same answers"] == "yes"
 
 
 @pytest.mark.parametrize(
@@ -34,4 +37,4 @@ def test_both_sides_give_the_same_answers_and_the_ratio_is_of_their_seconds(tiny
 )
 def test_what_cannot_be_measured_is_refused(plan: Plan, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        throughput(EngineSettings(), plan)
+        bench(plan, EngineSettings())

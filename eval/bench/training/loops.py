@@ -1,21 +1,14 @@
-"""``training``: our LoRA loops, of checkpoints and of TTL, against the public trainer's plain loop.
-
-Both sides start from one adapter, see each row once, in batches of one size, and step as often. What counts is real
-tokens a second, padding not counted, from the end of the first step to the end of the last. A loss before and after,
-measured by one function on one set of rows, says whether both learnt the same.
-"""
+"""The trainings that ``training`` measures: of checkpoints and of TTL, by our loops and by the public trainer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from cao.inference.answer_loss import answer_loss
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
-from cao.progress import Progress, silent
 from cao.strategy import TTL
-from eval.bench.measure import Figure, machine, now, peak_bytes, plain_linear, ratio
+from eval.bench.measure import now, plain_linear
 from eval.bench.plain.training import IGNORED, live, peft_model, train
 from tools.apply_strategy.ttl import MAX_TOKENS, train_ttl
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
@@ -60,7 +53,7 @@ class _Laps:
     def __init__(self, device: str) -> None:
         self._device, self._stamps = device, list[float]()
 
-    def __call__(self, *_: Any) -> None:
+    def __call__(self, *_: object) -> None:
         self._stamps.append(now(self._device))
 
     @property
@@ -123,14 +116,14 @@ def surprising(lm: LanguageModel, prompts: Sequence[str], wanted: int) -> list[s
         prompts: to choose from.
         wanted: how many at most.
     """
-    found: list[str] = []
+    chosen: list[str] = []
     for i in range(0, len(prompts), 32):
         part = [prompt for prompt in prompts[i : i + 32] if len(lm.encode(prompt)) > 1]
         losses = prompt_losses(lm, [lm.encode(prompt)[-MAX_TOKENS:] for prompt in part])
-        found += [prompt for prompt, loss in zip(part, losses.tolist(), strict=True) if loss > LOG_P0 + 0.2]
-        if len(found) >= wanted:
+        chosen += [prompt for prompt, loss in zip(part, losses.tolist(), strict=True) if loss > LOG_P0 + 0.2]
+        if len(chosen) >= wanted:
             break
-    return found[:wanted]
+    return chosen[:wanted]
 
 
 def ttl_loop(lm: LanguageModel, prompts: list[str], batch: int) -> Loop:
@@ -157,106 +150,3 @@ def ttl_loop(lm: LanguageModel, prompts: list[str], batch: int) -> Loop:
     features = [{"input_ids": row, "labels": row} for row in ids]
     tokens = sum(map(len, ids)) * (steps - 1) / steps
     return Loop(ours, lambda: _by_trainer(lm, features, batch, TTL_RATE, weighted=True), loss, tokens)
-
-
-def compare(loop: Loop, repetitions: int, progress: Progress = silent) -> dict[str, Any]:
-    """Measure one training by turns.
-
-    Args:
-        loop: what both sides do.
-        repetitions: of each side.
-        progress: told after each.
-    """
-    took: dict[str, list[float]] = {"ours": [], "theirs": []}
-    last: dict[str, Trained] = {}
-    for turn in range(repetitions):
-        for name in took:
-            last[name] = getattr(loop, name)()
-            took[name].append(last[name].seconds)
-        progress("repetition", turn + 1, repetitions)
-    found = ratio(took["theirs"], took["ours"])
-    speed = {name: round(loop.tokens / sorted(values)[len(values) // 2], 1) for name, values in took.items()}
-    losses = {name: round(loop.loss(each.weights), 4) for name, each in last.items()}
-    return {
-        "ratio": found.stated,
-        "spread": round(found.spread, 4),
-        "tokens_per_s": speed,
-        "loss": {"before": round(loop.loss(None), 4), **losses},
-    }
-
-
-def ttl_memory(lm: LanguageModel, prompts: list[str], counts: Sequence[int], batch: int) -> dict[str, float | None]:
-    """Return by how many MB the process grew at most in two steps of TTL, by the number of prompts.
-
-    Args:
-        lm: the model.
-        prompts: repeated until there are enough.
-        counts: numbers of prompts, ascending.
-        batch: prompts a step.
-    """
-    found: dict[str, float | None] = {}
-    start = lm.fresh_lora(INITIAL_SEED)
-    settings = TTL(family="TTL", ttl_steps=2, learning_rate=TTL_RATE, batch_size=batch, shuffle_data=True)
-    for count in counts:
-        many = (prompts * (count // len(prompts) + 1))[:count]
-        grown = peak_bytes(lambda many=many: train_ttl(lm, many, settings, start, 0))  # type: ignore[misc]
-        found[str(count)] = None if grown is None else round(grown / 2**20, 1)
-    return found
-
-
-def bench(
-    lm: LanguageModel,
-    rows: list[Row],
-    prompts: list[str],
-    *,
-    batch: int,
-    repetitions: int,
-    memory_counts: Sequence[int] = (32, 128, 512, 2048),
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Measure both loops.
-
-    Args:
-        lm: the model, undressed.
-        rows: questions with answers, a multiple of ``batch``.
-        prompts: above TTL's threshold, a multiple of ``batch``.
-        batch: rows a step.
-        repetitions: of each side.
-        memory_counts: numbers of prompts that TTL's memory is measured with.
-        progress: told after each repetition.
-    """
-    described = machine()
-    ttl_memory(lm, prompts, memory_counts[:1], batch)  # what grows once, whatever the number of prompts
-    memory = ttl_memory(lm, prompts, memory_counts, batch)
-    found = {
-        "checkpoints": compare(checkpoint_loop(lm, rows, batch), repetitions, progress),
-        "ttl": compare(ttl_loop(lm, prompts, batch), repetitions, progress),
-    }
-    return {
-        "bench": "training",
-        "machine": described,
-        "repetitions": repetitions,
-        "batch": batch,
-        "steps": {"checkpoints": len(rows) // batch, "ttl": len(prompts) // batch},
-        "ratios": {name: each["ratio"] for name, each in found.items()},
-        "noisy": [name for name, each in found.items() if each["ratio"] is None],
-        "loops": found,
-        "ttl_memory_mb": memory,
-    }
-
-
-def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures in words."""
-    found = []
-    for name, each in result["loops"].items():
-        ratio_told = Figure(each["ratio"] or 0.0, each["spread"])
-        speed, loss = each["tokens_per_s"], each["loss"]
-        beside = "" if ratio_told.noisy else f"; {speed['ours']:.0f} against {speed['theirs']:.0f} tokens a second"
-        found.append((f"{name}, {result['steps'][name]} steps of {result['batch']}", ratio_told.told() + beside))
-        told = f"{loss['before']:.4f} before, {loss['ours']:.4f} by ours, {loss['theirs']:.4f} by the trainer"
-        found.append((f"{name}: loss in nats a token", told))
-    memory = ", ".join(
-        f"{count}: {'not known here' if value is None else f'{value:.0f} MB'}"
-        for count, value in result["ttl_memory_mb"].items()
-    )
-    return [*found, ("TTL's memory by number of prompts", memory)]
