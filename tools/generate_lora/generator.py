@@ -21,7 +21,6 @@ from tools.generate_lora.tokens import (
     TokenLayout,
     flatten,
     join,
-    permutation_state,
     position_codes,
     unflatten,
 )
@@ -93,8 +92,8 @@ class TrainedGenerator(nn.Module):
             self.place = nn.Linear(POSITION_WIDTH + 1, 2)
             nn.init.zeros_(self.place.weight)
             nn.init.zeros_(self.place.bias)
-        state = permutation_state(0, 1).expand(layout.tokens, 1)
-        self.register_buffer("codes", torch.cat([position_codes(layout, POSITION_WIDTH), state], 1), persistent=False)
+        ones = torch.ones(layout.tokens, 1)  # E.3's state S, one start: every file's ``place`` holds weights for it
+        self.register_buffer("codes", torch.cat([position_codes(layout, POSITION_WIDTH), ones], 1), persistent=False)
         centre = statistics.centre.clone()
         if train_centre and self.mode == "element":
             self.centre = nn.Parameter(centre)

@@ -214,11 +214,6 @@ def join(tokens: Tensor, layout: TokenLayout) -> Tensor:
     return tokens.reshape(*tokens.shape[:-3], layout.layers, -1)[..., : layout.length]
 
 
-def payload(layout: TokenLayout) -> Tensor:
-    """Return where tokens carry scalars: (J, h, w) bool, False on padding."""
-    return cut(torch.ones(layout.layers, layout.length), layout).bool()
-
-
 def position_codes(layout: TokenLayout, width: int) -> Tensor:
     """Return the 2-D sinusoidal position code of every token: half of it for the layer i, half for the token j in it.
 
@@ -237,16 +232,3 @@ def position_codes(layout: TokenLayout, width: int) -> Tensor:
     rates = 10_000 ** (-torch.arange(width // 4) / (width // 4))
     angles = [places[:, None] * rates for places in (layer, token)]
     return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
-
-
-def permutation_state(index: int, count: int) -> Tensor:
-    """Return S, (count,) float32: which initialisation a checkpoint started from, one-hot.
-
-    Hidden units may be permuted without changing a network, so that checkpoints from different starts are not
-    comparable scalar by scalar; S tells them apart. A consolidation starts every checkpoint from one recorded
-    initialisation: S = [1] there.
-
-    Source: CAO-LLM E.3.
-    """
-    assert 0 <= index < count, (index, count)
-    return torch.nn.functional.one_hot(torch.tensor(index), count).float()
