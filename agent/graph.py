@@ -12,8 +12,6 @@ from langgraph.graph import END, START, StateGraph
 from agent.loop import nodes
 from agent.loop.state import Context, State
 
-LOOP = ("decide", "apply", "evaluate", "conclude")
-
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
     """Say what comes next: the loop's only router, a pure function of the state."""

@@ -24,7 +24,8 @@ from cao.types import DriftReport
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.order import ORDERS, reach
-from tools.detect_drift.reference import REFERENCE_PROMPTS, read_reference, write_reference
+from tools.detect_drift.reference import REFERENCE_PROMPTS
+from tools.detect_drift.reference_file import read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
 from tools.detect_drift.verdict import nearest_of
 from tools.detect_drift.window import MIN_PROMPTS

@@ -62,7 +62,7 @@ class Cheap:
         lap("encode")
         weights = self.generator.generate(conditioning, mask)
         lap("generate")
-        vector = task_vector(self.lm, weights, self.asked, self.aligner.vector_prompts)
+        vector = task_vector(self.lm, weights, self.asked, self.aligner.header.vector_prompts)
         lap("vector")
         self.aligner.align(weights, vector)
         lap("align")
@@ -265,7 +265,7 @@ def measure(cheap: Cheap, training: Training, *, whole: bool, progress: Progress
     return Cost(
         task=training.task,
         prompts=len(cheap.prompts),
-        vector_prompts=cheap.aligner.vector_prompts,
+        vector_prompts=cheap.aligner.header.vector_prompts,
         steps=training.steps,
         batch=training.batch,
         whole=whole,

@@ -21,7 +21,8 @@ from cao.progress import Progress
 from eval.drift.prompts import UNKNOWN, Pool, pools, signals
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
-from tools.detect_drift.reference import IN_DOMAIN, REFERENCE_PROMPTS, SHIPPED, read_reference
+from tools.detect_drift.reference import IN_DOMAIN, REFERENCE_PROMPTS, SHIPPED
+from tools.detect_drift.reference_file import read_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector, alarms
 from tools.detect_drift.two_sample import compare
 from tools.detect_drift.verdict import nearest_of

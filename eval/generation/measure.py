@@ -220,5 +220,5 @@ def _about(workshop: Workshop, options: Options) -> dict[str, Any]:
         "device": options.device,
         "dtype": options.dtype,
         "bootstrap": BOOTSTRAP,
-        "aligner_target": workshop.trained(workshop.full.name)[1].target,
+        "aligner_target": workshop.trained(workshop.full.name)[1].header.target,
     }

@@ -109,7 +109,7 @@ class Workshop:
         aligner, lm = self.trained(variant.name)[1], self.consolidation.lm
         weights = self.generate(variant, [example.prompt for example in examples])
         asked = asked_prompts(task, examples, lm.profile.answer_style)
-        return aligner.align(weights, task_vector(lm, weights, asked, aligner.vector_prompts))
+        return aligner.align(weights, task_vector(lm, weights, asked, aligner.header.vector_prompts))
 
     def average(self, variant: Variant, names: Sequence[str]) -> LoraWeights:
         """Return the mean of stored averages as an adapter, A and B separately, all from one initialisation.

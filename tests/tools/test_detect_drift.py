@@ -27,16 +27,8 @@ from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.mixture import explain_by_mixture
 from tools.detect_drift.order import order_test
 from tools.detect_drift.permutation import combine, draw_windows, p_values, slices, smallest_p
-from tools.detect_drift.reference import (
-    IN_DOMAIN,
-    REFERENCE_PROMPTS,
-    SHIPPED,
-    draw_prompts,
-    group_hashes,
-    known_tasks,
-    read_info,
-    read_reference,
-)
+from tools.detect_drift.reference import IN_DOMAIN, REFERENCE_PROMPTS, SHIPPED, draw_prompts, group_hashes, known_tasks
+from tools.detect_drift.reference_file import read_info, read_reference
 from tools.detect_drift.two_sample import rank_sums
 from tools.detect_drift.wording import NOT_IDENTIFIABLE
 

@@ -121,7 +121,7 @@ def align_lora(
         return AlignmentResult(adapter=None, reason=reason, command=command)
     weights = load_adapter(Path(generated.path), lm.sha256)
     try:
-        vector = vector_of(lm, weights, prompts, aligner.vector_prompts)
+        vector = vector_of(lm, weights, prompts, aligner.header.vector_prompts)
     except NotApplicableError as error:
         return AlignmentResult(adapter=None, reason=str(error))
     return AlignmentResult(adapter=save_adapter(store, aligner.align(weights, vector), lm.source))

@@ -104,7 +104,7 @@ def _pairs(task: SourceTask, aligner: TrainedAligner, preset: AlignerPreset, gen
         which = torch.randperm(shape.chunks, generator=generator)[: preset.chunks_per_step]
         made, units = (take_chunks(flat, which, shape.chunk) for flat in (task.generated[batch], unit))
         wanted = made
-        if aligner.target == "checkpoint":
+        if aligner.header.target == "checkpoint":
             assert task.checkpoint is not None
             wanted = take_chunks(task.checkpoint, which, shape.chunk)
         noise = torch.randn(len(which), shape.latent, generator=generator)

@@ -7,8 +7,6 @@ from scipy.stats import fisher_exact
 from cao.types import Feedback
 from tools.detect_drift.known_tasks import Reference
 
-NOT_IDENTIFIABLE = "concept drift is not identifiable without labels: the answers may be wrong while the prompts stay"
-
 
 def judge_feedback(correct: Sequence[bool | None], task: str, reference: Reference) -> Feedback | None:
     """Compare the share of right answers with that of the nearest task's reference.
