@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import StateSnapshot
 
 from agent.budget.clock import Clock, timed_speed
 from agent.budget.fit import fit
@@ -28,13 +30,16 @@ from agent.loop.run_folder import (
     new_run_folder,
     read_history,
     read_state,
+    state_at,
     sweep,
 )
 from agent.loop.state import NO_TIME, Context, State, Workbench
 from agent.loop.trained import find_trained
 from agent.record.commands import resume_command, trace_command
+from agent.record.reading import read_record
 from agent.record.report import write_report
 from agent.record.runs import find_run
+from agent.record.schema import RunRecord
 from agent.record.terminal import View, make_view, print_summary
 from cao.errors import InputError, UnavailableError
 from cao.files import sha256_bytes, write_json
@@ -66,14 +71,14 @@ def command(asked: Request, *, as_json: bool, began: float | None = None) -> int
         )
     finally:
         view.close()
-    _tell(record, Path(asked.config.out) / record["run_id"], as_json=as_json)
+    _tell(record, Path(asked.config.out) / record.run_id, as_json=as_json)
     return 0
 
 
-def _tell(record: dict[str, Any], folder: Path, *, as_json: bool) -> None:
+def _tell(record: RunRecord, folder: Path, *, as_json: bool) -> None:
     """Print the outcome, as one JSON object or for people."""
     if as_json:
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(record.model_dump(mode="json"), ensure_ascii=False) + "\n")
     else:
         print_summary(record, str(folder))
 
@@ -154,7 +159,7 @@ def run(
     view: View,
     stored: dict[str, Any],
     began: float | None = None,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Run the graph to its end, from the start or from where a killed process left it.
 
     Args:
@@ -167,7 +172,7 @@ def run(
         began: when the command began, by ``time.monotonic``; a time budget counts from there.
 
     Returns:
-        The object of ``run.json``.
+        What ``run.json`` says.
     """
     check_device(config.device)
     asked = config.dtype
@@ -230,25 +235,24 @@ def _fitted(bench: Workbench, view: View) -> Workbench:
     return replace(bench, config=found.config, task=task, splits=splits, protocol=protocol, speed=speed)
 
 
-def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) -> dict[str, Any]:
+def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) -> RunRecord:
     """Stream the graph over the run's checkpoints and write ``run.json`` and the report."""
     recorder = Recorder(folder, view)
     clock = replace(bench.clock, spent=recorder.spent_s)
     bench = replace(bench, folder=folder, record=recorder, clock=clock)
-    thread: Any = {
-        "configurable": {"thread_id": header["run_id"]},
-        "recursion_limit": STEPS_ONCE + STEPS_PER_ATTEMPT * bench.config.max_attempts,
-    }
+    steps = STEPS_ONCE + STEPS_PER_ATTEMPT * bench.config.max_attempts
+    thread: RunnableConfig = {**_thread(header["run_id"]), "recursion_limit": steps}
     with checkpointer(folder) as saver:
         graph = build_graph().compile(checkpointer=saver)
         started = time.monotonic()
         snapshot = read_state(graph, thread, folder)
         # ``next`` cannot tell: it is empty too where a kill fell between a node's writes and its checkpoint
-        finished = "test" in snapshot.values
+        reached = state_at(snapshot, folder)
+        finished = "test" in reached
         if finished and (folder / "run.json").exists():
-            return _completed(folder, read_finished(folder), read_history(graph, thread, folder))
+            return _completed(folder, read_record(folder), read_history(graph, thread, folder))
         if snapshot.created_at and not finished:
-            check(folder, snapshot.values, bench.lm.sha256)
+            check(folder, reached, bench.lm.sha256)
             at = snapshot.next[0] if snapshot.next else "the step after the last one"
             recorder(at, "resume", {"at": at})
         if not finished:
@@ -258,7 +262,7 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
             for _ in graph.stream(start, thread, context=context, durability="sync", stream_mode="updates"):
                 pass
         total = time.monotonic() - started
-        state: Any = graph.get_state(thread).values
+        state = state_at(graph.get_state(thread), folder)
         history = read_history(graph, thread, folder)
     record = run_record(
         state,
@@ -267,28 +271,21 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
         overhead_share=max(0.0, total - recorder.busy_s) / total,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
-    write_json(folder / "run.json", record)
+    write_json(folder / "run.json", record.model_dump(mode="json"))
     (folder / "report.html").unlink(missing_ok=True)  # of an outcome before this one
     return _completed(folder, record, history)
 
 
-def _completed(folder: Path, record: dict[str, Any], history: list[Any]) -> dict[str, Any]:
+def _thread(run_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": run_id}}
+
+
+def _completed(folder: Path, record: RunRecord, history: list[StateSnapshot]) -> RunRecord:
     """Return the outcome once nothing is left to do: a kill may have come before the report, or before the pruning."""
     if not (folder / "report.html").exists():
         write_report(folder)
-    prune(folder, [snapshot.values for snapshot in history])
+    prune(folder, [state_at(snapshot, folder) for snapshot in history])
     return record
-
-
-def read_finished(folder: Path) -> dict[str, Any]:
-    """Return the outcome of a run that has ended; nothing of it is measured or written again."""
-    try:
-        record = json.loads((folder / "run.json").read_bytes())
-        if not isinstance(record, dict) or record["run_id"] != folder.name:
-            raise ValueError("another run's")
-        return record
-    except (OSError, ValueError, KeyError, RecursionError):
-        raise InputError(f"{folder / 'run.json'}: damaged; delete it and resume to have it written again") from None
 
 
 def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
@@ -329,13 +326,12 @@ def _fork(bench: Workbench, source: Path, stored: dict[str, Any], node: str) -> 
     """Make a run that stands where another one came to a node; return its folder and what its ``config.json`` holds."""
     with checkpointer(source) as saver:
         graph = build_graph().compile(checkpointer=saver)
-        history = read_history(graph, {"configurable": {"thread_id": source.name}}, source)
+        history = read_history(graph, _thread(source.name), source)
     position = next((i for i, snapshot in enumerate(history) if snapshot.next == (node,)), None)
     if position is None:
         shown = trace_command("show", source.parent, source.name)
         raise InputError(f"run {source.name} never came to {node!r}; {shown} lists its nodes")
-    values = history[position].values
-    check(source, values, bench.lm.sha256)
+    check(source, state_at(history[position], source), bench.lm.sha256)
     before = history[position - 1].next[0] if position else "__start__"
     with new_run_folder(source.parent, bench.task.name) as (name, place):
         forked = {"run_id": source.name, "node": node}
@@ -343,6 +339,6 @@ def _fork(bench: Workbench, source: Path, stored: dict[str, Any], node: str) -> 
         carry_over(source, place)
         with checkpointer(place) as saver:
             fork = build_graph().compile(checkpointer=saver)
-            fork.update_state({"configurable": {"thread_id": name}}, values, as_node=before)
+            fork.update_state(_thread(name), history[position].values, as_node=before)
         write_json(place / "config.json", header)
     return source.parent / name, header

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agent.budget.plan import part_seconds
 from agent.loop.state import Evaluations, Workbench
 from agent.record.counting import counting
+from agent.record.schema import Counts
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, sha256_file
 from cao.progress import Progress
@@ -183,18 +184,24 @@ def counted(before: Evaluations | None, *measurements: Measured) -> Evaluations:
     return counts
 
 
-def summary(evaluations: Evaluations) -> dict[str, int]:
+def summary(evaluations: Evaluations) -> Counts:
     """Return what run.json says: the counts, with the questions that models answered and those that were saved.
 
     The same is counted in answers of single adapters: of m that answer a question together, each counts.
     """
     asked, answered = evaluations["asked"], sum(evaluations["measured"].values())
     by_members = sum(evaluations["member_measured"].values())
-    told = {key: evaluations[key] for key in ("dropped_early", "reused", "checked", "agreed")}
-    return {
-        **{"asked": asked, "answered": answered, "saved": asked - answered, **told},
-        **{"member_answers": by_members, "member_answers_saved": evaluations["member_asked"] - by_members},
-    }
+    return Counts(
+        asked=asked,
+        answered=answered,
+        saved=asked - answered,
+        dropped_early=evaluations["dropped_early"],
+        reused=evaluations["reused"],
+        checked=evaluations["checked"],
+        agreed=evaluations["agreed"],
+        member_answers=by_members,
+        member_answers_saved=evaluations["member_asked"] - by_members,
+    )
 
 
 def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from agent.record.commands import next_step, start_command
 from agent.record.events import evaluations_text, sentence
-from agent.record.runs import paired_change
-from agent.record.schema import GENERATED, Attempt, RunRecord, RunSummary
+from agent.record.questions import paired_change
+from agent.record.schema import GENERATED, Run, RunSummary, StartName
 from agent.record.wording import (
     START_NAMES,
     bare_p,
@@ -38,6 +38,7 @@ from agent.record.wording import (
     verdict,
     visible,
 )
+from cao.types import Trial
 
 WIDTH = 140
 """Columns where standard output is no terminal and COLUMNS does not say."""
@@ -99,7 +100,7 @@ def _run_table(runs: list[RunSummary], now: datetime, hidden: tuple[str, ...]) -
     return table
 
 
-def show_run(run: RunRecord, events: list[dict[str, Any]], path: Path) -> None:
+def show_run(run: Run, events: list[dict[str, Any]], path: Path) -> None:
     """Print one run: outcome, steps, attempts, drift, test and where the time went."""
     console = _console()
     facts = (run.task, run.model, run.policy, f"seed {run.seed}", run.created)
@@ -133,7 +134,7 @@ def show_run(run: RunRecord, events: list[dict[str, Any]], path: Path) -> None:
         console.print(_times(run))
 
 
-def differences(first: RunRecord, second: RunRecord) -> dict[str, Any]:
+def differences(first: Run, second: Run) -> dict[str, Any]:
     """Return what differs between two runs: configuration, versions, attempts, and the measures side by side."""
     pair = (first, second)
     return {
@@ -150,7 +151,7 @@ def differences(first: RunRecord, second: RunRecord) -> dict[str, Any]:
     }
 
 
-def show_diff(first: RunRecord, second: RunRecord) -> None:
+def show_diff(first: Run, second: Run) -> None:
     """Print what differs between two runs."""
     found, console = differences(first, second), _console()
     for title, key in (
@@ -177,7 +178,7 @@ def show_diff(first: RunRecord, second: RunRecord) -> None:
         console.print(table)
 
 
-def _computed(run: RunRecord) -> dict[str, Any]:
+def _computed(run: Run) -> dict[str, Any]:
     """Return what decides how a run's numbers are rounded."""
     found = run.compute
     return found.model_dump(include={"dtype", "device", "threads", "processor"}) if found else {}
@@ -208,7 +209,7 @@ def _sentence(node: str, data: dict[str, Any]) -> str:
         return ""  # an event of another version: its place and time are still worth showing
 
 
-def _attempts(trials: tuple[Attempt, ...]) -> Table:
+def _attempts(trials: tuple[Trial, ...]) -> Table:
     table = _table(">try", "proposed", "verdict", ">Δ accuracy", ">Δ log-loss", ">p", ">time", "reason")
     for i, trial in enumerate(trials, start=1):
         found = trial.comparison
@@ -221,14 +222,14 @@ def _attempts(trials: tuple[Attempt, ...]) -> Table:
     return table
 
 
-def _starts(run: RunRecord) -> Table:
+def _starts(run: Run) -> Table:
     table = _table("start", ">accuracy", ">95 % interval", ">log-loss", ">Δ log-loss", ">p", "")
     for name, reward in run.reward.starts().items():
         found = run.reward.comparisons.get(name)
         p_value = bare_p(found.loss_p_value) if found else "—"
         change = signed(found.loss_change) if found else "—"
         measured = (percent(reward.score), interval(reward.ci95), number(reward.loss), change, p_value)
-        chosen = Text("the loop starts here", "green") if name == (run.reward.start or "base") else Text("")
+        chosen = Text("the loop starts here", "green") if name == run.reward.start else Text("")
         after = run.reward.dropped_after.get(name)
         if after is not None:  # its accuracy and its log-loss are those of other questions
             measured = (points(found.accuracy_change if found else None), "—", "—", change, p_value)
@@ -237,7 +238,7 @@ def _starts(run: RunRecord) -> Table:
     return table
 
 
-def _test(run: RunRecord) -> Table:
+def _test(run: Run) -> Table:
     assert run.test
     table = _table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
     for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
@@ -247,7 +248,7 @@ def _test(run: RunRecord) -> Table:
     return table
 
 
-def _times(run: RunRecord) -> Table:
+def _times(run: Run) -> Table:
     table = _table("where the time went", ">", ">", "")
     total = sum(run.timing_s.values()) or 1.0
     for name, seconds in sorted(run.timing_s.items(), key=lambda entry: -entry[1]):
@@ -263,14 +264,14 @@ def _times(run: RunRecord) -> Table:
     return table
 
 
-def _measures(first: RunRecord, second: RunRecord) -> dict[str, list[str | None]]:
+def _measures(first: Run, second: Run) -> dict[str, list[str | None]]:
     rows: dict[str, list[str | None]] = {}
     for run in (first, second):
         base, best, test = run.reward.baseline, run.reward.best, run.test
         cells = {
             "status": run.status,
-            "start": run.reward.start,
-            "generator": str((run.adapters or {}).get("variant") or "—"),
+            "start": run.reward.start if base else None,
+            "generator": (run.adapters.variant if run.adapters else None) or "—",
             **{f"{name} adapter": _start_cell(run, name) for name in GENERATED},
             "reward accuracy": _pair(base.score if base else None, best.score if best else None),
             "reward log-loss": f"{number(base.loss if base else None)} → {number(best.loss if best else None)}",
@@ -284,7 +285,7 @@ def _measures(first: RunRecord, second: RunRecord) -> dict[str, list[str | None]
     return rows
 
 
-def _start_cell(run: RunRecord, name: str) -> str | None:
+def _start_cell(run: Run, name: StartName) -> str | None:
     base, after = run.reward.baseline, run.reward.dropped_after.get(name)
     if after is not None:
         return f"dropped after {after}"
@@ -292,7 +293,7 @@ def _start_cell(run: RunRecord, name: str) -> str | None:
     return _pair(base.score if base else None, measured.score) if measured else None
 
 
-def _trial_cell(run: RunRecord, index: int) -> str | None:
+def _trial_cell(run: Run, index: int) -> str | None:
     if index >= len(run.trials):
         return None
     trial = run.trials[index]
