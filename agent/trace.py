@@ -91,9 +91,9 @@ def _graph(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
+    from agent.record.diff import differences, show_diff  # noqa: PLC0415
     from agent.record.reading import read_run  # noqa: PLC0415
     from agent.record.runs import find_run  # noqa: PLC0415
-    from agent.record.view import differences, show_diff  # noqa: PLC0415
 
     first, second = (read_run(find_run(arguments.out, run)) for run in arguments.runs)
     if arguments.json:
@@ -115,7 +115,7 @@ def _replay(arguments: argparse.Namespace) -> int:
             f"run {path.name} never came to {arguments.node!r}; it went through {', '.join(seen) or 'nothing'}"
         )
     quiet_libraries(offline=read_run(path).config.get("offline") is True)
-    from agent.session import replay  # noqa: PLC0415  (imports torch)
+    from agent.replay import replay  # noqa: PLC0415  (imports torch)
 
     return replay(arguments.out, path.name, arguments.node, as_json=arguments.json)
 

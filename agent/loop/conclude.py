@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import cao
-from agent.loop.reward import summary
+from agent.loop.counts import summary
 from agent.loop.state import Made, State, Workbench
 from agent.record.questions import keep_questions
 from agent.record.schema import (

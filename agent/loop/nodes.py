@@ -15,8 +15,9 @@ from torch import Tensor
 
 from agent.budget.clock import Prices
 from agent.loop.conclude import conclude_run
+from agent.loop.counts import counted
 from agent.loop.kept import CONDITIONING, conditioning
-from agent.loop.reward import counted, explain, judge, measure_part, race_reward
+from agent.loop.reward import explain, judge, measure_part, race_reward
 from agent.loop.start import carried, measure_starts
 from agent.loop.state import Context, Made, State, Stored, Workbench, dump_state, load_state, workbench
 from cao.errors import NotApplicableError

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 
 from agent.budget.plan import part_seconds
+from agent.loop.counts import counted
 from agent.loop.observations import observe
-from agent.loop.reward import counted, judge, measure_part, race_reward
+from agent.loop.reward import judge, measure_part, race_reward
 from agent.loop.state import Starts, State, Workbench
 from agent.record.questions import keep_questions
 from agent.record.schema import GENERATED, StartName

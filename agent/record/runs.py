@@ -5,13 +5,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.record.reading import read_run
-from agent.record.schema import RunSummary
 from cao.errors import InputError
-from cao.types import ID_PATTERN
+from cao.types import ID_PATTERN, Record
 
 DAMAGED = "damaged"
 MARKS = ("run.json", "config.json", "trace.jsonl")
 """A folder with one of these files is a run."""
+
+
+class RunSummary(Record):
+    """One line of the list of runs; accuracies in [0, 1], losses in nats."""
+
+    run_id: str
+    status: str
+    task: str | None = None
+    model: str | None = None
+    policy: str | None = None
+    last_node: str | None = None
+    attempts: int = 0
+    reward_baseline: float | None = None
+    reward_best: float | None = None
+    loss_baseline: float | None = None
+    loss_best: float | None = None
+    test_base: float | None = None
+    test_adapted: float | None = None
+    test_p_value: float | None = None
+    created: str | None = None
+    problem: str | None = None
 
 
 def list_runs(out: Path) -> list[RunSummary]:

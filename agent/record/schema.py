@@ -5,6 +5,7 @@ tells that was written before the file had a ``schema_version``: every key but t
 takes a ``Run``. ``python -m agent.record.schema`` writes the file's JSON Schema to ``docs/reference/run.schema.json``.
 """
 
+import inspect
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -179,35 +180,27 @@ class Run(Record):
         reason: why nothing was tried, None where something was.
         last_node: the last node seen in the trace, for unfinished runs; no key of run.json.
         task: what was adapted to.
-        model: the model profile.
-        model_sha256: of its weights.
-        policy: who proposed.
-        policy_adapter: hash of the training that the policy carries.
+        model, model_sha256: the model profile, and the hash of its weights.
+        policy, policy_adapter: who proposed, and the hash of the training that it carries.
         describer: who wrote the task context.
         request_forms: in which form a server was asked, the describer's and the policy's.
         seed: of every random choice.
         protocol: how answers are judged.
-        splits: part of the task to number of questions.
-        available: the most questions that the reward and the test part could have.
+        splits, available: part of the task to its questions, and to the most that it could have.
         drift: what the drift test found.
-        context: τ, the task context.
-        context_note: what a reader should know about it.
+        context, context_note: τ, the task context, and what a reader should know about it.
         adapters: what was made from the prompts.
-        trials: the attempts.
-        attempts: how many they are.
+        trials, attempts: the attempts, and how many they are.
         reward: what was measured on the reward part.
         evaluations: how many reward questions that took.
         smallest_detectable: the smallest changes that it could have seen, None where nothing was tried.
         adopted: what was adopted, None where nothing was.
         test: what was measured on the test part.
-        timing_s: node to seconds, s.
-        seconds: time in the graph, s.
+        timing_s, seconds: time in each node and in the graph, s.
         overhead_share: share of the time that went to the graph, its checkpoints and the trace.
         peak_memory_mb: of the run's last process, MB.
-        created: ISO-8601 UTC.
-        finished: ISO-8601 UTC.
-        dtype: what the language model computed in.
-        compute: what the run computed with.
+        created, finished: ISO-8601 UTC.
+        dtype, compute: what the language model computed in, and with what.
         versions: package to version.
         config: the configuration, as the version that ran has it.
     """
@@ -293,35 +286,14 @@ class RunRecord(Run):
     config: dict[str, JsonValue]
 
 
-class RunSummary(Record):
-    """One line of the list of runs; accuracies in [0, 1], losses in nats."""
-
-    run_id: str
-    status: str
-    task: str | None = None
-    model: str | None = None
-    policy: str | None = None
-    last_node: str | None = None
-    attempts: int = 0
-    reward_baseline: float | None = None
-    reward_best: float | None = None
-    loss_baseline: float | None = None
-    loss_best: float | None = None
-    test_base: float | None = None
-    test_adapted: float | None = None
-    test_p_value: float | None = None
-    created: str | None = None
-    problem: str | None = None
-
-
 def json_schema() -> str:
     """Return the JSON Schema of run.json, as it lies in ``SCHEMA_FILE``."""
-    schema = {
-        "$schema": GenerateJsonSchema.schema_dialect,
-        "title": "run.json",
-        **{key: value for key, value in RunRecord.model_json_schema(mode="serialization").items() if key != "title"},
-    }
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    schema = RunRecord.model_json_schema(mode="serialization")
+    named = {"title": "run.json", "description": inspect.getdoc(Run)}
+    return (
+        json.dumps({"$schema": GenerateJsonSchema.schema_dialect, **schema, **named}, indent=2, ensure_ascii=False)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

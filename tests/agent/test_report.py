@@ -16,7 +16,7 @@ from agent.record.charts import ticks
 from agent.record.questions import SHOWN, keep_questions
 from agent.record.reading import read_run
 from agent.record.report import EDGES, NODES, write_report
-from agent.record.schema import RunRecord, TestPart
+from agent.record.schema import Run, TestPart
 from cao.errors import InputError
 from cao.tasks.base import choice_example
 from cao.tasks.splits import Splits
@@ -231,7 +231,7 @@ def test_what_to_do_next_follows_the_outcome(tmp_path: Path) -> None:
     assert "--policy random" in advice(status="no_improvement", trials=read_run(path).trials[:1])
     assert "--resume one" in advice(status="unfinished")
     assert (
-        wording.headline(RunRecord(run_id="x", status="improved", test=TestPart.model_validate(worse)))
+        wording.headline(Run(run_id="x", status="improved", test=TestPart.model_validate(worse)))
         == "Improved on reward, worse on test"
     )
 
