@@ -4,7 +4,7 @@ All of them are small, frozen and JSON-able, because they travel through the gra
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +21,9 @@ Dtype = Literal["float32", "bfloat16"]
 DtypeChoice = Literal["auto", "float32", "bfloat16"]
 """What a language model computes in; ``auto`` is the faster one on the processor at hand."""
 
+
+StrategyFields = dict[str, bool | int | float | str]
+"""A strategy as a JSON object: its family and its settings; ``cao.strategy`` says which are valid."""
 
 Message = dict[str, str]
 """One message of a chat: ``role`` (system or user) and ``content``."""
@@ -291,7 +294,7 @@ class Trial(Record):
     """
 
     attempt: Annotated[int, Field(ge=1)]
-    strategy: dict[str, Any] | None = None
+    strategy: StrategyFields | None = None
     raw: str | None = None
     accepted: bool
     reason: str

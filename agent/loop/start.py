@@ -7,14 +7,14 @@ deployed model.
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from agent.budget.plan import part_seconds
+from agent.loop.counts import counted
 from agent.loop.observations import observe
-from agent.loop.reward import counted, judge, measure_part, race_reward
-from agent.loop.state import State, Workbench
+from agent.loop.reward import judge, measure_part, race_reward
+from agent.loop.state import Starts, State, Workbench
 from agent.record.questions import keep_questions
-from agent.record.schema import GENERATED
+from agent.record.schema import GENERATED, StartName
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import save_adapter
 from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
@@ -47,9 +47,10 @@ def measure_starts(state: State, bench: Workbench) -> State:
     expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
     took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
     base, measured = deployed.items, [deployed]
-    rewards, verdicts = {"base": summarise(base)}, {}
-    starts: dict[str, Any] = dict.fromkeys(GENERATED)
-    adapters = dict(state["adapters"])
+    rewards: dict[StartName, Reward] = {"base": summarise(base)}
+    verdicts: dict[StartName, Comparison] = {}
+    starts: Starts = {"generated": None, "aligned": None}
+    adapters = state["adapters"].copy()
     for name in GENERATED:
         reference = bench.adapter(state["adapters"][name])
         if reference is None:
@@ -63,17 +64,17 @@ def measure_starts(state: State, bench: Workbench) -> State:
             continue
         rewards[name], verdicts[name] = summarise(measured[-1].items), judge(bench, base, measured[-1])
         starts[name] = {
-            "reward": rewards[name].model_dump(mode="json"),
-            "comparison": verdicts[name].model_dump(mode="json"),
+            "reward": rewards[name],
+            "comparison": verdicts[name],
             "dropped_after": len(measured[-1].items) if measured[-1].dropped else None,
         }
     start = best_start(rewards, verdicts)
     update: State = {
         "adapters": adapters,
-        "baseline": rewards["base"].model_dump(mode="json"),
+        "baseline": rewards["base"],
         "start": start,
         "starts": starts,
-        "best_reward": rewards[start].model_dump(mode="json"),
+        "best_reward": rewards[start],
         "best_items": f"items/{start}.jsonl",
         "evaluations": counted(None, *measured),
         "reward_seconds": took,
@@ -87,7 +88,7 @@ def measure_starts(state: State, bench: Workbench) -> State:
     return update
 
 
-def best_start(rewards: Mapping[str, Reward], verdicts: Mapping[str, Comparison]) -> str:
+def best_start(rewards: Mapping[StartName, Reward], verdicts: Mapping[StartName, Comparison]) -> StartName:
     """Return what the loop starts from: of the adapters that beat the deployed model the most accurate, or ``base``.
 
     Args:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agent.record.schema import GENERATED, RunRecord
+from agent.record.schema import GENERATED, Run
 from agent.record.wording import START_NAMES, count, number, percent
 
 
@@ -39,7 +39,7 @@ def sentence(node: str, data: dict[str, Any]) -> str:
     return ""
 
 
-def evaluations_text(run: RunRecord) -> str:
+def evaluations_text(run: Run) -> str:
     """Return how many reward questions were answered and how many were saved; empty where the run does not say."""
     counts = run.evaluations
     if counts is None or counts.asked <= 0:
@@ -60,7 +60,7 @@ def evaluations_text(run: RunRecord) -> str:
     return told
 
 
-def _dropped(run: RunRecord, early: int) -> str:
+def _dropped(run: Run, early: int) -> str:
     """Say how many starts and how many attempts were dropped."""
     starts = sum(after is not None for after in run.reward.dropped_after.values())
     told = [(starts, "start"), (early - starts, "attempt")]
