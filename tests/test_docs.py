@@ -45,6 +45,12 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert not fragment or fragment in anchors(place), f"{shown(page)} links to {target}: no such heading"
 
 
+def test_every_document_that_the_code_names_is_there() -> None:
+    for file in (file for top in ("agent", "cao", "eval", "policies", "tools") for file in ROOT.glob(f"{top}/**/*.py")):
+        for name in re.findall(r"\bdocs/[\w/.-]+\.\w+", file.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{shown(file)} names {name}"
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     reached, ahead = set(), [ROOT / "README.md"]
     while ahead:
