@@ -5,9 +5,10 @@ A run that was told what the deployed model is for ends behind the drift test wh
 Source: CAO-LLM §2, Fig. 1 (catch, adapt, operate).
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
 
 from agent.loop import nodes
 from agent.loop.state import Context, State
@@ -47,7 +48,7 @@ def build_graph() -> "StateGraph[State, Context]":
     return graph
 
 
-def make_graph() -> Any:
+def make_graph() -> CompiledStateGraph[State, Context, State, State]:
     """Return the compiled graph without a checkpointer, for LangGraph's own tools (see ``langgraph.json``)."""
     return build_graph().compile()
 

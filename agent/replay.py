@@ -1,4 +1,7 @@
-"""Starting a run again from one of its steps, as a run of its own."""
+"""Starting a run again from one of its steps, as a run of its own.
+
+``Any`` is left in what ``config.json`` holds, which other versions wrote too.
+"""
 
 from pathlib import Path
 from typing import Any

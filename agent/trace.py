@@ -4,9 +4,9 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cao.command_line import quiet_libraries, run_command
 
@@ -131,7 +131,7 @@ def _html(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write_json(value: dict[str, Any]) -> int:
+def _write_json(value: Mapping[str, object]) -> int:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")  # ASCII only: a policy's text must not steer the terminal
     return 0
 

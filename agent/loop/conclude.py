@@ -1,4 +1,7 @@
-"""The end of a run: what the test part said, and the files that a person takes away."""
+"""The end of a run: what the test part said, and the files that a person takes away.
+
+``Any`` is left in what ``config.json`` holds, which other versions wrote too.
+"""
 
 import math
 import os

@@ -1,4 +1,7 @@
-"""Loading what a run works with, and holding it against what the run was begun with."""
+"""Loading what a run works with, and holding it against what the run was begun with.
+
+``Any`` is left in what ``config.json`` holds, which other versions wrote too.
+"""
 
 import time
 from dataclasses import replace

@@ -6,7 +6,8 @@ Source: beyond CAO-LLM, whose policy sees the task context τ alone.
 import statistics
 from pathlib import Path
 
-from agent.loop.state import Start, Starts, Workbench
+from agent.loop.state import Starts, Workbench
+from agent.record.events import Start
 from agent.record.schema import GENERATED, StartName
 from cao.model.adapters import load_adapter
 from cao.types import AdapterRef

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,10 +216,16 @@ class _Answers:
         for upto in self.ends:
             start = len(self._items[key])
             if start < upto <= end:
-                loaded: Any = {"lm": bench.lm, "encoder": bench.encoder, "states": bench.states}
-                told = self._counted()
-                block, model = examples[start:upto], self._models[member]
-                more = evaluate(bench.task, block, model, bench.protocol, **loaded, progress=told)
+                more = evaluate(
+                    bench.task,
+                    examples[start:upto],
+                    self._models[member],
+                    bench.protocol,
+                    lm=bench.lm,
+                    encoder=bench.encoder,
+                    states=bench.states,
+                    progress=self._counted(),
+                )
                 self._items[key] = [*self._items[key], *more]
                 save_items(path, self._items[key])
         return self._items[key][:end]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from filelock import FileLock, Timeout
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +20,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StateSnapshot
+from pydantic import JsonValue
 
 from agent.loop.state import Context, State, load_state
 from agent.record.reading import LOCK
@@ -67,7 +68,7 @@ class Recorder:
         self.spent_s = sum(event.get("seconds", 0.0) for event in events)
         self._stream = path.open("a", encoding="utf-8")
 
-    def __call__(self, node: str, event: str, data: dict[str, Any], seconds: float | None = None) -> None:
+    def __call__(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None = None) -> None:
         """Write one event."""
         line = {
             "seq": self.seq,

@@ -21,6 +21,7 @@ from agent.budget.clock import Clock
 from agent.budget.plan import Speed
 from agent.config import RunConfig
 from agent.loop.trained import Trained
+from agent.record.events import Start
 from agent.record.schema import Adopted, GeneratedName, StartName, TestPart
 from cao.errors import InputError
 from cao.files import sha256_bytes
@@ -33,7 +34,6 @@ from cao.tasks.splits import Splits, part
 from cao.types import (
     AdaptedModel,
     AdapterRef,
-    Comparison,
     DriftReport,
     Protocol,
     Reward,
@@ -84,20 +84,6 @@ class Made(TypedDict):
     saw_task: bool | None
     caveats: list[str]
     reason: str
-
-
-class Start(TypedDict):
-    """A generated adapter as the loop's start.
-
-    Attributes:
-        reward: what it scores, None where it could not be measured.
-        comparison: with the deployed model, None where it could not be measured.
-        dropped_after: questions that both speak of, where it was dropped before the last one.
-    """
-
-    reward: Reward | None
-    comparison: Comparison | None
-    dropped_after: int | None
 
 
 Starts = dict[GeneratedName, Start | None]

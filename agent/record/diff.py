@@ -1,7 +1,8 @@
 """What differs between two runs, and how ``python -m agent.trace diff`` shows it."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 from rich.text import Text
 
@@ -9,8 +10,30 @@ from agent.record.schema import GENERATED, Run, StartName
 from agent.record.view import empty_table, from_to, open_console
 from agent.record.wording import duration, flatten, number, outcome, p_text, proposal, signed, visible
 
+Unequal = Mapping[str, Sequence[object]]
+"""Name to the two runs' values, where these differ."""
 
-def differences(first: Run, second: Run) -> dict[str, Any]:
+
+class TrialPair(TypedDict):
+    """An attempt of both runs in words, None where a run has none."""
+
+    attempt: int
+    same: bool
+    runs: list[str | None]
+
+
+class Differences(TypedDict):
+    """What differs between two runs, and their measures side by side."""
+
+    runs: list[str]
+    config: Unequal
+    versions: Unequal
+    compute: Unequal
+    trials: list[TrialPair]
+    measures: Unequal
+
+
+def differences(first: Run, second: Run) -> Differences:
     """Return what differs between two runs: configuration, versions, attempts, and the measures side by side."""
     pair = (first, second)
     return {
@@ -30,17 +53,17 @@ def differences(first: Run, second: Run) -> dict[str, Any]:
 def show_diff(first: Run, second: Run) -> None:
     """Print what differs between two runs."""
     found, console = differences(first, second), open_console()
-    for title, key in (
-        ("configuration", "config"),
-        ("versions", "versions"),
-        ("computed with", "compute"),
-        ("measures", "measures"),
+    for title, rows in (
+        ("configuration", found["config"]),
+        ("versions", found["versions"]),
+        ("computed with", found["compute"]),
+        ("measures", found["measures"]),
     ):
-        if not found[key]:
+        if not rows:
             console.print(Text(f"{title}: no difference"))
             continue
         table = empty_table(title, first.run_id, second.run_id)
-        for name, values in found[key].items():
+        for name, values in rows.items():
             table.add_row(*(Text(visible("—" if cell is None else cell)) for cell in (name, *values)))
         console.print(table)
     if found["compute"]:
@@ -54,7 +77,7 @@ def show_diff(first: Run, second: Run) -> None:
         console.print(table)
 
 
-def _computed(run: Run) -> dict[str, Any]:
+def _computed(run: Run) -> dict[str, object]:
     """Return what decides how a run's numbers are rounded."""
     found = run.compute
     return found.model_dump(include={"dtype", "device", "threads", "processor"}) if found else {}
@@ -98,6 +121,6 @@ def _trial_cell(run: Run, index: int) -> str | None:
     return f"{proposal(trial.strategy, trial.raw)} {outcome(trial)}{measured}"
 
 
-def _unequal(first: dict[str, Any], second: dict[str, Any]) -> dict[str, list[Any]]:
+def _unequal(first: Mapping[str, object], second: Mapping[str, object]) -> Unequal:
     keys = Counter([*first, *second])
     return {key: [first.get(key), second.get(key)] for key in keys if first.get(key) != second.get(key)}

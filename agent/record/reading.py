@@ -5,25 +5,29 @@ So every type is checked, and nothing outside the folder is opened.
 """
 
 import json
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from agent.record.schema import GENERATED, RUNNING, SCHEMA_VERSION, UNFINISHED, Run, RunRecord
+from agent.record.events import NodeEnd
+from agent.record.schema import GENERATED, RUNNING, SCHEMA_VERSION, UNFINISHED, Rewards, Run, RunRecord
 from agent.record.trace_file import read_trace, refuse_constant
 from agent.record.wording import one_line
 from cao.errors import InputError
+from cao.types import Trial
 
 LOCK = ".lock"
 """The file in a run's folder that the process at work holds."""
 
 OLD = "; it has no schema_version: it may be of a version too old to be read, so do the run again"
 """What to do about a run.json from before the key that does not fit."""
+OLD_TRACE = "; if another version of the project wrote it, that version reads it; else do the run again"
 
-Shape = TypeVar("Shape", bound=Run)
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 def read_run(path: Path) -> Run:
@@ -37,7 +41,7 @@ def read_run(path: Path) -> Run:
     """
     file = path / "run.json"
     if not file.exists():
-        return _validated(Run, _unfinished(path), path, "")
+        return _unfinished(path)
     value = {**_read_object(file), "run_id": path.name}
     if value.get("schema_version") is None:
         return _validated(Run, value, file, OLD)
@@ -63,7 +67,7 @@ def read_record(path: Path) -> RunRecord:
         raise InputError(f"{error}; delete it and resume to have it written again") from None
 
 
-def _recorded(value: dict[str, Any], file: Path) -> RunRecord:
+def _recorded(value: dict[str, JsonValue], file: Path) -> RunRecord:
     version = value.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise InputError(
@@ -91,59 +95,58 @@ def at_work(path: Path) -> bool:
         return False
 
 
-def _unfinished(path: Path) -> dict[str, Any]:
+def _unfinished(path: Path) -> Run:
     """Return what configuration and trace tell of a run that has no run.json yet."""
     file = path / "config.json"
     header = _read_object(file) if file.exists() else {}
-    config = header.get("config", header)
-    config = config if isinstance(config, dict) else {}
-    known = {key: config.get(key) for key in ("task", "model", "policy", "describer", "seed")}
+    stored = header.get("config", header)
+    config = stored if isinstance(stored, dict) else {}
     events = read_trace(path)
-    trials: dict[Any, Any] = {}
-    timing: Counter[str] = Counter()
-    found: dict[str, Any] = {}
+    trials: dict[int, Trial] = {}
+    timing: defaultdict[str, float] = defaultdict(float)
+    found: dict[str, object] = {}
     for event in events:
         if event["event"] != "end":
             continue
-        data = event.get("data") or {}
+        end = _validated(NodeEnd, event.get("data") or {}, path / "trace.jsonl", OLD_TRACE)
         timing[event["node"]] += event.get("seconds", 0.0)
-        found |= {key: data[key] for key in ("drift", "adapters", "test") if key in data}
-        found |= {"reason": data["ended"]} if isinstance(data.get("ended"), str) else {}
-        if "baseline" in data:
-            found["reward"] = _start_rewards(data)
-        if isinstance(data.get("trial"), dict):  # keyed by attempt: a resumed node reports its attempt again
-            attempt = data["trial"].get("attempt")
-            trials[attempt if isinstance(attempt, int) else len(trials)] = data["trial"]
-        if isinstance(data.get("context"), dict):
-            found["context"] = data["context"].get("text")
-    return {
-        **known,
+        found |= {key: getattr(end, key) for key in ("drift", "adapters", "test") if key in end.model_fields_set}
+        found |= {"reason": end.ended} if end.ended else {}
+        found |= {"context": end.context.text} if end.context else {}
+        if end.baseline:
+            found["reward"] = _start_rewards(end)
+        if end.trial:  # keyed by attempt: a resumed node reports its attempt again
+            trials[end.trial.attempt] = end.trial
+    value = {
+        **{key: config.get(key) for key in ("task", "model", "policy", "describer", "seed")},
         **found,
         "run_id": path.name,
         "status": RUNNING if at_work(path) else UNFINISHED,
         "created": header.get("created") or (events[0].get("time") if events else None),
         "last_node": events[-1]["node"] if events else None,
-        "trials": list(trials.values()),
+        "trials": tuple(trials.values()),
         "timing_s": dict(timing),
         "seconds": sum(timing.values()),
         "config": config,
     }
+    return _validated(Run, value, path, "")
 
 
-def _start_rewards(data: dict[str, Any]) -> dict[str, Any]:
+def _start_rewards(end: NodeEnd) -> Rewards:
     """Return the rewards as run.json states them, from the event that measured the start."""
-    starts = data.get("starts") if isinstance(data.get("starts"), dict) else {}
-    known = {name: start for name, start in (starts or {}).items() if name in GENERATED and isinstance(start, dict)}
-    return {
-        "baseline": data["baseline"],
-        **{name: start.get("reward") for name, start in known.items()},
-        "start": data.get("start", "base"),
-        "comparisons": {name: start.get("comparison") for name, start in known.items()},
-        "dropped_after": {name: start.get("dropped_after") for name, start in known.items()},
-    }
+    starts = {name: start for name, start in end.starts.items() if start}
+    generated, aligned = (starts[name]["reward"] if name in starts else None for name in GENERATED)
+    return Rewards(
+        baseline=end.baseline,
+        generated=generated,
+        aligned=aligned,
+        start=end.start,
+        comparisons={name: start["comparison"] for name, start in starts.items()},
+        dropped_after={name: start["dropped_after"] for name, start in starts.items()},
+    )
 
 
-def _read_object(file: Path) -> dict[str, Any]:
+def _read_object(file: Path) -> dict[str, JsonValue]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except OSError as error:
@@ -155,8 +158,8 @@ def _read_object(file: Path) -> dict[str, Any]:
     return value
 
 
-def _validated(shape: type[Shape], value: dict[str, Any], file: Path, hint: str) -> Shape:
-    """Return a run; what only other versions know is left out where the value is not of a versioned file."""
+def _validated(shape: type[Shape], value: Mapping[str, object], file: Path, hint: str) -> Shape:
+    """Return what a file states; but for a versioned run.json, keys that only other versions know are left out."""
     try:
         if shape is RunRecord:
             return shape.model_validate(value)

@@ -7,7 +7,6 @@ scripts and loading anything: the texts of a policy are hostile.
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,7 +18,7 @@ from agent.record.events import evaluations_text
 from agent.record.questions import SHOWN, paired_change, read_answers
 from agent.record.reading import read_run
 from agent.record.schema import RUNNING, UNFINISHED, Run
-from agent.record.trace_file import read_trace, visits
+from agent.record.trace_file import Event, read_trace, visits
 from cao.files import write_atomic
 
 NODES = {
@@ -66,7 +65,7 @@ def write_report(run_folder: Path) -> Path:
     return path
 
 
-def render(run: Run, events: list[dict[str, Any]], folder: Path) -> str:
+def render(run: Run, events: list[Event], folder: Path) -> str:
     """Return the report as HTML.
 
     Args:
@@ -113,11 +112,11 @@ def render(run: Run, events: list[dict[str, Any]], folder: Path) -> str:
     )
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> str:
     return value if isinstance(value, Markup) else wording.visible(value)
 
 
-def _drift_bars(run: Run) -> list[dict[str, Any]]:
+def _drift_bars(run: Run) -> list[dict[str, object]]:
     if run.drift is None:
         return []
     nearest = run.drift.nearest_task
@@ -133,7 +132,7 @@ def _drift_bars(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _graph(path: list[str]) -> dict[str, Any]:
+def _graph(path: list[str]) -> dict[str, object]:
     seen = Counter(path)
     taken = Counter(pairwise(path))
     return {
@@ -145,7 +144,7 @@ def _graph(path: list[str]) -> dict[str, Any]:
     }
 
 
-def _times(run: Run) -> list[dict[str, Any]]:
+def _times(run: Run) -> list[dict[str, object]]:
     total = sum(run.timing_s.values())
     if total <= 0:
         return []

@@ -1,8 +1,8 @@
 """run.json: the one model that writes it and reads it, and what is known of a run that has none.
 
-``RunRecord`` is the file: every key is there, and no other one. ``Run`` is a run as far as it came, or as far as a file
-tells that was written before the file had a ``schema_version``: every key but the name may be missing. What reads runs
-takes a ``Run``. ``python -m agent.record.schema`` writes the file's JSON Schema to ``docs/reference/run.schema.json``.
+``RunRecord`` is the file: every key is there, and no other one. ``Run`` is a run as far as it came, or as an older file
+without ``schema_version`` tells it: every key but the name may be missing.
+``python -m agent.record.schema`` writes the file's JSON Schema to ``docs/reference/run.schema.json``.
 """
 
 import inspect
@@ -20,7 +20,6 @@ from cao.types import Comparison, DriftReport, Dtype, DtypeChoice, Record, Rewar
 SCHEMA_VERSION: Literal[1] = 1
 """Raised with every change of run.json that an older reader would misread or refuse."""
 SCHEMA_FILE = Path("docs/reference/run.schema.json")
-"""From the project's root."""
 
 GeneratedName = Literal["generated", "aligned"]
 StartName = Literal["base", "generated", "aligned"]

@@ -4,8 +4,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -30,7 +31,7 @@ from cao.progress import hear
 class View(Protocol):
     """Shows events and progress."""
 
-    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+    def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
         """Show that a node started or ended."""
 
     def progress(self, label: str, done: int, total: int) -> None:
@@ -82,7 +83,7 @@ class PlainView:
         self._last, self._told = time.monotonic(), ""
         self._pace = Pace()
 
-    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+    def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
         """Write one line when a node ends."""
         self._last = time.monotonic()
         if event == "end":
@@ -130,7 +131,7 @@ class LiveView:
         self._bar.start()
         self._hear_no_more = hear(self._told)
 
-    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+    def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
         """Start a bar, or print what the node found."""
         if event == "start":
             self._bar.reset(self._task, description=node, total=None)

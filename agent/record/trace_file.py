@@ -2,12 +2,34 @@
 
 import json
 from pathlib import Path
-from typing import Any, NoReturn, TypeGuard
+from typing import NoReturn, Required, TypedDict, TypeGuard
+
+from pydantic import JsonValue
 
 from cao.errors import InputError
 
 
-def read_trace(path: Path) -> list[dict[str, Any]]:
+class Event(TypedDict, total=False):
+    """A line of the trace.
+
+    Attributes:
+        seq: its number.
+        time: ISO-8601 UTC.
+        node: where it happened.
+        event: ``start``, ``end``, ``resume`` or ``error``.
+        seconds: how long the node took, at an end.
+        data: what came of it; ``agent.record.events`` has its shape.
+    """
+
+    seq: int
+    time: str
+    node: Required[str]
+    event: Required[str]
+    seconds: float
+    data: dict[str, JsonValue] | None
+
+
+def read_trace(path: Path) -> list[Event]:
     """Read the events of a run; a last line that a kill cut off is left out.
 
     Args:
@@ -26,7 +48,7 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -38,16 +60,16 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
     return events
 
 
-def visits(events: list[dict[str, Any]]) -> list[str]:
+def visits(events: list[Event]) -> list[str]:
     """Return the nodes that a run went through, in order; the last may have begun without ending."""
     done = [event["node"] for event in events if event["event"] == "end"]
     flow = [event for event in events if event["event"] in ("start", "end")]
     return [*done, flow[-1]["node"]] if flow and flow[-1]["event"] == "start" else done
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
+def _event(line: bytes) -> Event | None:
     try:
-        event = json.loads(line.decode("utf-8", "replace"), parse_constant=refuse_constant)
+        event: Event = json.loads(line.decode("utf-8", "replace"), parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or not isinstance(event.get("data", {}), dict | None):

@@ -4,8 +4,8 @@ import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +16,7 @@ from agent.record.events import evaluations_text, sentence
 from agent.record.questions import paired_change
 from agent.record.runs import RunSummary
 from agent.record.schema import Run
+from agent.record.trace_file import Event
 from agent.record.wording import (
     START_NAMES,
     bare_p,
@@ -99,7 +100,7 @@ def _run_table(runs: list[RunSummary], now: datetime, hidden: tuple[str, ...]) -
     return table
 
 
-def show_run(run: Run, events: list[dict[str, Any]], path: Path) -> None:
+def show_run(run: Run, events: list[Event], path: Path) -> None:
     """Print one run: outcome, steps, attempts, drift, test and where the time went."""
     console = open_console()
     facts = (run.task, run.model, run.policy, f"seed {run.seed}", run.created)
@@ -133,7 +134,7 @@ def show_run(run: Run, events: list[dict[str, Any]], path: Path) -> None:
         console.print(_times(run))
 
 
-def _timeline(events: list[dict[str, Any]]) -> Table:
+def _timeline(events: list[Event]) -> Table:
     table = empty_table(">", "step", ">time", "what came of it")
     count, waiting = 0, ""
     for event in events:
@@ -151,10 +152,10 @@ def _timeline(events: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _sentence(node: str, data: dict[str, Any]) -> str:
+def _sentence(node: str, data: dict[str, JsonValue]) -> str:
     try:
         return sentence(node, data)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except ValueError:
         return ""  # an event of another version: its place and time are still worth showing
 
 

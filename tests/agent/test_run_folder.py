@@ -23,10 +23,12 @@ import torch
 
 from agent import trace
 from agent.loop import kept, run_folder
+from agent.loop.state import Made, State
 from agent.run import main
 from cao.errors import InputError, UnavailableError
 from cao.files import write_json
 from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
+from cao.types import AdaptedModel, AdapterRef
 from tests.agent import tiny_pretrained
 from tests.agent.test_run import LATENT, SIZES, TTL, result, strategies
 from tools import pretrained
@@ -374,11 +376,15 @@ def test_adapters_that_answer_together_are_kept(tmp_path: Path) -> None:
         (store / name).mkdir(parents=True)
     for name in ("routes-12.safetensors", "routes-34.safetensors"):
         (store / name).write_text("")
-    members = [{"path": f"adapters/{name}"} for name in ("first", "second")]
-    states = [
-        {"adapters": {"generated": {"path": "adapters/generated"}, "aligned": None}},
-        {"candidate": {"members": [{"path": "adapters/rejected"}]}},
-        {"best": {"members": members, "centroids": "adapters/routes-12.safetensors"}},
+
+    def ref(name: str) -> AdapterRef:
+        return AdapterRef(path=f"adapters/{name}", sha256=name, base_sha256="b", rank=4)
+
+    nothing: Made = {"generated": None, "aligned": None, "variant": None, "saw_task": None, "caveats": [], "reason": ""}
+    states: list[State] = [
+        {"adapters": {**nothing, "generated": ref("generated")}},
+        {"candidate": AdaptedModel(members=(ref("rejected"),))},
+        {"best": AdaptedModel(members=(ref("first"), ref("second")), centroids="adapters/routes-12.safetensors")},
     ]
     kept.prune(tmp_path, states)
     assert {path.name for path in store.iterdir()} == {"generated", "first", "second", "routes-12.safetensors"}

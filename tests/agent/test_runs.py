@@ -40,6 +40,15 @@ def test_a_run_of_an_older_version_that_does_not_fit_is_refused_by_name(tmp_path
         read_run(path)
 
 
+def test_a_trace_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    path = made.write_unfinished(tmp_path, "killed", keep=18)
+    lines = read_trace(path)
+    lines[3]["data"] = {"drift": {"p_value": 0.5}}
+    made.write_trace(path, lines)
+    with pytest.raises(InputError, match=r"trace\.jsonl: damaged; drift\.score: .*another version.*do the run again"):
+        read_run(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
