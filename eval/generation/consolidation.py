@@ -62,13 +62,13 @@ def serving(consolidation: Consolidation, task: str) -> Variant:
     Raises:
         InputError: every generator was trained on it.
     """
-    found = variants(consolidation.preset)
-    unseen = [variant for variant in found if task in variant.leaves_out]
+    every = variants(consolidation.preset)
+    unseen = [variant for variant in every if task in variant.leaves_out]
     if unseen:
         return unseen[0]
     if task in consolidation.preset.sources:
         raise InputError(f"{task} was a source of every generator in {consolidation.folder}; leave it out of --tasks")
-    return found[0]
+    return every[0]
 
 
 def check_finished(consolidation: Consolidation, tasks: list[str]) -> None:
@@ -93,9 +93,9 @@ def check_finished(consolidation: Consolidation, tasks: list[str]) -> None:
         paths += [f"unions/{name}-average", f"variants/{name}/generator", f"variants/{name}/aligner"]
     missing = [path for path in paths if not (consolidation.folder / f"{path}.safetensors").is_file()]
     if missing:
-        told = f"{missing[0]}.safetensors and {len(missing) - 1} more files are" if missing[1:] else f"{missing[0]} is"
+        which = f"{missing[0]}.safetensors and {len(missing) - 1} more files are" if missing[1:] else f"{missing[0]} is"
         config = read_json(consolidation.folder / "config.json")
         command = f"python -m agent.consolidate --model {config['model']} --preset {consolidation.preset.name}"
         raise UnavailableError(
-            f"{consolidation.folder} is not finished ({told} missing); go on with the command that began it: {command}"
+            f"{consolidation.folder} is not finished ({which} missing); go on with the command that began it: {command}"
         )

@@ -4,7 +4,7 @@ Source: CAO-LLM §2.2, §2.3; the controls are this project's.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from cao.model.encoder import pool
 from cao.tasks import TASKS
 from cao.tasks.splits import Part, choose, part
 from cao.types import Example
-from eval.generation.cells import BASE, Recipe
 from eval.generation.consolidation import serving
 from eval.questions import asked_prompts
 from tools.align_lora.aligner import TrainedAligner, load_aligner
@@ -33,6 +32,24 @@ REPORTED: tuple[str, ...] = (*IN_DOMAIN, "gsm8k", "math", "social_iqa", "mmlu_lo
 
 PROMPTS = 32
 """Support prompts that an adapter is generated from."""
+
+BASE = "base"
+"""The recipe, and the hash, of no adapter."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an adapter is made, known by everything that decides what comes of it.
+
+    Attributes:
+        key: kind and hashes of the inputs; equal keys make equal adapters.
+        make: makes it with a workshop, any worker's own; None for the base model.
+        label: what it is, for progress.
+    """
+
+    key: str
+    make: "Callable[[Workshop], LoraWeights] | None" = field(default=None, repr=False, compare=False)
+    label: str = field(default="", compare=False)
 
 
 @dataclass
@@ -96,6 +113,10 @@ class Workshop:
     def _variant_file(self, variant: Variant, kind: str) -> Path:
         return self.consolidation.folder / "variants" / variant.name / f"{kind}.safetensors"
 
+    def make(self, recipe: Recipe) -> LoraWeights | None:
+        """Return the adapter of a recipe, None for the base model."""
+        return recipe.make(self) if recipe.make else None
+
     def generate(self, variant: Variant, prompts: Sequence[str]) -> LoraWeights:
         """Return the adapter that a variant's generator makes from prompts; the last one is remembered."""
         key = f"{variant.name}:{_sha256(prompts)}"
@@ -139,8 +160,8 @@ class Workshop:
         prompts = [example.prompt for example in self.support(task, seed)]
         prompts = shuffled(prompts, seed) if shuffle else prompts
         key = f"generated:{self._file_sha256(self._variant_file(variant, 'generator'))}:{_sha256(prompts)}"
-        told = f"{variant.name} generated from {'shuffled ' if shuffle else ''}{task}, seed {seed}"
-        return Recipe(key, partial(Workshop.generate, variant=variant, prompts=prompts), told)
+        label = f"{variant.name} generated from {'shuffled ' if shuffle else ''}{task}, seed {seed}"
+        return Recipe(key, partial(Workshop.generate, variant=variant, prompts=prompts), label)
 
     def aligned(self, task: str, seed: int, variant: Variant) -> Recipe:
         """Return the recipe of an aligned adapter."""
@@ -149,8 +170,8 @@ class Workshop:
         files = [self._file_sha256(self._variant_file(variant, kind)) for kind in ("generator", "aligner")]
         texts = [[example.prompt for example in examples], asked_prompts(task, examples, style)]
         key = f"aligned:{':'.join(files)}:{_sha256(texts)}"
-        told = f"{variant.name} aligned to {task}, seed {seed}"
-        return Recipe(key, partial(Workshop.align, variant=variant, examples=examples, task=task), told)
+        label = f"{variant.name} aligned to {task}, seed {seed}"
+        return Recipe(key, partial(Workshop.align, variant=variant, examples=examples, task=task), label)
 
     def averaged(self, variant: Variant, names: Sequence[str], label: str) -> Recipe:
         """Return the recipe of a mean of stored averages."""
@@ -168,7 +189,7 @@ class Workshop:
         variant, seeds = serving(self.consolidation, task), self.seeds
         foreign = others(task, len(seeds))
         sources = [f"checkpoints/{source}" for source in variant.sources]
-        found = {
+        compared = {
             "base": [Recipe(BASE, None, "the base model")],
             "generated": [self.generated(task, seed, variant) for seed in seeds],
             "aligned": [self.aligned(task, seed, variant) for seed in seeds],
@@ -179,9 +200,9 @@ class Workshop:
             "shuffled": [self.generated(task, seed, variant, shuffle=True) for seed in seeds],
         }
         if self.is_source(task):
-            found["checkpoint"] = [self.averaged(self.full, [f"checkpoints/{task}"], f"checkpoint of {task}")]
-            found["seen"] = [self.generated(task, seed, self.full) for seed in seeds]
-        return found
+            compared["checkpoint"] = [self.averaged(self.full, [f"checkpoints/{task}"], f"checkpoint of {task}")]
+            compared["seen"] = [self.generated(task, seed, self.full) for seed in seeds]
+        return compared
 
     def _nearest_recipe(self, task: str, variant: Variant, seed: int) -> Recipe:
         source = self.nearest(task, variant, seed)

@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+from eval.drift import page as drift
+from eval.drift.results import DriftResult
+from eval.generation import page as generation
+from eval.generation.results import GenerationResult
 from eval.policies import page as policies
 from eval.policies.results import PoliciesPage, PoliciesResult
 
@@ -17,8 +21,18 @@ def same(written: Path, *names: str) -> None:
 def test_the_page_of_policies_comes_out_of_its_figures(tmp_path: Path) -> None:
     figures = json.loads((DOCS / "policies.json").read_bytes())
     assert PoliciesPage.model_validate(figures).names(held_out=True)
-    policies.write_page(
-        PoliciesResult(**{name: getattr(whole, name) for name in PoliciesResult.model_fields}), tmp_path
-    )
+    measured = {name: value for name, value in figures.items() if name in PoliciesResult.model_fields}
+    policies.write_page(PoliciesResult.model_validate(measured), tmp_path)
     same(tmp_path, "policies.md", "policies-first.svg", "policies-landscape.svg")
     assert json.loads((tmp_path / "policies.json").read_bytes()) == figures
+
+
+def test_the_page_of_generated_adapters_comes_out_of_its_figures(tmp_path: Path) -> None:
+    generation.write_page(GenerationResult.model_validate_json((DOCS / "generation.json").read_bytes()), tmp_path)
+    names = ("generation.md", "generation.json", "generation-changes.svg", "generation-cosines.svg")
+    same(tmp_path, *names)
+
+
+def test_the_page_of_the_drift_sense_comes_out_of_its_figures(tmp_path: Path) -> None:
+    drift.write_page(DriftResult.model_validate_json((DOCS / "drift.json").read_bytes()), tmp_path)
+    same(tmp_path, "drift.md", "drift.json")

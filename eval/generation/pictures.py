@@ -1,41 +1,32 @@
-"""The pictures of a page, as SVG files that are the same for the same figures."""
+"""The pictures of the table of generated adapters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-STYLE = {
-    "svg.hashsalt": "cao",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.facecolor": "white",
-}
+from eval.generation.results import Change, TaskResult
+from eval.pages.style import BEST, FALSE, GREY, JUDGED, OURS, STYLE, save_picture
+
 SERIES = {
-    "generated": ("o", "#1f5fa8"),
-    "aligned": ("D", "#c2410c"),
-    "mean": ("s", "#888888"),
-    "nearest": ("^", "#888888"),
-    "union": ("v", "#888888"),
-    "wrong": ("x", "#b91c8c"),
-    "shuffled": ("+", "#b91c8c"),
-    "checkpoint": ("*", "#15803d"),
+    "generated": ("o", OURS),
+    "aligned": ("D", JUDGED),
+    "mean": ("s", GREY),
+    "nearest": ("^", GREY),
+    "union": ("v", GREY),
+    "wrong": ("x", FALSE),
+    "shuffled": ("+", FALSE),
+    "checkpoint": ("*", BEST),
 }
 """Kind of adapter → marker and colour: what is judged stands out, controls are grey, false prompts purple."""
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
-
-
-def changes(tasks: dict[str, Any], path: Path) -> None:
+def changes(tasks: Mapping[str, TaskResult], path: Path) -> None:
     """Draw each kind's change of the gold likelihood against the base model, a row a task; left is better.
 
     Args:
-        tasks: task → what ``judge`` said.
+        tasks: task → what was measured there.
         path: the SVG file.
     """
     with mpl.rc_context(STYLE):
@@ -43,14 +34,14 @@ def changes(tasks: dict[str, Any], path: Path) -> None:
         axes = figure.add_subplot()
         shifts = {kind: 0.3 - 0.6 * i / (len(SERIES) - 1) for i, kind in enumerate(SERIES)}
         for kind, (marker, colour) in SERIES.items():
-            rows = [(y, said["rows"][kind]["change"]) for y, said in enumerate(tasks.values()) if kind in said["rows"]]
+            rows = _changes(tasks, kind)
             if not rows:
                 continue
-            places = [y - shifts[kind] for y, _ in rows]
-            values = [change["nll"] for _, change in rows]
+            places = [y - shifts[kind] for y in rows]
+            values = [change.nll for change in rows.values()]
             lengths = [
-                [max(0.0, change["nll"] - change["nll_ci95"][0]) for _, change in rows],
-                [max(0.0, change["nll_ci95"][1] - change["nll"]) for _, change in rows],
+                [max(0.0, change.nll - change.nll_ci95[0]) for change in rows.values()],
+                [max(0.0, change.nll_ci95[1] - change.nll) for change in rows.values()],
             ]
             axes.errorbar(
                 values, places, xerr=lengths, fmt=marker, color=colour, label=kind, markersize=5, elinewidth=0.8
@@ -61,10 +52,16 @@ def changes(tasks: dict[str, Any], path: Path) -> None:
         axes.grid(axis="y", alpha=0.2)
         axes.set_xlabel("change of the gold answer's NLL per character against the base model, nats (95 % intervals)")
         figure.legend(loc="outside upper center", ncols=len(SERIES), frameon=False, handletextpad=0.1, columnspacing=1)
-        _save(figure, path)
+        save_picture(figure, path)
 
 
-def matrices(names: Sequence[str], grids: dict[str, list[list[float]]], path: Path) -> None:
+def _changes(tasks: Mapping[str, TaskResult], kind: str) -> dict[int, Change]:
+    """Return row of the picture → the change of a kind there; not every task has every kind."""
+    rows = {y: task.rows[kind].change for y, task in enumerate(tasks.values()) if kind in task.rows}
+    return {y: change for y, change in rows.items() if change is not None}
+
+
+def matrices(names: Sequence[str], grids: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
     """Draw matrices of cosines side by side.
 
     Args:
@@ -85,4 +82,4 @@ def matrices(names: Sequence[str], grids: dict[str, list[list[float]]], path: Pa
                     shade = "white" if abs(value) > 0.6 else "black"
                     axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color=shade)
         figure.colorbar(image, ax=figure.axes, shrink=0.7, label="cosine")
-        _save(figure, path)
+        save_picture(figure, path)

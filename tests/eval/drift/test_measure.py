@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from cao.progress import silent
-from eval.drift import measure
+from eval.drift import levels, reports, streams
 from eval.drift.page import aims, write_page
 from eval.drift.prompts import UNKNOWN, Pool, questions
+from eval.drift.results import DriftResult, Signals, Speed
+from eval.drift.windows import ARC, Windows, share
 from eval.tables import main
 from tools.detect_drift.known_tasks import Reference
 from tools.detect_drift.reference import IN_DOMAIN
@@ -25,48 +27,51 @@ def cloud(seed: int, n: int, direction: int) -> Tensor:
 
 
 @pytest.fixture
-def bench() -> measure.Bench:
+def windows() -> Windows:
     """Ten tasks in ten directions, six of them known."""
     names = (*IN_DOMAIN, *UNKNOWN)
     references = {name: Reference(cloud(i, 200, i)) for i, name in enumerate(IN_DOMAIN)}
     pool = {name: Pool([f"{name} {row}" for row in range(300)], cloud(100 + i, 300, i)) for i, name in enumerate(names)}
-    return measure.Bench(references, pool, 60, 0, np.random.default_rng(0), silent)
+    return Windows(references, pool, 60, 0, np.random.default_rng(0), silent)
 
 
 def test_rate_has_a_wilson_interval() -> None:
-    found = measure.rate([True] * 8 + [False] * 2)
-    assert (found["rate"], found["windows"]) == (0.8, 10)
-    assert found["ci95"] == [pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4)]
+    found = share([True] * 8 + [False] * 2)
+    assert (found.rate, found.windows) == (0.8, 10)
+    assert found.ci95 == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
 
 
-def test_every_measurement_finds_what_is_known_and_the_page_shows_it(bench: measure.Bench, tmp_path: Path) -> None:
-    result = {
+def test_every_measurement_finds_what_is_known_and_the_page_shows_it(windows: Windows, tmp_path: Path) -> None:
+    measured = {
         "command": "python -m eval.tables --table drift",
-        "false_alarms": measure.false_alarms(bench),
-        "redrawn": measure.redrawn_references(bench),
-        "power": measure.power(bench),
-        "kinds": measure.kinds(bench),
-        "nearest": measure.nearest(bench),
-        "stream": measure.stream(bench),
+        "windows": 60,
+        "seed": 0,
+        "false_alarms": levels.false_alarms(windows),
+        "redrawn": levels.redrawn_references(windows),
+        "power": levels.power(windows),
+        "kinds": reports.kinds(windows),
+        "nearest": reports.nearest(windows),
+        "stream": streams.stream(windows),
         "signals": [
-            {"n": n, "origin": origin, "test": test, **measure.rate([n == 64, True])}
+            Signals(n=n, origin=origin, test=test, **dict(share([n == 64, True])))
             for n in (16, 32, 64)
-            for origin in measure.ARC
+            for origin in ARC
             for test in ("prompts alone", "signals alone", "together")
         ],
-        "speed": [{"task": "piqa", "ratio": 1.3, "p90": 1.5, "encoding_s": 0.2, "repeats": 3}],
+        "speed": [Speed(task="piqa", ratio=1.3, p90=1.5, encoding_s=0.2, repeats=3)],
     }
-    level = [row["rate"] for row in result["false_alarms"] if (row["level"], row["test"]) == (0.05, "together")]
+    result = DriftResult.model_validate(measured)
+    level = [row.rate for row in result.false_alarms if (row.level, row.test) == (0.05, "together")]
     assert max(level) < 0.2
-    full = [row for row in result["power"] if (row["share"], row["level"], row["test"]) == (1.0, 0.05, "together")]
-    assert [row["n"] for row in full] == [8, 16, 32, 64]
-    assert all(row["rate"] == row["worst"]["rate"] == row["arc"]["rate"] == 1.0 for row in full)
-    assert result["kinds"]["another known task"] == {"covariate": 1.0}
-    assert result["kinds"]["an unknown task"] == {"domain_transfer": 1.0}
-    assert result["kinds"]["25 % from a known task"]["covariate"] >= 0.8
-    assert all(row["rate"] > 0.99 for row in result["nearest"])
-    assert all(row["lower95"] > 1000 for row in result["stream"]["run_length"].values())
-    assert result["stream"]["delay"]["1.0"]["median"] <= 5
+    full = [row for row in result.power if (row.share, row.level, row.test) == (1.0, 0.05, "together")]
+    assert [row.n for row in full] == [8, 16, 32, 64]
+    assert all(row.rate == row.worst.rate == row.arc.rate == 1.0 for row in full)
+    assert result.kinds["another known task"] == {"covariate": 1.0}
+    assert result.kinds["an unknown task"] == {"domain_transfer": 1.0}
+    assert result.kinds["25 % from a known task"]["covariate"] >= 0.8
+    assert all(row.rate > 0.99 for row in result.nearest)
+    assert all(row.lower95 > 1000 for row in result.stream.run_length.values())
+    assert result.stream.delay["1.0"].median <= 5
     page = write_page(result, tmp_path).read_text()
     reached = {aim: ok for aim, _, ok in aims(result)}
     assert len(reached) == 14
@@ -74,7 +79,10 @@ def test_every_measurement_finds_what_is_known_and_the_page_shows_it(bench: meas
     assert page.count("**missed**") == sum(not ok for ok in reached.values())
     assert page.count("| reached |") == sum(reached.values())
     assert (tmp_path / "drift.svg").read_text().startswith("<?xml")
-    assert (tmp_path / "drift.json").exists()
+    assert DriftResult.model_validate_json((tmp_path / "drift.json").read_bytes()) == result
+    picture = (tmp_path / "drift.svg").read_bytes()
+    write_page(result, tmp_path)
+    assert (tmp_path / "drift.svg").read_bytes() == picture
 
 
 @pytest.mark.integration
