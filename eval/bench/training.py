@@ -14,7 +14,7 @@ from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.progress import Progress, silent
-from cao.strategy import TTL
+from cao.strategies.ttl import TTL
 from eval.bench.measure import Figure, machine, now, peak_bytes, plain_linear, ratio
 from eval.bench.plain.training import IGNORED, live, peft_model, train
 from tools.apply_strategy.ttl import MAX_TOKENS, train_ttl

@@ -6,7 +6,7 @@ from typing import Any
 
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic
-from cao.strategy import FAMILIES
+from cao.strategies import FAMILIES
 from eval.pages.markdown import table
 from eval.pages.pictures import first_attempts, landscape
 from eval.policies.verdicts import RANDOM, judge, versus
