@@ -4,6 +4,7 @@ from typing import Any
 
 from agent.record.schema import GENERATED, RunRecord
 from agent.record.wording import START_NAMES, count, number, percent
+from cao.strategy import strategy_text
 
 
 def sentence(node: str, data: dict[str, Any]) -> str:
@@ -22,12 +23,12 @@ def sentence(node: str, data: dict[str, Any]) -> str:
         return _adapter(node, data.get("adapters", {}))
     if "trial" in data:
         trial = data["trial"]
-        what = _strategy(trial["strategy"]) if trial["strategy"] else repr(_cut(trial["raw"], 60))
+        what = strategy_text(trial["strategy"]) if trial["strategy"] else repr(_cut(trial["raw"], 60))
         return f"attempt {trial['attempt']}: {what} → {trial['reason']}"
     if node == "decide" and data.get("out_of_time"):
         return "the time budget leaves no room for another attempt"
     if node == "decide":
-        return f"proposes {_strategy(data['proposal'])}"
+        return f"proposes {strategy_text(data['proposal'])}"
     if node == "apply":
         return str(data.get("applied", ""))
     if "baseline" in data:
@@ -100,11 +101,6 @@ def _start(data: dict[str, Any]) -> str:
 def _figures(reward: dict[str, Any]) -> str:
     """Return what a model scored; no changes, so that one sentence has figures of one kind."""
     return f"accuracy {percent(reward['score'])}, log-loss {number(reward['loss'])}"
-
-
-def _strategy(strategy: dict[str, Any]) -> str:
-    rest = ", ".join(f"{key}={value}" for key, value in strategy.items() if key != "family")
-    return f"{strategy['family']}({rest})"
 
 
 def _cut(text: str, length: int) -> str:

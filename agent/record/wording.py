@@ -4,6 +4,7 @@ import unicodedata
 from typing import Any
 
 from agent.record.schema import GENERATED, RUNNING, UNFINISHED, Attempt, Drift, RunRecord
+from cao.strategy import strategy_text
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that steer a terminal or hide in a text: control, format, surrogates, private, line ends."""
@@ -89,12 +90,6 @@ def interval(ci95: tuple[float, float] | None) -> str:
     return "—" if ci95 is None else f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %"
 
 
-def strategy_text(strategy: dict[str, Any]) -> str:
-    """Return a strategy as its family and settings."""
-    settings = ", ".join(f"{key} {value}" for key, value in strategy.items() if key != "family")
-    return visible(f"{strategy.get('family', '?')} ({settings})")
-
-
 def policy_text(run: RunRecord) -> str:
     """Return who proposed, and with which training."""
     trained = f", trained ({run.policy_adapter[:12]})" if run.policy_adapter else ""
@@ -116,7 +111,7 @@ def compute_text(run: RunRecord) -> str:
 
 def proposal(strategy: dict[str, Any] | None, raw: str | None, length: int = 120) -> str:
     """Return what a policy proposed: its strategy, or the quoted text that was none."""
-    return strategy_text(strategy) if strategy else f"“{one_line(raw or '', length)}”"
+    return visible(strategy_text(strategy)) if strategy else f"“{one_line(raw or '', length)}”"
 
 
 def outcome(trial: Attempt) -> str:
@@ -216,7 +211,7 @@ def adopted_text(run: RunRecord) -> str:
     strategy = run.adopted.strategy if run.adopted else None
     if strategy is None and start:
         return f"{start.capitalize()} was adopted, no proposal beat it"
-    what = strategy_text(strategy) if strategy else "a strategy"
+    what = visible(strategy_text(strategy)) if strategy else "a strategy"
     return f"{what} on {start} was adopted" if start else f"{what} was adopted"
 
 
