@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 
 from cao.files import canonical_json
-from cao.strategy import FAMILIES
+from cao.strategies import FAMILIES
 from policies.base import PolicyContext
 from policies.grid import grid
 from policies.messages import plain_json

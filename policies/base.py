@@ -3,12 +3,20 @@
 from typing import Annotated, Literal, runtime_checkable
 from typing import Protocol as Interface
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cao.files import canonical_json
+from cao.strategies import FAMILIES
 from cao.types import Record, Reward, Trial
 
-FamilyName = Literal["TTL", "LORA", "TTS", "Latent"]
+
+def _known_family(name: str) -> str:
+    if name not in FAMILIES:
+        raise ValueError(f"a family must be one of {', '.join(FAMILIES)}")
+    return name
+
+
+FamilyName = Annotated[str, AfterValidator(_known_family)]
 RequestForm = Literal["json_schema", "json_object", "text"]
 """How a server is asked for an object, strictest first: under a schema, in its JSON mode, by words alone."""
 
@@ -35,7 +43,7 @@ class PolicyContext(Record):
     task: str = ""
     task_context: str = ""
     baseline: Reward | None = None
-    families: tuple[FamilyName, ...] = ("TTL", "LORA", "TTS", "Latent")
+    families: tuple[FamilyName, ...] = Field(default_factory=lambda: tuple(FAMILIES))
     unavailable: dict[str, str] = Field(default_factory=dict)
     history: tuple[Trial, ...] = ()
     drift: str = ""

@@ -5,31 +5,8 @@ project's.
 """
 
 from collections.abc import Iterable
-from itertools import product
 
-from cao.strategy import TTL, TTS, Latent, LoraMix, Strategy
-
-PAPERS_CHOICES: dict[str, tuple[str, ...]] = {
-    "TTL": ("arc_easy", "jama", "piqa"),
-    "Latent": ("arc_challenge", "social_iqa"),
-    "LORA": ("boolq", "gsm8k", "math"),
-    "TTS": ("hellaswag", "divlogiceval", "codemmlu"),
-}
-"""Family → the tasks that the paper found it best for."""
-
-PAPERS_NUMBERS: dict[str, Strategy] = {
-    "TTL": TTL(family="TTL", ttl_steps=25, learning_rate=1e-5, batch_size=4, shuffle_data=True),
-    "Latent": Latent(family="Latent", slot_steps=5, slot_lr=0.1),
-    "LORA": LoraMix(family="LORA", **{"lambda": 0.5}),
-    "TTS": TTS(family="TTS", num_prompt_batches=20, method="max_confidence"),
-}
-"""Family → its numbers in the paper."""
-
-STEPS, RATES = (10, 25), (1e-4, 3e-4)
-LAMBDAS = (0.25, 0.5, 0.75, 1.0)
-SLOT_STEPS, SLOT_RATES = (3, 5, 10), (0.003, 0.01, 0.03, 0.1)
-BATCHES = (4, 8)
-METHODS = ("avg_sim_score", "avg_prompt_embed", "max_confidence", "majority_vote", "sum_logprobs")
+from cao.strategies import FAMILIES, Strategy
 
 
 def grid(families: Iterable[str]) -> list[Strategy]:
@@ -38,25 +15,9 @@ def grid(families: Iterable[str]) -> list[Strategy]:
     Args:
         families: names.
     """
-    points: dict[str, list[Strategy]] = {
-        "LORA": [LoraMix(family="LORA", **{"lambda": value}) for value in LAMBDAS],
-        "Latent": [
-            Latent(family="Latent", slot_steps=steps, slot_lr=rate) for steps, rate in product(SLOT_STEPS, SLOT_RATES)
-        ],
-        "TTS": [
-            *(TTS(family="TTS", num_prompt_batches=m, method=method) for m, method in product(BATCHES, METHODS)),  # type: ignore[arg-type]
-            PAPERS_NUMBERS["TTS"],
-        ],
-        "TTL": [
-            PAPERS_NUMBERS["TTL"],
-            *(
-                TTL(family="TTL", ttl_steps=steps, learning_rate=rate, batch_size=4, shuffle_data=True)
-                for rate, steps in product(RATES, STEPS)
-            ),
-        ],
-    }
     wanted = set(families)
-    return [point for family, some in points.items() if family in wanted for point in some]
+    chosen = [family for name, family in FAMILIES.items() if name in wanted]
+    return [point for family in sorted(chosen, key=lambda family: family.effort) for point in family.grid()]
 
 
 def papers_choice(task: str) -> Strategy | None:
@@ -67,5 +28,4 @@ def papers_choice(task: str) -> Strategy | None:
 
     Source: CAO-LLM G, table of best choices.
     """
-    family = next((family for family, tasks in PAPERS_CHOICES.items() if task in tasks), None)
-    return PAPERS_NUMBERS[family] if family else None
+    return next((family.papers_numbers() for family in FAMILIES.values() if task in family.papers_tasks), None)

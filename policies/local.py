@@ -10,7 +10,8 @@ from cao.files import canonical_json
 from cao.inference.sampling import Grammar, PromptMemory, chat_text, prompt_tokens, sample
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
-from cao.strategy import FAMILIES, StrategyRejectedError, parse_strategy, strategy_schema
+from cao.strategies import FAMILIES
+from cao.strategy import StrategyRejectedError, parse_strategy, strategy_schema
 from cao.types import Trial
 from policies.base import PolicyContext, PolicySettings
 from policies.extract import answer
@@ -136,7 +137,7 @@ class LocalPolicy:
 
     def _compile(self, families: tuple[str, ...]) -> Grammar | None:
         try:
-            return Grammar(self.lm, _grid(strategy_schema(list(families))))
+            return Grammar(self.lm, _grid(strategy_schema(families)))
         except (
             ImportError,
             ValueError,

@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from cao.strategy import FAMILIES
+from cao.strategies import FAMILIES, Strategy
 from cao.types import Message, Trial
 from policies.base import PolicyContext
 from prompts.render import as_data, render
@@ -14,6 +14,7 @@ HISTORY_SHOWN = 12
 
 
 MEASURED_SHOWN = 8
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 def policy_messages(context: PolicyContext) -> list[Message]:
@@ -26,7 +27,8 @@ def policy_messages(context: PolicyContext) -> list[Message]:
     """
     families: tuple[str, ...] = context.families or tuple(FAMILIES)
     unavailable = [(name, reason) for name, reason in context.unavailable.items() if name not in families]
-    system = render("policy_system", form=_forms())
+    forms = {name: (family.about, _form(family)) for name, family in FAMILIES.items()}
+    system = render("policy_system", count=NUMBERS[len(forms)], families=forms)
     user = render(
         "policy_user",
         task_context=context.task_context or "Nothing is known about the task.",
@@ -34,6 +36,7 @@ def policy_messages(context: PolicyContext) -> list[Message]:
         drift=context.drift,
         measured=context.measured[:MEASURED_SHOWN],
         available=families,
+        usual={name: family.usual for name, family in FAMILIES.items() if name in families},
         unavailable=unavailable[: len(FAMILIES)],
         attempts=[_attempt(trial) for trial in context.history[-HISTORY_SHOWN:]],
     )
@@ -80,15 +83,13 @@ def plain_json(strategy: dict[str, Any], *, spaced: bool = True) -> str:
     return "{" + comma.join(f"{json.dumps(key)}{colon}{text(value)}" for key, value in strategy.items()) + "}"
 
 
-def _forms() -> dict[str, dict[str, str]]:
-    """Return family → key → what its value may be, read off the schema so that prompt and check agree."""
-    return {
-        name: {key: _form(rule) for key, rule in model.model_json_schema(by_alias=True)["properties"].items()}
-        for name, model in FAMILIES.items()
-    }
+def _form(family: type[Strategy]) -> dict[str, str]:
+    """Return key → what its value may be, read off the schema so that prompt and check agree."""
+    rules = family.model_json_schema(by_alias=True)["properties"]
+    return {key: _value(rule) for key, rule in rules.items()}
 
 
-def _form(rule: dict[str, Any]) -> str:
+def _value(rule: dict[str, Any]) -> str:
     if "enum" in rule:
         return "one of " + ", ".join(json.dumps(choice) for choice in rule["enum"])
     if rule["type"] in ("integer", "number"):

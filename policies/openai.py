@@ -5,7 +5,8 @@ from typing import Any
 
 from cao.errors import UnavailableError
 from cao.files import canonical_json
-from cao.strategy import FAMILIES, StrategyRejectedError, parse_strategy, strategy_schema
+from cao.strategies import FAMILIES
+from cao.strategy import StrategyRejectedError, parse_strategy, strategy_schema
 from policies.base import REPLIES, PolicyContext, PolicySettings, RequestForm
 from policies.client.chat import ChatClient, ChatReply
 from policies.extract import answer
@@ -63,7 +64,7 @@ class OpenAIPolicy:
             UnavailableError: the server cannot be had, or the budget is spent.
         """
         # the API refuses oneOf and wants one object at the root, so the plain union stands under a key
-        union = strategy_schema(list(context.families or FAMILIES))
+        union = strategy_schema(context.families or FAMILIES)
         schema = {
             "type": "object",
             "properties": {"strategy": union},

@@ -12,18 +12,14 @@ from dataclasses import dataclass, field
 from agent.budget.fit import LEAST
 from agent.budget.plan import CHARACTERS_PER_TOKEN, Speed, part_seconds
 from cao.model.language_model import LanguageModel
-from cao.strategy import TTL, TTS, Latent, Strategy
+from cao.strategies import Strategy
+from cao.strategies.base import Pace
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, Example, Protocol
-from tools.apply_strategy.tts import ROUTING
 from tools.evaluate import evaluate
 
 TIMED = {"likelihood": (4, 12), "generate": (1, 2)}
 """Support prompts that are answered to warm up, and those that are timed."""
-TRAINING_OVER_READING = 3.0
-"""A step of training reads forwards and backwards."""
-GENERATING_SECONDS = 0.3
-"""Of one adapter."""
 
 
 @dataclass
@@ -100,13 +96,6 @@ class Prices:
             prompts: the support prompts.
         """
         tokens = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
-        applied, times = 0.0, 1.0
-        if isinstance(strategy, TTL):
-            passes = TRAINING_OVER_READING * strategy.ttl_steps * strategy.batch_size + len(prompts)
-            applied = passes * tokens * (self.speed.read + self.speed.scored)
-        elif isinstance(strategy, TTS):
-            applied = GENERATING_SECONDS * strategy.num_prompt_batches
-            times = 1.2 if strategy.method in ROUTING else float(strategy.num_prompt_batches)
-        elif isinstance(strategy, Latent):
-            times += (1 + strategy.slot_steps / 10) * tokens * self.speed.scored / max(self.each, 1e-9)
+        pace = Pace(len(prompts), tokens, self.speed.read, self.speed.scored, self.each)
+        applied, times = strategy.price(pace)
         return applied + times * LEAST * self.each + self.reserve(times)

@@ -22,7 +22,7 @@ from agent.loop.start import carried, measure_starts
 from agent.loop.state import Context, Made, State, Stored, Workbench, dump_state, load_state, workbench
 from cao.errors import NotApplicableError
 from cao.files import sha256_file, write_atomic
-from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
+from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import AdaptedModel, Reward, Trial
 from policies.base import AsksServer, PolicyContext, RequestForm
 from policies.describe import describe as describe_task
@@ -183,7 +183,8 @@ def apply(state: State, bench: Workbench) -> State:
     """Apply the proposed strategy; one that has nothing to act on is recorded as a rejection."""
     started = time.monotonic()
     attempt = len(state["trials"]) + 1
-    strategy = validate_strategy(state["proposal"])
+    assert state["proposal"] is not None  # the graph's router
+    strategy = restore_strategy(state["proposal"])
     needed, left = _prices(state, bench).whole(strategy, bench.texts()), bench.clock.left
     if needed > left:
         reason = f"not tried: it would take about {needed:.0f} s with its test questions, {max(0, left):.0f} s are left"
@@ -193,13 +194,13 @@ def apply(state: State, bench: Workbench) -> State:
     try:
         candidate = apply_strategy(
             strategy,
-            bench.texts() if strategy.family == "TTS" else bench.prompts(),
+            bench.texts() if strategy.from_states else bench.prompts(),
             bench.adapted(state["best"]).members[0],
             bench.seed("apply", 1),  # for all attempts: equal batches give equal adapters, which answer once
             lm=bench.lm,
             store=bench.store,
             generator=bench.trained.generator,
-            states=_token_states(conditioning(state, bench)) if strategy.family == "TTS" else None,
+            states=_token_states(conditioning(state, bench)) if strategy.from_states else None,
             checkpoint=work / "ttl.safetensors",
             progress=bench.progress,
         )

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict  # typing's own has no JSON schema befor
 
 from agent.record.schema import GENERATED, Adapters, GeneratedName, Run, StartName, TestPart
 from agent.record.wording import START_NAMES, count, number, percent
+from cao.strategy import strategy_text
 from cao.types import Comparison, DriftReport, Reward, StrategyFields, Trial
 from policies.describe import Description
 
@@ -70,12 +71,12 @@ def sentence(node: str, data: Mapping[str, JsonValue]) -> str:
     if node in ("generate", "align"):
         return _adapter(node, end.adapters)
     if end.trial:
-        what = _strategy(end.trial.strategy) if end.trial.strategy else repr(_cut(end.trial.raw or "", 60))
+        what = strategy_text(end.trial.strategy) if end.trial.strategy else repr(_cut(end.trial.raw or "", 60))
         return f"attempt {end.trial.attempt}: {what} → {end.trial.reason}"
     if node == "decide" and end.out_of_time:
         return "the time budget leaves no room for another attempt"
     if node == "decide" and end.proposal:
-        return f"proposes {_strategy(end.proposal)}"
+        return f"proposes {strategy_text(end.proposal)}"
     if node == "apply":
         return end.applied
     if end.baseline:
@@ -147,11 +148,6 @@ def _start(end: NodeEnd, base: Reward) -> str:
 def _figures(reward: Reward) -> str:
     """Return what a model scored; no changes, so that one sentence has figures of one kind."""
     return f"accuracy {percent(reward.score)}, log-loss {number(reward.loss)}"
-
-
-def _strategy(strategy: StrategyFields) -> str:
-    rest = ", ".join(f"{key}={value}" for key, value in strategy.items() if key != "family")
-    return f"{strategy.get('family')}({rest})"
 
 
 def _cut(text: str, length: int) -> str:

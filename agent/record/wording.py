@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from agent.record.schema import GENERATED, RUNNING, UNFINISHED, Run
+from cao.strategy import strategy_text
 from cao.types import DriftReport, StrategyFields, Trial
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -92,12 +93,6 @@ def interval(ci95: tuple[float, float] | None) -> str:
     return "—" if ci95 is None else f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %"
 
 
-def strategy_text(strategy: StrategyFields) -> str:
-    """Return a strategy as its family and settings."""
-    settings = ", ".join(f"{key} {value}" for key, value in strategy.items() if key != "family")
-    return visible(f"{strategy.get('family', '?')} ({settings})")
-
-
 def policy_text(run: Run) -> str:
     """Return who proposed, and with which training."""
     trained = f", trained ({run.policy_adapter[:12]})" if run.policy_adapter else ""
@@ -119,7 +114,7 @@ def compute_text(run: Run) -> str:
 
 def proposal(strategy: StrategyFields | None, raw: str | None, length: int = 120) -> str:
     """Return what a policy proposed: its strategy, or the quoted text that was none."""
-    return strategy_text(strategy) if strategy else f"“{one_line(raw or '', length)}”"
+    return visible(strategy_text(strategy)) if strategy else f"“{one_line(raw or '', length)}”"
 
 
 def outcome(trial: Trial) -> str:
@@ -219,7 +214,7 @@ def adopted_text(run: Run) -> str:
     strategy = run.adopted.strategy if run.adopted else None
     if strategy is None and start:
         return f"{start.capitalize()} was adopted, no proposal beat it"
-    what = strategy_text(strategy) if strategy else "a strategy"
+    what = visible(strategy_text(strategy)) if strategy else "a strategy"
     return f"{what} on {start} was adopted" if start else f"{what} was adopted"
 
 

@@ -11,11 +11,11 @@ from cao.errors import InputError
 from cao.files import append_line, canonical_json, sha256_bytes, whole_lines
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
-from cao.strategy import FAMILIES, Strategy
+from cao.strategies import FAMILIES, Strategy
 from cao.types import Trial
 from policies.bandit import BanditPolicy
 from policies.base import PolicyContext, PolicySettings
-from policies.grid import PAPERS_NUMBERS, papers_choice
+from policies.grid import papers_choice
 from policies.local import LocalPolicy
 from policies.messages import plain_json
 from policies.uniform import RandomPolicy
@@ -153,7 +153,8 @@ def entrants(
         Drawing("random", f"one of {families}, then every value within its bounds", draws, RandomPolicy()),
         *(
             Always(f"always {family}", f"`{plain_json(number.canonical())}`, the paper's numbers", 1, number)
-            for family, number in PAPERS_NUMBERS.items()
+            for family, model in FAMILIES.items()
+            if (number := model.papers_numbers())
         ),
         Always("paper's choice", "the family the paper found best for the task, where it names one", 1, None),
         Drawing(

@@ -11,7 +11,8 @@ from agent.train.policy.rollouts import Rollouts
 from agent.train.policy.situations import Situation
 from cao.files import canonical_json, sha256_bytes
 from cao.progress import Progress
-from cao.strategy import Strategy, StrategyRejectedError, parse_strategy
+from cao.strategies import Strategy
+from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import Trial
 from eval.policies.entrants import Always, Entrant
 from eval.policies.results import Cell, Cells

@@ -26,7 +26,8 @@ from cao.machine.compute import settled
 from cao.model.adapters import adapter_sha256, load_adapter
 from cao.model.loading import check_device
 from cao.progress import Progress
-from cao.strategy import FAMILIES, Strategy, StrategyRejectedError, parse_strategy
+from cao.strategies import FAMILIES, Strategy
+from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import DtypeChoice
 from eval.policies.entrants import Writing, entrants
 from eval.policies.loops import ATTEMPTS, cells, lead, oracle, tested

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic
-from cao.strategy import FAMILIES
+from cao.strategies import FAMILIES
 from eval.pages.markdown import table
 from eval.policies.pictures import first_attempts, landscape
 from eval.policies.results import Aim, Empty, PoliciesPage, PoliciesResult, Side, Verdict, Verdicts

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from cao.strategy import Strategy
+from cao.strategies import Strategy
 from eval.pages.style import BEST, GREY, JUDGED, STYLE, save_picture
 from eval.policies.results import Verdicts
 

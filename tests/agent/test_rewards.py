@@ -350,7 +350,7 @@ def test_people_are_told_what_was_dropped_and_saved(tmp_path: Path, capsys: pyte
     html = write_report(path).read_text(encoding="utf-8")
     assert told in html
     assert "25.0 % of 24" in html
-    assert "2: Latent (slot_steps 5, slot_lr 0.1), dropped: 41.66 %" in html  # the start's 45.83 % and its change
+    assert "2: Latent(slot_steps=5, slot_lr=0.1), dropped: 41.66 %" in html  # the start's 45.83 % and its change
     record = RunRecord.model_validate(raced_run("one"))
     by_two = raced_run("two")
     by_two["trials"][1]["dropped_members"] = 2

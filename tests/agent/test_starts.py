@@ -54,7 +54,7 @@ def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
         "“without-gsm8k”, which never saw this task, without a gradient. "
         "The generated adapter had accuracy 41.7 % → 44.8 %, log-loss 1.5702 → 1.4102 (p = 0.031)."
     )
-    assert wording.verdict(run).startswith("TTL (ttl_steps 25, ")
+    assert wording.verdict(run).startswith("TTL(ttl_steps=25, ")
     assert "on the aligned adapter was adopted after 3 attempts. Accuracy" in wording.verdict(run)
     seen = run.model_copy(update={"adapters": run.adapters.model_copy(update={"saw_task": True})})
     assert "which was trained on this task too" in wording.start_sentence(seen)

@@ -19,11 +19,11 @@ from agent.train_policy import main
 from cao.model.adapters import adapter_sha256, load_adapter
 from cao.model.language_model import LanguageModel
 from cao.progress import silent
-from cao.strategy import FAMILIES, Strategy
+from cao.strategies import FAMILIES, Strategy
 from cao.tasks import get_task
 from cao.tasks.splits import part, practice
 from policies.base import PolicySettings
-from policies.grid import PAPERS_NUMBERS, grid
+from policies.grid import grid
 from policies.registry import build_policy
 from policies.trained import find_policy
 from tests.agent.killing import killed
@@ -101,7 +101,7 @@ def untrained(samples: list[Sample]) -> list[tuple[str, int, str]]:
 
 
 def test_what_costs_too_much_is_not_tried_and_earns_nothing() -> None:
-    numbers = PAPERS_NUMBERS["TTL"]
+    numbers = FAMILIES["TTL"].papers_numbers()
     asked = [numbers.model_copy(update={"ttl_steps": steps}) for steps in (5, 6)]  # batches of four
     tried: list[object] = []
 
@@ -110,7 +110,7 @@ def test_what_costs_too_much_is_not_tried_and_earns_nothing() -> None:
             tried.extend(strategies)
             yield name, [Judged(improved=True, reason="measured", questions=6) for _ in strategies]
 
-    latent = PAPERS_NUMBERS["Latent"]
+    latent = FAMILIES["Latent"].papers_numbers()
     [(_, worth)] = within_budget(judge, 20)({"one": [asked[1], latent, asked[0]]})
     assert [one.improved for one in worth] == [False, True, True]
     assert worth[0].reason == "not tried: trains on 24 prompts, the budget is 20"

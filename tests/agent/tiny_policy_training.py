@@ -11,7 +11,7 @@ from agent.train.policy import situations
 from agent.train_policy import main
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
-from cao.strategy import TTL
+from cao.strategies.ttl import TTL
 from cao.types import Trial
 from tools.apply_strategy import ttl
 

@@ -14,7 +14,7 @@ from cao.inference.sampling import sample
 from cao.machine.linear import FastLinear
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_language_model
-from cao.strategy import TTL
+from cao.strategies.ttl import TTL
 from cao.tasks.base import Task, choice_example
 from cao.types import AdaptedModel, Dtype, LatentSettings
 from tests.conftest import TINY

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cao.model.adapters import LoraWeights
+from cao.strategies import FAMILIES
+from cao.strategies.latent import Latent
+from cao.strategies.lora_mix import LoraMix
+from cao.strategies.ttl import TTL
+from cao.strategies.tts import TTS
 from cao.strategy import (
-    FAMILIES,
     MAX_STRATEGY_BYTES,
-    TTL,
-    TTS,
-    Latent,
-    LoraMix,
     StrategyRejectedError,
     parse_strategy,
     strategy_schema,

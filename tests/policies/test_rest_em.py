@@ -16,11 +16,12 @@ from agent.train.policy.fine_tune import Lesson, Tuning, encode_lesson, fine_tun
 from agent.train.policy.rest_em import CHUNK, Judged, SampleLog, Sampling, collect, costs, kept, verdict
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
-from cao.strategy import FAMILIES, Strategy, StrategyRejectedError, parse_strategy
+from cao.strategies import FAMILIES, Strategy
+from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import Trial
 from policies.bandit import BanditPolicy
 from policies.base import PolicyContext, PolicySettings
-from policies.grid import PAPERS_NUMBERS, grid, papers_choice
+from policies.grid import grid, papers_choice
 from policies.local import LocalPolicy
 from policies.uniform import RandomPolicy
 
@@ -197,7 +198,7 @@ def test_simple_policies_propose_valid_strategies_of_the_families_that_can_act(
 
 
 def test_a_bandit_takes_what_has_won() -> None:
-    won = json.dumps(PAPERS_NUMBERS["LORA"].canonical(), sort_keys=True, separators=(",", ":"))
+    won = json.dumps(FAMILIES["LORA"].papers_numbers().canonical(), sort_keys=True, separators=(",", ":"))
     texts = BanditPolicy({won: (500, 0)}).propose(PolicyContext(), 20, 0)
     assert sum(json.loads(text).get("lambda") == 0.5 for text in texts) >= 15
 
@@ -205,8 +206,9 @@ def test_a_bandit_takes_what_has_won() -> None:
 def test_the_grid_holds_the_papers_choices_and_nothing_twice() -> None:
     points = [json.dumps(point.canonical()) for point in grid(FAMILIES)]
     assert len(set(points)) == len(points) == 32
-    assert {json.dumps(point.canonical()) for point in PAPERS_NUMBERS.values()} <= set(points)
-    assert papers_choice("arc_challenge") == PAPERS_NUMBERS["Latent"]
+    choices = [family.papers_numbers() for family in FAMILIES.values()]
+    assert {json.dumps(choice.canonical()) for choice in choices if choice} <= set(points)
+    assert papers_choice("arc_challenge") == FAMILIES["Latent"].papers_numbers()
     assert papers_choice("sciq") is None
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from cao.strategy import FAMILIES
+from cao.strategies import FAMILIES
 from cao.types import Comparison, Reward, Trial
 from policies.base import PolicyContext
 from policies.messages import describer_messages, policy_messages

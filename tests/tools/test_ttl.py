@@ -12,7 +12,7 @@ from torch import Tensor
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
-from cao.strategy import TTL
+from cao.strategies.ttl import TTL
 from tools.apply_strategy import ttl, ttl_loss
 from tools.apply_strategy.ttl import train_ttl
 from tools.apply_strategy.ttl_loss import (

@@ -1,148 +1,37 @@
 """Apply: turn a strategy and the unlabelled prompts into an adapted model. A family has a kernel file each.
 
+What a family is, its schema, bounds and needs, is its class in ``cao.strategies``, which names its kernel here: the
+policies read the class, and neither import torch nor know the tools.
+
 Source: CAO-LLM §2.4 (Operating), G.1-G.6.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from pkgutil import resolve_name
 
-from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import NotApplicableError
-from cao.files import sha256_bytes, write_atomic
-from cao.model.adapters import LoraWeights, load_adapter, save_adapter
-from cao.model.encoder import Encoder, pool
+from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.profiles import ModelProfile
 from cao.progress import Progress, silent
-from cao.strategy import TTL, TTS, Latent, LoraMix, Strategy, validate_strategy
-from cao.types import AdaptedModel, AdapterRef, LatentSettings
-from tools.apply_strategy import latent, lora_mix, ttl, tts
+from cao.strategies import FAMILIES, Strategy
+from cao.types import AdaptedModel, AdapterRef
+from tools.apply_strategy.inputs import Inputs
 from tools.generate_lora import Generator
 
-__all__ = ["FAMILIES", "applicable", "apply_strategy"]
+__all__ = ["applicable", "apply_strategy", "kernel"]
+
+Kernel = Callable[[Strategy, Inputs], AdaptedModel]
+"""What applies a family; it gets a strategy of its own family only."""
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """What the families act on."""
-
-    prompts: list[str]
-    adapter: AdapterRef | None
-    seed: int
-    lm: LanguageModel
-    store: Path
-    generator: Generator | None
-    encoder: Encoder | None
-    states: tuple[Tensor, Tensor] | None
-    checkpoint: Path | None
-    progress: Progress
-
-    def conditioning(self) -> tuple[Tensor, Tensor]:
-        """Return the prompts' token states and mask; they are encoded here only where nobody has yet."""
-        if self.states is not None:
-            return self.states
-        if self.encoder is None:
-            raise ValueError("TTS needs the prompts' token states, or the encoder that makes them")
-        return self.encoder.condition(self.prompts)
-
-    def current(self) -> LoraWeights | None:
-        return load_adapter(Path(self.adapter.path), self.lm.sha256) if self.adapter else None
-
-    def keep(self, weights: LoraWeights) -> AdapterRef:
-        return save_adapter(self.store, weights, self.lm.source)
-
-
-def _ttl(strategy: TTL, scene: _Scene) -> AdaptedModel:
-    start = scene.current() or scene.lm.fresh_lora(scene.seed)
-    trained = ttl.train_ttl(
-        scene.lm,
-        scene.prompts,
-        strategy,
-        start,
-        scene.seed,
-        progress=scene.progress,
-        checkpoint=scene.checkpoint,
-    )
-    told = trained.provenance
-    note = (
-        f"{told['steps']} steps on the {told['passed']} prompts that passed P0; their loss went from "
-        f"{told['loss_before']} to {told['loss_after']} nats per token"
-    )
-    return AdaptedModel(members=(scene.keep(trained),), note=note)
-
-
-def _lora(strategy: LoraMix, scene: _Scene) -> AdaptedModel:
-    weights = scene.current()
-    assert weights is not None  # _obstacle_lora
-    mixed = scene.keep(lora_mix.mix(weights, strategy.lambda_))
-    note = f"the halves of the adapter's rank {mixed.rank} mixed with lambda {strategy.lambda_:g}"
-    return AdaptedModel(members=(mixed,), note=note)
-
-
-def _tts(strategy: TTS, scene: _Scene) -> AdaptedModel:
-    assert scene.generator is not None  # _obstacle_tts
-    members, embeddings = [], []
-    batches = tts.prompt_batches(range(len(scene.prompts)), strategy.num_prompt_batches, scene.seed)
-    states, mask = scene.conditioning()
-    for done, rows in enumerate(batches, 1):
-        members.append(scene.keep(scene.generator.generate(states[rows], mask[rows])))
-        embeddings.append(pool(states[rows], mask[rows]))
-        scene.progress("generating adapters", done, len(batches))
-    note = f"{len(members)} adapters from as many prompt batches, together by {strategy.method}"
-    if strategy.method not in tts.ROUTING:
-        return AdaptedModel(members=tuple(members), method=strategy.method, note=note)
-    data = save({"places": tts.centroids(embeddings, strategy.method).contiguous()})
-    path = scene.store / f"routes-{sha256_bytes(data)}.safetensors"
-    write_atomic(path, data)
-    return AdaptedModel(members=tuple(members), method=strategy.method, centroids=str(path), note=note)
-
-
-def _latent(strategy: Latent, scene: _Scene) -> AdaptedModel:
-    settings = LatentSettings(slot_steps=strategy.slot_steps, slot_lr=strategy.slot_lr)
-    note = f"each question gets its own vector from {settings.slot_steps} steps at rate {settings.slot_lr:g}"
-    return AdaptedModel(members=(scene.adapter,), latent=settings, note=note)
-
-
-def _no_obstacle(adapter: AdapterRef | None, generator: Generator | None, profile: ModelProfile) -> str | None:
-    return None
-
-
-def _obstacle_lora(adapter: AdapterRef | None, generator: Generator | None, profile: ModelProfile) -> str | None:
-    if adapter is None:
-        return f"there is no adapter to mix: none was generated for {profile.name}"
-    return f"the adapter has the odd rank {adapter.rank}: mixing needs two equal halves" if adapter.rank % 2 else None
-
-
-def _obstacle_tts(adapter: AdapterRef | None, generator: Generator | None, profile: ModelProfile) -> str | None:
-    return None if generator else f"there is nothing to route over: no generator exists for {profile.name}"
-
-
-@dataclass(frozen=True)
-class Family:
-    """How a family is applied.
-
-    Attributes:
-        kernel: the module with its formulas.
-        apply: what it does; gets a strategy of its own family only.
-        obstacle: why it cannot act at present, or None.
-    """
-
-    kernel: ModuleType
-    apply: Callable[[Any, _Scene], AdaptedModel]
-    obstacle: Callable[[AdapterRef | None, Generator | None, ModelProfile], str | None]
-
-
-FAMILIES: dict[str, Family] = {
-    "TTL": Family(ttl, _ttl, _no_obstacle),
-    "LORA": Family(lora_mix, _lora, _obstacle_lora),
-    "TTS": Family(tts, _tts, _obstacle_tts),
-    "Latent": Family(latent, _latent, _no_obstacle),
-}
+def kernel(family: type[Strategy]) -> Kernel:
+    """Return the function that a family names as its kernel."""
+    found: Kernel = resolve_name(family.kernel)
+    return found
 
 
 def applicable(adapter: AdapterRef | None, generator: Generator | None, profile: ModelProfile) -> dict[str, str | None]:
@@ -153,11 +42,12 @@ def applicable(adapter: AdapterRef | None, generator: Generator | None, profile:
         generator: a trained generator for the base model, None where there is none.
         profile: the base model's.
     """
-    return {name: family.obstacle(adapter, generator, profile) for name, family in FAMILIES.items()}
+    made = generator is not None
+    return {name: family.obstacle(adapter, profile.name, generator=made) for name, family in FAMILIES.items()}
 
 
 def apply_strategy(
-    strategy: Strategy | Mapping[str, Any],
+    strategy: Strategy,
     prompts: list[str],
     adapter: AdapterRef | None,
     seed: int,
@@ -173,7 +63,7 @@ def apply_strategy(
     """Apply one strategy to the current model; the base weights are never written, new ones go to the store.
 
     Args:
-        strategy: a validated strategy, or its JSON object.
+        strategy: what to apply.
         prompts: the unlabelled support prompts.
         adapter: the current adapter, None for the plain base model.
         seed: of everything random in it; equal arguments give an equal result.
@@ -190,15 +80,12 @@ def apply_strategy(
 
     Raises:
         NotApplicableError: the strategy has nothing to act on at present, or diverges.
-        StrategyRejectedError: a JSON object that is no strategy.
         InputError: the current adapter or the checkpoint cannot be used.
 
     Source: CAO-LLM §2.4, G.1-G.6.
     """
-    valid = validate_strategy(dict(strategy)) if isinstance(strategy, Mapping) else strategy
-    family = FAMILIES[valid.family]
-    obstacle = family.obstacle(adapter, generator, lm.profile)
+    obstacle = strategy.obstacle(adapter, lm.profile.name, generator=generator is not None)
     if obstacle:
         raise NotApplicableError(obstacle)
-    scene = _Scene(prompts, adapter, seed, lm, store, generator, encoder, states, checkpoint, progress)
-    return family.apply(valid, scene)
+    inputs = Inputs(prompts, adapter, seed, lm, store, generator, encoder, states, checkpoint, progress)
+    return kernel(type(strategy))(strategy, inputs)

@@ -19,7 +19,9 @@ from cao.machine.linear import linear
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row, Shared
 from cao.model.packing import pieces
-from cao.types import LatentSettings
+from cao.strategies.latent import Latent
+from cao.types import AdaptedModel, LatentSettings
+from tools.apply_strategy.inputs import Inputs
 
 MAX_STEPS = 20
 WEIGHT_DECAY, EPS, BETA1, BETA2 = 1e-8, 1e-5, 0.9, 0.999
@@ -27,6 +29,13 @@ KEPT_BLOCKS = 2
 """Blocks of probabilities that are kept between the steps."""
 WIDEST = 40.0
 """Largest range of W·δ in nats, at which the kept float32 probabilities still hold every token that counts."""
+
+
+def apply(strategy: Latent, inputs: Inputs) -> AdaptedModel:
+    """Change nothing yet: each question's vector is fitted when the question is answered."""
+    settings = LatentSettings(slot_steps=strategy.slot_steps, slot_lr=strategy.slot_lr)
+    note = f"each question gets its own vector from {settings.slot_steps} steps at rate {settings.slot_lr:g}"
+    return AdaptedModel(members=(inputs.adapter,), latent=settings, note=note)
 
 
 def moving(latent: LatentSettings | None) -> Move | None:

@@ -12,6 +12,18 @@ import torch
 
 from cao.errors import NotApplicableError
 from cao.model.adapters import LoraWeights
+from cao.strategies.lora_mix import LoraMix
+from cao.types import AdaptedModel
+from tools.apply_strategy.inputs import Inputs
+
+
+def apply(strategy: LoraMix, inputs: Inputs) -> AdaptedModel:
+    """Mix the halves of the current adapter."""
+    weights = inputs.current()
+    assert weights is not None  # LoraMix.obstacle
+    mixed = inputs.keep(mix(weights, strategy.lambda_))
+    note = f"the halves of the adapter's rank {mixed.rank} mixed with lambda {strategy.lambda_:g}"
+    return AdaptedModel(members=(mixed,), note=note)
 
 
 def mix(weights: LoraWeights, lam: float) -> LoraWeights:

@@ -26,13 +26,35 @@ from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
 from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
-from cao.strategy import TTL
+from cao.strategies.ttl import TTL
+from cao.types import AdaptedModel
+from tools.apply_strategy.inputs import Inputs
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
 
 MAX_TOKENS = 512
 CLIP_NORM = 1.0
 SCAN = 32
 """Prompts measured together before training; more are looked at only while too few have passed P0."""
+
+
+def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
+    """Train on the prompts, from the current adapter on or from a fresh one."""
+    start = inputs.current() or inputs.lm.fresh_lora(inputs.seed)
+    trained = train_ttl(
+        inputs.lm,
+        inputs.prompts,
+        strategy,
+        start,
+        inputs.seed,
+        progress=inputs.progress,
+        checkpoint=inputs.checkpoint,
+    )
+    found = trained.provenance
+    note = (
+        f"{found['steps']} steps on the {found['passed']} prompts that passed P0; their loss went from "
+        f"{found['loss_before']} to {found['loss_after']} nats per token"
+    )
+    return AdaptedModel(members=(inputs.keep(trained),), note=note)
 
 
 @torch.no_grad()

@@ -12,16 +12,39 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import NotApplicableError
+from cao.files import sha256_bytes, write_atomic
+from cao.model.encoder import pool
+from cao.strategies.tts import COMBINING, ROUTING, TTS
+from cao.types import AdaptedModel
+from tools.apply_strategy.inputs import Inputs
 
 P = TypeVar("P")
 
-ROUTING = ("avg_sim_score", "avg_prompt_embed")
-COMBINING = ("max_confidence", "majority_vote", "sum_logprobs")
 VOTE_SHARE = 1e-6
 """Part of a combined probability that is the share of votes: keeps equal mean probabilities in the votes' order."""
+
+
+def apply(strategy: TTS, inputs: Inputs) -> AdaptedModel:
+    """Generate an adapter from each batch of prompts, and what questions are routed by where they are."""
+    assert inputs.generator is not None  # TTS.obstacle
+    members, embeddings = [], []
+    batches = prompt_batches(range(len(inputs.prompts)), strategy.num_prompt_batches, inputs.seed)
+    states, mask = inputs.conditioning()
+    for done, rows in enumerate(batches, 1):
+        members.append(inputs.keep(inputs.generator.generate(states[rows], mask[rows])))
+        embeddings.append(pool(states[rows], mask[rows]))
+        inputs.progress("generating adapters", done, len(batches))
+    note = f"{len(members)} adapters from as many prompt batches, together by {strategy.method}"
+    if strategy.method not in ROUTING:
+        return AdaptedModel(members=tuple(members), method=strategy.method, note=note)
+    data = save({"places": centroids(embeddings, strategy.method).contiguous()})
+    path = inputs.store / f"routes-{sha256_bytes(data)}.safetensors"
+    write_atomic(path, data)
+    return AdaptedModel(members=tuple(members), method=strategy.method, centroids=str(path), note=note)
 
 
 def prompt_batches(prompts: Sequence[P], m: int, seed: int) -> list[list[P]]:

@@ -13,6 +13,7 @@ from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic, write_json
 from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
+from cao.strategies import FAMILIES
 from policies.grid import grid
 from policies.trained import SHIPPED, PolicyIndex, TrainedPolicy, read_policies
 from tools.evaluate.statistics import wilson
@@ -138,9 +139,9 @@ def text(report: dict[str, Any]) -> str:
     measured = {name: families for name, families in report["landscape"].items() if families}
     if measured:
         lines += ["", "Points of the strategy grid that improve the model, of those measured:", ""]
-        lines += ["| situation | TTL | LORA | TTS | Latent |", "|---|---|---|---|---|"]
+        lines += [f"| situation | {' | '.join(FAMILIES)} |", "|---" * (1 + len(FAMILIES)) + "|"]
         for name, families in measured.items():
-            cells = [families.get(family) for family in ("TTL", "LORA", "TTS", "Latent")]
+            cells = [families.get(family) for family in FAMILIES]
             told = " | ".join(f"{c['improve']} of {c['measured']}" if c else "–" for c in cells)
             lines.append(f"| {name} | {told} |")
     return "\n".join(lines) + "\n"

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from cao.errors import InputError
 from cao.files import append_line, sha256_bytes, whole_lines
 from cao.progress import Progress, silent
-from cao.strategy import Strategy, StrategyRejectedError, parse_strategy, validate_strategy
+from cao.strategies import Strategy
+from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import Comparison, Record
 
 CHUNK = 5
@@ -172,7 +173,7 @@ def collect(
             drawn[name] = _chunk(name, iteration, draw, sampling, len(log.of(iteration, name)))
             progress(f"iteration {iteration}: drawing", done, len(waiting))
         asked = {
-            name: [validate_strategy(sample.strategy) for sample in samples if sample.strategy is not None]
+            name: [restore_strategy(sample.strategy) for sample in samples if sample.strategy is not None]
             for name, samples in drawn.items()
         }
         for done, (name, worth) in enumerate(judge(asked), 1):

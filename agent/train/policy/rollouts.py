@@ -21,7 +21,7 @@ from cao.model.encoder import Encoder
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
 from cao.progress import Progress, silent
-from cao.strategy import Strategy
+from cao.strategies import Strategy
 from tools.evaluate import KeptStates
 
 

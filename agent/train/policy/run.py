@@ -23,7 +23,7 @@ from cao.model.adapters import LoraWeights, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.loading import check_device
 from cao.progress import Progress
-from cao.strategy import TTL, Strategy
+from cao.strategies import Strategy
 from policies.grid import grid
 from policies.local import LocalPolicy
 from policies.messages import plain_json
@@ -131,7 +131,7 @@ def within_budget(judge: Judge, budget: int | None) -> Judge:
 
     Args:
         judge: tries strategies.
-        budget: prompts that a TTL strategy may train on, None for any number.
+        budget: prompts that a strategy may train on, None for any number.
     """
 
     def judged(asked: Mapping[str, Sequence[Strategy]]) -> Iterator[tuple[str, list[Judged]]]:
@@ -148,7 +148,7 @@ def within_budget(judge: Judge, budget: int | None) -> Judge:
 
 
 def _too_much(strategy: Strategy, budget: int | None) -> str:
-    passes = strategy.ttl_steps * strategy.batch_size if isinstance(strategy, TTL) else 0
+    passes = strategy.trained_on
     return f"not tried: trains on {passes} prompts, the budget is {budget}" if budget and passes > budget else ""
 
 

@@ -26,7 +26,7 @@ from cao.files import append_line, canonical_json, sha256_bytes, whole_lines, wr
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
-from cao.strategy import Strategy
+from cao.strategies import Strategy
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits, practice, split

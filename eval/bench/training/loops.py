@@ -7,7 +7,7 @@ from cao.inference.answer_loss import answer_loss
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
-from cao.strategy import TTL
+from cao.strategies.ttl import TTL
 from eval.bench.measure import now, plain_linear
 from eval.bench.plain.training import IGNORED, live, peft_model, train
 from tools.apply_strategy.ttl import MAX_TOKENS, train_ttl

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.progress import Progress, silent
-from cao.strategy import TTL
+from cao.strategies.ttl import TTL
 from cao.types import Record
 from eval.bench.measure import BenchResult, Figure, Line, machine, peak_bytes, ratio
 from eval.bench.training.loops import INITIAL_SEED, TTL_RATE, Loop, Trained, checkpoint_loop, ttl_loop

@@ -1,0 +1,14 @@
+"""The strategy families that a policy may choose from, a file each."""
+
+from cao.strategies import latent, lora_mix, ttl, tts
+from cao.strategies.base import Strategy
+
+__all__ = ["FAMILIES", "Strategy"]
+
+FAMILIES: dict[str, type[Strategy]] = {
+    "TTL": ttl.TTL,
+    "LORA": lora_mix.LoraMix,
+    "TTS": tts.TTS,
+    "Latent": latent.Latent,
+}
+"""Family → what it is, in the order in which prompts and tables name them. A new family is a file and a line here."""

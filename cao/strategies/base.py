@@ -1,0 +1,106 @@
+"""What a strategy family says of itself: its settings and bounds, and everything that others ask about it.
+
+A family is one subclass of ``Strategy`` in a file of its own, and one line in ``cao.strategies.FAMILIES``. Policies
+read it and tools apply it, so it lies below both; it imports no torch, and names its kernel instead of importing it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from cao.types import AdapterRef
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the price of a strategy depends on.
+
+    Attributes:
+        prompts: support prompts.
+        tokens: mean tokens of one.
+        read: seconds a token that is read.
+        scored: seconds a position at which the vocabulary is needed.
+        each: seconds in which the deployed model answers one question.
+    """
+
+    prompts: int
+    tokens: float
+    read: float
+    scored: float
+    each: float
+
+
+class Price(NamedTuple):
+    """What a strategy costs.
+
+    Attributes:
+        seconds: of applying it.
+        times: how many times as long as the deployed model the adapted one takes for a question.
+    """
+
+    seconds: float = 0.0
+    times: float = 1.0
+
+
+class Strategy(BaseModel):
+    """One choice of a policy: a family with its settings, every number bounded on both ends.
+
+    A subclass has a docstring, which servers read as the schema's description, and fields in the order that a policy
+    writes them, ``family`` first. Only ``kernel``, ``about``, ``usual`` and ``grid`` must be given besides.
+
+    Attributes:
+        kernel: ``module:function`` that applies the family; see ``tools.apply_strategy``.
+        about: what the family does and where it helps, for the policy's prompt; goes on from the family's name.
+        usual: field → its usual values, which are narrower than the bounds, for the policy's prompt.
+        effort: the grid begins with the families of the least effort.
+        from_states: whether it makes adapters from the encoder's token states; it is then given the bare prompts.
+        other_names: of the family in a policy's text.
+        papers_tasks: the tasks that the paper found the family best for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    kernel: ClassVar[str]
+    about: ClassVar[str]
+    usual: ClassVar[dict[str, str]]
+    effort: ClassVar[int] = 0
+    from_states: ClassVar[bool] = False
+    other_names: ClassVar[tuple[str, ...]] = ()
+    papers_tasks: ClassVar[tuple[str, ...]] = ()
+
+    family: str
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the JSON object of this strategy, keys as in the paper."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def grid(cls) -> tuple[Self, ...]:
+        """Return the points that an exhaustive search tries, the paper's numbers among them."""
+        raise NotImplementedError(cls.__name__)
+
+    @classmethod
+    def papers_numbers(cls) -> Self | None:
+        """Return the family's numbers in the paper, None where it has none."""
+        return None
+
+    @classmethod
+    def obstacle(cls, adapter: AdapterRef | None, model: str, *, generator: bool) -> str | None:
+        """Return why the family cannot act now, in one sentence, or None where it can.
+
+        Args:
+            adapter: the current adapter, None for the plain base model.
+            model: the base model's name.
+            generator: whether a trained generator exists for it.
+        """
+        return None
+
+    def price(self, pace: Pace) -> Price:
+        """Return what applying this strategy and answering with it costs."""
+        return Price()
+
+    @property
+    def trained_on(self) -> int:
+        """Prompts that it trains on, steps times batch size; 0 for a family that does not train."""
+        return 0

@@ -1,0 +1,48 @@
+"""The families' table against their files, and what every family has to say of itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cao.strategies
+from cao.strategies import FAMILIES, Strategy
+from cao.strategy import parse_strategy, restore_strategy, strategy_text, validate_strategy
+from policies.grid import grid
+from policies.messages import plain_json
+
+
+def test_every_file_is_a_family_of_the_table() -> None:
+    files = {file.stem for file in Path(cao.strategies.__file__).parent.glob("*.py")} - {"__init__", "base"}
+    assert {family.__module__.rsplit(".", 1)[1] for family in FAMILIES.values()} == files
+    assert len(FAMILIES) == len(files)
+
+
+@pytest.mark.parametrize(("name", "family"), FAMILIES.items())
+def test_a_family_speaks_of_every_field_and_its_grid_is_within_its_bounds(name: str, family: type[Strategy]) -> None:
+    properties = family.model_json_schema(by_alias=True)["properties"]
+    assert list(properties) == ["family", *family.usual]
+    assert family.about.endswith(".")
+    assert family.grid()
+    for point in family.grid():
+        assert type(point) is family
+        assert validate_strategy(point.canonical()) == point
+        assert point.family == name
+
+
+@pytest.mark.parametrize("point", grid(FAMILIES), ids=str)
+def test_a_strategy_comes_back_from_its_json_as_it_was(point: Strategy) -> None:
+    assert restore_strategy(point.canonical()) == point
+    assert parse_strategy(plain_json(point.canonical())) == point
+
+
+def test_a_strategy_reads_as_its_family_with_its_settings() -> None:
+    text = strategy_text({"family": "TTS", "num_prompt_batches": 8, "method": "max_confidence"})
+    assert text == "TTS(num_prompt_batches=8, method=max_confidence)"
+    assert strategy_text({}) == "?()"
+
+
+def test_the_families_are_known_without_torch() -> None:
+    code = "import sys, policies.messages, policies.grid, policies.uniform; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
