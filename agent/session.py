@@ -43,14 +43,14 @@ from cao.machine.compute import choose_compute
 from cao.model.encoder import Encoder
 from cao.model.loading import check_device, load_language_model
 from cao.model.profiles import MODELS
-from cao.model.start_adapter import put_on
+from cao.model.start_adapter import attach_adapter
 from cao.progress import say, told
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
-from cao.types import Protocol
+from cao.types import AnswerProtocol
 from policies.describe import check_describer
 from policies.registry import build_policy
-from tools.evaluate import KeptStates
+from tools.evaluate import HiddenCache
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 """Graph steps outside and inside the loop: LangGraph's recursion limit follows from them."""
@@ -89,7 +89,7 @@ def _graph_sha256() -> str:
 
 
 def build_workbench(
-    config: RunConfig, task: Task, splits: Splits, protocol: Protocol, view: View, began: float | None = None
+    config: RunConfig, task: Task, splits: Splits, protocol: AnswerProtocol, view: View, began: float | None = None
 ) -> Workbench:
     """Load what the nodes work with: model, encoder, policy. Nothing is written; the folder comes later.
 
@@ -111,7 +111,7 @@ def build_workbench(
     where: Any = {"device": config.device, "dtype": config.dtype, "offline": config.offline}
     with told("loading the language model"):
         lm = load_language_model(profile, path=config.model_path, **where)
-    carried = put_on(lm, Path(config.start_adapter)) if config.start_adapter else None
+    carried = attach_adapter(lm, Path(config.start_adapter)) if config.start_adapter else None
     if config.start_adapter and carried is None:
         say(
             f"{config.start_adapter} is more than added matrices: merged into {lm.profile.name}; the run builds on that"
@@ -120,7 +120,7 @@ def build_workbench(
     encoder = Encoder(assets.minilm_folder(), config.device)
     trained = find_trained(lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
     nowhere, nothing = Path(), lambda *_, **__: None  # the run's folder and trace come once all of this is there
-    loaded, states = (lm, encoder, policy, trained), KeptStates()
+    loaded, states = (lm, encoder, policy, trained), HiddenCache()
     clock = Clock(60 * config.minutes if config.minutes else None, began=began or time.monotonic())
     speed = Speed.of(lm.compute, config.model) if lm.compute else NO_TIME
     return Workbench(
@@ -149,7 +149,7 @@ def run(
     config: RunConfig,
     task: Task,
     splits: Splits,
-    protocol: Protocol,
+    protocol: AnswerProtocol,
     *,
     view: View,
     stored: dict[str, Any],

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Protocol = Literal["likelihood", "generate"]
+AnswerProtocol = Literal["likelihood", "generate"]
 AnswerStyle = Literal["text", "letter"]
 AcceptRule = Literal["confident", "any"]
 DriftKind = Literal["none", "covariate", "domain_transfer", "concept", "insufficient", "not_covered"]

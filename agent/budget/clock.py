@@ -14,7 +14,7 @@ from agent.budget.plan import CHARACTERS_PER_TOKEN, Speed, part_seconds
 from cao.model.language_model import LanguageModel
 from cao.strategy import TTL, TTS, Latent, Strategy
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, Example, Protocol
+from cao.types import AdaptedModel, AnswerProtocol, Example
 from tools.apply_strategy.tts import ROUTING
 from tools.evaluate import evaluate
 
@@ -47,7 +47,7 @@ class Clock:
         return math.inf if self.seconds is None else self.seconds - used
 
 
-def timed_speed(speed: Speed, lm: LanguageModel, task: Task, support: list[Example], protocol: Protocol) -> Speed:
+def timed_speed(speed: Speed, lm: LanguageModel, task: Task, support: list[Example], protocol: AnswerProtocol) -> Speed:
     """Return the speed that a few support prompts show; their answers are thrown away.
 
     Args:

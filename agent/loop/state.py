@@ -25,9 +25,9 @@ from cao.model.language_model import LanguageModel
 from cao.progress import Progress
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits, part
-from cao.types import AdaptedModel, AdapterRef, Protocol
+from cao.types import AdaptedModel, AdapterRef, AnswerProtocol
 from policies.base import Policy, RequestForm
-from tools.evaluate import KeptStates
+from tools.evaluate import HiddenCache
 
 NO_TIME = Speed(0.0, 0.0, 0.0)
 
@@ -140,12 +140,12 @@ class Workbench:
     folder: Path
     task: Task
     splits: Splits
-    protocol: Protocol
+    protocol: AnswerProtocol
     lm: LanguageModel
     encoder: Encoder
     policy: Policy
     trained: Trained
-    states: KeptStates
+    states: HiddenCache
     record: Callable[..., None]
     progress: Progress
     clock: Clock = field(default_factory=Clock)

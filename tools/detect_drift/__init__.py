@@ -96,8 +96,7 @@ def detect_drift(
     if kept:
         caveats += small_references({name: len(it.embeddings) for name, it in known.references.items()})
         caveats += [] if measured.feedback else [NOT_IDENTIFIABLE]
-    told = {"caveats": tuple(caveats), "sentence": sentence(measured)}
-    return measured.model_copy(update=told)
+    return measured.model_copy(update={"caveats": tuple(caveats), "sentence": sentence(measured)})
 
 
 def condition_task(prompts: Sequence[str], encoder: Encoder, path: Path) -> Tensor:

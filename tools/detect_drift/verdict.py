@@ -19,7 +19,7 @@ from tools.detect_drift.two_sample import compare
 from tools.detect_drift.window import MIN_PROMPTS
 
 MIXTURE_DRAWS = 199
-"""Windows drawn from the closest mixture of known tasks, to see whether it explains what was found."""
+"""Windows drawn from the closest mixture of known tasks, to see whether it explains the window."""
 
 
 @dataclass(frozen=True, eq=False)
