@@ -97,7 +97,7 @@ class Compared(_Loose):
 
 
 class Drift(_Loose):
-    """The drift report; see ``cao.types.DriftReport``."""
+    """The drift report; see ``cao.drift.DriftReport``."""
 
     score: float | None = None
     p_value: float | None = None

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cao.types import TaskEvidence
+from cao.drift import TaskEvidence
 from tools.detect_drift.energy import TIE, PairwiseDistances, distances
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.permutation import Array, Rows, combine, draw_windows, p_values, slices

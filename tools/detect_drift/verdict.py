@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor
 
-from cao.types import DriftKind, DriftReport, TaskEvidence
+from cao.drift import DriftKind, DriftReport, TaskEvidence
 from tools.detect_drift.feedback import judge_feedback
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.mixture import explain_by_mixture

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from cao.drift import DriftReport
 from cao.model.encoder import MAX_TOKENS
 from cao.tasks.prompt_text import blank
-from cao.types import DriftReport
 from tools.detect_drift.order import ORDER_LEVEL
 from tools.detect_drift.window import MIN_PROMPTS
 
