@@ -45,7 +45,7 @@ from cao.machine.compute import choose_compute
 from cao.model.loading import check_device
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
-from cao.types import Protocol
+from cao.types import AnswerProtocol
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 """Graph steps outside and inside the loop: LangGraph's recursion limit follows from them."""
@@ -87,7 +87,7 @@ def run(
     config: RunConfig,
     task: Task,
     splits: Splits,
-    protocol: Protocol,
+    protocol: AnswerProtocol,
     *,
     view: View,
     stored: dict[str, Any],

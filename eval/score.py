@@ -17,7 +17,7 @@ from cao.command_line import compute_options, model_path, positive, quiet_librar
 from cao.errors import InputError, NotApplicableError
 from cao.model.profiles import MODELS
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, Example, Item, Protocol, Record, Reward
+from cao.types import AdaptedModel, AnswerProtocol, Example, Item, Record, Reward
 
 if TYPE_CHECKING:
     from cao.model.language_model import LanguageModel
@@ -67,7 +67,7 @@ class Measurement(Record):
     split: str
     model: str
     adapter: str | None
-    protocol: Protocol
+    protocol: AnswerProtocol
 
 
 class _Lines:
@@ -128,7 +128,7 @@ def _load(arguments: argparse.Namespace) -> "LanguageModel":
 
 def _score(arguments: argparse.Namespace) -> int:
     from cao.model.adapters import save_adapter  # noqa: PLC0415
-    from cao.model.start_adapter import put_on  # noqa: PLC0415
+    from cao.model.start_adapter import attach_adapter  # noqa: PLC0415
     from tools.evaluate import evaluate  # noqa: PLC0415  (imports torch; arguments come first)
     from tools.evaluate.statistics import summarise  # noqa: PLC0415
 
@@ -136,9 +136,9 @@ def _score(arguments: argparse.Namespace) -> int:
     if arguments.server:
         return _score_server(arguments, task, split, examples)
     _check_adapter(arguments.adapter)
-    protocol: Protocol = arguments.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
+    protocol: AnswerProtocol = arguments.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
     lm = _load(arguments)
-    carried = put_on(lm, arguments.adapter) if arguments.adapter else None
+    carried = attach_adapter(lm, arguments.adapter) if arguments.adapter else None
     try:
         with tempfile.TemporaryDirectory() as store:
             adapter = save_adapter(Path(store), carried, lm.source) if carried else None

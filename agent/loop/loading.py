@@ -23,18 +23,18 @@ from cao.machine import assets
 from cao.model.encoder import Encoder
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
-from cao.model.start_adapter import put_on
+from cao.model.start_adapter import attach_adapter
 from cao.progress import say, told
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
-from cao.types import Protocol
+from cao.types import AnswerProtocol
 from policies.describe import check_describer
 from policies.registry import build_policy
-from tools.evaluate import KeptStates
+from tools.evaluate import HiddenCache
 
 
 def build_workbench(
-    config: RunConfig, task: Task, splits: Splits, protocol: Protocol, view: View, began: float | None = None
+    config: RunConfig, task: Task, splits: Splits, protocol: AnswerProtocol, view: View, began: float | None = None
 ) -> Workbench:
     """Load what the nodes work with: model, encoder, policy. Nothing is written; the folder comes later.
 
@@ -57,7 +57,7 @@ def build_workbench(
         lm = load_language_model(
             profile, path=config.model_path, device=config.device, dtype=config.dtype, offline=config.offline
         )
-    carried = put_on(lm, Path(config.start_adapter)) if config.start_adapter else None
+    carried = attach_adapter(lm, Path(config.start_adapter)) if config.start_adapter else None
     if config.start_adapter and carried is None:
         say(
             f"{config.start_adapter} is more than added matrices: merged into {lm.profile.name}; the run builds on that"
@@ -75,7 +75,7 @@ def build_workbench(
         encoder=encoder,
         policy=policy,
         trained=trained,
-        states=KeptStates(),
+        states=HiddenCache(),
         record=lambda *_, **__: None,
         progress=view.progress,
         clock=Clock(60 * config.minutes if config.minutes else None, began=began or time.monotonic()),

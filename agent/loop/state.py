@@ -23,6 +23,7 @@ from agent.config import RunConfig
 from agent.loop.trained import Trained
 from agent.record.events import Start
 from agent.record.schema import Adopted, GeneratedName, StartName, TestPart
+from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.files import sha256_bytes
 from cao.model.adapters import LoraWeights
@@ -31,18 +32,10 @@ from cao.model.language_model import LanguageModel
 from cao.progress import Progress
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits, part
-from cao.types import (
-    AdaptedModel,
-    AdapterRef,
-    DriftReport,
-    Protocol,
-    Reward,
-    StrategyFields,
-    Trial,
-)
+from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Reward, StrategyFields, Trial
 from policies.base import Policy, RequestForm
 from policies.describe import Description
-from tools.evaluate import KeptStates
+from tools.evaluate import HiddenCache
 
 NO_TIME = Speed(0.0, 0.0, 0.0)
 
@@ -197,12 +190,12 @@ class Workbench:
     folder: Path
     task: Task
     splits: Splits
-    protocol: Protocol
+    protocol: AnswerProtocol
     lm: LanguageModel
     encoder: Encoder
     policy: Policy
     trained: Trained
-    states: KeptStates
+    states: HiddenCache
     record: Callable[..., None]
     progress: Progress
     clock: Clock = field(default_factory=Clock)

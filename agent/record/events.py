@@ -7,8 +7,9 @@ from typing_extensions import TypedDict  # typing's own has no JSON schema befor
 
 from agent.record.schema import GENERATED, Adapters, GeneratedName, Run, StartName, TestPart
 from agent.record.wording import START_NAMES, count, number, percent
+from cao.drift import DriftReport
 from cao.strategy import strategy_text
-from cao.types import Comparison, DriftReport, Reward, StrategyFields, Trial
+from cao.types import Comparison, Reward, StrategyFields, Trial
 from policies.describe import Description
 
 

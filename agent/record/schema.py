@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.json_schema import GenerateJsonSchema
 
+from cao.drift import DriftReport
 from cao.files import write_atomic
 from cao.machine.compute import Rates
-from cao.types import Comparison, DriftReport, Dtype, DtypeChoice, Record, Reward, StrategyFields, Trial
+from cao.types import Comparison, Dtype, DtypeChoice, Record, Reward, StrategyFields, Trial
 
 SCHEMA_VERSION: Literal[1] = 1
 """Raised with every change of run.json that an older reader would misread or refuse."""

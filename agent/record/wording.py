@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from agent.record.schema import GENERATED, RUNNING, UNFINISHED, Run
+from cao.drift import DriftReport
 from cao.strategy import strategy_text
-from cao.types import DriftReport, StrategyFields, Trial
+from cao.types import StrategyFields, Trial
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that steer a terminal or hide in a text: control, format, surrogates, private, line ends."""

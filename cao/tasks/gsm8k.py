@@ -44,7 +44,7 @@ def convert(row: Row) -> Example:
 
 def distractors(worked: str, gold: int, rng: random.Random) -> list[int]:
     """Return three wrong whole numbers, distinct from ``gold`` and from each other."""
-    steps = [number for found in reversed(_STEP.findall(worked)) for number in numbers_in(found)[:1]]
+    steps = [number for step in reversed(_STEP.findall(worked)) for number in numbers_in(step)[:1]]
     stated = [int(n) for n in steps if n >= 0 and n == n.to_integral_value()]
     chosen = [n for n in dict.fromkeys(stated) if n != gold][: CHOICES - 1]
     slips = iter(near_misses(gold, rng))

@@ -187,8 +187,8 @@ def _check(task: Task, sizes: Sizes, parts: Mapping[Part, list[Example]], exampl
             f"{task.name} has {len(examples)} different questions, {wanted} = {sum(sizes.values())} are asked for; "
             f"{advice}"
         )
-    found = ", ".join(f"{name} {len(parts[name])} (asked {sizes[name]})" for name in sizes)
-    raise InputError(f"{task.name} has too few questions in a part: {found}; {advice}")
+    sizes_had = ", ".join(f"{name} {len(parts[name])} (asked {sizes[name]})" for name in sizes)
+    raise InputError(f"{task.name} has too few questions in a part: {sizes_had}; {advice}")
 
 
 def _enough(parts: Mapping[Part, list[Example]], sizes: Sizes) -> bool:

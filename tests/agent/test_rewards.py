@@ -24,7 +24,7 @@ from cao.types import AdaptedModel, AdapterRef, Example, Item, LatentSettings
 from tests.agent import run_folders as made
 from tests.agent.killing import killed
 from tests.agent.test_run import arguments, result, run, strategies
-from tools.evaluate import KeptStates, load_items
+from tools.evaluate import HiddenCache, load_items
 
 N = 96
 QUESTIONS = [Example(id=f"q{i}", question=f"question {i}", choices=("a", "b"), answer=0) for i in range(N)]
@@ -57,7 +57,7 @@ def bench(folder: Path, **config: Any) -> Any:
         clock=Clock(),
         speed=NO_TIME,
         encoder=None,
-        states=KeptStates(),
+        states=HiddenCache(),
         progress=lambda *_: None,
     )
 

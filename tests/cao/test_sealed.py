@@ -15,10 +15,11 @@ from cao.errors import InputError
 from cao.model.adapters import load_adapter
 from cao.sealed import Header, read_sealed, write_sealed
 from tools.align_lora.aligner import load_aligner
-from tools.detect_drift.reference import SHIPPED
 from tools.detect_drift.reference_file import read_info
 from tools.generate_lora.generator import load_generator
-from tools.pretrained import PRETRAINED, read_index
+from tools.pretrained import read_index
+
+INDEX = Path(__file__).parents[2] / "pretrained" / "index.json"
 
 
 class Cupboard(Header):
@@ -98,21 +99,21 @@ def test_what_is_not_finite_is_neither_written_nor_read(tmp_path: Path) -> None:
 
 
 def test_every_generator_and_aligner_that_ships_is_read_with_its_recorded_hash() -> None:
-    index = read_index(PRETRAINED)
+    index = read_index(INDEX)
     assert index is not None
     variants = [variant for shelf in index.models.values() for variant in shelf.variants]
     assert variants
     for variant in variants:
-        generator = load_generator(PRETRAINED.parent / variant.generator.path)
+        generator = load_generator(INDEX.parent / variant.generator.path)
         assert generator.sha256 == variant.generator.sha256
         if variant.aligner:
-            path = PRETRAINED.parent / variant.aligner.path
+            path = INDEX.parent / variant.aligner.path
             aligner = load_aligner(path, generator.layout, generator.initial, generator_sha256=generator.sha256)
             assert aligner.sha256 == variant.aligner.sha256
 
 
 def test_what_ships_is_written_again_as_it_is(tmp_path: Path) -> None:
-    folder = PRETRAINED.parent / "smollm2-135m" / "full"
+    folder = INDEX.parent / "smollm2-135m" / "full"
     generator = load_generator(folder / "generator.safetensors")
     generator.save(tmp_path / "generator")
     assert (tmp_path / "generator").read_bytes() == (folder / "generator.safetensors").read_bytes()
@@ -121,13 +122,13 @@ def test_what_ships_is_written_again_as_it_is(tmp_path: Path) -> None:
 
 
 def test_every_reference_that_ships_is_read() -> None:
-    infos = {path.stem: read_info(path) for path in SHIPPED.glob("*.safetensors")}
+    infos = {path.stem: read_info(path) for path in (INDEX.parent / "references").glob("*.safetensors")}
     assert len(infos) == 6
     assert all(info.made_from == name and 8 <= info.prompts <= 512 and info.groups for name, info in infos.items())
 
 
 def test_the_policys_adapter_that_ships_keeps_its_hash() -> None:
-    (folder,) = (PRETRAINED.parent / "smollm2-135m" / "policy").iterdir()
+    (folder,) = (INDEX.parent / "smollm2-135m" / "policy").iterdir()
     adapter = load_adapter(folder)
     assert adapter.provenance["made_by"] == "ReST-EM"
     file = folder / "adapter_model.safetensors"

@@ -7,11 +7,11 @@ import numpy as np
 import safetensors.torch
 from torch import Tensor
 
+from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.files import write_atomic
 from cao.model.encoder import Encoder, pool
 from cao.tasks.prompt_text import MOSTLY, blank, distinct, is_foreign
-from cao.types import DriftReport
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.verdict import Window, judge
 from tools.detect_drift.window import apart, draw
@@ -96,8 +96,7 @@ def detect_drift(
     if kept:
         caveats += small_references({name: len(it.embeddings) for name, it in known.references.items()})
         caveats += [] if measured.feedback else [NOT_IDENTIFIABLE]
-    told = {"caveats": tuple(caveats), "sentence": sentence(measured)}
-    return measured.model_copy(update=told)
+    return measured.model_copy(update={"caveats": tuple(caveats), "sentence": sentence(measured)})
 
 
 def condition_task(prompts: Sequence[str], encoder: Encoder, path: Path) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from scipy.stats import fisher_exact
 
-from cao.types import Feedback
+from cao.drift import Feedback
 from tools.detect_drift.known_tasks import Reference
 
 

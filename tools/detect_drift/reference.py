@@ -76,12 +76,12 @@ def known_tasks(sources: Sequence[str], encoder: Encoder, folder: Path | None = 
             different widths.
         UnavailableError: a task's data is not at hand.
     """
-    found = check_sources(sources, folder)
-    every = {**found, **{name: path for name, path in registered(folder).items() if name not in found}}
+    named = check_sources(sources, folder)
+    every = {**named, **{name: path for name, path in registered(folder).items() if name not in named}}
     references = {name: read_reference(it, encoder.sha256) for name, it in every.items() if isinstance(it, Path)}
-    references |= {name: _cached(name, it, encoder) for name, it in found.items() if not isinstance(it, Path)}
+    references |= {name: _cached(name, it, encoder) for name, it in named.items() if not isinstance(it, Path)}
     _check_widths(references, every)
-    return KnownTasks({name: references[name] for name in every}, tuple(found))
+    return KnownTasks({name: references[name] for name in every}, tuple(named))
 
 
 def check_sources(sources: Sequence[str], folder: Path | None = None) -> dict[str, Path | list[Asked]]:
@@ -95,13 +95,13 @@ def check_sources(sources: Sequence[str], folder: Path | None = None) -> dict[st
         InputError: an unknown name, an unusable file, two references of one name, or too few prompts.
         UnavailableError: a task's data is not at hand.
     """
-    found: dict[str, Path | list[Asked]] = {}
+    named: dict[str, Path | list[Asked]] = {}
     for source in dict.fromkeys(sources):
         name, content = _resolve(source, registered(folder))
-        if name in found:
+        if name in named:
             raise InputError(f"two references are named {name!r}; rename one of the files")
-        found[name] = content
-    return found
+        named[name] = content
+    return named
 
 
 def draw_prompts(source: str) -> list[Asked]:

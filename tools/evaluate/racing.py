@@ -32,7 +32,7 @@ from cao.types import AcceptRule, Item
 from tools.evaluate.statistics import CONFIDENT_LEVEL
 
 FIRST_BLOCK = 24
-"""Questions before the first look: fewer say little about the spread, and dressing the model costs time a block."""
+"""Questions before the first look: fewer say little about the spread, and attaching the adapter costs time a block."""
 
 LARGEST_BLOCK = 256
 """Questions of a block at most: what a kill can cost."""

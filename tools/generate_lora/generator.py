@@ -164,9 +164,9 @@ class TrainedGenerator(nn.Module):
         """
         wanted = self.decoder.ladder.shapes[0][1:]
         if conditioning.ndim != 3 or conditioning.shape[1:] != wanted or not len(conditioning):
-            found = tuple(conditioning.shape)
+            shape = tuple(conditioning.shape)
             raise InputError(
-                f"a conditioning tensor of shape {found}; this generator reads (n, {wanted[0]}, {wanted[1]})"
+                f"a conditioning tensor of shape {shape}; this generator reads (n, {wanted[0]}, {wanted[1]})"
             )
         assert conditioning.shape[:2] == mask.shape, (conditioning.shape, mask.shape)
         count = -(-len(conditioning) // self.prompts)

@@ -85,20 +85,21 @@ class TokenLayout:
             InputError: the layers differ from each other, or a name has no layer number or no LoRA.
         """
         frame = frame or token
-        found: dict[int, dict[str, tuple[int, int]]] = {}
+        by_layer: dict[int, dict[str, tuple[int, int]]] = {}
         prefixes = set()
         for name, shape in shapes.items():
             match = _NAME.match(name)
             if not match or name.rsplit(".", 1)[-1] not in LORA_TARGETS:
                 raise InputError(f"{name}: not a module with LoRA inside a numbered layer")
             prefixes.add(match.group(1))
-            found.setdefault(int(match.group(2)), {})[match.group(3)] = shape
-        first = found.get(0, {})
-        if len(prefixes) != 1 or sorted(found) != list(range(len(found))) or any(f != first for f in found.values()):
+            by_layer.setdefault(int(match.group(2)), {})[match.group(3)] = shape
+        first = by_layer.get(0, {})
+        alike = all(layer == first for layer in by_layer.values())
+        if len(prefixes) != 1 or sorted(by_layer) != list(range(len(by_layer))) or not alike:
             raise InputError("the model's layers are not all alike: no token layout exists for it")
         order = sorted(first, key=lambda name: LORA_TARGETS.index(name.rsplit(".", 1)[-1]))
         modules = tuple((name, *first[name]) for name in order)
-        return cls(rank, alpha, prefixes.pop(), len(found), modules, token, frame)
+        return cls(rank, alpha, prefixes.pop(), len(by_layer), modules, token, frame)
 
     @cached_property
     def sha256(self) -> str:

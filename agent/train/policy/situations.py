@@ -33,7 +33,7 @@ from cao.tasks.splits import Splits, practice, split
 from cao.types import Trial
 from policies.base import Policy, PolicyContext
 from policies.uniform import RandomPolicy
-from tools.evaluate import KeptStates
+from tools.evaluate import HiddenCache
 from tools.evaluate.statistics import compare
 
 PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.evaluate)
@@ -67,7 +67,7 @@ class Place:
     config: RunConfig
     lm: LanguageModel
     encoder: Encoder
-    states: KeptStates
+    states: HiddenCache
     progress: Progress
 
 
