@@ -7,34 +7,28 @@ under names that depend on the attempt, and draw random numbers from seeds that 
 import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from langgraph.runtime import Runtime
-from safetensors.torch import load_file, save
-from torch import Tensor
 
 from agent.budget.clock import Prices
 from agent.loop.conclude import conclude_run
-from agent.loop.kept import CONDITIONING, conditioning
 from agent.loop.reward import counted, explain, judge, measure_part, race_reward
 from agent.loop.start import carried, measure_starts
 from agent.loop.state import Context, State, Workbench, workbench
 from agent.record.schema import GENERATED
 from cao.errors import NotApplicableError
-from cao.files import sha256_file, write_atomic
 from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
 from cao.types import AdaptedModel, Reward, Trial
 from policies.base import AsksServer, PolicyContext, RequestForm
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
 from tools.apply_strategy import applicable, apply_strategy
-from tools.detect_drift import condition_task, detect_drift
+from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
 from tools.evaluate.statistics import summarise
 from tools.generate_lora import GenerationResult, generate_lora
-from tools.generate_lora.prompts import usable_prompts
 
 Node = Callable[[State, Workbench], State]
 
@@ -57,18 +51,15 @@ def describe(state: State, bench: Workbench) -> State:
 
 
 def detect(state: State, bench: Workbench) -> State:
-    """Encode the support prompts once and test them against the known tasks. Source: CAO-LLM §2.2."""
-    prompts = bench.texts()
-    path = bench.folder / CONDITIONING
-    embeddings = condition_task(prompts, bench.encoder, path)
+    """Test the support prompts against the known tasks. Source: CAO-LLM §2.2."""
     report = detect_drift(
-        prompts,
-        embeddings,
+        bench.texts(),
+        bench.encoded().embeddings,
         known_tasks(bench.config.reference, bench.encoder),
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )
-    found: State = {"drift": report.model_dump(mode="json"), "conditioning_sha256": sha256_file(path)}
+    found: State = {"drift": report.model_dump(mode="json")}
     if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
         return {**found, **_nothing_to_do(report.sentence, bench)}
     return found
@@ -93,17 +84,15 @@ def _nothing_to_do(reason: str, bench: Workbench) -> State:
 
 
 def generate(state: State, bench: Workbench) -> State:
-    """Turn the conditioning tensor into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
+    """Turn the support prompts into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
     adapters: dict[str, Any] = {"generated": None, "aligned": None, **bench.trained.provenance(), "caveats": []}
     if bench.config.adapter == "none":
         return {"adapters": {**adapters, "reason": "no adapter was asked for (--adapter none)"}}
-    whole = conditioning(state, bench)
-    path, caveats = _usable_conditioning(whole, bench)
-    result = generate_lora(path, lm=bench.lm, store=bench.store, generator=bench.trained.generator)
-    if path != whole:
-        path.unlink()
+    result = generate_lora(
+        bench.texts(), lm=bench.lm, store=bench.store, encoder=bench.encoded(), generator=bench.trained.generator
+    )
     made = bench.pack(result.adapter) if result.adapter else None
-    told = {"caveats": [*caveats, *result.caveats], "reason": _missing(result)}
+    told = {"caveats": list(result.caveats), "reason": _missing(result)}
     return {"adapters": {**adapters, "generated": made, **told}}
 
 
@@ -190,7 +179,7 @@ def apply(state: State, bench: Workbench) -> State:
             lm=bench.lm,
             store=bench.store,
             generator=bench.trained.generator,
-            states=_token_states(conditioning(state, bench)) if strategy.family == "TTS" else None,
+            encoder=bench.encoded() if strategy.family == "TTS" else None,
             checkpoint=work / "ttl.safetensors",
             progress=bench.progress,
         )
@@ -305,30 +294,10 @@ def _summary(update: State) -> dict[str, Any]:
     return data
 
 
-def _usable_conditioning(path: Path, bench: Workbench) -> tuple[Path, list[str]]:
-    """Return the conditioning tensor without the prompts that no adapter should be made from, and what was found."""
-    if bench.trained.generator is None:
-        return path, []
-    prompts = bench.texts()
-    report = usable_prompts(prompts, bench.encoder.tokens(prompts), bench.trained.generator.prompts)
-    if len(report.kept) == len(prompts):
-        return path, list(report.caveats)
-    kept = path.with_name("conditioning-used.safetensors")
-    rows = {name: tensor[list(report.kept)] for name, tensor in load_file(path).items()}
-    write_atomic(kept, save(rows, {"format": "pt"}))
-    return kept, list(report.caveats)
-
-
 def _prices(state: State, bench: Workbench) -> Prices:
     """Return what is still to be paid for in the run's time."""
     each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
     return Prices(bench.speed, each, len(bench.splits.test))
-
-
-def _token_states(path: Path) -> tuple[Tensor, Tensor]:
-    """Return the support prompts' token states (N, L, C) and mask (N, L) as they were encoded for the drift test."""
-    tensors = load_file(path)
-    return tensors["conditioning"], tensors["mask"]
 
 
 def _refused(state: State, reason: str, started: float) -> list[dict[str, Any]]:

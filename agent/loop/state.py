@@ -20,7 +20,7 @@ from agent.loop.trained import Trained
 from cao.errors import InputError
 from cao.files import sha256_bytes
 from cao.model.adapters import LoraWeights
-from cao.model.encoder import Encoder
+from cao.model.encoder import EncodedPrompts, Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
 from cao.tasks.base import Task
@@ -63,7 +63,6 @@ class State(TypedDict, total=False):
     Attributes:
         context: τ, with its source: {text, source, note, form}.
         drift: DriftReport.
-        conditioning_sha256: of the conditioning tensor's file.
         adapters: {generated, aligned}, each AdapterRef or None; {reason, variant, saw_task, caveats} with them.
         best: AdaptedModel to beat.
         best_items: file of its per-question items, relative to the run folder.
@@ -89,7 +88,6 @@ class State(TypedDict, total=False):
 
     context: dict[str, Any]
     drift: dict[str, Any]
-    conditioning_sha256: str
     adapters: dict[str, Any]
     best: dict[str, Any]
     best_items: str
@@ -182,6 +180,10 @@ class Workbench:
     def texts(self) -> list[str]:
         """Return the support prompts as the encoder reads them: generators are conditioned and questions routed so."""
         return [example.prompt for example in self.splits.support]
+
+    def encoded(self) -> EncodedPrompts:
+        """Return the support prompts encoded, once in a process: what detects, generates and routes reads the same."""
+        return self.encoder.hold(self.texts())
 
     def prompts(self) -> list[str]:
         """Return the support prompts as the model is asked them: no answer is among them."""

@@ -138,15 +138,6 @@ def flip(path: Path, seed: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_changed_conditioning_tensor_is_made_again(started: Started, cut: Path, seed: int) -> None:
-    flip(cut / "conditioning.safetensors", seed)
-    status, out, err = resume(started, cut)
-    assert status == 0, err
-    assert "encoding the prompts again" in err
-    assert result(json.loads(out)) == result(started.record)
-
-
 def test_a_changed_adapter_is_named_with_the_command_that_makes_it_again(started: Started, cut: Path) -> None:
     weights = sorted(cut.glob("adapters/*/adapter_model.safetensors"))
     flip(weights[0], 0)

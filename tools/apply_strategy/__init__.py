@@ -10,19 +10,18 @@ from types import ModuleType
 from typing import Any
 
 from safetensors.torch import save
-from torch import Tensor
 
 from cao.errors import NotApplicableError
 from cao.files import sha256_bytes, write_atomic
 from cao.model.adapters import LoraWeights, load_adapter, save_adapter
-from cao.model.encoder import Encoder, pool
+from cao.model.encoder import pool
 from cao.model.language_model import LanguageModel
 from cao.model.profiles import ModelProfile
 from cao.progress import Progress, silent
 from cao.strategy import TTL, TTS, Latent, LoraMix, Strategy, validate_strategy
 from cao.types import AdaptedModel, AdapterRef, LatentSettings
 from tools.apply_strategy import latent, lora_mix, ttl, tts
-from tools.generate_lora import Generator
+from tools.generate_lora.conditioning import Generator, PromptEncoder, condition
 
 __all__ = ["FAMILIES", "applicable", "apply_strategy"]
 
@@ -37,18 +36,9 @@ class _Scene:
     lm: LanguageModel
     store: Path
     generator: Generator | None
-    encoder: Encoder | None
-    states: tuple[Tensor, Tensor] | None
+    encoder: PromptEncoder | None
     checkpoint: Path | None
     progress: Progress
-
-    def conditioning(self) -> tuple[Tensor, Tensor]:
-        """Return the prompts' token states and mask; they are encoded here only where nobody has yet."""
-        if self.states is not None:
-            return self.states
-        if self.encoder is None:
-            raise ValueError("TTS needs the prompts' token states, or the encoder that makes them")
-        return self.encoder.condition(self.prompts)
 
     def current(self) -> LoraWeights | None:
         return load_adapter(Path(self.adapter.path), self.lm.sha256) if self.adapter else None
@@ -86,12 +76,14 @@ def _lora(strategy: LoraMix, scene: _Scene) -> AdaptedModel:
 
 def _tts(strategy: TTS, scene: _Scene) -> AdaptedModel:
     assert scene.generator is not None  # _obstacle_tts
+    if scene.encoder is None:
+        raise ValueError("TTS needs the encoder of the prompts")
     members, embeddings = [], []
-    batches = tts.prompt_batches(range(len(scene.prompts)), strategy.num_prompt_batches, scene.seed)
-    states, mask = scene.conditioning()
+    given = condition(scene.prompts, scene.generator, scene.encoder)
+    batches = tts.prompt_batches(range(len(given.kept)), strategy.num_prompt_batches, scene.seed)
     for done, rows in enumerate(batches, 1):
-        members.append(scene.keep(scene.generator.generate(states[rows], mask[rows])))
-        embeddings.append(pool(states[rows], mask[rows]))
+        members.append(scene.keep(given.adapter(rows)))
+        embeddings.append(pool(given.states[rows], given.mask[rows]))
         scene.progress("generating adapters", done, len(batches))
     note = f"{len(members)} adapters from as many prompt batches, together by {strategy.method}"
     if strategy.method not in tts.ROUTING:
@@ -165,8 +157,7 @@ def apply_strategy(
     lm: LanguageModel,
     store: Path,
     generator: Generator | None = None,
-    encoder: Encoder | None = None,
-    states: tuple[Tensor, Tensor] | None = None,
+    encoder: PromptEncoder | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> AdaptedModel:
@@ -180,8 +171,7 @@ def apply_strategy(
         lm: the base model, undressed.
         store: folder for adapters and routing files.
         generator: makes TTS's adapters.
-        encoder: makes the token states that condition the generator; needed with it where they are not given.
-        states: the prompts' token states (N, L, C) and mask (N, L), where they are known.
+        encoder: encodes the prompts for the generator; needed with it.
         checkpoint: file that a killed TTL goes on from.
         progress: told about long work.
 
@@ -200,5 +190,5 @@ def apply_strategy(
     obstacle = family.obstacle(adapter, generator, lm.profile)
     if obstacle:
         raise NotApplicableError(obstacle)
-    scene = _Scene(prompts, adapter, seed, lm, store, generator, encoder, states, checkpoint, progress)
+    scene = _Scene(prompts, adapter, seed, lm, store, generator, encoder, checkpoint, progress)
     return family.apply(valid, scene)
