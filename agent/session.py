@@ -30,7 +30,8 @@ from agent.loop.run_folder import (
     read_state,
     sweep,
 )
-from agent.loop.state import NO_TIME, Context, State, Workbench
+from agent.loop.start import first_state
+from agent.loop.state import NO_TIME, Context, Workbench
 from agent.loop.trained import find_trained
 from agent.record.commands import resume_command, trace_command
 from agent.record.report import write_report
@@ -54,6 +55,9 @@ from tools.evaluate import KeptStates
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 """Graph steps outside and inside the loop: LangGraph's recursion limit follows from them."""
+
+MADE_AGAIN = {"evaluate": "apply"}
+"""Where a replay begins in place of a node that reads what a finished run does not keep: the candidate's adapter."""
 
 
 def command(asked: Request, *, as_json: bool, began: float | None = None) -> int:
@@ -252,8 +256,7 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
             at = snapshot.next[0] if snapshot.next else "the step after the last one"
             recorder(at, "resume", {"at": at})
         if not finished:
-            first: State = {"status": "running", "trials": [], "accepted": False}
-            start = None if snapshot.created_at else first
+            start = None if snapshot.created_at else first_state(bench)
             context: Context = {"workbench": bench}
             for _ in graph.stream(start, thread, context=context, durability="sync", stream_mode="updates"):
                 pass
@@ -297,7 +300,7 @@ def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
     Args:
         out: the folder of runs.
         run_id: the run to fork; it stays as it is.
-        node: the node to start with, at its first visit.
+        node: the node to start with, at its first visit; a candidate to evaluate is made again before.
         as_json: print run.json's object instead of the summary.
 
     Returns:
@@ -316,7 +319,7 @@ def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
     try:
         bench = build_workbench(config, task, splits, protocol, view)
         _refuse_other_weights(stored, bench)
-        folder, header = _fork(bench, source, stored, node)
+        folder, header = _fork(bench, source, stored, MADE_AGAIN.get(node, node))
         with locked(folder), _saying_how_to_go_on(folder):
             record = drive(bench, folder, header, view)
     finally:

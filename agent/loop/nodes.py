@@ -14,12 +14,11 @@ from langgraph.runtime import Runtime
 from agent.budget.clock import Prices
 from agent.loop.conclude import conclude_run
 from agent.loop.reward import counted, explain, judge, measure_part, race_reward
-from agent.loop.start import carried, measure_starts
+from agent.loop.start import deployed, measure_starts
 from agent.loop.state import Context, State, Workbench, workbench
-from agent.record.schema import GENERATED
 from cao.errors import NotApplicableError
 from cao.strategy import StrategyRejectedError, parse_strategy, validate_strategy
-from cao.types import AdaptedModel, Reward, Trial
+from cao.types import Reward, Trial
 from policies.base import AsksServer, PolicyContext, RequestForm
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
@@ -61,31 +60,17 @@ def detect(state: State, bench: Workbench) -> State:
     )
     found: State = {"drift": report.model_dump(mode="json")}
     if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
-        return {**found, **_nothing_to_do(report.sentence, bench)}
+        return {
+            **found,
+            "ended": report.sentence,
+            "adapters": {**state["adapters"], "reason": "no drift: none was made"},
+        }
     return found
-
-
-def _nothing_to_do(reason: str, bench: Workbench) -> State:
-    """Return the state of a run that ends before anything is made, tried or measured on the reward part."""
-    nothing: dict[str, Any] = dict.fromkeys(GENERATED)
-    return {
-        "ended": reason,
-        "adapters": {**nothing, **bench.trained.provenance(), "caveats": [], "reason": "no drift: none was made"},
-        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
-        "baseline": None,
-        "start": "base",
-        "starts": dict(nothing),
-        "best_reward": None,
-        "evaluations": counted(None),
-        "trials": [],
-        "max_attempts": bench.config.max_attempts,
-        "accepted": False,
-    }
 
 
 def generate(state: State, bench: Workbench) -> State:
     """Turn the support prompts into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
-    adapters: dict[str, Any] = {"generated": None, "aligned": None, **bench.trained.provenance(), "caveats": []}
+    adapters = state["adapters"]
     if bench.config.adapter == "none":
         return {"adapters": {**adapters, "reason": "no adapter was asked for (--adapter none)"}}
     result = generate_lora(
@@ -97,7 +82,7 @@ def generate(state: State, bench: Workbench) -> State:
 
 
 def align(state: State, bench: Workbench) -> State:
-    """Align the generated weights to the task; the loop's start is measured next. Source: CAO-LLM §2.3."""
+    """Align the generated weights to the task, where a trained aligner exists. Source: CAO-LLM §2.3."""
     adapters = dict(state["adapters"])
     generated = bench.adapter(adapters["generated"])
     if generated and bench.config.adapter == "generated":
@@ -112,17 +97,12 @@ def align(state: State, bench: Workbench) -> State:
         )
         adapters["aligned"] = bench.pack(result.adapter) if result.adapter else None
         adapters["reason"] = _missing(result)
-    return {
-        "adapters": adapters,
-        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
-        "baseline": None,
-        "proposal": None,
-        "candidate": None,
-        "trials": [],
-        "max_attempts": bench.config.max_attempts,
-        "accepted": False,
-        "status": "running",
-    }
+    return {"adapters": adapters}
+
+
+def choose(state: State, bench: Workbench) -> State:
+    """Measure the deployed model and the adapters on the reward part, and choose what the loop starts from."""
+    return measure_starts(state, bench)
 
 
 def decide(state: State, bench: Workbench) -> State:
@@ -194,10 +174,8 @@ def apply(state: State, bench: Workbench) -> State:
 
 
 def evaluate(state: State, bench: Workbench) -> State:
-    """Measure on the reward part: first what the loop may start from, then each candidate against the best so far."""
+    """Measure a candidate on the reward part, against the best so far."""
     started = time.monotonic()
-    if state["baseline"] is None:
-        return measure_starts(state, bench)
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
     candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
@@ -234,8 +212,7 @@ def evaluate(state: State, bench: Workbench) -> State:
 def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
     improved = state["accepted"] or state["start"] != "base"
-    deployed = AdaptedModel(members=(carried(bench),))
-    base = measure_part(bench, deployed, "test", "test-baseline").items
+    base = measure_part(bench, deployed(bench), "test", "test-baseline").items
     adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted").items if improved else base
     status = "improved" if improved else "no_improvement"
     return {"status": status, **conclude_run(state, bench, base, adapted, improved=improved)}
@@ -321,6 +298,7 @@ NODES: dict[str, Node] = {
     "detect": detect,
     "generate": generate,
     "align": align,
+    "choose": choose,
     "decide": decide,
     "apply": apply,
     "evaluate": evaluate,

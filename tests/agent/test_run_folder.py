@@ -350,7 +350,7 @@ def test_a_finished_run_keeps_what_its_outcome_and_a_replay_need(started: Starte
     }
 
 
-@pytest.mark.parametrize("node", ["describe", "generate", "align", "evaluate", "decide", "apply", "conclude"])
+@pytest.mark.parametrize("node", ["describe", "generate", "align", "choose", "evaluate", "decide", "apply", "conclude"])
 def test_a_finished_run_is_replayed_from_any_step(started: Started, tmp_path: Path, node: str) -> None:
     shutil.copytree(started.whole, tmp_path / started.whole.name)
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
