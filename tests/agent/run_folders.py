@@ -81,8 +81,8 @@ def record(run_id: str) -> dict[str, Any]:
             "loss_change": -0.0257, "loss_p_value": 0.0006,
         },
         "timing_s": {
-            "describe": 0.02, "detect": 6.1, "generate": 0.01, "align": 0.01, "choose": 20.9, "decide": 11.9, "apply": 34.8,
-            "evaluate": 41.8, "conclude": 61.3,
+            "describe": 0.02, "detect": 6.1, "generate": 0.01, "align": 0.01, "choose": 20.9, "decide": 11.9,
+            "apply": 34.8, "evaluate": 41.8, "conclude": 61.3,
         },
         "seconds": 176.84, "overhead_share": 0.0031, "peak_memory_mb": 1834.2, "tokens_scored": 181_204,
         "created": "2026-11-23T20:41:07Z",
