@@ -40,7 +40,8 @@ def build_graph() -> "StateGraph[State, Context]":
     graph.add_edge("describe", "detect")
     graph.add_conditional_edges("detect", after_detect, ["generate", "conclude"])
     graph.add_edge("generate", "align")
-    graph.add_edge("align", "evaluate")  # the start is measured before anything is proposed
+    graph.add_edge("align", "choose")
+    graph.add_edge("choose", "decide")
     graph.add_conditional_edges("decide", route, ["apply", "decide", "conclude"])
     graph.add_conditional_edges("apply", route, ["evaluate", "decide", "conclude"])
     graph.add_conditional_edges("evaluate", route, ["decide", "conclude"])

@@ -20,6 +20,9 @@ from agent.session import drive, now, refuse_other_graph, saying_how_to_go_on, s
 from cao.errors import InputError
 from cao.files import write_json
 
+MADE_AGAIN = {"evaluate": "apply"}
+"""Where a replay begins in place of a node that reads what a finished run does not keep: the candidate's adapter."""
+
 
 def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
     """Fork a run before a node and go on from there in a run of its own.
@@ -46,7 +49,7 @@ def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
     try:
         bench = build_workbench(config, task, splits, protocol, view)
         refuse_other_weights(stored, bench)
-        folder, header = _fork(bench, source, stored, node)
+        folder, header = _fork(bench, source, stored, MADE_AGAIN.get(node, node))
         with locked(folder), saying_how_to_go_on(folder):
             record = drive(bench, folder, header, view)
     finally:

@@ -32,7 +32,8 @@ from agent.loop.run_folder import (
     state_at,
     sweep,
 )
-from agent.loop.state import Context, State, Workbench
+from agent.loop.start import first_state
+from agent.loop.state import Context, Workbench
 from agent.record.commands import resume_command
 from agent.record.reading import read_record
 from agent.record.report import write_report
@@ -172,8 +173,7 @@ def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) ->
             at = snapshot.next[0] if snapshot.next else "the step after the last one"
             recorder(at, "resume", {"at": at})
         if not finished:
-            first: State = {"status": "running", "trials": [], "accepted": False}
-            start = None if snapshot.created_at else first
+            start = None if snapshot.created_at else first_state(bench)
             context: Context = {"workbench": bench}
             for _ in graph.stream(start, thread, context=context, durability="sync", stream_mode="updates"):
                 pass

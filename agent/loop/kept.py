@@ -1,33 +1,21 @@
 """What a run keeps between its steps: held against its hash before it is read again, removed when nobody will read it.
 
-The state names adapters and routes by their hashes, has the conditioning tensor's, and every line of items has its own.
+The state names adapters and routes by their hashes, and every line of items has its own. The prompts' token states are
+not kept: a process that needs them encodes the prompts once.
 """
 
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent.loop.state import State, Workbench
+from agent.loop.state import State
 from agent.record.questions import QUESTIONS_FILE
 from agent.record.schema import GENERATED
 from cao.errors import InputError
 from cao.files import sha256_file
 from cao.model.adapters import load_adapter
-from cao.progress import told
 from cao.types import AdaptedModel
-from tools.detect_drift import condition_task
 from tools.evaluate import load_items
-
-CONDITIONING = "conditioning.safetensors"
-
-
-def conditioning(state: State, bench: Workbench) -> Path:
-    """Return the file of the support prompts' token states; they are encoded again where it is not what was written."""
-    path = bench.folder / CONDITIONING
-    if not path.is_file() or sha256_file(path) != state.get("conditioning_sha256"):
-        with told(f"encoding the prompts again: {path} is missing or was changed"):
-            condition_task(bench.texts(), bench.encoder, path)
-    return path
 
 
 def check(folder: Path, state: State, base_sha256: str) -> None:
@@ -63,7 +51,7 @@ def _check_routes(path: Path) -> None:
 def prune(folder: Path, states: Iterable[State]) -> None:
     """Remove from a finished run's folder what neither its outcome nor a replay reads.
 
-    What a replay starts from keeps its adapters; the conditioning tensor is quickly made again.
+    What a replay starts from keeps its adapters.
 
     Args:
         folder: the run's folder.
@@ -77,7 +65,6 @@ def prune(folder: Path, states: Iterable[State]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    (folder / CONDITIONING).unlink(missing_ok=True)
     shutil.rmtree(folder / "work", ignore_errors=True)
 
 

@@ -7,33 +7,27 @@ under names that depend on the attempt, and draw random numbers from seeds that 
 import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from langgraph.runtime import Runtime
-from safetensors.torch import load_file, save
-from torch import Tensor
 
 from agent.budget.clock import Prices
 from agent.loop.conclude import conclude_run
 from agent.loop.counts import counted
-from agent.loop.kept import CONDITIONING, conditioning
 from agent.loop.reward import explain, judge, measure_part, race_reward
-from agent.loop.start import carried, measure_starts
-from agent.loop.state import Context, Made, State, Stored, Workbench, dump_state, load_state, workbench
+from agent.loop.start import deployed, measure_starts
+from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
 from cao.errors import NotApplicableError
-from cao.files import sha256_file, write_atomic
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
-from cao.types import AdaptedModel, Reward, Trial
+from cao.types import Reward, Trial
 from policies.base import AsksServer, PolicyContext, RequestForm
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
 from tools.apply_strategy import applicable, apply_strategy
-from tools.detect_drift import condition_task, detect_drift
+from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
 from tools.evaluate.statistics import summarise
 from tools.generate_lora import GenerationResult, generate_lora
-from tools.generate_lora.prompts import usable_prompts
 
 Node = Callable[[State, Workbench], State]
 
@@ -56,68 +50,39 @@ def describe(state: State, bench: Workbench) -> State:
 
 
 def detect(state: State, bench: Workbench) -> State:
-    """Encode the support prompts once and test them against the known tasks. Source: CAO-LLM §2.2."""
-    prompts = bench.texts()
-    path = bench.folder / CONDITIONING
-    embeddings = condition_task(prompts, bench.encoder, path)
+    """Test the support prompts against the known tasks. Source: CAO-LLM §2.2."""
     report = detect_drift(
-        prompts,
-        embeddings,
+        bench.texts(),
+        bench.encoded().embeddings,
         known_tasks(bench.config.reference, bench.encoder),
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )
-    found: State = {"drift": report, "conditioning_sha256": sha256_file(path)}
+    found: State = {"drift": report}
     if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
-        return {**found, **_nothing_to_do(report.sentence, bench)}
+        return {
+            **found,
+            "ended": report.sentence,
+            "adapters": {**state["adapters"], "reason": "no drift: none was made"},
+        }
     return found
 
 
-def _nothing_to_do(reason: str, bench: Workbench) -> State:
-    """Return the state of a run that ends before anything is made, tried or measured on the reward part."""
-    return {
-        "ended": reason,
-        "adapters": _no_adapters(bench, "no drift: none was made"),
-        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
-        "baseline": None,
-        "start": "base",
-        "starts": {"generated": None, "aligned": None},
-        "best_reward": None,
-        "evaluations": counted(None),
-        "trials": [],
-        "max_attempts": bench.config.max_attempts,
-        "accepted": False,
-    }
-
-
-def _no_adapters(bench: Workbench, reason: str = "") -> Made:
-    trained = bench.trained
-    return {
-        "generated": None,
-        "aligned": None,
-        "variant": trained.variant,
-        "saw_task": trained.saw_task,
-        "caveats": [],
-        "reason": reason,
-    }
-
-
 def generate(state: State, bench: Workbench) -> State:
-    """Turn the conditioning tensor into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
+    """Turn the support prompts into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
+    adapters = state["adapters"]
     if bench.config.adapter == "none":
-        return {"adapters": _no_adapters(bench, "no adapter was asked for (--adapter none)")}
-    whole = conditioning(state, bench)
-    path, caveats = _usable_conditioning(whole, bench)
-    result = generate_lora(path, lm=bench.lm, store=bench.store, generator=bench.trained.generator)
-    if path != whole:
-        path.unlink()
+        return {"adapters": {**adapters, "reason": "no adapter was asked for (--adapter none)"}}
+    result = generate_lora(
+        bench.texts(), lm=bench.lm, store=bench.store, encoder=bench.encoded(), generator=bench.trained.generator
+    )
     made = bench.pack(result.adapter) if result.adapter else None
-    adapters = _no_adapters(bench, _missing(result))
-    return {"adapters": {**adapters, "generated": made, "caveats": [*caveats, *result.caveats]}}
+    caveats, reason = list(result.caveats), _missing(result)
+    return {"adapters": {**adapters, "generated": made, "caveats": caveats, "reason": reason}}
 
 
 def align(state: State, bench: Workbench) -> State:
-    """Align the generated weights to the task; the loop's start is measured next. Source: CAO-LLM §2.3."""
+    """Align the generated weights to the task, where a trained aligner exists. Source: CAO-LLM §2.3."""
     adapters = state["adapters"].copy()
     generated = bench.adapter(adapters["generated"])
     if generated and bench.config.adapter == "generated":
@@ -132,17 +97,12 @@ def align(state: State, bench: Workbench) -> State:
         )
         adapters["aligned"] = bench.pack(result.adapter) if result.adapter else None
         adapters["reason"] = _missing(result)
-    return {
-        "adapters": adapters,
-        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
-        "baseline": None,
-        "proposal": None,
-        "candidate": None,
-        "trials": [],
-        "max_attempts": bench.config.max_attempts,
-        "accepted": False,
-        "status": "running",
-    }
+    return {"adapters": adapters}
+
+
+def choose(state: State, bench: Workbench) -> State:
+    """Measure the deployed model and the adapters on the reward part, and choose what the loop starts from."""
+    return measure_starts(state, bench)
 
 
 def decide(state: State, bench: Workbench) -> State:
@@ -200,7 +160,7 @@ def apply(state: State, bench: Workbench) -> State:
             lm=bench.lm,
             store=bench.store,
             generator=bench.trained.generator,
-            states=_token_states(conditioning(state, bench)) if strategy.from_states else None,
+            encoder=bench.encoded() if strategy.from_states else None,
             checkpoint=work / "ttl.safetensors",
             progress=bench.progress,
         )
@@ -215,10 +175,8 @@ def apply(state: State, bench: Workbench) -> State:
 
 
 def evaluate(state: State, bench: Workbench) -> State:
-    """Measure on the reward part: first what the loop may start from, then each candidate against the best so far."""
+    """Measure a candidate on the reward part, against the best so far."""
     started = time.monotonic()
-    if state["baseline"] is None:
-        return measure_starts(state, bench)
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
     candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
@@ -255,8 +213,7 @@ def evaluate(state: State, bench: Workbench) -> State:
 def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
     improved = state["accepted"] or state["start"] != "base"
-    deployed = AdaptedModel(members=(carried(bench),))
-    base = measure_part(bench, deployed, "test", "test-baseline").items
+    base = measure_part(bench, deployed(bench), "test", "test-baseline").items
     adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted").items if improved else base
     update = conclude_run(state, bench, base, adapted, improved=improved)
     return {"status": "improved" if improved else "no_improvement", **update}
@@ -315,30 +272,10 @@ def _summary(update: Stored) -> Stored:
     return data
 
 
-def _usable_conditioning(path: Path, bench: Workbench) -> tuple[Path, list[str]]:
-    """Return the conditioning tensor without the prompts that no adapter should be made from, and what was found."""
-    if bench.trained.generator is None:
-        return path, []
-    prompts = bench.texts()
-    report = usable_prompts(prompts, bench.encoder.tokens(prompts), bench.trained.generator.prompts)
-    if len(report.kept) == len(prompts):
-        return path, list(report.caveats)
-    kept = path.with_name("conditioning-used.safetensors")
-    rows = {name: tensor[list(report.kept)] for name, tensor in load_file(path).items()}
-    write_atomic(kept, save(rows, {"format": "pt"}))
-    return kept, list(report.caveats)
-
-
 def _prices(state: State, bench: Workbench) -> Prices:
     """Return what is still to be paid for in the run's time."""
     each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
     return Prices(bench.speed, each, len(bench.splits.test))
-
-
-def _token_states(path: Path) -> tuple[Tensor, Tensor]:
-    """Return the support prompts' token states (N, L, C) and mask (N, L) as they were encoded for the drift test."""
-    tensors = load_file(path)
-    return tensors["conditioning"], tensors["mask"]
 
 
 def _refused(state: State, reason: str, started: float) -> list[Trial]:
@@ -362,6 +299,7 @@ NODES: dict[str, Node] = {
     "detect": detect,
     "generate": generate,
     "align": align,
+    "choose": choose,
     "decide": decide,
     "apply": apply,
     "evaluate": evaluate,

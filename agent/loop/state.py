@@ -27,7 +27,7 @@ from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.files import sha256_bytes
 from cao.model.adapters import LoraWeights
-from cao.model.encoder import Encoder
+from cao.model.encoder import EncodedPrompts, Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
 from cao.tasks.base import Task
@@ -91,7 +91,6 @@ class State(TypedDict, total=False):
     Attributes:
         context: τ, with its source.
         drift: what the drift test found.
-        conditioning_sha256: of the conditioning tensor's file.
         adapters: what was made from the prompts.
         best: the model to beat.
         best_items: file of its per-question items, relative to the run folder.
@@ -118,7 +117,6 @@ class State(TypedDict, total=False):
 
     context: Description
     drift: DriftReport
-    conditioning_sha256: str
     adapters: Made
     best: AdaptedModel
     best_items: str
@@ -229,6 +227,10 @@ class Workbench:
     def texts(self) -> list[str]:
         """Return the support prompts as the encoder reads them: generators are conditioned and questions routed so."""
         return [example.prompt for example in self.splits.support]
+
+    def encoded(self) -> EncodedPrompts:
+        """Return the support prompts encoded, once in a process: what detects, generates and routes reads the same."""
+        return self.encoder.hold(self.texts())
 
     def prompts(self) -> list[str]:
         """Return the support prompts as the model is asked them: no answer is among them."""

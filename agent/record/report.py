@@ -26,9 +26,10 @@ NODES = {
     "detect": (230, 44),
     "generate": (380, 44),
     "align": (530, 44),
-    "evaluate": (530, 144),
+    "choose": (530, 144),
     "decide": (230, 144),
     "apply": (380, 234),
+    "evaluate": (530, 234),
     "conclude": (720, 144),
 }
 """Where the graph's nodes stand, in SVG units."""
@@ -37,16 +38,17 @@ EDGES = {
     ("describe", "detect"): "M134 44H176",
     ("detect", "generate"): "M284 44H326",
     ("generate", "align"): "M434 44H476",
-    ("align", "evaluate"): "M530 64V124",
-    ("evaluate", "decide"): "M476 144H284",
+    ("align", "choose"): "M530 64V124",
+    ("choose", "decide"): "M476 144H284",
     ("decide", "apply"): "M262 164Q296 222 326 230",
-    ("apply", "evaluate"): "M434 230Q476 220 514 164",
-    ("evaluate", "conclude"): "M584 144H666",
+    ("apply", "evaluate"): "M434 234H476",
+    ("evaluate", "decide"): "M494 214Q420 172 286 156",
+    ("evaluate", "conclude"): "M584 234Q690 224 714 164",
     ("decide", "decide"): "M176 134C132 118 132 170 174 155",
     ("apply", "decide"): "M326 242Q240 236 232 164",
-    ("apply", "conclude"): "M434 240Q660 240 712 164",
+    ("apply", "conclude"): "M404 254C440 284 690 276 720 164",
     ("detect", "conclude"): "M258 24C340 -30 690 -30 724 124",
-    ("decide", "conclude"): "M216 164C216 310 700 300 726 164",
+    ("decide", "conclude"): "M216 164C216 330 706 322 728 164",
 }
 """The graph's edges as SVG paths."""
 

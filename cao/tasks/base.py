@@ -91,10 +91,15 @@ def choice_example(
     )
 
 
+def plain(prompt: str) -> str:
+    """Return a question as it is asked without listing choices."""
+    return f"Question: {prompt}\nAnswer:"
+
+
 def text_query(example: Example) -> Query:
     """Ask plainly and score the texts of the answers."""
     branches = tuple(Branch(scored=f" {choice}") for choice in example.choices)
-    return Query(prefix=f"Question: {example.prompt}\nAnswer:", branches=branches)
+    return Query(prefix=plain(example.prompt), branches=branches)
 
 
 def lettered(example: Example) -> str:

@@ -10,7 +10,7 @@ slips and the answer's place. A cue remains: an answer tends to be larger than i
 import random
 import re
 
-from cao.tasks.base import Task, example_id
+from cao.tasks.base import Task, example_id, plain
 from cao.tasks.numerals import near_misses, numbers_in, stated_number
 from cao.tasks.sources import Row, embedded_docs, usable
 from cao.types import Example
@@ -57,7 +57,7 @@ def distractors(worked: str, gold: int, rng: random.Random) -> list[int]:
 
 def ask(example: Example) -> str:
     """Ask for a worked answer, without the choices."""
-    return f"Question: {example.question}\nAnswer:"
+    return plain(example.question)
 
 
 def grade(text: str, example: Example) -> bool:

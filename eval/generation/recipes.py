@@ -24,6 +24,7 @@ from eval.questions import asked_prompts
 from tools.align_lora.aligner import TrainedAligner, load_aligner
 from tools.align_lora.task_vector import task_vector
 from tools.detect_drift.reference import IN_DOMAIN
+from tools.generate_lora.conditioning import condition
 from tools.generate_lora.generator import TrainedGenerator
 from tools.generate_lora.prompts import usable_prompts
 
@@ -121,8 +122,8 @@ class Workshop:
         """Return the adapter that a variant's generator makes from prompts; the last one is remembered."""
         key = f"{variant.name}:{_sha256(prompts)}"
         if self._last is None or self._last[0] != key:
-            conditioning, mask = self.consolidation.encoder.condition(list(prompts))
-            self._last = key, self.trained(variant.name)[0].generate(conditioning, mask)
+            made = condition(prompts, self.trained(variant.name)[0], self.consolidation.encoder).adapter()
+            self._last = key, made
         return self._last[1]
 
     def align(self, variant: Variant, examples: Sequence[Example], task: str) -> LoraWeights:

@@ -159,6 +159,7 @@ def test_contract_keys_and_files_of_an_improved_run(
         "detect",
         "generate",
         "align",
+        "choose",
         "decide",
         "apply",
         "evaluate",
@@ -225,7 +226,7 @@ def test_start_adapter_is_mixed_and_equal_seeds_give_equal_results(
     assert result(first) == result(second)
 
 
-KILL_AT = ["describe", "detect", "generate", "align", "evaluate", "decide", "apply", "conclude"]
+KILL_AT = ["describe", "detect", "generate", "align", "choose", "evaluate", "decide", "apply", "conclude"]
 
 
 @dataclass

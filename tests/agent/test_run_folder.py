@@ -140,15 +140,6 @@ def flip(path: Path, seed: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_changed_conditioning_tensor_is_made_again(started: Started, cut: Path, seed: int) -> None:
-    flip(cut / "conditioning.safetensors", seed)
-    status, out, err = resume(started, cut)
-    assert status == 0, err
-    assert "encoding the prompts again" in err
-    assert result(json.loads(out)) == result(started.record)
-
-
 def test_a_changed_adapter_is_named_with_the_command_that_makes_it_again(started: Started, cut: Path) -> None:
     weights = sorted(cut.glob("adapters/*/adapter_model.safetensors"))
     flip(weights[0], 0)
@@ -361,7 +352,7 @@ def test_a_finished_run_keeps_what_its_outcome_and_a_replay_need(started: Starte
     }
 
 
-@pytest.mark.parametrize("node", ["describe", "generate", "align", "evaluate", "decide", "apply", "conclude"])
+@pytest.mark.parametrize("node", ["describe", "generate", "align", "choose", "evaluate", "decide", "apply", "conclude"])
 def test_a_finished_run_is_replayed_from_any_step(started: Started, tmp_path: Path, node: str) -> None:
     shutil.copytree(started.whole, tmp_path / started.whole.name)
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:

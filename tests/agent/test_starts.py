@@ -68,7 +68,7 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
     run = RunRecord.model_validate(record)
     told = "dropped after 24 of 96 questions: accuracy −8.3 points, log-loss +0.1402"
     assert wording.start_sentence(run).endswith(f"The generated adapter was {told} on these.")
-    said = sentence("evaluate", made.start_event(record))
+    said = sentence("choose", made.start_event(record))
     assert "generated adapter dropped after 24; aligned adapter accuracy 45.8 %, log-loss 1.3602" in said
     assert "1 start dropped early" in evaluations_text(run)
     lines = made.events(made.record("one"))
@@ -116,7 +116,7 @@ def test_a_deployed_model_that_nothing_beat_is_said_to_stay() -> None:
 
 def test_events_say_the_generator_the_start_and_what_went_wrong() -> None:
     run = made.started_run("one")
-    assert sentence("evaluate", made.start_event(run)) == (
+    assert sentence("choose", made.start_event(run)) == (
         "start: the aligned adapter (on 96 questions: deployed model accuracy 41.7 %, log-loss 1.5702; "
         "generated adapter accuracy 44.8 %, log-loss 1.4102; aligned adapter accuracy 45.8 %, log-loss 1.3602)"
     )

@@ -17,6 +17,7 @@ from cao.model.adapters import adapter_sha256, initial_lora, load_adapter, save_
 from cao.model.language_model import LanguageModel
 from cao.model.profiles import LORA_TARGETS
 from cao.sealed import content_sha256
+from cao.types import AdapterRef
 from tests.tools.test_lora_tokens import shapes
 from tools import pretrained
 from tools.generate_lora import find_generator, generate_lora
@@ -306,25 +307,36 @@ def of_tiny(lm: LanguageModel) -> TrainedGenerator:
     return untrained(layout, base=lm.sha256)
 
 
-def conditioned(path: Path, header: dict[str, str], **changes: Tensor) -> Path:
-    states, mask = prompts(4)
-    save_file({"conditioning": states, "mask": mask, **changes}, path, metadata=header)
-    return path
+class Drawn:
+    """An encoder that draws a prompt's states."""
+
+    def __init__(self, sha256: str = ENCODER) -> None:
+        self.sha256 = sha256
+
+    def tokens(self, texts: list[str]) -> list[int]:
+        return [LENGTH for _ in texts]
+
+    def condition(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        return prompts(len(texts))
+
+
+def generated(lm: LanguageModel, store: Path, encoder: Drawn) -> AdapterRef | None:
+    texts = ["one", "two", "three", "four"]
+    return generate_lora(texts, lm=lm, store=store, encoder=encoder, generator=of_tiny(lm)).adapter
 
 
 def test_peft_loads_what_is_generated_and_computes_alike(tiny_lm: LanguageModel, tmp_path: Path) -> None:
     from peft import PeftModel
 
-    file = conditioned(tmp_path / "conditioning.safetensors", {"encoder_sha256": ENCODER})
-    made = generate_lora(file, lm=tiny_lm, store=tmp_path / "store", generator=of_tiny(tiny_lm))
-    assert made.adapter is not None
-    stored = load_adapter(Path(made.adapter.path), tiny_lm.sha256)
+    made = generated(tiny_lm, tmp_path / "store", Drawn())
+    assert made is not None
+    stored = load_adapter(Path(made.path), tiny_lm.sha256)
     ids = torch.tensor([tiny_lm.encode("Question: Which of these animals can fly?\nAnswer:")])
     with torch.no_grad():
         plain = tiny_lm.model(input_ids=ids).logits
         with tiny_lm.adapted(stored):
             ours = tiny_lm.model(input_ids=ids).logits
-        theirs = PeftModel.from_pretrained(tiny_lm.model, made.adapter.path, autocast_adapter_dtype=False)(ids).logits
+        theirs = PeftModel.from_pretrained(tiny_lm.model, made.path, autocast_adapter_dtype=False)(ids).logits
     assert torch.equal(ours, theirs)
     assert not torch.equal(ours, plain)
 
@@ -338,32 +350,9 @@ def test_generating_twice_gives_the_same_bits_and_starts_a_training(tiny_lm: Lan
     assert flat.grad is not None
 
 
-def test_another_encoders_conditioning_is_refused_with_both_hashes(tiny_lm: LanguageModel, tmp_path: Path) -> None:
-    generator, file = of_tiny(tiny_lm), tmp_path / "conditioning.safetensors"
-    conditioned(file, {"encoder_sha256": "f" * 64})
-    with pytest.raises(InputError, match="made by encoder ffffffffffff, the generator reads eeeeeeeeeeee"):
-        generate_lora(file, lm=tiny_lm, store=tmp_path, generator=generator)
-    for header in ({}, {"format": "pt"}):
-        conditioned(file, header)
-        assert generate_lora(file, lm=tiny_lm, store=tmp_path, generator=generator).adapter is not None
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"mask": torch.ones(4, LENGTH)},
-        {"mask": torch.ones(3, LENGTH, dtype=torch.bool)},
-        {"conditioning": torch.zeros(4, LENGTH, CHANNELS, dtype=torch.int64)},
-        {"conditioning": torch.full((4, LENGTH, CHANNELS), float("nan"))},
-        {"conditioning": torch.zeros(0, LENGTH, CHANNELS), "mask": torch.ones(0, LENGTH, dtype=torch.bool)},
-    ],
-)
-def test_an_unusable_conditioning_tensor_is_refused(
-    tiny_lm: LanguageModel, tmp_path: Path, changes: dict[str, Tensor]
-) -> None:
-    file = conditioned(tmp_path / "conditioning.safetensors", {}, **changes)
-    with pytest.raises(InputError, match=r"conditioning\.safetensors: a conditioning tensor is"):
-        generate_lora(file, lm=tiny_lm, store=tmp_path, generator=of_tiny(tiny_lm))
+def test_another_encoder_is_refused_with_both_hashes(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="encoder is ffffffffffff, the generator reads eeeeeeeeeeee"):
+        generated(tiny_lm, tmp_path, Drawn("f" * 64))
 
 
 def listed(folder: Path, **changes: Any) -> Path:

@@ -18,6 +18,7 @@ from agent.config import RunConfig
 from agent.loop import nodes
 from agent.loop.request import protocol_of
 from agent.loop.reward import measure_part
+from agent.loop.start import first_state
 from agent.loop.state import State, Workbench, dump_state, load_state
 from agent.loop.trained import find_trained
 from agent.train.policy.rest_em import Judged
@@ -36,10 +37,10 @@ from policies.uniform import RandomPolicy
 from tools.evaluate import HiddenCache
 from tools.evaluate.statistics import compare
 
-PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.evaluate)
+PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.choose)
 """What a run does before its loop."""
 
-CODE = 3
+CODE = 4
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
 
 REWARDS_DEPEND_ON = ("adapter", "variant", "start_adapter", "describer", "accept", "racing", "racing_error", "seed")
@@ -127,7 +128,7 @@ class Situation:
         if path.exists():
             return _read(path)
         self.folder.mkdir(parents=True, exist_ok=True)
-        state: State = {"status": "running", "trials": [], "accepted": False}
+        state = first_state(self.bench)
         for node in PREPARATION:
             self.bench.progress(f"{self.name}: {node.__name__}", 0, 0)
             state = cast(State, {**state, **node(state, self.bench)})
