@@ -4,15 +4,15 @@ The environment is read for secrets only, by the client that needs one.
 """
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from cao.configuration import assigned, merge, read_config_file, validated
 from cao.errors import InputError
 from cao.files import is_path, sha256_file
-from cao.model.profiles import MODELS
+from cao.model.profiles import find_profile
 from cao.types import AcceptRule, DtypeChoice
 from policies.base import PolicySettings
 
@@ -103,48 +103,6 @@ class RunConfig(BaseModel):
         return values
 
 
-def parse_assignment(text: str) -> dict[str, Any]:
-    """Return the nested mapping that one ``--set key=value`` states; the value is TOML, or else a string.
-
-    Raises:
-        InputError: there is no key or no equals sign.
-    """
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise InputError(f"--set {text!r}: write it as key=value")
-    try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):  # also a number of thousands of digits
-        parsed = value
-    for part in reversed(parts):
-        parsed = {part: parsed}
-    return dict(parsed)
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``over`` laid on top, nested tables key by key."""
-    result = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merge(result[key], value) if nested else value
-    return result
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Return the content of a TOML configuration file.
-
-    Raises:
-        InputError: it is missing or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:  # TOML's and Unicode's errors are ValueErrors
-        raise InputError(f"{path}: not TOML ({error})") from None
-
-
 def named_sources(given: list[str]) -> list[str]:
     """Return references one by one; names may be joined by commas, a file's name keeps its own."""
     parted = ([source] if is_path(source) else source.split(",") for source in given)
@@ -179,23 +137,14 @@ def make_config(file: Path | None, options: dict[str, Any], assignments: list[st
     Raises:
         InputError: an unknown key, an impossible value, an unknown model.
     """
-    values = merge(read_config_file(file) if file else {}, options)
-    for text in assignments:
-        values = merge(values, parse_assignment(text))
+    values = merge(merge(read_config_file(file) if file else {}, options), assigned(assignments))
     if isinstance(values.get("reference"), str):
         values["reference"] = named_sources([values["reference"]])
     _absolute(values)
     if "task" not in values:
         raise InputError("no task; give --task NAME or --task FILE.jsonl (python -m agent.doctor lists the names)")
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise InputError(f"configuration: {where}: {what}") from None
+    config = validated(RunConfig, values, "configuration")
     if "\0" in config.out:
         raise InputError("configuration: out: a path cannot hold a NUL character")
-    if config.model not in MODELS:
-        raise InputError(f"unknown model {config.model!r}; known: {', '.join(MODELS)}")
+    find_profile(config.model)
     return config

@@ -127,7 +127,7 @@ def _asking(
 ) -> "Callable[[list[Asked]], tuple[Tensor | None, list[bool | None] | None]]":
     """Return what asks the model a window's questions, once it is sure that the answers can be compared."""
     from cao.model.loading import load_language_model  # noqa: PLC0415
-    from cao.model.profiles import MODELS  # noqa: PLC0415
+    from cao.model.profiles import find_profile  # noqa: PLC0415
     from tools.detect_drift.signals import option_signals  # noqa: PLC0415
 
     for number, window in enumerate(windows, 1):
@@ -136,9 +136,8 @@ def _asking(
             raise InputError(
                 f"{options.windows}, window {number}: {missing} prompts have no choices; --signals needs them"
             )
-    if options.model not in MODELS:
-        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
-    lm = load_language_model(MODELS[options.model], device=options.device, dtype=options.dtype, offline=options.offline)
+    profile = find_profile(options.model)
+    lm = load_language_model(profile, device=options.device, dtype=options.dtype, offline=options.offline)
     lacking = [name for name in known.expected if known.references[name].judged_by != lm.sha256]
     if lacking:
         raise InputError(

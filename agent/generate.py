@@ -64,11 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from cao.model.profiles import MODELS  # noqa: PLC0415  (pydantic; arguments come first)
+    from cao.model.profiles import find_profile  # noqa: PLC0415  (pydantic; arguments come first)
 
     path = model_path(options.assignments)
-    if options.model not in MODELS:
-        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
+    profile = find_profile(options.model)
     check_out(options.out, overwrite=options.overwrite)
     prompts = read_prompts(options.prompts)
 
@@ -76,9 +75,7 @@ def _make(options: argparse.Namespace) -> int:
     from cao.model.loading import load_language_model  # noqa: PLC0415
     from tools.generate_lora import consolidate_command  # noqa: PLC0415
 
-    lm = load_language_model(
-        MODELS[options.model], path=path, device=options.device, dtype=options.dtype, offline=options.offline
-    )
+    lm = load_language_model(profile, path=path, device=options.device, dtype=options.dtype, offline=options.offline)
     trained = find_trained(lm.sha256, None, options.variant, align=not options.no_align)
     command = consolidate_command(lm.profile)
     if trained.generator is None:

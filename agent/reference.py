@@ -89,17 +89,16 @@ def _ask(asked: "list[Asked]", options: argparse.Namespace) -> dict[str, Any]:
     import torch  # noqa: PLC0415
 
     from cao.model.loading import load_language_model  # noqa: PLC0415
-    from cao.model.profiles import MODELS  # noqa: PLC0415
+    from cao.model.profiles import find_profile  # noqa: PLC0415
     from tools.detect_drift.signals import option_signals  # noqa: PLC0415
 
-    if options.model not in MODELS:
-        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
+    profile = find_profile(options.model)
     examples = [one.example for one in asked if one.example is not None and one.example.choices]
     if len(examples) < len(asked):
         raise InputError(
             f"{options.source}: {len(asked) - len(examples)} prompts have no choices; --signals needs them"
         )
-    lm = load_language_model(MODELS[options.model], device=options.device, dtype=options.dtype, offline=options.offline)
+    lm = load_language_model(profile, device=options.device, dtype=options.dtype, offline=options.offline)
     with told(f"asking {options.model} {len(examples)} questions"):
         signals, correct = option_signals(examples, lm)
     known = all(one.labelled for one in asked)

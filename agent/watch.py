@@ -142,9 +142,10 @@ def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
     Raises:
         InputError: the configuration cannot be used, whatever the window.
     """
-    from agent.config import make_config, merge  # noqa: PLC0415
+    from agent.config import make_config  # noqa: PLC0415
     from agent.loop import request  # noqa: PLC0415  (this and what follows: seconds to import)
     from agent.record.terminal import make_view  # noqa: PLC0415
+    from cao.configuration import merge  # noqa: PLC0415
 
     def configure(path: Path, out: Path, lines: int, stored: dict[str, Any]) -> "RunConfig":
         reward = test = lines // 3

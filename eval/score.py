@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cao.command_line import compute_options, model_path, positive, quiet_libraries, run_command
 from cao.errors import InputError, NotApplicableError
-from cao.model.profiles import MODELS
+from cao.model.profiles import find_profile
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, Example, Item, Protocol, Reward
 
@@ -97,10 +97,8 @@ def _check_adapter(folder: Path | None) -> None:
 def _load(arguments: argparse.Namespace) -> "LanguageModel":
     from cao.model.loading import load_language_model  # noqa: PLC0415  (imports torch)
 
-    if arguments.model not in MODELS:
-        raise InputError(f"unknown model {arguments.model!r}; known: {', '.join(MODELS)}")
     return load_language_model(
-        MODELS[arguments.model],
+        find_profile(arguments.model),
         path=model_path(arguments.assignments) or arguments.model_path,
         device=arguments.device,
         dtype=arguments.dtype,
@@ -146,6 +144,7 @@ def _score_server(arguments: argparse.Namespace, task: Task, split: str, example
     """Measure what a server writes; the gold answers' likelihoods are not known there and are null."""
     from pydantic import ValidationError  # noqa: PLC0415
 
+    from cao.configuration import first_error  # noqa: PLC0415
     from policies.client.completions import CompletionClient, ServerSettings  # noqa: PLC0415  (imports the client)
     from tools.evaluate.statistics import wilson  # noqa: PLC0415  (imports scipy)
     from tools.evaluate.written import grade_texts  # noqa: PLC0415
@@ -163,8 +162,7 @@ def _score_server(arguments: argparse.Namespace, task: Task, split: str, example
             concurrency=arguments.server_concurrency,
         )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InputError(f"--server: {first['msg']}; write it like http://127.0.0.1:8000/v1") from None
+        raise InputError(f"--server: {first_error(error)[1]}; write it like http://127.0.0.1:8000/v1") from None
     client, prompts = CompletionClient(settings, offline=arguments.offline), [task.ask(example) for example in examples]
     texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=_Lines())
     items = grade_texts(task, examples, texts)

@@ -3,15 +3,15 @@
 import argparse
 import json
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from cao.command_line import compute_options, quiet_libraries, run_command
+from cao.configuration import assigned, explain, validated
 from cao.errors import InputError
-from cao.model.profiles import MODELS
+from cao.model.profiles import MODELS, find_profile
 from cao.strategy import StrategyRejectedError, parse_strategy
 from policies.base import Policy, PolicyContext, PolicySettings
 from policies.fixed import read_text
@@ -66,7 +66,7 @@ def read_context(path: Path) -> PolicyContext:
     try:
         return PolicyContext.model_validate_json(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {_first(error)}") from None
+        raise InputError(f"{path}: {explain(error)}") from None
 
 
 def read_settings(arguments: argparse.Namespace) -> PolicySettings:
@@ -75,27 +75,11 @@ def read_settings(arguments: argparse.Namespace) -> PolicySettings:
     Raises:
         InputError: an unknown key or an impossible value.
     """
-    values: dict[str, Any] = {}
-    for text in arguments.set:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set {text!r}: write it as key=value")
-        try:
-            values[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except (ValueError, RecursionError):
-            values[key.strip()] = value
+    values = assigned(arguments.set)
     for key in ("model", "model_path", "strategy_file"):
         if getattr(arguments, key) is not None:
             values[key] = getattr(arguments, key)
-    try:
-        return PolicySettings(**values)
-    except ValidationError as error:
-        raise InputError(f"--set: {_first(error)}") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    return ": ".join(filter(None, [".".join(str(part) for part in first["loc"]), first["msg"]]))
+    return validated(PolicySettings, values, "--set")
 
 
 def _build(arguments: argparse.Namespace, settings: PolicySettings) -> Policy:
@@ -106,10 +90,8 @@ def _build(arguments: argparse.Namespace, settings: PolicySettings) -> Policy:
         from cao.model.loading import load_language_model  # noqa: PLC0415  (seconds to import)
 
         name = settings.model or next(iter(MODELS))
-        if name not in MODELS:
-            raise InputError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
         lm = load_language_model(
-            MODELS[name],
+            find_profile(name),
             path=settings.model_path,
             device=arguments.device,
             dtype=arguments.dtype,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from cao.errors import InputError
-from cao.model.profiles import MODELS
+from cao.model.profiles import MODELS, find_profile
 from policies.base import Policy, PolicySettings
 from policies.fixed import FixedPolicy
 from policies.uniform import RandomPolicy
@@ -21,9 +21,7 @@ def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) 
     from cao.model.loading import load_language_model  # noqa: PLC0415  (this and the next: seconds to import)
     from policies.local import LocalPolicy  # noqa: PLC0415
 
-    if settings.model is not None and settings.model not in MODELS:
-        raise InputError(f"unknown model {settings.model!r} for the policy; known: {', '.join(MODELS)}")
-    profile = MODELS[settings.model] if settings.model else lm.profile if lm else None
+    profile = find_profile(settings.model, "the policy") if settings.model is not None else lm.profile if lm else None
     if profile is None:
         raise InputError("the local policy needs a model; name one of: " + ", ".join(MODELS))
     if lm is None or settings.model_path is not None or profile.name != lm.profile.name:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from cao.configuration import explain
 from cao.errors import InputError
 from cao.types import Record
 
@@ -72,9 +73,7 @@ def read_index(index: Path) -> Index | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"{index}: not an index of trained parts ({where}: {first['msg']})") from None
+        raise InputError(f"{index}: not an index of trained parts ({explain(error)})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{index}: not an index of trained parts ({type(error).__name__})") from None
 

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from agent.record.schema import GENERATED, RUNNING, UNFINISHED, RunRecord, RunSummary
+from cao.configuration import explain
 from cao.errors import InputError
 from cao.types import ID_PATTERN
 
@@ -290,9 +291,7 @@ def _validated(shape: type[Shape], value: dict[str, Any], file: Path) -> Shape:
     try:
         return shape.model_validate({key: entry for key, entry in value.items() if entry is not None})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: damaged; {where}: {first['msg']}") from None
+        raise InputError(f"{file}: damaged; {explain(error)}") from None
 
 
 def _refuse(name: str) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cao.command_line import compute_options, model_path, names_list, positive, quiet_libraries, run_command
 from cao.errors import InputError
-from cao.model.profiles import MODELS
+from cao.model.profiles import find_profile
 
 if TYPE_CHECKING:
     from cao.model.language_model import LanguageModel
@@ -89,10 +89,8 @@ def progress(label: str, done: int, total: int) -> None:
 def _model(a: argparse.Namespace) -> "LanguageModel":
     from cao.model.loading import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
 
-    if a.model not in MODELS:
-        raise InputError(f"unknown model {a.model!r}; known: {', '.join(MODELS)}")
     return load_language_model(
-        MODELS[a.model], path=model_path(a.assignments), device=a.device, dtype=a.dtype, offline=a.offline
+        find_profile(a.model), path=model_path(a.assignments), device=a.device, dtype=a.dtype, offline=a.offline
     )
 
 

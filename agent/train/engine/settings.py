@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from agent.config import read_config_file
+from cao.configuration import first_error, read_config_file
 from cao.errors import InputError
 from cao.types import Record
 
@@ -42,11 +42,9 @@ def read_engine(file: Path | None) -> EngineSettings:
     try:
         settings = EngineSettings.model_validate(table)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(("engine", *(str(part) for part in first["loc"])))
-        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        shape = "; write it as HOST:PORT" if where == "engine.address" else ""
-        raise InputError(f"{file}: {where}: {what}{shape}") from None
+        where, what = first_error(error)
+        shape = "; write it as HOST:PORT" if where == "address" else ""
+        raise InputError(f"{file}: engine.{where}: {what}{shape}") from None
     remote = [name for name in ("address", "cpus", "gpus") if getattr(settings, name)]
     if settings.kind == "local" and remote:
         raise InputError(f'{file}: engine.{remote[0]} is for kind = "ray"')

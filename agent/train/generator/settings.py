@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from agent.config import merge, parse_assignment
 from agent.train.engine.settings import EngineSettings
 from agent.train.generator.presets import PRESETS, Preset
+from cao.configuration import assigned, explain
 from cao.errors import InputError, UnavailableError
 from cao.model.encoder import MAX_TOKENS
 from cao.model.loading import weights_sha256
-from cao.model.profiles import MODELS
+from cao.model.profiles import MODELS, find_profile
 from cao.tasks import TASKS
 from cao.types import DtypeChoice
 
@@ -59,16 +59,13 @@ class Settings:
         Raises:
             InputError: an unknown model, preset, source or key, or a value of another type or out of range.
         """
-        if self.model not in MODELS:
-            raise InputError(f"unknown model {self.model!r}; known: {', '.join(MODELS)}")
+        profile = find_profile(self.model)
         if self.workers < 1 or self.seed < 0:
             raise InputError("--workers is 1 or more, --seed 0 or more")
-        name = self.preset or MODELS[self.model].preset
+        name = self.preset or profile.preset
         if name not in PRESETS:
             raise InputError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-        values: dict[str, Any] = {}
-        for text in self.assignments:
-            values = merge(values, parse_assignment(text))
+        values = assigned(self.assignments)
         path = values.pop("model_path", None)
         if path is not None and (not isinstance(path, str) or not path or "\0" in path):
             raise InputError(f"--set model_path: expected a folder, found {path!r}")
@@ -113,8 +110,7 @@ def _typed(preset: Preset) -> Preset:
     try:
         checked: Preset = TypeAdapter(Preset).validate_python(dataclasses.asdict(preset))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InputError(f"--set {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        raise InputError(f"--set {explain(error)}") from None
     return checked
 
 
