@@ -4,19 +4,30 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cao.command_line import compute_options, model_path, names_list, positive, quiet_libraries, run_command
+from cao.command_line import run_main
 from cao.errors import InputError
-from cao.model.profiles import find_profile
+from cao.options import SET, add_common, add_options, command_parser
+from cao.types import Record
+from eval.bench.options import (
+    AdapterBench,
+    EngineBench,
+    GrowthBench,
+    LatentBench,
+    ModelBench,
+    ProcessorBench,
+    RunBench,
+    ScoringBench,
+    TrainingBench,
+)
 
 if TYPE_CHECKING:
     from cao.model.language_model import LanguageModel
     from cao.tasks.splits import Part
     from cao.types import Example
 
-WAYS = ("float32", "bfloat16", "busy", "spinning")
-IN_DOMAIN = ("arc_challenge", "arc_easy", "hellaswag", "boolq", "piqa", "winogrande")
 SUMMARIES = {
     "run": "what a default run costs, where its time goes, and how other ways of running it compare",
     "processor": "what the processor does in each dtype, and what its threads cost when they wait",
@@ -37,47 +48,13 @@ Measured = tuple[dict[str, Any], list[tuple[str, str]]]
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    p = argparse.ArgumentParser(prog="python -m eval.bench", description=__doc__, epilog=EPILOG)
+    p = command_parser("eval.bench", __doc__, EPILOG)
     names = p.add_subparsers(dest="name", metavar="NAME", required=True)
     for name, summary in SUMMARIES.items():
         one = names.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=EPILOG)
-        a = one.add_argument
-        times = 1 if name == "run" else 5
-        a("--repetitions", metavar="N", type=positive, default=times, help="of each side (default %(default)s)")
-        a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
-        a("--write", action="store_true", help="put the figures into docs/benchmarks.md")
-        a("--debug", action="store_true", help="show tracebacks")
-        if name == "run":
-            a("--compare", metavar="WAY,...", type=names_list, default=(), help=f"by turns with: {', '.join(WAYS)}")
-            a("arguments", nargs="*", help="arguments for agent.run after -- (default: --task gsm8k)")
-            continue
-        if name == "processor":
-            continue
-        a("--model", metavar="NAME", default="smollm2-135m", help="model profile (default %(default)s)")
-        a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's folder")
-        compute_options(one)
-        a("--offline", action="store_true", help="never touch the network")
-        _add_own(one, name)
+        add_options(one, BENCHES[name][0])
+        add_common(one, settable=SET)
     return p
-
-
-def _add_own(one: argparse.ArgumentParser, name: str) -> None:
-    a = one.add_argument
-    if name == "scoring":
-        a("--tasks", metavar="NAME,...", type=names_list, default=IN_DOMAIN, help="default: the six in-domain tasks")
-        a("--batch", metavar="N", type=positive, default=16, help="the harness's batch (default %(default)s)")
-    else:
-        task = {"adapter": "arc_challenge"}.get(name, "arc_easy")
-        a("--task", metavar="NAME", default=task, help="where questions come from (default %(default)s)")
-    limits = {"scoring": (48, "questions of a task"), "latent": (16, "prompts"), "training": (64, "questions")}
-    limits |= {"adapter": (32, "prompts"), "growth": (64, "questions at most"), "engine": (80, "questions of a cell")}
-    limit, what = limits[name]
-    a("--limit", metavar="N", type=positive, default=limit, help=f"{what} (default %(default)s)")
-    if name == "engine":
-        a("--kind", choices=["local", "ray"], default="local", help="processes here, or Ray (default %(default)s)")
-        a("--cells", metavar="N", type=positive, default=4, help="independent cells (default %(default)s)")
-    if name == "training":
-        a("--batch", metavar="N", type=positive, default=8, help="rows a step (default %(default)s)")
 
 
 def progress(label: str, done: int, total: int) -> None:
@@ -86,12 +63,10 @@ def progress(label: str, done: int, total: int) -> None:
     sys.stderr.flush()
 
 
-def _model(a: argparse.Namespace) -> "LanguageModel":
-    from cao.model.loading import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
+def _model(a: ModelBench) -> "LanguageModel":
+    from cao.model.loading import load_model  # noqa: PLC0415  (imports torch; arguments come first)
 
-    return load_language_model(
-        find_profile(a.model), path=model_path(a.assignments), device=a.device, dtype=a.dtype, offline=a.offline
-    )
+    return load_model(a)
 
 
 def _questions(name: str, limit: int, kind: "Part" = "reward") -> "list[Example]":
@@ -101,21 +76,21 @@ def _questions(name: str, limit: int, kind: "Part" = "reward") -> "list[Example]
     return drawn(name, limit, kind)
 
 
-def _run(a: argparse.Namespace) -> Measured:
+def _run(a: RunBench) -> Measured:
     from eval.bench import whole_run  # noqa: PLC0415  (this and the like below: seconds to import)
 
-    result = whole_run.bench(a.arguments or ["--task", "gsm8k"], a.repetitions, a.compare)
+    result = whole_run.bench(list(a.arguments) or ["--task", "gsm8k"], a.repetitions, a.compare)
     return result, whole_run.rows(result)
 
 
-def _processor(a: argparse.Namespace) -> Measured:
+def _processor(a: ProcessorBench) -> Measured:
     from eval.bench import processor  # noqa: PLC0415
 
     result = processor.bench(a.repetitions, progress)
     return result, processor.rows(result)
 
 
-def _scoring(a: argparse.Namespace) -> Measured:
+def _scoring(a: ScoringBench) -> Measured:
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import scoring  # noqa: PLC0415
     from eval.bench.plain.harness import check_harness  # noqa: PLC0415
@@ -126,7 +101,7 @@ def _scoring(a: argparse.Namespace) -> Measured:
     return result, scoring.rows(result)
 
 
-def _latent(a: argparse.Namespace) -> Measured:
+def _latent(a: LatentBench) -> Measured:
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import latent  # noqa: PLC0415
 
@@ -136,7 +111,7 @@ def _latent(a: argparse.Namespace) -> Measured:
     return result, latent.rows(result)
 
 
-def _training(a: argparse.Namespace) -> Measured:
+def _training(a: TrainingBench) -> Measured:
     from cao.inference.answer_loss import answer_rows  # noqa: PLC0415
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import training  # noqa: PLC0415
@@ -151,7 +126,7 @@ def _training(a: argparse.Namespace) -> Measured:
     return result, training.rows(result)
 
 
-def _adapter(a: argparse.Namespace) -> Measured:
+def _adapter(a: AdapterBench) -> Measured:
     import tempfile  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
 
@@ -168,7 +143,7 @@ def _adapter(a: argparse.Namespace) -> Measured:
     return result, adapter.rows(result)
 
 
-def _growth(a: argparse.Namespace) -> Measured:
+def _growth(a: GrowthBench) -> Measured:
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench.growth import axes as growth_axes  # noqa: PLC0415
     from eval.bench.growth import measure as growth  # noqa: PLC0415
@@ -185,37 +160,41 @@ def _growth(a: argparse.Namespace) -> Measured:
     return result, growth.rows(result)
 
 
-def _engine(a: argparse.Namespace) -> Measured:
+def _engine(a: EngineBench) -> Measured:
     from eval.bench import engine  # noqa: PLC0415
     from eval.bench.throughput import Plan  # noqa: PLC0415
 
-    plan = Plan(a.model, model_path(a.assignments), a.task, a.cells, a.limit, a.repetitions, a.offline)
+    plan = Plan(a.model, a.model_path, a.task, a.cells, a.limit, a.repetitions, a.offline)
     result = engine.bench(plan, a.kind)
     return result, engine.rows(result)
 
 
-BENCHES = {
-    "run": _run,
-    "processor": _processor,
-    "scoring": _scoring,
-    "latent": _latent,
-    "training": _training,
-    "adapter": _adapter,
-    "growth": _growth,
-    "engine": _engine,
+BENCHES: dict[str, tuple[type[Record], Callable[[Any], Measured]]] = {
+    "run": (RunBench, _run),
+    "processor": (ProcessorBench, _processor),
+    "scoring": (ScoringBench, _scoring),
+    "latent": (LatentBench, _latent),
+    "training": (TrainingBench, _training),
+    "adapter": (AdapterBench, _adapter),
+    "growth": (GrowthBench, _growth),
+    "engine": (EngineBench, _engine),
 }
-"""Name → measurement."""
+"""Name → what it takes, and the measurement."""
 
 
-def _measure(a: argparse.Namespace, command: str) -> int:
-    result, rows = BENCHES[a.name](a)
+def _measure(arguments: argparse.Namespace, command: str) -> int:
+    from agent.config import settings_of  # noqa: PLC0415  (after the check that no other package hides ours)
+
+    settings, bench = BENCHES[arguments.name]
+    options = settings_of(settings, arguments, "bench")
+    result, rows = bench(options)
 
     from eval.bench.measure import describe  # noqa: PLC0415  (imports torch)
 
     told = f"{describe(result['machine'])}; {result['repetitions']} repetitions by turns."
-    if a.write:
-        _write(a.name, command, told, rows, result)
-    if a.json:
+    if arguments.write:
+        _write(arguments.name, command, told, rows, result)
+    if arguments.json:
         sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     else:
         _print(f"{command}\n{told}", rows)
@@ -245,7 +224,5 @@ def _print(title: str, rows: list[tuple[str, str]]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     given = sys.argv[1:] if argv is None else argv
-    arguments = parser().parse_args(given)
-    quiet_libraries(offline=getattr(arguments, "offline", False))
     shown = shlex.join(word for word in given if word not in ("--json", "--write", "--debug"))
-    return run_command(lambda: _measure(arguments, f"python -m eval.bench {shown}"), debug=arguments.debug)
+    return run_main(parser(), lambda arguments: _measure(arguments, f"python -m eval.bench {shown}"), given)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from agent.config import settings_of
 from cao.errors import UnavailableError
 from cao.machine.compute import processor_rates
 from cao.model.language_model import LanguageModel
@@ -216,7 +217,9 @@ def test_an_adapter_costs_less_than_training_one(tiny_lm: LanguageModel, tmp_pat
     layout = layout_of(tiny_lm)
     generator = generator_of(tiny_lm, torch.zeros(layout.layers, layout.length))
     cheap = Cheap(Encoder(minilm_folder()), generator, aligner_of(tiny_lm, generator, 1e-4), tiny_lm, PROMPTS, PROMPTS)
-    made = adapter.recipe(tiny_lm, "arc_easy", tmp_path, cheap.encoder, CheckpointPreset(8, batch=2, samples=40))
+    made = adapter.recipe(
+        tiny_lm, "arc_easy", tmp_path, cheap.encoder, CheckpointPreset(warm_steps=8, batch=2, samples=40)
+    )
     made.consolidation.__dict__["layout"] = layout  # the tiny model is not the preset's
     result = adapter.bench(cheap, made, repetitions=1)
     values(result)
@@ -254,7 +257,18 @@ def test_an_axis_is_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_every_axis_works_at_every_size(tiny_lm: LanguageModel) -> None:
-    preset = AlignerPreset((2, 4), 4, 8, 4, 1, 1e-3, 1e-3, 0.005, 2, 2)
+    preset = AlignerPreset(
+        widths=(2, 4),
+        latent=4,
+        projected=8,
+        code=4,
+        meta_epochs=1,
+        inner_rate=1e-3,
+        meta_rate=1e-3,
+        kl=0.005,
+        chunks_per_step=2,
+        vector_prompts=2,
+    )
     one = subject()
     axes = [
         growth_axes.questions_axis(tiny_lm, one.task, one.examples, (2, 4, 100)),
@@ -398,4 +412,5 @@ def test_the_package_is_a_command() -> None:
     assert importlib.import_module("eval.bench.__main__").main is command.main
     for name in command.BENCHES:
         given = command.parser().parse_args([name])
-        assert given.repetitions == (1 if name == "run" else 5)
+        settings, _ = command.BENCHES[name]
+        assert settings_of(settings, given, "bench").model_dump()["repetitions"] == (1 if name == "run" else 5)

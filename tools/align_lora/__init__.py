@@ -70,7 +70,7 @@ def find_aligner(generator: SourceGenerator, index: Path | None = None) -> Train
     Raises:
         InputError: the index or the aligner is damaged, or the aligner is not the one that the index lists.
     """
-    index = index or pretrained.PRETRAINED
+    index = index or pretrained.index_of()
     found = pretrained.read_index(index)
     shelf = found.models.get(generator.base_sha256) if found else None
     variants = shelf.variants if shelf else ()
