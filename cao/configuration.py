@@ -212,6 +212,7 @@ def read_settings(
     except ValidationError as error:
         where, what = first_error(error)
         key = where.partition(".")[0]
+        what += f"; known: {', '.join(model.model_fields)}" if key not in model.model_fields else ""
         if key in assignments:
             raise InputError(f"--set {where}: {what}") from None
         if key in options:

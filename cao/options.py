@@ -67,8 +67,8 @@ def plain(text: str) -> str:
 
 def program(module: str) -> str:
     """Return what a person types to start a command: the console script's verb, or the module."""
-    name = Path(sys.argv[0]).stem
-    return f"cao {module.rpartition('.')[2].replace('_', '-')}" if name == "cao" else f"python -m {module}"
+    verb = module.rpartition(".")[2].replace("_", "-")
+    return f"cao {verb}" if Path(sys.argv[0]).stem == "cao" else f"python -m {module}"
 
 
 def command_parser(module: str, summary: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -76,11 +76,11 @@ def command_parser(module: str, summary: str | None, epilog: str | None = None) 
 
     Args:
         module: the command's module.
-        summary: its docstring, of which the first line is shown.
+        summary: its docstring, of which the first line is shown, without the command that it may begin with.
         epilog: what is shown below the options.
     """
-    first = plain((summary or "").split("\n")[0])
-    return argparse.ArgumentParser(prog=program(module), description=first, epilog=epilog)
+    first = plain(re.sub(r"^``[^`]*``: ", "", (summary or "").split("\n")[0]))
+    return argparse.ArgumentParser(prog=program(module), description=first[:1].upper() + first[1:], epilog=epilog)
 
 
 def add_common(parser: argparse.ArgumentParser, *flags: str, config: bool = False, settable: str | None = None) -> None:

@@ -231,7 +231,6 @@ KILL_AT = ["describe", "detect", "generate", "align", "evaluate", "decide", "app
 class Undisturbed:
     """A run that nothing disturbed, and how it was started."""
 
-    index: Path
     argv: list[str]
     record: dict[str, Any]
 
