@@ -93,7 +93,10 @@ def test_a_field_is_an_option_and_what_is_not_given_is_the_default() -> None:
         (("--count", "0"), "--count 0: Input should be greater than or equal to 1"),
         (("--device", "tpu"), "--device tpu: unknown device 'tpu'; known: cpu, cuda, cuda:N, mps"),
         (("--set", "count=0"), "--set count: Input should be greater than or equal to 1"),
-        (("--set", "cuont=1"), "--set cuont: unknown key; known: model, model_path, device, dtype, offline, source, mode, count"),
+        (
+            ("--set", "cuont=1"),
+            "--set cuont: unknown key; known: model, model_path, device, dtype, offline, source, mode, count",
+        ),
         (("--set", "count"), "write it as key=value"),
     ],
 )
