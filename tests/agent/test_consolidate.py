@@ -230,7 +230,7 @@ def test_another_call_loads_no_model_and_writes_nothing_anew(
         raise AssertionError("nothing is left to do")
 
     before, made = stamps(), content(finished.folder)
-    for name in ("load_language_model", "Encoder", "Clock"):
+    for name in ("load_model", "Encoder", "Clock"):
         monkeypatch.setattr(consolidation_run, name, refuse)
     ended = call(finished.command())
     assert (ended.code, ended.err) == (0, "")

@@ -42,7 +42,7 @@ class Settings(ConsolidateOptions):
             raise InputError("--set name: unknown key")
         changed = merge(PRESETS[name].model_dump(mode="json"), self.values)
         try:
-            preset = Preset.model_validate_json(json.dumps(changed, default=str))
+            preset = Preset.model_validate_json(json.dumps(changed, default=str), strict=True)
         except ValidationError as error:
             raise InputError(f"--set {explain(error)}") from None
         _check_tasks(preset)
