@@ -30,6 +30,7 @@ from eval.bench import (
     training,
     whole_run,
 )
+from eval.bench import options as bench_options
 from eval.bench.growth import axes as growth_axes
 from eval.bench.growth import measure as growth
 from eval.bench.growth.measure import Axis
@@ -345,7 +346,7 @@ def test_ways_of_running_are_compared_by_turns(
     plain = (["--task", "piqa"], {}, 0)
     forced, beside = (["--task", "piqa", "--dtype", "bfloat16"], {}, 0), (["--task", "piqa"], {}, 1)
     assert asked == 2 * [plain, forced, beside, (["--task", "piqa"], {"OMP_WAIT_POLICY": "active"}, 0)]
-    assert set(whole_run.WAYS) == set(command.WAYS)
+    assert set(whole_run.WAYS) == set(bench_options.WAYS)
     assert command.main(["run", "--compare", "nothing"]) == 2
 
 

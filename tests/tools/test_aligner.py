@@ -59,7 +59,7 @@ TASKS = [source("one", 1), source("two", 2), source("three", 3)]
 
 def train(tasks: list[SourceTask] = TASKS, target: AlignTarget = "checkpoint", seed: int = 5, **changes):
     options = {key: changes.pop(key) for key in ("progress", "checkpoint", "checkpoint_every_s") if key in changes}
-    preset = replace(QUICK, **changes)
+    preset = QUICK.model_copy(update=changes)
     return train_aligner(
         *(tasks, LAYOUT, INITIAL), preset=preset, seed=seed, target=target, generator_sha256=GENERATOR, **options
     )
