@@ -3,92 +3,146 @@
 The environment is read for secrets only, by the client that needs one.
 """
 
+import argparse
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from cao.configuration import (
+    TABLES,
+    Device,
+    Dtype,
+    ModelName,
+    ModelPath,
+    Offline,
+    Pretrained,
+    RunsFolder,
+    Seed,
+    Settings,
+    Variant,
+    assigned,
+    merge,
+    read_config_file,
+    read_settings,
+    validated,
+)
 from cao.errors import InputError
 from cao.files import is_path, sha256_file
-from cao.model.profiles import MODELS
-from cao.types import AcceptRule, DtypeChoice
-from policies.base import PolicySettings
+from cao.model.profiles import find_profile
+from cao.options import Option
+from cao.policy_settings import PolicySettings
+from cao.types import AcceptRule
 
-NOT_IN_FINGERPRINT = {"out", "offline"}
-"""Where a run lies and whether the network may be used change nothing about its result."""
+NOT_IN_FINGERPRINT = {"out", "offline", "pretrained"}
+"""Where a run lies and whether the network may be used change nothing about its result; trained parts count by hash."""
+
+OPTIONS = (
+    *("task", "model", "model_path", "policy", "describer", "adapter", "reference", "support", "reward", "test"),
+    *("max_attempts", "minutes", "accept", "seed", "out", "device", "dtype", "offline", "pretrained"),
+)
+"""Keys that are options of ``python -m agent.run`` too; the others go through ``--set`` and the file."""
 
 
 class RunConfig(BaseModel):
-    """Everything that decides what a run does.
-
-    Attributes:
-        task: a task's name or a JSONL file.
-        model: a model profile.
-        model_path: a folder that takes the place of the profile's source.
-        start_adapter: a PEFT folder the deployed model already carries; generated adapters must beat it.
-        adapter: what the loop may start from besides the deployed model: nothing, the generated adapter, or that and
-            the aligned one.
-        variant: which trained generator: ``full``, ``without-TASK``, or ``auto``, which takes one that never saw the
-            task where there is one.
-        policy: who proposes strategies.
-        describer: who writes the task context.
-        protocol: how answers are judged; ``auto`` ranks choices where there are some and generates otherwise.
-        reference: what the deployed model is for, names or files as ``python -m agent.drift`` takes them; drift is
-            judged against it. Without it every registered task counts as expected, and the verdict steers nothing.
-        when_no_drift: with a reference, what no drift means: ``stop`` ends the run, ``go_on`` adapts all the same.
-        support: unlabelled prompts that the tools may use.
-        reward: questions that steer the loop.
-        test: questions that are read once, at the end.
-        max_attempts: proposals at most, rejected ones included.
-        minutes: time budget; reward and test part, attempts and strategies are cut to fit it. None for none.
-        accept: ``confident`` (accuracy not lower, log-loss lower at one-sided .1) or ``any`` (accuracy higher).
-        racing: whether a candidate without prospects is dropped before it has answered every reward question.
-        racing_error: probability, at most, that racing drops a candidate which all reward questions would accept.
-        racing_check: measure dropped candidates to the end all the same and report whether the verdict agrees.
-        seed: of every random choice in the run.
-        out: the folder of runs.
-        device: torch device.
-        dtype: what the language model computes in; ``auto`` is the faster one on the processor at hand.
-        offline: never touch the network.
-        threads: torch threads, all cores when absent.
-        policy_sees_drift: whether the policy reads the drift report too, which goes beyond the paper's τ.
-        policy_sees_measurements: whether it reads what was measured of the prompts and adapters, which does so too.
-        policy_settings: how the policy and the describer work.
-    """
+    """Everything that decides what a run does; the descriptions are the help of its options, too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    task: Annotated[str, Field(min_length=1, max_length=4096)]
-    model: str = "smollm2-135m"
-    model_path: str | None = None
-    start_adapter: str | None = None
-    adapter: Literal["none", "generated", "aligned"] = "aligned"
-    variant: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,80}$")] = "auto"
-    policy: str = "local"
-    describer: str = "cached"
-    protocol: Literal["auto", "likelihood", "generate"] = "auto"
-    reference: Annotated[list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(max_length=64)] = []
-    when_no_drift: Literal["stop", "go_on"] = "stop"
-    support: Annotated[int, Field(ge=1, le=5000)] = 32
-    reward: Annotated[int, Field(ge=2, le=20_000)] = 96
-    test: Annotated[int, Field(ge=2, le=20_000)] = 200
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 4
-    minutes: Annotated[float, Field(gt=0, le=100_000)] | None = None
-    accept: AcceptRule = "confident"
-    racing: bool = True
-    racing_error: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
-    racing_check: bool = False
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    out: str = "runs"
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")] = "cpu"
-    dtype: DtypeChoice = "auto"
-    offline: bool = False
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    policy_sees_drift: bool = True
-    policy_sees_measurements: bool = True
-    policy_settings: PolicySettings = PolicySettings()
+    task: Annotated[
+        str,
+        Field(min_length=1, max_length=4096, description="a known task, or your own questions"),
+        Option("NAME|FILE.jsonl"),
+    ]
+    model: ModelName = "smollm2-135m"
+    model_path: ModelPath = None
+    start_adapter: Annotated[
+        str | None,
+        Field(description="a PEFT folder the deployed model already carries; generated adapters must beat it"),
+    ] = None
+    adapter: Annotated[
+        Literal["none", "generated", "aligned"],
+        Field(description="what the loop may start from besides the deployed model"),
+        Option(default="aligned: generated and aligned"),
+    ] = "aligned"
+    variant: Variant = "auto"
+    policy: Annotated[
+        str, Field(description="who proposes strategies: local, openai, fixed, random"), Option("NAME")
+    ] = "local"
+    describer: Annotated[str, Field(description="who describes the task: cached, local, openai"), Option("NAME")] = (
+        "cached"
+    )
+    protocol: Annotated[
+        Literal["auto", "likelihood", "generate"],
+        Field(description="how answers are judged; auto ranks choices where there are some and generates otherwise"),
+    ] = "auto"
+    reference: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=4096)]],
+        Field(
+            max_length=64,
+            description="what the deployed model is for, as agent.drift takes it; drift is judged against it, and"
+            " without drift the run ends (--set when_no_drift=go_on adapts all the same). Without it every registered"
+            " task counts as expected, and the verdict steers nothing",
+        ),
+        Option("NAME[,NAME]|FILE"),
+    ] = []
+    when_no_drift: Annotated[
+        Literal["stop", "go_on"],
+        Field(description="with a reference, what no drift means: stop ends the run, go_on adapts all the same"),
+    ] = "stop"
+    support: Annotated[int, Field(ge=1, le=5000, description="unlabelled prompts for the tools"), Option("N")] = 32
+    reward: Annotated[int, Field(ge=2, le=20_000, description="questions that steer the loop"), Option("N")] = 96
+    test: Annotated[int, Field(ge=2, le=20_000, description="questions read once, at the end"), Option("N")] = 200
+    max_attempts: Annotated[
+        int, Field(ge=1, le=100, description="proposals at most, rejected ones included"), Option("N")
+    ] = 4
+    minutes: Annotated[
+        Annotated[float, Field(gt=0, le=100_000)] | None,
+        Field(description="time budget: sizes, attempts and strategies are cut to fit it"),
+        Option("N"),
+    ] = None
+    accept: Annotated[
+        AcceptRule,
+        Field(
+            description="when a strategy counts as better: confident (accuracy not lower, log-loss lower at one-sided"
+            " .1) or any (accuracy higher)"
+        ),
+    ] = "confident"
+    racing: Annotated[
+        bool,
+        Field(description="drop a candidate without prospects before it has answered every reward question"),
+    ] = True
+    racing_error: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            le=0.5,
+            description="probability, at most, that racing drops a candidate which all reward questions would accept",
+        ),
+    ] = 0.05
+    racing_check: Annotated[
+        bool, Field(description="measure dropped candidates to the end all the same, and report whether that agrees")
+    ] = False
+    seed: Seed = 0
+    out: RunsFolder = "runs"
+    device: Device = "cpu"
+    dtype: Dtype = "auto"
+    offline: Offline = False
+    threads: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | None, Field(description="torch threads, all cores when absent")
+    ] = None
+    policy_sees_drift: Annotated[
+        bool, Field(description="the policy reads the drift report too, which goes beyond the paper's τ")
+    ] = True
+    policy_sees_measurements: Annotated[
+        bool,
+        Field(description="the policy reads what was measured of the prompts and adapters; it is beyond τ, too"),
+    ] = True
+    policy_settings: Annotated[PolicySettings, Field(description="how the policy and the describer work")] = (
+        PolicySettings()
+    )
+    pretrained: Pretrained = None
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what must be equal for a run to be resumed, a user's file by its content."""
@@ -101,48 +155,6 @@ class RunConfig(BaseModel):
             if path and Path(path).is_file():
                 values[f"{key}_sha256"] = sha256_file(Path(path))
         return values
-
-
-def parse_assignment(text: str) -> dict[str, Any]:
-    """Return the nested mapping that one ``--set key=value`` states; the value is TOML, or else a string.
-
-    Raises:
-        InputError: there is no key or no equals sign.
-    """
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise InputError(f"--set {text!r}: write it as key=value")
-    try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):  # also a number of thousands of digits
-        parsed = value
-    for part in reversed(parts):
-        parsed = {part: parsed}
-    return dict(parsed)
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``over`` laid on top, nested tables key by key."""
-    result = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merge(result[key], value) if nested else value
-    return result
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Return the content of a TOML configuration file.
-
-    Raises:
-        InputError: it is missing or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:  # TOML's and Unicode's errors are ValueErrors
-        raise InputError(f"{path}: not TOML ({error})") from None
 
 
 def named_sources(given: list[str]) -> list[str]:
@@ -159,7 +171,7 @@ def _absolute(values: dict[str, Any]) -> None:
     settings = values.get("policy_settings")
     if isinstance(settings, dict):
         values["policy_settings"] = settings = dict(settings)
-    places = [(values, key) for key in ("task", "model_path", "start_adapter")]
+    places = [(values, key) for key in ("task", "model_path", "start_adapter", "pretrained")]
     places += [(settings, key) for key in ("strategy_file", "model_path")] if isinstance(settings, dict) else []
     for table, key in places:
         path = table.get(key)
@@ -179,23 +191,28 @@ def make_config(file: Path | None, options: dict[str, Any], assignments: list[st
     Raises:
         InputError: an unknown key, an impossible value, an unknown model.
     """
-    values = merge(read_config_file(file) if file else {}, options)
-    for text in assignments:
-        values = merge(values, parse_assignment(text))
+    content = read_config_file(file) if file else {}
+    own = {key: value for key, value in content.items() if key not in TABLES}
+    values = merge(merge(own, options), assigned(assignments))
     if isinstance(values.get("reference"), str):
         values["reference"] = named_sources([values["reference"]])
     _absolute(values)
     if "task" not in values:
         raise InputError("no task; give --task NAME or --task FILE.jsonl (python -m agent.doctor lists the names)")
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise InputError(f"configuration: {where}: {what}") from None
+    config = validated(RunConfig, values, "configuration")
     if "\0" in config.out:
         raise InputError("configuration: out: a path cannot hold a NUL character")
-    if config.model not in MODELS:
-        raise InputError(f"unknown model {config.model!r}; known: {', '.join(MODELS)}")
+    find_profile(config.model)
     return config
+
+
+def settings_of(model: type[Settings], arguments: argparse.Namespace, table: str, *, settable: bool = True) -> Settings:
+    """Return a command's settings, as ``read_settings`` does; what stands at a file's top must be a run's key.
+
+    Args:
+        model: the settings' type.
+        arguments: the command line, understood.
+        table: the command's own table in a file.
+        settable: whether the ``--set`` texts are among these settings.
+    """
+    return read_settings(model, arguments, table, RunConfig.model_fields, settable=settable)

@@ -5,11 +5,13 @@ It may be stopped at any time; the same command goes on where it was. With ``--i
 """
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
-from cao.command_line import compute_options, quiet_libraries, run_command
+from agent.config import settings_of
+from agent.train.engine.settings import read_engine
+from agent.train.generator.options import OPTIONS, ConsolidateOptions
+from cao.command_line import run_main
+from cao.options import add_common, add_options, command_parser
 
 EPILOG = """The same command goes on with a folder that is half finished; other settings in its place are refused. Exit
 status: 0 finished; 2 bad input or configuration; 3 something needed is not available (with the command that provides
@@ -18,64 +20,24 @@ it); 130 interrupted (the same command goes on); 1 a defect."""
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    p = argparse.ArgumentParser(prog="python -m agent.consolidate", description=__doc__.split("\n")[0], epilog=EPILOG)
-    a = p.add_argument
-    a("--model", metavar="NAME", default="smollm2-135m", help="model profile (default %(default)s)")
-    a("--preset", metavar="NAME", help="embedded, paper-0.5b or paper-1.5b (default: the model's own)")
-    a("--seed", metavar="N", type=int, default=0, help="of every random choice (default 0)")
-    a("--out", metavar="DIR", default="runs", help="folder of runs (default runs)")
-    a("--workers", metavar="N", type=int, default=1, help="processes that share the tasks and variants (default 1)")
-    a("--config", metavar="FILE.toml", type=Path, help="its table [engine] says what runs the workers (default: here)")
-    compute_options(p)
-    a(
-        "--set",
-        metavar="key=value",
-        action="append",
-        default=[],
-        dest="assignments",
-        help='a preset\'s value, such as generator.steps=100 or sources=["arc_easy","boolq"]; or model_path=DIR',
-    )
-    a("--install", action="store_true", help="put the finished weights where agent.run finds them")
-    a("--offline", action="store_true", help="never touch the network")
-    a("--json", action="store_true", help="print the index as JSON on standard output and nothing else there")
-    a("--debug", action="store_true", help="show tracebacks")
+    p = command_parser("agent.consolidate", __doc__, EPILOG)
+    add_options(p, ConsolidateOptions, OPTIONS)
+    values = 'a preset\'s value, such as generator.steps=100 or sources=["arc_easy","boolq"]; or any of these settings'
+    add_common(p, config=True, settable=values)
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    arguments = parser().parse_args(argv)
-    quiet_libraries(offline=arguments.offline)
+    return run_main(parser(), _consolidate, argv)
 
-    def body() -> int:
-        from agent.train.engine.settings import read_engine  # noqa: PLC0415
-        from agent.train.generator.index import install, summary, write_index  # noqa: PLC0415  (imports torch)
-        from agent.train.generator.run import consolidate  # noqa: PLC0415
-        from agent.train.generator.settings import Settings  # noqa: PLC0415
 
-        settings = Settings(
-            model=arguments.model,
-            preset=arguments.preset,
-            seed=arguments.seed,
-            out=Path(arguments.out),
-            workers=arguments.workers,
-            device=arguments.device,
-            dtype=arguments.dtype,
-            assignments=tuple(arguments.assignments),
-            offline=arguments.offline,
-            engine=read_engine(arguments.config),
-        )
-        folder = consolidate(settings)
-        index = write_index(settings, folder)
-        if arguments.install:
-            install(folder)
-        if arguments.json:
-            sys.stdout.write(json.dumps(index, indent=2) + "\n")
-        else:
-            sys.stdout.write(summary(folder, installed=arguments.install))
-        return 0
+def _consolidate(arguments: argparse.Namespace) -> int:
+    options, engine = settings_of(ConsolidateOptions, arguments, "consolidate"), read_engine(arguments.config)
 
-    return run_command(body, debug=arguments.debug)
+    from agent.train.generator.command import run_options  # noqa: PLC0415  (seconds to import; mistakes are told first)
+
+    return run_options(options, engine, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -30,36 +30,35 @@ from agent.health.checks import (
     requirements,
 )
 from agent.health.trained import check_policies, check_pretrained
-from cao.command_line import quiet_libraries, run_command
+from cao.command_line import run_main
 from cao.errors import CaoError
+from cao.options import PRETRAINED, add_common, command_parser
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    p = argparse.ArgumentParser(
-        prog="python -m agent.doctor",
-        description="What is installed and reachable, and what to do about the rest.",
-        epilog="exit status: 0 a default run can work; 3 something it needs is missing",
-    )
-    p.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    p.add_argument("--offline", action="store_true", help="never touch the network")
-    p.add_argument("--debug", action="store_true", help="show tracebacks")
+    epilog = "exit status: 0 a default run can work; 3 something it needs is missing"
+    p = command_parser("agent.doctor", "What is installed and reachable, and what to do about the rest.", epilog)
+    p.add_argument("--pretrained", metavar="DIR", help=f"{PRETRAINED} (default: what ships)")
+    add_common(p, "--offline")
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    arguments = parser().parse_args(argv)
-    offline = arguments.offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    quiet_libraries(offline=offline)
-    return run_command(lambda: _report(examine(offline=offline), as_json=arguments.json), debug=arguments.debug)
+    p = parser()
+    p.set_defaults(offline=os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"))
+    return run_main(
+        p, lambda found: _report(examine(offline=found.offline, folder=found.pretrained), as_json=found.json), argv
+    )
 
 
-def examine(*, offline: bool) -> Iterator[Row]:
+def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
     """Look at everything and yield what is found, as it is found.
 
     Args:
         offline: never touch the network.
+        folder: of trained parts; None for the shipped one.
     """
     yield check_python(sys.version_info[:3])
     needed = requirements()
@@ -74,8 +73,8 @@ def examine(*, offline: bool) -> Iterator[Row]:
         "hub models": lambda: check_hub(offline=offline),
         "dtype": check_compute,
         "devices": check_torch,
-        "trained generators": check_pretrained,
-        "trained policies": check_policies,
+        "trained generators": lambda: check_pretrained(folder),
+        "trained policies": lambda: check_policies(folder),
     }
     for name, section in sections.items():
         try:

@@ -5,10 +5,15 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cao.command_line import compute_options, positive, quiet_libraries, run_command
+from pydantic import Field
+
+from agent.config import settings_of
+from cao.command_line import run_main
+from cao.configuration import Machine, Registry, Seed
 from cao.errors import InputError
+from cao.options import SET, Option, add_common, add_options, command_parser
 from cao.progress import told
 
 if TYPE_CHECKING:
@@ -30,54 +35,52 @@ messages (a chat, of which the user's last message counts), perhaps context, cho
 on the frozen encoder's embeddings. Exit status: 0 reported, 2 bad input, 3 something needed is not installed."""
 
 
+class DriftOptions(Machine):
+    """What the command takes."""
+
+    reference: Annotated[
+        tuple[str, ...],
+        Field(
+            description="the tasks that prompts are expected from: a registered name, a task's name, a file with one"
+            " prompt a line, or a reference file; the other registered tasks are known too"
+        ),
+        Option("NAME|FILE", default="every registered task"),
+    ] = ()
+    registry: Registry = None
+    windows: Annotated[
+        Path,
+        Field(
+            description="one prompt a line, all of them one window, or one JSON list of prompts a line, each a window"
+        ),
+        Option("FILE"),
+    ]
+    window: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="cut a file with one prompt a line into windows of N; the last one may be smaller"),
+        Option("N"),
+    ] = None
+    alpha: Annotated[float, Field(gt=0, lt=1, description="level of the test, in (0, 1)")] = 0.05
+    seed: Seed = 0
+    permutations: Annotated[int, Field(ge=1, description="of each test"), Option("N")] = 999
+    signals: Annotated[bool, Field(description="ask the model too (later, and as dear as answering)")] = False
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's argument parser."""
-    it = argparse.ArgumentParser(prog="python -m agent.drift", description=__doc__, epilog=_EPILOG)
-    it.add_argument(
-        "--reference",
-        nargs="+",
-        action="extend",
-        metavar="NAME|FILE",
-        help="the tasks that prompts are expected from: a registered name, a task's name, a file with one prompt a"
-        " line, or a reference file (default: every registered task); the other registered tasks"
-        " are known too",
-    )
-    it.add_argument("--registry", type=Path, metavar="DIR", help="of one's own references (default: the user's data)")
-    it.add_argument(
-        "--windows",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="one prompt a line, all of them one window, or one JSON list of prompts a line, each a window",
-    )
-    it.add_argument(
-        "--window",
-        type=positive,
-        metavar="N",
-        help="cut a file with one prompt a line into windows of N; the last one may be smaller",
-    )
-    it.add_argument("--alpha", default=0.05, type=float, help="level of the test, in (0, 1) (default: %(default)s)")
-    it.add_argument("--seed", default=0, type=int, help="of the permutations (default: %(default)s)")
-    it.add_argument("--permutations", default=999, type=int, help="(default: %(default)s)")
-    it.add_argument("--signals", action="store_true", help="ask the model too (later, and as dear as answering)")
-    it.add_argument("--model", default="smollm2-135m", help="the model that --signals asks (default: %(default)s)")
-    compute_options(it)
-    it.add_argument("--json", action="store_true", help="one JSON object a line instead of a sentence")
-    it.add_argument("--offline", action="store_true", help="never use the network")
-    it.add_argument("--debug", action="store_true", help="show tracebacks of expected errors")
+    it = command_parser("agent.drift", __doc__, _EPILOG)
+    add_options(it, DriftOptions)
+    add_common(it, config=True, settable=SET)
     return it
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = parser().parse_args(arguments)
-    quiet_libraries(offline=options.offline)
-    return run_command(lambda: _report(options), debug=options.debug)
+    return run_main(
+        parser(), lambda found: _report(settings_of(DriftOptions, found, "drift"), as_json=found.json), arguments
+    )
 
 
-def _report(options: argparse.Namespace) -> int:
-    _check_numbers(options)
-
+def _report(options: DriftOptions, *, as_json: bool) -> int:
     from cao.machine.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
     from cao.model.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift import detect_drift  # noqa: PLC0415
@@ -85,8 +88,8 @@ def _report(options: argparse.Namespace) -> int:
 
     windows = _windows(options.windows, options.window)
     _check_memory(options, max(map(len, windows)))
-    encoder = Encoder(minilm_folder())
-    known = known_tasks(options.reference or (), encoder, folder=options.registry)
+    encoder = Encoder(minilm_folder(), options.device)
+    known = known_tasks(options.reference, encoder, folder=options.registry)
     ask = _asking(options, windows, known) if options.signals else _not_asking
     for number, window in enumerate(windows, 1):
         signals, correct = ask(window)
@@ -102,7 +105,7 @@ def _report(options: argparse.Namespace) -> int:
                 alpha=options.alpha,
                 permutations=options.permutations,
             )
-        sys.stdout.write((report.model_dump_json() if options.json else line(number, report)) + "\n")
+        sys.stdout.write((report.model_dump_json() if as_json else line(number, report)) + "\n")
         sys.stdout.flush()
     return 0
 
@@ -123,11 +126,10 @@ def _not_asking(window: "list[Asked]") -> "tuple[None, list[bool | None] | None]
 
 
 def _asking(
-    options: argparse.Namespace, windows: "list[list[Asked]]", known: "KnownTasks"
+    options: DriftOptions, windows: "list[list[Asked]]", known: "KnownTasks"
 ) -> "Callable[[list[Asked]], tuple[Tensor | None, list[bool | None] | None]]":
     """Return what asks the model a window's questions, once it is sure that the answers can be compared."""
-    from cao.model.loading import load_language_model  # noqa: PLC0415
-    from cao.model.profiles import MODELS  # noqa: PLC0415
+    from cao.model.loading import load_model  # noqa: PLC0415
     from tools.detect_drift.signals import option_signals  # noqa: PLC0415
 
     for number, window in enumerate(windows, 1):
@@ -136,9 +138,7 @@ def _asking(
             raise InputError(
                 f"{options.windows}, window {number}: {missing} prompts have no choices; --signals needs them"
             )
-    if options.model not in MODELS:
-        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
-    lm = load_language_model(MODELS[options.model], device=options.device, dtype=options.dtype, offline=options.offline)
+    lm = load_model(options)
     lacking = [name for name in known.expected if known.references[name].judged_by != lm.sha256]
     if lacking:
         raise InputError(
@@ -157,16 +157,7 @@ def _asking(
     return ask
 
 
-def _check_numbers(options: argparse.Namespace) -> None:
-    if not 0 < options.alpha < 1:
-        raise InputError(f"--alpha {options.alpha:g}: must lie between 0 and 1, both excluded")
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: must be 0 or above")
-    if options.permutations < 1:
-        raise InputError(f"--permutations {options.permutations}: must be 1 or above")
-
-
-def _check_memory(options: argparse.Namespace, largest: int) -> None:
+def _check_memory(options: DriftOptions, largest: int) -> None:
     """Raise InputError where the permutations of a window of ``largest`` prompts would fill memory."""
     from tools.detect_drift.window import MOST_PROMPTS  # noqa: PLC0415  (imports torch)
 

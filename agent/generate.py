@@ -13,10 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cao.command_line import compute_options, model_path, quiet_libraries, run_command
+from pydantic import Field
+
+from agent.config import settings_of
+from cao.command_line import run_main
+from cao.configuration import Machine, Pretrained, Variant
 from cao.errors import InputError, UnavailableError
+from cao.model.profiles import find_profile
+from cao.options import SET, Option, add_common, add_options, command_parser
 
 if TYPE_CHECKING:
     from agent.loop.trained import Trained
@@ -33,55 +39,44 @@ perhaps 'context'), or a JSON list of these. DIR becomes a folder in PEFT format
 3 something needed is not available (with the command that provides it); 1 a defect."""
 
 
+class GenerateOptions(Machine):
+    """What the command takes."""
+
+    prompts: Annotated[Path, Field(description="prompts of one task, no answers"), Option("FILE.jsonl")]
+    out: Annotated[Path, Field(description="folder of the adapter, in PEFT format"), Option("DIR")]
+    overwrite: Annotated[bool, Field(description="replace an earlier adapter of this command in DIR")] = False
+    no_align: Annotated[bool, Field(description="stop after the generator")] = False
+    variant: Variant = "auto"
+    pretrained: Pretrained = None
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's argument parser."""
-    it = argparse.ArgumentParser(prog="python -m agent.generate", description=__doc__, epilog=_EPILOG)
-    it.add_argument("--prompts", required=True, type=Path, metavar="FILE.jsonl", help="prompts of one task, no answers")
-    it.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the adapter, in PEFT format")
-    it.add_argument("--overwrite", action="store_true", help="replace an earlier adapter of this command in DIR")
-    it.add_argument("--no-align", action="store_true", help="stop after the generator")
-    it.add_argument("--model", default="smollm2-135m", metavar="NAME", help="model profile (default %(default)s)")
-    it.add_argument(
-        "--set",
-        metavar="model_path=DIR",
-        action="append",
-        default=[],
-        dest="assignments",
-        help="a folder that takes the place of the profile's source",
-    )
-    it.add_argument("--variant", default="auto", metavar="V", help="auto, full or without-TASK (default %(default)s)")
-    compute_options(it)
-    it.add_argument("--offline", action="store_true", help="never use the network")
-    it.add_argument("--json", action="store_true", help="one JSON object on standard output and nothing else there")
-    it.add_argument("--debug", action="store_true", help="show tracebacks of expected errors")
+    it = command_parser("agent.generate", __doc__, _EPILOG)
+    add_options(it, GenerateOptions)
+    add_common(it, config=True, settable=SET)
     return it
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = parser().parse_args(arguments)
-    quiet_libraries(offline=options.offline)
-    return run_command(lambda: _make(options), debug=options.debug)
+    return run_main(
+        parser(), lambda found: _make(settings_of(GenerateOptions, found, "generate"), as_json=found.json), arguments
+    )
 
 
-def _make(options: argparse.Namespace) -> int:
-    from cao.model.profiles import MODELS  # noqa: PLC0415  (pydantic; arguments come first)
-
-    path = model_path(options.assignments)
-    if options.model not in MODELS:
-        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
+def _make(options: GenerateOptions, *, as_json: bool) -> int:
+    profile = find_profile(options.model)
     check_out(options.out, overwrite=options.overwrite)
     prompts = read_prompts(options.prompts)
 
     from agent.loop.trained import find_trained  # noqa: PLC0415  (this and what follows: seconds to import)
-    from cao.model.loading import load_language_model  # noqa: PLC0415
+    from cao.model.loading import load_model  # noqa: PLC0415
     from tools.generate_lora import consolidate_command  # noqa: PLC0415
 
-    lm = load_language_model(
-        MODELS[options.model], path=path, device=options.device, dtype=options.dtype, offline=options.offline
-    )
-    trained = find_trained(lm.sha256, None, options.variant, align=not options.no_align)
-    command = consolidate_command(lm.profile)
+    lm = load_model(options)
+    trained = find_trained(lm.sha256, None, options.variant, align=not options.no_align, folder=options.pretrained)
+    command = consolidate_command(profile)
     if trained.generator is None:
         raise UnavailableError(f"no trained generator exists for the base model {options.model}; run: {command}")
     if trained.aligner is None and not options.no_align:
@@ -91,7 +86,7 @@ def _make(options: argparse.Namespace) -> int:
         for name in sorted(os.listdir(reference.path), reverse=True):  # each in one step, the weights first
             os.replace(Path(reference.path) / name, options.out / name)
     result = {"adapter": {"path": str(options.out), "sha256": reference.sha256}, **result}
-    sys.stdout.write((json.dumps(result, ensure_ascii=False) if options.json else sentence(result)) + "\n")
+    sys.stdout.write((json.dumps(result, ensure_ascii=False) if as_json else sentence(result)) + "\n")
     return 0
 
 

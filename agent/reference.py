@@ -6,11 +6,17 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cao.command_line import compute_options, quiet_libraries, run_command
+from pydantic import Field
+
+from agent.config import settings_of
+from cao.command_line import run_main
+from cao.configuration import Machine, Offline, Registry
 from cao.errors import InputError, UnavailableError
+from cao.options import SET, Option, add_common, add_options, command_parser
 from cao.progress import told
+from cao.types import Record
 
 if TYPE_CHECKING:
     from cao.tasks.prompt_file import Asked
@@ -19,40 +25,59 @@ _EPILOG = """A reference is a sample of at most 512 prompts of one task, as embe
 them. Exit status: 0 done, 2 bad input, 3 something needed is not installed."""
 
 
+class ListOptions(Record):
+    """What ``list`` takes."""
+
+    registry: Registry = None
+    offline: Offline = False
+
+
+class NameOptions(ListOptions):
+    """What ``show`` and ``remove`` take."""
+
+    name: Annotated[
+        str, Field(description="small letters, digits, hyphens, underscores"), Option("NAME", positional=True)
+    ]
+
+
+class AddOptions(Machine):
+    """What ``add`` takes."""
+
+    name: Annotated[
+        str, Field(description="small letters, digits, hyphens, underscores"), Option("NAME", positional=True)
+    ]
+    source: Annotated[
+        str,
+        Field(description="a prompt or question on each line, or a task's name"),
+        Option("FILE.jsonl|TASK", positional=True),
+    ]
+    signals: Annotated[bool, Field(description="also ask the model, for drift of its option signals")] = False
+    replace: Annotated[bool, Field(description="overwrite a reference of this name")] = False
+    registry: Registry = None
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's argument parser."""
-    it = argparse.ArgumentParser(prog="python -m agent.reference", description=__doc__, epilog=_EPILOG)
+    it = command_parser("agent.reference", __doc__, _EPILOG)
     verbs = it.add_subparsers(dest="verb", required=True)
-    add = verbs.add_parser("add", help="encode prompts and register them under a name")
-    add.add_argument("name", metavar="NAME", help="small letters, digits, hyphens, underscores")
-    add.add_argument("source", metavar="FILE.jsonl|TASK", help="a prompt or question on each line, or a task's name")
-    add.add_argument("--signals", action="store_true", help="also ask the model, for drift of its option signals")
-    add.add_argument("--model", default="smollm2-135m", help="the model to ask (default: %(default)s)")
-    compute_options(add)
-    add.add_argument("--replace", action="store_true", help="overwrite a reference of this name")
-    listing = verbs.add_parser("list", help="list the known tasks")
-    show = verbs.add_parser("show", help="say what one reference holds")
-    show.add_argument("name", metavar="NAME")
-    remove = verbs.add_parser("remove", help="forget a reference of one's own")
-    remove.add_argument("name", metavar="NAME")
-    for verb in (add, listing, show, remove):
-        verb.add_argument(
-            "--folder", type=Path, metavar="DIR", help="of one's own references (default: the user's data)"
-        )
-        verb.add_argument("--json", action="store_true", help="one JSON object a line instead of words")
-        verb.add_argument("--offline", action="store_true", help="never use the network")
-        verb.add_argument("--debug", action="store_true", help="show tracebacks of expected errors")
+    for name, (text, settings, _) in _VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        add_options(verb, settings)
+        add_common(verb, settable=SET)
     return it
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = parser().parse_args(arguments)
-    quiet_libraries(offline=options.offline)
-    return run_command(lambda: _VERBS[options.verb](options), debug=options.debug)
+
+    def body(found: argparse.Namespace) -> int:
+        _, settings, do = _VERBS[found.verb]
+        return do(settings_of(settings, found, "reference"), found.json)
+
+    return run_main(parser(), body, arguments)
 
 
-def _add(options: argparse.Namespace) -> int:
+def _add(options: AddOptions, as_json: bool) -> int:
     from cao.machine.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
     from cao.model.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift.known_tasks import Reference  # noqa: PLC0415
@@ -64,7 +89,7 @@ def _add(options: argparse.Namespace) -> int:
     )
     from tools.detect_drift.reference_file import write_reference  # noqa: PLC0415
 
-    folder = options.folder or user_folder()
+    folder = options.registry or user_folder()
     name = check_name(options.name, folder)
     path = folder / f"{name}.safetensors"
     if path.is_dir():
@@ -75,31 +100,29 @@ def _add(options: argparse.Namespace) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --folder") from None
-    encoder = Encoder(minilm_folder())
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --registry") from None
+    encoder = Encoder(minilm_folder(), options.device)
     measured = _ask(asked, options) if options.signals else _outcomes(asked)
     with told(f"encoding {len(asked)} prompts"):
         reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
     write_reference(path, reference, encoder.sha256, Path(options.source).name, group_hashes(asked))
-    return _show(options)
+    _describe(name, path, as_json=as_json)
+    return 0
 
 
-def _ask(asked: "list[Asked]", options: argparse.Namespace) -> dict[str, Any]:
+def _ask(asked: "list[Asked]", options: AddOptions) -> dict[str, Any]:
     """Return the model's option signals, and its outcomes where all right answers are known."""
     import torch  # noqa: PLC0415
 
-    from cao.model.loading import load_language_model  # noqa: PLC0415
-    from cao.model.profiles import MODELS  # noqa: PLC0415
+    from cao.model.loading import load_model  # noqa: PLC0415
     from tools.detect_drift.signals import option_signals  # noqa: PLC0415
 
-    if options.model not in MODELS:
-        raise InputError(f"unknown model {options.model!r}; known: {', '.join(MODELS)}")
     examples = [one.example for one in asked if one.example is not None and one.example.choices]
     if len(examples) < len(asked):
         raise InputError(
             f"{options.source}: {len(asked) - len(examples)} prompts have no choices; --signals needs them"
         )
-    lm = load_language_model(MODELS[options.model], device=options.device, dtype=options.dtype, offline=options.offline)
+    lm = load_model(options)
     with told(f"asking {options.model} {len(examples)} questions"):
         signals, correct = option_signals(examples, lm)
     known = all(one.labelled for one in asked)
@@ -114,22 +137,22 @@ def _outcomes(asked: "list[Asked]") -> dict[str, Any]:
     return {"correct": torch.tensor(outcomes) if len(outcomes) == len(asked) else None}
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(options: ListOptions, as_json: bool) -> int:
     from tools.detect_drift.reference import registered  # noqa: PLC0415
 
-    for name, path in registered(options.folder).items():
+    for name, path in registered(options.registry).items():
         try:
-            _describe(name, path, as_json=options.json)
+            _describe(name, path, as_json=as_json)
         except InputError as error:  # one damaged file hides no other
             row = {"name": name, "path": str(path), "unusable": str(error)}
-            sys.stdout.write((json.dumps(row) if options.json else f"{name}: unusable, {error}") + "\n")
+            sys.stdout.write((json.dumps(row) if as_json else f"{name}: unusable, {error}") + "\n")
     return 0
 
 
-def _show(options: argparse.Namespace) -> int:
+def _show(options: NameOptions, as_json: bool) -> int:
     from tools.detect_drift.reference import registered  # noqa: PLC0415
 
-    _describe(options.name, _registered(options.name, registered(options.folder)), as_json=options.json)
+    _describe(options.name, _registered(options.name, registered(options.registry)), as_json=as_json)
     return 0
 
 
@@ -166,17 +189,17 @@ def _encoder() -> str | None:
         return None
 
 
-def _remove(options: argparse.Namespace) -> int:
+def _remove(options: NameOptions, as_json: bool) -> int:
     from tools.detect_drift.reference import is_shipped, registered  # noqa: PLC0415
 
-    path = _registered(options.name, registered(options.folder))
+    path = _registered(options.name, registered(options.registry))
     if is_shipped(path.parent):
         raise InputError(f"{options.name!r} is shipped and stays; choose the tasks you expect with --reference")
     try:
         path.unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be removed ({error.strerror})") from None
-    sys.stdout.write((json.dumps({"removed": options.name}) if options.json else f"removed {options.name}") + "\n")
+    sys.stdout.write((json.dumps({"removed": options.name}) if as_json else f"removed {options.name}") + "\n")
     return 0
 
 
@@ -186,7 +209,13 @@ def _registered(name: str, names: dict[str, Path]) -> Path:
     return names[name]
 
 
-_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {"add": _add, "list": _list, "show": _show, "remove": _remove}
+_VERBS: dict[str, tuple[str, type[Record], Callable[[Any, bool], int]]] = {
+    "add": ("encode prompts and register them under a name", AddOptions, _add),
+    "list": ("list the known tasks", ListOptions, _list),
+    "show": ("say what one reference holds", NameOptions, _show),
+    "remove": ("forget a reference of one's own", NameOptions, _remove),
+}
+"""Verb → what it does, what it takes, and the function that gets that and whether to print JSON."""
 
 
 if __name__ == "__main__":

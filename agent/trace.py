@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.config import RunConfig
 from cao.command_line import quiet_libraries, run_command
+from cao.options import add_common, add_options, command_parser
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of runs (default runs)")
-    shared.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    shared.add_argument("--debug", action="store_true", help="show tracebacks")
-    p = argparse.ArgumentParser(prog="python -m agent.trace", description=(__doc__ or "").split("``: ")[-1])
+    add_options(shared, RunConfig, ("out",))
+    shared.set_defaults(out=RunConfig.model_fields["out"].default)
+    add_common(shared)
+    p = command_parser("agent.trace", __doc__)
     verbs = p.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, text: str) -> argparse.ArgumentParser:
@@ -39,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = parser().parse_args(argv)
+    arguments.out = Path(arguments.out)
     quiet_libraries(offline=arguments.verb != "replay")  # a replayed run says itself whether it is offline
-
     return run_command(lambda: VERBS[arguments.verb](arguments), debug=arguments.debug)
 
 

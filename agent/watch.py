@@ -5,10 +5,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cao.command_line import positive, quiet_libraries, run_command
+from pydantic import Field
+
+from agent.config import settings_of
+from cao.command_line import run_main
+from cao.configuration import Device, Offline, Registry
 from cao.errors import InputError
+from cao.options import SET, Option, add_common, add_options, command_parser
+from cao.types import Record
 
 if TYPE_CHECKING:
     from agent.config import RunConfig
@@ -17,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_WINDOW = 8192
 """Prompts collected behind an alarm at most; the state that is written after every batch holds them."""
+
+MIN_WINDOW = 8
+"""Fewer prompts get no verdict."""
 
 INTERRUPTED = 130
 """Exit status also where nobody reads the events any more: the watch can go on."""
@@ -32,58 +41,60 @@ begins anew counts as more of the stream. Exit status: 0 the stream ended; 2 bad
 3 something needed is not installed; 130 interrupted, or nobody reads the events, resumable."""
 
 
+class WatchOptions(Record):
+    """What the command takes."""
+
+    stream: Annotated[str, Field(description="the prompts, a line each; - reads standard input"), Option("FILE|-")]
+    reference: Annotated[
+        tuple[str, ...], Field(description="tasks expected"), Option("TASK", default="all registered ones")
+    ] = ()
+    registry: Registry = None
+    adapt: Annotated[bool, Field(description="adapt to a new task by the graph, and swap the accepted adapter in")] = (
+        False
+    )
+    run_length: Annotated[
+        int, Field(ge=1, description="prompts without drift to a false alarm, on average"), Option("N")
+    ] = 1000
+    window: Annotated[
+        int, Field(ge=MIN_WINDOW, le=MAX_WINDOW, description="prompts collected after an alarm"), Option("N")
+    ] = 64
+    out: Annotated[Path, Field(description="folder of this watch"), Option("DIR")] = Path("runs/watch")
+    follow: Annotated[bool, Field(description="at the end of the file, wait for more")] = False
+    seed: Annotated[int, Field(ge=0, description="of the smoothing and the permutations"), Option("N")] = 0
+    device: Device = "cpu"
+    offline: Offline = False
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's argument parser."""
-    it = argparse.ArgumentParser(prog="python -m agent.watch", description=__doc__, epilog=_EPILOG)
-    a = it.add_argument
-    a("--stream", required=True, metavar="FILE|-", help="the prompts, a line each; - reads standard input")
-    a("--reference", nargs="+", action="extend", metavar="TASK", help="tasks expected (default: all registered ones)")
-    a("--registry", type=Path, metavar="DIR", help="of one's own references (default: the user's data)")
-    a("--adapt", action="store_true", help="adapt to a new task by the graph, and swap the accepted adapter in")
-    a("--config", type=Path, metavar="FILE.toml", help="configuration of the adaptation runs")
-    a(
-        "--run-length",
-        type=positive,
-        default=1000,
-        metavar="N",
-        help="prompts without drift to a false alarm, on average",
-    )
-    a("--window", type=positive, default=64, metavar="N", help="prompts collected after an alarm (default %(default)s)")
-    a("--out", type=Path, default=Path("runs/watch"), metavar="DIR", help="folder of this watch (default %(default)s)")
-    a("--follow", action="store_true", help="at the end of the file, wait for more")
-    a("--seed", type=int, default=0, help="of the smoothing and the permutations (default %(default)s)")
-    a("--json", action="store_true", help="print events as JSON lines instead of words")
-    a("--offline", action="store_true", help="never use the network")
-    a("--debug", action="store_true", help="show tracebacks of expected errors")
+    it = command_parser("agent.watch", __doc__, _EPILOG)
+    add_options(it, WatchOptions)
+    add_common(it, config=True, settable=SET)
     return it
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = parser().parse_args(arguments)
-    quiet_libraries(offline=options.offline)
-    return run_command(lambda: _watch(options), debug=options.debug, unread=INTERRUPTED)
+    return run_main(
+        parser(),
+        lambda found: _watch(settings_of(WatchOptions, found, "watch"), found.config, as_json=found.json),
+        arguments,
+        unread=INTERRUPTED,
+    )
 
 
-def _watch(options: argparse.Namespace) -> int:
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: must be 0 or above")
-    if options.window < 8:
-        raise InputError(f"--window {options.window}: 8 prompts at least, or no window gets a verdict")
-    if options.window > MAX_WINDOW:
-        raise InputError(f"--window {options.window}: {MAX_WINDOW} prompts at most")
-
+def _watch(options: WatchOptions, file: Path | None, *, as_json: bool) -> int:
     from agent.loop.run_folder import locked  # noqa: PLC0415
     from agent.stream.watcher import Watcher  # noqa: PLC0415  (this and what follows: seconds to import)
     from cao.machine.assets import minilm_folder  # noqa: PLC0415
     from cao.model.encoder import Encoder  # noqa: PLC0415
     from tools.detect_drift.reference import known_tasks  # noqa: PLC0415
 
-    folder: Path = options.out
+    folder = options.out
     source = _source(options, folder)
-    adapt = _adapting(options, folder) if options.adapt else None
-    encoder = Encoder(minilm_folder())
-    known = known_tasks(options.reference or (), encoder, folder=options.registry)
+    adapt = _adapting(options, file, folder) if options.adapt else None
+    encoder = Encoder(minilm_folder(), options.device)
+    known = known_tasks(options.reference, encoder, folder=options.registry)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,13 +109,13 @@ def _watch(options: argparse.Namespace) -> int:
     }
     with locked(folder):
         state = _state(folder / "state.json", settings, known.expected)
-        state = Watcher(folder, source, encoder, known, state, _teller(options), adapt).run()
+        state = Watcher(folder, source, encoder, known, state, _teller(as_json=as_json), adapt).run()
     if state.unreadable and not state.prompts:
         raise InputError(f"{options.stream}: no prompt could be read: {unreadable(state.unreadable)}")
     return 0
 
 
-def _source(options: argparse.Namespace, folder: Path) -> "FileSource | PipeSource":
+def _source(options: WatchOptions, folder: Path) -> "FileSource | PipeSource":
     from agent.stream.source import FileSource, PipeSource  # noqa: PLC0415
 
     if options.stream == "-":
@@ -136,21 +147,24 @@ def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> A
     return state
 
 
-def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
+def _adapting(options: WatchOptions, file: Path | None, folder: Path) -> "Adapt":
     """Return what adapts to a window: a run of the graph in the watch's folder, resumed if it was cut off.
 
     Raises:
         InputError: the configuration cannot be used, whatever the window.
     """
-    from agent.config import make_config, merge  # noqa: PLC0415
+    from agent.config import make_config  # noqa: PLC0415
     from agent.loop import request  # noqa: PLC0415  (this and what follows: seconds to import)
     from agent.record.terminal import make_view  # noqa: PLC0415
+    from cao.configuration import merge  # noqa: PLC0415
+
+    machine = options.model_dump(include={"device", "offline"}, exclude_unset=True)
 
     def configure(path: Path, out: Path, lines: int, stored: dict[str, Any]) -> "RunConfig":
         reward = test = lines // 3
         sizes = {"support": lines - reward - test, "reward": reward, "test": test}
-        given = {"task": str(path), "out": str(out), "seed": options.seed, "offline": options.offline, **sizes}
-        return make_config(options.config, merge(stored, given), [])
+        given = {"task": str(path), "out": str(out), "seed": options.seed, **sizes, **machine}
+        return make_config(file, merge(stored, given), [])
 
     request.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
 
@@ -178,9 +192,9 @@ def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
     return adapt
 
 
-def _teller(options: argparse.Namespace) -> Any:
+def _teller(*, as_json: bool) -> Any:
     def tell(event: dict[str, Any]) -> None:
-        sys.stdout.write((json.dumps(event, ensure_ascii=False) if options.json else words(event)) + "\n")
+        sys.stdout.write((json.dumps(event, ensure_ascii=False) if as_json else words(event)) + "\n")
         sys.stdout.flush()
 
     return tell

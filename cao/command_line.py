@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -42,56 +42,23 @@ def quiet_libraries(*, offline: bool) -> None:
         os.environ.update(HF_HUB_OFFLINE="1", LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
 
 
-def compute_options(p: argparse.ArgumentParser, *, configured: bool = False) -> None:
-    """Add what a command computes on and in: ``--device`` and ``--dtype``.
+def run_main(
+    parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], int], argv: list[str] | None, unread: int = 0
+) -> int:
+    """Understand a command's arguments, quieten the libraries and run its body.
 
     Args:
-        p: the command's parser.
-        configured: whether a configuration has the defaults, so that None stands for what was not given.
+        parser: the command's parser.
+        body: the command; gets the arguments and returns its exit status.
+        argv: the arguments, those of the process when None.
+        unread: as in ``run_command``.
+
+    Returns:
+        The exit status.
     """
-    device, dtype = (None, None) if configured else ("cpu", "auto")
-    p.add_argument("--device", metavar="D", default=device, help="cpu, cuda, cuda:N or mps (default cpu)")
-    p.add_argument(
-        "--dtype",
-        choices=["auto", "float32", "bfloat16"],
-        default=dtype,
-        help="what the language model computes in (default auto: what is faster here, measured)",
-    )
-
-
-def names_list(text: str) -> tuple[str, ...]:
-    """Return the names that an option gives, separated by commas.
-
-    Raises:
-        argparse.ArgumentTypeError: none, or one twice.
-    """
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError("give names separated by commas, each once")
-    return names
-
-
-def positive(text: str) -> int:
-    """Return an option's value that must be a whole number of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def model_path(assignments: Sequence[str]) -> str | None:
-    """Return the folder of ``--set model_path=DIR``, for commands where nothing else can be set.
-
-    Raises:
-        InputError: something else is set.
-    """
-    path = None
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if key != "model_path" or not equals:
-            raise InputError(f"--set {assignment}: only model_path=DIR can be set here")
-        path = value
-    return path
+    arguments = parser.parse_args(argv)
+    quiet_libraries(offline=bool(getattr(arguments, "offline", False)))
+    return run_command(lambda: body(arguments), debug=arguments.debug, unread=unread)
 
 
 def run_command(body: Callable[[], int], *, debug: bool = False, unread: int = 0) -> int:

@@ -11,44 +11,60 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
-from cao.command_line import compute_options, model_path, positive, quiet_libraries, run_command
+from pydantic import Field, ValidationError
+
+from cao.command_line import run_main
+from cao.configuration import Machine, first_error
 from cao.errors import InputError, NotApplicableError
-from cao.model.profiles import MODELS
+from cao.options import SET, Option, add_common, add_options, command_parser
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AnswerProtocol, Example, Item, Record, Reward
-
-if TYPE_CHECKING:
-    from cao.model.language_model import LanguageModel
 
 EPILOG = """exit status: 0 measured; 2 bad input or configuration; 3 something needed is not available (with
 the command that provides it); 130 interrupted; 1 a defect."""
 SECONDS_BETWEEN_LINES = 10.0
 
 
+class ScoreOptions(Machine):
+    """What the command takes."""
+
+    task: Annotated[str, Field(description="a known task, or your own questions"), Option("NAME|FILE.jsonl")]
+    adapter: Annotated[Path | None, Field(description="a LoRA adapter in PEFT format"), Option("DIR")] = None
+    protocol: Annotated[
+        AnswerProtocol | None,
+        Field(description="how answers are judged"),
+        Option(default="likelihood where there are choices"),
+    ] = None
+    split: Annotated[
+        Literal["reward", "test", "all"] | None,
+        Field(description="which part"),
+        Option(default="test; all for your own file"),
+    ] = None
+    limit: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="a seeded sample of N questions"),
+        Option("N", default="all"),
+    ] = None
+    seed: Annotated[int, Field(description="of that sample"), Option("S")] = 0
+    server: Annotated[
+        str | None,
+        Field(description="generate: let an OpenAI-compatible server write, http://127.0.0.1:8000/v1 say"),
+        Option("URL"),
+    ] = None
+    server_model: Annotated[
+        str | None, Field(description="the name that the server knows the model by"), Option("NAME", default="--model")
+    ] = None
+    server_batch: Annotated[int, Field(ge=1, description="prompts of one request"), Option("N")] = 8
+    server_concurrency: Annotated[int, Field(ge=1, description="requests at a time"), Option("N")] = 4
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    summary = (__doc__ or "").split("\n")[0]
-    p = argparse.ArgumentParser(prog="python -m eval.score", description=summary, epilog=EPILOG)
-    a = p.add_argument
-    a("--task", metavar="NAME|FILE.jsonl", required=True, help="a known task, or your own questions")
-    a("--model", metavar="NAME", default="smollm2-135m", help="model profile (default %(default)s)")
-    a("--model-path", metavar="DIR", help="a folder that takes the place of the profile's source")
-    a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the same")
-    a("--adapter", metavar="DIR", type=Path, help="a LoRA adapter in PEFT format")
-    a("--protocol", choices=["likelihood", "generate"], help="default: likelihood where there are choices")
-    a("--split", choices=["reward", "test", "all"], help="which part (default test; all for your own file)")
-    a("--limit", metavar="N", type=positive, help="a seeded sample of N questions (default: every one)")
-    a("--seed", metavar="S", type=int, default=0, help="of that sample (default 0)")
-    compute_options(p)
-    a("--server", metavar="URL", help="generate: let an OpenAI-compatible server write, http://127.0.0.1:8000/v1 say")
-    a("--server-model", metavar="NAME", help="the name that the server knows the model by (default: --model)")
-    a("--server-batch", metavar="N", type=positive, default=8, help="prompts of one request (default %(default)s)")
-    a("--server-concurrency", metavar="N", type=positive, default=4, help="requests at a time (default %(default)s)")
-    a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
-    a("--offline", action="store_true", help="never touch the network")
-    a("--debug", action="store_true", help="show tracebacks")
+    p = command_parser("eval.score", __doc__, EPILOG)
+    add_options(p, ScoreOptions)
+    add_common(p, config=True, settable=SET)
     return p
 
 
@@ -83,22 +99,22 @@ class _Lines:
             sys.stderr.flush()
 
 
-def _questions(arguments: argparse.Namespace) -> tuple[Task, str, list[Example]]:
+def _questions(options: ScoreOptions) -> tuple[Task, str, list[Example]]:
     """Return the task, the part's name and its questions in file order."""
     from cao.tasks import TASKS, get_task  # noqa: PLC0415  (reads data sets)
     from cao.tasks.splits import part  # noqa: PLC0415
 
-    task = get_task(arguments.task)
-    split: Literal["reward", "test", "all"] = arguments.split or ("test" if arguments.task in TASKS else "all")
+    task = get_task(options.task)
+    split = options.split or ("test" if options.task in TASKS else "all")
     if split != "all" and not task.has_train:
         sys.stderr.write(
             f"note: {task.name} is dealt out for the default sizes 32/96/200; a run with other sizes had other parts\n"
         )
     examples = task.load() if split == "all" else part(task, split)
     if not examples:
-        raise InputError(f"{arguments.task}: no questions in the part {split}; use --split all")
-    if arguments.limit and arguments.limit < len(examples):
-        kept = sorted(random.Random(arguments.seed).sample(range(len(examples)), arguments.limit))
+        raise InputError(f"{options.task}: no questions in the part {split}; use --split all")
+    if options.limit and options.limit < len(examples):
+        kept = sorted(random.Random(options.seed).sample(range(len(examples)), options.limit))
         examples = [examples[i] for i in kept]
     return task, split, examples
 
@@ -112,33 +128,20 @@ def _check_adapter(folder: Path | None) -> None:
             load_adapter(folder)
 
 
-def _load(arguments: argparse.Namespace) -> "LanguageModel":
-    from cao.model.loading import load_language_model  # noqa: PLC0415  (imports torch)
-
-    if arguments.model not in MODELS:
-        raise InputError(f"unknown model {arguments.model!r}; known: {', '.join(MODELS)}")
-    return load_language_model(
-        MODELS[arguments.model],
-        path=model_path(arguments.assignments) or arguments.model_path,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        offline=arguments.offline,
-    )
-
-
-def _score(arguments: argparse.Namespace) -> int:
+def _score(options: ScoreOptions, *, as_json: bool) -> int:
     from cao.model.adapters import save_adapter  # noqa: PLC0415
+    from cao.model.loading import load_model  # noqa: PLC0415
     from cao.model.start_adapter import attach_adapter  # noqa: PLC0415
     from tools.evaluate import evaluate  # noqa: PLC0415  (imports torch; arguments come first)
     from tools.evaluate.statistics import summarise  # noqa: PLC0415
 
-    task, split, examples = _questions(arguments)
-    if arguments.server:
-        return _score_server(arguments, task, split, examples)
-    _check_adapter(arguments.adapter)
-    protocol: AnswerProtocol = arguments.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
-    lm = _load(arguments)
-    carried = attach_adapter(lm, arguments.adapter) if arguments.adapter else None
+    task, split, examples = _questions(options)
+    if options.server:
+        return _score_server(options, task, split, examples, as_json=as_json)
+    _check_adapter(options.adapter)
+    protocol: AnswerProtocol = options.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
+    lm = load_model(options)
+    carried = attach_adapter(lm, options.adapter) if options.adapter else None
     try:
         with tempfile.TemporaryDirectory() as store:
             adapter = save_adapter(Path(store), carried, lm.source) if carried else None
@@ -148,42 +151,39 @@ def _score(arguments: argparse.Namespace) -> int:
     about = Measurement(
         task=task.name,
         split=split,
-        model=arguments.model,
+        model=options.model,
         adapter=adapter.sha256 if adapter else None,
         protocol=protocol,
     )
     reward = summarise(items)
-    if arguments.json:
+    if as_json:
         sys.stdout.write(json.dumps(about.model_dump() | _figures(reward, items), ensure_ascii=False) + "\n")
     else:
         _table(about, reward)
     return 0
 
 
-def _score_server(arguments: argparse.Namespace, task: Task, split: str, examples: list[Example]) -> int:
+def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[Example], *, as_json: bool) -> int:
     """Measure what a server writes; the gold answers' likelihoods are not known there and are null."""
-    from pydantic import ValidationError  # noqa: PLC0415
-
     from policies.client.completions import CompletionClient, ServerSettings  # noqa: PLC0415  (imports the client)
     from tools.evaluate.statistics import wilson  # noqa: PLC0415  (imports scipy)
     from tools.evaluate.written import grade_texts  # noqa: PLC0415
 
-    if arguments.protocol == "likelihood":
+    if options.protocol == "likelihood":
         raise InputError("--server writes answers and ranks none; use --protocol generate")
-    if arguments.adapter:
-        refusal = f"the adapter {arguments.adapter} cannot be put on a model that {arguments.server} serves"
+    if options.adapter:
+        refusal = f"the adapter {options.adapter} cannot be put on a model that {options.server} serves"
         raise InputError(f"{refusal}; let the server serve it and give its name there: --server-model NAME")
     try:
         settings = ServerSettings(
-            url=arguments.server,
-            model=arguments.server_model or arguments.model,
-            batch=arguments.server_batch,
-            concurrency=arguments.server_concurrency,
+            url=options.server,
+            model=options.server_model or options.model,
+            batch=options.server_batch,
+            concurrency=options.server_concurrency,
         )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InputError(f"--server: {first['msg']}; write it like http://127.0.0.1:8000/v1") from None
-    client, prompts = CompletionClient(settings, offline=arguments.offline), [task.ask(example) for example in examples]
+        raise InputError(f"--server: {first_error(error)[1]}; write it like http://127.0.0.1:8000/v1") from None
+    client, prompts = CompletionClient(settings, offline=options.offline), [task.ask(example) for example in examples]
     texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=_Lines())
     items = grade_texts(task, examples, texts)
     right, n = sum(item.correct for item in items), len(items)
@@ -194,7 +194,7 @@ def _score_server(arguments: argparse.Namespace, task: Task, split: str, example
         **dict.fromkeys(("gold_nll_per_char", "loss", "margin")),
         "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
     }
-    if arguments.json:
+    if as_json:
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
     else:
         accuracy = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
@@ -233,9 +233,13 @@ def _table(about: Measurement, reward: Reward) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    arguments = parser().parse_args(argv)
-    quiet_libraries(offline=arguments.offline)
-    return run_command(lambda: _score(arguments), debug=arguments.debug)
+
+    def body(arguments: argparse.Namespace) -> int:
+        from agent.config import settings_of  # noqa: PLC0415  (after the check that no other package hides ours)
+
+        return _score(settings_of(ScoreOptions, arguments, "score"), as_json=arguments.json)
+
+    return run_main(parser(), body, argv)
 
 
 if __name__ == "__main__":

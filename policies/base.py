@@ -55,44 +55,6 @@ class PolicyContext(Record):
         return {canonical_json(trial.strategy) for trial in self.history if trial.strategy is not None}
 
 
-class PolicySettings(Record):
-    """How policies and describers work. No secret is among them: keys are read from the environment.
-
-    Attributes:
-        model: profile of the local policy's model, None for the run's own model.
-        model_path: a folder with the local policy's model.
-        adapter: the local policy's training: ``auto`` for the shipped one, ``none``, or a PEFT folder.
-        strategy_file: what the fixed policy proposes.
-        constrained: whether the local policy decodes under the strategies' grammar.
-        temperature: of sampling; 0 takes the most likely token.
-        top_p: share of the probability that is sampled from.
-        top_k: tokens that are sampled from, 0 for all.
-        max_tokens: the length of one proposal; a server's reply that was cut off there is asked for again with more.
-        openai_model: the remote model.
-        base_url: another server that speaks the same API.
-        timeout_s: seconds that one request may take as a whole.
-        max_requests: requests in one run, retries included.
-        max_dollars: what one run may cost, where the model's price is known.
-
-    Source: CAO-LLM §2.4 (T=1.0, top-p 0.9, top-k 50); the rest is this project's.
-    """
-
-    model: str | None = None
-    model_path: str | None = None
-    adapter: Annotated[str, Field(min_length=1)] = "auto"
-    strategy_file: str | None = None
-    constrained: bool = True
-    temperature: Annotated[float, Field(ge=0, le=5)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
-    top_k: Annotated[int, Field(ge=0)] = 50
-    max_tokens: Annotated[int, Field(ge=1, le=4096)] = 128
-    openai_model: Annotated[str, Field(min_length=1)] = "gpt-4o-mini"
-    base_url: Annotated[str, Field(pattern=r"^https?://[^@]*$")] | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30
-    max_requests: Annotated[int, Field(ge=1)] = 50
-    max_dollars: Annotated[float, Field(ge=0)] = 0.5
-
-
 class Policy(Interface):
     """Proposes strategies as raw text; the graph validates them.
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, write_json
 from cao.machine.assets import cache_dir
+from cao.policy_settings import PolicySettings
 from cao.tasks.base import Task
 from cao.types import Record
-from policies.base import PolicySettings, RequestForm
+from policies.base import RequestForm
 from policies.extract import after_reasoning, answer
 from policies.messages import describer_messages
 from policies.paragraph import MAX_CHARACTERS, clean_paragraph, facts

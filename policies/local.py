@@ -10,10 +10,11 @@ from cao.files import canonical_json
 from cao.inference.sampling import Grammar, PromptMemory, chat_text, prompt_tokens, sample
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES
 from cao.strategy import StrategyRejectedError, parse_strategy, strategy_schema
 from cao.types import Trial
-from policies.base import PolicyContext, PolicySettings
+from policies.base import PolicyContext
 from policies.extract import answer
 from policies.messages import policy_messages
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from cao.errors import UnavailableError
 from cao.files import canonical_json
+from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES
 from cao.strategy import StrategyRejectedError, parse_strategy, strategy_schema
-from policies.base import REPLIES, PolicyContext, PolicySettings, RequestForm
+from policies.base import REPLIES, PolicyContext, RequestForm
 from policies.client.chat import ChatClient, ChatReply
 from policies.extract import answer
 from policies.messages import policy_messages, with_rejected

@@ -3,53 +3,65 @@
 import argparse
 import json
 import sys
-import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from cao.command_line import compute_options, quiet_libraries, run_command
+from cao.command_line import run_main
+from cao.configuration import (
+    Device,
+    Dtype,
+    ModelPath,
+    Offline,
+    Pretrained,
+    assigned,
+    explain,
+    merge,
+    read_settings,
+    read_tables,
+    validated,
+)
 from cao.errors import InputError
-from cao.model.profiles import MODELS
+from cao.model.profiles import MODELS, find_profile
+from cao.options import Option, add_common, add_options, command_parser
+from cao.policy_settings import PolicySettings
 from cao.strategy import StrategyRejectedError, parse_strategy
-from policies.base import Policy, PolicyContext, PolicySettings
+from cao.types import Record
+from policies.base import Policy, PolicyContext
 from policies.fixed import read_text
 from policies.messages import plain_json
 from prompts.render import as_data
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m policies.propose", description=__doc__.partition(": ")[2])
-    a = parser.add_argument
-    a(
-        "--context",
-        metavar="FILE",
-        required=True,
-        help="a task context: plain text, or a JSON object of a run's state",
-    )
-    a("--policy", metavar="NAME", default="local", help="who proposes: local, openai, fixed, random (default local)")
-    a(
-        "--model",
-        metavar="NAME",
-        help=f"the local policy's model: {', '.join(MODELS)} (default {next(iter(MODELS))})",
-    )
-    a("--model-path", metavar="DIR", help="a folder with the local policy's model")
-    a("--strategy-file", metavar="FILE", help="what the fixed policy proposes")
-    a("--n", type=int, default=20, help="proposals (default 20)")
-    a("--seed", type=int, default=0, help="default 0")
-    a(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="one setting of the policy, such as top_p=0.9",
-    )
-    compute_options(parser)
-    a("--json", action="store_true", help="one JSON object a line: raw, valid, strategy, reason")
-    a("--offline", action="store_true", help="never use the network")
-    a("--debug", action="store_true", help="show tracebacks of expected errors")
-    return parser
+class ProposeOptions(Record):
+    """What the command takes besides the policy's own settings."""
+
+    context: Annotated[
+        Path, Field(description="a task context: plain text, or a JSON object of a run's state"), Option("FILE")
+    ]
+    policy: Annotated[str, Field(description="who proposes: local, openai, fixed, random"), Option("NAME")] = "local"
+    model: Annotated[
+        str | None,
+        Field(description=f"the local policy's model: {', '.join(MODELS)}"),
+        Option("NAME", default=next(iter(MODELS))),
+    ] = None
+    model_path: ModelPath = None
+    strategy_file: Annotated[str | None, Field(description="what the fixed policy proposes"), Option("FILE")] = None
+    n: Annotated[int, Field(ge=1, le=10_000, description="proposals"), Option("N")] = 20
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of the draws"), Option("N")] = 0
+    device: Device = "cpu"
+    dtype: Dtype = "auto"
+    offline: Offline = False
+    pretrained: Pretrained = None
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    p = command_parser("policies.propose", __doc__)
+    add_options(p, ProposeOptions)
+    add_common(p, config=True, settable="one setting of the policy, such as top_p=0.9")
+    return p
 
 
 def read_context(path: Path) -> PolicyContext:
@@ -66,57 +78,39 @@ def read_context(path: Path) -> PolicyContext:
     try:
         return PolicyContext.model_validate_json(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {_first(error)}") from None
+        raise InputError(f"{path}: {explain(error)}") from None
 
 
-def read_settings(arguments: argparse.Namespace) -> PolicySettings:
-    """Return the policy's settings as the command line states them; values are TOML, or else plain strings.
+def understand(arguments: argparse.Namespace) -> tuple[ProposeOptions, PolicySettings]:
+    """Return what the command takes and the policy's settings: a file's ``[policy_settings]``, ``--set``, options.
 
     Raises:
         InputError: an unknown key or an impossible value.
     """
-    values: dict[str, Any] = {}
-    for text in arguments.set:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set {text!r}: write it as key=value")
-        try:
-            values[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except (ValueError, RecursionError):
-            values[key.strip()] = value
-    for key in ("model", "model_path", "strategy_file"):
-        if getattr(arguments, key) is not None:
-            values[key] = getattr(arguments, key)
-    try:
-        return PolicySettings(**values)
-    except ValidationError as error:
-        raise InputError(f"--set: {_first(error)}") from None
+    options = read_settings(ProposeOptions, arguments, "propose", settable=False)
+    table = read_tables(arguments.config).get("policy_settings", {}) if arguments.config else {}
+    named = {key: getattr(options, key) for key in ("model", "model_path", "strategy_file")}
+    given = {key: value for key, value in named.items() if value is not None}
+    return options, validated(PolicySettings, merge(merge(table, assigned(arguments.assignments)), given), "--set")
 
 
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    return ": ".join(filter(None, [".".join(str(part) for part in first["loc"]), first["msg"]]))
-
-
-def _build(arguments: argparse.Namespace, settings: PolicySettings) -> Policy:
+def _build(options: ProposeOptions, settings: PolicySettings) -> Policy:
     from policies.registry import build_policy  # noqa: PLC0415  (seconds to import)
 
     lm = None
-    if arguments.policy == "local":
+    if options.policy == "local":
         from cao.model.loading import load_language_model  # noqa: PLC0415  (seconds to import)
 
         name = settings.model or next(iter(MODELS))
-        if name not in MODELS:
-            raise InputError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
         lm = load_language_model(
-            MODELS[name],
+            find_profile(name),
             path=settings.model_path,
-            device=arguments.device,
-            dtype=arguments.dtype,
-            offline=arguments.offline,
+            device=options.device,
+            dtype=options.dtype,
+            offline=options.offline,
         )
         settings = settings.model_copy(update={"model": None, "model_path": None})  # it is loaded
-    return build_policy(arguments.policy, settings, lm=lm, offline=arguments.offline)
+    return build_policy(options.policy, settings, lm=lm, offline=options.offline, pretrained=options.pretrained)
 
 
 class Proposal(BaseModel):
@@ -156,13 +150,9 @@ def _table(proposals: list[Proposal]) -> str:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    if not 1 <= arguments.n <= 10_000:
-        raise InputError("--n must lie between 1 and 10000")
-    if not 0 <= arguments.seed < 2**63:
-        raise InputError("--seed must not be negative or over 63 bits")
-    context, settings = read_context(Path(arguments.context)), read_settings(arguments)
-    quiet_libraries(offline=arguments.offline)
-    proposals = [judge(raw) for raw in _build(arguments, settings).propose(context, arguments.n, arguments.seed)]
+    options, settings = understand(arguments)
+    context = read_context(options.context)
+    proposals = [judge(raw) for raw in _build(options, settings).propose(context, options.n, options.seed)]
     if arguments.json:
         sys.stdout.writelines(json.dumps(proposal.model_dump()) + "\n" for proposal in proposals)
     else:
@@ -176,8 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the arguments, those of the process when None.
     """
-    arguments = _parser().parse_args(argv)
-    return run_command(lambda: _body(arguments), debug=arguments.debug)
+    return run_main(parser(), _body, argv)
 
 
 if __name__ == "__main__":

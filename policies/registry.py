@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from cao.errors import InputError
-from cao.model.profiles import MODELS
-from policies.base import Policy, PolicySettings
+from cao.model.profiles import MODELS, find_profile
+from cao.policy_settings import PolicySettings
+from policies.base import Policy
 from policies.fixed import FixedPolicy
 from policies.uniform import RandomPolicy
 
@@ -14,49 +15,48 @@ if TYPE_CHECKING:
     from cao.model.adapters import LoraWeights
     from cao.model.language_model import LanguageModel
 
-Builder = Callable[[PolicySettings, Optional["LanguageModel"], bool], Policy]
+Builder = Callable[[PolicySettings, Optional["LanguageModel"], bool, str | None], Policy]
 
 
-def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
+def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
     from cao.model.loading import load_language_model  # noqa: PLC0415  (this and the next: seconds to import)
     from policies.local import LocalPolicy  # noqa: PLC0415
 
-    if settings.model is not None and settings.model not in MODELS:
-        raise InputError(f"unknown model {settings.model!r} for the policy; known: {', '.join(MODELS)}")
-    profile = MODELS[settings.model] if settings.model else lm.profile if lm else None
+    profile = find_profile(settings.model, "the policy") if settings.model is not None else lm.profile if lm else None
     if profile is None:
         raise InputError("the local policy needs a model; name one of: " + ", ".join(MODELS))
     if lm is None or settings.model_path is not None or profile.name != lm.profile.name:
         device = lm.device if lm else "cpu"
         dtype = lm.compute.dtype if lm and lm.compute else "auto"
         lm = load_language_model(profile, path=settings.model_path, device=device, dtype=dtype, offline=offline)
-    return LocalPolicy(lm, settings, _adapter(settings.adapter, lm))
+    return LocalPolicy(lm, settings, _adapter(settings.adapter, lm, pretrained))
 
 
-def _adapter(named: str, lm: "LanguageModel") -> "LoraWeights | None":
-    """Return the trained policy's adapter: the shipped one, a folder's, or none."""
+def _adapter(named: str, lm: "LanguageModel", pretrained: str | None) -> "LoraWeights | None":
+    """Return the trained policy's adapter: the one among the trained parts, a folder's, or none."""
     from cao.model.adapters import load_adapter  # noqa: PLC0415  (this and the next: seconds to import)
-    from policies.trained import find_policy  # noqa: PLC0415
+    from policies.trained import find_policy, index_of  # noqa: PLC0415
 
     if named == "none":
         return None
-    weights = find_policy(lm.sha256) if named == "auto" else load_adapter(Path(named), lm.sha256)
+    auto = named == "auto"
+    weights = find_policy(lm.sha256, index_of(pretrained)) if auto else load_adapter(Path(named), lm.sha256)
     if weights is not None:
         lm.check_fit(weights)
     return weights
 
 
-def _random(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
+def _random(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
     return RandomPolicy()
 
 
-def _openai(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
+def _openai(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
     from policies.openai import OpenAIPolicy  # noqa: PLC0415  (half a second to import)
 
     return OpenAIPolicy(settings, offline=offline)
 
 
-def _fixed(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) -> Policy:
+def _fixed(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
     if settings.strategy_file is None:
         raise InputError("the fixed policy needs a file: set strategy_file=FILE among the policy's settings")
     return FixedPolicy(Path(settings.strategy_file))
@@ -65,7 +65,9 @@ def _fixed(settings: PolicySettings, lm: "LanguageModel | None", offline: bool) 
 POLICIES: dict[str, Builder] = {"local": _local, "openai": _openai, "fixed": _fixed, "random": _random}
 
 
-def build_policy(name: str, settings: PolicySettings, *, lm: "LanguageModel | None", offline: bool) -> Policy:
+def build_policy(
+    name: str, settings: PolicySettings, *, lm: "LanguageModel | None", offline: bool, pretrained: str | None = None
+) -> Policy:
     """Return the policy that a name stands for.
 
     Args:
@@ -73,6 +75,7 @@ def build_policy(name: str, settings: PolicySettings, *, lm: "LanguageModel | No
         settings: how it works.
         lm: the run's own model, which the local policy shares unless its settings name another.
         offline: never leave this machine.
+        pretrained: the folder of trained parts; None for the shipped one.
 
     Raises:
         InputError: the name is unknown, or the settings lack what the policy needs.
@@ -80,4 +83,4 @@ def build_policy(name: str, settings: PolicySettings, *, lm: "LanguageModel | No
     """
     if name not in POLICIES:
         raise InputError(f"unknown policy {name!r}; known: {', '.join(POLICIES)}")
-    return POLICIES[name](settings, lm, offline)
+    return POLICIES[name](settings, lm, offline, pretrained)

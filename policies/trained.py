@@ -1,4 +1,4 @@
-"""The trained policies that are shipped: a LoRA adapter for each base model, found by the hash of its weights."""
+"""The trained policies: a LoRA adapter for each base model, found by the hash of its weights."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from cao.configuration import SHIPPED
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.types import Record
-
-SHIPPED = Path(__file__).parents[1] / "pretrained" / "policies.json"
 
 
 class TrainedPolicy(Record):
@@ -34,7 +33,12 @@ class PolicyIndex(Record):
     policies: dict[str, TrainedPolicy]
 
 
-def read_policies(index: Path = SHIPPED) -> PolicyIndex:
+def index_of(folder: str | Path | None = None) -> Path:
+    """Return the index file of a folder of trained parts, of the shipped one where none is given."""
+    return Path(folder or SHIPPED) / "policies.json"
+
+
+def read_policies(index: Path) -> PolicyIndex:
     """Return the index, empty where there is no file.
 
     Raises:
@@ -48,8 +52,8 @@ def read_policies(index: Path = SHIPPED) -> PolicyIndex:
         raise InputError(f"{index}: not an index of trained policies ({type(error).__name__})") from None
 
 
-def find_policy(base_sha256: str, index: Path = SHIPPED) -> LoraWeights | None:
-    """Return the shipped policy's adapter for a base model, None where none was trained.
+def find_policy(base_sha256: str, index: Path) -> LoraWeights | None:
+    """Return the trained policy's adapter for a base model, None where none was trained.
 
     Args:
         base_sha256: hash of the base model's weights.

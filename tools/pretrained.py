@@ -1,7 +1,8 @@
 """The index of trained parts: which generator and aligner serve a base model, and how each was made.
 
-``pretrained/index.json`` is shipped with the product; ``python -m agent.consolidate --install`` adds to it. A model has
-several variants: ``full``, trained on all sources, and ``without-TASK``, which never saw that task.
+``index.json`` lies in the folder of trained parts, which the setting ``pretrained`` names: what ships, or a user's.
+``python -m agent.consolidate --install`` adds to it. A model has several variants: ``full``, trained on all sources,
+and ``without-TASK``, which never saw that task.
 """
 
 import json
@@ -10,11 +11,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from cao.configuration import SHIPPED, explain
 from cao.errors import InputError
 from cao.types import Record
-
-PRETRAINED = Path(__file__).parents[1] / "pretrained" / "index.json"
-"""What is shipped."""
 
 AUTO = "auto"
 FULL = "full"
@@ -61,6 +60,11 @@ class Index(Record):
     models: dict[str, Shelf]
 
 
+def index_of(folder: str | Path | None = None) -> Path:
+    """Return the index file of a folder of trained parts, of the shipped one where none is given."""
+    return Path(folder or SHIPPED) / "index.json"
+
+
 def read_index(index: Path) -> Index | None:
     """Return the index, or None where there is no such file.
 
@@ -72,9 +76,7 @@ def read_index(index: Path) -> Index | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise InputError(f"{index}: not an index of trained parts ({where}: {first['msg']})") from None
+        raise InputError(f"{index}: not an index of trained parts ({explain(error)})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{index}: not an index of trained parts ({type(error).__name__})") from None
 
@@ -92,7 +94,7 @@ def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index
     Raises:
         InputError: the index is damaged, or has no such variant.
     """
-    listed = read_index(index or PRETRAINED)
+    listed = read_index(index or index_of())
     shelf = listed.models.get(base_sha256) if listed else None
     if shelf is None:
         return None
@@ -103,12 +105,6 @@ def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index
         return by_name[variant]
     unseen = next((entry for entry in shelf.variants if task in entry.leaves_out), None)
     return unseen or by_name.get(FULL)
-
-
-def models(index: Path | None = None) -> dict[str, str]:
-    """Return the hash of each base model that something was trained for, and its profile's name."""
-    listed = read_index(index or PRETRAINED)
-    return {base_sha256: shelf.name for base_sha256, shelf in listed.models.items()} if listed else {}
 
 
 def inside(index: Path, relative: str) -> Path:

@@ -177,11 +177,12 @@ def expected_variant(config: RunConfig, task: str) -> str | None:
         config: the run's configuration.
         task: the task's name.
     """
-    index = pretrained.read_index(pretrained.PRETRAINED)
+    place = pretrained.index_of(config.pretrained)
+    index = pretrained.read_index(place)
     if index is None or config.model_path is not None or config.adapter == "none":
         return None
     known = [base_sha256 for base_sha256, shelf in index.models.items() if shelf.name == config.model]
-    chosen = pretrained.choose(known[0], task, config.variant) if known else None
+    chosen = pretrained.choose(known[0], task, config.variant, place) if known else None
     return chosen.name if chosen else None
 
 

@@ -4,13 +4,13 @@ from agent.health.checks import Row
 from cao.errors import CaoError
 
 
-def check_pretrained() -> list[Row]:
-    """Load every trained generator and aligner that is shipped."""
+def check_pretrained(folder: str | None = None) -> list[Row]:
+    """Load every trained generator and aligner of a folder of trained parts, the shipped one when None."""
     from tools import pretrained  # noqa: PLC0415
     from tools.align_lora import find_aligner  # noqa: PLC0415  (imports torch, which may be missing)
     from tools.generate_lora import find_generator  # noqa: PLC0415
 
-    index = pretrained.PRETRAINED
+    index = pretrained.index_of(folder)
     train = "python -m agent.consolidate --model {} --preset {}"
     try:
         listed = pretrained.read_index(index)
@@ -39,11 +39,11 @@ def check_pretrained() -> list[Row]:
     return rows
 
 
-def check_policies() -> list[Row]:
-    """Load every trained policy that is shipped."""
+def check_policies(folder: str | None = None) -> list[Row]:
+    """Load every trained policy of a folder of trained parts, the shipped one when None."""
     from policies import trained  # noqa: PLC0415  (imports torch, which may be missing)
 
-    index = trained.SHIPPED
+    index = trained.index_of(folder)
     restore = f"restore {index.parent} as it was shipped"
     try:
         listed = trained.read_policies(index).policies

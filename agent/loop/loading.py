@@ -62,9 +62,12 @@ def build_workbench(
         say(
             f"{config.start_adapter} is more than added matrices: merged into {lm.profile.name}; the run builds on that"
         )
-    policy = build_policy(config.policy, config.policy_settings, lm=lm, offline=config.offline)
+    policy = build_policy(
+        config.policy, config.policy_settings, lm=lm, offline=config.offline, pretrained=config.pretrained
+    )
     encoder = Encoder(assets.minilm_folder(), config.device)
-    trained = find_trained(lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
+    align = config.adapter == "aligned"
+    trained = find_trained(lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
     return Workbench(
         config=config,
         folder=Path(),  # the run's folder and trace come once all of this is there

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from agent.budget.fit import fit
 from agent.budget.plan import START_UP_SECONDS, STARTS, Speed, print_plan
-from agent.config import RunConfig, make_config, merge
+from agent.config import RunConfig, make_config
 from agent.record.runs import find_run
+from cao.configuration import merge
 from cao.errors import InputError
 from cao.machine.compute import choose_compute
 from cao.tasks import get_task

@@ -33,7 +33,9 @@ class Trained:
         return {name: part.sha256 for name, part in parts.items() if part is not None}
 
 
-def find_trained(base_sha256: str, task: str | None, variant: str, *, align: bool) -> Trained:
+def find_trained(
+    base_sha256: str, task: str | None, variant: str, *, align: bool, folder: str | None = None
+) -> Trained:
     """Load the trained parts that serve a base model.
 
     Args:
@@ -41,6 +43,7 @@ def find_trained(base_sha256: str, task: str | None, variant: str, *, align: boo
         task: the task at hand; ``auto`` takes a generator that never saw it, where there is one.
         variant: ``auto``, ``full`` or ``without-TASK``.
         align: whether an aligner is wanted too.
+        folder: of trained parts; None for the shipped one.
 
     Returns:
         The parts, none of them where nothing was trained for the base model.
@@ -48,7 +51,7 @@ def find_trained(base_sha256: str, task: str | None, variant: str, *, align: boo
     Raises:
         InputError: the index or a part is damaged, or there is no such variant.
     """
-    index = pretrained.PRETRAINED
+    index = pretrained.index_of(folder)
     chosen = pretrained.choose(base_sha256, task, variant, index=index)
     generator = find_generator(base_sha256, task, variant, index)
     if chosen is None or generator is None:

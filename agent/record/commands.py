@@ -11,15 +11,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from agent.config import RunConfig
+from agent.config import OPTIONS, RunConfig
 from agent.record.schema import RUNNING, UNFINISHED, Run
 from agent.record.wording import SIGNIFICANT, flatten, gain, holds, points
-
-FLAGS = {
-    *("task", "model", "policy", "describer", "support", "reward", "test", "max_attempts", "minutes", "accept", "seed"),
-    *("adapter", "reference", "device", "dtype", "out"),
-}
-"""Configuration keys that are options of ``python -m agent.run``; the others go through ``--set``."""
 
 MOST_ATTEMPTS, MOST_QUESTIONS = 100, 20_000
 """What a configuration allows."""
@@ -63,7 +57,7 @@ def run_command_line(config: Mapping[str, JsonValue]) -> str:
             continue
         if key == "offline":
             words.append("--offline")
-        elif key in FLAGS:
+        elif key in OPTIONS:
             words += [f"--{key.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
         else:
             words += ["--set", f"{key}={_toml(value)}"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from cao.configuration import Machine
 from cao.errors import InputError, UnavailableError
 from cao.files import sha256_file
 from cao.machine import assets
@@ -13,7 +14,7 @@ from cao.machine.compute import choose_compute
 from cao.machine.linear import use_fast_linear
 from cao.model.agreement import compare_paths
 from cao.model.language_model import LanguageModel
-from cao.model.profiles import LORA_TARGETS, ModelProfile
+from cao.model.profiles import LORA_TARGETS, ModelProfile, find_profile
 from cao.progress import say, told
 from cao.types import DtypeChoice
 
@@ -88,6 +89,17 @@ def check_device(device: str) -> None:
     here = {"cpu": True, "cuda": torch.cuda.device_count() > int(index or 0), "mps": torch.backends.mps.is_available()}
     if not here[kind]:
         raise UnavailableError(f"no device {device!r} here; run with --device cpu")
+
+
+def load_model(of: Machine) -> LanguageModel:
+    """Load the language model that a command's settings name.
+
+    Raises:
+        InputError: no model has this name.
+        UnavailableError: its weights or the device are not at hand.
+    """
+    profile = find_profile(of.model)
+    return load_language_model(profile, path=of.model_path, device=of.device, dtype=of.dtype, offline=of.offline)
 
 
 def load_language_model(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cao.errors import InputError
 from cao.types import AnswerStyle
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -37,3 +38,18 @@ MODELS: dict[str, ModelProfile] = {
         ModelProfile("qwen2.5-1.5b", "Qwen/Qwen2.5-1.5B-Instruct", "letter", 16, 16, "paper-1.5b"),
     )
 }
+
+
+def find_profile(name: str, of: str = "") -> ModelProfile:
+    """Return the profile that a name stands for.
+
+    Args:
+        name: a key of ``MODELS``.
+        of: what the model is for, where it is not the only one; a word or two for the message.
+
+    Raises:
+        InputError: no model has this name.
+    """
+    if name not in MODELS:
+        raise InputError(f"unknown model {name!r}{of and f' for {of}'}; known: {', '.join(MODELS)}")
+    return MODELS[name]

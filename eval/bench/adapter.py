@@ -5,7 +5,6 @@ multiplied out to the recipe's 75 + 50; the operations are counted in the same s
 """
 
 import statistics
-from dataclasses import replace
 from pathlib import Path
 
 from agent.loop.trained import find_trained
@@ -106,7 +105,7 @@ def recipe(lm: LanguageModel, task: str, folder: Path, encoder: Encoder, checkpo
         encoder: not used by the training.
         checkpoints: steps, rates and batch.
     """
-    preset = replace(PRESETS["embedded"], checkpoints=checkpoints)
+    preset = PRESETS["embedded"].model_copy(update={"checkpoints": checkpoints})
     return Training(Consolidation(folder, preset, 0, lambda: lm, lambda: encoder, silent), task)
 
 

@@ -6,12 +6,23 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cao.command_line import compute_options, model_path, names_list, positive, quiet_libraries, run_command
+from cao.command_line import run_main
 from cao.errors import InputError
-from cao.model.profiles import MODELS
-from eval.bench.ways import WAYS
+from cao.options import SET, add_common, add_options, command_parser
+from cao.types import Record
+from eval.bench.options import (
+    AdapterBench,
+    EngineBench,
+    GrowthBench,
+    LatentBench,
+    ModelBench,
+    ProcessorBench,
+    RunBench,
+    ScoringBench,
+    TrainingBench,
+)
 
 if TYPE_CHECKING:
     from cao.model.language_model import LanguageModel
@@ -35,72 +46,34 @@ provides it); 130 interrupted; 1 a defect."""
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    p = argparse.ArgumentParser(prog="python -m eval.bench", description=__doc__, epilog=EPILOG)
+    p = command_parser("eval.bench", __doc__, EPILOG)
     names = p.add_subparsers(dest="name", metavar="NAME", required=True)
     for name, summary in SUMMARIES.items():
         one = names.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=EPILOG)
-        a = one.add_argument
-        times = 1 if name == "run" else 5
-        a("--repetitions", metavar="N", type=positive, default=times, help="of each side (default %(default)s)")
-        a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
-        a("--write", action="store_true", help="put the figures into docs/results/benchmarks.md")
-        a("--debug", action="store_true", help="show tracebacks")
-        if name == "run":
-            a("--compare", metavar="WAY,...", type=names_list, default=(), help=f"by turns with: {', '.join(WAYS)}")
-            a("arguments", nargs="*", help="arguments for agent.run after -- (default: --task gsm8k)")
-            continue
-        if name == "processor":
-            continue
-        a("--model", metavar="NAME", default="smollm2-135m", help="model profile (default %(default)s)")
-        a("--set", metavar="model_path=DIR", action="append", default=[], dest="assignments", help="the model's folder")
-        compute_options(one)
-        a("--offline", action="store_true", help="never touch the network")
-        _add_own(one, name)
+        add_options(one, BENCHES[name][0])
+        add_common(one, settable=SET)
     return p
 
 
-def _add_own(one: argparse.ArgumentParser, name: str) -> None:
-    a = one.add_argument
-    if name == "scoring":
-        a("--tasks", metavar="NAME,...", type=names_list, help="default: the six in-domain tasks")
-        a("--batch", metavar="N", type=positive, default=16, help="the harness's batch (default %(default)s)")
-    else:
-        task = {"adapter": "arc_challenge"}.get(name, "arc_easy")
-        a("--task", metavar="NAME", default=task, help="where questions come from (default %(default)s)")
-    limits = {"scoring": (48, "questions of a task"), "latent": (16, "prompts"), "training": (64, "questions")}
-    limits |= {"adapter": (32, "prompts"), "growth": (64, "questions at most"), "engine": (80, "questions of a cell")}
-    limit, what = limits[name]
-    a("--limit", metavar="N", type=positive, default=limit, help=f"{what} (default %(default)s)")
-    if name == "engine":
-        a("--kind", choices=["local", "ray"], default="local", help="processes here, or Ray (default %(default)s)")
-        a("--cells", metavar="N", type=positive, default=4, help="independent cells (default %(default)s)")
-    if name == "training":
-        a("--batch", metavar="N", type=positive, default=8, help="rows a step (default %(default)s)")
+def _model(a: ModelBench) -> "LanguageModel":
+    from cao.model.loading import load_model  # noqa: PLC0415  (imports torch; arguments come first)
+
+    return load_model(a)
 
 
-def _model(a: argparse.Namespace) -> "LanguageModel":
-    from cao.model.loading import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
-
-    if a.model not in MODELS:
-        raise InputError(f"unknown model {a.model!r}; known: {', '.join(MODELS)}")
-    return load_language_model(
-        MODELS[a.model], path=model_path(a.assignments), device=a.device, dtype=a.dtype, offline=a.offline
-    )
-
-
-def _run(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+def _run(a: RunBench, progress: "Progress") -> "BenchResult":
     from eval.bench import whole_run  # noqa: PLC0415  (this and the like below: seconds to import)
 
-    return whole_run.bench(a.arguments or ["--task", "gsm8k"], a.repetitions, a.compare)
+    return whole_run.bench(list(a.arguments) or ["--task", "gsm8k"], a.repetitions, a.compare)
 
 
-def _processor(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+def _processor(a: ProcessorBench, progress: "Progress") -> "BenchResult":
     from eval.bench import processor  # noqa: PLC0415
 
     return processor.bench(a.repetitions, progress)
 
 
-def _scoring(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+def _scoring(a: ScoringBench, progress: "Progress") -> "BenchResult":
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import scoring  # noqa: PLC0415
     from eval.bench.plain.harness import check_harness  # noqa: PLC0415
@@ -112,7 +85,7 @@ def _scoring(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     return scoring.bench(_model(a), subjects, repetitions=a.repetitions, batch=a.batch, progress=progress)
 
 
-def _latent(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+def _latent(a: LatentBench, progress: "Progress") -> "BenchResult":
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import latent  # noqa: PLC0415
     from eval.questions import drawn  # noqa: PLC0415
@@ -122,7 +95,7 @@ def _latent(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     return latent.bench(lm, prompts, repetitions=a.repetitions, progress=progress)
 
 
-def _training(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+def _training(a: TrainingBench, progress: "Progress") -> "BenchResult":
     from cao.inference.answer_loss import answer_rows  # noqa: PLC0415
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench.training import measure as training  # noqa: PLC0415
@@ -138,7 +111,7 @@ def _training(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     return training.bench(lm, rows, prompts, batch=a.batch, repetitions=a.repetitions, progress=progress)
 
 
-def _adapter(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+def _adapter(a: AdapterBench, progress: "Progress") -> "BenchResult":
     import tempfile  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
 
@@ -154,7 +127,7 @@ def _adapter(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
         return adapter.bench(cheap, training, repetitions=a.repetitions, progress=progress)
 
 
-def _growth(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+def _growth(a: GrowthBench, progress: "Progress") -> "BenchResult":
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench.growth import axes as growth_axes  # noqa: PLC0415
     from eval.bench.growth import measure as growth  # noqa: PLC0415
@@ -171,36 +144,39 @@ def _growth(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     return growth.bench(axes, repetitions=a.repetitions, device=a.device, progress=progress)
 
 
-def _engine(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+def _engine(a: EngineBench, progress: "Progress") -> "BenchResult":
     from agent.train.engine.settings import EngineSettings  # noqa: PLC0415
     from eval.bench import engine  # noqa: PLC0415
 
-    plan = engine.Plan(a.model, model_path(a.assignments), a.task, a.cells, a.limit, a.repetitions, a.offline)
+    plan = engine.Plan(a.model, a.model_path, a.task, a.cells, a.limit, a.repetitions, a.offline)
     return engine.bench(plan, EngineSettings(kind=a.kind))
 
 
-BENCHES: dict[str, Callable[[argparse.Namespace, "Progress"], "BenchResult"]] = {
-    "run": _run,
-    "processor": _processor,
-    "scoring": _scoring,
-    "latent": _latent,
-    "training": _training,
-    "adapter": _adapter,
-    "growth": _growth,
-    "engine": _engine,
+BENCHES: dict[str, tuple[type[Record], Callable[[Any, "Progress"], "BenchResult"]]] = {
+    "run": (RunBench, _run),
+    "processor": (ProcessorBench, _processor),
+    "scoring": (ScoringBench, _scoring),
+    "latent": (LatentBench, _latent),
+    "training": (TrainingBench, _training),
+    "adapter": (AdapterBench, _adapter),
+    "growth": (GrowthBench, _growth),
+    "engine": (EngineBench, _engine),
 }
-"""Name → measurement."""
+"""Name → what it takes, and the measurement."""
 
 
-def _measure(a: argparse.Namespace, command: str) -> int:
+def _measure(arguments: argparse.Namespace, command: str) -> int:
+    from agent.config import settings_of  # noqa: PLC0415  (after the check that no other package hides ours)
     from agent.record.terminal import make_view  # noqa: PLC0415
 
+    settings, bench = BENCHES[arguments.name]
+    options = settings_of(settings, arguments, "bench")
     with closing(make_view()) as view:
-        result = BENCHES[a.name](a, view.progress)
+        result = bench(options, view.progress)
     setting = f"{result.machine.sentence}; {result.repetitions} repetitions by turns."
-    if a.write:
+    if arguments.write:
         _write(command, setting, result)
-    if a.json:
+    if arguments.json:
         sys.stdout.write(json.dumps(result.model_dump(mode="json"), allow_nan=False) + "\n")
     else:
         _print(f"{command}\n{setting}", result.lines())
@@ -231,7 +207,5 @@ def _print(title: str, lines: Sequence["Line"]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     given = sys.argv[1:] if argv is None else argv
-    arguments = parser().parse_args(given)
-    quiet_libraries(offline=getattr(arguments, "offline", False))
     shown = shlex.join(word for word in given if word not in ("--json", "--write", "--debug"))
-    return run_command(lambda: _measure(arguments, f"python -m eval.bench {shown}"), debug=arguments.debug)
+    return run_main(parser(), lambda arguments: _measure(arguments, f"python -m eval.bench {shown}"), given)

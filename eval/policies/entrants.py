@@ -11,10 +11,11 @@ from cao.errors import InputError
 from cao.files import append_line, canonical_json, sha256_bytes, whole_lines
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES, Strategy
 from cao.types import Trial
 from policies.bandit import BanditPolicy
-from policies.base import PolicyContext, PolicySettings
+from policies.base import PolicyContext
 from policies.grid import papers_choice
 from policies.local import LocalPolicy
 from policies.messages import plain_json

@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from cao.errors import UnavailableError
+from cao.policy_settings import PolicySettings
 from cao.types import Message, Record
-from policies.base import PolicySettings, RequestForm
+from policies.base import RequestForm
 from policies.client.transport import FAILURES, Transport, with_retries
 from policies.extract import first_object
 

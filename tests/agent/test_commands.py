@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import run, trace
-from agent.config import RunConfig, make_config
+from agent.config import RunConfig, make_config, settings_of
 from agent.record import commands
 from agent.record.report import write_report
 from agent.record.schema import Run, RunRecord
@@ -81,9 +81,10 @@ def runs_of(line: str) -> str:
         assert trace.main(given) == 0, line
     else:
         assert module == "eval.score", line
-        arguments = score.parser().parse_args(given)
-        assert len(score._questions(arguments)[2]) == ROWS
-        assert arguments.adapter.parts[-2:] == ("one", "adapter")
+        asked = settings_of(score.ScoreOptions, score.parser().parse_args(given), "score")
+        assert len(score._questions(asked)[2]) == ROWS
+        assert asked.adapter is not None
+        assert asked.adapter.parts[-2:] == ("one", "adapter")
     return module
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import make_config, parse_assignment
+from agent.config import make_config
 from agent.run import main, options, parser
+from cao.configuration import parse_assignment
 from cao.errors import InputError
 
 

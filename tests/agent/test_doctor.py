@@ -18,7 +18,6 @@ from cao.machine import assets
 from cao.model.adapters import save_adapter
 from policies import trained as policy_index
 from tests.agent import tiny_pretrained
-from tools import pretrained
 
 ROOT = Path(doctor.__file__).parents[1]
 
@@ -151,17 +150,14 @@ def test_a_missing_asset_names_the_command_that_installs_it(monkeypatch: pytest.
     assert (row.status, row.fix) == ("missing", checks.INSTALL_EMBEDDED)
 
 
-def test_trained_generators_are_listed_and_damage_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model_folder: Path
-) -> None:
+def test_trained_generators_are_listed_and_damage_is_named(tmp_path: Path, tiny_model_folder: Path) -> None:
     lm = tiny_pretrained.load(tiny_model_folder)
     layout = tiny_pretrained.layout_of(lm)
     zero = torch.zeros(layout.layers, layout.length)
     index = tiny_pretrained.shelve(
         tmp_path, lm, {"full": zero, "without-piqa": zero + 0.01}, {"full": ["piqa"], "without-piqa": []}
     )
-    monkeypatch.setattr(pretrained, "PRETRAINED", index)
-    (row,) = trained.check_pretrained()
+    (row,) = trained.check_pretrained(str(tmp_path))
     size = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")) / 1e6
     assert (row.name, row.status) == ("generator qwen2.5-0.5b", "ok")
     assert row.detail == f"full, without-piqa ({size:.1f} MB, hashes as recorded)"
@@ -169,44 +165,41 @@ def test_trained_generators_are_listed_and_damage_is_named(
         path = tmp_path / f"{name}.safetensors"
         kept = path.read_bytes()
         path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-        (row,) = trained.check_pretrained()
+        (row,) = trained.check_pretrained(str(tmp_path))
         assert row.status == "missing"
         assert name in row.detail
         assert str(tmp_path) in row.fix
         path.write_bytes(kept)
     index.write_text("{")
-    assert trained.check_pretrained()[0].status == "missing"
+    assert trained.check_pretrained(str(tmp_path))[0].status == "missing"
     index.unlink()
-    (row,) = trained.check_pretrained()
+    (row,) = trained.check_pretrained(str(tmp_path))
     assert (row.status, "agent.consolidate" in row.fix) == ("optional", True)
 
 
-def test_trained_policies_are_listed_and_damage_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model_folder: Path
-) -> None:
+def test_trained_policies_are_listed_and_damage_is_named(tmp_path: Path, tiny_model_folder: Path) -> None:
     lm, index = tiny_pretrained.load(tiny_model_folder), tmp_path / "policies.json"
-    monkeypatch.setattr(policy_index, "SHIPPED", index)
-    (row,) = trained.check_policies()
+    (row,) = trained.check_policies(str(tmp_path))
     assert (row.status, "agent.train_policy" in row.fix) == ("optional", True)
     saved = save_adapter(tmp_path / "tiny" / "policy", lm.fresh_lora(0), "tiny", torch.bfloat16)
     entry = policy_index.TrainedPolicy(name="tiny", path=f"tiny/policy/{saved.sha256}")
     listed = policy_index.PolicyIndex(format=1, policies={lm.sha256: entry})
     index.write_text(listed.model_dump_json())
-    (row,) = trained.check_policies()
+    (row,) = trained.check_policies(str(tmp_path))
     assert (row.name, row.status) == ("policy tiny", "ok")
     assert row.detail == f"{saved.sha256[:12]} (hash as recorded)"
     path = tmp_path / entry.path / "adapter_model.safetensors"
     kept = path.read_bytes()
     path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    (row,) = trained.check_policies()
+    (row,) = trained.check_policies(str(tmp_path))
     assert (row.status, saved.sha256 in row.detail, str(tmp_path) in row.fix) == ("missing", True, True)
     path.write_bytes(kept)
     other = path.parent.rename(path.parents[1] / ("0" * 64))  # whole, but not what was shipped
     moved = entry.model_copy(update={"path": f"tiny/policy/{other.name}"})
     index.write_text(policy_index.PolicyIndex(format=1, policies={lm.sha256: moved}).model_dump_json())
-    assert "damaged" in trained.check_policies()[0].detail
+    assert "damaged" in trained.check_policies(str(tmp_path))[0].detail
     index.write_text("{")
-    assert trained.check_policies()[0].status == "missing"
+    assert trained.check_policies(str(tmp_path))[0].status == "missing"
 
 
 def test_the_answer_is_3_where_something_is_missing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -223,7 +223,6 @@ def test_more_workers_than_there_is_room_for_are_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("task = 'gsm8k'", "task: unknown key; only the table [engine] is read here"),
         ("engine = 'ray'", "write it as a table"),
         ("[engine]\nkind = 'spark'", "engine.kind: Input should be 'local' or 'ray'"),
         ("[engine]\nkind = 'ray'\naddress = 'here'", "write it as HOST:PORT"),

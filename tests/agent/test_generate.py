@@ -1,6 +1,7 @@
 """The command that makes an adapter from prompts: what it writes, what it says, what it refuses."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,12 @@ def shelf(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(tiny_model_folder: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(pretrained, "PRETRAINED", shelf)
+def command(tiny_model_folder: Path, shelf: Path, tmp_path: Path) -> list[str]:
     write(tmp_path / "prompts.jsonl", PROMPTS)
     return [
         *("--prompts", str(tmp_path / "prompts.jsonl"), "--out", str(tmp_path / "made")),
         *("--model", tiny_pretrained.MODEL, "--set", f"model_path={tiny_model_folder}", "--offline"),
+        *("--set", f"pretrained={shelf.parent}"),
     ]
 
 
@@ -87,7 +88,7 @@ def test_an_aligned_adapter_comes_out_that_peft_loads(
 
 
 def test_without_alignment_it_is_the_generators_own(
-    command: list[str], tmp_path: Path, lm: LanguageModel, capsys: pytest.CaptureFixture[str]
+    command: list[str], tmp_path: Path, lm: LanguageModel, shelf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from agent.loop.trained import find_trained
 
@@ -95,7 +96,7 @@ def test_without_alignment_it_is_the_generators_own(
     made = make(capsys, [*command, "--no-align", "--overwrite"])  # over what was written before
     assert made["adapter"]["sha256"] != aligned["adapter"]["sha256"]
     assert not made["aligned"]
-    trained = find_trained(lm.sha256, None, "auto", align=False)
+    trained = find_trained(lm.sha256, None, "auto", align=False, folder=str(shelf.parent))
     assert trained.generator is not None
     expected = trained.generator.generate(*Encoder(minilm_folder()).condition(PROMPTS))
     stored = load_adapter(tmp_path / "made")
@@ -228,15 +229,14 @@ def test_bad_prompts_are_exit_2_and_leave_nothing(
 
 
 def test_what_is_not_there_is_named_with_its_command(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, "--model", "gpt-17"]) == 2
     assert main([*command, "--set", "seed=3"]) == 2
     assert main([*command, "--variant", "without-everything"]) == 2
     assert main([*command, "--prompts", str(tmp_path / "absent")]) == 2
-    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path / "absent.json")
     capsys.readouterr()
-    assert main(command) == 3
+    assert main([*command, "--set", f"pretrained={tmp_path}"]) == 3
     told = capsys.readouterr().err
     assert "run: python -m agent.consolidate --model qwen2.5-0.5b --preset paper-0.5b" in told
     assert not (tmp_path / "made").exists()
@@ -247,16 +247,14 @@ def test_a_missing_aligner_is_said_and_the_generated_adapter_is_written(
     tmp_path: Path,
     shelf: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     listed = json.loads(shelf.read_text())
     for model in listed["models"].values():
         for variant in model["variants"]:
             variant["aligner"] = None
-    index = shelf.with_name("no-aligner.json")
-    index.write_text(json.dumps(listed))
-    monkeypatch.setattr(pretrained, "PRETRAINED", index)
-    assert main([*command, "--json"]) == 0
+    other = Path(shutil.copytree(shelf.parent, tmp_path / "other"))
+    (other / shelf.name).write_text(json.dumps(listed))
+    assert main([*command, "--json", "--set", f"pretrained={other}"]) == 0
     captured = capsys.readouterr()
     assert "no aligner was trained behind this generator" in captured.err
     assert json.loads(captured.out)["aligned"] is False
@@ -266,8 +264,8 @@ def test_a_missing_aligner_is_said_and_the_generated_adapter_is_written(
 def test_the_shipped_generator_makes_what_peft_loads_and_computes_alike(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not pretrained.PRETRAINED.exists():
-        pytest.skip(f"{pretrained.PRETRAINED} is absent: no trained generator is shipped")
+    if not pretrained.index_of().exists():
+        pytest.skip(f"{pretrained.index_of()} is absent: no trained generator is shipped")
     prompts = [
         f"{name} has {n} apples and gives {n // 2} of them away. How many apples are left?"
         for name in ("Ann", "Bob", "Cem", "Dora")

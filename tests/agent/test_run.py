@@ -21,7 +21,6 @@ from policies.base import PolicyContext
 from policies.fixed import FixedPolicy
 from tests.agent import tiny_pretrained
 from tests.agent.killing import killed
-from tools import pretrained
 
 TTL = {"family": "TTL", "ttl_steps": 6, "learning_rate": 0.01, "batch_size": 2, "shuffle_data": True}
 LATENT = {"family": "Latent", "slot_steps": 2, "slot_lr": 0.05}
@@ -233,7 +232,6 @@ KILL_AT = ["describe", "detect", "generate", "align", "choose", "evaluate", "dec
 class Undisturbed:
     """A run that nothing disturbed, and how it was started."""
 
-    index: Path
     argv: list[str]
     record: dict[str, Any]
 
@@ -276,10 +274,10 @@ def undisturbed(questions: Path, tiny_model_folder: Path, tmp_path_factory: pyte
     )
     plan = strategies(folder, {**TTL, "ttl_steps": 20}, LATENT)
     argv = arguments(questions, tiny_model_folder, folder / "runs", plan, "--max-attempts", "2")
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
-        patch.setattr(pretrained, "PRETRAINED", index)
+    argv += ["--set", f"pretrained={index.parent}"]
+    with redirect_stdout(io.StringIO()) as out:
         assert main(argv) == 0
-    return Undisturbed(index, argv, json.loads(out.getvalue()))
+    return Undisturbed(argv, json.loads(out.getvalue()))
 
 
 @pytest.mark.slow
@@ -289,16 +287,14 @@ def test_kill_9_and_resume_gives_the_undisturbed_result(
     undisturbed: Undisturbed,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pretrained, "PRETRAINED", undisturbed.index)
     argv = [*undisturbed.argv, "--out", str(tmp_path / "runs")]
 
     def begun() -> bool:
         traces = (tmp_path / "runs").glob("*/trace.jsonl")
         return any(f'"{node}", "event": "start"' in trace.read_text() for trace in traces)
 
-    killed(begun, tiny_pretrained.run_with, undisturbed.index, argv)
+    killed(begun, main, argv)
     [folder] = (tmp_path / "runs").iterdir()
     resumed = run(capsys, [*argv, "--resume", folder.name])
     assert resumed["run_id"] == folder.name

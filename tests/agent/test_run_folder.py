@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,6 @@ from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.types import AdaptedModel, AdapterRef
 from tests.agent import tiny_pretrained
 from tests.agent.test_run import LATENT, SIZES, TTL, result, strategies
-from tools import pretrained
 
 TTS = {"family": "TTS", "num_prompt_batches": 2, "method": "avg_prompt_embed"}
 ROOT = Path(__file__).parents[2]
@@ -79,19 +77,16 @@ def terminate_at(node: str, out: Path) -> threading.Thread:
     return thread
 
 
-@pytest.fixture(scope="module", autouse=True)
-def shelf(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def shelf(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lm = tiny_pretrained.load(tiny_model_folder)
     layout = tiny_pretrained.layout_of(lm)
     centres = {"full": torch.zeros(layout.layers, layout.length)}
-    index = tiny_pretrained.shelve(tmp_path_factory.mktemp("shelf"), lm, centres, {"full": ["arc_easy"]})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained, "PRETRAINED", index)
-        yield
+    return tiny_pretrained.shelve(tmp_path_factory.mktemp("shelf"), lm, centres, {"full": ["arc_easy"]}).parent
 
 
 @pytest.fixture(scope="module")
-def started(shelf: None, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Started:
+def started(shelf: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Started:
     folder = tmp_path_factory.mktemp("started")
     rows = [
         {"question": f"How much is {a} plus 7?", "choices": [str(a + 7), str(a + 8)], "answer": 0} for a in range(60)
@@ -100,7 +95,7 @@ def started(shelf: None, tiny_model_folder: Path, tmp_path_factory: pytest.TempP
     plan = strategies(folder, {**TTL, "ttl_steps": 60, "learning_rate": 1e-7}, TTS, LATENT)
     argv = ["--task", str(folder / "sums.jsonl"), *SIZES, "--model", "qwen2.5-0.5b", "--policy", "fixed", "--offline"]
     argv += ["--set", f"model_path={tiny_model_folder}", "--set", f"policy_settings.strategy_file={plan}"]
-    argv += ["--max-attempts", "3", "--json"]
+    argv += ["--max-attempts", "3", "--json", "--pretrained", str(shelf)]
     status, out, err = command(argv, "--out", str(folder / "whole"))
     assert status == 0, err
     waiting = terminate_at("apply", folder / "cut")

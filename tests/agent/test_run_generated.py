@@ -21,7 +21,6 @@ from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from tests.agent import tiny_pretrained
 from tests.agent.test_run import lines_but_loading
-from tools import pretrained
 
 GOLD = "the bird can fly"
 TTL = {"family": "TTL", "ttl_steps": 2, "learning_rate": 1e-7, "batch_size": 1, "shuffle_data": True}
@@ -73,8 +72,9 @@ def shelf(lm: LanguageModel, good: Tensor, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch, shelf: Path) -> None:
-    monkeypatch.setattr(pretrained, "PRETRAINED", shelf)
+def use(tmp_path: Path, shelf: Path) -> None:
+    """Put the shelf where ``command`` looks for trained parts."""
+    (tmp_path / "pretrained").symlink_to(shelf.parent)
 
 
 def command(questions: Path, model: Path, folder: Path, strategies: list[Any], *more: str) -> list[str]:
@@ -83,7 +83,8 @@ def command(questions: Path, model: Path, folder: Path, strategies: list[Any], *
     return [
         *("--task", str(questions), "--out", str(folder / "runs"), "--model", tiny_pretrained.MODEL, "--offline"),
         *("--set", f"model_path={model}", "--policy", "fixed", "--set", f"policy_settings.strategy_file={plan}"),
-        *("--support", "8", "--reward", "12", "--test", "12", "--max-attempts", str(len(strategies)), "--json", *more),
+        *("--support", "8", "--reward", "12", "--test", "12", "--max-attempts", str(len(strategies)), "--json"),
+        *("--set", f"pretrained={folder / 'pretrained'}", *more),
     ]
 
 
@@ -213,10 +214,8 @@ def test_a_harmful_adapter_leaves_the_deployed_model_as_the_start(
     lm: LanguageModel,
     bad: Tensor,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    index = tiny_pretrained.shelve(tmp_path / "bad", lm, {"full": bad}, {"full": ["arc_easy"]})
-    monkeypatch.setattr(pretrained, "PRETRAINED", index)
+    tiny_pretrained.shelve(tmp_path / "pretrained", lm, {"full": bad}, {"full": ["arc_easy"]})
     record = run(capsys, command(questions, tiny_model_folder, tmp_path, [MIX]))
     reward = record["reward"]
     assert record["status"] == "no_improvement"
@@ -239,10 +238,8 @@ def test_a_hopeless_start_is_dropped_and_never_chosen_and_a_chosen_one_is_measur
     good: Tensor,
     bad: Tensor,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    index = tiny_pretrained.shelve(tmp_path / "shelf", lm, {"full": good if helps else bad}, {"full": ["arc_easy"]})
-    monkeypatch.setattr(pretrained, "PRETRAINED", index)
+    tiny_pretrained.shelve(tmp_path / "pretrained", lm, {"full": good if helps else bad}, {"full": ["arc_easy"]})
     argv = command(questions, tiny_model_folder, tmp_path, ["no strategy"], "--reward", "36", "--adapter", "generated")
     raced, full = run(capsys, argv), run(capsys, [*argv, "--set", "racing=false"])
     checked = run(capsys, [*argv, "--set", "racing_check=true"])
@@ -265,10 +262,8 @@ def test_two_of_four_adapters_race_for_all_and_none_answers_twice(
     lm: LanguageModel,
     bad: Tensor,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    index = tiny_pretrained.shelve(tmp_path / "bad", lm, {"full": bad}, {"full": ["arc_easy"]})
-    monkeypatch.setattr(pretrained, "PRETRAINED", index)
+    tiny_pretrained.shelve(tmp_path / "pretrained", lm, {"full": bad}, {"full": ["arc_easy"]})
     four = [
         {"family": "TTS", "num_prompt_batches": 4, "method": method} for method in ("sum_logprobs", "majority_vote")
     ]
@@ -322,14 +317,13 @@ def test_resume_refuses_other_trained_parts(
     lm: LanguageModel,
     good: Tensor,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     argv = command(questions, tiny_model_folder, tmp_path, [LATENT])
     record = run(capsys, argv)
-    index = tiny_pretrained.shelve(tmp_path / "other", lm, {"full": 0.8 * good}, {"full": ["arc_easy"]})
-    monkeypatch.setattr(pretrained, "PRETRAINED", index)
-    for other, words in ((index, "was started with aligner"), (tmp_path / "absent.json", "now it is none")):
-        monkeypatch.setattr(pretrained, "PRETRAINED", other)
+    tiny_pretrained.shelve(tmp_path / "other", lm, {"full": 0.8 * good}, {"full": ["arc_easy"]})
+    for other, words in (("other", "was started with aligner"), ("absent", "now it is none")):
+        (tmp_path / "pretrained").unlink()
+        (tmp_path / "pretrained").symlink_to(tmp_path / other)
         assert main([*argv, "--resume", record["run_id"]]) == 2
         captured = capsys.readouterr()
         assert words in captured.err
@@ -449,7 +443,7 @@ def test_the_stored_adapter_is_the_generators(
     """The detour over the run's files changes nothing: conditioning in, adapter out, as called by hand."""
     record = run(capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy"]))
     folder = tmp_path / "runs" / record["run_id"]
-    trained = find_trained(record["model_sha256"], TASK, "auto", align=False)
+    trained = find_trained(record["model_sha256"], TASK, "auto", align=False, folder=str(tmp_path / "pretrained"))
     assert trained.generator is not None
     expected = trained.generator.generate(*Encoder(minilm_folder()).condition(support(record)))
     made = load_adapter(folder / record["adapters"]["generated"]["path"])
@@ -478,7 +472,7 @@ def test_repeated_prompts_make_the_same_adapter_and_are_reported(
     assert repeats > 0
     assert len(states) - repeats == len(states.unique(dim=0))
     used = [i for i in range(len(states)) if not any(torch.equal(states[i], states[j]) for j in range(i))]
-    trained = find_trained(record["model_sha256"], "twice", "auto", align=False)
+    trained = find_trained(record["model_sha256"], "twice", "auto", align=False, folder=str(tmp_path / "pretrained"))
     assert trained.generator is not None
     expected = trained.generator.generate(states[used], mask[used])
     made = load_adapter(folder / record["adapters"]["generated"]["path"])
@@ -500,7 +494,7 @@ def test_the_plan_says_what_the_loop_may_start_from(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     argv = ["--task", str(questions), "--model", tiny_pretrained.MODEL, "--reward", "12", "--test", "12", "--dry-run"]
-    argv += ["--support", "8", "--out", str(tmp_path / "runs"), *more]
+    argv += ["--support", "8", "--out", str(tmp_path / "runs"), "--pretrained", str(tmp_path / "pretrained"), *more]
     plan = run(capsys, [*argv, "--json"])
     assert (plan["starts"], plan["variant"]) == (starts, variant)
     low, high = plan["estimated_seconds"]["start"]

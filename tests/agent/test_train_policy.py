@@ -10,7 +10,6 @@ import pytest
 
 from agent.config import make_config
 from agent.train.engine.settings import EngineSettings
-from agent.train.policy import report as report_module
 from agent.train.policy import situations as situations_module
 from agent.train.policy.rest_em import Judged, Sample, SampleLog
 from agent.train.policy.rollouts import Plan, lay_out, open_rollouts
@@ -18,11 +17,11 @@ from agent.train.policy.run import within_budget
 from agent.train_policy import main
 from cao.model.adapters import adapter_sha256, load_adapter
 from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
 from cao.progress import silent
 from cao.strategies import FAMILIES, Strategy
 from cao.tasks import get_task
 from cao.tasks.splits import part, practice
-from policies.base import PolicySettings
 from policies.grid import grid
 from policies.registry import build_policy
 from policies.trained import find_policy
@@ -69,8 +68,8 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
 ) -> None:
     index = tmp_path / "pretrained" / "policies.json"
     index.parent.mkdir()
-    monkeypatch.setattr(report_module.install, "__defaults__", (index,))
-    argv = arguments(roomy_model_folder, tmp_path / "runs", "--install", "--json")
+    pretrained = ("--set", f"pretrained={index.parent}")
+    argv = arguments(roomy_model_folder, tmp_path / "runs", "--install", "--json", *pretrained)
     code, out, err = call(main, argv)
     assert code == 0, err
     report = json.loads(out)
@@ -168,9 +167,9 @@ def test_where_nothing_improves_the_command_says_what_to_do(roomy_model_folder: 
         (("--tasks", "sciq"), "sciq cannot be learnt on and held out at once"),
         (("--tasks", "mmlu_logic"), "mmlu_logic sets nothing aside for training"),
         (("--tasks", "arc_eazy"), "did you mean arc_easy"),
-        (("--samples", "0"), "must be 1 or more"),
-        (("--budget", "0"), "--budget must be 1 or more"),
-        (("--workers", "0"), "--workers is 1 or more"),
+        (("--samples", "0"), "--samples 0: Input should be greater than or equal to 1"),
+        (("--budget", "0"), "--budget 0: Input should be"),
+        (("--workers", "0"), "--workers 0: Input should be"),
         (("--model", "gpt-17"), "unknown model 'gpt-17'"),
     ],
 )

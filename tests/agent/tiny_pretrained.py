@@ -10,14 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agent.run import main
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import adapter_sha256
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
-from tools import pretrained
 from tools.align_lora.aligner import AlignerHeader, TrainedAligner
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, chunk_count
 from tools.generate_lora.decoder import Ladder
@@ -29,12 +27,6 @@ ROOT = Path(__file__).parents[2]
 MODEL = "qwen2.5-0.5b"
 PROMPTS = 4
 """N of the tiny generator."""
-
-
-def run_with(index: Path, argv: list[str]) -> int:
-    """The run command with another index of trained parts."""
-    pretrained.PRETRAINED = index
-    return main(argv)
 
 
 def load(folder: Path) -> LanguageModel:

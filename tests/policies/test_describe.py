@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from cao.errors import InputError, UnavailableError
 from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
 from cao.tasks.base import Task, normalise
 from cao.types import ID_PATTERN
-from policies.base import PolicySettings
 from policies.describe import DESCRIBERS, describe
 from policies.paragraph import MAX_CHARACTERS, clean_paragraph, facts, quotes
 

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from cao.errors import InputError, UnavailableError
 from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
 from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import Trial
-from policies.base import PolicyContext, PolicySettings
+from policies.base import PolicyContext
 from policies.extract import first_object, unwrap
 from policies.fixed import FixedPolicy
 from policies.registry import POLICIES, build_policy

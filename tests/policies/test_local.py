@@ -9,10 +9,11 @@ import torch
 
 from cao.inference.sampling import Grammar, PromptMemory, chat_text, draw, sample
 from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES
 from cao.strategy import parse_strategy, strategy_schema
 from cao.types import Reward, Trial
-from policies.base import PolicyContext, PolicySettings
+from policies.base import PolicyContext
 from policies.local import RESAMPLES, LocalPolicy, _grid
 from policies.registry import build_policy
 

@@ -12,9 +12,10 @@ import pytest
 
 from agent.run import main
 from cao.errors import InputError, UnavailableError
+from cao.policy_settings import PolicySettings
 from cao.strategy import parse_strategy
 from cao.types import Trial
-from policies.base import REPLIES, PolicyContext, PolicySettings
+from policies.base import REPLIES, PolicyContext
 from policies.openai import OpenAIPolicy
 
 GOOD = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'

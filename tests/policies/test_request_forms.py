@@ -8,8 +8,9 @@ import pytest
 
 from agent.run import main
 from cao.errors import UnavailableError
+from cao.policy_settings import PolicySettings
 from cao.types import Trial
-from policies.base import REPLIES, PolicyContext, PolicySettings
+from policies.base import REPLIES, PolicyContext
 from policies.describe import describe
 from policies.openai import OpenAIPolicy
 

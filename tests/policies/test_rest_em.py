@@ -16,11 +16,12 @@ from agent.train.policy.fine_tune import Lesson, Tuning, encode_lesson, fine_tun
 from agent.train.policy.rest_em import CHUNK, Judged, SampleLog, Sampling, collect, costs, kept, verdict
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import Trial
 from policies.bandit import BanditPolicy
-from policies.base import PolicyContext, PolicySettings
+from policies.base import PolicyContext
 from policies.grid import grid, papers_choice
 from policies.local import LocalPolicy
 from policies.uniform import RandomPolicy

@@ -22,7 +22,18 @@ from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
 
 PROMPTS = ["Question: Which of these animals can fly?\nAnswer:", "", "Question: Why do plants need the sun?\nAnswer:"]
 WIDTH = 32
-QUICK = AlignerPreset((2, 4), 4, 8, 4, 30, 1e-3, 1e-2, 0.005, 4, 2)
+QUICK = AlignerPreset(
+    widths=(2, 4),
+    latent=4,
+    projected=8,
+    code=4,
+    meta_epochs=30,
+    inner_rate=1e-3,
+    meta_rate=1e-2,
+    kl=0.005,
+    chunks_per_step=4,
+    vector_prompts=2,
+)
 
 
 @dataclass(frozen=True)

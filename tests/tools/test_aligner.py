@@ -31,7 +31,18 @@ SHAPES = {
 LAYOUT = TokenLayout.of(SHAPES, 4, 8, (8, 8))
 INITIAL = initial_lora(SHAPES, ("q_proj", "gate_proj"), 4, 8, 0, BASE)
 WIDTH = 6
-QUICK = AlignerPreset((2, 4), 4, 8, 4, 20, 1e-3, 1e-3, 0.005, 2, 4)
+QUICK = AlignerPreset(
+    widths=(2, 4),
+    latent=4,
+    projected=8,
+    code=4,
+    meta_epochs=20,
+    inner_rate=1e-3,
+    meta_rate=1e-3,
+    kl=0.005,
+    chunks_per_step=2,
+    vector_prompts=4,
+)
 SCALES = torch.tensor([0.01, 0.1, 1.0])[:, None]
 
 
@@ -49,7 +60,7 @@ TASKS = [source("one", 1), source("two", 2), source("three", 3)]
 
 def train(tasks: list[SourceTask] = TASKS, target: AlignTarget = "checkpoint", seed: int = 5, **changes):
     options = {key: changes.pop(key) for key in ("progress", "checkpoint", "checkpoint_every_s") if key in changes}
-    preset = replace(QUICK, **changes)
+    preset = QUICK.model_copy(update=changes)
     return train_aligner(
         *(tasks, LAYOUT, INITIAL), preset=preset, seed=seed, target=target, generator_sha256=GENERATOR, **options
     )

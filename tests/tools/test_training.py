@@ -60,9 +60,9 @@ def train(
     lm: LanguageModel, sources: list[Source] | None = None, mode: StatisticsMode = "element", **changes: Any
 ) -> tuple[TrainedGenerator, list[tuple[float, float]]]:
     options = {"seed": 5}
-    options |= {key: changes.pop(key) for key in list(changes) if key not in GeneratorPreset.__dataclass_fields__}
+    options |= {key: changes.pop(key) for key in list(changes) if key not in GeneratorPreset.model_fields}
     sources = sources_of(lm) if sources is None else sources
-    preset = replace(QUICK, **changes)
+    preset = QUICK.model_copy(update=changes)
     generator = untrained(lm, sources or sources_of(lm), mode, train_centre=preset.centre_rate > 0)
     return generator, train_generator(generator, sources, lm, preset=preset, **options)
 
@@ -112,7 +112,7 @@ def test_a_step_weighs_eq_1_and_the_mean_of_the_tasks_answers(
     tiny_lm.model.float()
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: None)
     sources = sources_of(tiny_lm)
-    preset = replace(QUICK, noise=0.0, few=0.0, reconstruction=0.5, batch=100)
+    preset = QUICK.model_copy(update={"noise": 0.0, "few": 0.0, "reconstruction": 0.5, "batch": 100})
     generator = untrained(tiny_lm, sources)
     origin = flatten(generator.initial.tensors, generator.layout)
     drawn: list[tuple[Tensor, Tensor]] = []
@@ -194,12 +194,14 @@ def test_draws_make_few_prompts_and_noise_as_often_and_as_loud_as_asked(tiny_lm:
     shape, rng = (N, LENGTH, CHANNELS), training.random.Random(0)
     kinds = []
     for _ in range(400):
-        tensor, mask = training._draw(sources[0], generator, replace(QUICK, noise=0.0, few=0.5), rng)
+        tensor, mask = training._draw(sources[0], generator, QUICK.model_copy(update={"noise": 0.0, "few": 0.5}), rng)
         assert (tensor.shape, mask.shape) == (shape, shape[:2])
         kinds.append(len(tensor.unique(dim=0)))
     assert 0.25 < sum(kind < N for kind in kinds) / len(kinds) < 0.42  # of every other one, 1 or 2 of 3
     clean, noisy = (
-        training._draw(sources[0], generator, replace(QUICK, noise=noise, few=0.0), training.random.Random(7))[0]
+        training._draw(
+            sources[0], generator, QUICK.model_copy(update={"noise": noise, "few": 0.0}), training.random.Random(7)
+        )[0]
         for noise in (0.0, 0.1)
     )
     mask = clean.abs().sum(-1) > 0

@@ -70,7 +70,7 @@ def find_aligner(generator: SourceGenerator, index: Path | None = None) -> Train
     Raises:
         InputError: the index or the aligner is damaged, or the aligner is not the one that the index lists.
     """
-    index = index or pretrained.PRETRAINED
+    index = index or pretrained.index_of()
     every = pretrained.read_index(index)
     shelf = every.models.get(generator.base_sha256) if every else None
     variants = shelf.variants if shelf else ()

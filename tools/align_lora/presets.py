@@ -1,12 +1,11 @@
 """The aligner's presets: the Fusion VAE's sizes and the schedule of its training."""
 
-from dataclasses import dataclass
-
+from cao.configuration import Amount, Count
+from cao.types import Record
 from tools.align_lora.fusion_vae import KL_WEIGHT, POSITIONS, STRIDE, FusionShape, chunk_count
 
 
-@dataclass(frozen=True)
-class AlignerPreset:
+class AlignerPreset(Record):
     """The sizes and the schedule of one training.
 
     Attributes:
@@ -22,16 +21,16 @@ class AlignerPreset:
         vector_prompts: how many prompts a task vector is made from at most.
     """
 
-    widths: tuple[int, ...]
-    latent: int
-    projected: int
-    code: int
-    meta_epochs: int
-    inner_rate: float
-    meta_rate: float
-    kl: float
-    chunks_per_step: int
-    vector_prompts: int
+    widths: tuple[Count, ...]
+    latent: Count
+    projected: Count
+    code: Count
+    meta_epochs: Count
+    inner_rate: Amount
+    meta_rate: Amount
+    kl: Amount
+    chunks_per_step: Count
+    vector_prompts: Count
 
     def shape(self, vector: int, total: int) -> FusionShape:
         """Return the VAE's sizes for task vectors of width ``vector`` and adapters of ``total`` weights."""
@@ -39,6 +38,28 @@ class AlignerPreset:
         return FusionShape(self.widths, self.latent, vector, self.projected, chunks, self.code)
 
 
-PAPER = AlignerPreset((32, 64, 128, 256, 512), 256, 512, 64, 4000, 1e-3, 1e-4, KL_WEIGHT, 16, 32)
+PAPER = AlignerPreset(
+    widths=(32, 64, 128, 256, 512),
+    latent=256,
+    projected=512,
+    code=64,
+    meta_epochs=4000,
+    inner_rate=1e-3,
+    meta_rate=1e-4,
+    kl=KL_WEIGHT,
+    chunks_per_step=16,
+    vector_prompts=32,
+)
 """Source: CAO-LLM F.2; the widths of z and of a chunk's code are not said there."""
-EMBEDDED = AlignerPreset((4, 8, 16, 32, 64), 32, 64, 16, 800, 1e-3, 1e-3, KL_WEIGHT, 16, 4)
+EMBEDDED = AlignerPreset(
+    widths=(4, 8, 16, 32, 64),
+    latent=32,
+    projected=64,
+    code=16,
+    meta_epochs=800,
+    inner_rate=1e-3,
+    meta_rate=1e-3,
+    kl=KL_WEIGHT,
+    chunks_per_step=16,
+    vector_prompts=4,
+)

@@ -9,7 +9,7 @@ Source: CAO-LLM §2.3, Eq. 3, F.
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -145,7 +145,7 @@ def _meta_epoch(vae: FusionVAE, pairs: list[_Pair], weight: float, preset: Align
 
 
 def _fingerprint(tasks: list[SourceTask], aligner: TrainedAligner, preset: AlignerPreset, seed: int) -> str:
-    told = {"header": aligner.header.model_dump(mode="json"), "preset": asdict(preset), "seed": seed}
+    told = {"header": aligner.header.model_dump(mode="json"), "preset": preset.model_dump(), "seed": seed}
     start = adapter_sha256(aligner.initial)
     hashes = [
         sha256_bytes(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -170,7 +170,7 @@ def _untrained(
         vae = FusionVAE(preset.shape(tasks[0].vectors.shape[1], layout.total))
     provenance = {
         "made_by": "train_aligner",
-        "preset": canonical_json(asdict(preset)),
+        "preset": canonical_json(preset.model_dump()),
         "seed": str(seed),
         "tasks": " ".join(task.name for task in tasks),
         "parameters": str(sum(parameter.numel() for parameter in vae.parameters())),

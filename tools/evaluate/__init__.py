@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from cao.configuration import first_error
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic
 from cao.inference.generation import Generated, generate
@@ -267,6 +268,6 @@ def load_items(path: Path) -> list[Item]:
             try:
                 items.append(_opened(line))
             except (ValueError, RecursionError) as error:
-                told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+                told = first_error(error)[1] if isinstance(error, ValidationError) else str(error)
                 raise InputError(f"{path}:{number}: no item ({told})") from None
     return items

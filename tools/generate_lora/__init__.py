@@ -55,7 +55,7 @@ def find_generator(
     Raises:
         InputError: the index or the generator is damaged, or the file is not the one that the index lists.
     """
-    index = index or pretrained.PRETRAINED
+    index = index or pretrained.index_of()
     chosen = pretrained.choose(base_sha256, task, variant, index)
     if chosen is None:
         return None

@@ -8,12 +8,12 @@ Source: CAO-LLM Table 8.
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from cao.configuration import Amount, Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.inference.answer_loss import answer_loss
@@ -21,11 +21,11 @@ from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
+from cao.types import Record
 from tools.generate_lora.tokens import TokenLayout, flatten
 
 
-@dataclass(frozen=True)
-class CheckpointPreset:
+class CheckpointPreset(Record):
     """How checkpoints are collected.
 
     Attributes:
@@ -39,12 +39,12 @@ class CheckpointPreset:
     Source: CAO-LLM Table 8 (the defaults).
     """
 
-    warm_steps: int = 75
-    warm_rate: float = 1e-4
-    kept_steps: int = 50
-    kept_rate: float = 1e-5
-    batch: int = 32
-    samples: int = 5000
+    warm_steps: CountOrNone = 75
+    warm_rate: Amount = 1e-4
+    kept_steps: Count = 50
+    kept_rate: Amount = 1e-5
+    batch: Count = 32
+    samples: Count = 5000
 
 
 def collect(
@@ -87,7 +87,7 @@ def collect(
     steps = preset.warm_steps + preset.kept_steps
     schedule = batches(len(rows), preset.batch, steps, seed)
     told = {
-        "preset": asdict(preset),
+        "preset": preset.model_dump(),
         "seed": seed,
         "initial": initial_seed,
         "model": lm.sha256,

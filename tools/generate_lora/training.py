@@ -11,12 +11,13 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from cao.configuration import Amount, Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.inference.answer_loss import answer_loss
@@ -24,13 +25,13 @@ from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
+from cao.types import Record
 from tools.generate_lora.generator import TrainedGenerator
 from tools.generate_lora.statistics import Statistics, StatisticsMode
 from tools.generate_lora.tokens import flatten, unflatten
 
 
-@dataclass(frozen=True)
-class GeneratorPreset:
+class GeneratorPreset(Record):
     """How a generator is trained.
 
     Attributes:
@@ -45,15 +46,15 @@ class GeneratorPreset:
         few: share of conditioning tensors that are made of fewer than N prompts, used again in turn.
     """
 
-    steps: int
-    tasks: int = 4
-    rate: float = 1e-3
-    centre_rate: float = 0.0
-    reconstruction: float = 1.0
-    behaviour_from: int = 0
-    batch: int = 16
-    noise: float = 0.05
-    few: float = 0.25
+    steps: Count
+    tasks: Count = 4
+    rate: Amount = 1e-3
+    centre_rate: Amount = 0.0
+    reconstruction: Amount = 1.0
+    behaviour_from: CountOrNone = 0
+    batch: Count = 16
+    noise: Amount = 0.05
+    few: Amount = 0.25
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,6 @@ def _fingerprint(
         }
         for source in sources
     ]
-    told = {"preset": asdict(preset), "seed": seed, "model": lm.sha256, "layout": generator.layout.sha256}
+    told = {"preset": preset.model_dump(), "seed": seed, "model": lm.sha256, "layout": generator.layout.sha256}
     weights = sha256_bytes(b"".join(array.tobytes() for array in begin))
     return sha256_bytes(canonical_json({**told, "about": about, "begin": weights, "data": data}).encode())

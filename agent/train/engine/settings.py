@@ -1,11 +1,11 @@
 """The ``[engine]`` table of a configuration file: which engine, and where."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from agent.config import read_config_file
+from cao.configuration import first_error, read_tables
 from cao.errors import InputError
 from cao.types import Record
 
@@ -27,26 +27,18 @@ class EngineSettings(Record):
 
 
 def read_engine(file: Path | None) -> EngineSettings:
-    """Return the ``[engine]`` table of a TOML file, the defaults where there is no file or no such table.
+    """Return the ``[engine]`` table of a configuration file, the defaults where there is no file or no such table.
 
     Raises:
-        InputError: the file cannot be read, holds anything else, or a value is impossible.
+        InputError: the file cannot be read, the table has an unknown key, or a value is impossible.
     """
-    values: dict[str, Any] = {} if file is None else read_config_file(file)
-    other = sorted(set(values) - {"engine"})
-    if other:
-        raise InputError(f"{file}: {other[0]}: unknown key; only the table [engine] is read here")
-    table = values.get("engine", {})
-    if not isinstance(table, dict):
-        raise InputError(f"{file}: engine: write it as a table, [engine]")
+    table = read_tables(file).get("engine", {}) if file else {}
     try:
         settings = EngineSettings.model_validate(table)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(("engine", *(str(part) for part in first["loc"])))
-        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        shape = "; write it as HOST:PORT" if where == "engine.address" else ""
-        raise InputError(f"{file}: {where}: {what}{shape}") from None
+        where, what = first_error(error)
+        shape = "; write it as HOST:PORT" if where == "address" else ""
+        raise InputError(f"{file}: engine.{where}: {what}{shape}") from None
     remote = [name for name in ("address", "cpus", "gpus") if getattr(settings, name)]
     if settings.kind == "local" and remote:
         raise InputError(f'{file}: engine.{remote[0]} is for kind = "ray"')

@@ -19,7 +19,7 @@ def write_index(settings: Settings, folder: Path) -> dict[str, Any]:
     Raises:
         InputError: a generator or an aligner is missing or damaged, or they do not belong to each other.
     """
-    preset, _ = settings.resolved()
+    preset = settings.resolved()
     entries, base_sha256 = [], None
     for variant in variants(preset):
         place = folder / "variants" / variant.name
@@ -60,13 +60,16 @@ def write_index(settings: Settings, folder: Path) -> dict[str, Any]:
     return index
 
 
-def install(folder: Path, index: Path | None = None) -> None:
+def install(folder: Path, index: Path) -> None:
     """Copy a finished consolidation to where ``agent.run`` looks, beside what is there for other models.
+
+    Args:
+        folder: the consolidation's.
+        index: the list of trained parts, which need not exist yet.
 
     Raises:
         InputError: it cannot be written there.
     """
-    index = index or pretrained.PRETRAINED
     fresh = pretrained.read_index(folder / "index.json")
     assert fresh is not None
     known = pretrained.read_index(index)
@@ -101,8 +104,13 @@ def _files(models: dict[str, pretrained.Shelf]) -> set[str]:
     return {part.path for variant in listed for part in (variant.generator, variant.aligner) if part is not None}
 
 
-def summary(folder: Path, *, installed: bool) -> str:
-    """Return what came of it, for people: how much of the checkpoints' gain each generator recovers."""
+def summary(folder: Path, installed: Path | None = None) -> str:
+    """Return what came of it, for people: how much of the checkpoints' gain each generator recovers.
+
+    Args:
+        folder: the consolidation's.
+        installed: the folder of trained parts that it was put into, None where it was not.
+    """
     index = pretrained.read_index(folder / "index.json")
     assert index is not None
     lines = []
@@ -114,7 +122,7 @@ def summary(folder: Path, *, installed: bool) -> str:
                 lines.append(f"{variant.name:<26} recovers {mean:5.2f} of the checkpoints' gain on {n} sources")
             else:
                 lines.append(f"{variant.name:<26} no source's checkpoint gains anything that could be recovered")
-    where = f"Installed in {pretrained.PRETRAINED.parent}." if installed else "Add --install to use it in agent.run."
+    where = f"Installed in {installed}." if installed else "Add --install to use it in agent.run."
     return "\n".join([f"{folder}:", *lines, where]) + "\n"
 
 

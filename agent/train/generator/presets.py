@@ -4,9 +4,9 @@
 ``embedded`` is sized for SmolLM2-135M on two CPU cores: hours, not days.
 """
 
-from dataclasses import dataclass
-
+from cao.configuration import Count
 from cao.errors import InputError
+from cao.types import Record
 from tools.align_lora.presets import EMBEDDED as EMBEDDED_ALIGNER
 from tools.align_lora.presets import PAPER as PAPER_ALIGNER
 from tools.align_lora.presets import AlignerPreset
@@ -25,8 +25,7 @@ OTHER_SOURCES = (
 """Sources beyond the paper's six, for variety; none of them is among the tasks that results are reported on."""
 
 
-@dataclass(frozen=True)
-class Preset:
+class Preset(Record):
     """Everything that decides what a consolidation does, besides model and seed.
 
     Attributes:
@@ -48,14 +47,14 @@ class Preset:
     sources: tuple[str, ...]
     leave_out: tuple[str, ...]
     ladder: Ladder
-    token: tuple[int, int]
+    token: tuple[Count, Count]
     statistics: StatisticsMode
     checkpoints: CheckpointPreset
     generator: GeneratorPreset
     aligner: AlignerPreset
-    row_tokens: int
-    prompts_encoded: int
-    pairs: int
+    row_tokens: Count
+    prompts_encoded: Count
+    pairs: Count
 
     def layout(self, shapes: dict[str, tuple[int, int]], rank: int, alpha: int) -> TokenLayout:
         """Return the token layout for a model.
@@ -99,7 +98,7 @@ PRESETS: dict[str, Preset] = {
             ),
             token=(16, 128),
             statistics="element",
-            checkpoints=CheckpointPreset(40, 3e-4, 10, 3e-5, batch=16),
+            checkpoints=CheckpointPreset(warm_steps=40, warm_rate=3e-4, kept_steps=10, kept_rate=3e-5, batch=16),
             generator=GeneratorPreset(steps=190, tasks=3, rate=5e-3, centre_rate=5e-4, behaviour_from=120),
             aligner=EMBEDDED_ALIGNER,
             row_tokens=128,

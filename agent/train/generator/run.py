@@ -1,7 +1,6 @@
 """A consolidation from beginning to end: its folder, its jobs one after the other or side by side."""
 
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from cao.files import write_json
 from cao.machine.assets import minilm_folder
 from cao.machine.compute import settled
 from cao.model.encoder import Encoder
-from cao.model.loading import check_device, load_language_model
-from cao.model.profiles import MODELS
+from cao.model.loading import check_device, load_model
 from cao.progress import Progress
 
 Job = tuple[str, str]
@@ -29,14 +27,12 @@ Job = tuple[str, str]
 
 def open_consolidation(settings: Settings, progress: Progress) -> Consolidation:
     """Return the consolidation of a folder; model and encoder are loaded when a step first needs them."""
-    preset, path = settings.resolved()
-    profile, device, dtype, offline = MODELS[settings.model], settings.device, settings.dtype, settings.offline
     return Consolidation(
         folder=settings.folder,
-        preset=preset,
+        preset=settings.resolved(),
         seed=settings.seed,
-        load_lm=partial(load_language_model, profile, path=path, device=device, dtype=dtype, offline=offline),
-        load_encoder=lambda: Encoder(minilm_folder(), device),
+        load_lm=partial(load_model, settings),
+        load_encoder=lambda: Encoder(minilm_folder(), settings.device),
         progress=progress,
     )
 
@@ -89,11 +85,11 @@ def consolidate(settings: Settings) -> Path:
             on it.
         UnavailableError: something needed is not at hand.
     """
-    preset, _ = settings.resolved()
+    preset = settings.resolved()
     check_device(settings.device)
     folder = settings.folder
     begun = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
-    settings = replace(settings, dtype=settled(settings.dtype, settings.device, begun.get("dtype")))
+    settings = settings.model_copy(update={"dtype": settled(settings.dtype, settings.device, begun.get("dtype"))})
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -134,7 +130,7 @@ def claim(settings: Settings, folder: Path) -> None:
         return
     consolidation = open_consolidation(settings, lambda label, done, total: None)
     layout = consolidation.layout  # a preset that does not fit the model is refused before hours of work
-    settings.resolved()[0].aligner.shape(1, layout.total)
+    settings.resolved().aligner.shape(1, layout.total)
     write_json(path, wanted)
 
 

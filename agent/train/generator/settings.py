@@ -1,89 +1,60 @@
 """What a consolidation's command line asks for, checked before anything is computed."""
 
-import dataclasses
-import math
-from dataclasses import dataclass, field
+import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from agent.config import merge, parse_assignment
 from agent.train.engine.settings import EngineSettings
+from agent.train.generator.options import ConsolidateOptions
 from agent.train.generator.presets import PRESETS, Preset
+from cao.configuration import explain, merge
 from cao.errors import InputError, UnavailableError
 from cao.model.encoder import MAX_TOKENS
 from cao.model.loading import weights_sha256
-from cao.model.profiles import MODELS
+from cao.model.profiles import find_profile
 from cao.tasks import TASKS
-from cao.types import DtypeChoice
-
-MAY_BE_ZERO = ("warm_steps", "behaviour_from")
-"""Whole numbers of a preset that may be 0; all others are 1 or more."""
 
 STATE_WIDTH = 384
 """Channels of the frozen encoder's token states."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the command line asks for.
+class Settings(ConsolidateOptions):
+    """What the command line and the file ask for.
 
     Attributes:
-        model: a model profile.
-        preset: a preset's name, the model's own when None.
-        seed: of every draw.
-        out: folder of runs.
-        workers: processes.
-        device: torch device.
-        dtype: what the model computes in; ``auto`` takes what the folder was begun with, else the faster one here.
-        assignments: ``--set`` texts.
-        offline: never touch the network.
         engine: what runs the workers.
     """
 
-    model: str
-    preset: str | None
-    seed: int
-    out: Path
-    workers: int
-    device: str
-    assignments: tuple[str, ...]
-    offline: bool
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    dtype: DtypeChoice = "auto"
+    engine: EngineSettings = EngineSettings()
 
-    def resolved(self) -> tuple[Preset, str | None]:
-        """Return the preset with the assignments laid over it, and the model's folder where one is given.
+    def resolved(self) -> Preset:
+        """Return the preset with the values laid over it.
 
         Raises:
             InputError: an unknown model, preset, source or key, or a value of another type or out of range.
         """
-        if self.model not in MODELS:
-            raise InputError(f"unknown model {self.model!r}; known: {', '.join(MODELS)}")
-        if self.workers < 1 or self.seed < 0:
-            raise InputError("--workers is 1 or more, --seed 0 or more")
-        name = self.preset or MODELS[self.model].preset
+        name = self.preset or find_profile(self.model).preset
         if name not in PRESETS:
             raise InputError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-        values: dict[str, Any] = {}
-        for text in self.assignments:
-            values = merge(values, parse_assignment(text))
-        path = values.pop("model_path", None)
-        if path is not None and (not isinstance(path, str) or not path or "\0" in path):
-            raise InputError(f"--set model_path: expected a folder, found {path!r}")
-        preset = _typed(_over(PRESETS[name], values, ""))
-        _check_sizes(preset, "")
+        if "name" in self.values:
+            raise InputError("--set name: unknown key")
+        changed = merge(PRESETS[name].model_dump(mode="json"), self.values)
+        try:
+            preset = Preset.model_validate_json(json.dumps(changed, default=str), strict=True)
+        except ValidationError as error:
+            raise InputError(f"--set {explain(error)}") from None
         _check_tasks(preset)
         _check_ladder(preset)
         _check_losses(preset)
-        return preset, path
+        return preset
 
     @property
     def folder(self) -> Path:
         """The consolidation's folder, the same for the same command."""
-        preset = self.preset or MODELS[self.model].preset
-        return self.out / f"consolidate-{self.model}-{preset}-s{self.seed}"
+        preset = self.preset or find_profile(self.model).preset
+        return Path(self.out) / f"consolidate-{self.model}-{preset}-s{self.seed}"
 
     def claim(self) -> dict[str, Any]:
         """Return what a folder is for, in JSON values: everything that its files depend on.
@@ -91,7 +62,7 @@ class Settings:
         Raises:
             UnavailableError: the model's folder is none.
         """
-        preset, path = self.resolved()
+        preset, path = self.resolved(), self.model_path
         if path and not (Path(path) / "config.json").is_file():
             raise UnavailableError(f"{path} is no model folder (no config.json); give one with --set model_path=DIR")
         given = weights_sha256(Path(path)) if path else None
@@ -100,60 +71,8 @@ class Settings:
             "model_path_sha256": given,
             "seed": self.seed,
             "dtype": self.dtype,
-            "preset": _plain(preset),
+            "preset": preset.model_dump(mode="json"),
         }
-
-
-def _plain(preset: Preset) -> Any:
-    return TypeAdapter(Preset).dump_python(preset, mode="json")
-
-
-def _typed(preset: Preset) -> Preset:
-    """Return the preset with every nested value checked against its type."""
-    try:
-        checked: Preset = TypeAdapter(Preset).validate_python(dataclasses.asdict(preset))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InputError(f"--set {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
-    return checked
-
-
-def _over(record: Any, values: dict[str, Any], where: str) -> Any:
-    """Return a frozen dataclass with some values replaced, refusing what does not fit."""
-    changed: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in {each.name for each in dataclasses.fields(record)} or key == "name":
-            raise InputError(f"--set {where}{key}: unknown key")
-        before = getattr(record, key)
-        if dataclasses.is_dataclass(before) and isinstance(value, dict):
-            changed[key] = _over(before, value, f"{where}{key}.")
-            continue
-        value = _tuples(value)
-        fits = isinstance(value, type(before)) or (isinstance(before, float) and isinstance(value, int))
-        if not fits or isinstance(value, bool) != isinstance(before, bool):
-            raise InputError(f"--set {where}{key}: expected {type(before).__name__}, found {value!r}")
-        changed[key] = float(value) if isinstance(before, float) else value
-    return dataclasses.replace(record, **changed)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _check_sizes(value: Any, where: str) -> None:
-    """Raise InputError where a number of a preset is out of range."""
-    if dataclasses.is_dataclass(value):
-        for each in dataclasses.fields(value):
-            _check_sizes(getattr(value, each.name), f"{where}.{each.name}" if where else each.name)
-    elif isinstance(value, tuple):
-        for item in value:
-            _check_sizes(item, where)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        least = 0 if where.rsplit(".", 1)[-1] in MAY_BE_ZERO else 1
-        if not least <= value < 2**31:
-            raise InputError(f"--set {where}: {value} is out of range, {least} is the least")
-    elif isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-        raise InputError(f"--set {where}: {value} is no number of 0 or above")
 
 
 def _check_tasks(preset: Preset) -> None:

@@ -16,15 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cao.configuration import Count
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packing import as_mask, states_alone
 from cao.progress import Progress, silent
+from cao.types import Record
 
 
-@dataclass(frozen=True)
-class Tuning:
+class Tuning(Record):
     """How a policy is fine-tuned.
 
     Attributes:
@@ -33,7 +34,7 @@ class Tuning:
         seed: of the prompts' order.
     """
 
-    epochs: int = 4
+    epochs: Count = 4
     rate: float = 3e-4
     seed: int = 0
 

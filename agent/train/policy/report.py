@@ -15,7 +15,7 @@ from cao.files import canonical_json, write_atomic, write_json
 from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.strategies import FAMILIES
 from policies.grid import grid
-from policies.trained import SHIPPED, PolicyIndex, TrainedPolicy, read_policies
+from policies.trained import PolicyIndex, TrainedPolicy, read_policies
 from tools.evaluate.statistics import wilson
 
 
@@ -147,7 +147,7 @@ def text(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def install(training: Training, report: dict[str, Any], index: Path = SHIPPED) -> None:
+def install(training: Training, report: dict[str, Any], index: Path) -> None:
     """Copy the trained policy to where ``agent.run`` looks for the local policy's adapter.
 
     Args:

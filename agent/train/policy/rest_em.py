@@ -9,12 +9,12 @@ The sequential test in place of a fixed number is this project's.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from cao.configuration import Count
 from cao.errors import InputError
 from cao.files import append_line, sha256_bytes, whole_lines
 from cao.progress import Progress, silent
@@ -73,8 +73,7 @@ class Sample(Record):
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Sampling:
+class Sampling(Record):
     """How many samples a situation gets.
 
     Attributes:
@@ -86,7 +85,7 @@ class Sampling:
         error: probability of either mistake.
     """
 
-    most: int = 20
+    most: Count = 20
     sequential: bool = False
     seed: int = 0
     rich: float = 0.25

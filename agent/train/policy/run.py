@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -94,7 +94,7 @@ def train(settings: Settings, progress: Progress) -> Training:
             for iteration in range(settings.iterations):
                 _sample(training, rollouts, iteration, weights, settings.sampling)
                 weights = _tuned(training, iteration, weights)
-            last = replace(settings.sampling, most=min(CHUNK, settings.sampling.most))
+            last = settings.sampling.model_copy(update={"most": min(CHUNK, settings.sampling.most)})
             _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
     return training
 

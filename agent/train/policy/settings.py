@@ -1,37 +1,27 @@
 """What the command line of the policy's training asks for, checked before anything is computed."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from agent.config import RunConfig
 from agent.train.engine.settings import EngineSettings
 from agent.train.files import read_json
 from agent.train.policy.fine_tune import Tuning
+from agent.train.policy.options import DEFAULT_HELD_OUT, DEFAULT_TASKS
 from agent.train.policy.rest_em import Sampling
+from cao.configuration import Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.tasks import TASKS, get_task
+from cao.types import Record
 
-DEFAULT_TASKS = (
-    "arc_easy",
-    "arc_challenge",
-    "hellaswag",
-    "boolq",
-    "piqa",
-    "winogrande",
-    "openbookqa",
-    "commonsense_qa",
-)
-DEFAULT_HELD_OUT = ("social_iqa", "sciq", "gsm8k", "mmlu_logic")
 KEPT = 10
 """Improving samples of one situation that the policy is fine-tuned on, at most."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Record):
     """What the command line asks for.
 
     Attributes:
@@ -53,19 +43,19 @@ class Settings:
     """
 
     config: RunConfig
-    tasks: tuple[str, ...] = DEFAULT_TASKS
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_TASKS
     held_out: tuple[str, ...] = DEFAULT_HELD_OUT
-    seeds: int = 2
-    iterations: int = 2
-    sampling: Sampling = field(default_factory=Sampling)
-    tuning: Tuning = field(default_factory=Tuning)
-    budget: int | None = None
+    seeds: Count = 2
+    iterations: CountOrNone = 2
+    sampling: Sampling = Sampling()
+    tuning: Tuning = Tuning()
+    budget: Count | None = None
     landscape: bool = False
     warm_start: bool = False
     out: Path = Path("runs")
     seed: int = 0
-    workers: int = 1
-    engine: EngineSettings = field(default_factory=EngineSettings)
+    workers: Count = 1
+    engine: EngineSettings = EngineSettings()
 
     @property
     def folder(self) -> Path:
@@ -91,8 +81,8 @@ class Settings:
             "tasks": list(self.tasks),
             "held_out": list(self.held_out),
             "seeds": self.seeds,
-            "sampling": vars(self.sampling),
-            "tuning": vars(self.tuning),
+            "sampling": self.sampling.model_dump(),
+            "tuning": self.tuning.model_dump(),
             "budget": self.budget,
             "warm_start": self.warm_start,
             "seed": self.seed,
@@ -110,11 +100,6 @@ class Settings:
         without = [name for name in self.tasks if name in TASKS and not get_task(name).has_train]
         if without:
             raise InputError(f"{without[0]} sets nothing aside for training; hold it out instead")
-        counts = (self.seeds, self.iterations, self.sampling.most, self.tuning.epochs, self.budget or 1)
-        if min(counts) < 1 or self.budget == 0 or not self.tasks:
-            raise InputError("--tasks, --seeds, --iterations, --samples, --epochs and --budget must be 1 or more")
-        if self.workers < 1:
-            raise InputError("--workers is 1 or more")
 
 
 def read_settings(folder: Path) -> Settings:

@@ -97,7 +97,8 @@ class Situation:
         task = get_task(task_name)
         splits = _questions(task, config, for_practice=for_practice)
         protocol = protocol_of(config, task, splits)
-        trained = find_trained(place.lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
+        align = config.adapter == "aligned"
+        trained = find_trained(place.lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
         self.name = f"{'practice-' if for_practice else ''}{task.name}-{seed}"
         depends_on = {
             "code": CODE,

@@ -83,7 +83,7 @@ def _trained(layout: TokenLayout, tasks: int, width: int, preset: AlignerPreset)
     ]
     chunks = preset.shape(width, layout.total).chunks
     step = min(CHUNKS_PER_STEP, chunks)
-    sized = replace(preset, meta_epochs=math.ceil(2 * tasks * chunks / step), chunks_per_step=step)
+    sized = preset.model_copy(update={"meta_epochs": math.ceil(2 * tasks * chunks / step), "chunks_per_step": step})
     initial = _adapter(layout)
     return lambda: train_aligner(
         made, layout, initial, preset=sized, seed=0, target="generated", generator_sha256="0" * 64
@@ -117,7 +117,7 @@ def adapter_axes(
             [SourceTask("t", torch.ones(1, layout.layers, layout.length), torch.ones(1, width))],
             layout,
             initial,
-            preset=replace(preset, meta_epochs=1),
+            preset=preset.model_copy(update={"meta_epochs": 1}),
             seed=0,
             target="generated",
             generator_sha256="0" * 64,

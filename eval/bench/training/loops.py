@@ -81,7 +81,9 @@ def checkpoint_loop(lm: LanguageModel, rows: list[Row], batch: int) -> Loop:
     """
     steps, start = len(rows) // batch, lm.fresh_lora(INITIAL_SEED)
     layout = TokenLayout.of(lm.lora_shapes(), lm.profile.lora_rank, lm.profile.lora_alpha, (16, 16))
-    preset = CheckpointPreset(steps - 1, CHECKPOINT_RATE, 1, CHECKPOINT_RATE, batch)
+    preset = CheckpointPreset(
+        warm_steps=steps - 1, warm_rate=CHECKPOINT_RATE, kept_steps=1, kept_rate=CHECKPOINT_RATE, batch=batch
+    )
     origin = flatten(start.tensors, layout)
 
     def ours() -> Trained:

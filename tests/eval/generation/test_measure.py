@@ -165,7 +165,7 @@ def test_an_engine_that_does_not_answer_is_exit_3(
         (["--tasks", "arc_easy"], 2, "arc_easy was a source of every generator"),
         (["--consolidation", "nowhere"], 2, "no consolidation's folder"),
         (["--device", "tpu"], 2, "unknown device 'tpu'"),
-        (["--set", "rank=2"], 2, "only model_path=DIR can be set here"),
+        (["--set", "rank=2"], 2, "--set rank: unknown key"),
         (["--set", "model_path=nowhere"], 3, "nowhere"),
     ],
 )

@@ -1,0 +1,69 @@
+"""What the command ``agent.train_policy`` takes besides a run's configuration."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cao.configuration import Workers
+from cao.options import Option
+from cao.types import Record
+
+DEFAULT_TASKS = (
+    "arc_easy",
+    "arc_challenge",
+    "hellaswag",
+    "boolq",
+    "piqa",
+    "winogrande",
+    "openbookqa",
+    "commonsense_qa",
+)
+DEFAULT_HELD_OUT = ("social_iqa", "sciq", "gsm8k", "mmlu_logic")
+
+RUN_OPTIONS = (
+    *("model", "model_path", "support", "reward", "accept", "seed", "out", "device", "dtype", "offline", "pretrained"),
+)
+"""Keys of a run's configuration that are options of the command too."""
+
+
+class TrainPolicyOptions(Record):
+    """What the command takes."""
+
+    tasks: Annotated[
+        tuple[str, ...],
+        Field(min_length=1, description="learn on these tasks' train parts"),
+        Option("NAME,...", commas=True, default="eight"),
+    ] = DEFAULT_TASKS
+    held_out: Annotated[
+        tuple[str, ...] | None,
+        Field(description="only measure on these"),
+        Option("NAME,...", commas=True, default="four others"),
+    ] = None
+    seeds: Annotated[int, Field(ge=1, description="draws of questions for each task"), Option("N")] = 2
+    iterations: Annotated[int, Field(ge=1, description="of sampling and fine-tuning"), Option("N")] = 2
+    samples: Annotated[int, Field(ge=1, description="samples of each situation"), Option("N")] = 20
+    sequential: Annotated[
+        bool,
+        Field(
+            description="stop sampling a situation once it is clear whether it has winning strategies; --samples at"
+            " most"
+        ),
+    ] = False
+    budget: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="TTL that trains on more than N prompts earns nothing"),
+        Option("N", default="any may"),
+    ] = None
+    landscape: Annotated[bool, Field(description="measure the whole grid of strategies in every situation first")] = (
+        False
+    )
+    warm_start: Annotated[
+        bool,
+        Field(
+            description="first fine-tune on what improves the model of the grid's points, as far as measured;"
+            " off-policy"
+        ),
+    ] = False
+    epochs: Annotated[int, Field(ge=1, description="of each fine-tuning"), Option("N")] = 4
+    workers: Workers = 1
+    install: Annotated[bool, Field(description="put the trained policy where agent.run finds it")] = False

@@ -1,0 +1,220 @@
+"""Settings: pydantic models made from a TOML file, options and ``--set`` texts, and the words for what cannot be used.
+
+One file serves every command. At its top are a run's keys, of which every command takes those of ``Machine``; a command
+reads its own table besides, and tables of others are passed over.
+"""
+
+import argparse
+import re
+import tomllib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+from cao.errors import InputError
+from cao.options import FLAGS, PRETRAINED, Option, given
+from cao.types import DtypeChoice, Record
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+SHIPPED = Path(__file__).parents[1] / "pretrained"
+"""The folder of trained parts that is used where the setting ``pretrained`` names no other."""
+
+TABLES = ("consolidate", "drift", "engine", "generate", "propose", "score", "tables", "train_policy", "watch")
+"""Tables of a configuration file that belong to a command, or to the engine that several commands run jobs on."""
+
+ModelName = Annotated[str, Field(description="model profile"), Option("NAME")]
+ModelPath = Annotated[
+    str | None, Field(description="a folder that takes the place of the profile's source"), Option("DIR")
+]
+Pretrained = Annotated[str | None, Field(description=PRETRAINED), Option("DIR", default="what ships")]
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+CountOrNone = Annotated[int, Field(ge=0, lt=2**31)]
+Amount = Annotated[float, Field(ge=0)]
+
+
+def _known_device(name: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+        raise ValueError(f"unknown device {name!r}; known: cpu, cuda, cuda:N, mps")
+    return name
+
+
+Device = Annotated[str, AfterValidator(_known_device), Field(description="cpu, cuda, cuda:N or mps"), Option("D")]
+Dtype = Annotated[
+    DtypeChoice, Field(description="what the language model computes in; auto is what is faster here, measured")
+]
+Offline = Annotated[bool, Field(description=FLAGS["--offline"])]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="of every random choice"), Option("N")]
+RunsFolder = Annotated[str, Field(description="folder of runs"), Option("DIR")]
+Workers = Annotated[int, Field(ge=1, description="processes that share the work"), Option("N")]
+Variant = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,80}$",
+        description="which trained generator: full, without-TASK, or auto, one that never saw the task if there is one",
+    ),
+    Option("V"),
+]
+Registry = Annotated[
+    Path | None,
+    Field(description="of one's own references"),
+    Option("DIR", others=("--folder",), default="the user's data"),
+]
+
+
+class Machine(Record):
+    """Which model a command works with, on what and in what it computes."""
+
+    model: ModelName = "smollm2-135m"
+    model_path: ModelPath = None
+    device: Device = "cpu"
+    dtype: Dtype = "auto"
+    offline: Offline = False
+
+
+SHARED = (*Machine.model_fields, "pretrained")
+"""Keys at a file's top that every command takes which has them."""
+
+
+def first_error(error: ValidationError) -> tuple[str, str]:
+    """Return where the first mistake is, its keys joined by dots, and what is wrong there."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    return ".".join(str(part) for part in first["loc"]), what
+
+
+def explain(error: ValidationError) -> str:
+    """Return the first mistake in words: ``key: what is wrong``."""
+    return ": ".join(filter(None, first_error(error)))
+
+
+def validated(model: type[Settings], values: dict[str, Any], where: str) -> Settings:
+    """Return settings made from values.
+
+    Args:
+        model: the settings' type.
+        values: by key.
+        where: what the values were read from, for the message.
+
+    Raises:
+        InputError: an unknown key or an impossible value.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {explain(error)}") from None
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """Return the nested mapping that one ``--set key=value`` states; the value is TOML, or else a string.
+
+    Raises:
+        InputError: there is no key or no equals sign.
+    """
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"--set {text!r}: write it as key=value")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except (ValueError, RecursionError):  # also a number of thousands of digits
+        parsed = value
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``over`` laid on top, nested tables key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merge(result[key], value) if nested else value
+    return result
+
+
+def assigned(assignments: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """Return what several ``--set`` texts state together, the last one winning.
+
+    Raises:
+        InputError: one of them is no assignment.
+    """
+    values: dict[str, Any] = {}
+    for text in assignments:
+        values = merge(values, parse_assignment(text))
+    return values
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML configuration file.
+
+    Raises:
+        InputError: it is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:  # TOML's and Unicode's errors are ValueErrors
+        raise InputError(f"{path}: not TOML ({error})") from None
+
+
+def read_tables(path: Path, top: Collection[str] | None = None) -> dict[str, Any]:
+    """Return a configuration file, in which every table must be known.
+
+    Args:
+        path: the file.
+        top: the keys that may stand at its top; None where they are not judged.
+
+    Raises:
+        InputError: it is missing, is not TOML, or holds what belongs to no command.
+    """
+    content = read_config_file(path)
+    for name, value in content.items():
+        if name in TABLES and not isinstance(value, dict):
+            raise InputError(f"{path}: {name}: write it as a table, [{name}]")
+        if name not in TABLES and top is not None and name not in top:
+            raise InputError(f"{path}: {name}: unknown key")
+    return content
+
+
+def read_settings(
+    model: type[Settings],
+    arguments: argparse.Namespace,
+    table: str,
+    top: Collection[str] | None = None,
+    *,
+    settable: bool = True,
+) -> Settings:
+    """Return a command's settings: defaults, the file of ``--config``, options, then ``--set`` assignments.
+
+    Args:
+        model: the settings' type.
+        arguments: the command line, understood.
+        table: the command's own table in a file.
+        top: as in ``read_tables``.
+        settable: whether the assignments are among these settings; else they are another's.
+
+    Raises:
+        InputError: an unknown key or an impossible value; the message names the option where one was given.
+    """
+    file: Path | None = getattr(arguments, "config", None)
+    content = read_tables(file, top) if file else {}
+    values = {key: content[key] for key in SHARED if key in content and key in model.model_fields}
+    options = given(arguments, model)
+    assignments = assigned(arguments.assignments) if settable else {}
+    values = merge(merge(merge(values, content.get(table, {})), options), assignments)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        where, what = first_error(error)
+        key = where.partition(".")[0]
+        what += f"; known: {', '.join(model.model_fields)}" if key not in model.model_fields else ""
+        if key in assignments:
+            raise InputError(f"--set {where}: {what}") from None
+        if key in options:
+            raise InputError(f"--{key.replace('_', '-')} {options[key]}: {what}") from None
+        raise InputError(f"{file or 'configuration'}: {where}: {what}") from None

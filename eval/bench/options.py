@@ -1,0 +1,96 @@
+"""What each benchmark takes; nothing here computes."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cao.configuration import Machine
+from cao.options import Option
+from cao.types import Record
+from eval.bench.ways import WAYS
+
+IN_DOMAIN = ("arc_challenge", "arc_easy", "hellaswag", "boolq", "piqa", "winogrande")
+
+Repetitions = Annotated[int, Field(ge=1, description="of each side"), Option("N")]
+Write = Annotated[bool, Field(description="put the figures into docs/results/benchmarks.md")]
+TaskName = Annotated[str, Field(description="where questions come from"), Option("NAME")]
+Limit = Annotated[int, Field(ge=1, description="questions or prompts, at most"), Option("N")]
+
+
+class RunBench(Record):
+    """``run``."""
+
+    repetitions: Repetitions = 1
+    write: Write = False
+    compare: Annotated[
+        tuple[str, ...], Field(description=f"by turns with: {', '.join(WAYS)}"), Option("WAY,...", commas=True)
+    ] = ()
+    arguments: Annotated[
+        tuple[str, ...],
+        Field(description="arguments for agent.run after --"),
+        Option(positional=True, default="--task gsm8k"),
+    ] = ()
+
+
+class ProcessorBench(Record):
+    """``processor``."""
+
+    repetitions: Repetitions = 5
+    write: Write = False
+
+
+class ModelBench(Machine):
+    """What the benchmarks of a model share."""
+
+    repetitions: Repetitions = 5
+    write: Write = False
+
+
+class ScoringBench(ModelBench):
+    """``scoring``."""
+
+    tasks: Annotated[
+        tuple[str, ...],
+        Field(description="whose questions"),
+        Option("NAME,...", commas=True, default="the six in-domain tasks"),
+    ] = IN_DOMAIN
+    batch: Annotated[int, Field(ge=1, description="the harness's batch"), Option("N")] = 16
+    limit: Limit = 48
+
+
+class LatentBench(ModelBench):
+    """``latent``."""
+
+    task: TaskName = "arc_easy"
+    limit: Limit = 16
+
+
+class TrainingBench(ModelBench):
+    """``training``."""
+
+    task: TaskName = "arc_easy"
+    limit: Limit = 64
+    batch: Annotated[int, Field(ge=1, description="rows a step"), Option("N")] = 8
+
+
+class AdapterBench(ModelBench):
+    """``adapter``."""
+
+    task: TaskName = "arc_challenge"
+    limit: Limit = 32
+
+
+class GrowthBench(ModelBench):
+    """``growth``."""
+
+    task: TaskName = "arc_easy"
+    limit: Limit = 64
+
+
+class EngineBench(ModelBench):
+    """``engine``."""
+
+    task: TaskName = "arc_easy"
+    limit: Limit = 80
+    kind: Annotated[Literal["local", "ray"], Field(description="processes here, or Ray")] = "local"
+    cells: Annotated[int, Field(ge=1, description="independent cells"), Option("N")] = 4
