@@ -15,7 +15,7 @@ PROBE = """
 import json, time
 from cao.command_line import quiet_libraries
 quiet_libraries(offline=True)
-from cao import compute
+from cao.machine import compute
 times = []
 for _ in range(2):
     started = time.perf_counter()
