@@ -26,7 +26,7 @@ QUICK = CheckpointPreset(warm_steps=6, warm_rate=1e-2, kept_steps=3, kept_rate=1
 
 def gather(lm: LanguageModel, rows: list[Row] | None = None, **changes: Any) -> tuple[Tensor, list[float]]:
     options = {"initial_seed": 0, "seed": 5}
-    options |= {key: changes.pop(key) for key in list(changes) if key not in CheckpointPreset.__dataclass_fields__}
+    options |= {key: changes.pop(key) for key in list(changes) if key not in CheckpointPreset.model_fields}
     preset = QUICK.model_copy(update=changes)
     return collect(lm, rows_of(lm) if rows is None else rows, layout_of(lm), preset=preset, **options)
 

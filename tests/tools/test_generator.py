@@ -409,7 +409,7 @@ def test_a_file_that_is_not_the_one_listed_is_refused(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "JSONDecodeError"),
-        ("[]", "file: "),
+        ("[]", "valid dictionary"),
         ("[" * 9000, "RecursionError|JSONDecodeError"),
         ('{"format": 2, "models": {}}', "format: "),
         ('{"format": 1}', "models: "),

@@ -201,8 +201,14 @@ def test_an_unfinished_consolidation_names_the_command_that_finishes_it(
         away.rename(path)
 
 
-@pytest.mark.parametrize("given", [["--seeds", "0,0"], ["--seeds", "a"], ["--limit", "0"], ["--table", "other"]])
+@pytest.mark.parametrize("given", [["--seeds", "0,0"], ["--table", "other"]])
 def test_options_that_cannot_be_are_refused(given: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         tables.main(["--table", "generation", "--consolidation", "x", *given])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("given", [["--seeds", "a"], ["--limit", "0"]])
+def test_values_that_cannot_be_are_named(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables.main(["--table", "generation", "--consolidation", "x", *given]) == 2
+    assert given[0] in capsys.readouterr().err
