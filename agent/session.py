@@ -65,9 +65,7 @@ def command(asked: Request, *, as_json: bool, began: float | None = None) -> int
     refuse_other_graph(asked.stored)
     view = make_view()
     try:
-        record = run(
-            *(asked.config, asked.task, asked.splits, asked.protocol), view=view, stored=asked.stored, began=began
-        )
+        record = run(asked, view=view, began=began)
     finally:
         view.close()
     _tell(record, Path(asked.config.out) / record["run_id"], as_json=as_json)
@@ -112,9 +110,10 @@ def build_workbench(
         torch.set_num_threads(config.threads)
     check_describer(config.describer, config.policy_settings, offline=config.offline)
     profile = MODELS[config.model]
-    where: Any = {"device": config.device, "dtype": config.dtype, "offline": config.offline}
     with told("loading the language model"):
-        lm = load_language_model(profile, path=config.model_path, **where)
+        lm = load_language_model(
+            profile, path=config.model_path, device=config.device, dtype=config.dtype, offline=config.offline
+        )
     carried = put_on(lm, Path(config.start_adapter)) if config.start_adapter else None
     if config.start_adapter and carried is None:
         say(
@@ -123,12 +122,22 @@ def build_workbench(
     policy = build_policy(config.policy, config.policy_settings, lm=lm, offline=config.offline)
     encoder = Encoder(assets.minilm_folder(), config.device)
     trained = find_trained(lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
-    nowhere, nothing = Path(), lambda *_, **__: None  # the run's folder and trace come once all of this is there
-    loaded, states = (lm, encoder, policy, trained), KeptStates()
-    clock = Clock(60 * config.minutes if config.minutes else None, began=began or time.monotonic())
-    speed = Speed.of(lm.compute, config.model) if lm.compute else NO_TIME
     return Workbench(
-        config, nowhere, task, splits, protocol, *loaded, states, nothing, view.progress, clock, speed, carried
+        config=config,
+        folder=Path(),  # the run's folder and its trace come once all of this is there
+        task=task,
+        splits=splits,
+        protocol=protocol,
+        lm=lm,
+        encoder=encoder,
+        policy=policy,
+        trained=trained,
+        states=KeptStates(),
+        record=lambda *_, **__: None,
+        progress=view.progress,
+        clock=Clock(60 * config.minutes if config.minutes else None, began=began or time.monotonic()),
+        speed=Speed.of(lm.compute, config.model) if lm.compute else NO_TIME,
+        carried=carried,
     )
 
 
@@ -149,41 +158,29 @@ def _refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:
             raise InputError(f"run {run_id} was started with {part} {had}, now it is {has}; start a new run")
 
 
-def run(
-    config: RunConfig,
-    task: Task,
-    splits: Splits,
-    protocol: Protocol,
-    *,
-    view: View,
-    stored: dict[str, Any],
-    began: float | None = None,
-) -> dict[str, Any]:
+def run(request: Request, *, view: View, began: float | None = None) -> dict[str, Any]:
     """Run the graph to its end, from the start or from where a killed process left it.
 
     Args:
-        config: the run's configuration.
-        task: what to adapt to.
-        splits: its questions.
-        protocol: how answers are judged.
+        request: what is asked for.
         view: what shows the progress.
-        stored: the content of ``config.json`` of the run to resume, empty for a new one.
         began: when the command began, by ``time.monotonic``; a time budget counts from there.
 
     Returns:
         The object of ``run.json``.
     """
+    config, stored = request.config, request.stored
     check_device(config.device)
     asked = config.dtype
     config = config.model_copy(update={"dtype": choose_compute(asked, config.device).dtype})
-    bench = build_workbench(config, task, splits, protocol, view, began)
+    bench = build_workbench(config, request.task, request.splits, request.protocol, view, began)
     if stored:
         _refuse_other_weights(stored, bench)
         folder, header = find_run(Path(config.out), stored["run_id"]), stored
     else:
         bench = _fitted(bench, view)
         config = bench.config
-        with new_run_folder(Path(config.out), task.name) as (name, place):
+        with new_run_folder(Path(config.out), request.task.name) as (name, place):
             header = {
                 "run_id": name,
                 "created": _now(),

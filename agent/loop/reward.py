@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,7 +222,7 @@ class _Answers:
     """
 
     def __init__(self, bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> None:
-        self._named = (name, part)
+        self._name, self._part = name, part
         self._bench, self._adapted, self._before = bench, adapted, bench.states.reused
         self._examples: list[Example] = getattr(bench.splits, part)
         self._key = measurement_key(bench, adapted, part)
@@ -265,10 +264,16 @@ class _Answers:
         for upto in self.ends:
             start = len(self._items[key])
             if start < upto <= end:
-                loaded: Any = {"lm": bench.lm, "encoder": bench.encoder, "states": bench.states}
-                told = self._counted()
-                block, model = examples[start:upto], self._models[member]
-                more = evaluate(bench.task, block, model, bench.protocol, **loaded, progress=told)
+                more = evaluate(
+                    bench.task,
+                    examples[start:upto],
+                    self._models[member],
+                    bench.protocol,
+                    lm=bench.lm,
+                    encoder=bench.encoder,
+                    states=bench.states,
+                    progress=self._counted(),
+                )
                 self._items[key] = [*self._items[key], *more]
                 save_items(path, self._items[key])
         return self._items[key][:end]
@@ -276,7 +281,7 @@ class _Answers:
     def _counted(self) -> Progress:
         """Return a listener to one block that tells how far the whole measurement is."""
         before, total = sum(len(self._items.get(key, ())) for key in self._keys), len(self._examples) * self.of
-        return counting(self._bench.progress, *self._named, of=self.of, before=before, total=total)
+        return counting(self._bench.progress, self._name, self._part, of=self.of, before=before, total=total)
 
 
 def _changes(best: Sequence[Item], items: Sequence[Item]) -> NDArray[np.float64]:
