@@ -16,7 +16,6 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
 
-from agent.config import RunConfig
 from agent.graph import build_graph, mermaid
 from agent.loop.conclude import run_record
 from agent.loop.kept import check, prune
@@ -44,9 +43,6 @@ from cao.errors import InputError, UnavailableError
 from cao.files import sha256_bytes, write_json
 from cao.machine.compute import choose_compute
 from cao.model.loading import check_device
-from cao.tasks.base import Task
-from cao.tasks.splits import Splits
-from cao.types import AnswerProtocol
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 """Graph steps outside and inside the loop: LangGraph's recursion limit follows from them."""
@@ -57,9 +53,7 @@ def command(asked: Request, *, as_json: bool, began: float | None = None) -> int
     refuse_other_graph(asked.stored)
     view = make_view()
     try:
-        record = run(
-            *(asked.config, asked.task, asked.splits, asked.protocol), view=view, stored=asked.stored, began=began
-        )
+        record = run(asked, view=view, began=began)
     finally:
         view.close()
     show(record, Path(asked.config.out) / record.run_id, as_json=as_json)
@@ -84,41 +78,29 @@ def _graph_sha256() -> str:
     return sha256_bytes(mermaid().encode())
 
 
-def run(
-    config: RunConfig,
-    task: Task,
-    splits: Splits,
-    protocol: AnswerProtocol,
-    *,
-    view: View,
-    stored: dict[str, Any],
-    began: float | None = None,
-) -> RunRecord:
+def run(request: Request, *, view: View, began: float | None = None) -> RunRecord:
     """Run the graph to its end, from the start or from where a killed process left it.
 
     Args:
-        config: the run's configuration.
-        task: what to adapt to.
-        splits: its questions.
-        protocol: how answers are judged.
+        request: what is asked for.
         view: what shows the progress.
-        stored: the content of ``config.json`` of the run to resume, empty for a new one.
         began: when the command began, by ``time.monotonic``; a time budget counts from there.
 
     Returns:
         What ``run.json`` says.
     """
+    config, stored = request.config, request.stored
     check_device(config.device)
     asked = config.dtype
     config = config.model_copy(update={"dtype": choose_compute(asked, config.device).dtype})
-    bench = build_workbench(config, task, splits, protocol, view, began)
+    bench = build_workbench(config, request.task, request.splits, request.protocol, view, began)
     if stored:
         refuse_other_weights(stored, bench)
         folder, header = find_run(Path(config.out), stored["run_id"]), stored
     else:
         bench = fitted(bench, view)
         config = bench.config
-        with new_run_folder(Path(config.out), task.name) as (name, place):
+        with new_run_folder(Path(config.out), request.task.name) as (name, place):
             header = {
                 "run_id": name,
                 "created": now(),

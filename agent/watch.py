@@ -182,7 +182,7 @@ def _adapting(options: WatchOptions, file: Path | None, folder: Path) -> "Adapt"
 
         view = make_view()
         try:
-            record = session.run(config, questions, splits, protocol, view=view, stored=stored)
+            record = session.run(request.Request(config, questions, splits, protocol, stored), view=view)
         finally:
             view.close()
         improved = record.status == "improved"

@@ -174,7 +174,7 @@ class _Answers:
     """
 
     def __init__(self, bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> None:
-        self._named = (name, part)
+        self._name, self._part = name, part
         self._bench, self._adapted, self._before = bench, adapted, bench.states.reused
         self._examples: list[Example] = getattr(bench.splits, part)
         self._key = measurement_key(bench, adapted, part)
@@ -233,7 +233,7 @@ class _Answers:
     def _counted(self) -> Progress:
         """Return a listener to one block that tells how far the whole measurement is."""
         before, total = sum(len(self._items.get(key, ())) for key in self._keys), len(self._examples) * self.of
-        return counting(self._bench.progress, *self._named, of=self.of, before=before, total=total)
+        return counting(self._bench.progress, self._name, self._part, of=self.of, before=before, total=total)
 
 
 def _changes(best: Sequence[Item], items: Sequence[Item]) -> NDArray[np.float64]:

@@ -1,30 +1,114 @@
-"""Each stage as a LangChain tool: a typed function with a schema, for agents other than our graph.
+"""The stages in one table: a typed function each, which the node, the command and the LangChain tool call.
 
-The nodes call the same stage functions; here the loaded models are bound in and arguments are plain JSON, so that any
-LangGraph or LangChain agent can call a stage by name.
+A tool binds in the loaded models and takes plain JSON: any LangGraph or LangChain agent can call a stage by name.
 """
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from langchain_core.tools import BaseTool, tool
-from pydantic import Field
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import Field, create_model
 
 from agent.loop.state import Workbench
+from cao.drift import DriftReport
 from cao.model.adapters import load_adapter
 from cao.strategy import parse_strategy
-from cao.types import AdaptedModel, AdapterRef
-from policies.describe import describe
-from tools.align_lora import align_lora
+from cao.types import AdaptedModel, AdapterRef, Record, Reward
+from policies.describe import Description, describe
+from tools.align_lora import AlignmentResult, align_lora
 from tools.apply_strategy import apply_strategy
 from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import evaluate
 from tools.evaluate.statistics import summarise
-from tools.generate_lora import generate_lora
+from tools.generate_lora import GenerationResult, generate_lora
 
 Prompts = Annotated[list[str], Field(description="prompts of one task, without answers", min_length=1)]
 Folder = Annotated[str | None, Field(description="folder of an adapter in PEFT format, null for the base model")]
+
+
+def _describe(bench: Workbench, prompts: Prompts) -> Description:
+    """Write one paragraph that says what kind of task the prompts belong to."""
+    config = bench.config
+    pairs: list[tuple[str, str | None]] = [(prompt, None) for prompt in prompts]
+    settings, offline = config.policy_settings, config.offline
+    return describe(config.describer, bench.task, pairs, settings=settings, lm=bench.lm, seed=0, offline=offline)
+
+
+def _detect(bench: Workbench, prompts: Prompts) -> DriftReport:
+    """Test whether the prompts drifted from every known task, and name the nearest one."""
+    embeddings, known = bench.encoder.hold(prompts).embeddings, known_tasks((), bench.encoder)
+    return detect_drift(prompts, embeddings, known, encoder=bench.encoder, seed=0)
+
+
+def _generate(bench: Workbench, prompts: Prompts) -> GenerationResult:
+    """Generate LoRA weights from the prompts in one forward pass, where a trained generator exists."""
+    generator = bench.trained.generator
+    return generate_lora(prompts, lm=bench.lm, store=bench.store, encoder=bench.encoder, generator=generator)
+
+
+def _align(bench: Workbench, prompts: Prompts, adapter: Folder = None) -> AlignmentResult:
+    """Align generated LoRA weights to the prompts' task, where a trained aligner exists."""
+    reference, aligner = _reference(bench, adapter), bench.trained.aligner
+    return align_lora(reference, prompts, lm=bench.lm, store=bench.store, aligner=aligner)
+
+
+def _apply(bench: Workbench, strategy: str, prompts: Prompts, adapter: Folder = None) -> AdaptedModel:
+    """Apply one strategy, stated as JSON, to the model; returns what to evaluate."""
+    return apply_strategy(
+        parse_strategy(strategy),
+        prompts,
+        _reference(bench, adapter),
+        bench.config.seed,
+        lm=bench.lm,
+        store=bench.store,
+        generator=bench.trained.generator,
+        encoder=bench.encoder,
+        progress=bench.progress,
+    )
+
+
+def _evaluate(bench: Workbench, adapted: dict[str, Any] | None = None) -> Reward:
+    """Measure an adapted model (as apply_strategy returns it; null is the base model) on the reward questions."""
+    model = AdaptedModel.model_validate(adapted or {})
+    examples, protocol = bench.splits.reward, bench.protocol
+    return summarise(evaluate(bench.task, examples, model, protocol, lm=bench.lm, encoder=bench.encoder))
+
+
+def _reference(bench: Workbench, folder: str | None) -> AdapterRef | None:
+    if folder is None:
+        return None
+    weights = load_adapter(Path(folder), bench.lm.sha256)
+    return AdapterRef(path=folder, sha256=Path(folder).name, base_sha256=bench.lm.sha256, rank=weights.rank)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the method.
+
+    Attributes:
+        function: what does it, typed.
+        tool: the same with plain JSON arguments, the first of them the workbench; its docstring tells an agent.
+        callers: the modules of the node and, where there is one, of the command that does this stage alone.
+    """
+
+    function: Callable[..., Any]
+    tool: Callable[..., Record]
+    callers: tuple[str, ...]
+
+
+STAGES: dict[str, Stage] = {
+    "describe_task": Stage(describe, _describe, ("agent.loop.nodes",)),
+    "detect_drift": Stage(detect_drift, _detect, ("agent.loop.nodes", "agent.drift")),
+    "generate_lora": Stage(generate_lora, _generate, ("agent.loop.nodes", "agent.generate")),
+    "align_lora": Stage(align_lora, _align, ("agent.loop.nodes", "agent.generate")),
+    "apply_strategy": Stage(apply_strategy, _apply, ("agent.loop.nodes",)),
+    "evaluate": Stage(evaluate, _evaluate, ("agent.loop.reward", "eval.score")),
+}
+"""Name for agents → stage. Who proposes strategies is no stage: a policy does, or the agent that calls these tools."""
 
 
 def stage_tools(bench: Workbench) -> list[BaseTool]:
@@ -33,67 +117,17 @@ def stage_tools(bench: Workbench) -> list[BaseTool]:
     Args:
         bench: the loaded models, the data and the folder.
     """
+    return [_tool(name, stage, bench) for name, stage in STAGES.items()]
 
-    def reference(adapter: str | None) -> AdapterRef | None:
-        if adapter is None:
-            return None
-        weights = load_adapter(Path(adapter), bench.lm.sha256)
-        return AdapterRef(path=adapter, sha256=Path(adapter).name, base_sha256=bench.lm.sha256, rank=weights.rank)
 
-    @tool("describe_task")
-    def describe_task(prompts: Prompts) -> dict[str, Any]:
-        """Write one paragraph that says what kind of task the prompts belong to."""
-        pairs: list[tuple[str, str | None]] = [(prompt, None) for prompt in prompts]
-        settings, offline = bench.config.policy_settings, bench.config.offline
-        made = describe(
-            bench.config.describer, bench.task, pairs, settings=settings, lm=bench.lm, seed=0, offline=offline
-        )
-        return made.model_dump(mode="json")
+def _tool(name: str, stage: Stage, bench: Workbench) -> BaseTool:
+    def call(**arguments: Any) -> dict[str, Any]:
+        return stage.tool(bench, **arguments).model_dump(mode="json")
 
-    @tool("detect_drift")
-    def detect(prompts: Prompts) -> dict[str, Any]:
-        """Test whether the prompts drifted from every known task, and name the nearest one."""
-        embeddings = bench.encoder.hold(prompts).embeddings
-        known = known_tasks((), bench.encoder)
-        return detect_drift(prompts, embeddings, known, encoder=bench.encoder, seed=0).model_dump(mode="json")
-
-    @tool("generate_lora")
-    def generate(prompts: Prompts) -> dict[str, Any]:
-        """Generate LoRA weights from the prompts in one forward pass, where a trained generator exists."""
-        generator = bench.trained.generator
-        made = generate_lora(prompts, lm=bench.lm, store=bench.store, encoder=bench.encoder, generator=generator)
-        return made.model_dump(mode="json")
-
-    @tool("align_lora")
-    def align(prompts: Prompts, adapter: Folder = None) -> dict[str, Any]:
-        """Align generated LoRA weights to the prompts' task, where a trained aligner exists."""
-        aligner = bench.trained.aligner
-        made = align_lora(reference(adapter), prompts, lm=bench.lm, store=bench.store, aligner=aligner)
-        return made.model_dump(mode="json")
-
-    @tool("apply_strategy")
-    def apply(strategy: str, prompts: Prompts, adapter: Folder = None) -> dict[str, Any]:
-        """Apply one strategy, stated as JSON, to the model; returns what to evaluate."""
-        parsed = parse_strategy(strategy)
-        made = apply_strategy(
-            parsed,
-            prompts,
-            reference(adapter),
-            bench.config.seed,
-            lm=bench.lm,
-            store=bench.store,
-            generator=bench.trained.generator,
-            encoder=bench.encoder,
-            progress=bench.progress,
-        )
-        return made.model_dump(mode="json")
-
-    @tool("evaluate")
-    def measure(adapted: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Measure an adapted model (as apply_strategy returns it; null is the base model) on the reward questions."""
-        model = AdaptedModel.model_validate(adapted or {})
-        items = evaluate(bench.task, bench.splits.reward, model, bench.protocol, lm=bench.lm, encoder=bench.encoder)
-        return summarise(items).model_dump(mode="json")
-
-    tools: list[BaseTool] = [describe_task, detect, generate, align, apply, measure]
-    return tools
+    _, *arguments = inspect.signature(stage.tool).parameters.values()
+    fields: dict[str, Any] = {
+        argument.name: (argument.annotation, ... if argument.default is argument.empty else argument.default)
+        for argument in arguments
+    }
+    schema = create_model(name, **fields)
+    return StructuredTool.from_function(call, name=name, description=stage.tool.__doc__, args_schema=schema)

@@ -1,5 +1,7 @@
 """The stages as tools: what the graph's nodes hand on to a stage, its tool hands on too."""
 
+import ast
+import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ import pytest
 import torch
 from langchain_core.tools import BaseTool
 
-from agent.loop.stage_tools import stage_tools
+from agent.loop.stage_tools import STAGES, stage_tools
 from agent.loop.trained import Trained
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import load_adapter
@@ -47,6 +49,37 @@ def whole(lm: LanguageModel) -> Trained:
     layout = made.layout_of(lm)
     generator = made.generator_of(lm, torch.full((layout.layers, layout.length), 1e-3))
     return Trained(generator, made.aligner_of(lm, generator, 1e-3))
+
+
+def test_every_stage_is_what_its_node_and_its_command_call() -> None:
+    for stage in STAGES.values():
+        function = (stage.function.__module__, stage.function.__name__)
+        for caller in stage.callers:
+            spec = importlib.util.find_spec(caller)
+            assert spec is not None
+            nodes = list(ast.walk(ast.parse(Path(str(spec.origin)).read_text())))
+            imported = {
+                alias.asname or alias.name
+                for node in nodes
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+                if (node.module, alias.name) == function
+            }
+            called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+            assert imported & called, (caller, function)
+
+
+def test_a_tools_schema_is_its_stages(lm: LanguageModel, tmp_path: Path) -> None:
+    tools = toolbox(lm, tmp_path, Trained())
+    assert list(tools) == list(STAGES)
+    arguments = {name: set(tool.args) for name, tool in tools.items()}
+    assert arguments["apply_strategy"] == {"strategy", "prompts", "adapter"}
+    assert arguments["evaluate"] == {"adapted"}
+    schema = tools["align_lora"].tool_call_schema.model_json_schema()
+    assert schema["required"] == ["prompts"]
+    assert schema["properties"]["prompts"]["minItems"] == 1
+    assert schema["properties"]["adapter"]["description"].startswith("folder of an adapter")
+    assert all(tool.description == STAGES[name].tool.__doc__ for name, tool in tools.items())
 
 
 def test_an_adapter_is_generated_and_aligned_by_the_trained_parts(

@@ -83,7 +83,7 @@ def _quiet_worker(plan: Plan, progress: Progress) -> dict[str, Situation]:
 def roll_out(situations: Mapping[str, Situation], job: Rollout) -> list[Judged]:
     """Do one job and return what its strategies are worth."""
     situation = situations[job.situation]
-    _ = situation.state
+    situation.prepare()
     return [situation.judge(strategy, job.part) for strategy in job.strategies]
 
 

@@ -116,15 +116,27 @@ class Situation:
         nobody = cast(Policy, RandomPolicy())
         self._sees_measurements = config.policy_sees_measurements
         self.bench = Workbench(
-            config.model_copy(update={"policy_sees_measurements": True}),  # the state serves every policy
-            *(self.folder, task, splits, protocol, place.lm, place.encoder, nobody, trained, place.states),
-            lambda *_, **__: None,
-            place.progress,
+            config=config.model_copy(update={"policy_sees_measurements": True}),  # the state serves every policy
+            folder=self.folder,
+            task=task,
+            splits=splits,
+            protocol=protocol,
+            lm=place.lm,
+            encoder=place.encoder,
+            policy=nobody,
+            trained=trained,
+            states=place.states,
+            record=lambda *_, **__: None,
+            progress=place.progress,
         )
 
     @cached_property
     def state(self) -> State:
-        """The state in which the loop begins; it is kept, so that it is computed once."""
+        """The state in which the loop begins."""
+        return self.prepare()
+
+    def prepare(self) -> State:
+        """Return the state in which the loop begins; it is kept on the disk, so that it is computed once."""
         path = self.folder / "state.json"
         if path.exists():
             return _read(path)
