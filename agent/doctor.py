@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
 from agent.health.checks import (
-    CORE,
-    EXTRA,
     INSTALL_CORE,
+    OPTIONAL,
     Row,
     check_cache,
     check_compute,
@@ -28,6 +27,7 @@ from agent.health.checks import (
     check_tasks,
     check_torch,
     installed,
+    requirements,
 )
 from agent.health.trained import check_policies, check_pretrained
 from cao.command_line import quiet_libraries, run_command
@@ -62,8 +62,9 @@ def examine(*, offline: bool) -> Iterator[Row]:
         offline: never touch the network.
     """
     yield check_python(sys.version_info[:3])
-    yield from (check_package(name, lowest, installed(name)) for name, lowest in CORE.items())
-    yield from (check_extra(name, *EXTRA[name], installed(name)) for name in EXTRA)
+    needed = requirements()
+    yield from (check_package(name, needed[name], installed(name)) for name in needed if name not in OPTIONAL)
+    yield from (check_extra(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
     sections: dict[str, Callable[[], list[Row]]] = {
         "key": lambda: [check_key()],
         "room": check_room,
@@ -89,7 +90,7 @@ def _report(rows: Iterable[Row], *, as_json: bool) -> int:
         able = all(row.status != "missing" for row in found)
         sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in found]}, indent=2) + "\n")
         return 0 if able else 3
-    able, width = True, max(map(len, CORE))
+    able, width = True, max(map(len, requirements()))
     for row in rows:
         able = able and row.status != "missing"
         sys.stdout.write(f"{row.status:<8}  {row.name:<{width}}  {row.detail}\n")

@@ -14,8 +14,8 @@ from cao.progress import told
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cao.drift import DriftReport
     from cao.tasks.prompt_file import Asked
-    from cao.types import DriftReport
     from tools.detect_drift.known_tasks import KnownTasks
 
 MAX_BYTES = 10**9

@@ -21,6 +21,7 @@ from cao.errors import InputError, UnavailableError
 if TYPE_CHECKING:
     from agent.loop.trained import Trained
     from cao.model.language_model import LanguageModel
+    from cao.tasks.prompt_file import Asked
     from cao.types import AdapterRef
 
 MAX_PROMPTS = 5000
@@ -107,12 +108,12 @@ def _workplace(out: Path) -> Iterator[Path]:
 
 
 def make_adapter(
-    prompts: list[str], lm: "LanguageModel", trained: "Trained", folder: Path, device: str = "cpu"
+    asked: "list[Asked]", lm: "LanguageModel", trained: "Trained", folder: Path, device: str = "cpu"
 ) -> tuple["AdapterRef", dict[str, Any]]:
     """Make an adapter from prompts: encode, generate and, where there is an aligner, align.
 
     Args:
-        prompts: texts of one task.
+        asked: prompts of one task.
         lm: the base model.
         trained: the parts to use, a generator among them.
         folder: where the files go.
@@ -127,24 +128,24 @@ def make_adapter(
     from cao.machine.assets import minilm_folder  # noqa: PLC0415  (this and what follows: seconds to import)
     from cao.model.encoder import Encoder  # noqa: PLC0415
     from tools.align_lora import align_lora  # noqa: PLC0415
-    from tools.detect_drift import condition_task  # noqa: PLC0415
     from tools.generate_lora import generate_lora  # noqa: PLC0415
-    from tools.generate_lora.prompts import usable_prompts  # noqa: PLC0415
 
-    assert trained.generator is not None
-    encoder, conditioning = Encoder(minilm_folder(), device), folder / "conditioning.safetensors"
-    report = usable_prompts(prompts, encoder.tokens(prompts), trained.generator.prompts)  # loads the encoder, too
-    prompts = [prompts[i] for i in report.kept]
+    encoder = Encoder(minilm_folder(), device)
+    encoder.tokens([""])  # loads it, which is not part of the encoding
     clock = [time.monotonic()]
-    condition_task(prompts, encoder, conditioning)
-    clock.append(time.monotonic())
-    generated = generate_lora(conditioning, lm=lm, store=folder, generator=trained.generator)
+    generated = generate_lora(
+        [one.prompt for one in asked],
+        lm=lm,
+        store=folder,
+        encoder=encoder,
+        generator=trained.generator,
+        lap=lambda part: clock.append(time.monotonic()),
+    )
     assert generated.adapter is not None, generated.reason
-    clock.append(time.monotonic())
-    reference, aligned, caveats = generated.adapter, False, [*report.caveats, *generated.caveats]
+    reference, aligned, caveats = generated.adapter, False, list(generated.caveats)
     if trained.aligner is not None:
-        asked = [f"Question: {prompt}\nAnswer:" for prompt in prompts]  # as the text style asks
-        result = align_lora(reference, asked, lm=lm, store=folder, aligner=trained.aligner)
+        forms = [asked[i].form(lm.profile.answer_style) for i in generated.kept]
+        result = align_lora(reference, forms, lm=lm, store=folder, aligner=trained.aligner)
         reference, aligned = result.adapter or reference, result.adapter is not None
         caveats += [result.reason] if result.reason else []
     clock.append(time.monotonic())
@@ -155,7 +156,7 @@ def make_adapter(
         "sources": list(trained.sources),
         "seconds": dict(zip(("encode", "generate", "align"), seconds, strict=True)),
         "caveats": caveats,
-        "n": len(prompts),
+        "n": len(generated.kept),
     }
 
 
@@ -175,7 +176,7 @@ def sentence(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def read_prompts(path: Path) -> list[str]:
+def read_prompts(path: Path) -> "list[Asked]":
     """Return the prompts of a file, all of its lines checked before anything is computed.
 
     Args:
@@ -186,7 +187,7 @@ def read_prompts(path: Path) -> list[str]:
     """
     from cao.tasks import prompt_file  # noqa: PLC0415  (imports torch)
 
-    prompts = [one.prompt for one in prompt_file.read_prompts(path)]
+    prompts = prompt_file.read_prompts(path)
     if not prompts:
         raise InputError(f"{path}: holds no prompt")
     if len(prompts) > MAX_PROMPTS:

@@ -5,14 +5,13 @@ A run that was told what the deployed model is for ends behind the drift test wh
 Source: CAO-LLM §2, Fig. 1 (catch, adapt, operate).
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
 
 from agent.loop import nodes
 from agent.loop.state import Context, State
-
-LOOP = ("decide", "apply", "evaluate", "conclude")
 
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
@@ -41,7 +40,8 @@ def build_graph() -> "StateGraph[State, Context]":
     graph.add_edge("describe", "detect")
     graph.add_conditional_edges("detect", after_detect, ["generate", "conclude"])
     graph.add_edge("generate", "align")
-    graph.add_edge("align", "evaluate")  # the start is measured before anything is proposed
+    graph.add_edge("align", "choose")
+    graph.add_edge("choose", "decide")
     graph.add_conditional_edges("decide", route, ["apply", "decide", "conclude"])
     graph.add_conditional_edges("apply", route, ["evaluate", "decide", "conclude"])
     graph.add_conditional_edges("evaluate", route, ["decide", "conclude"])
@@ -49,7 +49,7 @@ def build_graph() -> "StateGraph[State, Context]":
     return graph
 
 
-def make_graph() -> Any:
+def make_graph() -> CompiledStateGraph[State, Context, State, State]:
     """Return the compiled graph without a checkpointer, for LangGraph's own tools (see ``langgraph.json``)."""
     return build_graph().compile()
 

@@ -61,8 +61,8 @@ def _add(options: argparse.Namespace) -> int:
         draw_prompts,
         group_hashes,
         user_folder,
-        write_reference,
     )
+    from tools.detect_drift.reference_file import write_reference  # noqa: PLC0415
 
     folder = options.folder or user_folder()
     name = check_name(options.name, folder)
@@ -139,7 +139,7 @@ def _describe(name: str, path: Path, *, as_json: bool) -> None:
     Raises:
         InputError: it is damaged.
     """
-    from tools.detect_drift.reference import OTHER_ENCODER, read_info  # noqa: PLC0415
+    from tools.detect_drift.reference_file import OTHER_ENCODER, read_info  # noqa: PLC0415
 
     info = read_info(path)
     unusable = OTHER_ENCODER if _encoder() not in (None, info.encoder_sha256) else None

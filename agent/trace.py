@@ -4,9 +4,9 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cao.command_line import quiet_libraries, run_command
 
@@ -57,12 +57,14 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from agent.record.runs import find_run, read_run, read_trace  # noqa: PLC0415
+    from agent.record.reading import read_run  # noqa: PLC0415
+    from agent.record.runs import find_run  # noqa: PLC0415
+    from agent.record.trace_file import read_trace  # noqa: PLC0415
 
     path = find_run(arguments.out, arguments.run)
     run, events = read_run(path), read_trace(path)
     if arguments.json:
-        return _write_json({**run.model_dump(mode="json"), "events": events})
+        return _write_json({**run.model_dump(mode="json"), "last_node": run.last_node, "events": events})
     from agent.record.view import show_run  # noqa: PLC0415
 
     show_run(run, events, path)
@@ -70,7 +72,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _graph(arguments: argparse.Namespace) -> int:
-    from agent.record.runs import find_run, read_trace, visits  # noqa: PLC0415
+    from agent.record.runs import find_run  # noqa: PLC0415
+    from agent.record.trace_file import read_trace, visits  # noqa: PLC0415
 
     path = visits(read_trace(find_run(arguments.out, arguments.run))) if arguments.run else None
     from agent.graph import mermaid  # noqa: PLC0415  (imports torch; a mistyped run is told first)
@@ -88,8 +91,9 @@ def _graph(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from agent.record.runs import find_run, read_run  # noqa: PLC0415
-    from agent.record.view import differences, show_diff  # noqa: PLC0415
+    from agent.record.diff import differences, show_diff  # noqa: PLC0415
+    from agent.record.reading import read_run  # noqa: PLC0415
+    from agent.record.runs import find_run  # noqa: PLC0415
 
     first, second = (read_run(find_run(arguments.out, run)) for run in arguments.runs)
     if arguments.json:
@@ -99,7 +103,9 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from agent.record.runs import find_run, read_run, read_trace, visits  # noqa: PLC0415
+    from agent.record.reading import read_run  # noqa: PLC0415
+    from agent.record.runs import find_run  # noqa: PLC0415
+    from agent.record.trace_file import read_trace, visits  # noqa: PLC0415
     from cao.errors import InputError  # noqa: PLC0415
 
     path = find_run(arguments.out, arguments.run)
@@ -109,7 +115,7 @@ def _replay(arguments: argparse.Namespace) -> int:
             f"run {path.name} never came to {arguments.node!r}; it went through {', '.join(seen) or 'nothing'}"
         )
     quiet_libraries(offline=read_run(path).config.get("offline") is True)
-    from agent.session import replay  # noqa: PLC0415  (imports torch)
+    from agent.replay import replay  # noqa: PLC0415  (imports torch)
 
     return replay(arguments.out, path.name, arguments.node, as_json=arguments.json)
 
@@ -125,7 +131,7 @@ def _html(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write_json(value: dict[str, Any]) -> int:
+def _write_json(value: Mapping[str, object]) -> int:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")  # ASCII only: a policy's text must not steer the terminal
     return 0
 

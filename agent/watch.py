@@ -171,9 +171,9 @@ def _adapting(options: argparse.Namespace, folder: Path) -> "Adapt":
             record = session.run(config, questions, splits, protocol, view=view, stored=stored)
         finally:
             view.close()
-        improved = record["status"] == "improved"
-        told = f"run {record['run_id']}: {record['status'].replace('_', ' ')}"
-        return {"run": f"runs/{task}/{record['run_id']}" if improved else None, "told": told}
+        improved = record.status == "improved"
+        told = f"run {record.run_id}: {record.status.replace('_', ' ')}"
+        return {"run": f"runs/{task}/{record.run_id}" if improved else None, "told": told}
 
     return adapt
 

@@ -87,8 +87,8 @@ def model_path(assignments: Sequence[str]) -> str | None:
     """
     path = None
     for assignment in assignments:
-        key, found, value = assignment.partition("=")
-        if key != "model_path" or not found:
+        key, equals, value = assignment.partition("=")
+        if key != "model_path" or not equals:
             raise InputError(f"--set {assignment}: only model_path=DIR can be set here")
         path = value
     return path
@@ -139,8 +139,8 @@ def _refuse_other_packages() -> None:
     ours = Path(__file__).resolve().parents[1]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
-        found = next(iter(spec.submodule_search_locations or ()), spec.origin) if spec else None
-        if found is None or (place := Path(found).resolve()).parent == ours:
+        origin = next(iter(spec.submodule_search_locations or ()), spec.origin) if spec else None
+        if origin is None or (place := Path(origin).resolve()).parent == ours:
             continue
         here = place.parent == Path.cwd().resolve()
         instead = "write python -P -m in place of python -m" if here else f"take {place.parent} off PYTHONPATH"

@@ -85,8 +85,8 @@ def no_room(error: BaseException | None, path: Path | None = None, size: int = 0
         return no_room(error.__cause__, path, size)
     named = path or (Path(str(error.filename)) if isinstance(error, OSError) and error.filename else None)
     needed = f"{_megabytes(size)} are needed and " if size else ""
-    told = f"{needed}{room_left(named or Path())}"
-    return NoRoomError(f"{named or 'what was to be written'}: {_FULL[code]}; {told}; make room and try again")
+    room = f"{needed}{room_left(named or Path())}"
+    return NoRoomError(f"{named or 'what was to be written'}: {_FULL[code]}; {room}; make room and try again")
 
 
 def room_left(path: Path) -> str:

@@ -11,13 +11,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cao.command_line import compute_options, model_path, positive, quiet_libraries, run_command
 from cao.errors import InputError, NotApplicableError
 from cao.model.profiles import MODELS
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, Example, Item, Protocol, Reward
+from cao.types import AdaptedModel, AnswerProtocol, Example, Item, Record, Reward
 
 if TYPE_CHECKING:
     from cao.model.language_model import LanguageModel
@@ -50,6 +50,24 @@ def parser() -> argparse.ArgumentParser:
     a("--offline", action="store_true", help="never touch the network")
     a("--debug", action="store_true", help="show tracebacks")
     return p
+
+
+class Measurement(Record):
+    """What was measured.
+
+    Attributes:
+        task: its name.
+        split: the part of it.
+        model: a model profile.
+        adapter: hash of the adapter, None without one.
+        protocol: how the model was asked.
+    """
+
+    task: str
+    split: str
+    model: str
+    adapter: str | None
+    protocol: AnswerProtocol
 
 
 class _Lines:
@@ -110,7 +128,7 @@ def _load(arguments: argparse.Namespace) -> "LanguageModel":
 
 def _score(arguments: argparse.Namespace) -> int:
     from cao.model.adapters import save_adapter  # noqa: PLC0415
-    from cao.model.start_adapter import put_on  # noqa: PLC0415
+    from cao.model.start_adapter import attach_adapter  # noqa: PLC0415
     from tools.evaluate import evaluate  # noqa: PLC0415  (imports torch; arguments come first)
     from tools.evaluate.statistics import summarise  # noqa: PLC0415
 
@@ -118,27 +136,27 @@ def _score(arguments: argparse.Namespace) -> int:
     if arguments.server:
         return _score_server(arguments, task, split, examples)
     _check_adapter(arguments.adapter)
-    protocol: Protocol = arguments.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
+    protocol: AnswerProtocol = arguments.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
     lm = _load(arguments)
-    carried = put_on(lm, arguments.adapter) if arguments.adapter else None
+    carried = attach_adapter(lm, arguments.adapter) if arguments.adapter else None
     try:
         with tempfile.TemporaryDirectory() as store:
             adapter = save_adapter(Path(store), carried, lm.source) if carried else None
             items = evaluate(task, examples, AdaptedModel(members=(adapter,)), protocol, lm=lm, progress=_Lines())
     except NotApplicableError as error:  # to the loop a rejection, here bad input
         raise InputError(str(error)) from None
-    head = {
-        "task": task.name,
-        "split": split,
-        "model": arguments.model,
-        "adapter": adapter.sha256 if adapter else None,
-        "protocol": protocol,
-    }
+    about = Measurement(
+        task=task.name,
+        split=split,
+        model=arguments.model,
+        adapter=adapter.sha256 if adapter else None,
+        protocol=protocol,
+    )
     reward = summarise(items)
     if arguments.json:
-        sys.stdout.write(json.dumps(head | _record(reward, items), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(about.model_dump() | _figures(reward, items), ensure_ascii=False) + "\n")
     else:
-        _table(head, reward)
+        _table(about, reward)
     return 0
 
 
@@ -153,8 +171,8 @@ def _score_server(arguments: argparse.Namespace, task: Task, split: str, example
     if arguments.protocol == "likelihood":
         raise InputError("--server writes answers and ranks none; use --protocol generate")
     if arguments.adapter:
-        told = f"the adapter {arguments.adapter} cannot be put on a model that {arguments.server} serves"
-        raise InputError(f"{told}; let the server serve it and give its name there: --server-model NAME")
+        refusal = f"the adapter {arguments.adapter} cannot be put on a model that {arguments.server} serves"
+        raise InputError(f"{refusal}; let the server serve it and give its name there: --server-model NAME")
     try:
         settings = ServerSettings(
             url=arguments.server,
@@ -169,23 +187,22 @@ def _score_server(arguments: argparse.Namespace, task: Task, split: str, example
     texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=_Lines())
     items = grade_texts(task, examples, texts)
     right, n = sum(item.correct for item in items), len(items)
-    where = {"model": settings.model, "server": settings.url, "adapter": None, "protocol": "generate"}
-    record: dict[str, Any] = {
-        **{"task": task.name, "split": split, **where},
-        **{"accuracy": right / n, "ci95": list(wilson(right, n)), "n": n},
+    low, high = wilson(right, n)
+    record = {
+        **{"task": task.name, "split": split, "model": settings.model, "server": settings.url},
+        **{"adapter": None, "protocol": "generate", "accuracy": right / n, "ci95": [low, high], "n": n},
         **dict.fromkeys(("gold_nll_per_char", "loss", "margin")),
         "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
     }
     if arguments.json:
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
     else:
-        low, high = record["ci95"]
-        told = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
-        sys.stdout.write(f"{task.name} ({split}) · {settings.model} at {settings.url}: {told}\n")
+        accuracy = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
+        sys.stdout.write(f"{task.name} ({split}) · {settings.model} at {settings.url}: {accuracy}\n")
     return 0
 
 
-def _record(reward: Reward, items: list[Item]) -> dict[str, Any]:
+def _figures(reward: Reward, items: list[Item]) -> dict[str, object]:
     return {
         "accuracy": reward.score,
         "ci95": list(reward.ci95),
@@ -197,18 +214,18 @@ def _record(reward: Reward, items: list[Item]) -> dict[str, Any]:
     }
 
 
-def _table(head: dict[str, Any], reward: Reward) -> None:
+def _table(about: Measurement, reward: Reward) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(show_header=False)
-    for key, value in head.items():
+    for key, value in about.model_dump().items():
         table.add_row(key, "none" if value is None else str(value))
     low, high = reward.ci95
     table.add_row("accuracy", f"{100 * reward.score:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f})")
     table.add_row("questions", str(reward.n))
     table.add_row("gold answer", f"{reward.gold_nll_per_char:.4f} nats per character")
-    if head["protocol"] == "likelihood":
+    if about.protocol == "likelihood":
         table.add_row("choice log-loss", f"{reward.loss:.4f} nats")
         table.add_row("gold margin", f"{reward.margin:+.4f} nats per character")
     Console(highlight=False).print(table)

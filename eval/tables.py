@@ -4,11 +4,15 @@ import argparse
 import json
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cao.command_line import compute_options, model_path, names_list, positive, quiet_libraries, run_command
 from cao.errors import InputError
+
+if TYPE_CHECKING:
+    from cao.types import Record
 
 EPILOG = """drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half an hour on two cores.
 generation: what generated and aligned adapters gain over the base model and over controls that share the
@@ -76,33 +80,33 @@ def parser() -> argparse.ArgumentParser:
 def _measure(arguments: argparse.Namespace, command: str) -> int:
     measure = {"drift": _drift, "generation": _generation, "policies": _policies}[arguments.table]
     result, page = measure(arguments, command)
-    sys.stdout.write(f"{json.dumps(result)}\n" if arguments.json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
+    figures = json.dumps(result.model_dump(mode="json"))
+    sys.stdout.write(f"{figures}\n" if arguments.json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
     return 0
 
 
-def _drift(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:
-    from agent.train.files import read_json  # noqa: PLC0415  (imports torch; arguments come first)
-    from eval.drift.measure import analyse  # noqa: PLC0415
+def _drift(arguments: argparse.Namespace, command: str) -> tuple["Record", Path]:
+    from agent.record.terminal import make_view  # noqa: PLC0415  (imports torch; arguments come first)
+    from agent.train.files import read_json  # noqa: PLC0415
+    from eval.drift.measure import measure  # noqa: PLC0415
     from eval.drift.page import write_page  # noqa: PLC0415
-
-    def progress(label: str, done: int, total: int) -> None:
-        sys.stderr.write(f"{label}{f' ({done + 1} of {total})' if total > 1 else ''}\n")
 
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed}: must be 0 or above")
     out = arguments.out or Path()
     before = read_json(out / "drift.json") if arguments.only and (out / "drift.json").exists() else {}
-    measured = analyse(arguments.windows, arguments.seed, progress, arguments.only, before)
-    result = {"command": before.get("command", command), **measured}
+    with closing(make_view()) as view:
+        result = measure(command, arguments.windows, arguments.seed, view.progress, arguments.only, before)
     return result, write_page(result, out)
 
 
-def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:
+def _generation(arguments: argparse.Namespace, command: str) -> tuple["Record", Path]:
     if arguments.consolidation is None:
         raise InputError("--table generation needs --consolidation DIR, a folder of python -m agent.consolidate")
 
+    from agent.record.terminal import make_view  # noqa: PLC0415  (imports torch; arguments come first)
     from agent.train.engine.settings import read_engine  # noqa: PLC0415
-    from eval.generation.measure import Options, analyse  # noqa: PLC0415  (imports torch; arguments come first)
+    from eval.generation.measure import Options, measure  # noqa: PLC0415
     from eval.generation.page import write_page  # noqa: PLC0415
     from eval.generation.recipes import REPORTED  # noqa: PLC0415
 
@@ -120,17 +124,18 @@ def _generation(arguments: argparse.Namespace, command: str) -> tuple[dict[str, 
         workers=arguments.workers,
         engine=read_engine(arguments.config),
     )
-    result = {"command": command, **analyse(options)}
+    with closing(make_view()) as view:
+        result = measure(options, command, view.progress)
     return result, write_page(result, arguments.out or arguments.consolidation / "report")
 
 
-def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, Any], Path]:
+def _policies(arguments: argparse.Namespace, command: str) -> tuple["Record", Path]:
     if arguments.training is None:
         raise InputError("--table policies needs --training DIR, a folder of python -m agent.train_policy")
 
     from agent.record.terminal import make_view  # noqa: PLC0415  (imports torch; arguments come first)
     from agent.train.engine.settings import read_engine  # noqa: PLC0415
-    from eval.policies.measure import Options, analyse  # noqa: PLC0415
+    from eval.policies.measure import Options, measure  # noqa: PLC0415
     from eval.policies.page import write_page  # noqa: PLC0415
 
     options = Options(
@@ -145,11 +150,8 @@ def _policies(arguments: argparse.Namespace, command: str) -> tuple[dict[str, An
         offline=arguments.offline,
         model_path=model_path(arguments.assignments),
     )
-    view = make_view()
-    try:
-        result = {"command": command, **analyse(options, view.progress)}
-    finally:
-        view.close()
+    with closing(make_view()) as view:
+        result = measure(options, command, view.progress)
     return result, write_page(result, arguments.out or arguments.training[-1] / "report")
 
 

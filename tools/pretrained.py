@@ -92,8 +92,8 @@ def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index
     Raises:
         InputError: the index is damaged, or has no such variant.
     """
-    found = read_index(index or PRETRAINED)
-    shelf = found.models.get(base_sha256) if found else None
+    listed = read_index(index or PRETRAINED)
+    shelf = listed.models.get(base_sha256) if listed else None
     if shelf is None:
         return None
     by_name = {entry.name: entry for entry in shelf.variants}
@@ -107,8 +107,8 @@ def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index
 
 def models(index: Path | None = None) -> dict[str, str]:
     """Return the hash of each base model that something was trained for, and its profile's name."""
-    found = read_index(index or PRETRAINED)
-    return {base_sha256: shelf.name for base_sha256, shelf in found.models.items()} if found else {}
+    listed = read_index(index or PRETRAINED)
+    return {base_sha256: shelf.name for base_sha256, shelf in listed.models.items()} if listed else {}
 
 
 def inside(index: Path, relative: str) -> Path:

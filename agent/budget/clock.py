@@ -15,7 +15,7 @@ from cao.model.language_model import LanguageModel
 from cao.strategies import Strategy
 from cao.strategies.base import Pace
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, Example, Protocol
+from cao.types import AdaptedModel, AnswerProtocol, Example
 from tools.evaluate import evaluate
 
 TIMED = {"likelihood": (4, 12), "generate": (1, 2)}
@@ -43,7 +43,7 @@ class Clock:
         return math.inf if self.seconds is None else self.seconds - used
 
 
-def timed_speed(speed: Speed, lm: LanguageModel, task: Task, support: list[Example], protocol: Protocol) -> Speed:
+def timed_speed(speed: Speed, lm: LanguageModel, task: Task, support: list[Example], protocol: AnswerProtocol) -> Speed:
     """Return the speed that a few support prompts show; their answers are thrown away.
 
     Args:

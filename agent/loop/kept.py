@@ -1,35 +1,24 @@
 """What a run keeps between its steps: held against its hash before it is read again, removed when nobody will read it.
 
-The state names adapters and routes by their hashes, has the conditioning tensor's, and every line of items has its own.
+The state names adapters and routes by their hashes, and every line of items has its own. The prompts' token states are
+not kept: a process that needs them encodes the prompts once.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from agent.loop.state import State, Workbench
+from agent.loop.state import State
 from agent.record.questions import QUESTIONS_FILE
+from agent.record.schema import GENERATED
 from cao.errors import InputError
 from cao.files import sha256_file
 from cao.model.adapters import load_adapter
-from cao.progress import told
-from tools.detect_drift import condition_task
+from cao.types import AdaptedModel
 from tools.evaluate import load_items
 
-CONDITIONING = "conditioning.safetensors"
 
-
-def conditioning(state: State, bench: Workbench) -> Path:
-    """Return the file of the support prompts' token states; they are encoded again where it is not what was written."""
-    path = bench.folder / CONDITIONING
-    if not path.is_file() or sha256_file(path) != state.get("conditioning_sha256"):
-        with told(f"encoding the prompts again: {path} is missing or was changed"):
-            condition_task(bench.texts(), bench.encoder, path)
-    return path
-
-
-def check(folder: Path, state: Mapping[str, Any], base_sha256: str) -> None:
+def check(folder: Path, state: State, base_sha256: str) -> None:
     """Refuse to go on from files that are not what was written.
 
     Args:
@@ -41,7 +30,7 @@ def check(folder: Path, state: Mapping[str, Any], base_sha256: str) -> None:
         InputError: a file was changed; the message names it and has the command that makes it again.
     """
     try:
-        for path in _named(state, ("adapters", "best", "candidate")):
+        for path in sorted({*_named(state), *_files(state.get("candidate"))}):
             if path.endswith(".safetensors"):
                 _check_routes(folder / path)
             else:
@@ -59,16 +48,16 @@ def _check_routes(path: Path) -> None:
         raise InputError(f"{path}: missing, or its content does not match its hash")
 
 
-def prune(folder: Path, states: Iterable[Mapping[str, Any]]) -> None:
+def prune(folder: Path, states: Iterable[State]) -> None:
     """Remove from a finished run's folder what neither its outcome nor a replay reads.
 
-    What a replay starts from keeps its adapters; the conditioning tensor is quickly made again.
+    What a replay starts from keeps its adapters.
 
     Args:
         folder: the run's folder.
         states: where the run stood at each of its steps.
     """
-    named = {Path(path).name for state in states for path in _named(state, ("adapters", "best"))}
+    named = {Path(path).name for state in states for path in _named(state)}
     for path in sorted((folder / "adapters").glob("*")):
         if path.name in named:
             continue
@@ -76,23 +65,19 @@ def prune(folder: Path, states: Iterable[Mapping[str, Any]]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    (folder / CONDITIONING).unlink(missing_ok=True)
     shutil.rmtree(folder / "work", ignore_errors=True)
 
 
-def _named(state: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """Return the paths that some of a state's values hold."""
-    return sorted({path for key in keys for path in _paths(state.get(key))})
+def _named(state: State) -> list[str]:
+    """Return the files that what was made, and the model to beat, refer to."""
+    made = state.get("adapters")
+    adapters = [made[name] for name in GENERATED] if made else []
+    return [*(adapter.path for adapter in adapters if adapter), *_files(state.get("best"))]
 
 
-def _paths(value: Any) -> Iterator[str]:
-    """Yield the paths in a dumped record."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key in ("path", "centroids") and isinstance(item, str):
-                yield item
-            else:
-                yield from _paths(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _paths(item)
+def _files(model: AdaptedModel | None) -> list[str]:
+    """Return the files that a model refers to."""
+    if model is None:
+        return []
+    routes = [model.centroids] if model.centroids else []
+    return [*(member.path for member in model.members if member), *routes]

@@ -7,34 +7,27 @@ under names that depend on the attempt, and draw random numbers from seeds that 
 import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from langgraph.runtime import Runtime
-from safetensors.torch import load_file, save
-from torch import Tensor
 
 from agent.budget.clock import Prices
 from agent.loop.conclude import conclude_run
-from agent.loop.kept import CONDITIONING, conditioning
-from agent.loop.reward import counted, explain, judge, measure_part, race_reward
-from agent.loop.start import carried, measure_starts
-from agent.loop.state import Context, State, Workbench, workbench
-from agent.record.schema import GENERATED
+from agent.loop.counts import counted
+from agent.loop.reward import explain, judge, measure_part, race_reward
+from agent.loop.start import deployed, measure_starts
+from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
 from cao.errors import NotApplicableError
-from cao.files import sha256_file, write_atomic
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
-from cao.types import AdaptedModel, Reward, Trial
+from cao.types import Reward, Trial
 from policies.base import AsksServer, PolicyContext, RequestForm
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
 from tools.apply_strategy import applicable, apply_strategy
-from tools.detect_drift import condition_task, detect_drift
+from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
 from tools.evaluate.statistics import summarise
 from tools.generate_lora import GenerationResult, generate_lora
-from tools.generate_lora.prompts import usable_prompts
 
 Node = Callable[[State, Workbench], State]
 
@@ -53,63 +46,44 @@ def describe(state: State, bench: Workbench) -> State:
         seed=bench.seed("describe"),
         offline=bench.config.offline,
     )
-    return {"context": description.model_dump(mode="json")}
+    return {"context": description}
 
 
 def detect(state: State, bench: Workbench) -> State:
-    """Encode the support prompts once and test them against the known tasks. Source: CAO-LLM §2.2."""
-    prompts = bench.texts()
-    path = bench.folder / CONDITIONING
-    embeddings = condition_task(prompts, bench.encoder, path)
+    """Test the support prompts against the known tasks. Source: CAO-LLM §2.2."""
     report = detect_drift(
-        prompts,
-        embeddings,
+        bench.texts(),
+        bench.encoded().embeddings,
         known_tasks(bench.config.reference, bench.encoder),
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )
-    found: State = {"drift": report.model_dump(mode="json"), "conditioning_sha256": sha256_file(path)}
+    found: State = {"drift": report}
     if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
-        return {**found, **_nothing_to_do(report.sentence, bench)}
+        return {
+            **found,
+            "ended": report.sentence,
+            "adapters": {**state["adapters"], "reason": "no drift: none was made"},
+        }
     return found
 
 
-def _nothing_to_do(reason: str, bench: Workbench) -> State:
-    """Return the state of a run that ends before anything is made, tried or measured on the reward part."""
-    nothing: dict[str, Any] = dict.fromkeys(GENERATED)
-    return {
-        "ended": reason,
-        "adapters": {**nothing, **bench.trained.provenance(), "caveats": [], "reason": "no drift: none was made"},
-        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
-        "baseline": None,
-        "start": "base",
-        "starts": dict(nothing),
-        "best_reward": None,
-        "evaluations": counted(None),
-        "trials": [],
-        "max_attempts": bench.config.max_attempts,
-        "accepted": False,
-    }
-
-
 def generate(state: State, bench: Workbench) -> State:
-    """Turn the conditioning tensor into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
-    adapters: dict[str, Any] = {"generated": None, "aligned": None, **bench.trained.provenance(), "caveats": []}
+    """Turn the support prompts into LoRA weights, where a trained generator exists. Source: CAO-LLM §2.2."""
+    adapters = state["adapters"]
     if bench.config.adapter == "none":
         return {"adapters": {**adapters, "reason": "no adapter was asked for (--adapter none)"}}
-    whole = conditioning(state, bench)
-    path, caveats = _usable_conditioning(whole, bench)
-    result = generate_lora(path, lm=bench.lm, store=bench.store, generator=bench.trained.generator)
-    if path != whole:
-        path.unlink()
+    result = generate_lora(
+        bench.texts(), lm=bench.lm, store=bench.store, encoder=bench.encoded(), generator=bench.trained.generator
+    )
     made = bench.pack(result.adapter) if result.adapter else None
-    told = {"caveats": [*caveats, *result.caveats], "reason": _missing(result)}
-    return {"adapters": {**adapters, "generated": made, **told}}
+    caveats, reason = list(result.caveats), _missing(result)
+    return {"adapters": {**adapters, "generated": made, "caveats": caveats, "reason": reason}}
 
 
 def align(state: State, bench: Workbench) -> State:
-    """Align the generated weights to the task; the loop's start is measured next. Source: CAO-LLM §2.3."""
-    adapters = dict(state["adapters"])
+    """Align the generated weights to the task, where a trained aligner exists. Source: CAO-LLM §2.3."""
+    adapters = state["adapters"].copy()
     generated = bench.adapter(adapters["generated"])
     if generated and bench.config.adapter == "generated":
         adapters["reason"] = "no alignment was asked for (--adapter generated)"
@@ -123,17 +97,12 @@ def align(state: State, bench: Workbench) -> State:
         )
         adapters["aligned"] = bench.pack(result.adapter) if result.adapter else None
         adapters["reason"] = _missing(result)
-    return {
-        "adapters": adapters,
-        "best": bench.pack(AdaptedModel(members=(carried(bench),))),
-        "baseline": None,
-        "proposal": None,
-        "candidate": None,
-        "trials": [],
-        "max_attempts": bench.config.max_attempts,
-        "accepted": False,
-        "status": "running",
-    }
+    return {"adapters": adapters}
+
+
+def choose(state: State, bench: Workbench) -> State:
+    """Measure the deployed model and the adapters on the reward part, and choose what the loop starts from."""
+    return measure_starts(state, bench)
 
 
 def decide(state: State, bench: Workbench) -> State:
@@ -146,13 +115,13 @@ def decide(state: State, bench: Workbench) -> State:
     raw, form = _ask_policy(state, bench, attempt)
     try:
         strategy = parse_strategy(raw)
-        if any(trial["strategy"] == strategy.canonical() for trial in state["trials"]):
+        if any(trial.strategy == strategy.canonical() for trial in state["trials"]):
             raise StrategyRejectedError("already tried in this run")
     except StrategyRejectedError as error:
         kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
         seconds = time.monotonic() - started
         trial = Trial(attempt=attempt, raw=kept, accepted=False, reason=f"rejected: {error}", seconds=seconds)
-        return {"trials": [*state["trials"], trial.model_dump(mode="json")], "request_form": form}
+        return {"trials": [*state["trials"], trial], "request_form": form}
     seconds = time.monotonic() - started
     return {"proposal": strategy.canonical(), "proposal_seconds": seconds, "request_form": form}
 
@@ -163,7 +132,7 @@ def _ask_policy(state: State, bench: Workbench, attempt: int) -> tuple[str, Requ
     What a server refused once in this run, of the describer or before a kill, it is not asked for again.
     """
     policy = bench.policy
-    known = state.get("request_form") or state["context"].get("form")
+    known = state.get("request_form") or state["context"].form
     if isinstance(policy, AsksServer) and known:
         policy.form = known
     raw = policy.propose(policy_context(state, bench), 1, bench.seed("decide", attempt))[0]
@@ -191,7 +160,7 @@ def apply(state: State, bench: Workbench) -> State:
             lm=bench.lm,
             store=bench.store,
             generator=bench.trained.generator,
-            states=_token_states(conditioning(state, bench)) if strategy.from_states else None,
+            encoder=bench.encoded() if strategy.from_states else None,
             checkpoint=work / "ttl.safetensors",
             progress=bench.progress,
         )
@@ -206,10 +175,8 @@ def apply(state: State, bench: Workbench) -> State:
 
 
 def evaluate(state: State, bench: Workbench) -> State:
-    """Measure on the reward part: first what the loop may start from, then each candidate against the best so far."""
+    """Measure a candidate on the reward part, against the best so far."""
     started = time.monotonic()
-    if state["baseline"] is None:
-        return measure_starts(state, bench)
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
     candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
@@ -230,14 +197,14 @@ def evaluate(state: State, bench: Workbench) -> State:
         seconds=state["proposal_seconds"] + time.monotonic() - started,
     )
     update: State = {
-        "trials": [*state["trials"], trial.model_dump(mode="json")],
+        "trials": [*state["trials"], trial],
         "evaluations": counted(state["evaluations"], measured),
         "proposal": None,
         "candidate": None,
     }
     if verdict.accepted:
         update["best"] = bench.pack(candidate)
-        update["best_reward"] = reward.model_dump(mode="json")
+        update["best_reward"] = reward
         update["best_items"] = f"items/{name}.jsonl"
         update["accepted"] = True
     return update
@@ -246,11 +213,10 @@ def evaluate(state: State, bench: Workbench) -> State:
 def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
     improved = state["accepted"] or state["start"] != "base"
-    deployed = AdaptedModel(members=(carried(bench),))
-    base = measure_part(bench, deployed, "test", "test-baseline").items
+    base = measure_part(bench, deployed(bench), "test", "test-baseline").items
     adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted").items if improved else base
-    status = "improved" if improved else "no_improvement"
-    return {"status": status, **conclude_run(state, bench, base, adapted, improved=improved)}
+    update = conclude_run(state, bench, base, adapted, improved=improved)
+    return {"status": "improved" if improved else "no_improvement", **update}
 
 
 def policy_context(state: State, bench: Workbench) -> PolicyContext:
@@ -258,31 +224,31 @@ def policy_context(state: State, bench: Workbench) -> PolicyContext:
     reasons = applicable(bench.adapted(state["best"]).members[0], bench.trained.generator, bench.lm.profile)
     return PolicyContext(
         task=bench.task.name,
-        task_context=state["context"]["text"],
+        task_context=state["context"].text,
         baseline=Reward.model_validate(state["best_reward"]),
         families=tuple(name for name, reason in reasons.items() if reason is None),
         unavailable={name: reason for name, reason in reasons.items() if reason is not None},
-        history=tuple(Trial.model_validate(trial) for trial in state["trials"]),
-        drift=state["drift"]["sentence"] if bench.config.policy_sees_drift else "",
+        history=tuple(state["trials"]),
+        drift=state["drift"].sentence if bench.config.policy_sees_drift else "",
         measured=tuple(state["observed"]),
     )
 
 
-def traced(name: str, node: Node) -> Callable[..., State]:
-    """Return the node as LangGraph calls it, with its start and end written to the trace."""
+def traced(name: str, node: Node) -> Callable[..., Stored]:
+    """Return the node as LangGraph calls it, between what checkpoints hold, with its start and end in the trace."""
 
-    def run(state: State, runtime: Runtime[Context]) -> State:
+    def run(stored: Stored, runtime: Runtime[Context]) -> Stored:
         bench = workbench(runtime.context)
         bench.record(name, "start", {})
         started = time.monotonic()
-        update = node(state, bench)
+        update = dump_state(node(load_state(stored), bench))
         bench.record(name, "end", _summary(update), seconds=time.monotonic() - started)
         return update
 
     return run
 
 
-def _summary(update: State) -> dict[str, Any]:
+def _summary(update: Stored) -> Stored:
     """Return the small part of a state update that a trace is read for."""
     kept = (
         "out_of_time",
@@ -298,26 +264,12 @@ def _summary(update: State) -> dict[str, Any]:
         "test",
         "ended",
     )
-    data: dict[str, Any] = {key: update[key] for key in kept if key in update}  # type: ignore[literal-required]
-    if update.get("candidate"):
-        data["applied"] = (update["candidate"] or {})["note"]
-    if update.get("trials"):
-        data["trial"] = update["trials"][-1]
+    data = {key: update[key] for key in kept if key in update}
+    if isinstance(candidate := update.get("candidate"), dict):
+        data["applied"] = candidate["note"]
+    if isinstance(trials := update.get("trials"), list) and trials:
+        data["trial"] = trials[-1]
     return data
-
-
-def _usable_conditioning(path: Path, bench: Workbench) -> tuple[Path, list[str]]:
-    """Return the conditioning tensor without the prompts that no adapter should be made from, and what was found."""
-    if bench.trained.generator is None:
-        return path, []
-    prompts = bench.texts()
-    report = usable_prompts(prompts, bench.encoder.tokens(prompts), bench.trained.generator.prompts)
-    if len(report.kept) == len(prompts):
-        return path, list(report.caveats)
-    kept = path.with_name("conditioning-used.safetensors")
-    rows = {name: tensor[list(report.kept)] for name, tensor in load_file(path).items()}
-    write_atomic(kept, save(rows, {"format": "pt"}))
-    return kept, list(report.caveats)
 
 
 def _prices(state: State, bench: Workbench) -> Prices:
@@ -326,13 +278,7 @@ def _prices(state: State, bench: Workbench) -> Prices:
     return Prices(bench.speed, each, len(bench.splits.test))
 
 
-def _token_states(path: Path) -> tuple[Tensor, Tensor]:
-    """Return the support prompts' token states (N, L, C) and mask (N, L) as they were encoded for the drift test."""
-    tensors = load_file(path)
-    return tensors["conditioning"], tensors["mask"]
-
-
-def _refused(state: State, reason: str, started: float) -> list[dict[str, Any]]:
+def _refused(state: State, reason: str, started: float) -> list[Trial]:
     """Return the attempts with one more: a valid strategy that could not be applied or measured."""
     trial = Trial(
         attempt=len(state["trials"]) + 1,
@@ -341,7 +287,7 @@ def _refused(state: State, reason: str, started: float) -> list[dict[str, Any]]:
         reason=reason,
         seconds=state["proposal_seconds"] + time.monotonic() - started,
     )
-    return [*state["trials"], trial.model_dump(mode="json")]
+    return [*state["trials"], trial]
 
 
 def _missing(result: GenerationResult | AlignmentResult) -> str:
@@ -353,6 +299,7 @@ NODES: dict[str, Node] = {
     "detect": detect,
     "generate": generate,
     "align": align,
+    "choose": choose,
     "decide": decide,
     "apply": apply,
     "evaluate": evaluate,

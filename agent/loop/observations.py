@@ -4,19 +4,18 @@ Source: beyond CAO-LLM, whose policy sees the task context τ alone.
 """
 
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from agent.loop.state import Workbench
-from agent.record.schema import GENERATED
+from agent.loop.state import Starts, Workbench
+from agent.record.events import Start
+from agent.record.schema import GENERATED, StartName
 from cao.model.adapters import load_adapter
-from cao.types import AdapterRef, Comparison
+from cao.types import AdapterRef
 from tools.apply_strategy import ttl
 from tools.apply_strategy.ttl_loss import PERPLEXITY_THRESHOLD
 
 
-def observe(bench: Workbench, start: str, starts: Mapping[str, Any], adapter: AdapterRef | None) -> list[str]:
+def observe(bench: Workbench, start: StartName, starts: Starts, adapter: AdapterRef | None) -> list[str]:
     """Return the sentences.
 
     Args:
@@ -25,7 +24,7 @@ def observe(bench: Workbench, start: str, starts: Mapping[str, Any], adapter: Ad
         starts: name → what was measured of it, or None.
         adapter: that of the start.
     """
-    told = [_adapter(name, starts[name], chosen=name == start) for name in GENERATED if starts.get(name)]
+    told = [_adapter(name, begun, chosen=name == start) for name in GENERATED if (begun := starts[name])]
     weights = load_adapter(Path(adapter.path), bench.lm.sha256) if adapter else None
     found = sorted(ttl.perplexities(bench.lm, bench.prompts(), weights))
     if found:
@@ -39,12 +38,11 @@ def observe(bench: Workbench, start: str, starts: Mapping[str, Any], adapter: Ad
     return told
 
 
-def _adapter(name: str, measured: Mapping[str, Any], *, chosen: bool) -> str:
-    if measured["comparison"] is None:
+def _adapter(name: str, measured: Start, *, chosen: bool) -> str:
+    change, after = measured["comparison"], measured["dropped_after"]
+    if change is None:
         return f"The {name} adapter gives no usable answers."
-    change = Comparison.model_validate(measured["comparison"])
     use = "the current model carries it" if chosen else "the current model does not carry it"
-    after = measured.get("dropped_after")
     where = "" if after is None else f" on the first {after} reward questions, after which it was dropped"
     return (
         f"The {name} adapter changes the deployed model's accuracy by {100 * change.accuracy_change:+.1f} points and "

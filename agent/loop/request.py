@@ -19,7 +19,7 @@ from cao.machine.compute import choose_compute
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits, split
-from cao.types import Protocol
+from cao.types import AnswerProtocol
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
 
@@ -53,7 +53,7 @@ class Request:
     config: RunConfig
     task: Task
     splits: Splits
-    protocol: Protocol
+    protocol: AnswerProtocol
     stored: dict[str, Any]
 
 
@@ -114,14 +114,14 @@ def check_remote(config: RunConfig) -> None:
         build_policy(config.policy, config.policy_settings, lm=None, offline=config.offline)
 
 
-def read_task(config: RunConfig) -> tuple[Task, Splits, Protocol]:
+def read_task(config: RunConfig) -> tuple[Task, Splits, AnswerProtocol]:
     """Return the task, its splits and the protocol; every mistake in the data is found here."""
     task = get_task(config.task)
     splits = split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
     return task, splits, protocol_of(config, task, splits)
 
 
-def protocol_of(config: RunConfig, task: Task, splits: Splits) -> Protocol:
+def protocol_of(config: RunConfig, task: Task, splits: Splits) -> AnswerProtocol:
     """Return how answers are judged.
 
     Raises:
@@ -130,7 +130,7 @@ def protocol_of(config: RunConfig, task: Task, splits: Splits) -> Protocol:
     choices = bool(splits.reward[0].choices)
     if config.protocol == "likelihood" and not choices:
         raise InputError(f"{task.name} has no choices to rank; use --set protocol=generate")
-    automatic: Protocol = "likelihood" if choices else "generate"
+    automatic: AnswerProtocol = "likelihood" if choices else "generate"
     return automatic if config.protocol == "auto" else config.protocol
 
 

@@ -10,13 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.budget.plan import part_seconds
-from agent.loop.state import Evaluations, Workbench
+from agent.loop.state import Workbench
 from agent.record.counting import counting
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, sha256_file
@@ -149,54 +148,6 @@ def explain(verdict: Comparison, measured: Measured) -> str:
     return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} ({rule})"
 
 
-def counted(before: Evaluations | None, *measurements: Measured) -> Evaluations:
-    """Return the counts of reward questions with more measurements added.
-
-    Args:
-        before: the counts so far.
-        measurements: of the reward part, finished.
-    """
-    nothing: Evaluations = {
-        "asked": 0,
-        "dropped_early": 0,
-        "measured": {},
-        "reused": 0,
-        "checked": 0,
-        "agreed": 0,
-        "member_asked": 0,
-        "member_measured": {},
-    }
-    counts: Evaluations = {**nothing, **(before or nothing)}
-    counts["measured"], counts["member_measured"] = dict(counts["measured"]), dict(counts["member_measured"])
-    for one in measurements:
-        counts["asked"] += one.total
-        counts["member_asked"] += one.total * one.of
-        counts["dropped_early"] += bool(one.dropped)
-        counts["reused"] += one.reused
-        known = counts["member_measured"]
-        if one.key not in counts["measured"]:  # another measurement: what is known of its adapters is not asked again
-            counts["reused"] += sum(min(known.get(key, 0), answered) for key, answered in one.answers.items())
-        known |= {key: max(known.get(key, 0), answered) for key, answered in one.answers.items()}
-        counts["measured"][one.key] = max(counts["measured"].get(one.key, 0), len(one.items))
-        counts["checked"] += one.agrees is not None
-        counts["agreed"] += bool(one.agrees)
-    return counts
-
-
-def summary(evaluations: Evaluations) -> dict[str, int]:
-    """Return what run.json says: the counts, with the questions that models answered and those that were saved.
-
-    The same is counted in answers of single adapters: of m that answer a question together, each counts.
-    """
-    asked, answered = evaluations["asked"], sum(evaluations["measured"].values())
-    by_members = sum(evaluations["member_measured"].values())
-    told = {key: evaluations[key] for key in ("dropped_early", "reused", "checked", "agreed")}
-    return {
-        **{"asked": asked, "answered": answered, "saved": asked - answered, **told},
-        **{"member_answers": by_members, "member_answers_saved": evaluations["member_asked"] - by_members},
-    }
-
-
 def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:
     """Return the key of a measurement: equal for equal items, whatever the model was made by and wherever it lies."""
     depends_on = {
@@ -265,10 +216,16 @@ class _Answers:
         for upto in self.ends:
             start = len(self._items[key])
             if start < upto <= end:
-                loaded: Any = {"lm": bench.lm, "encoder": bench.encoder, "states": bench.states}
-                told = self._counted()
-                block, model = examples[start:upto], self._models[member]
-                more = evaluate(bench.task, block, model, bench.protocol, **loaded, progress=told)
+                more = evaluate(
+                    bench.task,
+                    examples[start:upto],
+                    self._models[member],
+                    bench.protocol,
+                    lm=bench.lm,
+                    encoder=bench.encoder,
+                    states=bench.states,
+                    progress=self._counted(),
+                )
                 self._items[key] = [*self._items[key], *more]
                 save_items(path, self._items[key])
         return self._items[key][:end]

@@ -11,18 +11,26 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from filelock import FileLock, Timeout
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import StateSnapshot
+from pydantic import JsonValue
 
-from agent.record.runs import LOCK, read_trace
+from agent.loop.state import Context, State, load_state
+from agent.record.reading import LOCK
 from agent.record.terminal import View
+from agent.record.trace_file import read_trace
 from cao.errors import CaoError, InputError, UnavailableError
 from cao.files import no_room, room_for, room_left, write_atomic
 from cao.types import ID_PATTERN
+
+Graph = CompiledStateGraph[State, Context, State, State]
 
 PATIENCE_S = 30.0
 """How long another program's lock on the checkpoints is waited for."""
@@ -48,7 +56,7 @@ class Recorder:
     seq: int = 0
     busy_s: float = 0.0
     spent_s: float = 0.0
-    _stream: Any = field(default=None, repr=False)
+    _stream: TextIO = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         path = self.folder / "trace.jsonl"
@@ -60,7 +68,7 @@ class Recorder:
         self.spent_s = sum(event.get("seconds", 0.0) for event in events)
         self._stream = path.open("a", encoding="utf-8")
 
-    def __call__(self, node: str, event: str, data: dict[str, Any], seconds: float | None = None) -> None:
+    def __call__(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None = None) -> None:
         """Write one event."""
         line = {
             "seq": self.seq,
@@ -171,7 +179,7 @@ def checkpointer(folder: Path) -> Iterator[SqliteSaver]:
         raise _checkpoints_failed(path, error) from None
 
 
-def read_state(graph: Any, thread: Any, folder: Path) -> Any:
+def read_state(graph: Graph, thread: RunnableConfig, folder: Path) -> StateSnapshot:
     """Return the run's last checkpoint."""
     with _refusing_damage(folder):
         snapshot = graph.get_state(thread)
@@ -180,10 +188,16 @@ def read_state(graph: Any, thread: Any, folder: Path) -> Any:
         return snapshot
 
 
-def read_history(graph: Any, thread: Any, folder: Path) -> list[Any]:
+def read_history(graph: Graph, thread: RunnableConfig, folder: Path) -> list[StateSnapshot]:
     """Return the run's checkpoints, oldest first."""
     with _refusing_damage(folder):
         return list(graph.get_state_history(thread))[::-1]
+
+
+def state_at(snapshot: StateSnapshot, folder: Path) -> State:
+    """Return the state that a checkpoint of the run holds."""
+    with _refusing_damage(folder):
+        return load_state(snapshot.values)
 
 
 @contextmanager

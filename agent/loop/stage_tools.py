@@ -17,7 +17,7 @@ from cao.types import AdaptedModel, AdapterRef
 from policies.describe import describe
 from tools.align_lora import align_lora
 from tools.apply_strategy import apply_strategy
-from tools.detect_drift import condition_task, detect_drift
+from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import evaluate
 from tools.evaluate.statistics import summarise
@@ -33,7 +33,6 @@ def stage_tools(bench: Workbench) -> list[BaseTool]:
     Args:
         bench: the loaded models, the data and the folder.
     """
-    conditioning = bench.folder / "conditioning.safetensors"
 
     def reference(adapter: str | None) -> AdapterRef | None:
         if adapter is None:
@@ -54,15 +53,15 @@ def stage_tools(bench: Workbench) -> list[BaseTool]:
     @tool("detect_drift")
     def detect(prompts: Prompts) -> dict[str, Any]:
         """Test whether the prompts drifted from every known task, and name the nearest one."""
-        embeddings = condition_task(prompts, bench.encoder, conditioning)
+        embeddings = bench.encoder.hold(prompts).embeddings
         known = known_tasks((), bench.encoder)
         return detect_drift(prompts, embeddings, known, encoder=bench.encoder, seed=0).model_dump(mode="json")
 
     @tool("generate_lora")
     def generate(prompts: Prompts) -> dict[str, Any]:
         """Generate LoRA weights from the prompts in one forward pass, where a trained generator exists."""
-        condition_task(prompts, bench.encoder, conditioning)
-        made = generate_lora(conditioning, lm=bench.lm, store=bench.store, generator=bench.trained.generator)
+        generator = bench.trained.generator
+        made = generate_lora(prompts, lm=bench.lm, store=bench.store, encoder=bench.encoder, generator=generator)
         return made.model_dump(mode="json")
 
     @tool("align_lora")

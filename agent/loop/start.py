@@ -7,23 +7,50 @@ deployed model.
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from agent.budget.plan import part_seconds
+from agent.loop.counts import counted
 from agent.loop.observations import observe
-from agent.loop.reward import counted, judge, measure_part, race_reward
-from agent.loop.state import State, Workbench
+from agent.loop.reward import judge, measure_part, race_reward
+from agent.loop.state import Starts, State, Workbench
 from agent.record.questions import keep_questions
-from agent.record.schema import GENERATED
+from agent.record.schema import GENERATED, StartName
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import save_adapter
-from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
+from cao.types import AdaptedModel, Comparison, Reward
 from tools.evaluate.statistics import summarise
 
 
-def carried(bench: Workbench) -> AdapterRef | None:
-    """Return the adapter that the deployed model carries already, taken into the run's own store."""
-    return save_adapter(bench.store, bench.carried, bench.lm.source) if bench.carried else None
+def first_state(bench: Workbench) -> State:
+    """Return the state before the first node: nothing is made, measured or tried yet."""
+    trained = bench.trained
+    return {
+        "status": "running",
+        "adapters": {
+            "generated": None,
+            "aligned": None,
+            "variant": trained.variant,
+            "saw_task": trained.saw_task,
+            "caveats": [],
+            "reason": "",
+        },
+        "baseline": None,
+        "start": "base",
+        "starts": {"generated": None, "aligned": None},
+        "best_reward": None,
+        "evaluations": counted(None),
+        "proposal": None,
+        "candidate": None,
+        "trials": [],
+        "max_attempts": bench.config.max_attempts,
+        "accepted": False,
+    }
+
+
+def deployed(bench: Workbench) -> AdaptedModel:
+    """Return the deployed model; an adapter that it carries is taken into the run's own store."""
+    adapter = save_adapter(bench.store, bench.carried, bench.lm.source) if bench.carried else None
+    return AdaptedModel(members=(adapter,))
 
 
 def measure_starts(state: State, bench: Workbench) -> State:
@@ -33,23 +60,25 @@ def measure_starts(state: State, bench: Workbench) -> State:
     questions that it answered. A kill inside costs a block of questions.
 
     Args:
-        state: the state after ``align``; ``best`` is the deployed model.
+        state: the state after ``align``.
         bench: the workbench.
 
     Source: CAO-LLM §2.4; the comparison with the deployed model is this project's.
     """
     started = time.monotonic()
     keep_questions(bench.folder, bench.splits)
+    best = deployed(bench)
     try:
-        deployed = measure_part(bench, bench.adapted(state["best"]), "reward", "base")
+        measured = [measure_part(bench, best, "reward", "base")]
     except NotApplicableError as error:
         raise InputError(f"the deployed model cannot be measured: {error}") from None
     expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
     took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
-    base, measured = deployed.items, [deployed]
-    rewards, verdicts = {"base": summarise(base)}, {}
-    starts: dict[str, Any] = dict.fromkeys(GENERATED)
-    adapters = dict(state["adapters"])
+    base = measured[0].items
+    rewards: dict[StartName, Reward] = {"base": summarise(base)}
+    verdicts: dict[StartName, Comparison] = {}
+    starts: Starts = {"generated": None, "aligned": None}
+    adapters = state["adapters"].copy()
     for name in GENERATED:
         reference = bench.adapter(state["adapters"][name])
         if reference is None:
@@ -63,31 +92,29 @@ def measure_starts(state: State, bench: Workbench) -> State:
             continue
         rewards[name], verdicts[name] = summarise(measured[-1].items), judge(bench, base, measured[-1])
         starts[name] = {
-            "reward": rewards[name].model_dump(mode="json"),
-            "comparison": verdicts[name].model_dump(mode="json"),
+            "reward": rewards[name],
+            "comparison": verdicts[name],
             "dropped_after": len(measured[-1].items) if measured[-1].dropped else None,
         }
     start = best_start(rewards, verdicts)
-    update: State = {
+    if start != "base":
+        best = AdaptedModel(members=(bench.adapter(state["adapters"][start]),))
+    seen = bench.config.policy_sees_measurements
+    return {
         "adapters": adapters,
-        "baseline": rewards["base"].model_dump(mode="json"),
+        "best": bench.pack(best),
+        "baseline": rewards["base"],
         "start": start,
         "starts": starts,
-        "best_reward": rewards[start].model_dump(mode="json"),
+        "best_reward": rewards[start],
         "best_items": f"items/{start}.jsonl",
         "evaluations": counted(None, *measured),
         "reward_seconds": took,
+        "observed": observe(bench, start, starts, best.members[0]) if seen else [],
     }
-    best = bench.adapted(state["best"])
-    if start != "base":
-        best = AdaptedModel(members=(bench.adapter(state["adapters"][start]),))
-        update["best"] = bench.pack(best)
-    seen = bench.config.policy_sees_measurements
-    update["observed"] = observe(bench, start, starts, best.members[0]) if seen else []
-    return update
 
 
-def best_start(rewards: Mapping[str, Reward], verdicts: Mapping[str, Comparison]) -> str:
+def best_start(rewards: Mapping[StartName, Reward], verdicts: Mapping[StartName, Comparison]) -> StartName:
     """Return what the loop starts from: of the adapters that beat the deployed model the most accurate, or ``base``.
 
     Args:

@@ -1,35 +1,46 @@
 """What the graph carries from node to node, and the workbench that its nodes work with.
 
 The state is small and JSON-able, because every step stores all of it; tensors and per-question items lie on disk.
+Nodes see typed records, checkpoints hold plain JSON; ``dump_state`` and ``load_state`` stand between them.
 The workbench holds what cannot be stored: the loaded models, the data and the run's folder.
+
+One ``Any`` is left: ``Context.workbench``, since LangGraph asks the context for a JSON schema and models have none.
 """
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+from pydantic import JsonValue, TypeAdapter
 from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
 
 from agent.budget.clock import Clock
 from agent.budget.plan import Speed
 from agent.config import RunConfig
 from agent.loop.trained import Trained
+from agent.record.events import Start
+from agent.record.schema import Adopted, GeneratedName, StartName, TestPart
+from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.files import sha256_bytes
 from cao.model.adapters import LoraWeights
-from cao.model.encoder import Encoder
+from cao.model.encoder import EncodedPrompts, Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits, part
-from cao.types import AdaptedModel, AdapterRef, Protocol
+from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Reward, StrategyFields, Trial
 from policies.base import Policy, RequestForm
-from tools.evaluate import KeptStates
+from policies.describe import Description
+from tools.evaluate import HiddenCache
 
 NO_TIME = Speed(0.0, 0.0, 0.0)
+
+Refers = TypeVar("Refers", AdaptedModel, AdapterRef)
+"""A record that names files."""
 
 
 class Evaluations(TypedDict):
@@ -57,61 +68,98 @@ class Evaluations(TypedDict):
     member_measured: dict[str, int]
 
 
+class Made(TypedDict):
+    """What was made from the prompts before the loop; see ``agent.record.schema.Adapters``."""
+
+    generated: AdapterRef | None
+    aligned: AdapterRef | None
+    variant: str | None
+    saw_task: bool | None
+    caveats: list[str]
+    reason: str
+
+
+Starts = dict[GeneratedName, Start | None]
+"""The generated adapters as the loop's start, None where there is no such adapter."""
+
+
 class State(TypedDict, total=False):
-    """The graph's state; every value is a plain JSON value, models dumped.
+    """The graph's state as its nodes see it; a step stores it as plain JSON, see ``dump_state`` and ``load_state``.
+
+    Paths in it are relative to the run's folder, which may be moved.
 
     Attributes:
-        context: τ, with its source: {text, source, note, form}.
-        drift: DriftReport.
-        conditioning_sha256: of the conditioning tensor's file.
-        adapters: {generated, aligned}, each AdapterRef or None; {reason, variant, saw_task, caveats} with them.
-        best: AdaptedModel to beat.
+        context: τ, with its source.
+        drift: what the drift test found.
+        adapters: what was made from the prompts.
+        best: the model to beat.
         best_items: file of its per-question items, relative to the run folder.
-        baseline: Reward of the deployed model, None until measured.
-        start: what the loop starts from: ``base``, ``generated`` or ``aligned``.
-        starts: {generated, aligned}, each None or {reward, comparison with the deployed model, dropped_after}.
-        best_reward: Reward to beat, None until measured.
+        baseline: the deployed model's reward, None until measured.
+        start: what the loop starts from.
+        starts: what else it could have started from.
+        best_reward: the reward to beat, None until measured.
         ended: why the run ends before anything is tried; absent where it does not.
         observed: what was measured of the start, in sentences for the policy.
         request_form: the form of request that the policy's server took last, None where there is no server.
         proposal: the strategy that waits to be applied, or None.
         proposal_seconds: time already spent on the attempt, s.
-        candidate: the AdaptedModel that waits to be measured, or None.
-        trials: the attempts so far, Trial each.
+        candidate: the model that waits to be measured, or None.
+        trials: the attempts so far.
         evaluations: reward questions asked and answered so far.
         accepted: whether an attempt was accepted, which ends the loop.
         out_of_time: whether the time budget left no room for another attempt, which ends it too.
         reward_seconds: what measuring the deployed model on the reward part took, s.
+        max_attempts: how many attempts there may be.
         adopted: what strategy.json says, at the end.
         status: ``running``, ``improved`` or ``no_improvement``.
         test: what the test part said, at the end.
     """
 
-    context: dict[str, Any]
-    drift: dict[str, Any]
-    conditioning_sha256: str
-    adapters: dict[str, Any]
-    best: dict[str, Any]
+    context: Description
+    drift: DriftReport
+    adapters: Made
+    best: AdaptedModel
     best_items: str
-    baseline: dict[str, Any] | None
-    start: str
-    starts: dict[str, Any]
-    best_reward: dict[str, Any] | None
+    baseline: Reward | None
+    start: StartName
+    starts: Starts
+    best_reward: Reward | None
     ended: str
     observed: list[str]
     request_form: RequestForm | None
-    proposal: dict[str, Any] | None
+    proposal: StrategyFields | None
     proposal_seconds: float
-    candidate: dict[str, Any] | None
-    trials: list[dict[str, Any]]
+    candidate: AdaptedModel | None
+    trials: list[Trial]
     evaluations: Evaluations
     accepted: bool
     out_of_time: bool
     reward_seconds: float
     max_attempts: int
-    status: str
-    test: dict[str, Any]
-    adopted: dict[str, Any] | None
+    status: Literal["running", "improved", "no_improvement"]
+    test: TestPart
+    adopted: Adopted | None
+
+
+Stored = dict[str, JsonValue]
+"""A state, or a part of one, as checkpoints hold it."""
+
+_STATE = TypeAdapter(State)
+
+
+def load_state(stored: Mapping[str, object]) -> State:
+    """Return the state that was stored.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    return _STATE.validate_python(stored)
+
+
+def dump_state(state: State) -> Stored:
+    """Return a state, or an update of one, as it is stored."""
+    stored: Stored = _STATE.dump_python(state, mode="json")
+    return stored
 
 
 @dataclass(frozen=True)
@@ -140,12 +188,12 @@ class Workbench:
     folder: Path
     task: Task
     splits: Splits
-    protocol: Protocol
+    protocol: AnswerProtocol
     lm: LanguageModel
     encoder: Encoder
     policy: Policy
     trained: Trained
-    states: KeptStates
+    states: HiddenCache
     record: Callable[..., None]
     progress: Progress
     clock: Clock = field(default_factory=Clock)
@@ -157,20 +205,17 @@ class Workbench:
         """The folder of this run's adapters."""
         return self.folder / "adapters"
 
-    def pack(self, record: AdaptedModel | AdapterRef) -> dict[str, Any]:
+    def pack(self, record: Refers) -> Refers:
         """Return a record as the state holds it: its paths relative to the run folder, which may be moved."""
-        packed: dict[str, Any] = _paths(record.model_dump(mode="json"), lambda path: os.path.relpath(path, self.folder))
-        return packed
+        return _moved(record, lambda path: os.path.relpath(path, self.folder))
 
-    def adapted(self, value: dict[str, Any] | None) -> AdaptedModel:
+    def adapted(self, value: AdaptedModel | None) -> AdaptedModel:
         """Return an adapted model from the state, its paths resolved."""
-        return AdaptedModel.model_validate(_paths(value or {}, lambda path: str(self.folder / path)))
+        return _moved(value or AdaptedModel(), lambda path: str(self.folder / path))
 
-    def adapter(self, value: dict[str, Any] | None) -> AdapterRef | None:
+    def adapter(self, value: AdapterRef | None) -> AdapterRef | None:
         """Return an adapter's reference from the state, its path resolved."""
-        if value is None:
-            return None
-        return AdapterRef.model_validate(_paths(value, lambda path: str(self.folder / path)))
+        return value and _moved(value, lambda path: str(self.folder / path))
 
     def pairs(self) -> list[tuple[str, str | None]]:
         """Return prompts for the describer, with gold answers only where the task has a train part."""
@@ -182,6 +227,10 @@ class Workbench:
     def texts(self) -> list[str]:
         """Return the support prompts as the encoder reads them: generators are conditioned and questions routed so."""
         return [example.prompt for example in self.splits.support]
+
+    def encoded(self) -> EncodedPrompts:
+        """Return the support prompts encoded, once in a process: what detects, generates and routes reads the same."""
+        return self.encoder.hold(self.texts())
 
     def prompts(self) -> list[str]:
         """Return the support prompts as the model is asked them: no answer is among them."""
@@ -221,13 +270,10 @@ def workbench(context: Context | None) -> Workbench:
     return found
 
 
-def _paths(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a dumped record with every path in it changed."""
-    if isinstance(value, list):
-        return [_paths(item, change) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: change(item) if key in ("path", "centroids") and isinstance(item, str) else _paths(item, change)
-        for key, item in value.items()
-    }
+def _moved(record: Refers, change: Callable[[str], str]) -> Refers:
+    """Return a record with every path in it changed."""
+    if isinstance(record, AdapterRef):
+        return record.model_copy(update={"path": change(record.path)})
+    members = tuple(member and _moved(member, change) for member in record.members)
+    centroids = record.centroids and change(record.centroids)
+    return record.model_copy(update={"members": members, "centroids": centroids})

@@ -1,7 +1,6 @@
 """The trained parts of stages 1 and 2 that serve a base model, found once and passed around together."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from tools import pretrained
 from tools.align_lora import find_aligner
@@ -32,10 +31,6 @@ class Trained:
         """Return the hash of each part that is there; a run is resumed with the same ones only."""
         parts = {"generator": self.generator, "aligner": self.aligner}
         return {name: part.sha256 for name, part in parts.items() if part is not None}
-
-    def provenance(self) -> dict[str, Any]:
-        """Return what a run states about its adapters' origin."""
-        return {"variant": self.variant, "saw_task": self.saw_task}
 
 
 def find_trained(base_sha256: str, task: str | None, variant: str, *, align: bool) -> Trained:

@@ -6,11 +6,13 @@ task has questions for.
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from agent.config import RunConfig
-from agent.record.schema import RUNNING, UNFINISHED, RunRecord
+from agent.record.schema import RUNNING, UNFINISHED, Run
 from agent.record.wording import SIGNIFICANT, flatten, gain, holds, points
 
 FLAGS = {
@@ -43,12 +45,12 @@ def _with_out(words: list[str], out: str | Path) -> str:
     return shlex.join(words if usual else [*words, "--out", str(out)])
 
 
-def reproduce_command(run: RunRecord) -> str:
+def reproduce_command(run: Run) -> str:
     """Return the command that does a run again."""
     return run_command_line(run.config or {"task": run.task or "NAME"})
 
 
-def run_command_line(config: dict[str, Any]) -> str:
+def run_command_line(config: Mapping[str, JsonValue]) -> str:
     """Return the command that starts a run with this configuration; what is left at its default is left out.
 
     Args:
@@ -68,12 +70,12 @@ def run_command_line(config: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _toml(value: Any) -> str:
+def _toml(value: JsonValue) -> str:
     """Return a value as TOML has it: as JSON does, but for characters beyond 16 bits and DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
+def next_step(run: Run, out: Path) -> tuple[str, str]:
     """Return what to do next: a sentence, and the command that does it.
 
     Args:
@@ -92,9 +94,9 @@ def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
     if run.trials and not any(trial.reward for trial in run.trials):
         other = "local" if run.policy == "random" else "random"
         return "No proposal could be measured; let another policy propose.", _again(run, out, policy=other)
-    seen, asked, more = run.smallest_detectable or {}, run.splits.get("reward"), _more(run, "reward")
-    if asked and more and seen.get("accuracy"):
-        least = points(seen["accuracy"]).lstrip("+")
+    seen, asked, more = run.smallest_detectable, run.splits.get("reward"), _more(run, "reward")
+    if asked and more and seen and seen.accuracy:
+        least = points(seen.accuracy).lstrip("+")
         many = "four times as many halve it" if more == 4 * asked else f"the task has {more}"
         sentence = f"With {asked} reward questions only accuracy changes from {least} show; {many}."
         return sentence, _again(run, out, reward=more)
@@ -104,7 +106,7 @@ def next_step(run: RunRecord, out: Path) -> tuple[str, str]:
     return "Let the policy draw other proposals.", _another_seed(run, out)
 
 
-def _after_improvement(run: RunRecord, out: Path) -> tuple[str, str]:
+def _after_improvement(run: Run, out: Path) -> tuple[str, str]:
     change, test, more = gain(run), run.test, _more(run, "test")
     again = _again(run, out, test=more) if more else _another_seed(run, out)
     if change is not None and change < 0:
@@ -124,25 +126,25 @@ def _after_improvement(run: RunRecord, out: Path) -> tuple[str, str]:
     return "The gain holds on test; the strategy is in strategy.json and is applied at answering time.", again
 
 
-def _more(run: RunRecord, part: str) -> int | None:
+def _more(run: Run, part: str) -> int | None:
     """Return up to four times a part's size, or None where the task has no more questions for it."""
     asked, most = run.splits.get(part) or 0, run.available.get(part, 0)
     size = min(4 * asked, most, MOST_QUESTIONS)
     return size if size > asked else None
 
 
-def _another_seed(run: RunRecord, out: Path) -> str:
+def _another_seed(run: Run, out: Path) -> str:
     return _again(run, out, seed=((run.seed or 0) + 1) % 2**31)
 
 
-def _again(run: RunRecord, out: Path, **changes: Any) -> str:
+def _again(run: Run, out: Path, **changes: JsonValue) -> str:
     config = run.config or {"task": run.task or "NAME"}
     if {"reward", "test", "max_attempts"} & set(changes):
         config = {**config, "minutes": None}  # a time budget would cut them again
     return run_command_line({**config, **changes, "out": str(out)})
 
 
-def _score(run: RunRecord, out: Path) -> str:
+def _score(run: Run, out: Path) -> str:
     """Return the command that measures the adopted adapter on the run's task."""
     config = run.config
     words = ["python", "-m", "eval.score", "--task", str(config.get("task") or run.task or "NAME")]

@@ -1,46 +1,94 @@
 """What a node's end means, in one sentence, and what measuring cost; the terminal and the trace share it."""
 
-from typing import Any
+from collections.abc import Mapping
 
-from agent.record.schema import GENERATED, RunRecord
+from pydantic import BaseModel, ConfigDict, JsonValue
+from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
+
+from agent.record.schema import GENERATED, Adapters, GeneratedName, Run, StartName, TestPart
 from agent.record.wording import START_NAMES, count, number, percent
+from cao.drift import DriftReport
 from cao.strategy import strategy_text
+from cao.types import Comparison, Reward, StrategyFields, Trial
+from policies.describe import Description
 
 
-def sentence(node: str, data: dict[str, Any]) -> str:
+class Start(TypedDict):
+    """A generated adapter as the loop's start.
+
+    Attributes:
+        reward: what it scores, None where it could not be measured.
+        comparison: with the deployed model, None where it could not be measured.
+        dropped_after: questions that both speak of, where it was dropped before the last one.
+    """
+
+    reward: Reward | None
+    comparison: Comparison | None
+    dropped_after: int | None
+
+
+class NodeEnd(BaseModel):
+    """The data of a node's ``end`` event: what changed in the state, as far as a trace is read for it.
+
+    Attributes:
+        applied: what ``apply`` made, in words.
+        trial: the attempt that ended.
+
+    The other attributes are keys of the graph's state.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    context: Description | None = None
+    drift: DriftReport | None = None
+    adapters: Adapters = Adapters()
+    baseline: Reward | None = None
+    start: StartName = "base"
+    starts: dict[GeneratedName, Start | None] = {}
+    proposal: StrategyFields | None = None
+    applied: str = ""
+    trial: Trial | None = None
+    status: str = ""
+    test: TestPart | None = None
+    ended: str | None = None
+    out_of_time: bool = False
+
+
+def sentence(node: str, data: Mapping[str, JsonValue]) -> str:
     """Return one sentence about a node's outcome.
 
     Args:
         node: the node's name.
         data: the ``data`` object of its ``end`` event.
+
+    Raises:
+        ValidationError: it is of another version.
     """
-    if node == "describe":
-        context = data["context"]
-        return f"task context by {context['source']}: {_cut(context['text'], 80)}"
-    if node == "detect":
-        return str(data["drift"]["sentence"]) + ("; nothing is to be adapted to" if data.get("ended") else "")
+    end = NodeEnd.model_validate(data, extra="ignore")
+    if node == "describe" and end.context:
+        return f"task context by {end.context.source}: {_cut(end.context.text, 80)}"
+    if node == "detect" and end.drift:
+        return end.drift.sentence + ("; nothing is to be adapted to" if end.ended else "")
     if node in ("generate", "align"):
-        return _adapter(node, data.get("adapters", {}))
-    if "trial" in data:
-        trial = data["trial"]
-        what = strategy_text(trial["strategy"]) if trial["strategy"] else repr(_cut(trial["raw"], 60))
-        return f"attempt {trial['attempt']}: {what} → {trial['reason']}"
-    if node == "decide" and data.get("out_of_time"):
+        return _adapter(node, end.adapters)
+    if end.trial:
+        what = strategy_text(end.trial.strategy) if end.trial.strategy else repr(_cut(end.trial.raw or "", 60))
+        return f"attempt {end.trial.attempt}: {what} → {end.trial.reason}"
+    if node == "decide" and end.out_of_time:
         return "the time budget leaves no room for another attempt"
-    if node == "decide":
-        return f"proposes {strategy_text(data['proposal'])}"
+    if node == "decide" and end.proposal:
+        return f"proposes {strategy_text(end.proposal)}"
     if node == "apply":
-        return str(data.get("applied", ""))
-    if "baseline" in data:
-        return _start(data)
-    if "test" in data:
-        test = data["test"]
-        pair = f"{100 * test['baseline']['accuracy']:.1f} % → {100 * test['adapted']['accuracy']:.1f} %"
-        return f"{data['status']}: test accuracy {pair}"
+        return end.applied
+    if end.baseline:
+        return _start(end, end.baseline)
+    if end.test:
+        pair = f"{100 * end.test.baseline.accuracy:.1f} % → {100 * end.test.adapted.accuracy:.1f} %"
+        return f"{end.status}: test accuracy {pair}"
     return ""
 
 
-def evaluations_text(run: RunRecord) -> str:
+def evaluations_text(run: Run) -> str:
     """Return how many reward questions were answered and how many were saved; empty where the run does not say."""
     counts = run.evaluations
     if counts is None or counts.asked <= 0:
@@ -61,46 +109,46 @@ def evaluations_text(run: RunRecord) -> str:
     return told
 
 
-def _dropped(run: RunRecord, early: int) -> str:
+def _dropped(run: Run, early: int) -> str:
     """Say how many starts and how many attempts were dropped."""
     starts = sum(after is not None for after in run.reward.dropped_after.values())
     told = [(starts, "start"), (early - starts, "attempt")]
     return " and ".join(count(n, name) for n, name in told if n > 0) or "nothing was"
 
 
-def _adapter(node: str, adapters: dict[str, Any]) -> str:
+def _adapter(node: str, adapters: Adapters) -> str:
     """Say what came of generating or aligning, and by which trained generator."""
-    made = adapters.get("generated" if node == "generate" else "aligned")
-    if not made:
-        nothing = node == "align" and not adapters.get("generated")
-        return "nothing to align" if nothing else f"no adapter: {adapters.get('reason', '')}"
-    told = f"adapter {made['sha256'][:12]}"
-    if node == "align" or not adapters.get("variant"):
+    made = adapters.generated if node == "generate" else adapters.aligned
+    if made is None:
+        return (
+            "nothing to align" if node == "align" and adapters.generated is None else f"no adapter: {adapters.reason}"
+        )
+    told = f"adapter {made.sha256[:12]}"
+    if node == "align" or not adapters.variant:
         return told
-    saw = adapters.get("saw_task")
+    saw = adapters.saw_task
     seen = ", trained on this task too" if saw else ", never trained on this task" if saw is False else ""
-    caveats = "".join(f"; {caveat}" for caveat in adapters.get("caveats", []))
-    return f"{told} by generator “{adapters['variant']}”{seen}{caveats}"
+    caveats = "".join(f"; {caveat}" for caveat in adapters.caveats)
+    return f"{told} by generator “{adapters.variant}”{seen}{caveats}"
 
 
-def _start(data: dict[str, Any]) -> str:
+def _start(end: NodeEnd, base: Reward) -> str:
     """Say what the loop starts from, and what it could have started from."""
-    base, starts, chosen = data["baseline"], data.get("starts", {}), data.get("start", "base")
     told = {"deployed model": _figures(base)}
     for name in GENERATED:
-        start = starts.get(name) or {}
-        after = start.get("dropped_after")
-        if start.get("reward"):
+        start = end.starts.get(name)
+        if start and start["reward"]:
+            after = start["dropped_after"]
             told[f"{name} adapter"] = _figures(start["reward"]) if after is None else f"dropped after {after}"
     if len(told) == 1:
-        return f"start: {_figures(base)} on {base['n']} questions"
+        return f"start: {_figures(base)} on {base.n} questions"
     each = "; ".join(f"{name} {figures}" for name, figures in told.items())
-    return f"start: {START_NAMES[chosen]} (on {base['n']} questions: {each})"
+    return f"start: {START_NAMES[end.start]} (on {base.n} questions: {each})"
 
 
-def _figures(reward: dict[str, Any]) -> str:
+def _figures(reward: Reward) -> str:
     """Return what a model scored; no changes, so that one sentence has figures of one kind."""
-    return f"accuracy {percent(reward['score'])}, log-loss {number(reward['loss'])}"
+    return f"accuracy {percent(reward.score)}, log-loss {number(reward.loss)}"
 
 
 def _cut(text: str, length: int) -> str:

@@ -4,6 +4,8 @@ The answers lie in ``items/`` under the questions' ids. A run folder is read as 
 """
 
 import json
+import math
+import statistics
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from agent.record.trace_file import is_number, refuse_constant
 from agent.record.wording import count
 from cao.files import write_atomic
 from cao.tasks.splits import Splits
 
 QUESTIONS_FILE = "questions.jsonl"
+Z95 = 1.959964
+"""Two-sided 95 % quantile of the normal distribution."""
 SHOWN = 100
 """Questions that one list of the report holds; the others are in the run's folder."""
 
@@ -145,6 +150,27 @@ def read_answers(folder: Path, *, improved: bool) -> Answers | None:
     return Answers(f"{told}.", flips, [one for one in asked if not one.change.startswith("became")])
 
 
+def paired_change(path: Path, before: str, after: str, key: str) -> tuple[float, float, float] | None:
+    """Return the mean paired change of one number over the questions, with its normal 95 % interval.
+
+    Args:
+        path: the run's folder.
+        before: name of the first item file below ``items/``, without its ending.
+        after: name of the second one.
+        key: ``loss`` (nats) or ``correct`` (0 or 1).
+
+    Returns:
+        (mean, low, high) of after minus before, or None where the items are not there or not usable.
+    """
+    first, second = (_item_values(path / "items" / f"{name}.jsonl", key) for name in (before, after))
+    changes = [second[item] - first[item] for item in first if item in second]
+    if len(changes) < 2:
+        return None
+    mean = statistics.fmean(changes)
+    half = Z95 * statistics.stdev(changes) / math.sqrt(len(changes))
+    return mean, mean - half, mean + half
+
+
 def _asked(kept: Kept, base: Given, adapted: Given | None) -> Asked:
     choices = tuple(
         Choice(text, i == kept.answer, i == base.choice, adapted is not None and i == adapted.choice)
@@ -168,3 +194,15 @@ def _read(file: Path, shape: type[Shape]) -> list[Shape]:
         return [shape.model_validate_json(line) for line in lines if line.strip()]
     except (OSError, ValidationError, RecursionError):
         return []
+
+
+def _item_values(file: Path, key: str) -> dict[str, float]:
+    values: dict[str, float] = {}
+    try:
+        for line in file.read_bytes().split(b"\n"):
+            item = json.loads(line, parse_constant=refuse_constant) if line.strip() else {}
+            if isinstance(item, dict) and isinstance(item.get("id"), str) and is_number(item.get(key)):
+                values[item["id"]] = float(item[key])
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values

@@ -4,38 +4,32 @@ The template autoescapes, hidden characters become visible ones on their way in,
 scripts and loading anything: the texts of a policy are hostile.
 """
 
-import math
 from collections import Counter
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agent.record import wording
+from agent.record.charts import loop_charts, start_charts
 from agent.record.commands import next_step, reproduce_command
 from agent.record.events import evaluations_text
-from agent.record.questions import SHOWN, read_answers
-from agent.record.runs import paired_change, read_run, read_trace, visits
-from agent.record.schema import RUNNING, UNFINISHED, Attempt, Measured, RunRecord, changed
+from agent.record.questions import SHOWN, paired_change, read_answers
+from agent.record.reading import read_run
+from agent.record.schema import RUNNING, UNFINISHED, Run
+from agent.record.trace_file import Event, read_trace, visits
 from cao.files import write_atomic
-
-LEFT, RIGHT, TOP, BOTTOM, WIDTH, HEIGHT = 58.0, 14.0, 18.0, 46.0, 460.0, 260.0
-"""Margins and size of a panel of the loop's chart, in SVG units."""
-
-LABELLED = 10
-"""Columns of a chart that can carry a label each."""
 
 NODES = {
     "describe": (80, 44),
     "detect": (230, 44),
     "generate": (380, 44),
     "align": (530, 44),
-    "evaluate": (530, 144),
+    "choose": (530, 144),
     "decide": (230, 144),
     "apply": (380, 234),
+    "evaluate": (530, 234),
     "conclude": (720, 144),
 }
 """Where the graph's nodes stand, in SVG units."""
@@ -44,46 +38,19 @@ EDGES = {
     ("describe", "detect"): "M134 44H176",
     ("detect", "generate"): "M284 44H326",
     ("generate", "align"): "M434 44H476",
-    ("align", "evaluate"): "M530 64V124",
-    ("evaluate", "decide"): "M476 144H284",
+    ("align", "choose"): "M530 64V124",
+    ("choose", "decide"): "M476 144H284",
     ("decide", "apply"): "M262 164Q296 222 326 230",
-    ("apply", "evaluate"): "M434 230Q476 220 514 164",
-    ("evaluate", "conclude"): "M584 144H666",
+    ("apply", "evaluate"): "M434 234H476",
+    ("evaluate", "decide"): "M494 214Q420 172 286 156",
+    ("evaluate", "conclude"): "M584 234Q690 224 714 164",
     ("decide", "decide"): "M176 134C132 118 132 170 174 155",
     ("apply", "decide"): "M326 242Q240 236 232 164",
-    ("apply", "conclude"): "M434 240Q660 240 712 164",
+    ("apply", "conclude"): "M404 254C440 284 690 276 720 164",
     ("detect", "conclude"): "M258 24C340 -30 690 -30 724 124",
-    ("decide", "conclude"): "M216 164C216 310 700 300 726 164",
+    ("decide", "conclude"): "M216 164C216 330 706 322 728 164",
 }
 """The graph's edges as SVG paths."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One column of a chart: the start or an attempt; ``y`` is None where nothing was measured."""
-
-    x: float
-    label: str
-    outcome: str
-    title: str
-    y: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One panel: marks, the height of the start's line, and the axis."""
-
-    title: str
-    note: str
-    marks: list[Mark]
-    base: float
-    ticks: list[tuple[float, str]]
-
-
-Column = tuple[str, str, str, Measured | None, str]
-"""Label, outcome, title, what was measured, and the name of its items (empty for the first column)."""
 
 
 def write_report(run_folder: Path) -> Path:
@@ -100,7 +67,7 @@ def write_report(run_folder: Path) -> Path:
     return path
 
 
-def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
+def render(run: Run, events: list[Event], folder: Path) -> str:
     """Return the report as HTML.
 
     Args:
@@ -132,8 +99,8 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
         step=step,
         command=command,
         start=wording.start_sentence(run),
-        start_charts=_start_charts(run, folder),
-        charts=_charts(run, folder),
+        start_charts=start_charts(run, folder),
+        charts=loop_charts(run, folder),
         evaluations=evaluations_text(run),
         answers=read_answers(folder, improved=improved) if run.test else None,
         most=SHOWN,
@@ -147,118 +114,11 @@ def render(run: RunRecord, events: list[dict[str, Any]], folder: Path) -> str:
     )
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> str:
     return value if isinstance(value, Markup) else wording.visible(value)
 
 
-def _charts(run: RunRecord, folder: Path) -> list[Chart]:
-    """Return the loop's charts: the start that was taken, then every attempt."""
-    start = run.reward.started()
-    if start is None:
-        return []
-    columns: list[Column] = [("start", "start", "", start, "")]
-    columns += [
-        (str(i), wording.outcome(t), _named(t), _on_all(start, t), f"attempt-{i}") for i, t in enumerate(run.trials, 1)
-    ]
-    return _pair_of_charts(columns, folder, run.reward.start or "base", "the start")
-
-
-def _start_charts(run: RunRecord, folder: Path) -> list[Chart]:
-    """Return the charts of what the loop could start from; none where there was nothing to choose from."""
-    starts = run.reward.starts()
-    base = starts.pop("base", None)
-    if base is None or not starts:
-        return []
-    columns: list[Column] = [("deployed", "start", "", base, "")]
-    for name in starts:
-        found = run.reward.comparisons.get(name)
-        better = "better" if found and found.accepted else "not better"
-        dropped = run.reward.dropped_after.get(name) is not None
-        outcome = "taken" if name == run.reward.start else "dropped" if dropped else better
-        columns.append((name, outcome, "", run.reward.on_all(name), name))
-    return _pair_of_charts(columns, folder, "base", "the deployed model")
-
-
-def _pair_of_charts(columns: list[Column], folder: Path, first: str, reference: str) -> list[Chart]:
-    """Return accuracy and log-loss of the columns, the first of which the others are compared with.
-
-    Args:
-        columns: what to draw.
-        folder: where their items are read from.
-        first: name of the first column's items.
-        reference: what it is, for the note.
-    """
-    origin = columns[0][3]
-    assert origin is not None
-    accuracy, loss = [], []
-    for label, outcome, title, reward, items in columns:
-        name = f"{label}: {title}".removesuffix(": ")
-        accuracy.append((label, outcome, name, reward.score if reward else None, reward.ci95 if reward else None))
-        change = paired_change(folder, first, items, "loss") if items and reward else None
-        within = (origin.loss + change[1], origin.loss + change[2]) if change and origin.loss is not None else None
-        loss.append((label, outcome, name, reward.loss if reward else None, within))
-    charts = [
-        _chart("Accuracy on the reward questions", "Bars: 95 % interval of each accuracy.", accuracy, 100.0, " %")
-    ]
-    if origin.loss is not None:
-        bars = f" Bars: 95 % interval of the paired change from {reference}; one that clears the line is an effect."
-        note = "Lower is better." + (bars if any(within for *_, within in loss) else "")
-        charts.append(_chart("Choice log-loss on the reward questions", note, loss, 1.0, ""))
-    return charts
-
-
-def _on_all(start: Measured, trial: Attempt) -> Measured | None:
-    """Return an attempt's reward; of one that was dropped early, the start's reward with its paired change added."""
-    if trial.dropped_after is None or trial.reward is None or trial.comparison is None:
-        return trial.reward
-    return changed(start, trial.comparison)
-
-
-def _named(trial: Any) -> str:
-    return f"{wording.proposal(trial.strategy, trial.raw)}, {wording.outcome(trial)}"
-
-
-def _chart(title: str, note: str, columns: list[Any], scale: float, unit: str) -> Chart:
-    seen = [scale * v for *_, value, within in columns for v in (value, *(within or ())) if v is not None]
-    ticks = _ticks(min(seen), max(seen), least=0.005 * scale)
-    if unit and 0 <= min(seen) <= max(seen) <= scale:  # the axis of a share ends where shares do
-        ticks = [tick for tick in ticks if 0 <= tick <= scale]
-    low, high = ticks[0], ticks[-1]
-
-    def y(value: float | None) -> float | None:
-        share = None if value is None else (scale * value - low) / (high - low)
-        return None if share is None else round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
-
-    width = (WIDTH - LEFT - RIGHT) / len(columns)
-    every = math.ceil(len(columns) / LABELLED)
-    marks = [
-        Mark(
-            x=round(LEFT + width * (i + 0.5), 1),
-            label=label if i % every == 0 else "",
-            outcome=outcome,
-            title=f"{name}: {scale * value:.4g}{unit}" if value is not None else f"{name}: not measured",
-            y=y(value),
-            low=y(within[0]) if within else None,
-            high=y(within[1]) if within else None,
-        )
-        for i, (label, outcome, name, value, within) in enumerate(columns)
-    ]
-    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0])))
-    axis = [(y(tick / scale) or 0.0, f"{tick:.{digits}f}{unit}") for tick in ticks]
-    return Chart(title, note, marks, marks[0].y or 0.0, axis)
-
-
-def _ticks(low: float, high: float, least: float) -> list[float]:
-    """Return about five round numbers that enclose ``low`` and ``high`` with at least ``least`` air around them."""
-    air = max(0.08 * (high - low), least)
-    low, high = low - air, high + air
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    return [i * step for i in range(math.floor(low / step), math.ceil(high / step) + 1)]
-
-
-def _drift_bars(run: RunRecord) -> list[dict[str, Any]]:
+def _drift_bars(run: Run) -> list[dict[str, object]]:
     if run.drift is None:
         return []
     nearest = run.drift.nearest_task
@@ -274,7 +134,7 @@ def _drift_bars(run: RunRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _graph(path: list[str]) -> dict[str, Any]:
+def _graph(path: list[str]) -> dict[str, object]:
     seen = Counter(path)
     taken = Counter(pairwise(path))
     return {
@@ -286,7 +146,7 @@ def _graph(path: list[str]) -> dict[str, Any]:
     }
 
 
-def _times(run: RunRecord) -> list[dict[str, Any]]:
+def _times(run: Run) -> list[dict[str, object]]:
     total = sum(run.timing_s.values())
     if total <= 0:
         return []

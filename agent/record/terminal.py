@@ -4,8 +4,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -30,7 +31,7 @@ from cao.progress import hear
 class View(Protocol):
     """Shows events and progress."""
 
-    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+    def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
         """Show that a node started or ended."""
 
     def progress(self, label: str, done: int, total: int) -> None:
@@ -82,7 +83,7 @@ class PlainView:
         self._last, self._told = time.monotonic(), ""
         self._pace = Pace()
 
-    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+    def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
         """Write one line when a node ends."""
         self._last = time.monotonic()
         if event == "end":
@@ -130,7 +131,7 @@ class LiveView:
         self._bar.start()
         self._hear_no_more = hear(self._told)
 
-    def event(self, node: str, event: str, data: dict[str, Any], seconds: float | None) -> None:
+    def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
         """Start a bar, or print what the node found."""
         if event == "start":
             self._bar.reset(self._task, description=node, total=None)
@@ -169,54 +170,48 @@ def make_view() -> View:
     return LiveView() if sys.stderr.isatty() else PlainView()
 
 
-def print_summary(record: dict[str, Any], folder: str) -> None:
+def print_summary(run: RunRecord, folder: str) -> None:
     """Print the outcome on standard output, for people."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    test, trials = record["test"], record["trials"]
+    console.print(_test_table(run))
+    if start := start_sentence(run):
+        console.print(escape(start))
+    console.print(escape(f"{headline(run)}. {verdict(run)}"))
+    if seen := run.smallest_detectable:
+        console.print(
+            f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "
+            f"{seen.loss:.4f} and accuracy changes from {100 * seen.accuracy:.1f} points "
+            "(one-sided .1, power .8)."
+        )
+    if told := evaluations_text(run):
+        console.print(told)
+    slow = sorted(run.timing_s.items(), key=lambda item: -item[1])
+    split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slow if seconds >= 0.5)
+    console.print(
+        f"{count(len(run.trials), 'attempt')} in {run.seconds:.0f} s ({split}); graph, checkpoints and trace "
+        f"{100 * run.overhead_share:.2f} % of the time; peak memory {run.peak_memory_mb / 1024:.2f} GB."
+    )
+    if computed := compute_text(run):
+        console.print(escape(f"Computed in {computed}."))
+    shown = trace_command("show", Path(folder).parent, run.run_id)
+    console.print(Panel(escape(f"report  {folder}/report.html\ntrace   {shown}"), expand=False))
+
+
+def _test_table(run: RunRecord) -> Table:
     table = Table(
-        title=f"{record['task']} · {record['model']} · {test['baseline']['n']} test questions",
+        title=f"{run.task} · {run.model} · {run.test.baseline.n} test questions",
         title_justify="left",
     )
     for column in ("", "accuracy", "95 % interval", "log-loss", "gold margin"):
         table.add_column(column, justify="left" if not column else "right")
-    for name in ("baseline", "adapted"):
-        side = test[name]
-        low, high = side["ci95"]
+    for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
+        low, high = side.ci95
         values = (
-            f"{100 * side['accuracy']:.1f} %",
+            f"{100 * side.accuracy:.1f} %",
             f"{100 * low:.1f} – {100 * high:.1f} %",
-            f"{side['loss']:.4f}",
+            f"{side.loss:.4f}",
         )
-        table.add_row("base model" if name == "baseline" else "adapted", *values, f"{side['margin']:+.4f}")
-    outcome = RunRecord.model_validate(record)
-    if outcome.test and outcome.test.chance is not None:
-        table.add_row("chance", percent(outcome.test.chance), "", "", "", style="dim")
-    console.print(table)
-    if start := start_sentence(outcome):
-        console.print(escape(start))
-    console.print(escape(f"{headline(outcome)}. {verdict(outcome)}"))
-    seen = record["smallest_detectable"]
-    if seen:
-        console.print(
-            f"The reward part ({record['splits']['reward']} questions) could see log-loss changes from "
-            f"{seen['loss']:.4f} and accuracy changes from {100 * seen['accuracy']:.1f} points "
-            "(one-sided .1, power .8)."
-        )
-    if told := evaluations_text(outcome):
-        console.print(told)
-    slow = sorted(record["timing_s"].items(), key=lambda item: -item[1])
-    split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slow if seconds >= 0.5)
-    console.print(
-        f"{count(len(trials), 'attempt')} in {record['seconds']:.0f} s ({split}); graph, checkpoints and trace "
-        f"{100 * record['overhead_share']:.2f} % of the time; peak memory {record['peak_memory_mb'] / 1024:.2f} GB."
-    )
-    if computed := compute_text(outcome):
-        console.print(escape(f"Computed in {computed}."))
-    console.print(
-        Panel(
-            escape(
-                f"report  {folder}/report.html\ntrace   {trace_command('show', Path(folder).parent, record['run_id'])}"
-            ),
-            expand=False,
-        )
-    )
+        table.add_row(name, *values, f"{side.margin:+.4f}")
+    if run.test.chance is not None:
+        table.add_row("chance", percent(run.test.chance), "", "", "", style="dim")
+    return table

@@ -2,11 +2,10 @@
 
 import shutil
 import sys
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +13,10 @@ from rich.text import Text
 
 from agent.record.commands import next_step, start_command
 from agent.record.events import evaluations_text, sentence
-from agent.record.runs import paired_change
-from agent.record.schema import GENERATED, Attempt, RunRecord, RunSummary
+from agent.record.questions import paired_change
+from agent.record.runs import RunSummary
+from agent.record.schema import Run
+from agent.record.trace_file import Event
 from agent.record.wording import (
     START_NAMES,
     bare_p,
@@ -23,7 +24,6 @@ from agent.record.wording import (
     compared_sentence,
     drift_sentence,
     duration,
-    flatten,
     headline,
     interval,
     number,
@@ -38,6 +38,7 @@ from agent.record.wording import (
     verdict,
     visible,
 )
+from cao.types import Trial
 
 WIDTH = 140
 """Columns where standard output is no terminal and COLUMNS does not say."""
@@ -60,7 +61,7 @@ def show_list(runs: list[RunSummary], out: Path, now: datetime) -> None:
     if not runs:
         sys.stdout.write(f"no runs in {out}; start one with: {start_command(out)}\n")
         return
-    console = _console()
+    console = open_console()
     for spared in range(len(SPARED) + 1):
         table = _run_table(runs, now, SPARED[:spared])
         needed = console.measure(table, options=console.options.update(width=10_000)).maximum
@@ -79,29 +80,29 @@ def _run_table(runs: list[RunSummary], now: datetime, hidden: tuple[str, ...]) -
     for run in runs:
         status = f"{run.status} ({run.last_node})" if run.last_node else run.status
         measured = run.test_base is not None
-        test = f"{_pair(run.test_base, run.test_adapted)}  {p_text(run.test_p_value)}" if measured else "—"
+        test = f"{from_to(run.test_base, run.test_adapted)}  {p_text(run.test_p_value)}" if measured else "—"
         rows.append(
             {
                 "!run": Text(run.run_id),
                 **{f"!{key}": Text(one_line(getattr(run, key) or "—", 24)) for key in ("task", "model", "policy")},
                 "!status": Text(visible(status), STYLES.get(run.status, "")),
                 ">tries": str(run.attempts),
-                ">reward": _pair(run.reward_baseline, run.reward_best),
+                ">reward": from_to(run.reward_baseline, run.reward_best),
                 ">test": test,
                 ">age": _age(run.created, now),
             }
         )
     columns = [column for column in rows[0] if column not in hidden]
-    table = _table(*columns)
+    table = empty_table(*columns)
     table.padding = (0, 1, 0, 0)
     for row in rows:
         table.add_row(*(row[column] for column in columns))
     return table
 
 
-def show_run(run: RunRecord, events: list[dict[str, Any]], path: Path) -> None:
+def show_run(run: Run, events: list[Event], path: Path) -> None:
     """Print one run: outcome, steps, attempts, drift, test and where the time went."""
-    console = _console()
+    console = open_console()
     facts = (run.task, run.model, run.policy, f"seed {run.seed}", run.created)
     console.print(
         Text(visible(run.run_id), "bold"),
@@ -133,58 +134,8 @@ def show_run(run: RunRecord, events: list[dict[str, Any]], path: Path) -> None:
         console.print(_times(run))
 
 
-def differences(first: RunRecord, second: RunRecord) -> dict[str, Any]:
-    """Return what differs between two runs: configuration, versions, attempts, and the measures side by side."""
-    pair = (first, second)
-    return {
-        "runs": [run.run_id for run in pair],
-        "config": _unequal(*(flatten(run.config) for run in pair)),
-        "versions": _unequal(*(dict(run.versions) for run in pair)),
-        "compute": _unequal(*(_computed(run) for run in pair)),
-        "trials": [
-            {"attempt": i + 1, "same": cells[0] == cells[1], "runs": cells}
-            for i in range(max(len(run.trials) for run in pair))
-            for cells in [[_trial_cell(run, i) for run in pair]]
-        ],
-        "measures": _measures(first, second),
-    }
-
-
-def show_diff(first: RunRecord, second: RunRecord) -> None:
-    """Print what differs between two runs."""
-    found, console = differences(first, second), _console()
-    for title, key in (
-        ("configuration", "config"),
-        ("versions", "versions"),
-        ("computed with", "compute"),
-        ("measures", "measures"),
-    ):
-        if not found[key]:
-            console.print(Text(f"{title}: no difference"))
-            continue
-        table = _table(title, first.run_id, second.run_id)
-        for name, values in found[key].items():
-            table.add_row(*(Text(visible("—" if cell is None else cell)) for cell in (name, *values)))
-        console.print(table)
-    if found["compute"]:
-        changed = " and ".join(found["compute"])
-        console.print(Text(f"Another {changed} rounds otherwise: scores move in their last digits."))
-    table = _table(">attempt", first.run_id, second.run_id)
-    for row in found["trials"]:
-        style = "dim" if row["same"] else ""
-        table.add_row(*(Text(str(cell or "—"), style) for cell in (row["attempt"], *row["runs"])))
-    if found["trials"]:
-        console.print(table)
-
-
-def _computed(run: RunRecord) -> dict[str, Any]:
-    """Return what decides how a run's numbers are rounded."""
-    found = run.compute
-    return found.model_dump(include={"dtype", "device", "threads", "processor"}) if found else {}
-
-
-def _timeline(events: list[dict[str, Any]]) -> Table:
-    table = _table(">", "step", ">time", "what came of it")
+def _timeline(events: list[Event]) -> Table:
+    table = empty_table(">", "step", ">time", "what came of it")
     count, waiting = 0, ""
     for event in events:
         node, kind = event["node"], event["event"]
@@ -201,15 +152,15 @@ def _timeline(events: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _sentence(node: str, data: dict[str, Any]) -> str:
+def _sentence(node: str, data: dict[str, JsonValue]) -> str:
     try:
         return sentence(node, data)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except ValueError:
         return ""  # an event of another version: its place and time are still worth showing
 
 
-def _attempts(trials: tuple[Attempt, ...]) -> Table:
-    table = _table(">try", "proposed", "verdict", ">Δ accuracy", ">Δ log-loss", ">p", ">time", "reason")
+def _attempts(trials: tuple[Trial, ...]) -> Table:
+    table = empty_table(">try", "proposed", "verdict", ">Δ accuracy", ">Δ log-loss", ">p", ">time", "reason")
     for i, trial in enumerate(trials, start=1):
         found = trial.comparison
         change = signed(100 * found.accuracy_change, 1) if found and found.accuracy_change is not None else "—"
@@ -221,14 +172,14 @@ def _attempts(trials: tuple[Attempt, ...]) -> Table:
     return table
 
 
-def _starts(run: RunRecord) -> Table:
-    table = _table("start", ">accuracy", ">95 % interval", ">log-loss", ">Δ log-loss", ">p", "")
+def _starts(run: Run) -> Table:
+    table = empty_table("start", ">accuracy", ">95 % interval", ">log-loss", ">Δ log-loss", ">p", "")
     for name, reward in run.reward.starts().items():
         found = run.reward.comparisons.get(name)
         p_value = bare_p(found.loss_p_value) if found else "—"
         change = signed(found.loss_change) if found else "—"
         measured = (percent(reward.score), interval(reward.ci95), number(reward.loss), change, p_value)
-        chosen = Text("the loop starts here", "green") if name == (run.reward.start or "base") else Text("")
+        chosen = Text("the loop starts here", "green") if name == run.reward.start else Text("")
         after = run.reward.dropped_after.get(name)
         if after is not None:  # its accuracy and its log-loss are those of other questions
             measured = (points(found.accuracy_change if found else None), "—", "—", change, p_value)
@@ -237,9 +188,9 @@ def _starts(run: RunRecord) -> Table:
     return table
 
 
-def _test(run: RunRecord) -> Table:
+def _test(run: Run) -> Table:
     assert run.test
-    table = _table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
+    table = empty_table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
     for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
         table.add_row(name, percent(side.accuracy), interval(side.ci95), number(side.loss), str(side.n or "—"))
     if run.test.chance is not None:
@@ -247,8 +198,8 @@ def _test(run: RunRecord) -> Table:
     return table
 
 
-def _times(run: RunRecord) -> Table:
-    table = _table("where the time went", ">", ">", "")
+def _times(run: Run) -> Table:
+    table = empty_table("where the time went", ">", ">", "")
     total = sum(run.timing_s.values()) or 1.0
     for name, seconds in sorted(run.timing_s.items(), key=lambda entry: -entry[1]):
         share = seconds / total
@@ -263,50 +214,8 @@ def _times(run: RunRecord) -> Table:
     return table
 
 
-def _measures(first: RunRecord, second: RunRecord) -> dict[str, list[str | None]]:
-    rows: dict[str, list[str | None]] = {}
-    for run in (first, second):
-        base, best, test = run.reward.baseline, run.reward.best, run.test
-        cells = {
-            "status": run.status,
-            "start": run.reward.start,
-            "generator": str((run.adapters or {}).get("variant") or "—"),
-            **{f"{name} adapter": _start_cell(run, name) for name in GENERATED},
-            "reward accuracy": _pair(base.score if base else None, best.score if best else None),
-            "reward log-loss": f"{number(base.loss if base else None)} → {number(best.loss if best else None)}",
-            "test accuracy": _pair(test.baseline.accuracy, test.adapted.accuracy) if test else None,
-            "test p-value": p_text(test.p_value) if test else None,
-            "drift": f"{run.drift.kind}, nearest {run.drift.nearest_task}" if run.drift else None,
-            "time": duration(run.seconds),
-        }
-        for name, cell in cells.items():
-            rows.setdefault(name, []).append(cell)
-    return rows
-
-
-def _start_cell(run: RunRecord, name: str) -> str | None:
-    base, after = run.reward.baseline, run.reward.dropped_after.get(name)
-    if after is not None:
-        return f"dropped after {after}"
-    measured = run.reward.starts().get(name)
-    return _pair(base.score if base else None, measured.score) if measured else None
-
-
-def _trial_cell(run: RunRecord, index: int) -> str | None:
-    if index >= len(run.trials):
-        return None
-    trial = run.trials[index]
-    found = trial.comparison
-    measured = f": log-loss {signed(found.loss_change)}" if found else ""
-    return f"{proposal(trial.strategy, trial.raw)} {outcome(trial)}{measured}"
-
-
-def _unequal(first: dict[str, Any], second: dict[str, Any]) -> dict[str, list[Any]]:
-    keys = Counter([*first, *second])
-    return {key: [first.get(key), second.get(key)] for key in keys if first.get(key) != second.get(key)}
-
-
-def _pair(before: float | None, after: float | None) -> str:
+def from_to(before: float | None, after: float | None) -> str:
+    """Return what a share was and what it became."""
     return "—" if before is None else f"{100 * before:.1f} → {percent(after)}"
 
 
@@ -322,8 +231,9 @@ def _age(created: str | None, now: datetime) -> str:
     return "now"
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)  # columns: > right, ! never broken
+def empty_table(*columns: str) -> Table:
+    """Return a table with these columns: ``>`` before a name sets it right, ``!`` and ``>`` keep it on one line."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for column in columns:
         right, whole = column.startswith(">"), column.startswith((">", "!"))
         table.add_column(Text(visible(column.lstrip(">!"))), justify="right" if right else "left", no_wrap=whole)
@@ -335,6 +245,7 @@ class _Console(Console):
         raise BrokenPipeError  # the command's own handling, not rich's exit status 1
 
 
-def _console() -> Console:
+def open_console() -> Console:
+    """Return standard output, on which a run's texts are no markup."""
     width = None if sys.stdout.isatty() else shutil.get_terminal_size((WIDTH, 0)).columns
     return _Console(file=sys.stdout, width=width, markup=False, emoji=False, highlight=False)

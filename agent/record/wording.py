@@ -1,10 +1,14 @@
 """How numbers, strategies and outcomes are put into words, for the terminal and the report alike."""
 
 import unicodedata
-from typing import Any
+from collections.abc import Mapping
 
-from agent.record.schema import GENERATED, RUNNING, UNFINISHED, Attempt, Drift, RunRecord
+from pydantic import JsonValue
+
+from agent.record.schema import GENERATED, RUNNING, UNFINISHED, Run
+from cao.drift import DriftReport
 from cao.strategy import strategy_text
+from cao.types import StrategyFields, Trial
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that steer a terminal or hide in a text: control, format, surrogates, private, line ends."""
@@ -90,13 +94,13 @@ def interval(ci95: tuple[float, float] | None) -> str:
     return "—" if ci95 is None else f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %"
 
 
-def policy_text(run: RunRecord) -> str:
+def policy_text(run: Run) -> str:
     """Return who proposed, and with which training."""
     trained = f", trained ({run.policy_adapter[:12]})" if run.policy_adapter else ""
     return f"{run.policy} policy{trained}" if run.policy else ""
 
 
-def compute_text(run: RunRecord) -> str:
+def compute_text(run: Run) -> str:
     """Return what the run computed in and on, and why; empty where the run does not say."""
     found = run.compute
     if found is None:
@@ -109,12 +113,12 @@ def compute_text(run: RunRecord) -> str:
     return one_line(told, 400)
 
 
-def proposal(strategy: dict[str, Any] | None, raw: str | None, length: int = 120) -> str:
+def proposal(strategy: StrategyFields | None, raw: str | None, length: int = 120) -> str:
     """Return what a policy proposed: its strategy, or the quoted text that was none."""
     return visible(strategy_text(strategy)) if strategy else f"“{one_line(raw or '', length)}”"
 
 
-def outcome(trial: Attempt) -> str:
+def outcome(trial: Trial) -> str:
     """Return what became of an attempt, in a word or two."""
     if trial.accepted:
         return "accepted"
@@ -123,14 +127,14 @@ def outcome(trial: Attempt) -> str:
     return "not applied" if trial.strategy else "no strategy"
 
 
-def drift_sentence(drift: Drift | None) -> str:
+def drift_sentence(drift: DriftReport | None) -> str:
     """Return what the detector found, in one sentence."""
     if drift is None or not drift.sentence:
         return "Drift was not measured."
     return f"{drift.sentence[:1].upper()}{drift.sentence[1:]}."
 
 
-def compared_sentence(run: RunRecord) -> str:
+def compared_sentence(run: Run) -> str:
     """Return what the prompts were compared with and who said so; empty where the run does not say."""
     if run.drift is None or not run.drift.current:
         return ""
@@ -143,7 +147,7 @@ def compared_sentence(run: RunRecord) -> str:
     return f"Compared with what the deployed model is for: {names}.{went_on}"
 
 
-def headline(run: RunRecord) -> str:
+def headline(run: Run) -> str:
     """Return the outcome in a few words."""
     if run.status == UNFINISHED:
         return "Not finished"
@@ -160,12 +164,12 @@ def headline(run: RunRecord) -> str:
     return "Improved" if better else "Improved on reward, not established on test"
 
 
-def gain(run: RunRecord) -> float | None:
+def gain(run: Run) -> float | None:
     """Return the change of the accuracy on test, or None where test was not read."""
     return run.test.adapted.accuracy - run.test.baseline.accuracy if run.test else None
 
 
-def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) -> str:
+def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
     """Return the outcome in one sentence, with its interval and p-value on test.
 
     Args:
@@ -205,7 +209,7 @@ def verdict(run: RunRecord, change: tuple[float, float, float] | None = None) ->
     )
 
 
-def adopted_text(run: RunRecord) -> str:
+def adopted_text(run: Run) -> str:
     """Return what was adopted, as the beginning of a sentence."""
     start = START_NAMES[run.reward.start] if run.reward.start in GENERATED else ""
     strategy = run.adopted.strategy if run.adopted else None
@@ -215,7 +219,7 @@ def adopted_text(run: RunRecord) -> str:
     return f"{what} on {start} was adopted" if start else f"{what} was adopted"
 
 
-def start_sentence(run: RunRecord) -> str:
+def start_sentence(run: Run) -> str:
     """Return what the loop started from and what else was measured; empty where there was nothing to choose from."""
     starts = run.reward.starts()
     base = starts.pop("base", None)
@@ -241,21 +245,19 @@ def start_sentence(run: RunRecord) -> str:
     return f"{first}." + "".join(f" {text[0].upper()}{text[1:]}." for text in others)
 
 
-def variant_text(run: RunRecord) -> str:
+def variant_text(run: Run) -> str:
     """Return which trained generator was used, or nothing where the run does not say."""
-    adapters = run.adapters or {}
-    if not adapters.get("variant"):
+    adapters = run.adapters
+    if adapters is None or not adapters.variant:
         return ""
-    saw = adapters.get("saw_task")
-    seen = ", which was trained on this task too," if saw is True else ""
-    seen = ", which never saw this task," if saw is False else seen
-    return f"by generator “{one_line(str(adapters['variant']), 80)}”{seen} "
+    seen = ", which was trained on this task too," if adapters.saw_task is True else ""
+    seen = ", which never saw this task," if adapters.saw_task is False else seen
+    return f"by generator “{one_line(adapters.variant, 80)}”{seen} "
 
 
-def caveats(run: RunRecord) -> list[str]:
+def caveats(run: Run) -> list[str]:
     """Return what limits the generated adapters, one sentence each."""
-    told = (run.adapters or {}).get("caveats")
-    return [one_line(str(caveat), 400) for caveat in told] if isinstance(told, list | tuple) else []
+    return [one_line(caveat, 400) for caveat in run.adapters.caveats] if run.adapters else []
 
 
 def holds(p_value: float | None) -> bool:
@@ -263,9 +265,9 @@ def holds(p_value: float | None) -> bool:
     return p_value is not None and p_value <= SIGNIFICANT
 
 
-def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(value: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
     """Return nested mappings as one, keys joined by dots."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, JsonValue] = {}
     for key, entry in value.items():
         flat |= flatten(entry, f"{prefix}{key}.") if isinstance(entry, dict) else {f"{prefix}{key}": entry}
     return flat

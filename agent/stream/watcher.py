@@ -15,16 +15,17 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from agent.stream.source import FileSource, Mark, PipeSource, next_lines, prompt_of
+from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic, write_json
 from cao.model.encoder import Encoder
 from cao.tasks.prompt_file import asked_from, value_of
 from cao.tasks.prompt_text import distinct, seen
-from cao.types import DriftReport
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.order import ORDERS, reach
-from tools.detect_drift.reference import REFERENCE_PROMPTS, read_reference, write_reference
+from tools.detect_drift.reference import REFERENCE_PROMPTS
+from tools.detect_drift.reference_file import read_reference, write_reference
 from tools.detect_drift.sequential import Strangeness, StreamDetector
 from tools.detect_drift.verdict import nearest_of
 from tools.detect_drift.window import MIN_PROMPTS

@@ -43,7 +43,7 @@ def answer_loss(lm: LanguageModel, rows: Sequence[Row], *, gradient: bool) -> Te
     """Return the mean cross-entropy of the answers' tokens, nats, over all tokens of the batch.
 
     Args:
-        lm: the model, dressed in the adapter that is judged or trained.
+        lm: the model with the adapter that is judged or trained.
         rows: B questions with one answer each.
         gradient: whether a graph is built.
     """

@@ -53,13 +53,8 @@ class _Answer:
 
 def _before_stop(text: str, stop: Sequence[str]) -> str | None:
     """Return ``text`` up to the first stop text, or None where there is none."""
-    found = [position for position in (text.find(mark) for mark in stop) if position >= 0]
-    return text[: min(found)] if found else None
-
-
-def _end_tokens(lm: LanguageModel) -> set[int]:
-    stated = lm.model.generation_config.eos_token_id
-    return {lm.tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])} - {None}
+    starts = [position for position in (text.find(mark) for mark in stop) if position >= 0]
+    return text[: min(starts)] if starts else None
 
 
 def _plan(lm: LanguageModel, prompt: str, max_new_tokens: int) -> Row:
@@ -92,7 +87,7 @@ def _write(
 ) -> list[_Answer]:
     """Write one batch greedily; a finished row leaves the batch and its cache."""
     answers = [_Answer() for _ in rows]
-    live, ends, cache = list(range(len(rows))), _end_tokens(lm), None
+    live, ends, cache = list(range(len(rows))), lm.end_tokens(), None
     tokens, mask, positions = _left_padded(lm, rows)
     for _ in range(max_new_tokens):
         output: Any = lm.trunk(
@@ -146,13 +141,13 @@ def generate(
     keeps its end.
 
     Args:
-        lm: the model, dressed or not.
+        lm: the model, with an adapter or without.
         prompts: Q texts.
         max_new_tokens: the budget of one answer, at least 1.
         stop: texts that end an answer.
         move: what moves each prompt's hidden states before the head, such as SLOT's δ.
         token_budget: tokens of one batch.
-        progress: told after each batch.
+        progress: called after each batch.
 
     Returns:
         Q answers in the order of ``prompts``.

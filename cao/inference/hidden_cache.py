@@ -24,13 +24,13 @@ def hidden_states(lm: LanguageModel, rows: Sequence[Row]) -> Tensor:
     """Return the last hidden states behind the final norm of all rows' tokens, end to end: (T, d), the model's dtype.
 
     Args:
-        lm: the model, dressed or not.
+        lm: the model, with an adapter or without.
         rows: B rows.
     """
     return packed_states(lm, Packed.of(rows, lm.device))
 
 
-class KeptStates:
+class HiddenCache:
     """A memory of hidden states; the oldest go first.
 
     Attributes:
@@ -46,15 +46,15 @@ class KeptStates:
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
     def reader(self, adapter: str | None) -> Reader:
-        """Return a reader for the model dressed in one adapter.
+        """Return a reader for the model with one adapter.
 
         Args:
             adapter: its hash, None for the plain model.
         """
 
         def read(lm: LanguageModel, rows: Sequence[Row]) -> Tensor:
-            told = [(row.tokens, row.prompt, [(span.start, span.end) for span in row.spans]) for row in rows]
-            key = sha256(repr((lm.sha256, adapter, told)).encode()).hexdigest()
+            read_texts = [(row.tokens, row.prompt, [(span.start, span.end) for span in row.spans]) for row in rows]
+            key = sha256(repr((lm.sha256, adapter, read_texts)).encode()).hexdigest()
             if key in self._kept:
                 self._kept.move_to_end(key)
                 self.reused += len(rows)

@@ -127,7 +127,7 @@ class PromptMemory:
         """Return the cache with the prompt in it, and the next token's logits, (1, V).
 
         Args:
-            lm: the model, dressed as at every call of this memory.
+            lm: the model, with the same adapter at every call of this memory.
             ids: the prompt's tokens.
             beginning: how many of them are read first, by themselves; the last token is never among them.
         """
@@ -211,7 +211,7 @@ def sample(
     logits = logits.expand(n, -1)
     matchers: list[Any] = grammar.matchers(n) if grammar else [None] * n
     texts = [_Text(matcher) for matcher in matchers]
-    ends, going = _end_tokens(lm), list(range(n))
+    ends, going = lm.end_tokens(), list(range(n))
     owners = torch.full((len(ids),), -1)  # whose each cached position is; the prompt is everybody's
     while True:
         if grammar:
@@ -290,10 +290,3 @@ def _own_past(owners: Tensor, fresh: int, lm: LanguageModel) -> Tensor:
     own = (owners == owners[-fresh:, None]) & (places <= places[-fresh:, None])
     mask = torch.zeros(own.shape, dtype=lm.model.dtype).masked_fill(~((owners == -1) | own), float("-inf"))
     return mask.to(lm.device)[None, None]
-
-
-def _end_tokens(lm: LanguageModel) -> set[int]:
-    """Return every token that ends a reply; instruct models end a turn and a text with different ones."""
-    stated = getattr(lm.model.generation_config, "eos_token_id", None)
-    several = stated if isinstance(stated, list) else [stated]
-    return {token for token in [*several, lm.tokenizer.eos_token_id] if token is not None}

@@ -179,12 +179,12 @@ def score_queries(
     """Score every branch of every question.
 
     Args:
-        lm: the model, dressed or not.
+        lm: the model, with an adapter or without.
         queries: Q questions.
         move: what moves each question's hidden states before the head, such as SLOT's δ.
         token_budget: padded tokens of one batch.
         read: gives hidden states; one that remembers them saves forward passes.
-        progress: told after each batch.
+        progress: called after each batch.
 
     Returns:
         Q results in the order of ``queries``.

@@ -205,10 +205,10 @@ class _File(Record):
 
 def _kept(key: str) -> Rates | None:
     try:
-        found = _File.model_validate_json(_path(key).read_bytes())
+        file = _File.model_validate_json(_path(key).read_bytes())
     except (OSError, ValidationError):
         return None
-    return found.rates if found.key == key else None
+    return file.rates if file.key == key else None
 
 
 def measure_rates(budget_s: float = PROBE_SECONDS) -> Rates:

@@ -57,7 +57,7 @@ def usable_processors(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> list[float]:
     """Return the processors' worth of time that each control group around this process grants, version 2 and 1."""
-    found = []
+    quotas = []
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -70,10 +70,10 @@ def _quotas(root: Path) -> list[float]:
         mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
         group = mount / path.lstrip("/")
         for place in (group, *group.parents):
-            found += _quota(place)
+            quotas += _quota(place)
             if place == mount:
                 break
-    return found
+    return quotas
 
 
 def _quota(group: Path) -> list[float]:
@@ -90,15 +90,15 @@ def _quota(group: Path) -> list[float]:
 
 def processor_lines(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
     """Return what the system says of the first processor, only what tells one kind from another."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     try:
         for line in path.read_text().split("\n\n")[0].splitlines():
             key, _, value = line.partition(":")
             if key.strip() in PROCESSOR_KEYS:
-                found[key.strip()] = value.strip()
+                entries[key.strip()] = value.strip()
     except OSError:
         pass
-    return found or {"model name": platform.processor() or platform.machine()}
+    return entries or {"model name": platform.processor() or platform.machine()}
 
 
 def processor_name() -> str:

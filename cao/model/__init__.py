@@ -1,1 +1,1 @@
-"""The language model and the encoder: loaded, frozen, dressed in adapters, computed fast."""
+"""The language model and the encoder: loaded, frozen, with and without adapters, computed fast."""

@@ -5,7 +5,6 @@ The hash covers the tensors and the canonical configuration; the base model's ha
 safetensors header, because two base models of one shape would otherwise take each other's adapters silently.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -13,16 +12,16 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import canonical_json, usual_modes, write_atomic
-from cao.types import AdapterRef
+from cao.files import usual_modes, write_atomic
+from cao.sealed import content_sha256, not_finite, read_tensors
+from cao.types import AdapterRef, Record
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -64,6 +63,32 @@ class LoraWeights:
         return sorted(name.removesuffix(".lora_A.weight") for name in self.tensors if name.endswith(".lora_A.weight"))
 
 
+class AdapterHeader(Record):
+    """What this project adds to a PEFT file's safetensors header; a file that PEFT wrote states nothing.
+
+    Its entries lie flat, as PEFT's own do, and the hash is that of the adapter, whose configuration is another file.
+
+    Attributes:
+        base_sha256: the base model, empty where it is not stated.
+        sha256: the adapter's hash, empty where it is not stated.
+        provenance: how it was made.
+    """
+
+    base_sha256: str
+    sha256: str
+    provenance: dict[str, str]
+
+    def to_entries(self) -> dict[str, str]:
+        """Return the entries of the safetensors header."""
+        return {"format": "pt", "base_sha256": self.base_sha256, "sha256": self.sha256, **self.provenance}
+
+    @classmethod
+    def of_entries(cls, entries: dict[str, str]) -> Self:
+        """Return what the entries of a safetensors header state."""
+        others = {key: value for key, value in entries.items() if key not in ("format", "base_sha256", "sha256")}
+        return cls(base_sha256=entries.get("base_sha256", ""), sha256=entries.get("sha256", ""), provenance=others)
+
+
 def _peft_config(weights: LoraWeights, base_name: str) -> dict[str, Any]:
     return {
         "peft_type": "LORA",
@@ -80,19 +105,14 @@ def _peft_config(weights: LoraWeights, base_name: str) -> dict[str, Any]:
 
 def adapter_sha256(weights: LoraWeights) -> str:
     """Return the hash that names an adapter: its tensors in name order and its canonical configuration."""
-    digest = hashlib.sha256()
     head = {
         "rank": weights.rank,
         "alpha": weights.alpha,
         "targets": sorted(weights.targets),
         "base": weights.base_sha256,
     }
-    digest.update(canonical_json(head).encode())
-    for name in sorted(weights.tensors):
-        tensor = weights.tensors[name].detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+    tensors = {name: tensor.to("cpu", torch.float32) for name, tensor in weights.tensors.items()}
+    return content_sha256(head, tensors, "{name}{shape}")
 
 
 def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch.dtype = torch.float32) -> AdapterRef:
@@ -107,9 +127,9 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch
     Raises:
         ValueError: a weight is not finite; such an adapter is never written.
     """
-    for name, tensor in weights.tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"refusing to write an adapter with non-finite values in {name}")
+    bad = not_finite(weights.tensors)
+    if bad:
+        raise ValueError(f"refusing to write an adapter with non-finite values in {bad}")
     weights = replace(weights, tensors={name: tensor.to(dtype) for name, tensor in weights.tensors.items()})
     sha256 = adapter_sha256(weights)
     target = store / sha256
@@ -119,9 +139,9 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch
     store.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=store, prefix=".adapter."))
     try:
-        header = {"format": "pt", "base_sha256": weights.base_sha256, "sha256": sha256, **weights.provenance}
+        header = AdapterHeader(base_sha256=weights.base_sha256, sha256=sha256, provenance=weights.provenance)
         tensors = {k: v.detach().cpu().contiguous() for k, v in weights.tensors.items()}
-        write_atomic(temporary / WEIGHTS_FILE, save(tensors, header))
+        write_atomic(temporary / WEIGHTS_FILE, save(tensors, header.to_entries()))
         write_atomic(temporary / CONFIG_FILE, json.dumps(_peft_config(weights, base_name), indent=2, sort_keys=True))
         usual_modes(temporary)
         try:
@@ -181,32 +201,28 @@ def load_adapter(folder: Path, base_sha256: str | None = None) -> LoraWeights:
     """
     rank, alpha, targets = _read_config(folder)
     path = folder / WEIGHTS_FILE
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name).to(torch.float32) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"{folder}: no {WEIGHTS_FILE}; only safetensors are read") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: damaged or not safetensors ({error})") from None
+    if not path.exists():
+        raise InputError(f"{folder}: no {WEIGHTS_FILE}; only safetensors are read")
+    entries, stored = read_tensors(path)
+    header = AdapterHeader.of_entries(entries)
+    tensors = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
     _check_tensors(path, tensors, rank)
-    stated = header.pop("base_sha256", "")
+    stated = header.base_sha256
     if base_sha256 and stated and stated != base_sha256:
         raise InputError(f"{folder}: made for base model {stated[:12]}, this one is {base_sha256[:12]}")
-    expected = header.pop("sha256", "")
-    header.pop("format", None)
-    weights = LoraWeights(rank, alpha, targets, tensors, stated or base_sha256 or "", header)
-    if expected and adapter_sha256(weights) != expected:
-        raise InputError(f"{path}: content does not match its recorded hash {expected[:12]}; it was changed")
+    weights = LoraWeights(rank, alpha, targets, tensors, stated or base_sha256 or "", header.provenance)
+    if header.sha256 and adapter_sha256(weights) != header.sha256:
+        raise InputError(f"{path}: content does not match its recorded hash {header.sha256[:12]}; it was changed")
     return weights
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], rank: int) -> None:
     if not tensors:
         raise InputError(f"{path}: holds no tensors")
+    bad = not_finite(tensors)
+    if bad:
+        raise InputError(f"{path}: {bad} holds values that are not finite")
     for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{path}: {name} holds values that are not finite")
         side = 0 if name.endswith(".lora_A.weight") else 1 if name.endswith(".lora_B.weight") else None
         if side is None or tensor.ndim != 2 or tensor.shape[side] != rank:
             raise NotPlainError(f"{path}: {name} with shape {tuple(tensor.shape)} is no LoRA matrix of rank {rank}")

@@ -32,7 +32,7 @@ def compare_paths(lm: LanguageModel) -> FastPaths:
     """Return which fast ways give what the model's own forward gives.
 
     Args:
-        lm: the model, undressed.
+        lm: the model, without an adapter.
 
     Raises:
         InputError: the model cannot be split into what gives hidden states and what makes logits of them.
@@ -43,11 +43,11 @@ def compare_paths(lm: LanguageModel) -> FastPaths:
     row = Row(tokens, PROMPT, tuple(Span(start, start, end) for start, end in pairwise(ends)))
     texts = [tokens[:PROMPT] + tokens[span.start : span.end] for span in row.spans]
     longest = longest_row(lm.model.config)
-    found = FastPaths(head=_plain_head(lm, texts[0]), longest=longest)
+    plain = FastPaths(head=_plain_head(lm, texts[0]), longest=longest)
     if longest and longest < len(tokens):
-        return found
-    dressed = [lm.adapted(weights) for weights in (None, _random_lora(lm, generator))]
-    return _with_rows(lm, found, row, texts, dressed)
+        return plain
+    adapted = [lm.adapted(weights) for weights in (None, _random_lora(lm, generator))]
+    return _with_rows(lm, plain, row, texts, adapted)
 
 
 def longest_row(config: Any) -> int:
@@ -67,21 +67,21 @@ def longest_row(config: Any) -> int:
 @torch.no_grad()
 def _with_rows(
     lm: LanguageModel,
-    found: FastPaths,
+    plain: FastPaths,
     row: Row,
     texts: list[list[int]],
-    dressed: Iterable[AbstractContextManager[Any]],
+    adapted: Iterable[AbstractContextManager[Any]],
 ) -> FastPaths:
-    """Return ``found`` with whether a row's tree, and the layers written out, agree bare and dressed."""
-    trees, layers = replace(found, trees=True), replace(found, trees=True, layers=True)
+    """Return ``plain`` with whether a row's tree, and the layers written out, agree; with an adapter too."""
+    trees, layers = replace(plain, trees=True), replace(plain, trees=True, layers=True)
     agree = {trees: True, layers: type(lm.trunk).__name__ in WRITTEN_OUT}
     packed = Packed.of([row], lm.device)
-    for worn in dressed:
-        with worn:
+    for context in adapted:
+        with context:
             own = [lm.trunk(input_ids=_ids(lm, text), use_cache=False).last_hidden_state[0] for text in texts]
             for paths in agree:
                 agree[paths] = agree[paths] and _agrees(lm, paths, packed, own)
-    return layers if all(agree.values()) else trees if agree[trees] else found
+    return layers if all(agree.values()) else trees if agree[trees] else plain
 
 
 def _agrees(lm: LanguageModel, paths: FastPaths, packed: Packed, own: list[Tensor]) -> bool:

@@ -61,8 +61,8 @@ def convert(gguf: Path, folder: Path) -> None:
 
     reader = GGUFReader(gguf)
     fields = reader.fields
-    if (found := fields["general.architecture"].contents()) != "llama":
-        raise ValueError(f"{gguf}: architecture {found!r} instead of llama")
+    if (architecture := fields["general.architecture"].contents()) != "llama":
+        raise ValueError(f"{gguf}: architecture {architecture!r} instead of llama")
     config = LlamaConfig(
         **{key: fields[name].contents() for key, name in _CONFIG.items()},
         tie_word_embeddings=True,

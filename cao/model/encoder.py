@@ -20,6 +20,44 @@ REMEMBERED = 16_384
 """Embeddings kept of the latest prompts (25 MB)."""
 
 
+@dataclass(frozen=True, eq=False)
+class EncodedPrompts:
+    """One task's prompts, encoded: it stands in for the encoder where some of them are asked for again.
+
+    Attributes:
+        encoder: what encoded them.
+        prompts: N texts.
+        states: (N, L, C) float32 token states, padding zero.
+        mask: (N, L) bool.
+    """
+
+    encoder: "Encoder"
+    prompts: list[str] = field(repr=False)
+    states: Tensor = field(repr=False)
+    mask: Tensor = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the encoder's weights."""
+        return self.encoder.sha256
+
+    @property
+    def embeddings(self) -> Tensor:
+        """The prompts' sentence embeddings, (N, C) float32, unit length."""
+        return pool(self.states, self.mask)
+
+    def tokens(self, prompts: list[str]) -> list[int]:
+        """Return the number of encoder tokens of each prompt before truncation."""
+        return self.encoder.tokens(prompts)
+
+    def condition(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return the token states (n, L, C) and mask (n, L) of some of the prompts, of equal ones the first's."""
+        first = {prompt: row for row, prompt in reversed(list(enumerate(self.prompts)))}
+        rows = [first[prompt] for prompt in prompts]
+        whole = rows == list(range(len(self.prompts)))
+        return (self.states, self.mask) if whole else (self.states[rows], self.mask[rows])
+
+
 @dataclass
 class Encoder:
     """all-MiniLM-L6-v2, frozen.
@@ -32,6 +70,7 @@ class Encoder:
     folder: Path
     device: str = "cpu"
     _known: dict[bytes, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _held: EncodedPrompts | None = field(default=None, init=False, repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
@@ -80,6 +119,12 @@ class Encoder:
             self._remember(dict(zip([prompts[i] for i in rows], pool(hidden, kept), strict=True)))
         return states, mask
 
+    def hold(self, prompts: list[str]) -> EncodedPrompts:
+        """Return a task's prompts encoded, and keep them until others are held: 0.6 MB a prompt."""
+        if self._held is None or self._held.prompts != prompts:
+            self._held = EncodedPrompts(self, list(prompts), *self.condition(prompts))
+        return self._held
+
     def embed(self, prompts: list[str], batch_size: int = 8) -> Tensor:
         """Return unit-length sentence embeddings of shape (N, C), float32: the masked mean of the token states.
 
@@ -95,8 +140,9 @@ class Encoder:
         return torch.stack([found[prompt] for prompt in prompts])
 
     def forget(self) -> None:
-        """Forget the embeddings kept, so that the next ones are encoded whatever came before."""
+        """Forget what is kept, so that the next prompts are encoded whatever came before."""
         self._known.clear()
+        self._held = None
 
     def _remember(self, found: dict[str, Tensor]) -> None:
         """Keep the latest embeddings, the oldest go first."""

@@ -1,4 +1,4 @@
-"""The language model: loaded once, frozen, and dressed in one LoRA adapter at a time."""
+"""The language model: loaded once, frozen, and given one LoRA adapter at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from cao.errors import InputError
 from cao.machine.compute import Compute
 from cao.model.adapters import LoraWeights, NotPlainError, initial_lora
 from cao.model.fast_paths import FastPaths
-from cao.model.lora_layers import Clothes, Kind, kind_of, make_clothes
+from cao.model.lora_layers import Kind, LoraLayers, kind_of, make_lora_layers
 from cao.model.profiles import LORA_TARGETS, ModelProfile
 
 
@@ -39,8 +39,8 @@ class LanguageModel:
     compute: Compute | None = None
     source: str = ""
     paths: FastPaths = field(default_factory=FastPaths)
-    _clothes: dict[Kind, Clothes] = field(default_factory=dict, repr=False)
-    _worn: bool = field(default=False, repr=False)
+    _lora_layers: dict[Kind, LoraLayers] = field(default_factory=dict, repr=False)
+    _adapted: bool = field(default=False, repr=False)
 
     @property
     def dtype(self) -> str:
@@ -50,8 +50,8 @@ class LanguageModel:
     @property
     def trunk(self) -> Any:
         """The transformer without its head: token ids to normalised last hidden states (…, d)."""
-        found = self.model.get_decoder()
-        return self.model.model if found is self.model else found
+        decoder = self.model.get_decoder()
+        return self.model.model if decoder is self.model else decoder
 
     @property
     def head(self) -> Any:
@@ -87,6 +87,12 @@ class LanguageModel:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special)
         return ids
 
+    def end_tokens(self) -> set[int]:
+        """Return every token that ends a text; instruct models end a turn and a text with different ones."""
+        stated = getattr(self.model.generation_config, "eos_token_id", None)
+        several = stated if isinstance(stated, list) else [stated]
+        return {token for token in [*several, self.tokenizer.eos_token_id] if token is not None}
+
     def lora_shapes(self) -> dict[str, tuple[int, int]]:
         """Return PEFT module prefix → (out, in) for every matrix that carries LoRA."""
         return {
@@ -111,13 +117,13 @@ class LanguageModel:
 
     def not_finite(self) -> str:
         """Return what to say where the model's scores are not finite, and what to do about it."""
-        why = "its adapter has diverged; lower the learning rate" if self._worn else "its weights are no good"
+        why = "its adapter has diverged; lower the learning rate" if self._adapted else "its weights are no good"
         lower = "" if self.dtype == "float32" else f", or {self.dtype} overflows: run with --dtype float32"
         return f"the model's scores are not finite: {why}{lower}"
 
     @contextmanager
     def adapted(self, weights: LoraWeights | None, *, trainable: bool = False) -> Iterator[dict[str, Tensor]]:
-        """Dress the model in an adapter for the length of the block; the base weights are never written.
+        """Give the model an adapter for the length of the block; the base weights are never written.
 
         Args:
             weights: the adapter, or None for the plain base model.
@@ -132,14 +138,14 @@ class LanguageModel:
         if weights is None:
             yield {}
             return
-        if self._worn:
+        if self._adapted:
             raise RuntimeError("adapters do not nest: leave the first block before entering a second")
         self.check_fit(weights)
         kind = kind_of(self.model, weights)
-        if kind not in self._clothes:
-            self._clothes[kind] = make_clothes(self.model, weights)
-        clothes = self._clothes[kind]
-        live = clothes.parameters
+        if kind not in self._lora_layers:
+            self._lora_layers[kind] = make_lora_layers(self.model, weights)
+        layers = self._lora_layers[kind]
+        live = layers.parameters
         for name, parameter in live.items():
             # float32 beside a bf16 model makes a forward five times as slow on a CPU
             parameter.data = weights.tensors[name].to(
@@ -147,13 +153,13 @@ class LanguageModel:
             )
             parameter.grad = None
             parameter.requires_grad_(trainable)
-        clothes.put_on()
-        self._worn = True
+        layers.attach()
+        self._adapted = True
         try:
             yield {**live}
         finally:
-            clothes.take_off()
-            self._worn = False
+            layers.detach()
+            self._adapted = False
 
     def check_fit(self, weights: LoraWeights) -> None:
         """Raise InputError where an adapter belongs to another base model or has other shapes."""

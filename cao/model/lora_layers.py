@@ -1,4 +1,7 @@
-"""LoRA layers that a model puts on and takes off: PEFT builds them once for each kind of adapter, not at each use."""
+"""LoRA layers that are attached to a model and detached again.
+
+PEFT builds them once for each kind of adapter, not at each use.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +12,11 @@ from torch import nn
 from cao.model.adapters import LoraWeights
 
 Kind = tuple[int, int, int, tuple[str, ...]]
-"""What decides whether two adapters wear the same clothes: model, rank, alpha, targets."""
+"""What decides whether two adapters share their layers: model, rank, alpha, targets."""
 
 
 @dataclass(frozen=True)
-class Clothes:
+class LoraLayers:
     """The LoRA layers of one kind of adapter, made for one model.
 
     Attributes:
@@ -24,24 +27,24 @@ class Clothes:
     layers: list[tuple[nn.Module, str, Any]]
     parameters: dict[str, nn.Parameter]
 
-    def put_on(self) -> None:
-        """Have the model compute with the LoRA layers."""
+    def attach(self) -> None:
+        """Have the model compute with these layers."""
         for parent, name, layer in self.layers:
             setattr(parent, name, layer)
 
-    def take_off(self) -> None:
-        """Have the model compute as it was made."""
+    def detach(self) -> None:
+        """Have the model compute without them."""
         for parent, name, layer in self.layers:
             setattr(parent, name, layer.base_layer)
 
 
 def kind_of(model: nn.Module, weights: LoraWeights) -> Kind:
-    """Return the kind of clothes that an adapter wears on a model."""
+    """Return the kind of layers that an adapter needs on a model."""
     return id(model), weights.rank, weights.alpha, tuple(weights.targets)
 
 
-def make_clothes(model: nn.Module, weights: LoraWeights) -> Clothes:
-    """Return LoRA layers for an adapter; the model is left undressed and its weights are never written.
+def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
+    """Return LoRA layers for an adapter; the model is left without them and its weights are never written.
 
     Args:
         model: a transformers model.
@@ -55,15 +58,15 @@ def make_clothes(model: nn.Module, weights: LoraWeights) -> Clothes:
     ]  # a last name may be an expert's, too
     config = LoraConfig(r=weights.rank, lora_alpha=weights.alpha, target_modules=names, lora_dropout=0.0, bias="none")
     with torch.random.fork_rng(devices=[]):
-        dressed: Any = get_peft_model(model, config)
-    modules = dict(dressed.named_modules())
+        around: Any = get_peft_model(model, config)
+    modules = dict(around.named_modules())
     layers = []
     for path, module in modules.items():
         if isinstance(module, LoraLayer):
             parent, _, name = path.rpartition(".")
             module.cast_input_dtype_enabled = False  # see LanguageModel.mixed_precision
             layers.append((modules[parent], name, module))
-    named = dressed.named_parameters()
+    named = around.named_parameters()
     parameters = {name.replace(".default.", "."): value for name, value in named if ".lora_" in name}
-    dressed.unload()
-    return Clothes(layers, parameters)
+    around.unload()
+    return LoraLayers(layers, parameters)

@@ -7,7 +7,7 @@ through blocks of queries, and no block multiplies with keys behind its last que
 
 The layers are those of Llama and Qwen2, written out: RMS norms in one pass, rotary positions, grouped queries, SwiGLU.
 What the layers add up stays in float32, which rounds a third less than the library's own bf16. The library's modules
-hold the weights, so an adapter that dresses them is seen here too. Any other architecture takes the library's
+hold the weights, so an adapter on them is seen here too. Any other architecture takes the library's
 forward with the tree as a mask; and where that is not what the model gives for each text alone
 (``cao.model.agreement``), as with a window of attention shorter than the row, each text is read alone.
 """
@@ -79,14 +79,14 @@ class Shared:
         known: dict[tuple[int, int], int] = {}  # (place of the token before, token) → place
 
         def read(before: int, some: Sequence[int], position: int) -> list[int]:
-            found = []
+            path = []
             for number, token in enumerate(some, position):
                 before = known.setdefault((before, token), len(tokens))
                 if before == len(tokens):
                     tokens.append(token)
                     positions.append(number)
-                found.append(before)
-            return found
+                path.append(before)
+            return path
 
         for row in rows:
             mine = read(-1, row.tokens[: row.prompt], 0)
@@ -150,7 +150,7 @@ def packed_states(lm: LanguageModel, packed: Packed) -> Tensor:
     """Return the last hidden states behind the final norm, (T, d), in the model's dtype.
 
     Args:
-        lm: the model, dressed or not.
+        lm: the model, with an adapter or without.
         packed: T tokens of B rows.
     """
     if not lm.paths.fit(packed.padded.shape[1]):

@@ -32,16 +32,16 @@ def pieces(lengths: Sequence[int], most: int) -> list[list[int]]:
     Returns:
         Lists of positions in ``lengths``; every position is in one of them.
     """
-    found: list[list[int]] = []
+    passes: list[list[int]] = []
     held = 0
     for i, length in enumerate(lengths):
-        if found and held + length <= most:
-            found[-1].append(i)
+        if passes and held + length <= most:
+            passes[-1].append(i)
             held += length
         else:
-            found.append([i])
+            passes.append([i])
             held = length
-    return found
+    return passes
 
 
 def shelves(lengths: Sequence[int], width: int) -> list[list[int]]:
@@ -54,16 +54,16 @@ def shelves(lengths: Sequence[int], width: int) -> list[list[int]]:
     Returns:
         Lists of positions in ``lengths``; every position is in one of them.
     """
-    found: list[list[int]] = []
+    rows: list[list[int]] = []
     room: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        place = next((row for row, left in enumerate(room) if lengths[i] <= left), len(found))
-        if place == len(found):
-            found.append([])
+        place = next((number for number, left in enumerate(room) if lengths[i] <= left), len(rows))
+        if place == len(rows):
+            rows.append([])
             room.append(width)
-        found[place].append(i)
+        rows[place].append(i)
         room[place] -= lengths[i]
-    return found
+    return rows
 
 
 def as_mask(lm: LanguageModel, visible: Tensor) -> Tensor:
@@ -84,10 +84,10 @@ def states_alone(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> list[Tens
     No mask, no padding, no neighbour in the row: what the model itself gives. Texts of one length share a pass.
 
     Args:
-        lm: the model, dressed or not.
+        lm: the model, with an adapter or without.
         texts: token ids of B texts, each of one token or more.
     """
-    found: list[Tensor] = [torch.empty(0)] * len(texts)
+    of_text: list[Tensor] = [torch.empty(0)] * len(texts)
     of_length: dict[int, list[int]] = {}
     for i, text in enumerate(texts):
         of_length.setdefault(len(text), []).append(i)
@@ -97,8 +97,8 @@ def states_alone(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> list[Tens
             forget_longest(lm)
             states = lm.trunk(input_ids=ids, use_cache=False).last_hidden_state
             for i, mine in zip(some, states, strict=True):
-                found[group[i]] = mine
-    return found
+                of_text[group[i]] = mine
+    return of_text
 
 
 def forget_longest(lm: LanguageModel) -> None:
@@ -114,7 +114,7 @@ def packed_hidden(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> Tensor:
     Gradients flow where they are enabled.
 
     Args:
-        lm: the model, dressed or not.
+        lm: the model, with an adapter or without.
         texts: token ids of B texts, each of one token or more.
     """
     lengths = [len(text) for text in texts]

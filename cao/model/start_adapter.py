@@ -37,11 +37,11 @@ MERGED = (
 """Keys of PEFT's configuration by which an adapter is more than added matrices."""
 
 
-def put_on(lm: LanguageModel, folder: Path) -> LoraWeights | None:
-    """Put the adapter that a deployed model carries on it.
+def attach_adapter(lm: LanguageModel, folder: Path) -> LoraWeights | None:
+    """Attach the adapter that a deployed model carries.
 
     Args:
-        lm: the base model, undressed; an adapter that is more than added matrices is merged into it.
+        lm: the base model, without an adapter; an adapter that is more than added matrices is merged into it.
         folder: in PEFT's format, safetensors only.
 
     Returns:
@@ -60,17 +60,17 @@ def put_on(lm: LanguageModel, folder: Path) -> LoraWeights | None:
     linear = {name: part.weight for name, part in lm.model.named_modules() if isinstance(part, nn.Linear)}
     before = {name: weight.detach().clone() for name, weight in linear.items()} if _initial(config) else {}
     shapes = lm.lora_shapes()
-    dressed, layers = _dress(lm, folder, config)
+    wrapped, layers = _wrap(lm, folder, config)
     try:
         added = not any(getattr(config, key, None) for key in MERGED) and config.bias == "none"
         if not added or not set(layers) <= set(shapes):
-            _merge(lm, folder, dressed, tensors)
+            _merge(lm, folder, wrapped, tensors)
             return None
         first = {name: _product(layer) for name, layer in layers.items()} if before else {}
-        _fill(folder, dressed, tensors)
+        _fill(folder, wrapped, tensors)
         return _plain(lm, shapes, config, {name: _product(layer) for name, layer in layers.items()}, first)
     finally:
-        dressed.unload()
+        wrapped.unload()
         for name, weight in before.items():
             linear[name].data.copy_(weight)
 
@@ -112,7 +112,7 @@ def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
     return config, named
 
 
-def _dress(lm: LanguageModel, folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
+def _wrap(lm: LanguageModel, folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
     """Return PEFT's model around the language model, and its LoRA layers by their modules' PEFT names."""
     from peft import get_peft_model  # noqa: PLC0415  (seconds to import)
     from peft.tuners.lora import LoraLayer  # noqa: PLC0415
@@ -122,17 +122,17 @@ def _dress(lm: LanguageModel, folder: Path, config: Any) -> tuple[Any, dict[str,
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             torch.manual_seed(0)
             warnings.simplefilter("ignore")
-            dressed: Any = get_peft_model(lm.model, config)
+            wrapped: Any = get_peft_model(lm.model, config)
     except Exception as error:  # noqa: BLE001  (PEFT raises whatever it meets in a configuration)
         raise InputError(f"{folder}: does not fit {lm.profile.name} ({_line(error)})") from None
-    return dressed, {name: part for name, part in dressed.named_modules() if isinstance(part, LoraLayer)}
+    return wrapped, {name: part for name, part in wrapped.named_modules() if isinstance(part, LoraLayer)}
 
 
-def _fill(folder: Path, dressed: Any, tensors: dict[str, Tensor]) -> None:
+def _fill(folder: Path, wrapped: Any, tensors: dict[str, Tensor]) -> None:
     from peft import set_peft_model_state_dict  # noqa: PLC0415  (seconds to import)
 
     try:
-        loaded = set_peft_model_state_dict(dressed, tensors)
+        loaded = set_peft_model_state_dict(wrapped, tensors)
     except (RuntimeError, KeyError, ValueError) as error:
         raise InputError(f"{folder / WEIGHTS_FILE}: does not fit its configuration ({_line(error)})") from None
     lacking = [name for name in loaded.missing_keys if ".lora_" in name]
@@ -152,7 +152,7 @@ def _plain(
     lm: LanguageModel,
     shapes: dict[str, tuple[int, int]],
     config: Any,
-    found: dict[str, tuple[Tensor, Tensor]],
+    products: dict[str, tuple[Tensor, Tensor]],
     first: dict[str, tuple[Tensor, Tensor]],
 ) -> LoraWeights:
     """Return matrices as one plain adapter: the largest rank everywhere, zero where a module has less or nothing.
@@ -161,12 +161,12 @@ def _plain(
         lm: for its hash.
         shapes: of its layers that carry LoRA.
         config: PEFT's, to tell how it was made.
-        found: module → A, B.
+        products: module → A, B.
         first: module → A, B that were taken out of its base weights before the training.
     """
     pairs = {
         name: (torch.cat([a, first[name][0]]), torch.cat([b, -first[name][1]], 1)) if first else (a, b)
-        for name, (a, b) in found.items()
+        for name, (a, b) in products.items()
     }
     rank = max(len(a) for a, _ in pairs.values())
     rank += rank % 2  # mixing needs two halves
@@ -181,14 +181,14 @@ def _plain(
     return LoraWeights(rank, rank, targets, tensors, lm.sha256, made)
 
 
-def _merge(lm: LanguageModel, folder: Path, dressed: Any, tensors: dict[str, Tensor]) -> None:
+def _merge(lm: LanguageModel, folder: Path, wrapped: Any, tensors: dict[str, Tensor]) -> None:
     """Merge what PEFT has put on into the model."""
-    _fill(folder, dressed, tensors)
+    _fill(folder, wrapped, tensors)
     ids = torch.arange(8, device=lm.device)[None]
     try:
         with torch.no_grad():
-            before = dressed.eval()(input_ids=ids, use_cache=False).logits
-            lm.model = dressed.merge_and_unload(safe_merge=True).eval().requires_grad_(False)
+            before = wrapped.eval()(input_ids=ids, use_cache=False).logits
+            lm.model = wrapped.merge_and_unload(safe_merge=True).eval().requires_grad_(False)
             after = lm.model(input_ids=ids, use_cache=False).logits
     except Exception as error:  # noqa: BLE001  (PEFT raises whatever it meets)
         raise InputError(f"{folder}: PEFT cannot merge it into {lm.profile.name} ({_line(error)})") from None

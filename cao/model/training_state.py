@@ -1,16 +1,29 @@
 """The file that a killed training goes on from: parameters, their optimiser's moments, and what else it carries."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import write_atomic
+from cao.sealed import Header, read_sealed, write_sealed
+
+
+class TrainingHeader(Header):
+    """The header of a training's state.
+
+    Attributes:
+        format: of the file.
+        fingerprint: hash of everything that the training depends on.
+    """
+
+    what: ClassVar[str] = "a training's state"
+    finite: ClassVar[bool] = False
+
+    format: Literal["cao-training-1"] = "cao-training-1"
+    fingerprint: str
 
 
 def save_training(
@@ -33,17 +46,7 @@ def save_training(
     for name, parameter in parameters.items():
         tensors[f"weight/{name}"] = parameter
         tensors |= {f"{moment}/{name}": value for moment, value in optimizer.state.get(parameter, {}).items()}
-    flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomic(path, save(flat, {"fingerprint": fingerprint, "sha256": _sha256(flat)}))
-
-
-def _sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Return the hash of names, dtypes, shapes and values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    write_sealed(path, TrainingHeader(fingerprint=fingerprint), tensors)
 
 
 def restore_training(
@@ -72,21 +75,18 @@ def restore_training(
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("fingerprint") != fingerprint:
-                return None
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.get("sha256", content := _sha256(stored)) != content:
-            raise ValueError("its content does not match its hash")
+        header, stored, _ = read_sealed(path, TrainingHeader)
+        if header.fingerprint != fingerprint:
+            return None
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(stored.pop(f"weight/{name}"))
-        found = {name: stored.pop(f"carried/{name}") for name in carried}
+        others = {name: stored.pop(f"carried/{name}") for name in carried}
         for entry, value in stored.items():
             moment, name = entry.split("/", 1)
             parameter = parameters[name]
             optimizer.state[parameter][moment] = value if moment == "step" else value.to(parameter.device)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it to train from the start") from None
-    return found
+    except (InputError, KeyError, ValueError, RuntimeError) as error:
+        what = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"{path}: damaged ({what}); delete it to train from the start") from None
+    return others

@@ -91,10 +91,15 @@ def choice_example(
     )
 
 
+def plain(prompt: str) -> str:
+    """Return a question as it is asked without listing choices."""
+    return f"Question: {prompt}\nAnswer:"
+
+
 def text_query(example: Example) -> Query:
     """Ask plainly and score the texts of the answers."""
     branches = tuple(Branch(scored=f" {choice}") for choice in example.choices)
-    return Query(prefix=f"Question: {example.prompt}\nAnswer:", branches=branches)
+    return Query(prefix=plain(example.prompt), branches=branches)
 
 
 def lettered(example: Example) -> str:
@@ -140,15 +145,15 @@ def parse_letter(text: str, example: Example) -> int:
     letters = LETTERS[: len(example.choices)]
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     alone, *phrases = _letter_patterns(letters)
-    if found := re.search(alone, first):
-        return letters.index(found.group(1).upper())
+    if match := re.search(alone, first):
+        return letters.index(match.group(1).upper())
     for same in (str.strip, answer_form):  # exactly first: formulas may differ by nothing but their signs
         equal = [i for i, choice in enumerate(example.choices) if same(choice) == same(first)]
         if len(equal) == 1:
             return equal[0]
     for phrase in phrases:
-        if found := re.search(phrase, first):
-            return letters.index(next(group for group in found.groups() if group).upper())
+        if match := re.search(phrase, first):
+            return letters.index(next(group for group in match.groups() if group).upper())
     return -1
 
 

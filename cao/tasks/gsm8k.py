@@ -10,7 +10,7 @@ slips and the answer's place. A cue remains: an answer tends to be larger than i
 import random
 import re
 
-from cao.tasks.base import Task, example_id
+from cao.tasks.base import Task, example_id, plain
 from cao.tasks.numerals import near_misses, numbers_in, stated_number
 from cao.tasks.sources import Row, embedded_docs, usable
 from cao.types import Example
@@ -44,7 +44,7 @@ def convert(row: Row) -> Example:
 
 def distractors(worked: str, gold: int, rng: random.Random) -> list[int]:
     """Return three wrong whole numbers, distinct from ``gold`` and from each other."""
-    steps = [number for found in reversed(_STEP.findall(worked)) for number in numbers_in(found)[:1]]
+    steps = [number for step in reversed(_STEP.findall(worked)) for number in numbers_in(step)[:1]]
     stated = [int(n) for n in steps if n >= 0 and n == n.to_integral_value()]
     chosen = [n for n in dict.fromkeys(stated) if n != gold][: CHOICES - 1]
     slips = iter(near_misses(gold, rng))
@@ -57,7 +57,7 @@ def distractors(worked: str, gold: int, rng: random.Random) -> list[int]:
 
 def ask(example: Example) -> str:
     """Ask for a worked answer, without the choices."""
-    return f"Question: {example.question}\nAnswer:"
+    return plain(example.question)
 
 
 def grade(text: str, example: Example) -> bool:

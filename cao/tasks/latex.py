@@ -17,14 +17,14 @@ _DECIMAL = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
 
 def boxed(text: str) -> str | None:
     r"""Return the content of the last ``\boxed{…}`` or ``\fbox{…}`` whose braces balance, or None."""
-    for found in reversed(list(re.finditer(r"\\(?:boxed|fbox)\s*(?:(\{)|([^\s{}$]+))", text))):
-        if found.group(2):
-            return found.group(2)
+    for match in reversed(list(re.finditer(r"\\(?:boxed|fbox)\s*(?:(\{)|([^\s{}$]+))", text))):
+        if match.group(2):
+            return match.group(2)
         depth = 1
-        for position in range(found.end(), len(text)):
+        for position in range(match.end(), len(text)):
             depth += {"{": 1, "}": -1}.get(text[position], 0)
             if depth == 0:
-                return text[found.end() : position]
+                return text[match.end() : position]
     return None
 
 
@@ -42,13 +42,13 @@ def value(text: str) -> Fraction | None:
     """Return the number that a normalised answer is (whole, decimal or plain fraction), or None."""
     if _DECIMAL.fullmatch(text) and len(text) < 100:
         return Fraction(text)
-    found = _FRACTION.fullmatch(text)
-    if not found or len(text) > 100:
+    match = _FRACTION.fullmatch(text)
+    if not match or len(text) > 100:
         return None
     sign, top, bottom = (
-        found.group(1) or "",
-        found.group(2) or found.group(4),
-        found.group(3) or found.group(5),
+        match.group(1) or "",
+        match.group(2) or match.group(4),
+        match.group(3) or match.group(5),
     )
     if int(bottom) == 0:
         return None

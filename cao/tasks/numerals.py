@@ -13,7 +13,7 @@ NUMBER = re.compile(
 
 def numbers_in(text: str) -> list[Decimal]:
     """Return the numbers of a text in order; a hyphen between two numbers is no sign."""
-    return [_decimal(found.group()) for found in NUMBER.finditer(text)]
+    return [_decimal(match.group()) for match in NUMBER.finditer(text)]
 
 
 def _decimal(text: str) -> Decimal:
@@ -32,8 +32,8 @@ def stated_number(text: str) -> Decimal | None:
     marked = numbers_in(after) if mark else []
     if marked:
         return marked[0]
-    found = numbers_in(text)
-    return found[-1] if found else None
+    numbers = numbers_in(text)
+    return numbers[-1] if numbers else None
 
 
 def near_misses(gold: int, rng: random.Random) -> Iterable[int]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cao.errors import InputError
-from cao.tasks.base import LETTERS, choice_example
-from cao.types import Example
+from cao.tasks.base import LETTERS, choice_example, letter_query, plain
+from cao.types import AnswerStyle, Example
 
 _TEXTS = ("prompt", "question", "content", "messages")
 """Keys of an object that hold the prompt; the first one there counts."""
@@ -36,6 +36,12 @@ class Asked:
     example: Example | None = None
     labelled: bool = False
     correct: bool | None = None
+
+    def form(self, style: AnswerStyle) -> str:
+        """Return the prompt as a model reads it that answers in this style, as a question file's task asks it."""
+        if style == "letter" and self.example is not None:
+            return letter_query(self.example).prefix
+        return plain(self.prompt)
 
 
 def value_of(line: str, where: str) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cao.errors import InputError
-from cao.tasks.base import LETTERS, Task, answer_form, as_read, example_id, grade_letter, lettered, read_id
+from cao.tasks.base import LETTERS, Task, answer_form, as_read, example_id, grade_letter, lettered, plain, read_id
 from cao.tasks.numerals import as_number, stated_number
 from cao.types import Example
 
@@ -50,7 +50,7 @@ def load_user_task(path: Path, reserved: Container[str] = ()) -> Task:
         title=path.name,
         source=f"the user's file {path.name}",
         load=lambda: list(examples),
-        ask=(lambda example: f"Question: {example.prompt}\nAnswer:") if free else lettered,
+        ask=(lambda example: plain(example.prompt)) if free else lettered,
         grade=grade_text if free else grade_letter,
         gold=(lambda example: example.gold_text) if free else (lambda example: LETTERS[example.answer]),
         max_new_tokens=256 if free and numeric else 48 if free else 16,

@@ -129,7 +129,7 @@ def split(task: Task, *, support: int, reward: int, test: int, seed: int) -> Spl
     examples = task.load()
     parts = _by_threshold(examples) if task.has_train else _by_demand(examples, sizes)
     _check(task, sizes, parts, examples)
-    chosen = {name: _choose(parts[name], size, f"{seed}:{name}") for name, size in sizes.items()}
+    chosen = {name: choose(parts[name], size, f"{seed}:{name}") for name, size in sizes.items()}
     larger: tuple[Part, ...] = ("reward", "test")
     available = {name: _most(task, name, sizes, parts, examples) for name in larger}
     return Splits(chosen["support"], chosen["reward"], chosen["test"], available)
@@ -153,7 +153,7 @@ def practice(task: Task, *, support: int, reward: int, seed: int) -> Splits:
     random.Random(f"{seed}:practice").shuffle(groups)
     side = {group: "support" if position < len(groups) // 4 else "reward" for position, group in enumerate(groups)}
     chosen = {
-        name: _choose([example for example in examples if side[_group(example)] == name], size, f"{seed}:{name}")
+        name: choose([example for example in examples if side[_group(example)] == name], size, f"{seed}:{name}")
         for name, size in (("support", support), ("reward", reward))
     }
     if len(chosen["support"]) < support or len(chosen["reward"]) < reward:
@@ -161,7 +161,14 @@ def practice(task: Task, *, support: int, reward: int, seed: int) -> Splits:
     return Splits(chosen["support"], chosen["reward"], [])
 
 
-def _choose(examples: list[Example], size: int, seed: str) -> list[Example]:
+def choose(examples: Iterable[Example], size: int, seed: str) -> list[Example]:
+    """Return a seeded choice without replacement, all of them where there are fewer; a larger one keeps a smaller one.
+
+    Args:
+        examples: to choose from, in any order.
+        size: how many at most.
+        seed: ``SEED:PART`` gives the choice that a run of this seed makes.
+    """
     ordered = sorted(examples, key=lambda example: example.id)
     random.Random(seed).shuffle(ordered)
     return ordered[:size]
@@ -180,8 +187,8 @@ def _check(task: Task, sizes: Sizes, parts: Mapping[Part, list[Example]], exampl
             f"{task.name} has {len(examples)} different questions, {wanted} = {sum(sizes.values())} are asked for; "
             f"{advice}"
         )
-    found = ", ".join(f"{name} {len(parts[name])} (asked {sizes[name]})" for name in sizes)
-    raise InputError(f"{task.name} has too few questions in a part: {found}; {advice}")
+    sizes_had = ", ".join(f"{name} {len(parts[name])} (asked {sizes[name]})" for name in sizes)
+    raise InputError(f"{task.name} has too few questions in a part: {sizes_had}; {advice}")
 
 
 def _enough(parts: Mapping[Part, list[Example]], sizes: Sizes) -> bool:

@@ -7,7 +7,6 @@ multiplied out to the recipe's 75 + 50; the operations are counted in the same s
 import statistics
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from agent.loop.trained import find_trained
 from agent.train.generator.presets import PRESETS
@@ -17,10 +16,63 @@ from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
-from eval.bench.cost import STAGES, Cheap, Training, count, count_stages, time_training
-from eval.bench.measure import Figure, alternate, machine, now, ratio
+from cao.types import Record
+from eval.bench.cost import STAGES, Cheap, Training, medians, operations, time_stages, time_training
+from eval.bench.measure import BenchResult, Figure, Line, alternate, machine, ratio
 from tools.generate_lora import consolidate_command
 from tools.generate_lora.checkpoints import CheckpointPreset
+
+
+class Recipe(Record):
+    """How one adapter is trained: steps, and questions a step."""
+
+    steps: int
+    batch: int
+
+
+class AdapterResult(BenchResult):
+    """Making an adapter against training one.
+
+    Attributes:
+        task: whose adapter.
+        prompts: that it is made from.
+        recipe: of the training.
+        measured_steps: steps that were timed.
+        time_ratio: training over making, None where the machine was too noisy.
+        noisy: what scatters too widely.
+        spread: of the ratio.
+        flop_ratio: the same of operations.
+        seconds: stage, ``all`` or ``training`` → median seconds.
+        flops: the same → operations.
+    """
+
+    task: str
+    prompts: int
+    recipe: Recipe
+    measured_steps: int
+    time_ratio: float | None
+    noisy: list[str]
+    spread: float
+    flop_ratio: float
+    seconds: dict[str, float]
+    flops: dict[str, float]
+
+    def lines(self) -> list[Line]:
+        """Return the figures in words."""
+        seconds, flops = self.seconds, self.flops
+        stages = ", ".join(f"{name} {seconds[name]:.2f} s and {flops[name] / 1e9:.0f} GFLOP" for name in STAGES)
+        measured = f"multiplied out from {self.measured_steps} steps"
+        tflop = f"{flops['training'] / 1e12:.1f} TFLOP against {sum(flops[stage] for stage in STAGES) / 1e12:.2f}"
+        return [
+            ("task, prompts", f"{self.task}, {self.prompts}"),
+            ("time ratio", Figure(self.time_ratio or 0.0, self.spread).text("{:.0f}")),
+            ("operations ratio", f"{self.flop_ratio:.0f}"),
+            ("prompts → aligned adapter", f"{seconds['all']:.2f} s: {stages}"),
+            (
+                f"training, {self.recipe.steps} steps of {self.recipe.batch}",
+                f"{seconds['training']:.0f} s, {measured}; {tflop}",
+            ),
+        ]
 
 
 def cheap_way(lm: LanguageModel, task: str, prompts: list[str], asked: list[str]) -> Cheap:
@@ -58,7 +110,7 @@ def recipe(lm: LanguageModel, task: str, folder: Path, encoder: Encoder, checkpo
     return Training(Consolidation(folder, preset, 0, lambda: lm, lambda: encoder, silent), task)
 
 
-def bench(cheap: Cheap, training: Training, *, repetitions: int, progress: Progress = silent) -> dict[str, Any]:
+def bench(cheap: Cheap, training: Training, *, repetitions: int, progress: Progress = silent) -> AdapterResult:
     """Measure both ways by turns, then count their operations.
 
     Args:
@@ -67,63 +119,33 @@ def bench(cheap: Cheap, training: Training, *, repetitions: int, progress: Progr
         repetitions: of both.
         progress: told after each.
     """
-    described, device = machine(), cheap.lm.device
-    laps: list[dict[str, float]] = []
-
-    def make() -> None:
-        stamps = [now(device)]
-        cheap.go(lambda _: stamps.append(now(device)))
-        laps.append({stage: stamps[i + 1] - stamps[i] for i, stage in enumerate(STAGES)})
-
-    make()  # loads the encoder
-    laps.clear()
+    described = machine()
+    time_stages(cheap)  # loads the encoder
+    made: list[dict[str, float]] = []
     trained: list[float] = []
     took = alternate(
-        {"ours": make, "training": lambda: trained.append(time_training(training, whole=False))},
+        {
+            "ours": lambda: made.append(time_stages(cheap)),
+            "training": lambda: trained.append(time_training(training, whole=False)),
+        },
         repetitions,
-        device=device,
+        device=cheap.lm.device,
         progress=progress,
     )
-    stages = count_stages(cheap)[0]
-    counted = count(lambda: training.go(training.measured, lambda: None))[0] / training.measured * training.steps
-    progress("operations", 1, 1)
-    time = ratio(trained, took["ours"])
-    return {
-        "bench": "adapter",
-        "machine": described,
-        "repetitions": repetitions,
-        "task": training.task,
-        "prompts": len(cheap.prompts),
-        "recipe": {"steps": training.steps, "batch": training.consolidation.preset.checkpoints.batch},
-        "measured_steps": max(1, training.measured - 1),
-        "time_ratio": time.stated,
-        "noisy": ["time_ratio"] * time.noisy,
-        "spread": round(time.spread, 4),
-        "flop_ratio": round(counted / stages["all"], 1),
-        "seconds": {
-            **{stage: round(statistics.median(lap[stage] for lap in laps), 4) for stage in STAGES},
-            "all": round(statistics.median(took["ours"]), 4),
-            "training": round(statistics.median(trained), 1),
-        },
-        "flops": {**stages, "training": counted},
-    }
-
-
-def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures in words."""
-    seconds, flops = result["seconds"], result["flops"]
-    steps, batch = result["recipe"]["steps"], result["recipe"]["batch"]
-    time = Figure(result["time_ratio"] or 0.0, result["spread"])
-    parts = ", ".join(f"{name} {seconds[name]:.2f} s and {flops[name] / 1e9:.0f} GFLOP" for name in STAGES)
-    measured = f"multiplied out from {result['measured_steps']} steps"
-    return [
-        ("task, prompts", f"{result['task']}, {result['prompts']}"),
-        ("time ratio", time.told("{:.0f}")),
-        ("operations ratio", f"{result['flop_ratio']:.0f}"),
-        ("prompts → aligned adapter", f"{seconds['all']:.2f} s: {parts}"),
-        (f"training, {steps} steps of {batch}", f"{seconds['training']:.0f} s, {measured}; {_tflop(flops)}"),
-    ]
-
-
-def _tflop(flops: dict[str, float]) -> str:
-    return f"{flops['training'] / 1e12:.1f} TFLOP against {sum(flops[stage] for stage in STAGES) / 1e12:.2f}"
+    counted, over = operations(cheap, training, progress), ratio(trained, took["ours"])
+    seconds = {stage: round(value, 4) for stage, value in medians(made).items()}
+    return AdapterResult(
+        bench="adapter",
+        machine=described,
+        repetitions=repetitions,
+        task=training.task,
+        prompts=len(cheap.prompts),
+        recipe=Recipe(steps=training.steps, batch=training.batch),
+        measured_steps=training.timed,
+        time_ratio=over.stated,
+        noisy=["time_ratio"] * over.noisy,
+        spread=over.scatter,
+        flop_ratio=round(counted.ratio, 1),
+        seconds={**seconds, "training": round(statistics.median(trained), 1)},
+        flops=counted.flops,
+    )

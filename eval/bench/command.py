@@ -4,19 +4,20 @@ import argparse
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from cao.command_line import compute_options, model_path, names_list, positive, quiet_libraries, run_command
 from cao.errors import InputError
 from cao.model.profiles import MODELS
+from eval.bench.ways import WAYS
 
 if TYPE_CHECKING:
     from cao.model.language_model import LanguageModel
-    from cao.tasks.splits import Part
-    from cao.types import Example
+    from cao.progress import Progress
+    from eval.bench.measure import BenchResult, Line
 
-WAYS = ("float32", "bfloat16", "busy", "spinning")
-IN_DOMAIN = ("arc_challenge", "arc_easy", "hellaswag", "boolq", "piqa", "winogrande")
 SUMMARIES = {
     "run": "what a default run costs, where its time goes, and how other ways of running it compare",
     "processor": "what the processor does in each dtype, and what its threads cost when they wait",
@@ -31,9 +32,6 @@ EPILOG = """Ratios are medians of repetitions by turns. Where they scatter too w
 machine is too noisy. Exit status: 0 measured; 2 bad input; 3 something needed is not available (with the command that
 provides it); 130 interrupted; 1 a defect."""
 
-Measured = tuple[dict[str, Any], list[tuple[str, str]]]
-"""The result as JSON values, and its figures in words."""
-
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
@@ -45,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         times = 1 if name == "run" else 5
         a("--repetitions", metavar="N", type=positive, default=times, help="of each side (default %(default)s)")
         a("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
-        a("--write", action="store_true", help="put the figures into docs/benchmarks.md")
+        a("--write", action="store_true", help="put the figures into docs/results/benchmarks.md")
         a("--debug", action="store_true", help="show tracebacks")
         if name == "run":
             a("--compare", metavar="WAY,...", type=names_list, default=(), help=f"by turns with: {', '.join(WAYS)}")
@@ -64,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_own(one: argparse.ArgumentParser, name: str) -> None:
     a = one.add_argument
     if name == "scoring":
-        a("--tasks", metavar="NAME,...", type=names_list, default=IN_DOMAIN, help="default: the six in-domain tasks")
+        a("--tasks", metavar="NAME,...", type=names_list, help="default: the six in-domain tasks")
         a("--batch", metavar="N", type=positive, default=16, help="the harness's batch (default %(default)s)")
     else:
         task = {"adapter": "arc_challenge"}.get(name, "arc_easy")
@@ -80,12 +78,6 @@ def _add_own(one: argparse.ArgumentParser, name: str) -> None:
         a("--batch", metavar="N", type=positive, default=8, help="rows a step (default %(default)s)")
 
 
-def progress(label: str, done: int, total: int) -> None:
-    """Tell on standard error how far the measurement is."""
-    sys.stderr.write(f"{label}: {done} of {total}\n")
-    sys.stderr.flush()
-
-
 def _model(a: argparse.Namespace) -> "LanguageModel":
     from cao.model.loading import load_language_model  # noqa: PLC0415  (imports torch; arguments come first)
 
@@ -96,86 +88,79 @@ def _model(a: argparse.Namespace) -> "LanguageModel":
     )
 
 
-def _questions(name: str, limit: int, kind: "Part" = "reward") -> "list[Example]":
-    """Return some questions of a task, in an order that is no source's."""
-    from eval.bench.questions import drawn  # noqa: PLC0415  (reads data sets)
-
-    return drawn(name, limit, kind)
-
-
-def _run(a: argparse.Namespace) -> Measured:
+def _run(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     from eval.bench import whole_run  # noqa: PLC0415  (this and the like below: seconds to import)
 
-    result = whole_run.bench(a.arguments or ["--task", "gsm8k"], a.repetitions, a.compare)
-    return result, whole_run.rows(result)
+    return whole_run.bench(a.arguments or ["--task", "gsm8k"], a.repetitions, a.compare)
 
 
-def _processor(a: argparse.Namespace) -> Measured:
+def _processor(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     from eval.bench import processor  # noqa: PLC0415
 
-    result = processor.bench(a.repetitions, progress)
-    return result, processor.rows(result)
+    return processor.bench(a.repetitions, progress)
 
 
-def _scoring(a: argparse.Namespace) -> Measured:
+def _scoring(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import scoring  # noqa: PLC0415
     from eval.bench.plain.harness import check_harness  # noqa: PLC0415
+    from eval.questions import drawn  # noqa: PLC0415
+    from tools.detect_drift.reference import IN_DOMAIN  # noqa: PLC0415
 
     check_harness()
-    subjects = [scoring.Subject(get_task(name), _questions(name, a.limit)) for name in a.tasks]
-    result = scoring.bench(_model(a), subjects, repetitions=a.repetitions, batch=a.batch, progress=progress)
-    return result, scoring.rows(result)
+    subjects = [scoring.Subject(get_task(name), drawn(name, a.limit, "reward")) for name in a.tasks or IN_DOMAIN]
+    return scoring.bench(_model(a), subjects, repetitions=a.repetitions, batch=a.batch, progress=progress)
 
 
-def _latent(a: argparse.Namespace) -> Measured:
+def _latent(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench import latent  # noqa: PLC0415
+    from eval.questions import drawn  # noqa: PLC0415
 
-    task, examples, lm = get_task(a.task), _questions(a.task, a.limit), _model(a)
+    task, examples, lm = get_task(a.task), drawn(a.task, a.limit, "reward"), _model(a)
     prompts = [lm.encode(task.query(example, lm.profile.answer_style).prefix) for example in examples]
-    result = latent.bench(lm, prompts, repetitions=a.repetitions, progress=progress)
-    return result, latent.rows(result)
+    return latent.bench(lm, prompts, repetitions=a.repetitions, progress=progress)
 
 
-def _training(a: argparse.Namespace) -> Measured:
+def _training(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     from cao.inference.answer_loss import answer_rows  # noqa: PLC0415
     from cao.tasks import get_task  # noqa: PLC0415
-    from eval.bench import training  # noqa: PLC0415
+    from eval.bench.training import measure as training  # noqa: PLC0415
+    from eval.bench.training.loops import surprising  # noqa: PLC0415
+    from eval.questions import drawn  # noqa: PLC0415
 
-    examples, lm = _questions(a.task, 16 * a.limit, "train"), _model(a)
+    examples, lm = drawn(a.task, 16 * a.limit, "train"), _model(a)
     rows = answer_rows(lm, get_task(a.task), examples[: a.limit], 128)
-    prompts = training.surprising(lm, [example.prompt for example in examples], a.limit)
+    prompts = surprising(lm, [example.prompt for example in examples], a.limit)
     rows, prompts = rows[: len(rows) // a.batch * a.batch], prompts[: len(prompts) // a.batch * a.batch]
     if min(len(rows), len(prompts)) < 2 * a.batch:
         raise InputError(f"{a.task} has too few training questions for two batches of {a.batch}; lower --batch")
-    result = training.bench(lm, rows, prompts, batch=a.batch, repetitions=a.repetitions, progress=progress)
-    return result, training.rows(result)
+    return training.bench(lm, rows, prompts, batch=a.batch, repetitions=a.repetitions, progress=progress)
 
 
-def _adapter(a: argparse.Namespace) -> Measured:
+def _adapter(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     import tempfile  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
 
     from eval.bench import adapter  # noqa: PLC0415
-    from eval.bench.questions import asked_prompts  # noqa: PLC0415
+    from eval.questions import asked_prompts, drawn  # noqa: PLC0415
     from tools.generate_lora.checkpoints import CheckpointPreset  # noqa: PLC0415
 
-    examples, lm = _questions(a.task, a.limit, "support"), _model(a)
+    examples, lm = drawn(a.task, a.limit, "support"), _model(a)
     asked = asked_prompts(a.task, examples, lm.profile.answer_style)
     cheap = adapter.cheap_way(lm, a.task, [example.prompt for example in examples], asked)
     with tempfile.TemporaryDirectory() as folder:
         training = adapter.recipe(lm, a.task, Path(folder), cheap.encoder, CheckpointPreset())
-        result = adapter.bench(cheap, training, repetitions=a.repetitions, progress=progress)
-    return result, adapter.rows(result)
+        return adapter.bench(cheap, training, repetitions=a.repetitions, progress=progress)
 
 
-def _growth(a: argparse.Namespace) -> Measured:
+def _growth(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
     from cao.tasks import get_task  # noqa: PLC0415
     from eval.bench.growth import axes as growth_axes  # noqa: PLC0415
     from eval.bench.growth import measure as growth  # noqa: PLC0415
+    from eval.questions import drawn  # noqa: PLC0415
 
-    examples, lm = _questions(a.task, a.limit), _model(a)
+    examples, lm = drawn(a.task, a.limit, "reward"), _model(a)
     text = "\n".join(example.prompt for example in examples)
     axes = [
         growth_axes.questions_axis(lm, get_task(a.task), examples),
@@ -183,20 +168,18 @@ def _growth(a: argparse.Namespace) -> Measured:
         *growth_axes.adapter_axes(lm),
         growth_axes.drift_axis(),
     ]
-    result = growth.bench(axes, repetitions=a.repetitions, device=a.device, progress=progress)
-    return result, growth.rows(result)
+    return growth.bench(axes, repetitions=a.repetitions, device=a.device, progress=progress)
 
 
-def _engine(a: argparse.Namespace) -> Measured:
+def _engine(a: argparse.Namespace, progress: "Progress") -> "BenchResult":
+    from agent.train.engine.settings import EngineSettings  # noqa: PLC0415
     from eval.bench import engine  # noqa: PLC0415
-    from eval.bench.throughput import Plan  # noqa: PLC0415
 
-    plan = Plan(a.model, model_path(a.assignments), a.task, a.cells, a.limit, a.repetitions, a.offline)
-    result = engine.bench(plan, a.kind)
-    return result, engine.rows(result)
+    plan = engine.Plan(a.model, model_path(a.assignments), a.task, a.cells, a.limit, a.repetitions, a.offline)
+    return engine.bench(plan, EngineSettings(kind=a.kind))
 
 
-BENCHES = {
+BENCHES: dict[str, Callable[[argparse.Namespace, "Progress"], "BenchResult"]] = {
     "run": _run,
     "processor": _processor,
     "scoring": _scoring,
@@ -210,36 +193,37 @@ BENCHES = {
 
 
 def _measure(a: argparse.Namespace, command: str) -> int:
-    result, rows = BENCHES[a.name](a)
+    from agent.record.terminal import make_view  # noqa: PLC0415
 
-    from eval.bench.measure import describe  # noqa: PLC0415  (imports torch)
-
-    told = f"{describe(result['machine'])}; {result['repetitions']} repetitions by turns."
+    with closing(make_view()) as view:
+        result = BENCHES[a.name](a, view.progress)
+    setting = f"{result.machine.sentence}; {result.repetitions} repetitions by turns."
     if a.write:
-        _write(a.name, command, told, rows, result)
+        _write(command, setting, result)
     if a.json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(result.model_dump(mode="json"), allow_nan=False) + "\n")
     else:
-        _print(f"{command}\n{told}", rows)
+        _print(f"{command}\n{setting}", result.lines())
     return 0
 
 
-def _write(name: str, command: str, told: str, rows: list[tuple[str, str]], result: dict[str, Any]) -> None:
+def _write(command: str, setting: str, result: "BenchResult") -> None:
     from eval.bench import page  # noqa: PLC0415  (imports matplotlib)
+    from eval.bench.growth.measure import GrowthResult  # noqa: PLC0415
 
-    picture = page.PICTURE if name == "growth" else None
-    place = name if name in page.ONE_KIND else f"{name}:{result['machine']['faster']}"
-    page.write_section(page.PAGE, place, page.section(command, told, rows, picture))
-    if picture:
-        page.draw_growth(result, page.PAGE.parent / picture)
+    picture = page.PICTURE if isinstance(result, GrowthResult) else None
+    place = result.bench if result.bench in page.ONE_KIND else f"{result.bench}:{result.machine.faster}"
+    page.write_section(page.PAGE, place, page.section(command, setting, result.lines(), picture))
+    if isinstance(result, GrowthResult):
+        page.draw_growth(result, page.PAGE.parent / page.PICTURE)
 
 
-def _print(title: str, rows: list[tuple[str, str]]) -> None:
+def _print(title: str, lines: Sequence["Line"]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(title=title, title_justify="left", show_header=False)
-    for label, value in rows:
+    for label, value in lines:
         table.add_row(label, value)
     Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
 

@@ -1,16 +1,16 @@
 """What an adapter costs: from prompts to an aligned one, against training one on the task by the preset's recipe.
 
-Both sides run in one process, one after the other, on the models as they lie in memory; loading them and writing
-files is in neither. Operations are counted apart from the timing, because counting slows what it counts.
+Both sides run in one process, one after the other here and by turns in ``eval.bench.adapter``, on the models as they
+lie in memory; loading them and writing files is in neither. Operations are counted apart from the timing, because
+counting slows what it counts.
 
 Source: CAO-LLM C (cost accounting); the measurement is this project's.
 """
 
 import contextlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from agent.train.generator.steps import INITIAL_SEED, Consolidation
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
-from cao.progress import silent
+from cao.progress import Progress, silent
+from cao.types import Record
 from eval.bench.measure import now
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.task_vector import task_vector
@@ -61,7 +62,7 @@ class Cheap:
         lap("encode")
         weights = self.generator.generate(conditioning, mask)
         lap("generate")
-        vector = task_vector(self.lm, weights, self.asked, self.aligner.vector_prompts)
+        vector = task_vector(self.lm, weights, self.asked, self.aligner.header.vector_prompts)
         lap("vector")
         self.aligner.align(weights, vector)
         lap("align")
@@ -71,15 +72,16 @@ class _EnoughError(Exception):
     """Ends a training after the steps that are timed."""
 
 
-def time_cheap(cheap: Cheap, repetitions: int = REPETITIONS) -> dict[str, float]:
-    """Return the median seconds of each stage and of all of them, after one repetition that is not counted."""
-    laps: list[dict[str, float]] = []
-    for _ in range(repetitions + 1):
-        stamps = [now(cheap.lm.device)]
-        cheap.go(lambda stage, stamps=stamps: stamps.append(now(cheap.lm.device)))  # type: ignore[misc]
-        took = {stage: stamps[i + 1] - stamps[i] for i, stage in enumerate(STAGES)}
-        laps.append({**took, "all": stamps[-1] - stamps[0]})
-    return {stage: statistics.median(lap[stage] for lap in laps[1:]) for stage in (*STAGES, "all")}
+def time_stages(cheap: Cheap) -> dict[str, float]:
+    """Make the adapter once and return the seconds of each stage and of all of them."""
+    stamps = [now(cheap.lm.device)]
+    cheap.go(lambda _: stamps.append(now(cheap.lm.device)))
+    return {**{stage: stamps[i + 1] - stamps[i] for i, stage in enumerate(STAGES)}, "all": stamps[-1] - stamps[0]}
+
+
+def medians(repeated: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the median of each stage, and of all of them, over repetitions."""
+    return {stage: statistics.median(once[stage] for once in repeated) for stage in (*STAGES, "all")}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,16 @@ class Training:
     def measured(self) -> int:
         """Steps that are run: one to warm up, then those that are measured."""
         return min(1 + MEASURED_STEPS, self.steps)
+
+    @property
+    def timed(self) -> int:
+        """Steps that are measured for the time."""
+        return max(1, self.measured - 1)
+
+    @property
+    def batch(self) -> int:
+        """Questions a step."""
+        return self.consolidation.preset.checkpoints.batch
 
     def go(self, steps: int, lap: Callable[[], None]) -> None:
         """Train.
@@ -154,55 +166,115 @@ def count(body: Callable[[], None]) -> tuple[float, list[str]]:
     """
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         body()
-    return float(counter.get_total_flops()), sorted(str(op) for op in counter.get_flop_counts().get("Global", {}))
+    return float(counter.get_total_flops()), _operators(counter)
 
 
-def count_stages(cheap: Cheap) -> tuple[dict[str, float], set[str]]:
-    """Return the operations of each stage and of all of them, and the operators among which they were found."""
-    totals, counter = list[float](), FlopCounterMode(display=False)
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        cheap.go(lambda stage: totals.append(float(counter.get_total_flops())))
-    each = {stage: totals[i] - (totals[i - 1] if i else 0.0) for i, stage in enumerate(STAGES)}
-    return {**each, "all": totals[-1]}, {str(op) for op in counter.get_flop_counts().get("Global", {})}
+def _operators(counter: FlopCounterMode) -> list[str]:
+    return sorted(str(operator) for operator in counter.get_flop_counts().get("Global", {}))
 
 
-def measure(
-    cheap: Cheap, training: Training, *, whole: bool, progress: Callable[[str, int, int], None] = silent
-) -> Any:
-    """Return what both ways cost.
+@dataclass(frozen=True)
+class Operations:
+    """The floating-point operations of both ways.
+
+    Attributes:
+        flops: of each stage, of ``all`` of them, and of the whole ``training``.
+        operators: among which they were found.
+    """
+
+    flops: dict[str, float]
+    operators: list[str]
+
+    @property
+    def ratio(self) -> float:
+        """Training over making."""
+        return self.flops["training"] / self.flops["all"]
+
+
+def operations(cheap: Cheap, training: Training, progress: Progress = silent) -> Operations:
+    """Count both ways; a training's first steps are counted and multiplied out.
 
     Args:
         cheap: from prompts to an aligned adapter.
         training: the training of one.
-        whole: run all of the training for its time.
-        progress: told after each of the four measurements.
-
-    Returns:
-        ``prompts``, ``task``, ``steps``, ``timed_steps``, ``seconds`` and ``flops`` ({stage or ``training``: value}),
-        ``repetitions``, ``operators``, ``time_ratio``, ``flop_ratio`` and ``whole``.
+        progress: told after each of the two.
     """
-    seconds = time_cheap(cheap)
-    progress("cost", 1, 4)
+    totals, counter = list[float](), FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        cheap.go(lambda _: totals.append(float(counter.get_total_flops())))
+    stages = {stage: totals[i] - (totals[i - 1] if i else 0.0) for i, stage in enumerate(STAGES)}
+    progress("operations", 1, 2)
+    trained, operators = count(lambda: training.go(training.measured, lambda: None))
+    progress("operations", 2, 2)
+    return Operations(
+        {**stages, "all": totals[-1], "training": trained / training.measured * training.steps},
+        sorted({*_operators(counter), *operators}),
+    )
+
+
+class Cost(Record):
+    """What an adapter costs, made and trained.
+
+    Attributes:
+        task: whose adapter.
+        prompts: that it is made from.
+        vector_prompts: of them, that the task vector is taken from.
+        steps: of the whole training.
+        batch: questions a step.
+        whole: whether all of the training was timed.
+        timed_steps: steps that were.
+        counted_steps: steps whose operations were counted.
+        repetitions: of making.
+        seconds: stage, ``all`` or ``training`` → seconds.
+        flops: the same → operations.
+        operators: among which operations were found.
+        time_ratio: training over making.
+        flop_ratio: the same of operations.
+    """
+
+    task: str
+    prompts: int
+    vector_prompts: int
+    steps: int
+    batch: int
+    whole: bool
+    timed_steps: int
+    counted_steps: int
+    repetitions: int
+    seconds: dict[str, float]
+    flops: dict[str, float]
+    operators: list[str]
+    time_ratio: float
+    flop_ratio: float
+
+
+def measure(cheap: Cheap, training: Training, *, whole: bool, progress: Progress = silent) -> Cost:
+    """Return what both ways cost.
+
+    Args:
+        cheap: from prompts to an aligned adapter; made once without being counted.
+        training: the training of one.
+        whole: run all of the training for its time.
+        progress: told after each of the measurements.
+    """
+    seconds = medians([time_stages(cheap) for _ in range(REPETITIONS + 1)][1:])
+    progress("seconds", 1, 2)
     seconds["training"] = time_training(training, whole=whole)
-    progress("cost", 2, 4)
-    stages, seen = count_stages(cheap)
-    progress("cost", 3, 4)
-    counted, operators = count(lambda: training.go(training.measured, lambda: None))
-    stages["training"] = counted / training.measured * training.steps
-    progress("cost", 4, 4)
-    return {
-        "task": training.task,
-        "prompts": len(cheap.prompts),
-        "vector_prompts": cheap.aligner.vector_prompts,
-        "steps": training.steps,
-        "batch": training.consolidation.preset.checkpoints.batch,
-        "whole": whole,
-        "timed_steps": training.steps if whole else max(1, training.measured - 1),
-        "counted_steps": training.measured,
-        "repetitions": REPETITIONS,
-        "seconds": seconds,
-        "flops": stages,
-        "operators": sorted(seen | set(operators)),
-        "time_ratio": seconds["training"] / seconds["all"],
-        "flop_ratio": stages["training"] / stages["all"],
-    }
+    progress("seconds", 2, 2)
+    counted = operations(cheap, training, progress)
+    return Cost(
+        task=training.task,
+        prompts=len(cheap.prompts),
+        vector_prompts=cheap.aligner.header.vector_prompts,
+        steps=training.steps,
+        batch=training.batch,
+        whole=whole,
+        timed_steps=training.steps if whole else training.timed,
+        counted_steps=training.measured,
+        repetitions=REPETITIONS,
+        seconds=seconds,
+        flops=counted.flops,
+        operators=counted.operators,
+        time_ratio=seconds["training"] / seconds["all"],
+        flop_ratio=counted.ratio,
+    )

@@ -6,7 +6,6 @@ A product of (m, k) and (k, n) takes 2·m·k·n. Padding, copies of a prompt and
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -51,7 +50,7 @@ def scoring_flops(lm: LanguageModel, rows: Sequence[Row]) -> float:
         lm: the model, undressed.
         rows: the questions.
     """
-    config: Any = lm.model.config
+    config = lm.model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     pair = 4 * config.num_attention_heads * head * config.num_hidden_layers  # query times key, weight times value
     trunk, vocabulary = linear_parameters(lm.trunk), lm.head.weight.numel()

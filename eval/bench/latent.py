@@ -1,18 +1,18 @@
 """``latent``: SLOT over a batch of prompts against a plain implementation, a sample at a time.
 
 Two plain ones: hidden states kept between the steps, as ours are, and the model's whole forward in every step.
-Throughput counts a prompt's way from its tokens to δ, the forward pass included; the steps alone are told beside it.
+Throughput counts a prompt's way from its tokens to δ, the forward pass included; the steps alone are stated beside it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
-from eval.bench.measure import Figure, alternate, machine, ratio
+from cao.types import Record
+from eval.bench.measure import BenchResult, Figure, Line, alternate, machine, ratio
 from eval.bench.plain.slot import cached, forward_each_step, states_of
 from tools.apply_strategy.latent import optimise_delta
 
@@ -23,6 +23,55 @@ AIM_DIFFERENCE = 1e-4
 
 Batch = tuple[list[int], Tensor, Tensor]
 """Places of the prompts, token ids (B, L), and the positions whose target lies in the prompt (B, L − 1)."""
+
+
+class Slot(Record):
+    """The strategy's numbers."""
+
+    steps: int
+    lr: float
+
+
+class LatentResult(BenchResult):
+    """What batches are worth.
+
+    Attributes:
+        prompts: how many.
+        tokens: of all of them.
+        slot: the strategy.
+        largest_difference: dtype → max |δ − plain δ|.
+        ratios: plain way → throughput over it, None where the machine was too noisy.
+        spreads: of the ratios.
+        noisy: ratios that scatter too widely.
+        seconds: way → median of the repetitions.
+    """
+
+    prompts: int
+    tokens: int
+    slot: Slot
+    largest_difference: dict[str, float]
+    ratios: dict[str, float | None]
+    spreads: dict[str, float]
+    noisy: list[str]
+    seconds: dict[str, float]
+
+    def lines(self) -> list[Line]:
+        """Return the figures in words."""
+        lines = [("prompts", f"{self.prompts}, {self.tokens} tokens, {self.slot.steps} steps")]
+        for name, label in LABELS.items():
+            lines.append((label, Figure(self.ratios[name] or 0.0, self.spreads[name]).text()))
+        difference = self.largest_difference
+        text = ", ".join(f"{difference[name]:.1e} in {name}" for name in ("float32", "float64"))
+        text += f" (aim: {AIM_DIFFERENCE:.0e}); {difference['model']:.1e} in the model's dtype"
+        return [*lines, ("largest difference of δ", text)]
+
+
+LABELS = {
+    "forward_each_step": "prompts a second, against a forward pass in every step",
+    "cached": "prompts a second, against cached hidden states",
+    "steps_alone": "the steps alone, from cached hidden states on both sides",
+}
+"""Ratio → its line's label."""
 
 
 def batched(prompts: Sequence[list[int]]) -> list[Batch]:
@@ -37,14 +86,14 @@ def batched(prompts: Sequence[list[int]]) -> list[Batch]:
             groups[-1].append(i)
         else:
             groups.append([i])
-    found = []
+    batches = []
     for group in groups:
         lengths = torch.tensor([len(prompts[i]) for i in group])
         ids = torch.zeros(len(group), int(lengths.max()), dtype=torch.long)
         for row, i in enumerate(group):
             ids[row, : len(prompts[i])] = torch.tensor(prompts[i])
-        found.append((group, ids, torch.arange(ids.shape[1] - 1) < lengths[:, None] - 1))
-    return found
+        batches.append((group, ids, torch.arange(ids.shape[1] - 1) < lengths[:, None] - 1))
+    return batches
 
 
 @torch.inference_mode()
@@ -72,7 +121,7 @@ def largest_difference(lm: LanguageModel, prompts: Sequence[list[int]], batches:
         batches: the same in batches.
     """
     dtypes = {"float32": torch.float32, "float64": torch.float64, "model": lm.model.dtype}
-    found = dict.fromkeys(dtypes, 0.0)
+    largest = dict.fromkeys(dtypes, 0.0)
     for name, dtype in dtypes.items():
         weight = lm.head.weight.to(dtype)
         for batch in batches:
@@ -83,13 +132,13 @@ def largest_difference(lm: LanguageModel, prompts: Sequence[list[int]], batches:
                 targets = torch.tensor(prompts[i][1:], device=lm.device)
                 with torch.enable_grad():
                     plain = cached(hidden[row][mask[row]], targets, weight, STEPS, RATE)
-                found[name] = max(found[name], float((ours[row] - plain).abs().max()))
-    return found
+                largest[name] = max(largest[name], float((ours[row] - plain).abs().max()))
+    return largest
 
 
 def bench(
     lm: LanguageModel, prompts: Sequence[list[int]], *, repetitions: int, progress: Progress = silent
-) -> dict[str, Any]:
+) -> LatentResult:
     """Measure.
 
     Args:
@@ -124,33 +173,16 @@ def bench(
         "cached": ratio(took["cached"], took["ours"]),
         "steps_alone": ratio(took["cached_steps"], took["ours_steps"]),
     }
-    return {
-        "bench": "latent",
-        "machine": described,
-        "repetitions": repetitions,
-        "prompts": len(prompts),
-        "tokens": sum(len(tokens) for tokens in prompts),
-        "slot": {"steps": STEPS, "lr": RATE},
-        "largest_difference": difference,
-        "ratios": {name: each.stated for name, each in figures.items()},
-        "spreads": {name: round(each.spread, 4) for name, each in figures.items()},
-        "noisy": [name for name, each in figures.items() if each.noisy],
-        "seconds": {name: round(sorted(values)[len(values) // 2], 4) for name, values in took.items()},
-    }
-
-
-def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures in words."""
-    labels = {
-        "forward_each_step": "prompts a second, against a forward pass in every step",
-        "cached": "prompts a second, against cached hidden states",
-        "steps_alone": "the steps alone, from cached hidden states on both sides",
-    }
-    found = [("prompts", f"{result['prompts']}, {result['tokens']} tokens, {result['slot']['steps']} steps")]
-    for name, label in labels.items():
-        value = result["ratios"][name]
-        found.append((label, Figure(value or 0.0, result["spreads"][name]).told()))
-    difference = result["largest_difference"]
-    told = ", ".join(f"{difference[name]:.1e} in {name}" for name in ("float32", "float64"))
-    told += f" (aim: {AIM_DIFFERENCE:.0e}); {difference['model']:.1e} in the model's dtype"
-    return [*found, ("largest difference of δ", told)]
+    return LatentResult(
+        bench="latent",
+        machine=described,
+        repetitions=repetitions,
+        prompts=len(prompts),
+        tokens=sum(len(tokens) for tokens in prompts),
+        slot=Slot(steps=STEPS, lr=RATE),
+        largest_difference=difference,
+        ratios={name: each.stated for name, each in figures.items()},
+        spreads={name: each.scatter for name, each in figures.items()},
+        noisy=[name for name, each in figures.items() if each.noisy],
+        seconds={name: round(sorted(values)[len(values) // 2], 4) for name, values in took.items()},
+    )

@@ -6,56 +6,101 @@ import math
 import os
 import statistics
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 
 from cao.machine.compute import processor_rates
 from cao.machine.linear import FastLinear
 from cao.machine.processor import processor_name, switched_off
 from cao.progress import Progress, silent
+from cao.types import Record
+from eval.pages.absent import is_none
 
 REPETITIONS = 5
 TOO_WIDE = 0.25
 """Largest interquartile range over median at which a figure is stated."""
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    rates = processor_rates()
-    found: dict[str, Any] = {
-        "cpu": processor_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "load_before": round(os.getloadavg()[0], 2),
-        "rates": rates.told(),
-        "faster": rates.faster,
-        "switched_off": switched_off(),
-    }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
+Line = tuple[str, str]
+"""A figure in words: its label and its value."""
 
 
-def describe(found: Mapping[str, Any]) -> str:
-    """Return a machine in one line.
+class Machine(Record):
+    """What the figures depend on.
 
-    Args:
-        found: what ``machine`` returned.
+    Attributes:
+        cpu: the processor's name.
+        cores: the machine's.
+        threads: torch's.
+        torch: its version.
+        load_before: the machine's load before the measurement.
+        rates: of matrix products in each dtype, in words.
+        faster: the dtype of the higher rate.
+        switched_off: variables that keep libraries from instructions that the processor has.
+        gpu: its name, where there is one.
     """
-    gpu = f"{found['gpu']}, " if "gpu" in found else ""
-    switched = "".join(f"; {name}={value}" for name, value in found["switched_off"].items())
-    return (
-        f"{gpu}{found['cpu']}, {found['cores']} cores, {found['threads']} threads, torch {found['torch']}, "
-        f"load {found['load_before']:.1f} before; {found['rates']}{switched}"
+
+    cpu: str
+    cores: int | None
+    threads: int
+    torch: str
+    load_before: float
+    rates: str
+    faster: str
+    switched_off: dict[str, str]
+    gpu: str | None = Field(default=None, exclude_if=is_none)
+
+    @property
+    def sentence(self) -> str:
+        """The machine in one line."""
+        gpu = f"{self.gpu}, " if self.gpu else ""
+        switched = "".join(f"; {name}={value}" for name, value in self.switched_off.items())
+        return (
+            f"{gpu}{self.cpu}, {self.cores} cores, {self.threads} threads, torch {self.torch}, "
+            f"load {self.load_before:.1f} before; {self.rates}{switched}"
+        )
+
+
+def machine() -> Machine:
+    """Return this machine."""
+    rates = processor_rates()
+    return Machine(
+        cpu=processor_name(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        load_before=round(os.getloadavg()[0], 2),
+        rates=rates.told(),
+        faster=rates.faster,
+        switched_off=switched_off(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     )
+
+
+class BenchResult(Record):
+    """What every benchmark's result has.
+
+    Attributes:
+        bench: the benchmark's name.
+        machine: where it ran.
+        repetitions: of each side.
+    """
+
+    bench: str
+    machine: Machine
+    repetitions: int
+
+    @abstractmethod
+    def lines(self) -> list[Line]:
+        """Return the figures in words."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +125,12 @@ class Figure:
         """The value, or None where the machine was too noisy for it."""
         return None if self.noisy else round(self.median, 4)
 
-    def told(self, form: str = "{:.2f}") -> str:
+    @property
+    def scatter(self) -> float:
+        """The spread as results keep it."""
+        return round(self.spread, 4)
+
+    def text(self, form: str = "{:.2f}") -> str:
         """Return the value in words, or why there is none.
 
         Args:
@@ -169,12 +219,12 @@ def alternate(
     Returns:
         Name → seconds of each repetition.
     """
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    took: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repetitions):
         for name, body in sides.items():
-            found[name].append(seconds(body, device))
+            took[name].append(seconds(body, device))
         progress("repetition", turn + 1, repetitions)
-    return found
+    return took
 
 
 def peak_bytes(body: Callable[[], object]) -> int | None:

@@ -1,8 +1,7 @@
-"""A benchmark's section of docs/benchmarks.md, between two markers: its command, the machine and its figures."""
+"""A benchmark's section of docs/results/benchmarks.md between two markers: its command, the machine, its figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,26 +10,28 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from cao.errors import InputError
 from cao.files import write_atomic
-from eval.pages.pictures import STYLE
+from eval.bench.growth.measure import GrowthResult
+from eval.bench.measure import Line
+from eval.pages.style import GREY, OURS, STYLE, save_picture
 
-PAGE = Path("docs/benchmarks.md")
+PAGE = Path("docs/results/benchmarks.md")
 ONE_KIND = ("growth", "engine")
 """Benchmarks with one section; the others have one for each kind of machine, named by its faster dtype."""
 
 PICTURE = "benchmarks-growth.svg"
 
 
-def section(command: str, told: str, rows: Sequence[tuple[str, str]], picture: str | None = None) -> str:
+def section(command: str, setting: str, figures: Sequence[Line], picture: str | None = None) -> str:
     """Return what stands between the markers.
 
     Args:
         command: what was typed.
-        told: the machine and the number of repetitions.
-        rows: label and value of each figure.
+        setting: the machine and the number of repetitions.
+        figures: label and value of each figure.
         picture: file beside the page.
     """
-    lines = ["```", command, "```", "", told, "", "| | |", "|---|---|"]
-    lines += [f"| {label} | {value} |" for label, value in rows]
+    lines = ["```", command, "```", "", setting, "", "| | |", "|---|---|"]
+    lines += [f"| {label} | {value} |" for label, value in figures]
     return "\n".join([*lines, *(["", f"![{picture}]({picture})"] if picture else [])])
 
 
@@ -46,9 +47,9 @@ def replaced(page: str, name: str, text: str) -> str:
         InputError: the page has not both markers, in order.
     """
     begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
-    head, found, rest = page.partition(begin)
+    head, opened, rest = page.partition(begin)
     _, closed, tail = rest.partition(end)
-    if not found or not closed:
+    if not opened or not closed:
         raise InputError(f"{PAGE} has no place for {name}: it takes the lines {begin} and {end}")
     return f"{head}{begin}\n{text}\n{end}{tail}"
 
@@ -74,25 +75,23 @@ def _short(size: float) -> str:
     return f"{size:g}"
 
 
-def draw_growth(result: dict[str, Any], path: Path) -> None:
+def draw_growth(result: GrowthResult, path: Path) -> None:
     """Draw time against size along every axis, both logarithmic, with the expected slope.
 
     Args:
         result: of the benchmark ``growth``.
         path: the SVG file.
     """
-    axes = result["axes"]
+    axes = result.axes
     with mpl.rc_context(STYLE):
         drawing = Figure(figsize=(3.4 * min(3, len(axes)), 2.8 * -(-len(axes) // 3)), layout="constrained")
         for place, (name, each) in enumerate(axes.items(), 1):
             panel = drawing.add_subplot(-(-len(axes) // 3), min(3, len(axes)), place)
-            sizes, seconds = np.array(each["sizes"], dtype=float), np.array(each["seconds"])
-            slope = "too noisy" if each["exponent"] is None else f"{each['exponent']:.2f}"
-            expected = np.exp(np.log(seconds).mean()) * (sizes / np.exp(np.log(sizes).mean())) ** each["expected"]
-            panel.loglog(sizes, seconds, "o-", color="#1f5fa8", markersize=4, label=f"measured, exponent {slope}")
-            panel.loglog(
-                sizes, expected, "--", color="#888888", linewidth=0.9, label=f"exponent {each['expected']:.0f}"
-            )
+            sizes, seconds = np.array(each.sizes, dtype=float), np.array(each.seconds)
+            slope = "too noisy" if each.exponent is None else f"{each.exponent:.2f}"
+            expected = np.exp(np.log(seconds).mean()) * (sizes / np.exp(np.log(sizes).mean())) ** each.expected
+            panel.loglog(sizes, seconds, "o-", color=OURS, markersize=4, label=f"measured, exponent {slope}")
+            panel.loglog(sizes, expected, "--", color=GREY, linewidth=0.9, label=f"exponent {each.expected:.0f}")
             panel.set_xticks(sizes, [_short(size) for size in sizes])
             panel.xaxis.set_minor_formatter(NullFormatter())
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -100,6 +99,6 @@ def draw_growth(result: dict[str, Any], path: Path) -> None:
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_xlabel(name)
             panel.set_ylabel("seconds")
-            panel.set_title(each["work"], fontsize=8)
+            panel.set_title(each.work, fontsize=8)
             panel.legend(frameon=False, fontsize=7)
-        drawing.savefig(path, bbox_inches="tight", metadata={"Date": None})
+        save_picture(drawing, path)

@@ -1,21 +1,21 @@
 """``processor``: what the processor does in each dtype, what finding out costs, and what threads that wait cost."""
 
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
-from typing import Any
 
+from cao.machine.compute import Rates
 from cao.progress import Progress, silent
-from eval.bench.measure import Figure, figure, machine, ratio
+from cao.types import Record
+from eval.bench.measure import BenchResult, Figure, Line, figure, machine, ratio
 from eval.bench.whole_run import busy_neighbour, fresh_environment
 
 PROBE = """
 import json, time
 from cao.command_line import quiet_libraries
 quiet_libraries(offline=True)
-from cao import compute
+from cao.machine import compute
 times = []
 for _ in range(2):
     started = time.perf_counter()
@@ -44,7 +44,85 @@ print(json.dumps({"rate": count / (time.perf_counter() - started)}))
 """A process that does a layer's products and the passes between them, and says how many a second."""
 
 
-def _said(program: str, **environment: str) -> dict[str, Any]:
+class Probe(Record):
+    """What a process says that measures the rates and asks for them again.
+
+    Attributes:
+        first_s: of the measurement.
+        again_s: of asking again.
+        rates: that were measured.
+    """
+
+    first_s: float
+    again_s: float
+    rates: Rates
+
+
+class Work(Record):
+    """What a process says that works for a while: ``rate``, layers a second."""
+
+    rate: float
+
+
+class Relative(Record):
+    """A ratio of throughputs with its spread."""
+
+    median: float
+    spread: float
+
+    @classmethod
+    def of(cls, measured: Figure) -> "Relative":
+        """Return a figure as results keep it."""
+        return cls(median=round(measured.median, 4), spread=measured.scatter)
+
+    @property
+    def text(self) -> str:
+        """The ratio in words."""
+        return f"{Figure(self.median, self.spread).text()} of the throughput"
+
+
+class ProcessorResult(BenchResult):
+    """What the processor does.
+
+    Attributes:
+        probe_s: the longest measurement of the rates.
+        kept_s: the longest asking for kept ones.
+        float32: operations a second.
+        bfloat16: the same.
+        ours_over_spinning_idle: throughput with threads that sleep soon over that with threads that spin.
+        ours_over_spinning_busy: the same beside a busy process.
+        busy_over_idle: our throughput beside a busy process over that on an idle machine.
+        noisy: what scatters too widely.
+    """
+
+    probe_s: float
+    kept_s: float
+    float32: float
+    bfloat16: float
+    ours_over_spinning_idle: Relative
+    ours_over_spinning_busy: Relative
+    busy_over_idle: Relative
+    noisy: list[str]
+
+    def lines(self) -> list[Line]:
+        """Return the figures in words."""
+        return [
+            ("float32 products", f"{self.float32 / 1e9:.0f} GFLOP/s"),
+            ("bfloat16 products", f"{self.bfloat16 / 1e9:.0f} GFLOP/s"),
+            ("finding out, once", f"{self.probe_s:.2f} s at most, then {1000 * self.kept_s:.1f} ms"),
+            ("sleeping soon over spinning, idle machine", self.ours_over_spinning_idle.text),
+            ("the same beside a busy process", self.ours_over_spinning_busy.text),
+            ("beside a busy process over idle", self.busy_over_idle.text),
+        ]
+
+
+def printed(program: str, **environment: str) -> str:
+    """Return what a process prints.
+
+    Args:
+        program: its Python code.
+        environment: variables that are set for it.
+    """
     done = subprocess.run(
         [sys.executable, "-c", program],
         check=True,
@@ -52,67 +130,43 @@ def _said(program: str, **environment: str) -> dict[str, Any]:
         text=True,
         env=fresh_environment(**environment),
     )
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
+    return done.stdout
 
 
-def bench(repetitions: int, progress: Progress = silent) -> dict[str, Any]:
+def bench(repetitions: int, progress: Progress = silent) -> ProcessorResult:
     """Measure, each time in processes of their own.
 
     Args:
         repetitions: of each.
         progress: told after each.
     """
-    described, probes = machine(), list[dict[str, Any]]()
+    described, probes = machine(), list[Probe]()
     rates: dict[tuple[str, bool], list[float]] = {(how, busy): [] for busy in (False, True) for how in WAITING}
     for turn in range(repetitions):
         with tempfile.TemporaryDirectory() as folder:
-            probes.append(_said(PROBE, XDG_CACHE_HOME=folder))
+            probes.append(Probe.model_validate_json(printed(PROBE, XDG_CACHE_HOME=folder)))
         for how in WAITING:
-            rates[how, False].append(_said(WORK, **WAITING[how])["rate"])
+            rates[how, False].append(Work.model_validate_json(printed(WORK, **WAITING[how])).rate)
         with busy_neighbour():
             for how in WAITING:
-                rates[how, True].append(_said(WORK, **WAITING[how])["rate"])
+                rates[how, True].append(Work.model_validate_json(printed(WORK, **WAITING[how])).rate)
         progress("repetition", turn + 1, repetitions)
     idle, beside = (ratio(rates["ours", busy], rates["spinning", busy]) for busy in (False, True))
-    return {
-        "bench": "processor",
-        "machine": described,
-        "repetitions": repetitions,
-        "probe_s": max(probe["first_s"] for probe in probes),
-        "kept_s": max(probe["again_s"] for probe in probes),
-        **{name: statistics.median(probe["rates"][name] for probe in probes) for name in ("float32", "bfloat16")},
-        "ours_over_spinning_idle": _told(idle),
-        "ours_over_spinning_busy": _told(beside),
-        "busy_over_idle": _told(
-            figure([b / i for b, i in zip(rates["ours", True], rates["ours", False], strict=True)])
-        ),
-        "noisy": [name for name, each in (("idle", idle), ("busy", beside)) if each.noisy],
-    }
+    over_idle = figure([b / i for b, i in zip(rates["ours", True], rates["ours", False], strict=True)])
+    return ProcessorResult(
+        bench="processor",
+        machine=described,
+        repetitions=repetitions,
+        probe_s=max(probe.first_s for probe in probes),
+        kept_s=max(probe.again_s for probe in probes),
+        float32=statistics.median(probe.rates.float32 for probe in probes),
+        bfloat16=statistics.median(probe.rates.bfloat16 for probe in probes),
+        ours_over_spinning_idle=Relative.of(idle),
+        ours_over_spinning_busy=Relative.of(beside),
+        busy_over_idle=Relative.of(over_idle),
+        noisy=[name for name, each in (("idle", idle), ("busy", beside)) if each.noisy],
+    )
 
 
 WAITING = {"ours": {}, "spinning": {"OMP_WAIT_POLICY": "active"}}
 """How threads wait → what is set for it."""
-
-
-def _told(found: Figure) -> dict[str, float]:
-    return {"median": round(found.median, 4), "spread": round(found.spread, 4)}
-
-
-def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures in words."""
-
-    def shown(key: str) -> str:
-        return Figure(result[key]["median"], result[key]["spread"]).told()
-
-    return [
-        ("float32 products", f"{result['float32'] / 1e9:.0f} GFLOP/s"),
-        ("bfloat16 products", f"{result['bfloat16'] / 1e9:.0f} GFLOP/s"),
-        ("finding out, once", f"{result['probe_s']:.2f} s at most, then {1000 * result['kept_s']:.1f} ms"),
-        (
-            "sleeping soon over spinning, idle machine",
-            f"{shown('ours_over_spinning_idle')} of the throughput",
-        ),
-        ("the same beside a busy process", f"{shown('ours_over_spinning_busy')} of the throughput"),
-        ("beside a busy process over idle", f"{shown('busy_over_idle')} of the throughput"),
-    ]

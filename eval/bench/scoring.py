@@ -3,22 +3,32 @@
 Both sides get the same model object, questions, dtype and threads, and each starts from the texts; the harness
 multiplies as torch does by itself. The pass that decisions are compared on comes first and is not timed; the harness
 normalises in float32 there. By default it does so in the model's dtype, where bfloat16's three digits make near ties of
-their own; how many decisions that changes is told, too.
+their own; how many decisions that changes is counted, too.
 """
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cao.inference.scoring import plan_row
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, Example, Item
+from cao.types import AdaptedModel, Example, Item, Record
 from eval.bench.flops import matmul_rate, scoring_flops
-from eval.bench.measure import Figure, figure, geometric_mean, machine, plain_linear, ratio, relative_range, seconds
-from eval.bench.plain.harness import VERSION, choices, open_harness, per_char
+from eval.bench.measure import (
+    BenchResult,
+    Figure,
+    Line,
+    figure,
+    geometric_mean,
+    machine,
+    plain_linear,
+    ratio,
+    relative_range,
+    seconds,
+)
+from eval.bench.plain.harness import VERSION, Harness, choices, open_harness, per_char
 from tools.evaluate import evaluate
 
 
@@ -38,7 +48,7 @@ class Subject:
         """Score them by our engine."""
         return evaluate(self.task, self.examples, AdaptedModel(), "likelihood", lm=lm)
 
-    def theirs(self, lm: LanguageModel, harness: Any) -> list[list[float]]:
+    def theirs(self, lm: LanguageModel, harness: Harness) -> list[list[float]]:
         """Score them by the harness: log-probability per character of each answer."""
         with plain_linear(lm.model):
             return per_char(harness, [self.task.query(example, lm.profile.answer_style) for example in self.examples])
@@ -50,9 +60,149 @@ class Subject:
         )
 
 
+class Difference(Record):
+    """A question that the two sides decide differently.
+
+    Attributes:
+        task: its task.
+        id: of the question.
+        ours: our choice.
+        harness: the harness's.
+        gap: how far the two answers lie apart, the smaller of both sides' (nats per character).
+    """
+
+    task: str
+    id: str
+    ours: int
+    harness: int
+    gap: float
+
+
+class Medians(Record):
+    """Seconds of each side."""
+
+    ours: float
+    harness: float
+
+
+class ScoringResult(BenchResult):
+    """What ranking answers costs on both sides.
+
+    Attributes:
+        harness: its version and batch.
+        dtype: what the model computed in.
+        questions: task → how many.
+        ratios: task → the harness's time over ours, None where the machine was too noisy.
+        noisy: what scatters too widely.
+        spreads: of the ratios.
+        geomean_ratio: over the tasks.
+        seconds: task → medians.
+        decisions: questions decided by both sides.
+        decisions_equal: of them, alike.
+        decisions_equal_in_default_precision: alike where the harness normalises in the model's dtype.
+        decisions_equal_to_batches_of_one: alike where the harness takes one sequence at a time.
+        harness_equal_to_its_batches_of_one: the harness with itself.
+        differences: the others, one by one.
+        machine_share: useful operations over the machine's rate of matrix products.
+        machine_share_spread: of that share.
+        matmul_flops_per_s: the rate.
+        matmul_spread: of the rate.
+        useful_flops: what scoring needs at least.
+    """
+
+    harness: str
+    dtype: str
+    questions: dict[str, int]
+    ratios: dict[str, float | None]
+    noisy: list[str]
+    spreads: dict[str, float]
+    geomean_ratio: float | None
+    seconds: dict[str, Medians]
+    decisions: int
+    decisions_equal: int
+    decisions_equal_in_default_precision: int
+    decisions_equal_to_batches_of_one: int
+    harness_equal_to_its_batches_of_one: int
+    differences: list[Difference]
+    machine_share: float | None
+    machine_share_spread: float
+    matmul_flops_per_s: float
+    matmul_spread: float
+    useful_flops: float
+
+    def lines(self) -> list[Line]:
+        """Return the figures in words."""
+        lines = [("computed in", self.dtype)]
+        for name, value in self.ratios.items():
+            spent, over = self.seconds[name], Figure(0.0 if value is None else value, self.spreads[name])
+            beside = "" if over.noisy else f", {spent.harness:.2f} s against {spent.ours:.2f} s"
+            lines.append((f"{name}, {self.questions[name]} questions", over.text() + beside))
+        mean = self.geomean_ratio
+        share = Figure(self.machine_share or 0.0, self.machine_share_spread)
+        return [
+            *lines,
+            ("geometric mean", "none: a figure above is too noisy" if mean is None else f"{mean:.2f}"),
+            (
+                "equal decisions",
+                f"{self.decisions_equal} of {self.decisions} ({self.decisions_equal_in_default_precision} where the "
+                "harness normalises in the model's dtype, its default)",
+            ),
+            (
+                "equal to the harness in batches of one",
+                f"{self.decisions_equal_to_batches_of_one}; the harness in its own batches: "
+                f"{self.harness_equal_to_its_batches_of_one} (rounding)",
+            ),
+            (
+                "useful share of the matrix rate",
+                f"{share.text()}; rate {self.matmul_flops_per_s / 1e9:.0f} GFLOP/s",
+            ),
+        ]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Which answers both sides choose.
+
+    Attributes:
+        choices: task → our choices.
+        equal: questions where the harness chooses alike.
+        single: where it does so one sequence at a time.
+        single_itself: where it chooses alike in batches and one at a time.
+        differences: questions where the sides differ.
+    """
+
+    choices: dict[str, list[int]]
+    equal: int
+    single: int
+    single_itself: int
+    differences: list[Difference]
+
+    @property
+    def count(self) -> int:
+        """Number of questions."""
+        return sum(map(len, self.choices.values()))
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Timed passes of both sides, by turns.
+
+    Attributes:
+        ours: task → seconds of each repetition.
+        theirs: the same of the harness.
+        rates: the machine's rate of matrix products before each repetition, operations a second.
+        by_default: questions that the harness decides as we do in its default precision.
+    """
+
+    ours: dict[str, list[float]]
+    theirs: dict[str, list[float]]
+    rates: list[float]
+    by_default: int
+
+
 def bench(
     lm: LanguageModel, subjects: Sequence[Subject], *, repetitions: int, batch: int, progress: Progress = silent
-) -> dict[str, Any]:
+) -> ScoringResult:
     """Measure both sides.
 
     Args:
@@ -64,11 +214,50 @@ def bench(
     """
     described = machine()
     harness = open_harness(lm, batch)
-    decided = _decisions(lm, subjects, batch, progress)
+    decided = decisions(lm, subjects, batch, progress)
+    timed = _timings(lm, subjects, harness, decided, repetitions, progress)
+    figures = {name: ratio(timed.theirs[name], timed.ours[name]) for name in timed.ours}
+    needed = sum(subject.flops(lm) for subject in subjects)
+    totals = [sum(took[turn] for took in timed.ours.values()) for turn in range(repetitions)]
+    share = figure([needed / total / rate for total, rate in zip(totals, timed.rates, strict=True)])
+    return ScoringResult(
+        bench="scoring",
+        machine=described,
+        repetitions=repetitions,
+        harness=f"lm_eval {VERSION}, batch {batch}",
+        dtype=lm.dtype,
+        questions={subject.task.name: len(subject.examples) for subject in subjects},
+        ratios={name: each.stated for name, each in figures.items()},
+        noisy=[name for name, each in figures.items() if each.noisy] + ["machine_share"] * share.noisy,
+        spreads={name: each.scatter for name, each in figures.items()},
+        geomean_ratio=geometric_mean(list(figures.values())),
+        seconds={name: _medians(timed.ours[name], timed.theirs[name]) for name in timed.ours},
+        decisions=decided.count,
+        decisions_equal=decided.equal,
+        decisions_equal_in_default_precision=timed.by_default,
+        decisions_equal_to_batches_of_one=decided.single,
+        harness_equal_to_its_batches_of_one=decided.single_itself,
+        differences=decided.differences,
+        machine_share=share.stated,
+        machine_share_spread=share.scatter,
+        matmul_flops_per_s=statistics.median(timed.rates),
+        matmul_spread=round(relative_range(timed.rates), 4),
+        useful_flops=needed,
+    )
+
+
+def _timings(
+    lm: LanguageModel,
+    subjects: Sequence[Subject],
+    harness: Harness,
+    decided: Decisions,
+    repetitions: int,
+    progress: Progress,
+) -> Timings:
     names = [subject.task.name for subject in subjects]
     ours: dict[str, list[float]] = {name: [] for name in names}
     theirs: dict[str, list[float]] = {name: [] for name in names}
-    rates, by_default = [], 0
+    rates, by_default = list[float](), 0
     for turn in range(repetitions):
         rates.append(matmul_rate(lm.model.dtype, lm.device))
         for name, subject in zip(names, subjects, strict=True):
@@ -78,89 +267,40 @@ def bench(
                 seconds(lambda s=subject, kept=scores: kept.append(s.theirs(lm, harness)), lm.device)  # type: ignore[misc]
             )
             if not turn:
-                mine = decided["choices"][name]
+                mine = decided.choices[name]
                 by_default += sum(a == b for a, b in zip(mine, choices(scores[0]), strict=True))
         progress("repetition", turn + 1, repetitions)
-    figures = {name: ratio(theirs[name], ours[name]) for name in names}
-    needed = sum(subject.flops(lm) for subject in subjects)
-    totals = [sum(ours[name][turn] for name in names) for turn in range(repetitions)]
-    share = figure([needed / total / rate for total, rate in zip(totals, rates, strict=True)])
-    return {
-        "bench": "scoring",
-        "machine": described,
-        "harness": f"lm_eval {VERSION}, batch {batch}",
-        "dtype": lm.dtype,
-        "repetitions": repetitions,
-        "questions": {subject.task.name: len(subject.examples) for subject in subjects},
-        "ratios": {name: each.stated for name, each in figures.items()},
-        "noisy": [name for name, each in figures.items() if each.noisy] + ["machine_share"] * share.noisy,
-        "spreads": {name: round(each.spread, 4) for name, each in figures.items()},
-        "geomean_ratio": geometric_mean(list(figures.values())),
-        "seconds": {name: _medians(ours[name], theirs[name]) for name in names},
-        "decisions": decided["count"],
-        "decisions_equal": decided["equal"],
-        "decisions_equal_in_default_precision": by_default,
-        "decisions_equal_to_batches_of_one": decided["single"],
-        "harness_equal_to_its_batches_of_one": decided["single_itself"],
-        "differences": decided["differences"],
-        "machine_share": share.stated,
-        "machine_share_spread": round(share.spread, 4),
-        "matmul_flops_per_s": statistics.median(rates),
-        "matmul_spread": round(relative_range(rates), 4),
-        "useful_flops": needed,
-    }
+    return Timings(ours, theirs, rates, by_default)
 
 
-def _medians(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    return {"ours": round(statistics.median(ours), 3), "harness": round(statistics.median(theirs), 3)}
+def _medians(ours: Sequence[float], theirs: Sequence[float]) -> Medians:
+    return Medians(ours=round(statistics.median(ours), 3), harness=round(statistics.median(theirs), 3))
 
 
-def _decisions(lm: LanguageModel, subjects: Sequence[Subject], batch: int, progress: Progress) -> dict[str, Any]:
-    """Compare decisions item by item; ``gap`` is how far the two answers lie apart, the smaller of both sides'."""
+def decisions(lm: LanguageModel, subjects: Sequence[Subject], batch: int, progress: Progress = silent) -> Decisions:
+    """Compare decisions item by item, in a pass that is not timed.
+
+    Args:
+        lm: the model, undressed.
+        subjects: the tasks.
+        batch: sequences of one forward pass of the harness.
+        progress: told after each task.
+    """
     exact, single = (open_harness(lm, size, "float32") for size in (batch, 1))
-    found: dict[str, Any] = {"count": 0, "equal": 0, "single": 0, "single_itself": 0, "choices": {}, "differences": []}
+    chosen: dict[str, list[int]] = {}
+    equal = in_singles = with_itself = 0
+    differences: list[Difference] = []
     for done, subject in enumerate(subjects, 1):
-        items, scores = subject.ours(lm), subject.theirs(lm, exact)
-        alone = choices(subject.theirs(lm, single))
-        found["single"] += sum(item.choice == choice for item, choice in zip(items, alone, strict=True))
-        found["single_itself"] += sum(a == b for a, b in zip(choices(scores), alone, strict=True))
-        found["choices"][subject.task.name] = [item.choice for item in items]
-        for item, theirs, choice in zip(items, scores, choices(scores), strict=True):
-            found["count"] += 1
+        name, items, scores = subject.task.name, subject.ours(lm), subject.theirs(lm, exact)
+        batched, alone = choices(scores), choices(subject.theirs(lm, single))
+        chosen[name] = [item.choice for item in items]
+        in_singles += sum(ours == theirs for ours, theirs in zip(chosen[name], alone, strict=True))
+        with_itself += sum(one == other for one, other in zip(batched, alone, strict=True))
+        for item, theirs, choice in zip(items, scores, batched, strict=True):
             if item.choice == choice:
-                found["equal"] += 1
+                equal += 1
                 continue
-            gaps = (item.scores[item.choice] - item.scores[choice], theirs[choice] - theirs[item.choice])
-            found["differences"].append(
-                {"task": subject.task.name, "id": item.id, "ours": item.choice, "harness": choice, "gap": min(gaps)}
-            )
+            gap = min(item.scores[item.choice] - item.scores[choice], theirs[choice] - theirs[item.choice])
+            differences.append(Difference(task=name, id=item.id, ours=item.choice, harness=choice, gap=gap))
         progress("decisions", done, len(subjects))
-    return found
-
-
-def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures in words."""
-    found = [("computed in", result["dtype"])]
-    for name, value in result["ratios"].items():
-        spent = result["seconds"][name]
-        each = Figure(0.0 if value is None else value, result["spreads"][name])
-        beside = "" if each.noisy else f", {spent['harness']:.2f} s against {spent['ours']:.2f} s"
-        found.append((f"{name}, {result['questions'][name]} questions", each.told() + beside))
-    mean = result["geomean_ratio"]
-    found.append(("geometric mean", "none: a figure above is too noisy" if mean is None else f"{mean:.2f}"))
-    default = result["decisions_equal_in_default_precision"]
-    found.append(
-        (
-            "equal decisions",
-            f"{result['decisions_equal']} of {result['decisions']} "
-            f"({default} where the harness normalises in the model's dtype, its default)",
-        )
-    )
-    single, itself = result["decisions_equal_to_batches_of_one"], result["harness_equal_to_its_batches_of_one"]
-    found.append(
-        ("equal to the harness in batches of one", f"{single}; the harness in its own batches: {itself} (rounding)")
-    )
-    share = Figure(result["machine_share"] or 0.0, result["machine_share_spread"])
-    rate = result["matmul_flops_per_s"] / 1e9
-    found.append(("useful share of the matrix rate", f"{share.told()}; rate {rate:.0f} GFLOP/s"))
-    return found
+    return Decisions(chosen, equal, in_singles, with_itself, differences)

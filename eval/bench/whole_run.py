@@ -1,6 +1,5 @@
 """``run``: what a default run costs here, where its time goes, and how other ways of running it compare."""
 
-import json
 import os
 import statistics
 import subprocess
@@ -9,40 +8,134 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from cao.errors import CaoError, InputError
-from eval.bench.measure import machine, ratio
+from cao.types import Record
+from eval.bench.measure import BenchResult, Line, machine, ratio
+from eval.bench.ways import PLAIN, WAYS, Way
 
-PLAIN = "as it is"
+
+class Evaluations(BaseModel):
+    """How many reward questions a run answered; what else its record says of them is kept as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    asked: int
+    answered: int
 
 
-@dataclass(frozen=True)
-class Way:
-    """A way of starting a run.
+class RunCost(BaseModel):
+    """What a run's record says of its cost; the rest of the record is left out.
 
     Attributes:
-        arguments: that are added to the command's own.
-        environment: variables that are set.
-        busy: whether a process beside it keeps one core busy.
-        told: what it is, in words.
+        seconds: from its first node to its last.
+        wall_s: of the whole process.
+        peak_memory_mb: the process's largest size.
+        overhead_share: of graph, checkpoints and trace in the run's time.
+        dtype: what the model computed in.
+        attempts: of the loop.
+        evaluations: reward questions.
+        timing_s: node → seconds.
     """
 
-    arguments: tuple[str, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
-    busy: bool = False
-    told: str = PLAIN
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    seconds: float
+    wall_s: float = 0.0
+    peak_memory_mb: float
+    overhead_share: float
+    dtype: str
+    attempts: int
+    evaluations: Evaluations
+    timing_s: dict[str, float]
 
 
-WAYS = {
-    "float32": Way(("--dtype", "float32"), told="--dtype float32"),
-    "bfloat16": Way(("--dtype", "bfloat16"), told="--dtype bfloat16"),
-    "busy": Way(busy=True, told="beside a process that keeps one core busy"),
-    "spinning": Way(environment=(("OMP_WAIT_POLICY", "active"),), told="with threads that spin"),
-}
-"""Name → what ``--compare`` sets against the run as it is."""
+class Seconds(Record):
+    """Repeated measurements of a time, s."""
+
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Seconds":
+        """Return the summary of some repetitions."""
+        return cls(median=round(statistics.median(values), 3), min=round(min(values), 3), max=round(max(values), 3))
+
+    @property
+    def text(self) -> str:
+        """The figure in words."""
+        return f"{self.median:.2f} s median ({self.min:.2f} – {self.max:.2f})"
+
+
+class Compared(Record):
+    """A way of running against the run as it is.
+
+    Attributes:
+        run_s: of its whole runs.
+        ratio: its time over that of the plain run.
+        spread: of the ratio.
+        dtype: what the model computed in.
+        attempts: of the last run.
+    """
+
+    run_s: Seconds
+    ratio: float
+    spread: float
+    dtype: str
+    attempts: int
+
+
+class RunResult(BenchResult):
+    """What whole runs cost.
+
+    Attributes:
+        command: that was run.
+        help_s: of ``--help``.
+        run_s: of a whole run.
+        peak_memory_gb: of the largest run.
+        overhead_share: of the run with the largest one.
+        dtype: of the last run, as are the next four.
+        attempts: of the loop.
+        evaluations: reward questions.
+        split: node → share of the time.
+        start_up_share: of imports and loading.
+        compared: way → how it compares.
+    """
+
+    command: str
+    help_s: Seconds
+    run_s: Seconds
+    peak_memory_gb: float
+    overhead_share: float
+    dtype: str
+    attempts: int
+    evaluations: Evaluations
+    split: dict[str, float]
+    start_up_share: float
+    compared: dict[str, Compared]
+
+    def lines(self) -> list[Line]:
+        """Return the figures in words."""
+        lines = [("--help", self.help_s.text), (f"whole run, {self.dtype}", self.run_s.text)]
+        for name, way in self.compared.items():
+            attempts = "" if way.attempts == self.attempts else f", {way.attempts} attempts"
+            times = f"{way.ratio:.2f} times the time ({way.run_s.text}{attempts})"
+            lines.append((f"the same {WAYS[name].words}", times))
+        parts = sorted(self.split.items(), key=lambda item: -item[1])
+        split = ", ".join(f"{name} {100 * share:.0f} %" for name, share in parts if share >= 0.005)
+        return [
+            *lines,
+            ("attempts", str(self.attempts)),
+            ("reward questions", f"{self.evaluations.answered} answered of {self.evaluations.asked}"),
+            ("peak memory", f"{self.peak_memory_gb:.2f} GB"),
+            ("graph, checkpoints, trace", f"{100 * self.overhead_share:.2f} % of the run"),
+            ("time split", split),
+            ("start-up", f"{100 * self.start_up_share:.0f} % (imports, loading)"),
+        ]
 
 
 def help_seconds(repetitions: int) -> list[float]:
@@ -72,8 +165,8 @@ def busy_neighbour() -> Iterator[None]:
         neighbour.wait()
 
 
-def one_run(arguments: Sequence[str], out: Path, environment: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """Run ``agent.run`` in a process of its own and return its record with the wall-clock time.
+def one_run(arguments: Sequence[str], out: Path, environment: Sequence[tuple[str, str]] = ()) -> RunCost:
+    """Run ``agent.run`` in a process of its own and return what it cost, with the wall-clock time.
 
     Raises:
         CaoError: the run failed.
@@ -84,12 +177,11 @@ def one_run(arguments: Sequence[str], out: Path, environment: Sequence[tuple[str
     wall = time.monotonic() - started
     if done.returncode:
         raise CaoError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1:]}")
-    record: dict[str, Any] = json.loads(done.stdout)
-    return {**record, "wall_s": wall}
+    return RunCost.model_validate_json(done.stdout).model_copy(update={"wall_s": wall})
 
 
-def _started(way: Way, arguments: Sequence[str], out: Path) -> dict[str, Any]:
-    def go() -> dict[str, Any]:
+def _started(way: Way, arguments: Sequence[str], out: Path) -> RunCost:
+    def go() -> RunCost:
         return one_run([*arguments, *way.arguments], out, way.environment)
 
     if not way.busy:
@@ -98,7 +190,7 @@ def _started(way: Way, arguments: Sequence[str], out: Path) -> dict[str, Any]:
         return go()
 
 
-def bench(arguments: Sequence[str], repetitions: int, compared: Sequence[str] = ()) -> dict[str, Any]:
+def bench(arguments: Sequence[str], repetitions: int, compared: Sequence[str] = ()) -> RunResult:
     """Measure ``--help`` and whole runs.
 
     Args:
@@ -114,73 +206,37 @@ def bench(arguments: Sequence[str], repetitions: int, compared: Sequence[str] = 
     described = machine()
     helps = help_seconds(5 * repetitions)
     ways = {PLAIN: Way(), **{name: WAYS[name] for name in compared}}
-    records: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+    costs: dict[str, list[RunCost]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repetitions):
             for name, way in ways.items():
-                records[name].append(_started(way, arguments, Path(folder)))
-    walls = {name: [record["wall_s"] for record in each] for name, each in records.items()}
-    last = records[PLAIN][-1]
-    return {
-        "bench": "run",
-        "machine": described,
-        "command": f"python -m agent.run {' '.join(arguments)}",
-        "repetitions": repetitions,
-        "help_s": _spread(helps),
-        "run_s": _spread(walls[PLAIN]),
-        "peak_memory_gb": max(record["peak_memory_mb"] for record in records[PLAIN]) / 1024,
-        "overhead_share": max(record["overhead_share"] for record in records[PLAIN]),
-        "dtype": last["dtype"],
-        "attempts": last["attempts"],
-        "evaluations": last["evaluations"],
-        "split": {name: round(seconds / last["wall_s"], 4) for name, seconds in last["timing_s"].items()},
-        "start_up_share": round(1 - last["seconds"] / last["wall_s"], 4),
-        "compared": {name: _against(name, walls, records[name][-1]) for name in compared},
-    }
+                costs[name].append(_started(way, arguments, Path(folder)))
+    walls = {name: [cost.wall_s for cost in several] for name, several in costs.items()}
+    last = costs[PLAIN][-1]
+    return RunResult(
+        bench="run",
+        machine=described,
+        repetitions=repetitions,
+        command=f"python -m agent.run {' '.join(arguments)}",
+        help_s=Seconds.of(helps),
+        run_s=Seconds.of(walls[PLAIN]),
+        peak_memory_gb=max(cost.peak_memory_mb for cost in costs[PLAIN]) / 1024,
+        overhead_share=max(cost.overhead_share for cost in costs[PLAIN]),
+        dtype=last.dtype,
+        attempts=last.attempts,
+        evaluations=last.evaluations,
+        split={name: round(seconds / last.wall_s, 4) for name, seconds in last.timing_s.items()},
+        start_up_share=round(1 - last.seconds / last.wall_s, 4),
+        compared={name: _against(walls[name], walls[PLAIN], costs[name][-1]) for name in compared},
+    )
 
 
-def _against(name: str, walls: dict[str, list[float]], last: dict[str, Any]) -> dict[str, Any]:
-    """Return how a way compares with the run as it is; ``ratio`` is its time over that of the plain run."""
-    found = ratio(walls[name], walls[PLAIN])
-    return {
-        "run_s": _spread(walls[name]),
-        "ratio": round(found.median, 4),
-        "spread": round(found.spread, 4),
-        "dtype": last["dtype"],
-        "attempts": last["attempts"],
-    }
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-    }
-
-
-def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures in words."""
-    found = []
-    for key, label in (("help_s", "--help"), ("run_s", f"whole run, {result['dtype']}")):
-        found.append((label, _told(result[key])))
-    for name, each in result["compared"].items():
-        attempts = "" if each["attempts"] == result["attempts"] else f", {each['attempts']} attempts"
-        told = f"{each['ratio']:.2f} times the time ({_told(each['run_s'])}{attempts})"
-        found.append((f"the same {WAYS[name].told}", told))
-    parts = sorted(result["split"].items(), key=lambda item: -item[1])
-    split = ", ".join(f"{name} {100 * share:.0f} %" for name, share in parts if share >= 0.005)
-    counts = result["evaluations"]
-    return [
-        *found,
-        ("attempts", str(result["attempts"])),
-        ("reward questions", f"{counts['answered']} answered of {counts['asked']}"),
-        ("peak memory", f"{result['peak_memory_gb']:.2f} GB"),
-        ("graph, checkpoints, trace", f"{100 * result['overhead_share']:.2f} % of the run"),
-        ("time split", split),
-        ("start-up", f"{100 * result['start_up_share']:.0f} % (imports, loading)"),
-    ]
-
-
-def _told(value: dict[str, float]) -> str:
-    return f"{value['median']:.2f} s median ({value['min']:.2f} – {value['max']:.2f})"
+def _against(walls: Sequence[float], plain: Sequence[float], last: RunCost) -> Compared:
+    over = ratio(walls, plain)
+    return Compared(
+        run_s=Seconds.of(walls),
+        ratio=round(over.median, 4),
+        spread=over.scatter,
+        dtype=last.dtype,
+        attempts=last.attempts,
+    )

@@ -1,33 +1,46 @@
 """The drift table as a page: what was aimed at, what was reached, and a picture of the power."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from cao.files import write_atomic, write_json
-from eval.drift.measure import TESTS
+from eval.drift.results import (
+    TESTS,
+    DriftResult,
+    FalseAlarms,
+    Kinds,
+    Nearest,
+    Power,
+    Share,
+    Signals,
+    Speed,
+    Stream,
+)
+from eval.pages.style import STYLE
 
-Row = dict[str, Any]
 
-
-def write_page(result: Row, folder: Path) -> Path:
+def write_page(result: DriftResult, folder: Path) -> Path:
     """Write ``drift.md``, ``drift.json`` and ``drift.svg`` and return the page's path.
 
     Args:
-        result: what ``eval.drift.measure.analyse`` returned, with ``command``.
+        result: what was measured.
         folder: where they go.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _picture(result, folder / "drift.svg")
-    write_json(folder / "drift.json", result)
+    write_json(folder / "drift.json", result.model_dump(mode="json"))
     page = folder / "drift.md"
     write_atomic(page, "\n".join(_page(result)) + "\n")
     return page
 
 
-def _page(result: Row) -> Iterable[str]:
+def _page(result: DriftResult) -> Iterable[str]:
     yield "# What the drift sense reaches\n"
-    yield f"Made by `{result['command']}`; the same numbers are in [drift.json](drift.json).\n"
+    yield f"Made by `{result.command}`; the same numbers are in [drift.json](drift.json).\n"
     yield (
         "Known tasks are the six shipped references, from `train` parts. Windows are drawn from the other parts, at"
         " most 1,000 prompts of a task, so windows of one cell overlap and the Wilson intervals (95 %) are a little too"
@@ -35,38 +48,30 @@ def _page(result: Row) -> Iterable[str]:
     )
     yield "![Share of windows rejected by their size](drift.svg)\n"
     yield from _aims(result)
-    yield from _levels("False alarms with the shipped references", result["false_alarms"], "tasks")
-    yield from _levels("False alarms with redrawn references", result["redrawn"], "references")
-    yield from _power(result["power"])
-    yield from _kinds(result["kinds"])
-    yield from _nearest(result["nearest"])
-    yield from _signals(result["signals"])
-    yield from _stream(result["stream"])
-    yield from _speed(result["speed"])
+    yield from _levels("False alarms with the shipped references", result.false_alarms, "tasks")
+    yield from _levels("False alarms with redrawn references", result.redrawn, "references")
+    yield from _power(result.power)
+    yield from _kinds(result.kinds)
+    yield from _nearest(result.nearest)
+    yield from _signals(result.signals)
+    yield from _stream(result.stream)
+    yield from _speed(result.speed)
 
 
-def aims(result: Row) -> list[tuple[str, str, bool]]:
+def aims(result: DriftResult) -> list[tuple[str, str, bool]]:
     """Return what was aimed at, what was measured, and whether it was reached."""
-    level = [row for row in result["false_alarms"] + result["redrawn"] if row["test"] == "together"]
-    at05 = [row["rate"] for row in level if row["level"] == 0.05]
-    at01 = [row["rate"] for row in level if row["level"] == 0.01]
+    level = [row for row in result.false_alarms + result.redrawn if row.test == "together"]
+    at05 = [row.rate for row in level if row.level == 0.05]
+    at01 = [row.rate for row in level if row.level == 0.01]
     full, quarter, tenth = (
-        {
-            row["n"]: row["rate"]
-            for row in result["power"]
-            if (row["share"], row["level"], row["test"]) == (share, 0.05, "together")
-        }
+        {row.n: row.rate for row in result.power if (row.share, row.level, row.test) == (share, 0.05, "together")}
         for share in (1.0, 0.25, 0.1)
     )
-    arc = {
-        row["n"]: row["rate"]
-        for row in result["signals"]
-        if row["test"] == "together" and row["origin"] == "arc_challenge"
-    }
-    near = {row["n"]: row["rate"] for row in result["nearest"] if row["tasks"] == 5}
-    bound = min(row["lower95"] for row in result["stream"]["run_length"].values())
-    slowest = max(row["ratio"] for row in result["speed"])
-    found = [
+    arc = {row.n: row.rate for row in result.signals if row.test == "together" and row.origin == "arc_challenge"}
+    near = {row.n: row.rate for row in result.nearest if row.tasks == 5}
+    bound = min(row.lower95 for row in result.stream.run_length.values())
+    slowest = max(row.ratio for row in result.speed)
+    reached = [
         (
             "false alarms at .05 within [.04, .06]",
             f"{min(at05):.3f} to {max(at05):.3f}",
@@ -84,127 +89,127 @@ def aims(result: Row) -> list[tuple[str, str, bool]]:
         ("a report on 32 prompts at most 1.2 times encoding them", f"{slowest:.2f} at most", slowest <= 1.2),
     ]
     for share, most in (("1.0", 5), ("0.5", 10), ("0.25", 20)):
-        delay = result["stream"]["delay"][share]
-        reached = delay["median"] <= most and delay["p90"] <= 3 * most
-        measured = f"median {delay['median']:.0f}, p90 {delay['p90']:.0f}"
-        found.append((f"delay after a {float(share):.0%} change at most {most}, p90 {3 * most}", measured, reached))
-    return found
+        delay = result.stream.delay[share]
+        soon = delay.median <= most and delay.p90 <= 3 * most
+        measured = f"median {delay.median:.0f}, p90 {delay.p90:.0f}"
+        reached.append((f"delay after a {float(share):.0%} change at most {most}, p90 {3 * most}", measured, soon))
+    return reached
 
 
-def _aims(result: Row) -> Iterable[str]:
+def _aims(result: DriftResult) -> Iterable[str]:
     yield "| aimed at | measured | |\n|---|---|---|"
     for aim, measured, reached in aims(result):
         yield f"| {aim} | {measured} | {'reached' if reached else '**missed**'} |"
     yield ""
 
 
-def _interval(row: Row) -> str:
-    low, high = row["ci95"]
-    return f"{row['rate']:.3f} ({low:.3f}–{high:.3f})"
+def _interval(row: Share) -> str:
+    low, high = row.ci95
+    return f"{row.rate:.3f} ({low:.3f}–{high:.3f})"
 
 
-def _levels(title: str, rows: list[Row], over: str) -> Iterable[str]:
+def _levels(title: str, rows: Sequence[FalseAlarms], over: str) -> Iterable[str]:
     yield f"## {title}\n"
     yield f"Share of undrifted windows rejected; in brackets the interval, then the range over single {over}.\n"
     yield f"| prompts | level | {' | '.join(TESTS)} | range of together | windows |\n|{'---|' * 8}"
-    for n, level in dict.fromkeys((row["n"], row["level"]) for row in rows):
-        each = {row["test"]: row for row in rows if (row["n"], row["level"]) == (n, level)}
-        low, high = each["together"]["range"]
+    for n, level in dict.fromkeys((row.n, row.level) for row in rows):
+        each = {row.test: row for row in rows if (row.n, row.level) == (n, level)}
+        low, high = each["together"].range
         cells = " | ".join(_interval(each[test]) for test in TESTS)
-        yield f"| {n} | {level} | {cells} | {low:.3f}–{high:.3f} | {each['together']['windows']} |"
+        yield f"| {n} | {level} | {cells} | {low:.3f}–{high:.3f} | {each['together'].windows} |"
     yield ""
 
 
-def _power(rows: list[Row]) -> Iterable[str]:
+def _power(rows: Sequence[Power]) -> Iterable[str]:
     yield "## Power at level .05\n"
     yield "Mean over the ordered pairs of tasks but ARC-Easy → ARC-Challenge, the worst of them, and that pair alone.\n"
     yield f"| from elsewhere | prompts | {' | '.join(TESTS)} | worst pair | ARC-Easy → ARC-Challenge |"
     yield f"|{'---|' * 8}"
-    for share, n in dict.fromkeys((row["share"], row["n"]) for row in rows):
-        each = {row["test"]: row for row in rows if (row["share"], row["n"], row["level"]) == (share, n, 0.05)}
-        worst = each["together"]["worst"]
+    for share, n in dict.fromkeys((row.share, row.n) for row in rows):
+        each = {row.test: row for row in rows if (row.share, row.n, row.level) == (share, n, 0.05)}
+        worst = each["together"].worst
         cells = " | ".join(_interval(each[test]) for test in TESTS)
-        last = f"{worst['rate']:.2f} ({' → '.join(worst['pair'])}) | {each['together']['arc']['rate']:.2f}"
+        last = f"{worst.rate:.2f} ({' → '.join(worst.pair)}) | {each['together'].arc.rate:.2f}"
         yield f"| {share:.0%} | {n} | {cells} | {last} |"
-    (full,) = (row for row in rows if (row["share"], row["n"], row["level"], row["test"]) == (1.0, 8, 0.05, "together"))
-    low = ", ".join(f"{task} → {source} {found:.2f}" for task, source, found in full["below"])
-    yield f"\nOf {full['pairs']} full switches, those found in less than .95 of windows of 8: {low or 'none'}.\n"
+    (full,) = (row for row in rows if (row.share, row.n, row.level, row.test) == (1.0, 8, 0.05, "together"))
+    low = ", ".join(f"{task} → {source} {rate:.2f}" for task, source, rate in full.below)
+    yield f"\nOf {full.pairs} full switches, those found in less than .95 of windows of 8: {low or 'none'}.\n"
 
 
-def _kinds(found: dict[str, dict[str, float]]) -> Iterable[str]:
-    names = sorted({kind for row in found.values() for kind in row})
+def _kinds(kinds: Kinds) -> Iterable[str]:
+    names = sorted({kind for row in kinds.values() for kind in row})
     yield "## Kinds, windows of 32\n"
     yield f"| origin | {' | '.join(names)} |\n|---|{'---|' * len(names)}"
-    for origin, row in found.items():
+    for origin, row in kinds.items():
         yield f"| {origin} | {' | '.join(f'{row.get(name, 0.0):.2f}' for name in names)} |"
     yield ""
 
 
-def _nearest(rows: list[Row]) -> Iterable[str]:
+def _nearest(rows: Sequence[Nearest]) -> Iterable[str]:
     yield "## Nearest known task\n"
     yield "| known tasks | prompts | right |\n|---|---|---|"
     for row in rows:
-        yield f"| {row['tasks']} | {row['n']} | {_interval(row)} |"
+        yield f"| {row.tasks} | {row.n} | {_interval(row)} |"
     yield "\nAll six are five and ARC-Challenge, which prompts alone hardly tell from ARC-Easy.\n"
 
 
-def _signals(rows: list[Row]) -> Iterable[str]:
+def _signals(rows: Sequence[Signals]) -> Iterable[str]:
     yield "## The model's option signals\n"
     yield "ARC-Easy is expected. A model call for each prompt makes this a second, later look.\n"
     yield "| windows from | prompts | prompts alone | signals alone | together |\n|---|---|---|---|---|"
-    for origin, n in dict.fromkeys((row["origin"], row["n"]) for row in rows):
-        each = {row["test"]: row for row in rows if (row["origin"], row["n"]) == (origin, n)}
+    for origin, n in dict.fromkeys((row.origin, row.n) for row in rows):
+        each = {row.test: row for row in rows if (row.origin, row.n) == (origin, n)}
         cells = " | ".join(_interval(each[test]) for test in ("prompts alone", "signals alone", "together"))
         yield f"| {origin} | {n} | {cells} |"
     yield ""
 
 
-def _stream(found: Row) -> Iterable[str]:
+def _stream(stream: Stream) -> Iterable[str]:
     yield "## Streams\n"
     yield "At most one false alarm in 1,000 prompts is promised; streams are cut off at 10,000.\n"
     yield "| bag | mean run length | lower 95 % bound | runs | cut off |\n|---|---|---|---|---|"
-    for name, row in found["run_length"].items():
-        yield f"| {name} | {row['mean']:,.0f} | {row['lower95']:,.0f} | {row['runs']} | {row['cut_off']} |"
+    for name, row in stream.run_length.items():
+        yield f"| {name} | {row.mean:,.0f} | {row.lower95:,.0f} | {row.runs} | {row.cut_off} |"
     yield "\nA fresh bag comes from the stream's own prompts; the shipped one is the reference's held half; in the last"
     yield "row all six tasks are expected and a stream holds one of them.\n"
     yield "| change | median delay | p90 | median for ARC-Easy → ARC-Challenge | runs |\n|---|---|---|---|---|"
-    for share, row in found["delay"].items():
-        cells = f"{row['median']:.0f} | {row['p90']:.0f} | {row['arc_median']:.0f} | {row['n']}"
+    for share, delay in stream.delay.items():
+        cells = f"{delay.median:.0f} | {delay.p90:.0f} | {delay.arc_median:.0f} | {delay.n}"
         yield f"| {float(share):.0%} | {cells} |"
     yield ""
 
 
-def _speed(rows: list[Row]) -> Iterable[str]:
+def _speed(rows: Sequence[Speed]) -> Iterable[str]:
     yield "## Speed\n"
     yield "Encoding 32 prompts and reporting on them, over encoding them; medians of paired repeats.\n"
     yield "| task | ratio | p90 | encoding, s |\n|---|---|---|---|"
     for row in rows:
-        yield f"| {row['task']} | {row['ratio']:.2f} | {row['p90']:.2f} | {row['encoding_s']:.2f} |"
+        yield f"| {row.task} | {row.ratio:.2f} | {row.p90:.2f} | {row.encoding_s:.2f} |"
 
 
-def _picture(result: Row, path: Path) -> None:
-    import matplotlib  # noqa: PLC0415  (slow to import, and only here)
+def _picture(result: DriftResult, path: Path) -> None:
+    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
+        figure = Figure(figsize=(11, 3), layout="constrained")
+        axes = figure.subplots(1, 4, sharey=True)
+        panels = [
+            ("no drift", None),
+            ("10 % from elsewhere", 0.1),
+            ("25 % from elsewhere", 0.25),
+            ("wholly elsewhere", 1.0),
+        ]
+        for axis, (title, share) in zip(axes, panels, strict=True):
+            _panel(axis, result.false_alarms if share is None else [row for row in result.power if row.share == share])
+            axis.set_title(title)
+        axes[0].set_ylabel("windows rejected at .05")
+        axes[0].legend(frameon=False)
+        figure.savefig(path, metadata={"Date": None})
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, axes = plt.subplots(1, 4, figsize=(11, 3), sharey=True, layout="constrained")
-    panels = [
-        ("no drift", None),
-        ("10 % from elsewhere", 0.1),
-        ("25 % from elsewhere", 0.25),
-        ("wholly elsewhere", 1.0),
-    ]
-    for axis, (title, share) in zip(axes, panels, strict=True):
-        source = result["false_alarms"] if share is None else [row for row in result["power"] if row["share"] == share]
-        for test, style in (("energy", ":"), ("outliers", "-."), ("mixture", "--"), ("together", "-")):
-            rows = [row for row in source if (row["test"], row["level"]) == (test, 0.05)]
-            axis.plot([row["n"] for row in rows], [row["rate"] for row in rows], style, marker="o", label=test)
-        axis.axhline(0.05, color="grey", linewidth=0.8)
-        axis.set(title=title, xscale="log", xticks=[8, 16, 32, 64], xlabel="prompts in the window", ylim=(-0.02, 1.02))
-        axis.set_xticklabels(["8", "16", "32", "64"])
-        axis.minorticks_off()
-    axes[0].set_ylabel("windows rejected at .05")
-    axes[0].legend(frameon=False)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+def _panel(axis: Axes, source: Sequence[FalseAlarms | Power]) -> None:
+    for test, style in (("energy", ":"), ("outliers", "-."), ("mixture", "--"), ("together", "-")):
+        rows = [row for row in source if (row.test, row.level) == (test, 0.05)]
+        axis.plot([row.n for row in rows], [row.rate for row in rows], style, marker="o", label=test)
+    axis.axhline(0.05, color="grey", linewidth=0.8)
+    axis.set(xscale="log", xticks=[8, 16, 32, 64], xlabel="prompts in the window", ylim=(-0.02, 1.02))
+    axis.set_xticklabels(["8", "16", "32", "64"])
+    axis.minorticks_off()

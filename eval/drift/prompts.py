@@ -55,13 +55,13 @@ def questions(task: str, seed: int) -> list[Example]:
 
 def pools(tasks: Sequence[str], encoder: Encoder, seed: int, progress: Progress) -> dict[str, Pool]:
     """Return the pools of some tasks; what was embedded before is read from the cache."""
-    found = {}
+    pools = {}
     for done, task in enumerate(tasks):
         progress(f"prompts of {task}", done, len(tasks))
         prompts = [example.prompt for example in questions(task, seed)]
         rows = _kept(f"{encoder.sha256}{canonical_json(prompts)}", lambda it=prompts: encoder.embed(it))  # type: ignore[misc]
-        found[task] = Pool(prompts, rows)
-    return found
+        pools[task] = Pool(prompts, rows)
+    return pools
 
 
 def signals(task: str, seed: int, progress: Progress) -> tuple[Tensor, str]:

@@ -6,11 +6,9 @@ Which adapter a recipe makes is kept too, so that a scored one need not be made 
 workers score them, each with a model of its own, and write them into the same folder.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,27 +18,11 @@ from cao.errors import InputError, NotApplicableError
 from cao.files import sha256_bytes, write_json
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
+from cao.progress import Progress, silent
 from cao.tasks import TASKS
 from cao.types import AdaptedModel, Example, Item
+from eval.generation.recipes import BASE, Recipe
 from tools.evaluate import evaluate, load_items, save_items
-
-BASE = "base"
-"""The recipe, and the hash, of no adapter."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How an adapter is made, known by everything that decides what comes of it.
-
-    Attributes:
-        key: kind and hashes of the inputs; equal keys make equal adapters.
-        make: makes it with a workshop, any worker's own; None for the base model.
-        label: what it is, for progress.
-    """
-
-    key: str
-    make: Callable[[Any], LoraWeights] | None = field(default=None, repr=False, compare=False)
-    label: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,19 +38,6 @@ class Job:
     tasks: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What came of a job; the answers are in the folder.
-
-    Attributes:
-        sha256: the adapter's hash.
-        seconds: of each task.
-    """
-
-    sha256: str
-    seconds: tuple[float, ...]
-
-
 @dataclass
 class Cells:
     """The scored cells of a folder.
@@ -77,15 +46,15 @@ class Cells:
         folder: where they lie.
         lm: the base model, undressed.
         questions: task → its questions.
-        finished: told after each cell: its name and seconds.
-        workshop: what recipes are made with.
+        make: makes a recipe's adapter, None for the base model.
+        progress: hears how many cells are scored.
     """
 
     folder: Path
     lm: LanguageModel
     questions: dict[str, list[Example]]
-    finished: Callable[[tuple[str, str], float], None]
-    workshop: Any = None
+    make: Callable[[Recipe], LoraWeights | None]
+    progress: Progress = silent
 
     def __post_init__(self) -> None:
         path = self.folder / "adapters.json"
@@ -113,13 +82,13 @@ class Cells:
 
     def missing(self, wanted: Sequence[tuple[Recipe, str]]) -> dict[Recipe, list[str]]:
         """Return what is not scored yet, each recipe with its tasks: an adapter is put on once for all of them."""
-        found: dict[Recipe, list[str]] = {}
+        missing: dict[Recipe, list[str]] = {}
         for recipe, task in wanted:
-            if self.read(recipe, task) is None and task not in found.get(recipe, ()):
-                found.setdefault(recipe, []).append(task)
-        return found
+            if self.read(recipe, task) is None and task not in missing.get(recipe, ()):
+                missing.setdefault(recipe, []).append(task)
+        return missing
 
-    def score(self, missing: dict[Recipe, list[str]], run: Run[Job, Scored] | None = None) -> None:
+    def score(self, missing: dict[Recipe, list[str]], run: Run[Job, str] | None = None) -> None:
         """Score what ``missing`` found.
 
         Args:
@@ -129,28 +98,27 @@ class Cells:
         Raises:
             InputError: a model's output is not finite, or questions have no choices.
         """
-        for job, scored in (run or self._run)(jobs_of(missing)):
-            self._learn(job.recipe, scored.sha256)
-            for task, seconds in zip(job.tasks, scored.seconds, strict=True):
-                self.finished(("cells", f"{job.recipe.label} on {task}"), seconds)
+        done, total = 0, sum(map(len, missing.values()))
+        for job, sha256 in (run or self._run)(jobs_of(missing)):
+            self._learn(job.recipe, sha256)
+            done += len(job.tasks)
+            self.progress("cells", done, total)
 
-    def _run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Scored]]:
+    def _run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
         for job in jobs:
             yield job, self.do(job)
 
-    def do(self, job: Job) -> Scored:
-        """Make a job's adapter, write down its answers to each task, and say which adapter it was."""
-        weights = job.recipe.make(self.workshop) if job.recipe.make else None
-        sha256, seconds = BASE if weights is None else adapter_sha256(weights), []
+    def do(self, job: Job) -> str:
+        """Make a job's adapter, write down its answers to each task, and return the adapter's hash."""
+        weights = self.make(job.recipe)
+        sha256 = BASE if weights is None else adapter_sha256(weights)
         with self.lm.adapted(weights):
             for task in job.tasks:
-                started = time.monotonic()
                 if self._stored(sha256, task) is None:  # another recipe may have made the same adapter
                     path = self._path(sha256, task)
                     path.parent.mkdir(exist_ok=True)
                     save_items(path, self._answers(job.recipe, task))
-                seconds.append(time.monotonic() - started)
-        return Scored(sha256, tuple(seconds))
+        return sha256
 
     def _answers(self, recipe: Recipe, task: str) -> list[Item]:
         """Answer with the model as it is dressed: ``evaluate`` would dress it again for every task."""

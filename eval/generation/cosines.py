@@ -6,13 +6,13 @@ Axis letters: T adapters, r rank.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cao.model.adapters import LoraWeights
+from eval.generation.results import Alikeness, Cosines, Spread
 
 Array = NDArray[np.float64]
 
@@ -44,8 +44,8 @@ def cosines(products: Array) -> Array:
     """Return the cosines that belong to inner products, (T, T); an adapter of length zero has cosine 0 with all."""
     lengths = np.sqrt(np.diag(products).clip(min=0))
     scale = np.outer(lengths, lengths)
-    found: Array = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
-    return found
+    each: Array = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    return each
 
 
 def centred(products: Array) -> Array:
@@ -55,43 +55,42 @@ def centred(products: Array) -> Array:
     return moved
 
 
-def halves(found: Array) -> Array:
+def halves(doubled: Array) -> Array:
     """Return how alike the tasks are, (T, T), from the cosines of 2T adapters: first halves, then second halves.
 
     Entry (i, j) is the mean cosine of a half of i's prompts with the *other* half of j's, so that the diagonal, two
     disjoint sets of prompts of one task, is measured like the rest.
     """
-    count = len(found) // 2
-    across = found[:count, count:]
+    count = len(doubled) // 2
+    across = doubled[:count, count:]
     mean: Array = (across + across.T) / 2
     return mean
 
 
-def alikeness(tasks: Sequence[str], first: Sequence[LoraWeights], second: Sequence[LoraWeights]) -> dict[str, Any]:
-    """Return the cosines within and between tasks.
+def alikeness(
+    tasks: Sequence[str], first: Sequence[LoraWeights], second: Sequence[LoraWeights], *, variant: str, seed: int
+) -> Cosines:
+    """Return the cosines within and between tasks, of ΔW and of ΔW less the mean over all adapters.
 
     Args:
         tasks: T names.
         first: an adapter of each task, from one half of its prompts.
         second: the same from the other half.
-
-    Returns:
-        ``tasks``, and for ``whole`` (ΔW) and ``centred`` (ΔW less the mean over all) ``matrix`` (T, T), mean, lowest
-        and highest cosine ``within`` tasks and ``between`` them (None for a single task).
+        variant: the generator that made them.
+        seed: of the prompts.
     """
-    products, result = gram([*first, *second]), dict[str, Any](tasks=list(tasks))
-    for name, inner in (("whole", products), ("centred", centred(products))):
-        matrix = halves(cosines(inner))
-        same = np.eye(len(tasks), dtype=bool)
-        result[name] = {
-            "matrix": [[round(float(value), 4) for value in row] for row in matrix],
-            "within": _spread(matrix[same]),
-            "between": _spread(matrix[~same]),
-        }
-    return result
+    products = gram([*first, *second])
+    whole, less_mean = (_alikeness(halves(cosines(inner))) for inner in (products, centred(products)))
+    return Cosines(variant=variant, seed=seed, tasks=tuple(tasks), whole=whole, centred=less_mean)
 
 
-def _spread(values: Array) -> dict[str, float] | None:
+def _alikeness(matrix: Array) -> Alikeness:
+    same = np.eye(len(matrix), dtype=bool)
+    rounded = tuple(tuple(round(float(value), 4) for value in row) for row in matrix)
+    return Alikeness(matrix=rounded, within=_spread(matrix[same]), between=_spread(matrix[~same]))
+
+
+def _spread(values: Array) -> Spread | None:
     if not len(values):
         return None
-    return {"mean": float(values.mean()), "low": float(values.min()), "high": float(values.max())}
+    return Spread(mean=float(values.mean()), low=float(values.min()), high=float(values.max()))

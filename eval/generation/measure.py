@@ -11,31 +11,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from agent.loop.run_folder import locked
-from agent.train.clock import Clock
 from agent.train.engine.engines import check_engine, open_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Work
 from agent.train.generator.steps import Consolidation, Variant
 from cao.files import sha256_bytes
 from cao.machine.compute import settled
+from cao.model.adapters import LoraWeights
 from cao.model.loading import check_device
-from cao.progress import Progress
+from cao.progress import Progress, silent
 from cao.tasks.splits import Part
 from cao.types import DtypeChoice, Example, Item
-from eval.bench.cost import Cheap, Training, measure
-from eval.bench.questions import asked_prompts
+from eval.bench.cost import Cheap, Cost, Training
+from eval.bench.cost import measure as measure_cost
 from eval.generation.bootstrap import REPETITIONS as BOOTSTRAP
 from eval.generation.bootstrap import Answers, Draws
-from eval.generation.cells import Cells, Recipe, cells_folder
+from eval.generation.cells import Cells, cells_folder
+from eval.generation.consolidation import check_finished, open_folder, serving
 from eval.generation.cosines import alikeness
-from eval.generation.recipes import Workshop, others
-from eval.generation.scores import Measured, aims, averages, judge
-from eval.pages.folder import check_finished, open_folder, serving
+from eval.generation.recipes import Recipe, Workshop, others
+from eval.generation.results import Consolidated, Cosines, GenerationResult, Setting, TaskResult
+from eval.generation.scores import TaskAnswers, aims, averages, task_scores
+from eval.questions import asked_prompts
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,21 @@ class Options:
     engine: EngineSettings = field(default_factory=EngineSettings)
 
 
-def analyse(options: Options) -> dict[str, Any]:
-    """Measure everything of the report and return it as JSON values.
+def measure(options: Options, command: str, progress: Progress) -> GenerationResult:
+    """Measure everything of the table.
+
+    Args:
+        options: what is measured.
+        command: that asked for it.
+        progress: told about long work.
 
     Raises:
         InputError: settings or a folder that cannot be used, or another process works in it.
         UnavailableError: the consolidation is not finished, or data or model are not at hand.
     """
-    clock = Clock([], 0)
     check_device(options.device)
     options = replace(options, dtype=settled(options.dtype, options.device))  # the same for every worker
-    consolidation = _opened(options, clock.progress)
+    consolidation = _opened(options, progress)
     check_finished(consolidation, list(options.tasks))
     check_engine(options.engine)
     scores = options.folder / "scores"
@@ -89,24 +94,28 @@ def analyse(options: Options) -> dict[str, Any]:
     with locked(scores):
         workshop = Workshop(consolidation, options.split, options.limit, options.seeds)
         plan = {task: workshop.compared(task) for task in options.tasks}
-        cells = _scored(workshop, plan, options)
-        measured = {task: _measured(cells, task, recipes, options.seeds) for task, recipes in plan.items()}
-        tasks = {
-            task: {
-                **_setting(workshop, task),
-                **_adapters(cells, plan[task]),
-                **judge(measured[task], in_domain=workshop.is_source(task)),
-            }
-            for task in options.tasks
-        }
-        result = {
-            "tasks": tasks,
-            "average": averages(measured),
-            "aims": aims(tasks, measured),
-            "cosines": _cosines(workshop, options.tasks, clock),
-            "cost": _cost(workshop, options, clock),
-        }
-    return {**_about(workshop, options), **result}
+        cells = _scored(workshop, plan, options, progress)
+        answers = {task: _answers(cells, task, recipes, options.seeds) for task, recipes in plan.items()}
+        scored = {task: task_scores(answers[task], in_domain=workshop.is_source(task)) for task in options.tasks}
+        settings = {task: _setting(workshop, cells, task, plan[task]) for task in options.tasks}
+        return GenerationResult(
+            command=command,
+            table="generation",
+            measured=time.strftime("%Y-%m-%d", time.gmtime()),
+            consolidation=_consolidated(workshop, options),
+            split=options.split,
+            limit=options.limit,
+            seeds=options.seeds,
+            device=options.device,
+            dtype=options.dtype,
+            bootstrap=BOOTSTRAP,
+            aligner_target=workshop.trained(workshop.full.name)[1].target,
+            tasks={task: TaskResult(**dict(settings[task]), **dict(scored[task])) for task in options.tasks},
+            average=averages(list(answers.values())),
+            aims=aims(scored, answers),
+            cosines=_cosines(workshop, options.tasks, progress),
+            cost=_cost(workshop, options, progress),
+        )
 
 
 def _opened(options: Options, progress: Progress) -> Consolidation:
@@ -123,22 +132,22 @@ def _opened(options: Options, progress: Progress) -> Consolidation:
 def open_cells(options: Options, questions: dict[str, list[Example]], progress: Progress) -> Cells:
     """Return the cells of a folder with a model and a workshop of their own: what a worker works with."""
     workshop = Workshop(_opened(options, progress), options.split, options.limit, options.seeds)
-    return _cells(workshop, questions, options)
+    return _cells(workshop, questions, options, silent)
 
 
-def _cells(workshop: Workshop, questions: dict[str, list[Example]], options: Options) -> Cells:
+def _cells(workshop: Workshop, questions: dict[str, list[Example]], options: Options, progress: Progress) -> Cells:
     folder = cells_folder(options.folder, options.device, workshop.consolidation.lm.dtype, options.split, options.limit)
-    return Cells(folder, workshop.consolidation.lm, questions, lambda job, seconds: None, workshop)
+    return Cells(folder, workshop.consolidation.lm, questions, workshop.make, progress)
 
 
-def _scored(workshop: Workshop, plan: dict[str, dict[str, list[Recipe]]], options: Options) -> Cells:
+def _scored(
+    workshop: Workshop, plan: dict[str, dict[str, list[Recipe]]], options: Options, progress: Progress
+) -> Cells:
     """Return the cells with everything scored that the plan asks for."""
     wanted = [(r, task) for task, recipes in plan.items() for several in recipes.values() for r in several]
     questions = {task: workshop.questions(task) for task in plan}
-    cells = _cells(workshop, questions, options)
+    cells = _cells(workshop, questions, options, progress)
     missing = cells.missing(wanted)
-    jobs = [("cells", f"{recipe.label} on {task}") for recipe, tasks in missing.items() for task in tasks]
-    cells.finished = Clock(jobs, len({(recipe.key, task) for recipe, task in wanted}), options.workers).finished
     if missing:
         work = Work(partial(open_cells, options, questions), Cells.do, offline=options.offline)
         with open_engine(options.engine, options.workers, work, here=cells) as run:
@@ -146,44 +155,41 @@ def _scored(workshop: Workshop, plan: dict[str, dict[str, list[Recipe]]], option
     return cells
 
 
-def _measured(cells: Cells, task: str, recipes: dict[str, list[Recipe]], seeds: Sequence[int]) -> Measured:
+def _answers(cells: Cells, task: str, recipes: dict[str, list[Recipe]], seeds: Sequence[int]) -> TaskAnswers:
     def items(recipe: Recipe) -> list[Item]:
-        found = cells.read(recipe, task)
-        assert found is not None, (recipe, task)
-        return found
+        scored = cells.read(recipe, task)
+        assert scored is not None, (recipe, task)
+        return scored
 
     answers = {name: Answers.of([items(recipe) for recipe in several]) for name, several in recipes.items()}
     rng = np.random.default_rng(int(sha256_bytes(task.encode())[:8], 16))
-    return Measured(answers, Draws.make(answers["base"].n, len(seeds), rng))
+    return TaskAnswers(answers, Draws.make(answers["base"].n, len(seeds), rng))
 
 
-def _setting(workshop: Workshop, task: str) -> dict[str, Any]:
+def _setting(workshop: Workshop, cells: Cells, task: str, recipes: dict[str, list[Recipe]]) -> Setting:
     variant = serving(workshop.consolidation, task)
-    return {
-        "variant": variant.name,
-        "in_domain": workshop.is_source(task),
-        "prompts": {str(seed): len(workshop.support(task, seed)) for seed in workshop.seeds},
-        "nearest": {str(seed): workshop.nearest(task, variant, seed) for seed in workshop.seeds},
-        "wrong": others(task, len(workshop.seeds)),
-    }
+    return Setting(
+        variant=variant.name,
+        in_domain=workshop.is_source(task),
+        prompts={str(seed): len(workshop.support(task, seed)) for seed in workshop.seeds},
+        nearest={str(seed): workshop.nearest(task, variant, seed) for seed in workshop.seeds},
+        wrong=tuple(others(task, len(workshop.seeds))),
+        adapters={kind: tuple(cells.hash_of(recipe)[:16] for recipe in some) for kind, some in recipes.items()},
+    )
 
 
-def _adapters(cells: Cells, recipes: dict[str, list[Recipe]]) -> dict[str, Any]:
-    return {"adapters": {name: [cells.hash_of(recipe)[:16] for recipe in some] for name, some in recipes.items()}}
-
-
-def _cosines(workshop: Workshop, tasks: Sequence[str], clock: Clock) -> dict[str, Any]:
+def _cosines(workshop: Workshop, tasks: Sequence[str], progress: Progress) -> Cosines:
     """Return the cosines of ΔW between adapters of every other prompt and those of the rest, one generator for all."""
-    seed, halves = workshop.seeds[0], ([], [])  # type: tuple[int, tuple[list[Any], list[Any]]]
+    seed, first, second = workshop.seeds[0], list[LoraWeights](), list[LoraWeights]()
     for done, task in enumerate(tasks, 1):
         prompts = [example.prompt for example in workshop.support(task, seed)]
-        for half, kept in zip(halves, (prompts[::2], prompts[1::2]), strict=True):
+        for half, kept in ((first, prompts[::2]), (second, prompts[1::2])):
             half.append(workshop.generate(workshop.full, kept))
-        clock.progress("cosines", done, len(tasks))
-    return {"variant": workshop.full.name, "seed": seed, **alikeness(tasks, *halves)}
+        progress("cosines", done, len(tasks))
+    return alikeness(tasks, first, second, variant=workshop.full.name, seed=seed)
 
 
-def _cost(workshop: Workshop, options: Options, clock: Clock) -> dict[str, Any]:
+def _cost(workshop: Workshop, options: Options, progress: Progress) -> Cost:
     """Return what an adapter costs, on the first task that there is a checkpoint of."""
     task = next((task for task in options.tasks if workshop.is_source(task)), workshop.full.sources[0])
     variant = _cost_variant(workshop, task)
@@ -192,33 +198,20 @@ def _cost(workshop: Workshop, options: Options, clock: Clock) -> dict[str, Any]:
     asked = asked_prompts(task, examples, consolidation.lm.profile.answer_style)
     prompts = [example.prompt for example in examples]
     cheap = Cheap(consolidation.encoder, generator, aligner, consolidation.lm, prompts, asked)
-    training = Training(consolidation, task)
-    found: dict[str, Any] = measure(cheap, training, whole=options.full_cost, progress=clock.progress)
-    return found
+    return measure_cost(cheap, Training(consolidation, task), whole=options.full_cost, progress=progress)
 
 
 def _cost_variant(workshop: Workshop, task: str) -> Variant:
     return serving(workshop.consolidation, task) if task in workshop.consolidation.preset.leave_out else workshop.full
 
 
-def _about(workshop: Workshop, options: Options) -> dict[str, Any]:
-    c = workshop.consolidation
-    return {
-        "table": "generation",
-        "measured": time.strftime("%Y-%m-%d", time.gmtime()),
-        "consolidation": {
-            "folder": options.folder.name,
-            "model": c.lm.profile.name,
-            "model_sha256": c.lm.sha256,
-            "preset": c.preset.name,
-            "seed": c.seed,
-            "sources": list(workshop.full.sources),
-        },
-        "split": options.split,
-        "limit": options.limit,
-        "seeds": list(options.seeds),
-        "device": options.device,
-        "dtype": options.dtype,
-        "bootstrap": BOOTSTRAP,
-        "aligner_target": workshop.trained(workshop.full.name)[1].target,
-    }
+def _consolidated(workshop: Workshop, options: Options) -> Consolidated:
+    consolidation = workshop.consolidation
+    return Consolidated(
+        folder=options.folder.name,
+        model=consolidation.lm.profile.name,
+        model_sha256=consolidation.lm.sha256,
+        preset=consolidation.preset.name,
+        seed=consolidation.seed,
+        sources=workshop.full.sources,
+    )

@@ -4,7 +4,7 @@ Source: CAO-LLM §2.2, §2.3; the controls are this project's.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -17,14 +17,14 @@ from cao.files import canonical_json, sha256_bytes, sha256_file
 from cao.model.adapters import LoraWeights
 from cao.model.encoder import pool
 from cao.tasks import TASKS
-from cao.tasks.splits import Part, part
+from cao.tasks.splits import Part, choose, part
 from cao.types import Example
-from eval.bench.questions import asked_prompts
-from eval.generation.cells import BASE, Recipe
-from eval.pages.folder import serving
+from eval.generation.consolidation import serving
+from eval.questions import asked_prompts
 from tools.align_lora.aligner import TrainedAligner, load_aligner
 from tools.align_lora.task_vector import task_vector
 from tools.detect_drift.reference import IN_DOMAIN
+from tools.generate_lora.conditioning import condition
 from tools.generate_lora.generator import TrainedGenerator
 from tools.generate_lora.prompts import usable_prompts
 
@@ -33,6 +33,24 @@ REPORTED: tuple[str, ...] = (*IN_DOMAIN, "gsm8k", "math", "social_iqa", "mmlu_lo
 
 PROMPTS = 32
 """Support prompts that an adapter is generated from."""
+
+BASE = "base"
+"""The recipe, and the hash, of no adapter."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an adapter is made, known by everything that decides what comes of it.
+
+    Attributes:
+        key: kind and hashes of the inputs; equal keys make equal adapters.
+        make: makes it with a workshop, any worker's own; None for the base model.
+        label: what it is, for progress.
+    """
+
+    key: str
+    make: "Callable[[Workshop], LoraWeights] | None" = field(default=None, repr=False, compare=False)
+    label: str = field(default="", compare=False)
 
 
 @dataclass
@@ -96,12 +114,16 @@ class Workshop:
     def _variant_file(self, variant: Variant, kind: str) -> Path:
         return self.consolidation.folder / "variants" / variant.name / f"{kind}.safetensors"
 
+    def make(self, recipe: Recipe) -> LoraWeights | None:
+        """Return the adapter of a recipe, None for the base model."""
+        return recipe.make(self) if recipe.make else None
+
     def generate(self, variant: Variant, prompts: Sequence[str]) -> LoraWeights:
         """Return the adapter that a variant's generator makes from prompts; the last one is remembered."""
         key = f"{variant.name}:{_sha256(prompts)}"
         if self._last is None or self._last[0] != key:
-            conditioning, mask = self.consolidation.encoder.condition(list(prompts))
-            self._last = key, self.trained(variant.name)[0].generate(conditioning, mask)
+            made = condition(prompts, self.trained(variant.name)[0], self.consolidation.encoder).adapter()
+            self._last = key, made
         return self._last[1]
 
     def align(self, variant: Variant, examples: Sequence[Example], task: str) -> LoraWeights:
@@ -109,7 +131,7 @@ class Workshop:
         aligner, lm = self.trained(variant.name)[1], self.consolidation.lm
         weights = self.generate(variant, [example.prompt for example in examples])
         asked = asked_prompts(task, examples, lm.profile.answer_style)
-        return aligner.align(weights, task_vector(lm, weights, asked, aligner.vector_prompts))
+        return aligner.align(weights, task_vector(lm, weights, asked, aligner.header.vector_prompts))
 
     def average(self, variant: Variant, names: Sequence[str]) -> LoraWeights:
         """Return the mean of stored averages as an adapter, A and B separately, all from one initialisation.
@@ -139,8 +161,8 @@ class Workshop:
         prompts = [example.prompt for example in self.support(task, seed)]
         prompts = shuffled(prompts, seed) if shuffle else prompts
         key = f"generated:{self._file_sha256(self._variant_file(variant, 'generator'))}:{_sha256(prompts)}"
-        told = f"{variant.name} generated from {'shuffled ' if shuffle else ''}{task}, seed {seed}"
-        return Recipe(key, partial(Workshop.generate, variant=variant, prompts=prompts), told)
+        label = f"{variant.name} generated from {'shuffled ' if shuffle else ''}{task}, seed {seed}"
+        return Recipe(key, partial(Workshop.generate, variant=variant, prompts=prompts), label)
 
     def aligned(self, task: str, seed: int, variant: Variant) -> Recipe:
         """Return the recipe of an aligned adapter."""
@@ -149,8 +171,8 @@ class Workshop:
         files = [self._file_sha256(self._variant_file(variant, kind)) for kind in ("generator", "aligner")]
         texts = [[example.prompt for example in examples], asked_prompts(task, examples, style)]
         key = f"aligned:{':'.join(files)}:{_sha256(texts)}"
-        told = f"{variant.name} aligned to {task}, seed {seed}"
-        return Recipe(key, partial(Workshop.align, variant=variant, examples=examples, task=task), told)
+        label = f"{variant.name} aligned to {task}, seed {seed}"
+        return Recipe(key, partial(Workshop.align, variant=variant, examples=examples, task=task), label)
 
     def averaged(self, variant: Variant, names: Sequence[str], label: str) -> Recipe:
         """Return the recipe of a mean of stored averages."""
@@ -168,7 +190,7 @@ class Workshop:
         variant, seeds = serving(self.consolidation, task), self.seeds
         foreign = others(task, len(seeds))
         sources = [f"checkpoints/{source}" for source in variant.sources]
-        found = {
+        compared = {
             "base": [Recipe(BASE, None, "the base model")],
             "generated": [self.generated(task, seed, variant) for seed in seeds],
             "aligned": [self.aligned(task, seed, variant) for seed in seeds],
@@ -179,20 +201,13 @@ class Workshop:
             "shuffled": [self.generated(task, seed, variant, shuffle=True) for seed in seeds],
         }
         if self.is_source(task):
-            found["checkpoint"] = [self.averaged(self.full, [f"checkpoints/{task}"], f"checkpoint of {task}")]
-            found["seen"] = [self.generated(task, seed, self.full) for seed in seeds]
-        return found
+            compared["checkpoint"] = [self.averaged(self.full, [f"checkpoints/{task}"], f"checkpoint of {task}")]
+            compared["seen"] = [self.generated(task, seed, self.full) for seed in seeds]
+        return compared
 
     def _nearest_recipe(self, task: str, variant: Variant, seed: int) -> Recipe:
         source = self.nearest(task, variant, seed)
         return self.averaged(variant, [f"checkpoints/{source}"], f"checkpoint of {source}")
-
-
-def choose(examples: Sequence[Example], count: int, seed: str) -> list[Example]:
-    """Return a seeded choice without replacement, the one that a run of this seed makes; all where there are fewer."""
-    ordered = sorted(examples, key=lambda example: example.id)
-    random.Random(seed).shuffle(ordered)
-    return ordered[:count]
 
 
 def others(task: str, count: int) -> list[str]:

@@ -22,17 +22,17 @@ from policies.uniform import RandomPolicy
 
 
 @dataclass(frozen=True)
-class Contestant(ABC):
+class Entrant(ABC):
     """One row of the table.
 
     Attributes:
         name: of the row.
-        told: what it is, for the reader.
+        description: what it is, for the reader.
         draws: first attempts that are looked at in each situation; one where it always says the same.
     """
 
     name: str
-    told: str
+    description: str
     draws: int
 
     def speaks_of(self, task: str) -> bool:
@@ -52,7 +52,7 @@ class Contestant(ABC):
 
 
 @dataclass(frozen=True)
-class Always(Contestant):
+class Always(Entrant):
     """One strategy for a task, whatever was measured; None says for tasks alone what the paper found best."""
 
     strategy: Strategy | None
@@ -69,7 +69,7 @@ class Always(Contestant):
 
 
 @dataclass(frozen=True)
-class Drawing(Contestant):
+class Drawing(Entrant):
     """A policy of ``policies`` that costs next to nothing."""
 
     policy: RandomPolicy | BanditPolicy
@@ -80,7 +80,7 @@ class Drawing(Contestant):
 
 
 @dataclass(frozen=True)
-class Writing(Contestant):
+class Writing(Entrant):
     """A language model's policy; what it wrote is remembered in a file, since a text costs seconds."""
 
     policy: LocalPolicy
@@ -130,14 +130,14 @@ _TRAINED = {
 }
 
 
-def contestants(
+def entrants(
     lm: LanguageModel,
     settings: PolicySettings,
     trained: Mapping[str, LoraWeights],
     practice: Mapping[str, tuple[int, int]],
     draws: int,
     memory: Path,
-) -> list[Contestant]:
+) -> list[Entrant]:
     """Return the rows of the table but the oracle.
 
     Args:
@@ -148,9 +148,9 @@ def contestants(
         draws: first attempts of those that draw, in each situation.
         memory: file of what the model wrote.
     """
-    told = ", ".join(FAMILIES)
+    families = ", ".join(FAMILIES)
     return [
-        Drawing("random", f"one of {told}, then every value within its bounds", draws, RandomPolicy()),
+        Drawing("random", f"one of {families}, then every value within its bounds", draws, RandomPolicy()),
         *(
             Always(f"always {family}", f"`{plain_json(number.canonical())}`, the paper's numbers", 1, number)
             for family, model in FAMILIES.items()

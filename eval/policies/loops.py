@@ -5,7 +5,6 @@ Rewards are remembered in the situations, so that a strategy two policies propos
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent.train.policy.rest_em import Judged
 from agent.train.policy.rollouts import Rollouts
@@ -15,7 +14,8 @@ from cao.progress import Progress
 from cao.strategies import Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import Trial
-from eval.policies.entrants import Always, Contestant
+from eval.policies.entrants import Always, Entrant
+from eval.policies.results import Cell, Cells
 
 ATTEMPTS = 4
 """Attempts of one loop at most."""
@@ -44,9 +44,7 @@ Loops = dict[tuple[str, str], Loop]
 """(policy, situation) → its loop."""
 
 
-def lead(
-    rollouts: Rollouts, rows: Sequence[Contestant], situations: Mapping[str, Situation], progress: Progress
-) -> Loops:
+def lead(rollouts: Rollouts, rows: Sequence[Entrant], situations: Mapping[str, Situation], progress: Progress) -> Loops:
     """Return every policy's loop in every situation that it speaks of, attempt by attempt side by side."""
     loops = {
         (row.name, name): Loop()
@@ -54,24 +52,24 @@ def lead(
         for name, situation in situations.items()
         if row.speaks_of(situation.bench.task.name)
     }
-    contestant = {row.name: row for row in rows}
+    entrant = {row.name: row for row in rows}
     for attempt in range(1, ATTEMPTS + 1):
         texts: dict[tuple[str, str], list[str]] = {}
         waiting = [key for key, loop in loops.items() if not loop.finished]
         for done, (who, name) in enumerate(waiting, 1):
-            row, n = contestant[who], contestant[who].draws if attempt == 1 else 1
+            row, n = entrant[who], entrant[who].draws if attempt == 1 else 1
             seed = int(sha256_bytes(f"{who}:{name}:{attempt}".encode())[:8], 16)
             texts[who, name] = row.propose(situations[name], loops[who, name].trials, n, seed)
             progress(f"attempt {attempt}: proposals", done, len(waiting))
-        judged = _judge(rollouts, texts, f"attempt {attempt}: judging", progress)
+        judged = _worth(rollouts, texts, f"attempt {attempt}: judging", progress)
         for who, name in waiting:
             _enter(loops[who, name], [(text, judged[name].get(text)) for text in texts[who, name]])
-            if attempt == ATTEMPTS or isinstance(contestant[who], Always):
+            if attempt == ATTEMPTS or isinstance(entrant[who], Always):
                 loops[who, name].finished = True  # a policy that always says the same has no second attempt
     return loops
 
 
-def _judge(
+def _worth(
     rollouts: Rollouts, texts: Mapping[tuple[str, str], Sequence[str]], label: str, progress: Progress
 ) -> dict[str, dict[str, tuple[Strategy, Judged]]]:
     """Return situation → text → the strategy it is and what that is worth; texts that are none are left out."""
@@ -83,32 +81,39 @@ def _judge(
                 read[text] = parse_strategy(text)
             except StrategyRejectedError:
                 continue
-    found: dict[str, dict[str, tuple[Strategy, Judged]]] = {}
+    known: dict[str, dict[str, tuple[Strategy, Judged]]] = {}
     for name, worth in rollouts.judge({name: list(read.values()) for name, read in asked.items()}):
-        found[name] = {
+        known[name] = {
             text: (strategy, judged) for (text, strategy), judged in zip(asked[name].items(), worth, strict=True)
         }
-        progress(label, len(found), len(asked))
-    return found
+        progress(label, len(known), len(asked))
+    return known
 
 
 def _enter(loop: Loop, worth: Sequence[tuple[str, tuple[Strategy, Judged] | None]]) -> None:
     """Enter what came of a policy's texts; the first of them is the loop's next attempt."""
     if not loop.first:
-        loop.first = [found is not None and found[1].improved for _, found in worth]
-    text, found = worth[0]
+        loop.first = [known is not None and known[1].improved for _, known in worth]
+    text, known = worth[0]
     attempt = len(loop.trials) + 1
-    if found is None:
+    if known is None:
         loop.trials.append(Trial(attempt=attempt, raw=text[:2_000], accepted=False, reason="rejected: no strategy"))
         return
-    strategy, judged = found
-    repeated = any(trial.strategy == strategy.canonical() for trial in loop.trials)
-    told: dict[str, Any] = {"accepted": False, "reason": "rejected: already tried in this run", "raw": text}
-    if not repeated:
-        told = {"strategy": strategy.canonical(), "accepted": judged.improved, "reason": judged.reason}
-        told["comparison"] = judged.comparison
-    loop.trials.append(Trial(attempt=attempt, **told))
-    if not repeated and judged.improved:
+    strategy, judged = known
+    if any(trial.strategy == strategy.canonical() for trial in loop.trials):
+        reason = "rejected: already tried in this run"
+        loop.trials.append(Trial(attempt=attempt, raw=text, accepted=False, reason=reason))
+        return
+    loop.trials.append(
+        Trial(
+            attempt=attempt,
+            strategy=strategy.canonical(),
+            accepted=judged.improved,
+            reason=judged.reason,
+            comparison=judged.comparison,
+        )
+    )
+    if judged.improved:
         loop.adopted, loop.gain, loop.finished = strategy, judged, True
 
 
@@ -132,30 +137,30 @@ def tested(rollouts: Rollouts, loops: Loops, progress: Progress) -> dict[tuple[s
     for (_, name), loop in loops.items():
         if loop.adopted is not None:
             asked.setdefault(name, {})[canonical_json(loop.adopted.canonical())] = loop.adopted
-    found: dict[tuple[str, str], Judged] = {}
+    tests: dict[tuple[str, str], Judged] = {}
     work = {name: list(strategies.values()) for name, strategies in asked.items()}
     for done, (name, worth) in enumerate(rollouts.judge(work, "test"), 1):
-        found.update({(name, key): judged for key, judged in zip(asked[name], worth, strict=True)})
+        tests.update({(name, key): judged for key, judged in zip(asked[name], worth, strict=True)})
         progress("test parts", done, len(work))
-    return found
+    return tests
 
 
-def cells(loops: Loops, tests: Mapping[tuple[str, str], Judged]) -> dict[str, dict[str, Any]]:
+def cells(loops: Loops, tests: Mapping[tuple[str, str], Judged]) -> dict[str, Cells]:
     """Return policy → situation → what came of it, gains as (accuracy, log-loss) and 0 where nothing was adopted."""
-    found: dict[str, dict[str, Any]] = {}
+    by_policy: dict[str, Cells] = {}
     for (who, name), loop in loops.items():
         test = tests.get((name, canonical_json(loop.adopted.canonical()))) if loop.adopted else None
-        found.setdefault(who, {})[name] = {
-            "first": [sum(loop.first), len(loop.first)],
-            "improved": loop.adopted is not None,
-            "attempts": len(loop.trials) if loop.adopted else ATTEMPTS,
-            "adopted": loop.adopted.canonical() if loop.adopted else None,
-            "reward": _gain(loop.gain),
-            "test": _gain(test),
-        }
-    return found
+        by_policy.setdefault(who, {})[name] = Cell(
+            first=(sum(loop.first), len(loop.first)),
+            improved=loop.adopted is not None,
+            attempts=len(loop.trials) if loop.adopted else ATTEMPTS,
+            adopted=loop.adopted.canonical() if loop.adopted else None,
+            reward=_gain(loop.gain),
+            test=_gain(test),
+        )
+    return by_policy
 
 
-def _gain(judged: Judged | None) -> list[float]:
+def _gain(judged: Judged | None) -> tuple[float, float]:
     change = judged.comparison if judged else None
-    return [change.accuracy_change, change.loss_change] if change else [0.0, 0.0]
+    return (change.accuracy_change, change.loss_change) if change else (0.0, 0.0)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agent.config import RunConfig
 from agent.loop.run_folder import locked
@@ -30,8 +29,9 @@ from cao.progress import Progress
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import DtypeChoice
-from eval.policies.entrants import Contestant, Writing, contestants
+from eval.policies.entrants import Writing, entrants
 from eval.policies.loops import ATTEMPTS, cells, lead, oracle, tested
+from eval.policies.results import Family, PoliciesResult, StrategyObject, TaskRole, TrainingReport
 from policies.grid import grid
 from policies.local import LocalPolicy
 
@@ -73,8 +73,13 @@ class Options:
     model_path: str | None = None
 
 
-def analyse(options: Options, progress: Progress) -> dict[str, Any]:
-    """Measure everything of the table and return it as JSON values.
+def measure(options: Options, command: str, progress: Progress) -> PoliciesResult:
+    """Measure everything of the table.
+
+    Args:
+        options: what is measured.
+        command: that asked for it.
+        progress: told about long work.
 
     Raises:
         InputError: settings or a folder that cannot be used, or another process works in it.
@@ -95,7 +100,7 @@ def analyse(options: Options, progress: Progress) -> dict[str, Any]:
         lm = next(iter(situations.values())).bench.lm
         weights = {name: load_adapter(folder, lm.sha256) for name, folder in folders.items()}
         memory = options.folders[0] / "texts.jsonl"
-        rows = contestants(lm, config.policy_settings, weights, practice, DRAWS, memory)
+        rows = entrants(lm, config.policy_settings, weights, practice, DRAWS, memory)
         with open_rollouts(options.engine, options.workers, plan, situations, progress) as rollouts:
             rollouts.prepare(list(situations), progress)
             points = {name: grid(situation.context.families) for name, situation in situations.items()}
@@ -103,32 +108,34 @@ def analyse(options: Options, progress: Progress) -> dict[str, Any]:
             loops = lead(rollouts, rows, situations, progress)
             loops |= {(ORACLE, name): oracle(points[name], landscape[name]) for name in situations}
             tests = tested(rollouts, loops, progress)
-        valid = {row.name: _validity(row, config, situations) for row in rows}
-    return {
-        "table": "policies",
-        "measured": time.strftime("%Y-%m-%d", time.gmtime()),
-        "model": config.model,
-        "model_sha256": lm.sha256,
-        "device": lm.device,
-        "dtype": lm.dtype,
-        "trainings": {training.name: training.report for training in trainings},
-        "policies": {name: adapter_sha256(one) for name, one in weights.items()},
-        "rule": config.accept,
-        "reward": config.reward,
-        "support": config.support,
-        "limit": options.limit,
-        "draws": DRAWS,
-        "attempts": ATTEMPTS,
-        "free": FREE,
-        "seeds": list(options.seeds),
-        "arms_practised": sum(map(sum, practice.values())),
-        "tasks": {task: {"held_out": task not in practised} for task in tasks},
-        "rows": {row.name: row.told for row in rows} | {ORACLE: "the best of the exhaustive grid on the reward part"},
-        "starts": {name: situation.state["start"] for name, situation in situations.items()},
-        "landscape": {name: _counted(points[name], landscape[name]) for name in situations},
-        "cells": cells(loops, tests),
-        "valid": {name: found for name, found in valid.items() if found is not None},
-    }
+        valid = {row.name: _validity(row, config, situations) for row in rows if isinstance(row, Writing)}
+    return PoliciesResult(
+        command=command,
+        table="policies",
+        measured=time.strftime("%Y-%m-%d", time.gmtime()),
+        model=config.model,
+        model_sha256=lm.sha256,
+        device=lm.device,
+        dtype=lm.dtype,
+        trainings={training.name: training.report for training in trainings},
+        policies={name: adapter_sha256(adapter) for name, adapter in weights.items()},
+        rule=config.accept,
+        reward=config.reward,
+        support=config.support,
+        limit=options.limit,
+        draws=DRAWS,
+        attempts=ATTEMPTS,
+        free=FREE,
+        seeds=options.seeds,
+        arms_practised=sum(map(sum, practice.values())),
+        tasks={task: TaskRole(held_out=task not in practised) for task in tasks},
+        rows={row.name: row.description for row in rows}
+        | {ORACLE: "the best of the exhaustive grid on the reward part"},
+        starts={name: situation.state["start"] for name, situation in situations.items()},
+        landscape={name: _families(points[name], landscape[name]) for name in situations},
+        cells=cells(loops, tests),
+        valid=valid,
+    )
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class Finished:
 
     name: str
     settings: Settings
-    report: dict[str, Any]
+    report: TrainingReport
     arms: dict[str, tuple[int, int]]
     policies: dict[str, Path]
 
@@ -161,16 +168,14 @@ def _finished(folder: Path) -> Finished:
         policies = {"taught by the grid": folder / "policy-0", **policies}
     try:
         arms = {strategy: (won, lost) for strategy, (won, lost) in report["arms"].items()}
-        told = {key: report[key] for key in ("settings", "iterations", "costs")}
+        read = TrainingReport.model_validate({key: report[key] for key in ("settings", "iterations", "costs")})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a training's report ({type(error).__name__})") from None
-    return Finished(folder.name, settings, told, arms, policies)
+    return Finished(folder.name, settings, read, arms, policies)
 
 
 def _config(trainings: Sequence[Finished], options: Options) -> RunConfig:
-    told = {"test": options.limit, "device": options.device, "offline": options.offline}
     check_device(options.device)
-    told["dtype"] = settled(options.dtype, options.device)
     config = trainings[0].settings.config
     if any(training.settings.config != config for training in trainings):
         raise InputError("these trainings are of runs that differ (see their config.json); give one of them at a time")
@@ -179,28 +184,34 @@ def _config(trainings: Sequence[Finished], options: Options) -> RunConfig:
     if config.model_path and not options.model_path:
         own = "was made with a model folder of your own; give it with --set model_path=DIR"
         raise InputError(f"{options.folders[0]} {own}")
-    return config.model_copy(update={**told, "model_path": options.model_path})
+    return config.model_copy(
+        update={
+            "test": options.limit,
+            "device": options.device,
+            "offline": options.offline,
+            "dtype": settled(options.dtype, options.device),
+            "model_path": options.model_path,
+        }
+    )
 
 
 def _landscape(
     rollouts: Rollouts, points: Mapping[str, Sequence[Strategy]], progress: Progress
 ) -> dict[str, list[Judged]]:
-    found: dict[str, list[Judged]] = {}
+    judged: dict[str, list[Judged]] = {}
     for name, worth in rollouts.judge(points):
-        found[name] = worth
-        progress("landscape", len(found), len(points))
-    return found
+        judged[name] = worth
+        progress("landscape", len(judged), len(points))
+    return judged
 
 
-def _validity(row: Contestant, config: RunConfig, situations: Mapping[str, Situation]) -> list[int] | None:
+def _validity(row: Writing, config: RunConfig, situations: Mapping[str, Situation]) -> tuple[int, int]:
     """Return how many of a language model's texts are strategies without the grammar, and of how many."""
-    if not isinstance(row, Writing):
-        return None
     settings = config.policy_settings.model_copy(update={"constrained": False})
     free = LocalPolicy(row.policy.lm, settings, row.policy.adapter)
     first_seed = {situation.bench.task.name: situation for situation in reversed(list(situations.values()))}
     texts = [text for situation in first_seed.values() for text in row.write_freely(free, situation, FREE, config.seed)]
-    return [sum(map(_is_strategy, texts)), len(texts)]
+    return sum(map(_is_strategy, texts)), len(texts)
 
 
 def _is_strategy(text: str) -> bool:
@@ -211,12 +222,12 @@ def _is_strategy(text: str) -> bool:
     return True
 
 
-def _counted(points: Sequence[Strategy], worth: Sequence[Judged]) -> dict[str, Any]:
-    """Return the landscape of a situation: family → points measured and improving, and the strategies that improve."""
-    found: dict[str, Any] = {family: {"measured": 0, "improve": []} for family in FAMILIES}
+def _families(points: Sequence[Strategy], worth: Sequence[Judged]) -> dict[str, Family]:
+    """Return the landscape of a situation: family → points measured, and the strategies that improve the model."""
+    measured = dict.fromkeys(FAMILIES, 0)
+    improve: dict[str, list[tuple[StrategyObject, float]]] = {family: [] for family in FAMILIES}
     for strategy, judged in zip(points, worth, strict=True):
-        counts = found[strategy.family]
-        counts["measured"] += 1
+        measured[strategy.family] += 1
         if judged.improved and judged.comparison:
-            counts["improve"].append([strategy.canonical(), judged.comparison.loss_change])
-    return found
+            improve[strategy.family].append((strategy.canonical(), judged.comparison.loss_change))
+    return {family: Family(measured=measured[family], improve=tuple(improve[family])) for family in FAMILIES}

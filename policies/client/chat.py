@@ -170,10 +170,10 @@ class ChatClient:
         try:
             choices = _Completion.model_validate_json(body).choices
         except ValidationError:
-            return ChatReply(text=self._transport.blot(body.decode("utf-8", "replace")), outcome="not_a_completion")
+            return ChatReply(text=self._transport.redact(body.decode("utf-8", "replace")), outcome="not_a_completion")
         if not choices:
             return ChatReply(text="", outcome="empty")
-        message, said = choices[0].message, self._transport.blot(choices[0].message.said())
+        message, said = choices[0].message, self._transport.redact(choices[0].message.said())
         if message.refusal:
             return ChatReply(text=said, outcome="refused")
         if choices[0].finish_reason == "length":

@@ -119,7 +119,7 @@ class CompletionClient:
         if len(choices) != len(batch) or set(found) != set(range(len(batch))):
             told = f"{self._transport.origin} sent no completion for each of {len(batch)} prompts"
             raise UnavailableError(f"{told}; check that it serves /completions, or give --server-batch 1")
-        return [_before(self._transport.blot(found[i]), stop) for i in range(len(batch))]
+        return [_before(self._transport.redact(found[i]), stop) for i in range(len(batch))]
 
     def _send(self, batch: list[str], max_new_tokens: int, stop: list[str]) -> bytes:
         return self._transport.read(

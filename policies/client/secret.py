@@ -49,7 +49,7 @@ class Secret:
     def __repr__(self) -> str:
         return f"Secret({MARK})"
 
-    def blot(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return ``text`` without the key and without any part of it that is long enough to tell.
 
         Args:

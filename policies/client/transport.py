@@ -1,7 +1,7 @@
 """A guarded way to a server that speaks OpenAI's API: deadline, retries, sizes, no secrets.
 
 The server is not trusted: a reply is read up to a size and a time, an error's body not at all. The key is read from the
-environment, goes nowhere but to the server, and is blotted out of whatever that sends back.
+environment, goes nowhere but to the server, and is taken out of whatever that sends back.
 """
 
 import ipaddress
@@ -104,9 +104,9 @@ class Transport:
     def _watch(self, request: httpx2.Request) -> None:
         request.extensions["trace"] = self._exchange.deadline.watch
 
-    def blot(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return what the server sent without the key and without parts of it."""
-        return self._secret.blot(text)
+        return self._secret.redact(text)
 
     def unavailable(self, error: Exception, model: str, how: str = "") -> UnavailableError:
         """Say what failed without a word of the server's, which may echo the key.

@@ -39,53 +39,72 @@ def comparison(accuracy: float, loss: float, p: float, accepted: bool) -> dict[s
 
 
 def record(run_id: str) -> dict[str, Any]:
-    """An improved run: one text that is no strategy, one strategy that does not help, one that does."""
+    """The run.json of an improved run: one text that is no strategy, one that does not help, one that does."""
     trials = [
         {
             "attempt": 1, "strategy": None, "raw": '{"family": "TTL", "ttl_steps": 5000, "learning_rate": 0.1}',
             "accepted": False, "reason": "rejected: TTL: ttl_steps: Input should be less than or equal to 100",
-            "reward": None, "comparison": None, "seconds": 2.11,
+            "reward": None, "comparison": None, "dropped_after": None, "dropped_members": None, "seconds": 2.11,
         },
         {
             "attempt": 2, "strategy": LATENT, "raw": None, "accepted": False,
             "reason": "not accepted: accuracy -1.0 points, log-loss +0.0102 (one-sided p=0.862)",
-            "reward": reward(0.4479, 1.3704), "comparison": comparison(-0.0104, 0.0102, 0.862, False), "seconds": 31.7,
+            "reward": reward(0.4479, 1.3704), "comparison": comparison(-0.0104, 0.0102, 0.862, False),
+            "dropped_after": None, "dropped_members": None, "seconds": 31.7,
         },
         {
             "attempt": 3, "strategy": TTL, "raw": None, "accepted": True,
             "reason": "accepted: accuracy +3.1 points, log-loss -0.0214 (one-sided p=0.012). 25 steps on 32 prompts",
-            "reward": reward(0.4896, 1.3388), "comparison": comparison(0.0312, -0.0214, 0.012, True), "seconds": 58.2,
+            "reward": reward(0.4896, 1.3388), "comparison": comparison(0.0312, -0.0214, 0.012, True),
+            "dropped_after": None, "dropped_members": None, "seconds": 58.2,
         },
     ]  # fmt: skip
     return {
-        "run_id": run_id, "status": "improved", "task": "gsm8k", "model": "smollm2-135m", "policy": "local",
-        "describer": "cached", "seed": 0, "protocol": "likelihood",
+        "schema_version": 1, "run_id": run_id, "status": "improved", "reason": None, "task": "gsm8k",
+        "model": "smollm2-135m", "model_sha256": "ef" * 32, "policy": "local", "policy_adapter": None,
+        "describer": "cached", "request_forms": {"describer": None, "policy": None}, "seed": 0,
+        "protocol": "likelihood",
         "splits": {"support": 32, "reward": 96, "test": 200}, "available": {"reward": 264, "test": 396},
         "drift": {
             "score": 0.401, "p_value": 0.002, "drifted": True, "nearest_task": "arc_challenge",
             "kind": "domain_transfer",
             "sentence": "drifted to something new: no known task explains the prompts (p = 0.002, level 0.05)",
             "caveats": ["32 prompts: small drifts would go unseen"], "n": 32,
-            "known": {name: {"effect": far, "p_value": 0.002} for name, far in KNOWN.items()}, "alpha": 0.05,
+            "known": {name: {"distance": far, "effect": far, "p_value": 0.002} for name, far in KNOWN.items()},
+            "alpha": 0.05,
         },
         "context": "Short word problems from everyday life that take several steps of arithmetic to solve.",
+        "context_note": "",
         "adapters": {
-            "generated": None, "aligned": None,
+            "generated": None, "aligned": None, "variant": None, "saw_task": None, "caveats": [],
             "reason": "no generator for smollm2-135m; run: python -m agent.consolidate",
         },
-        "trials": trials, "attempts": 3, "reward": {"baseline": reward(0.4583, 1.3602), "best": reward(0.4896, 1.3388)},
+        "trials": trials, "attempts": 3,
+        "reward": {
+            "baseline": reward(0.4583, 1.3602), "generated": None, "aligned": None, "start": "base",
+            "best": reward(0.4896, 1.3388), "comparisons": {"generated": None, "aligned": None},
+            "dropped_after": {"generated": None, "aligned": None},
+        },
+        "evaluations": {
+            "asked": 288, "answered": 288, "saved": 0, "dropped_early": 0, "reused": 0, "checked": 0, "agreed": 0,
+            "member_answers": 288, "member_answers_saved": 0,
+        },
         "smallest_detectable": {"loss": 0.0191, "accuracy": 0.081},
-        "adopted": {"strategy": TTL, "adapter": {"path": "adapter", "sha256": "ab" * 32}, "note": "25 steps"},
+        "adopted": {
+            "start": "base", "strategy": TTL, "adapter": {"path": "adapter", "sha256": "ab" * 32}, "together": None,
+            "note": "25 steps",
+        },
         "test": {
-            "baseline": side(0.455, 1.3712), "adapted": side(0.485, 1.3455), "p_value": 0.263,
+            "baseline": side(0.455, 1.3712), "adapted": side(0.485, 1.3455), "chance": None, "p_value": 0.263,
             "loss_change": -0.0257, "loss_p_value": 0.0006,
         },
         "timing_s": {
-            "describe": 0.02, "detect": 6.1, "generate": 0.01, "align": 0.01, "decide": 11.9, "apply": 34.8,
-            "evaluate": 62.7, "conclude": 61.3,
+            "describe": 0.02, "detect": 6.1, "generate": 0.01, "align": 0.01, "choose": 20.9, "decide": 11.9,
+            "apply": 34.8, "evaluate": 41.8, "conclude": 61.3,
         },
-        "seconds": 176.84, "overhead_share": 0.0031, "peak_memory_mb": 1834.2, "tokens_scored": 181_204,
-        "created": "2026-11-23T20:41:07Z",
+        "seconds": 176.84, "overhead_share": 0.0031, "peak_memory_mb": 1834.2,
+        "created": "2026-11-23T20:41:07Z", "finished": "2026-11-23T20:44:09Z", "dtype": "bfloat16",
+        "compute": {"dtype": "bfloat16", "device": "cpu", "asked": "auto"},
         "versions": {"cao-llm": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.23.0"},
         "config": {
             "task": "gsm8k", "model": "smollm2-135m", "model_path": None, "policy": "local", "describer": "cached",
@@ -94,6 +113,13 @@ def record(run_id: str) -> dict[str, Any]:
             "policy_settings": {"temperature": 1.0, "top_k": 50, "base_url": None},
         },
     }  # fmt: skip
+
+
+def older(run_id: str) -> dict[str, Any]:
+    """The same, written by a version whose run.json had no ``schema_version`` and a key that is no more."""
+    run = {**record(run_id), "tokens_scored": 181_204}
+    del run["schema_version"]
+    return run
 
 
 def started_run(run_id: str) -> dict[str, Any]:
@@ -144,8 +170,8 @@ def events(run: dict[str, Any]) -> list[dict[str, Any]]:
         ("describe", 0.02, {"context": {"text": run["context"], "source": "cached", "note": ""}}),
         ("detect", 6.1, {"drift": run["drift"]}),
         ("generate", 0.01, {"adapters": run["adapters"]}),
-        ("align", 0.01, {"adapters": run["adapters"], "status": "running"}),
-        ("evaluate", 20.9, {"baseline": run["reward"]["baseline"]}),
+        ("align", 0.01, {"adapters": run["adapters"]}),
+        ("choose", 20.9, {"baseline": run["reward"]["baseline"]}),
         ("decide", 2.11, {"trial": trials[0]}),
         ("decide", 4.9, {"proposal": trials[1]["strategy"]}),
         ("apply", 0.02, {"proposal": trials[1]["strategy"], "applied": "5 SLOT steps a question"}),
@@ -242,12 +268,13 @@ def hostile(run_id: str) -> dict[str, Any]:
         "nearest_task": HOSTILE,
         "caveats": [HOSTILE],
         "sentence": HOSTILE,
-        "known": {HOSTILE: {"effect": 0.4, "p_value": 0.5}, "b": {"effect": 0.0}},
+        "known": {HOSTILE: {"distance": 0.4, "effect": 0.4, "p_value": 0.5}, "b": {"distance": 0.0, "effect": 0.0}},
     }
     run["versions"] = {HOSTILE: HOSTILE}
     run["config"] = {HOSTILE: HOSTILE, "task": HOSTILE}
     run["timing_s"] = {HOSTILE: 3.0, "evaluate": 2.0}
     run["adapters"] = {
-        "generated": None, "aligned": None, "reason": HOSTILE, "variant": HOSTILE, "caveats": [HOSTILE]
+        "generated": None, "aligned": None, "saw_task": None, "reason": HOSTILE, "variant": HOSTILE,
+        "caveats": [HOSTILE],
     }  # fmt: skip
     return run

@@ -14,7 +14,7 @@ from agent import run, trace
 from agent.config import RunConfig, make_config
 from agent.record import commands
 from agent.record.report import write_report
-from agent.record.schema import RunRecord
+from agent.record.schema import Run, RunRecord
 from agent.record.terminal import print_summary
 from cao.tasks import get_task
 from cao.tasks.splits import split
@@ -23,7 +23,7 @@ from tests.agent import run_folders as made
 
 ROWS = 340
 SURE = {"p_value": 0.01}
-WORSE = {"p_value": 0.01, "adapted": {"accuracy": 0.4}}
+WORSE = {"p_value": 0.01, "adapted": made.side(0.4, 1.4)}
 OUTCOMES: dict[str, dict[str, Any]] = {
     "could be chance": {},
     "could be chance, the task is used up": {"available": {"reward": 96, "test": 212}, "splits": {"test": 212}},
@@ -37,7 +37,7 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "none, all attempts": {"status": "no_improvement", "smallest_detectable": None, "trials": "100"},
     "no strategy": {"status": "no_improvement", "trials": "1"},
     "no strategy, at random": {"status": "no_improvement", "trials": "1", "policy": "random"},
-    "unfinished": {"status": "unfinished"},
+    "unfinished": {"status": "unfinished", "schema_version": None},
 }
 
 
@@ -95,7 +95,7 @@ def test_every_printed_command_works_as_it_stands(
     monkeypatch.chdir(tmp_path)
     found = record(name, file, Path(folder))
     made.write_run(Path(folder), "one", found)
-    read = RunRecord.model_validate(found)
+    read = Run.model_validate(found)
     _, following = commands.next_step(read, Path(folder))
     printed = [following, commands.reproduce_command(read), commands.resume_command("one", folder)]
     printed += [commands.trace_command("list", folder), commands.trace_command("show", Path(folder), "one")]
@@ -129,7 +129,7 @@ def test_what_a_finished_run_prints_can_be_typed(
     monkeypatch.setenv("COLUMNS", "200")
     out = Path("elsewhere")
     path = made.write_run(out, "one", record("none", file, out))
-    print_summary(json.loads((path / "run.json").read_text()), str(path))
+    print_summary(RunRecord.model_validate_json((path / "run.json").read_bytes()), str(path))
     (line,) = re.findall(r"trace +(python .*?) *│", capsys.readouterr().out)
     assert runs_of(line) == "agent.trace"
     assert "python -m agent.run --task" in write_report(path).read_text()

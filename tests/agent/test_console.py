@@ -145,11 +145,11 @@ def test_the_summary_has_a_line_for_chance_and_counts_one_attempt(
 ) -> None:
     run = made.record("one")
     run["test"]["chance"], run["trials"] = chance, run["trials"][-1:]
-    print_summary(run, "runs/one")
+    print_summary(RunRecord.model_validate(run), "runs/one")
     shown = capsys.readouterr().out
     assert ("│ chance     │   25.0 % │" in shown) == (chance is not None)
     assert "\n1 attempt in 177 s" in shown
-    assert "Computed in" not in shown  # an older run does not say
+    assert "Computed in bfloat16, chosen automatically; an unknown processor." in shown
 
 
 def test_chance_is_drawn_over_the_choices_of_each_question() -> None:

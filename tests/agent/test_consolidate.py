@@ -266,7 +266,7 @@ def test_installed_parts_are_found_beside_those_of_other_models(
             assert generator.made["sources"] == VARIANTS[variant]
             parts = finished.folder / "variants" / variant
             assert generator.sha256 == load_generator(parts / "generator.safetensors", lm.sha256).sha256
-            assert aligner.generator_sha256 == generator.sha256
+            assert aligner.header.generator_sha256 == generator.sha256
         assert (index.parent / theirs["path"]).read_bytes() == b"weights"
         assert not (index.parent / old["path"]).exists()  # it served this model before
         found = json.loads(index.read_text())

@@ -23,10 +23,16 @@ from tools import pretrained
 ROOT = Path(doctor.__file__).parents[1]
 
 
-def test_the_table_of_packages_is_that_of_pyproject() -> None:
+def test_every_requirement_of_the_project_is_looked_at() -> None:
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    ours = {**checks.CORE, **{name: lowest for name, (lowest, _) in checks.EXTRA.items()}}
-    assert sorted(stated) == sorted(f"{name}>={lowest}" for name, lowest in ours.items())
+    assert sorted(f"{name}>={lowest}" for name, lowest in checks.requirements().items()) == sorted(stated)
+    assert set(checks.OPTIONAL) < set(checks.requirements())
+
+
+def test_an_installed_package_states_its_requirements_itself(tmp_path: Path) -> None:
+    stated = checks.requirements(tmp_path / "pyproject.toml")
+    assert stated["torch"] == "2.7"
+    assert not {"ray", "pytest", "ruff"} & set(stated)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +222,7 @@ def test_the_answer_is_3_where_something_is_missing(capsys: pytest.CaptureFixtur
 def test_the_doctor_speaks_where_nothing_is_installed(tmp_path: Path) -> None:
     for folder in ("agent", "cao"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     bare = [sys.executable, "-I", "-S", "-c"]  # neither site-packages nor the environment
     start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from agent.doctor import main"
     code = f"{start}; sys.exit(main(['--offline', '--json']))"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.drift import line, main
+from cao.drift import DriftReport
 from cao.tasks.prompt_file import read_windows
-from cao.types import DriftReport
 
 SCIENCE = [f"Which {thing} {does}?" for thing in ("planet", "plant", "metal", "animal") for does in (
     "needs the most energy from the sun", "changes its mass when it is heated", "is found in the Earth's crust",

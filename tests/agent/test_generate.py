@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 
 from agent.generate import main, read_prompts
+from cao.machine.assets import minilm_folder
 from cao.model.adapters import CONFIG_FILE, WEIGHTS_FILE, load_adapter, save_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
@@ -17,6 +18,7 @@ from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
 from tests.agent import tiny_pretrained
 from tools import pretrained
+from tools.align_lora import align_lora
 
 PROMPTS = [f"How many wings have {n} birds?" for n in range(6)]
 
@@ -88,7 +90,6 @@ def test_without_alignment_it_is_the_generators_own(
     command: list[str], tmp_path: Path, lm: LanguageModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from agent.loop.trained import find_trained
-    from cao.machine.assets import minilm_folder
 
     aligned = make(capsys, command)
     made = make(capsys, [*command, "--no-align", "--overwrite"])  # over what was written before
@@ -104,6 +105,7 @@ def test_without_alignment_it_is_the_generators_own(
 def test_prompts_come_in_every_form_and_the_variant_can_be_named(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    command = [*command, "--no-align"]  # alone of the two, it reads nothing but the prompts
     first = make(capsys, command)
     forms = [{"prompt": PROMPTS[0]}, {"question": PROMPTS[1], "choices": ["no", "yes"], "answer": 1}, PROMPTS[2:4]]
     write(tmp_path / "prompts.jsonl", [*forms, *PROMPTS[4:]])
@@ -112,11 +114,32 @@ def test_prompts_come_in_every_form_and_the_variant_can_be_named(
     assert (other["variant"], other["sources"]) == ("without-piqa", ["arc_easy"])
     assert other["adapter"]["sha256"] != first["adapter"]["sha256"]
     context = write(tmp_path / "context.jsonl", [{"context": "Birds.", "question": "Can they fly?"}])
-    assert read_prompts(context) == ["Birds.\nCan they fly?"]
+    assert [one.prompt for one in read_prompts(context)] == ["Birds.\nCan they fly?"]
     chats = write(tmp_path / "chats.jsonl", [{"messages": [{"role": "user", "content": "Why?"}]}, [{"content": "So?"}]])
     with chats.open("a") as file:
         file.write("plain words\n")
-    assert read_prompts(chats) == ["Why?", "So?", "plain words"]
+    assert [one.prompt for one in read_prompts(chats)] == ["Why?", "So?", "plain words"]
+
+
+def test_a_model_that_answers_by_letters_is_asked_with_the_choices(
+    command: list[str], tmp_path: Path, lm: LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agent.loop.trained import find_trained
+
+    assert lm.profile.answer_style == "letter"
+    rows = [{"question": prompt, "choices": ["none", "two"], "answer": 0} for prompt in PROMPTS]
+    write(tmp_path / "prompts.jsonl", rows)
+    made = make(capsys, command)
+    trained = find_trained(lm.sha256, None, "auto", align=True)
+    assert trained.generator is not None
+    store = tmp_path / "store"
+    generated = save_adapter(store, trained.generator.generate(*Encoder(minilm_folder()).condition(PROMPTS)), lm.source)
+    forms = [f"Question: {prompt}\nA. none\nB. two\nAnswer:" for prompt in PROMPTS]
+    aligned = align_lora(generated, forms, lm=lm, store=store, aligner=trained.aligner)
+    assert aligned.adapter is not None
+    assert made["adapter"]["sha256"] == aligned.adapter.sha256
+    write(tmp_path / "prompts.jsonl", PROMPTS)
+    assert make(capsys, [*command, "--overwrite"])["adapter"] != made["adapter"]
 
 
 def test_blank_and_repeated_prompts_are_left_out_and_said(

@@ -51,7 +51,7 @@ def test_router_is_a_pure_function_of_the_state(changes: dict[str, object], expe
 def test_edges_are_those_of_the_paper() -> None:
     drawn = graph.make_graph().get_graph()
     edges = {(edge.source, edge.target) for edge in drawn.edges}
-    once = ["__start__", "describe", "detect", "generate", "align", "evaluate"]
+    once = ["__start__", "describe", "detect", "generate", "align", "choose", "decide"]
     assert set(pairwise(once)) <= edges
     assert {target for source, target in edges if source == "decide"} == {"apply", "decide", "conclude"}
     assert {target for source, target in edges if source == "apply"} == {"evaluate", "decide", "conclude"}

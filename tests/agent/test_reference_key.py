@@ -11,7 +11,7 @@ from agent import trace
 from agent.config import RunConfig, make_config
 from agent.graph import after_detect
 from agent.record import commands
-from agent.record.runs import read_run
+from agent.record.reading import read_run
 from agent.record.wording import headline, verdict
 from agent.run import main, options, parser
 

@@ -10,12 +10,13 @@ import pytest
 
 from agent.budget.clock import Clock
 from agent.config import RunConfig, make_config
+from agent.loop import counts as counts_of
 from agent.loop import reward
 from agent.loop.state import NO_TIME
 from agent.record import wording
 from agent.record.events import evaluations_text
 from agent.record.report import write_report
-from agent.record.schema import RunRecord
+from agent.record.schema import Run, RunRecord
 from agent.run import main
 from agent.trace import main as trace
 from cao.errors import InputError
@@ -23,7 +24,7 @@ from cao.types import AdaptedModel, AdapterRef, Example, Item, LatentSettings
 from tests.agent import run_folders as made
 from tests.agent.killing import killed
 from tests.agent.test_run import arguments, result, run, strategies
-from tools.evaluate import KeptStates, load_items
+from tools.evaluate import HiddenCache, load_items
 
 N = 96
 QUESTIONS = [Example(id=f"q{i}", question=f"question {i}", choices=("a", "b"), answer=0) for i in range(N)]
@@ -56,7 +57,7 @@ def bench(folder: Path, **config: Any) -> Any:
         clock=Clock(),
         speed=NO_TIME,
         encoder=None,
-        states=KeptStates(),
+        states=HiddenCache(),
         progress=lambda *_: None,
     )
 
@@ -96,7 +97,7 @@ def test_the_same_measurement_is_not_made_twice(tmp_path: Path, monkeypatch: pyt
     second = reward.measure_part(bench(tmp_path), moved, "reward", "aligned")
     assert model.asked == N
     assert second.items == first.items
-    counts = reward.summary(reward.counted(reward.counted(None, first), second))
+    counts = counts_of.summary(counts_of.counted(counts_of.counted(None, first), second)).model_dump()
     assert counts == {
         **COUNTED,
         **{"asked": 2 * N, "answered": N, "saved": N, "member_answers": N, "member_answers_saved": N},
@@ -162,7 +163,7 @@ def test_only_a_hopeless_candidate_is_dropped_and_only_if_wanted(
     assert verdict.accepted == (harm < 0)
     said = reward.explain(verdict, measured)
     assert said.startswith(f"dropped after 24 of {N} questions: accuracy +0.0 points, log-loss +0.") == (asked < N)
-    assert reward.summary(reward.counted(reward.counted(None, best), measured)) == {
+    assert counts_of.summary(counts_of.counted(counts_of.counted(None, best), measured)).model_dump() == {
         **{**COUNTED, "asked": 2 * N, "answered": N + asked, "saved": N - asked, "dropped_early": int(asked < N)},
         **{"member_answers": N + asked, "member_answers_saved": N - asked},
     }
@@ -187,7 +188,7 @@ def test_a_dropped_candidate_can_be_measured_to_the_end_to_check_the_verdict(
     measured = reward.race_reward(at, OTHER, best.items, "attempt-1")
     assert len(measured.items) == len(load_items(tmp_path / "items" / "attempt-1.jsonl")) == 24
     assert measured.agrees is not turns
-    counts = reward.counted(reward.counted(None, best), measured)
+    counts = counts_of.counted(counts_of.counted(None, best), measured)
     assert (counts["checked"], counts["agreed"]) == (1, int(not turns))
     assert counts["measured"][measured.key] == 24  # what racing alone would have asked
 
@@ -257,7 +258,7 @@ def test_two_alike_members_show_that_all_are_hopeless(
     assert verdict.accepted == (harm < 0)
     assert (measured.members, measured.of) == (len(asked), 8)
     assert len(measured.items) == asked["m0"]
-    counts = reward.summary(reward.counted(reward.counted(None, best), measured))
+    counts = counts_of.summary(counts_of.counted(counts_of.counted(None, best), measured)).model_dump()
     assert counts["answered"] == N + asked["m0"]
     assert counts["member_answers"] == N + sum(asked.values())
     assert counts["member_answers_saved"] == 8 * N - sum(asked.values())
@@ -272,8 +273,8 @@ def test_a_candidate_dropped_by_two_members_can_be_measured_to_the_end(
     measured = reward.race_reward(at, EIGHT, best.items, "attempt-1")
     assert models.asked == dict.fromkeys(NAMES, N)
     assert (measured.members, measured.agrees) == (2, True)
-    counts = reward.summary(reward.counted(None, measured))
-    assert counts["member_answers"] == 48  # what racing alone would have asked
+    counts = counts_of.summary(counts_of.counted(None, measured))
+    assert counts.member_answers == 48  # what racing alone would have asked
     assert reward.race_reward(at, EIGHT, best.items, "attempt-1") == measured  # though all answers are kept now
 
 
@@ -306,7 +307,7 @@ def test_an_adapter_answers_once_whatever_it_is_combined_with(tmp_path: Path, mo
     (tmp_path / "new").mkdir()
     fresh = reward.race_reward(bench(tmp_path / "new"), others, best.items, "attempt-2")
     assert fresh.items == second.items
-    counts = reward.summary(reward.counted(reward.counted(None, best), first, second, alone))
+    counts = counts_of.summary(counts_of.counted(counts_of.counted(None, best), first, second, alone)).model_dump()
     assert counts == {
         **COUNTED,
         **{"asked": 4 * N, "answered": 4 * N, "reused": 9 * N},
@@ -360,7 +361,7 @@ def test_people_are_told_what_was_dropped_and_saved(tmp_path: Path, capsys: pyte
         "was 408 of 800 answers, 49 % saved."
     )
     assert [wording.outcome(trial) for trial in record.trials] == ["no strategy", "dropped", "accepted"]
-    assert evaluations_text(RunRecord.model_validate(made.record("old"))) == ""
+    assert evaluations_text(Run(run_id="old")) == ""
 
 
 HARMFUL = {"family": "Latent", "slot_steps": 20, "slot_lr": 1.0}

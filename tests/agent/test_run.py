@@ -159,6 +159,7 @@ def test_contract_keys_and_files_of_an_improved_run(
         "detect",
         "generate",
         "align",
+        "choose",
         "decide",
         "apply",
         "evaluate",
@@ -225,7 +226,7 @@ def test_start_adapter_is_mixed_and_equal_seeds_give_equal_results(
     assert result(first) == result(second)
 
 
-KILL_AT = ["describe", "detect", "generate", "align", "evaluate", "decide", "apply", "conclude"]
+KILL_AT = ["describe", "detect", "generate", "align", "choose", "evaluate", "decide", "apply", "conclude"]
 
 
 @dataclass
@@ -428,7 +429,7 @@ def test_free_text_task_is_generated(
 def test_replay_forks_before_a_node(
     questions: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from agent.session import replay
+    from agent.replay import replay
 
     out = tmp_path / "runs"
     argv = arguments(questions, tiny_model_folder, out, strategies(tmp_path, LATENT), "--max-attempts", "1")
@@ -446,10 +447,10 @@ def test_stages_are_tools_with_schemas(questions: Path, tiny_model_folder: Path,
     from dataclasses import replace
 
     from agent.config import make_config
+    from agent.loop.loading import build_workbench
     from agent.loop.request import read_task
     from agent.loop.stage_tools import stage_tools
     from agent.record.terminal import PlainView
-    from agent.session import build_workbench
 
     plan = strategies(tmp_path, LATENT)
     sizes = {"support": 8, "reward": 8, "test": 8}

@@ -9,13 +9,14 @@ import pytest
 
 from agent.loop import conclude, observations
 from agent.loop.start import best_start
+from agent.loop.state import load_state
 from agent.record import wording
 from agent.record.events import evaluations_text, sentence
+from agent.record.reading import read_run
 from agent.record.report import write_report
-from agent.record.runs import read_run
-from agent.record.schema import RunRecord
+from agent.record.schema import RunRecord, Together
 from agent.trace import main as trace
-from cao.types import AdaptedModel, AdapterRef, Comparison, Reward
+from cao.types import AdaptedModel, AdapterRef, Comparison, Reward, Trial
 from tests.agent import run_folders as made
 
 
@@ -55,7 +56,7 @@ def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
     )
     assert wording.verdict(run).startswith("TTL(ttl_steps=25, ")
     assert "on the aligned adapter was adopted after 3 attempts. Accuracy" in wording.verdict(run)
-    seen = run.model_copy(update={"adapters": {**(run.adapters or {}), "saw_task": True}})
+    seen = run.model_copy(update={"adapters": run.adapters.model_copy(update={"saw_task": True})})
     assert "which was trained on this task too" in wording.start_sentence(seen)
     assert wording.start_sentence(RunRecord.model_validate(made.record("one"))) == ""
 
@@ -67,7 +68,7 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
     run = RunRecord.model_validate(record)
     told = "dropped after 24 of 96 questions: accuracy −8.3 points, log-loss +0.1402"
     assert wording.start_sentence(run).endswith(f"The generated adapter was {told} on these.")
-    said = sentence("evaluate", made.start_event(record))
+    said = sentence("choose", made.start_event(record))
     assert "generated adapter dropped after 24; aligned adapter accuracy 45.8 %, log-loss 1.3602" in said
     assert "1 start dropped early" in evaluations_text(run)
     lines = made.events(made.record("one"))
@@ -87,7 +88,8 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
         assert "75.0 %" not in text
     (path / "run.json").unlink()
     assert read_run(path).reward.dropped_after == {"generated": 24, "aligned": None}
-    measured = made.start_event(record)["starts"]["generated"]
+    measured = load_state({"starts": made.start_event(record)["starts"]})["starts"]["generated"]
+    assert measured is not None
     assert observations._adapter("generated", measured, chosen=False) == (
         "The generated adapter changes the deployed model's accuracy by -8.3 points and its log-loss by +0.1402 on the "
         "first 24 reward questions, after which it was dropped; the current model does not carry it."
@@ -114,7 +116,7 @@ def test_a_deployed_model_that_nothing_beat_is_said_to_stay() -> None:
 
 def test_events_say_the_generator_the_start_and_what_went_wrong() -> None:
     run = made.started_run("one")
-    assert sentence("evaluate", made.start_event(run)) == (
+    assert sentence("choose", made.start_event(run)) == (
         "start: the aligned adapter (on 96 questions: deployed model accuracy 41.7 %, log-loss 1.5702; "
         "generated adapter accuracy 44.8 %, log-loss 1.4102; aligned adapter accuracy 45.8 %, log-loss 1.3602)"
     )
@@ -179,7 +181,7 @@ def test_trace_shows_the_start_and_diff_sets_two_side_by_side(
     assert "2 of 32 prompts were blank" in shown
     assert trace(["diff", "one", "two", "--out", str(tmp_path)]) == 0
     compared = " ".join(capsys.readouterr().out.split())
-    assert "start aligned —" in compared
+    assert "start aligned base" in compared
     assert "generator without-gsm8k —" in compared
     assert "aligned adapter 41.7 → 45.8 %" in compared
 
@@ -187,12 +189,10 @@ def test_trace_shows_the_start_and_diff_sets_two_side_by_side(
 def test_what_several_adapters_answer_together_is_told_by_paths_inside_the_run(tmp_path: Path) -> None:
     refs = [AdapterRef(path=f"{tmp_path}/adapters/{name}", sha256=name, base_sha256="b", rank=4) for name in "xy"]
     model = AdaptedModel(members=tuple(refs), method="avg_sim_score", centroids=f"{tmp_path}/adapters/r.safetensors")
-    state = {"best": {}, "start": "base", "trials": [{"accepted": True, "strategy": {"family": "TTS"}}]}
+    state = {"best": model, "start": "base", "trials": [Trial.model_validate(made.record("x")["trials"][2])]}
     bench: Any = SimpleNamespace(folder=tmp_path, adapted=lambda _: model)
     adopted = conclude._adopted(cast(Any, state), bench)
-    assert adopted["adapter"] is None
-    assert adopted["together"] == {
-        "adapters": ["adapters/x", "adapters/y"],
-        "method": "avg_sim_score",
-        "routes": "adapters/r.safetensors",
-    }
+    assert adopted.adapter is None
+    assert adopted.together == Together(
+        adapters=("adapters/x", "adapters/y"), method="avg_sim_score", routes="adapters/r.safetensors"
+    )

@@ -15,6 +15,7 @@ from agent.budget.clock import Clock, Prices
 from agent.budget.fit import LEAST, Fit, fit
 from agent.budget.plan import Speed, stage_seconds, total_seconds
 from agent.config import RunConfig
+from agent.loop import loading
 from agent.run import main
 from cao.errors import InputError
 from cao.strategy import validate_strategy
@@ -137,7 +138,7 @@ def test_sizes_are_cut_and_a_resumed_run_keeps_them(
     start: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow = Speed(0.1, 0.05, 0.01)
-    monkeypatch.setattr(session, "timed_speed", lambda *_: slow)
+    monkeypatch.setattr(loading, "timed_speed", lambda *_: slow)
     record, _ = start("--minutes", "1.5", "--set", "support=16")
     assert record["splits"]["reward"] < 48
     assert record["splits"]["reward"] == record["config"]["reward"]
@@ -173,7 +174,7 @@ def test_a_strategy_that_is_too_dear_is_refused_with_its_price(start: Any, monke
 def test_a_race_ends_when_time_is_up(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     left = iter([1e6] * 2)  # deciding and applying; none at the first look
     monkeypatch.setattr(Clock, "left", property(lambda self: next(left, 0.0)))
-    monkeypatch.setattr(session, "_fitted", lambda bench, view: bench)
+    monkeypatch.setattr(session, "fitted", lambda bench, view: bench)
     record, _ = start("--minutes", "30", "--set", "racing=false")
     (trial,) = record["trials"]
     assert trial["dropped_after"] == 24

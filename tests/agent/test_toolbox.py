@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from langchain_core.tools import BaseTool
-from safetensors.torch import load_file
 
 from agent.loop.stage_tools import stage_tools
 from agent.loop.trained import Trained
@@ -56,8 +55,7 @@ def test_an_adapter_is_generated_and_aligned_by_the_trained_parts(
     tools = toolbox(lm, tmp_path, whole)
     generated = tools["generate_lora"].invoke({"prompts": PROMPTS})["adapter"]
     assert whole.generator is not None
-    stored = load_file(tmp_path / "conditioning.safetensors")
-    expected = whole.generator.generate(stored["conditioning"], stored["mask"])
+    expected = whole.generator.generate(*Encoder(minilm_folder()).condition(PROMPTS))
     weights = load_adapter(Path(generated["path"]), lm.sha256)
     assert all(torch.equal(weights.tensors[name], expected.tensors[name]) for name in expected.tensors)
     aligned = tools["align_lora"].invoke({"prompts": PROMPTS, "adapter": generated["path"]})["adapter"]
@@ -73,6 +71,20 @@ def test_tts_gets_the_generator_and_the_encoder(lm: LanguageModel, whole: Traine
     assert applied["method"] == method
     assert (applied["centroids"] is None) == (method == "majority_vote")
     assert all(Path(member["path"]).is_relative_to(tmp_path / "adapters") for member in applied["members"])
+
+
+def test_blank_and_repeated_prompts_make_no_other_adapter(lm: LanguageModel, whole: Trained, tmp_path: Path) -> None:
+    tools, more = toolbox(lm, tmp_path, whole), [PROMPTS[0], " ", *PROMPTS, PROMPTS[3].upper()]
+    clean, made = (tools["generate_lora"].invoke({"prompts": prompts}) for prompts in (PROMPTS, more))
+    assert made["adapter"] == clean["adapter"]
+    assert made["kept"] == [0, 3, 4, 5, 6, 7]
+    assert [caveat.split(" ", 1)[1] for caveat in made["caveats"]][:2] == [
+        "of 9 prompts are blank and were left out",
+        "of 9 prompts repeat another one and were left out",
+    ]
+    strategy = {"strategy": json.dumps({"family": "TTS", "num_prompt_batches": 2, "method": "avg_sim_score"})}
+    clean, made = (tools["apply_strategy"].invoke({**strategy, "prompts": prompts}) for prompts in (PROMPTS, more))
+    assert made == clean
 
 
 def test_without_trained_parts_the_tools_say_what_is_missing(lm: LanguageModel, tmp_path: Path) -> None:

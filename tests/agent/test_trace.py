@@ -98,7 +98,7 @@ def test_show_tells_steps_attempts_drift_test_and_time(capsys: pytest.CaptureFix
         "−0.0214",
         "0.012",
         "13 conclude",
-        "35.5 %",
+        "23.6 %",
         "38.6 – 52.4 %",
     ):
         assert words in flat
@@ -205,9 +205,9 @@ def test_graph_prints_mermaid_and_the_path_taken(capsys: pytest.CaptureFixture[s
     made.write_run(tmp_path, "one")
     _, out, _ = call(capsys, "graph", "one", "--out", tmp_path)
     assert "decide" in out.split("%% path taken: ")[0]
-    assert "evaluate → decide → decide → apply → evaluate → decide → apply → evaluate → conclude" in out
+    assert "choose → decide → decide → apply → evaluate → decide → apply → evaluate → conclude" in out
     _, out, _ = call(capsys, "graph", "one", "--out", tmp_path, "--json")
-    assert json.loads(out)["visits"]["evaluate"] == 3
+    assert json.loads(out)["visits"]["evaluate"] == 2
 
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}, "text", None, True, 1e300])

@@ -66,3 +66,19 @@ def test_no_prompts_give_empty_tensors_that_can_be_trained_on(encoder: Encoder) 
     assert encoder.embed([]).shape == (0, 384)
     assert encoder.tokens([]) == []
     assert not encoder.condition(["a"])[0].is_inference()  # autograd refuses inference tensors
+
+
+def test_what_was_encoded_stands_in_for_the_encoder_until_other_prompts_are_held() -> None:
+    encoder = Encoder(minilm_folder())
+    states, mask = encoder.condition(PROMPTS)
+    held = encoder.hold(PROMPTS)
+    assert held.sha256 == encoder.sha256
+    assert held.tokens(PROMPTS) == encoder.tokens(PROMPTS)
+    assert torch.equal(held.embeddings, pool(states, mask))
+    for given, kept in zip(held.condition([PROMPTS[4], PROMPTS[0]]), (states, mask), strict=True):
+        assert torch.equal(given, kept[[4, 0]])
+    assert encoder.hold(list(PROMPTS)) is held
+    assert encoder.hold(PROMPTS[:2]) is not held
+    assert encoder.hold(PROMPTS) is not held
+    with pytest.raises(KeyError):
+        held.condition(["another prompt"])

@@ -16,7 +16,7 @@ from torch import Tensor
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_language_model
-from cao.model.start_adapter import put_on
+from cao.model.start_adapter import attach_adapter
 from tests.conftest import TINY
 
 IDS = torch.tensor([list(range(5, 25))])
@@ -87,7 +87,7 @@ def test_what_adds_matrices_becomes_a_plain_adapter(
     folder, expected = make(PLAIN[kind])
     lm = exact()
     bare, sha256 = logits(lm.model), lm.sha256
-    weights = put_on(lm, folder)
+    weights = attach_adapter(lm, folder)
     assert weights is not None
     assert lm.sha256 == weights.base_sha256 == sha256
     torch.testing.assert_close(logits(lm.model), bare, atol=0, rtol=0)  # the base model is as it was
@@ -102,10 +102,10 @@ def test_what_is_more_is_merged_and_the_model_is_another(
 ) -> None:
     folder, expected = make(MERGED[kind])
     lm, other = exact(), exact()
-    assert put_on(lm, folder) is None
+    assert attach_adapter(lm, folder) is None
     torch.testing.assert_close(logits(lm.model), expected, atol=1e-4, rtol=1e-4)
     assert lm.sha256 != other.sha256
-    put_on(other, folder)
+    attach_adapter(other, folder)
     assert lm.sha256 == other.sha256
     weights = lm.fresh_lora(0)
     weights.tensors.update({name: tensor + 0.1 for name, tensor in weights.tensors.items()})
@@ -125,7 +125,7 @@ def test_names_with_the_adapters_own_and_other_dtypes_are_read(
     }
     save_file(tensors, file)
     lm = exact()
-    weights = put_on(lm, folder)
+    weights = attach_adapter(lm, folder)
     with lm.adapted(weights):
         torch.testing.assert_close(logits(lm.model), expected, atol=2e-2, rtol=2e-2)
 
@@ -135,7 +135,7 @@ def test_what_is_another_model_when_merged_is_refused(
 ) -> None:
     folder, _ = make({"target_modules": ["q_proj", "embed_tokens"]})  # the embedding is also the head
     with pytest.raises(InputError, match="merge it into a model folder first"):
-        put_on(exact(), folder)
+        attach_adapter(exact(), folder)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,6 @@ def test_what_cannot_be_put_on_is_refused_in_one_line(
     lm = exact()
     bare = logits(lm.model)
     with pytest.raises(InputError, match=words) as refused:
-        put_on(lm, folder)
+        attach_adapter(lm, folder)
     assert "\n" not in str(refused.value)
     torch.testing.assert_close(logits(lm.model), bare, atol=0, rtol=0)

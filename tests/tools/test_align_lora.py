@@ -66,7 +66,7 @@ def shelve(
     entry: dict[str, Any] = {
         "name": "full",
         "sources": ["a"],
-        "generator": {"path": "generator.safetensors", "sha256": aligner.generator_sha256},
+        "generator": {"path": "generator.safetensors", "sha256": aligner.header.generator_sha256},
         "aligner": {"path": "aligner.safetensors", "sha256": aligner.sha256},
     }
     part = {"path": "x", "sha256": "e" * 64}
@@ -74,7 +74,7 @@ def shelve(
     change(entry)
     index = folder / "index.json"
     index.write_text(
-        json.dumps({"format": 1, "models": {aligner.base_sha256: {"name": "tiny", "variants": [other, entry]}}})
+        json.dumps({"format": 1, "models": {aligner.header.base_sha256: {"name": "tiny", "variants": [other, entry]}}})
     )
     return index
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
+from cao.sealed import content_sha256
 from tools.align_lora import aligner as module
 from tools.align_lora.aligner import VECTOR_LIMIT, AlignTarget, TrainedAligner, load_aligner
 from tools.align_lora.fusion_vae import FusionVAE, cut_chunks
@@ -280,7 +281,7 @@ def test_what_is_saved_comes_back(trained: TrainedAligner, file: Path, tmp_path:
     loaded = load(file)
     assert loaded.header == trained.header
     assert loaded.sha256 == trained.sha256
-    assert (loaded.target, loaded.vector_prompts) == ("checkpoint", 4)
+    assert (loaded.header.target, loaded.header.vector_prompts) == ("checkpoint", 4)
     for name in ("scale", "mean", "std"):
         assert torch.equal(getattr(loaded, name), getattr(trained, name)), name
     for name, value in trained.vae.state_dict().items():
@@ -339,7 +340,7 @@ def rewrite(file: Path, edit: Edit, *, sign: bool = False) -> None:
     edit(tensors, told)
     if sign:
         del told["sha256"]
-        told["sha256"] = module._content_sha256(told, tensors)
+        told["sha256"] = content_sha256(told, tensors, "{name}{dtype}{shape}")
     save_file(tensors, file, metadata={"about": json.dumps(told)})
 
 

@@ -29,6 +29,8 @@ LATENT = validate_strategy({"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
 class SumGenerator:
     """The simplest thing that depends on the conditioning: its sum on top of the initialisation."""
 
+    prompts = 6
+
     def __init__(self, lm: LanguageModel) -> None:
         self.start = lm.fresh_lora(0)
 
@@ -40,6 +42,11 @@ class SumGenerator:
 
 class LetterEncoder:
     """Conditions on letter counts: the real encoder's shapes without its weights."""
+
+    sha256 = ""
+
+    def tokens(self, prompts: list[str]) -> list[int]:
+        return [1 for _ in prompts]
 
     def condition(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         states, mask = torch.zeros(len(prompts), MAX_TOKENS, 26), torch.zeros(len(prompts), MAX_TOKENS).bool()
@@ -143,6 +150,14 @@ def test_tts_makes_an_adapter_for_each_batch(tiny_lm: LanguageModel, tmp_path: P
     (places,) = load_file(str(routed.centroids)).values()
     assert places.shape == (3, 2, 26)
     assert torch.allclose(places.norm(dim=-1), torch.ones(3, 2))
+
+
+def test_tts_leaves_out_blank_and_repeated_prompts(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    tools_at_hand = {"lm": tiny_lm, "store": tmp_path, "generator": SumGenerator(tiny_lm), "encoder": LetterEncoder()}
+    clean = apply_strategy(TTS, PROMPTS, None, 0, **tools_at_hand)
+    assert apply_strategy(TTS, [*PROMPTS, " ", PROMPTS[2]], None, 0, **tools_at_hand) == clean
+    with pytest.raises(NotApplicableError, match="3 prompt batches need 3 prompts and there are 2"):
+        apply_strategy(TTS, [*PROMPTS[:2], PROMPTS[0]], None, 0, **tools_at_hand)
 
 
 def test_what_cannot_act_says_why(tiny_lm: LanguageModel, tmp_path: Path, adapter: AdapterRef) -> None:

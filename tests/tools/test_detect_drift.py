@@ -10,33 +10,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from cao.errors import InputError
 from cao.machine.assets import minilm_folder
-from cao.model.encoder import Encoder, pool
+from cao.model.encoder import Encoder
 from cao.tasks import get_task
 from cao.tasks.prompt_file import Asked
 from cao.tasks.prompt_text import distinct, is_foreign
 from cao.tasks.splits import part
-from tools.detect_drift import condition_task, detect_drift, energy
+from tools.detect_drift import detect_drift, energy
 from tools.detect_drift.energy import PairwiseDistances, distances
 from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.mixture import explain_by_mixture
 from tools.detect_drift.order import order_test
 from tools.detect_drift.permutation import combine, draw_windows, p_values, slices, smallest_p
-from tools.detect_drift.reference import (
-    IN_DOMAIN,
-    REFERENCE_PROMPTS,
-    SHIPPED,
-    draw_prompts,
-    group_hashes,
-    known_tasks,
-    read_info,
-    read_reference,
-)
+from tools.detect_drift.reference import IN_DOMAIN, REFERENCE_PROMPTS, SHIPPED, draw_prompts, group_hashes, known_tasks
+from tools.detect_drift.reference_file import read_info, read_reference
 from tools.detect_drift.two_sample import rank_sums
 from tools.detect_drift.wording import NOT_IDENTIFIABLE
 
@@ -484,23 +474,6 @@ def draw(task: str, n: int) -> list[str]:
     one_of_each = {example.group or example.id: example.prompt for example in part(get_task(task), "support")}
     found = list(one_of_each.values())
     return [found[i] for i in np.random.default_rng(0).choice(len(found), n, replace=False)]
-
-
-@pytest.mark.integration
-def test_conditioning_file_holds_what_the_embeddings_are_pooled_from(tmp_path: Path) -> None:
-    encoder, path = Encoder(minilm_folder()), tmp_path / "conditioning.safetensors"
-    prompts = ["Why is the sky blue?", "Tom has 12 apples and eats 5 of them. How many are left?"]
-    embeddings = condition_task(prompts, encoder, path)
-    stored = load_file(path)
-    assert stored["conditioning"].shape == (2, 384, 384)
-    assert stored["conditioning"].dtype == torch.float32
-    assert torch.equal(pool(stored["conditioning"], stored["mask"]), embeddings)
-    with safe_open(path, framework="pt") as file:
-        assert file.metadata()["encoder_sha256"] == encoder.sha256
-    assert list(tmp_path.iterdir()) == [path]
-    for bad in ([], ["a question", " \n"]):
-        with pytest.raises(InputError):
-            condition_task(bad, encoder, path)
 
 
 @pytest.mark.integration

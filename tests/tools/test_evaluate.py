@@ -15,7 +15,7 @@ from cao.inference.scoring import BranchScore, QueryScore, score_queries
 from cao.model.adapters import LoraWeights, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.tasks.base import Task
-from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, LatentSettings, Protocol, Query
+from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Branch, Example, Item, LatentSettings, Query
 from tools.apply_strategy.latent import moving
 from tools.apply_strategy.tts import combine
 from tools.evaluate import _graded, evaluate, load_items, save_items, together
@@ -193,7 +193,7 @@ def test_one_sure_member_outweighs_two_unsure_ones_in_the_sum_only() -> None:
 @pytest.mark.parametrize("protocol", ["likelihood", "generate"])
 @pytest.mark.parametrize("method", ["max_confidence", "majority_vote", "sum_logprobs"])
 def test_what_members_answer_together_follows_from_what_each_answers_alone(
-    tiny_lm: LanguageModel, tmp_path: Path, method: str, protocol: Protocol
+    tiny_lm: LanguageModel, tmp_path: Path, method: str, protocol: AnswerProtocol
 ) -> None:
     """So answers of single adapters can be kept, and combined later to the same bits."""
     references = (None, *(made_adapter(tiny_lm, tmp_path, seed)[0] for seed in (1, 2)))

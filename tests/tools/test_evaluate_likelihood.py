@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.inference import scoring
-from cao.inference.hidden_cache import KeptStates, Reader, hidden_states
+from cao.inference.hidden_cache import HiddenCache, Reader, hidden_states
 from cao.inference.scoring import QueryScore, batches, plan_row, score_queries, token_logprobs
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
@@ -252,7 +252,7 @@ def test_kept_hidden_states_save_the_forward_and_change_nothing(
     exact_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries = [question(f"question {i} of several:", " yes", " no, never") for i in range(9)]
-    settings, states = LatentSettings(slot_steps=3, slot_lr=0.1), KeptStates()
+    settings, states = LatentSettings(slot_steps=3, slot_lr=0.1), HiddenCache()
 
     def scored(read: Reader, latent: LatentSettings | None) -> list[QueryScore]:
         return score_queries(exact_lm, queries, move=moving(latent), token_budget=100, read=read)
@@ -268,13 +268,13 @@ def test_kept_hidden_states_save_the_forward_and_change_nothing(
 
 def test_kept_hidden_states_stay_within_their_bound(exact_lm: LanguageModel) -> None:
     queries = [question(f"question {i}:", " yes", " no") for i in range(6)]
-    whole = KeptStates()
+    whole = HiddenCache()
     score_queries(exact_lm, queries, token_budget=1, read=whole.reader(None))
-    few = KeptStates(most_bytes=whole.nbytes // 2)
+    few = HiddenCache(most_bytes=whole.nbytes // 2)
     for _ in range(2):
         score_queries(exact_lm, queries, token_budget=1, read=few.reader(None))
         assert 0 < few.nbytes <= whole.nbytes // 2
-    none = KeptStates(0)
+    none = HiddenCache(0)
     for _ in range(2):
         score_queries(exact_lm, queries, read=none.reader(None))
     assert none.reused == none.nbytes == 0

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from cao.errors import InputError
@@ -19,6 +18,8 @@ COMMAND = "python -m agent.consolidate --model tiny --preset embedded"
 class MaskedSum:
     """A generator small enough to check by hand: the initialisation plus the sum of the states that are tokens."""
 
+    prompts = 1
+
     def __init__(self, lm: LanguageModel) -> None:
         self.start = lm.fresh_lora(0)
 
@@ -28,8 +29,21 @@ class MaskedSum:
         return LoraWeights(self.start.rank, self.start.alpha, self.start.targets, tensors, self.start.base_sha256)
 
 
+class TwoTokens:
+    """An encoder with two token states a prompt, of which the second is padding."""
+
+    sha256 = ""
+
+    def tokens(self, prompts: list[str]) -> list[int]:
+        return [1 for _ in prompts]
+
+    def condition(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        states = torch.tensor([[1.0, 2.0], [4.0, 8.0]]).expand(len(prompts), 2, 2)
+        return states, torch.tensor([[True, False]]).expand(len(prompts), 2)
+
+
 def test_without_a_generator_there_is_a_reason_and_a_command(tiny_lm: LanguageModel, tmp_path: Path) -> None:
-    result = generate_lora(tmp_path / "conditioning.safetensors", lm=tiny_lm, store=tmp_path)
+    result = generate_lora(["a prompt"], lm=tiny_lm, store=tmp_path, encoder=TwoTokens())
     assert result.adapter is None
     assert result.reason == "no trained generator exists for the base model tiny"
     assert result.command == COMMAND
@@ -37,23 +51,27 @@ def test_without_a_generator_there_is_a_reason_and_a_command(tiny_lm: LanguageMo
 
 
 def test_a_generated_adapter_is_stored(tiny_lm: LanguageModel, tmp_path: Path) -> None:
-    file = tmp_path / "conditioning.safetensors"
-    mask = torch.tensor([[True, False]])
-    save_file({"conditioning": torch.tensor([[[1.0, 2.0], [4.0, 8.0]]]), "mask": mask}, file)
-    result = generate_lora(file, lm=tiny_lm, store=tmp_path / "store", generator=MaskedSum(tiny_lm))
+    laps: list[str] = []
+    result = generate_lora(
+        ["a prompt", " ", "A  prompt"],
+        lm=tiny_lm,
+        store=tmp_path / "store",
+        encoder=TwoTokens(),
+        generator=MaskedSum(tiny_lm),
+        lap=laps.append,
+    )
+    assert laps == ["encode", "generate"]
+    assert result.kept == (0,)
     assert result.adapter is not None
     assert (result.reason, result.command) == ("", "")
     weights, start = load_adapter(Path(result.adapter.path), tiny_lm.sha256), tiny_lm.fresh_lora(0)
     assert all(torch.equal(weights.tensors[name], start.tensors[name] + 3.0) for name in start.tensors)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not safetensors at all"])
-def test_a_bad_conditioning_file_is_named(tiny_lm: LanguageModel, tmp_path: Path, content: bytes | None) -> None:
-    file = tmp_path / "conditioning.safetensors"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(InputError, match="no conditioning tensor"):
-        generate_lora(file, lm=tiny_lm, store=tmp_path, generator=MaskedSum(tiny_lm))
+def test_no_prompt_to_generate_from_is_refused(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    for nothing in ([], [" \n", "\u200b"]):
+        with pytest.raises(InputError, match="no prompt is left"):
+            generate_lora(nothing, lm=tiny_lm, store=tmp_path, encoder=TwoTokens(), generator=MaskedSum(tiny_lm))
 
 
 def test_aligning_says_what_is_missing(tiny_lm: LanguageModel, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """LoRA tokens: weights come back as they were, padding carries nothing, every token knows its place."""
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -9,23 +10,37 @@ import torch
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cao.errors import InputError
 from cao.model.adapters import initial_lora
 from cao.model.profiles import LORA_TARGETS
+from cao.types import Record
 from tools.generate_lora.statistics import Statistics, StatisticsMode, layer_statistics
 from tools.generate_lora.tokens import (
     TokenLayout,
     cut,
     flatten,
     join,
-    payload,
-    permutation_state,
     position_codes,
     unflatten,
 )
 
 PREFIX = "base_model.model.model.layers."
+
+
+def payload(layout: TokenLayout) -> torch.Tensor:
+    """Return where tokens carry scalars: (J, h, w) bool, False on padding."""
+    return cut(torch.ones(layout.layers, layout.length), layout).bool()
+
+
+class Around(Record):
+    layout: TokenLayout
+
+
+def from_json(text: str) -> TokenLayout:
+    """Read a layout as a generator's header is read."""
+    return Around.model_validate_json(f'{{"layout": {text}}}', strict=True).layout
 
 
 def shapes(layers: int, d: int, kv: int, ff: int) -> dict[str, tuple[int, int]]:
@@ -93,7 +108,7 @@ def test_weights_come_back_from_tokens_for_any_layout(
     layout: TokenLayout, mode: StatisticsMode, seed: int, scale: float, checkpoints: int
 ) -> None:
     there_and_back(mode, layout, torch.stack([random_rows(layout, seed + k, scale) for k in range(checkpoints)]))
-    assert TokenLayout.from_json(layout.to_json()) == layout
+    assert from_json(json.dumps(asdict(layout))) == layout
     assert payload(layout).sum() == layout.total
     assert len(position_codes(layout, 16).unique(dim=0)) == layout.tokens
 
@@ -124,8 +139,6 @@ def test_only_the_last_token_of_a_layer_is_padded_and_with_zeros() -> None:
     mask = payload(SMOLLM2).view(30, 20, -1)
     assert bool(mask[:, :-1].all())
     assert mask[:, -1].sum(1).tolist() == [40_704 - 19 * 2048] * 30
-    tokens = cut(torch.ones(30, 40_704), SMOLLM2).view(30, 20, -1)
-    assert torch.equal(tokens != 0, mask)
     assert bool(payload(QWEN_SMALL).all())
     assert bool(payload(QWEN_LARGE).all())
 
@@ -160,13 +173,6 @@ def test_every_token_has_its_own_position_code(layout: TokenLayout) -> None:
     codes = position_codes(layout, 64)
     assert codes.shape == (layout.tokens, 64)
     assert len((codes * 1e3).round().unique(dim=0)) == layout.tokens  # apart by more than float32 rounding
-
-
-def test_the_permutation_state_is_one_hot() -> None:
-    assert permutation_state(0, 1).tolist() == [1.0]
-    assert permutation_state(2, 4).tolist() == [0.0, 0.0, 1.0, 0.0]
-    with pytest.raises(AssertionError):
-        permutation_state(4, 4)
 
 
 def test_layer_mode_normalises_each_layer_and_z_scores_what_it_took_out() -> None:
@@ -237,19 +243,19 @@ def test_an_adapter_that_does_not_fit_is_refused_with_the_place() -> None:
 
 
 def test_equal_layouts_have_equal_hashes_and_others_do_not() -> None:
-    again = TokenLayout.from_json(SMOLLM2.to_json())
+    again = from_json(json.dumps(asdict(SMOLLM2)))
     assert (again, again.sha256) == (SMOLLM2, SMOLLM2.sha256)
     others = [
         replace(SMOLLM2, rank=8),
         replace(SMOLLM2, alpha=8),
-        replace(SMOLLM2, token=(8, 256)),
+        replace(SMOLLM2, token=(8, 64)),
         replace(SMOLLM2, frame=(18, 128)),
         replace(SMOLLM2, modules=SMOLLM2.modules[::-1]),
     ]
     assert len({SMOLLM2.sha256, *(other.sha256 for other in others)}) == 6
 
 
-GOOD = SMOLLM2.to_json()
+GOOD = asdict(SMOLLM2)
 
 
 @pytest.mark.parametrize(
@@ -280,5 +286,5 @@ GOOD = SMOLLM2.to_json()
     ],
 )
 def test_foreign_json_is_no_layout(value: Any) -> None:
-    with pytest.raises(InputError, match="not a token layout"):
-        TokenLayout.from_json(value)
+    with pytest.raises((InputError, ValidationError)):
+        from_json(json.dumps(value))

@@ -1,12 +1,12 @@
 """The statistics by hand arithmetic."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy import stats
 
 from cao.types import AcceptRule, Item
 from tools.evaluate.statistics import (
@@ -41,9 +41,12 @@ def test_wilson_at_the_borders_stays_inside_zero_and_one() -> None:
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_scipys(pair: tuple[int, int]) -> None:
-    expected = stats.binomtest(*pair).proportion_ci(method="wilson")
-    assert wilson(*pair) == pytest.approx((expected.low, expected.high), abs=1e-9)
+def test_wilson_is_its_closed_formula(pair: tuple[int, int]) -> None:
+    (correct, n), z = pair, NormalDist().inv_cdf(0.975)
+    share = correct / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert wilson(*pair) == pytest.approx((max(0.0, centre - half), min(1.0, centre + half)), abs=1e-12)
 
 
 def test_mcnemar_by_hand() -> None:
@@ -55,9 +58,9 @@ def test_mcnemar_by_hand() -> None:
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_the_binomial_test(b: int, c: int) -> None:
-    expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
-    assert mcnemar_exact(b, c) == pytest.approx(expected, rel=1e-9)
+def test_mcnemar_is_twice_the_smaller_tail_of_fair_coins(b: int, c: int) -> None:
+    tail = sum(math.comb(b + c, i) for i in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert mcnemar_exact(b, c) == pytest.approx(min(1.0, 2 * tail), rel=1e-12)
 
 
 def test_mcnemar_of_many_pairs_does_not_overflow() -> None:
@@ -66,8 +69,16 @@ def test_mcnemar_of_many_pairs_does_not_overflow() -> None:
 
 def test_paired_test_by_hand() -> None:
     # mean -1, sd 1, n = 3: t = -√3 on two degrees of freedom; P = 1/2 - √3/(2·√(2 + 3)) = .11270
-    assert paired_one_sided([-2.0, -1.0, 0.0]) == pytest.approx(0.5 - math.sqrt(3 / 20), abs=1e-9)
-    assert paired_one_sided([2.0, 1.0, 0.0]) == pytest.approx(0.5 + math.sqrt(3 / 20), abs=1e-9)
+    assert paired_one_sided([-2.0, -1.0, 0.0]) == pytest.approx(0.5 - math.sqrt(3 / 20), abs=1e-12)
+    assert paired_one_sided([2.0, 1.0, 0.0]) == pytest.approx(0.5 + math.sqrt(3 / 20), abs=1e-12)
+
+
+@given(st.floats(-5, 5), st.floats(-5, 5))
+def test_paired_test_of_two_differences_is_cauchys(first: float, second: float) -> None:
+    # one degree of freedom: P = 1/2 + arctan(t)/π with t = (first + second) / |first − second|
+    assume(abs(first - second) > 1e-3)
+    t = (first + second) / abs(first - second)
+    assert paired_one_sided([first, second]) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-12)
 
 
 def test_paired_test_without_spread_or_pairs() -> None:

@@ -71,8 +71,8 @@ def find_aligner(generator: SourceGenerator, index: Path | None = None) -> Train
         InputError: the index or the aligner is damaged, or the aligner is not the one that the index lists.
     """
     index = index or pretrained.PRETRAINED
-    found = pretrained.read_index(index)
-    shelf = found.models.get(generator.base_sha256) if found else None
+    every = pretrained.read_index(index)
+    shelf = every.models.get(generator.base_sha256) if every else None
     variants = shelf.variants if shelf else ()
     listed = next((v.aligner for v in variants if v.generator.sha256 == generator.sha256), None)
     if listed is None:
@@ -98,7 +98,7 @@ def align_lora(
     Args:
         generated: what the generator made, None where it made nothing.
         prompts: the target's prompts as the model reads them; the task vector is made from them alone.
-        lm: the base model, undressed.
+        lm: the base model, without an adapter.
         store: folder that the adapter is written to.
         aligner: what to use in place of the shipped aligner.
         generator: what made ``generated``; its shipped aligner is used where none is given.
@@ -121,7 +121,7 @@ def align_lora(
         return AlignmentResult(adapter=None, reason=reason, command=command)
     weights = load_adapter(Path(generated.path), lm.sha256)
     try:
-        vector = vector_of(lm, weights, prompts, aligner.vector_prompts)
+        vector = vector_of(lm, weights, prompts, aligner.header.vector_prompts)
     except NotApplicableError as error:
         return AlignmentResult(adapter=None, reason=str(error))
     return AlignmentResult(adapter=save_adapter(store, aligner.align(weights, vector), lm.source))

@@ -1,34 +1,26 @@
 """A trained aligner: the Fusion VAE with the statistics that its inputs are standardised by, in memory and on disk.
 
-On disk it is one safetensors file. The VAE's weights are bf16; the statistics stay float32, because a hidden state's
-mean may be hundreds of its standard deviations, and bf16 would round the whole signal away. The header carries what
-the aligner belongs to and a hash over the header and every tensor.
+On disk it is one sealed file. The VAE's weights are bf16; the statistics stay float32, because a hidden state's mean
+may be hundreds of its standard deviations, and bf16 would round the whole signal away.
 
 Source: CAO-LLM §2.3, F.
 """
 
-import hashlib
-import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from cao.errors import InputError
-from cao.files import canonical_json, write_atomic
 from cao.model.adapters import LoraWeights, adapter_sha256
+from cao.sealed import Header, read_sealed, write_sealed
 from cao.types import Record
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, cut_chunks, join_chunks
 from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
 
 AlignTarget = Literal["generated", "checkpoint"]
 
-FORMAT = 1
 VECTOR_LIMIT = 5.0
 """A standardised task vector is held within ± this: an unseen task may lie far outside of what was trained on."""
 BLOCK = 64
@@ -98,34 +90,9 @@ class TrainedAligner(nn.Module):
             self.register_buffer(name, value.detach().float())
 
     @property
-    def target(self) -> AlignTarget:
-        """What it was trained to reconstruct."""
-        return self.header.target
-
-    @property
-    def base_sha256(self) -> str:
-        """Hash of the base model that it belongs to."""
-        return self.header.base_sha256
-
-    @property
-    def layout_sha256(self) -> str:
-        """Hash of the token layout that it belongs to."""
-        return self.header.layout_sha256
-
-    @property
-    def generator_sha256(self) -> str:
-        """Hash of the generator whose weights it was trained on."""
-        return self.header.generator_sha256
-
-    @property
-    def vector_prompts(self) -> int:
-        """How many prompts a task vector is made from at most."""
-        return self.header.vector_prompts
-
-    @property
     def sha256(self) -> str:
         """Hash of what ``save`` writes: header and tensors as they are stored."""
-        return _content_sha256(_about(self), _stored(self))
+        return _described(self).digest(_stored(self))
 
     def standardise(self, vector: Tensor) -> Tensor:
         """Return a task vector in the units that the VAE was trained in.
@@ -148,10 +115,10 @@ class TrainedAligner(nn.Module):
 
         Source: CAO-LLM §2.3, F.
         """
-        if generated.base_sha256 != self.base_sha256:
+        if generated.base_sha256 != self.header.base_sha256:
             raise InputError(
                 f"the adapter was made for base model {generated.base_sha256[:12]}, "
-                f"the aligner for {self.base_sha256[:12]}"
+                f"the aligner for {self.header.base_sha256[:12]}"
             )
         if (generated.rank, generated.alpha) != (self.layout.rank, self.layout.alpha):
             raise InputError(
@@ -167,13 +134,14 @@ class TrainedAligner(nn.Module):
         if not bool(aligned.isfinite().all()):
             raise InputError("the aligned weights are not finite: the adapter's values are too large")
         tensors = {name: matrix.clone() for name, matrix in unflatten(aligned, self.layout).items()}
-        made = {"made_by": "align", "target": self.target, "aligner": self.sha256, "start": adapter_sha256(generated)}
+        made = {"made_by": "align", "target": self.header.target, "aligner": self.sha256}
+        made["start"] = adapter_sha256(generated)
         return LoraWeights(
             generated.rank,
             generated.alpha,
             generated.targets,
             tensors,
-            self.base_sha256,
+            self.header.base_sha256,
             {**generated.provenance, **made},
         )
 
@@ -182,9 +150,10 @@ class TrainedAligner(nn.Module):
         scale = self.scale.unsqueeze(1)
         chunks, _ = cut_chunks(residual.to(self.scale.device) / scale, self.vae.shape.chunk)
         which = torch.arange(len(chunks), device=chunks.device)
-        told = self.standardise(vector.to(chunks.device, torch.float32))
-        blocks = [self.vae(chunks[s : s + BLOCK], which[s : s + BLOCK], told)[0] for s in range(0, len(chunks), BLOCK)]
-        return (join_chunks(torch.cat(blocks), tuple(residual.shape)) * scale).cpu()
+        standard = self.standardise(vector.to(chunks.device, torch.float32))
+        parts = zip(torch.split(chunks, BLOCK), torch.split(which, BLOCK), strict=True)
+        corrections = torch.cat([self.vae(some, numbers, standard)[0] for some, numbers in parts])
+        return (join_chunks(corrections, tuple(residual.shape)) * scale).cpu()
 
     def save(self, path: Path) -> None:
         """Write the aligner to one safetensors file, in one step.
@@ -192,73 +161,26 @@ class TrainedAligner(nn.Module):
         Raises:
             ValueError: a weight is not finite; such an aligner is never written.
         """
-        tensors, about = _stored(self), _about(self)
-        for name, tensor in tensors.items():
-            if not bool(tensor.isfinite().all()):
-                raise ValueError(f"refusing to write an aligner with non-finite values in {name}")
-        told = canonical_json({**about, "sha256": _content_sha256(about, tensors)})
-        write_atomic(path, save(tensors, {"about": told}))  # one entry: safetensors writes several in no fixed order
+        write_sealed(path, _described(self), _stored(self))
 
 
-def _about(aligner: TrainedAligner) -> dict[str, Any]:
-    return {"format": FORMAT, "shape": asdict(aligner.vae.shape), "header": aligner.header.model_dump(mode="json")}
+class _FileHeader(Header):
+    """The header of an aligner's file."""
 
+    what: ClassVar[str] = "an aligner"
 
-def _stored(aligner: TrainedAligner) -> dict[str, Tensor]:
-    tensors = {
-        f"vae.{name}": value.detach().to("cpu", torch.bfloat16) for name, value in aligner.vae.state_dict().items()
-    }
-    statistics = {name: getattr(aligner, name).cpu() for name in ("scale", "mean", "std")}
-    return {name: value.contiguous() for name, value in (tensors | statistics).items()}
-
-
-def _content_sha256(about: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(canonical_json(about).encode())
-    for name in sorted(tensors):
-        digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-class _About(Record):
-    """The JSON in a file's header, less its hash."""
-
-    format: Literal[1]
+    format: Literal[1] = 1
     shape: FusionShape
     header: AlignerHeader
 
 
-def _read(path: Path) -> tuple[_About, dict[str, Tensor]]:
-    """Return what a file holds once its content matches the hash in its header.
+def _described(aligner: TrainedAligner) -> _FileHeader:
+    return _FileHeader(shape=aligner.vae.shape, header=aligner.header)
 
-    Raises:
-        InputError: missing, truncated, tampered, another format, or not finite.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            stated = json.loads((file.metadata() or {})["about"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        recorded, version = stated.pop("sha256"), stated["format"]
-        found = _content_sha256(stated, tensors)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: damaged or not safetensors ({error})") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: not an aligner ({type(error).__name__} in its header)") from None
-    if version != FORMAT:
-        raise InputError(f"{path}: an aligner of format {version!r}, this version reads {FORMAT}")
-    if found != recorded:
-        raise InputError(f"{path}: its content has hash {found[:12]}, recorded is {str(recorded)[:12]}; it was changed")
-    try:
-        about = _About.model_validate(stated)
-    except (ValidationError, InputError) as error:
-        raise InputError(f"{path}: its header cannot be read ({type(error).__name__})") from None
-    tensors = {name: tensor.float() for name, tensor in tensors.items()}
-    for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
-            raise InputError(f"{path}: {name} holds values that are not finite")
-    return about, tensors
+
+def _stored(aligner: TrainedAligner) -> dict[str, Tensor]:
+    weights = {f"vae.{name}": value.to(torch.bfloat16) for name, value in aligner.vae.state_dict().items()}
+    return weights | {name: getattr(aligner, name) for name in ("scale", "mean", "std")}
 
 
 def load_aligner(
@@ -275,8 +197,9 @@ def load_aligner(
     Raises:
         InputError: missing, truncated, tampered, not finite, or made for another base model, layout or generator.
     """
-    about, tensors = _read(path)
-    header, shape = about.header, about.shape
+    described, stored, _ = read_sealed(path, _FileHeader)
+    tensors = {name: tensor.float() for name, tensor in stored.items()}
+    header, shape = described.header, described.shape
     pairs = [
         ("base model", header.base_sha256, initial.base_sha256),
         ("token layout", header.layout_sha256, layout.sha256),

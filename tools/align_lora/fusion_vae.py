@@ -161,8 +161,8 @@ class FusionVAE(nn.Module):
         Source: CAO-LLM F.2.
         """
         assert chunks.shape == (len(which), self.shape.chunk), (chunks.shape, which.shape, self.shape.chunk)
-        told = torch.cat([self.encoder(chunks.unsqueeze(1)), self._condition(vector, which)], dim=1)
-        return self.mean(told), self.log_variance(told).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+        features = torch.cat([self.encoder(chunks.unsqueeze(1)), self._condition(vector, which)], dim=1)
+        return self.mean(features), self.log_variance(features).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
 
     def decode(self, z: Tensor, which: Tensor, vector: Tensor) -> Tensor:
         """Return the correction, (b, c), in units of the layer's scale.

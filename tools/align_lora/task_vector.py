@@ -22,10 +22,10 @@ PIECE_TOKENS = 2048
 
 @torch.inference_mode()
 def mean_state(lm: LanguageModel, prompts: list[str], limit: int) -> Tensor:
-    """Return z of the model as it is dressed: the mean last hidden state per prompt, averaged over prompts.
+    """Return z of the model as it is: the mean last hidden state per prompt, averaged over prompts.
 
     Args:
-        lm: the model, dressed in an adapter or not.
+        lm: the model, with an adapter or without.
         prompts: the task's prompts; those without a token are passed over.
         limit: how many prompts are read at most, from the front.
 
@@ -56,7 +56,7 @@ def task_vector(
     """Return v = z_adapted − z_base on the prompts, without gradients.
 
     Args:
-        lm: the base model, undressed.
+        lm: the base model, without an adapter.
         adapter: the generated adapter.
         prompts: the task's prompts.
         limit: how many of them are read at most.

@@ -97,14 +97,14 @@ def _statistics(tasks: list[SourceTask]) -> dict[str, Tensor]:
 
 def _pairs(task: SourceTask, aligner: TrainedAligner, preset: AlignerPreset, generator: torch.Generator) -> list[_Pair]:
     """Return a support and a query pair: other prompt batches where there are two, other chunks."""
-    shape, device, found = aligner.vae.shape, aligner.scale.device, []
+    shape, device, pairs = aligner.vae.shape, aligner.scale.device, []
     unit = (1 / aligner.scale.cpu()).unsqueeze(1).expand(task.generated.shape[1:])
     batches = torch.randperm(len(task.generated), generator=generator).tolist()
     for batch in (batches[0], batches[-1]):
         which = torch.randperm(shape.chunks, generator=generator)[: preset.chunks_per_step]
         made, units = (take_chunks(flat, which, shape.chunk) for flat in (task.generated[batch], unit))
         wanted = made
-        if aligner.target == "checkpoint":
+        if aligner.header.target == "checkpoint":
             assert task.checkpoint is not None
             wanted = take_chunks(task.checkpoint, which, shape.chunk)
         noise = torch.randn(len(which), shape.latent, generator=generator)
@@ -116,8 +116,8 @@ def _pairs(task: SourceTask, aligner: TrainedAligner, preset: AlignerPreset, gen
             vector=aligner.standardise(task.vectors[batch].to(device)),
             noise=noise.to(device),
         )
-        found.append(pair)
-    return found
+        pairs.append(pair)
+    return pairs
 
 
 def _loss(vae: FusionVAE, parameters: dict[str, Tensor], pair: _Pair, weight: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -251,10 +251,10 @@ def train_aligner(
 
 def _finished(aligner: TrainedAligner, meta: _Meta) -> TrainedAligner:
     tenth = max(1, len(meta.curve) // 10)
-    told: dict[str, str] = {}
+    losses: dict[str, str] = {}
     for name, part in (("first", meta.curve[:tenth]), ("last", meta.curve[-tenth:])) if meta.curve else ():
         mse, kl = torch.tensor(part, dtype=torch.float64).mean(0).tolist()
-        told |= {f"mse_{name}_tenth": f"{mse:.6f}", f"kl_{name}_tenth": f"{kl:.4f}"}
-    provenance = {**aligner.header.provenance, **told}
+        losses |= {f"mse_{name}_tenth": f"{mse:.6f}", f"kl_{name}_tenth": f"{kl:.4f}"}
+    provenance = {**aligner.header.provenance, **losses}
     aligner.header = aligner.header.model_copy(update={"provenance": provenance})
     return aligner.cpu().requires_grad_(False).eval()

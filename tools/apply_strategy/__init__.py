@@ -10,17 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
 
-from torch import Tensor
-
 from cao.errors import NotApplicableError
-from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.profiles import ModelProfile
 from cao.progress import Progress, silent
 from cao.strategies import FAMILIES, Strategy
 from cao.types import AdaptedModel, AdapterRef
 from tools.apply_strategy.inputs import Inputs
-from tools.generate_lora import Generator
+from tools.generate_lora.conditioning import Generator, PromptEncoder
 
 __all__ = ["applicable", "apply_strategy", "kernel"]
 
@@ -55,8 +52,7 @@ def apply_strategy(
     lm: LanguageModel,
     store: Path,
     generator: Generator | None = None,
-    encoder: Encoder | None = None,
-    states: tuple[Tensor, Tensor] | None = None,
+    encoder: PromptEncoder | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> AdaptedModel:
@@ -70,8 +66,7 @@ def apply_strategy(
         lm: the base model, undressed.
         store: folder for adapters and routing files.
         generator: makes TTS's adapters.
-        encoder: makes the token states that condition the generator; needed with it where they are not given.
-        states: the prompts' token states (N, L, C) and mask (N, L), where they are known.
+        encoder: encodes the prompts for the generator; needed with it.
         checkpoint: file that a killed TTL goes on from.
         progress: told about long work.
 
@@ -87,5 +82,5 @@ def apply_strategy(
     obstacle = strategy.obstacle(adapter, lm.profile.name, generator=generator is not None)
     if obstacle:
         raise NotApplicableError(obstacle)
-    inputs = Inputs(prompts, adapter, seed, lm, store, generator, encoder, states, checkpoint, progress)
+    inputs = Inputs(prompts, adapter, seed, lm, store, generator, encoder, checkpoint, progress)
     return kernel(type(strategy))(strategy, inputs)

@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from cao.model.adapters import LoraWeights, load_adapter, save_adapter
-from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
 from cao.types import AdapterRef
-from tools.generate_lora import Generator
+from tools.generate_lora.conditioning import Conditioning, Generator, PromptEncoder, condition
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,7 @@ class Inputs:
         lm: the base model, undressed.
         store: folder for adapters and routing files.
         generator: makes adapters, None where there is none.
-        encoder: makes the prompts' token states where they are not given.
-        states: the prompts' token states (N, L, C) and mask (N, L), where they are known.
+        encoder: encodes the prompts for the generator, None where nothing is generated.
         checkpoint: file that a killed training goes on from.
         progress: told about long work.
     """
@@ -36,18 +32,15 @@ class Inputs:
     lm: LanguageModel
     store: Path
     generator: Generator | None
-    encoder: Encoder | None
-    states: tuple[Tensor, Tensor] | None
+    encoder: PromptEncoder | None
     checkpoint: Path | None
     progress: Progress
 
-    def conditioning(self) -> tuple[Tensor, Tensor]:
-        """Return the prompts' token states and mask; they are encoded here only where nobody has yet."""
-        if self.states is not None:
-            return self.states
-        if self.encoder is None:
-            raise ValueError("the prompts' token states are needed, or the encoder that makes them")
-        return self.encoder.condition(self.prompts)
+    def conditioning(self) -> Conditioning:
+        """Return what the generator reads of the prompts, those left out that no adapter is made from."""
+        if self.generator is None or self.encoder is None:
+            raise ValueError("adapters are made by a generator, from what the encoder gives")
+        return condition(self.prompts, self.generator, self.encoder)
 
     def current(self) -> LoraWeights | None:
         """Return the current adapter's weights, None for the plain base model."""

@@ -30,13 +30,12 @@ VOTE_SHARE = 1e-6
 
 def apply(strategy: TTS, inputs: Inputs) -> AdaptedModel:
     """Generate an adapter from each batch of prompts, and what questions are routed by where they are."""
-    assert inputs.generator is not None  # TTS.obstacle
     members, embeddings = [], []
-    batches = prompt_batches(range(len(inputs.prompts)), strategy.num_prompt_batches, inputs.seed)
-    states, mask = inputs.conditioning()
+    given = inputs.conditioning()
+    batches = prompt_batches(range(len(given.kept)), strategy.num_prompt_batches, inputs.seed)
     for done, rows in enumerate(batches, 1):
-        members.append(inputs.keep(inputs.generator.generate(states[rows], mask[rows])))
-        embeddings.append(pool(states[rows], mask[rows]))
+        members.append(inputs.keep(given.adapter(rows)))
+        embeddings.append(pool(given.states[rows], given.mask[rows]))
         inputs.progress("generating adapters", done, len(batches))
     note = f"{len(members)} adapters from as many prompt batches, together by {strategy.method}"
     if strategy.method not in ROUTING:

@@ -1,17 +1,14 @@
 """Stage 1, Catching: has this window of prompts drifted, how far, towards what, and of which kind is it?"""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 from torch import Tensor
 
+from cao.drift import DriftReport
 from cao.errors import InputError
-from cao.files import write_atomic
-from cao.model.encoder import Encoder, pool
+from cao.model.encoder import Encoder
 from cao.tasks.prompt_text import MOSTLY, blank, distinct, is_foreign
-from cao.types import DriftReport
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.verdict import Window, judge
 from tools.detect_drift.window import apart, draw
@@ -96,35 +93,7 @@ def detect_drift(
     if kept:
         caveats += small_references({name: len(it.embeddings) for name, it in known.references.items()})
         caveats += [] if measured.feedback else [NOT_IDENTIFIABLE]
-    told = {"caveats": tuple(caveats), "sentence": sentence(measured)}
-    return measured.model_copy(update=told)
-
-
-def condition_task(prompts: Sequence[str], encoder: Encoder, path: Path) -> Tensor:
-    """Encode a task's prompts once: the conditioning tensor goes to disk, the embeddings pooled from it come back.
-
-    The file holds ``conditioning`` (N, L=384, C=384), float32, padding zero, and ``mask`` (N, L), bool; its header
-    names the encoder by hash. It is written in one step, so doing this twice is safe.
-
-    Args:
-        prompts: N texts, none blank.
-        encoder: the frozen encoder.
-        path: where the safetensors file goes; its folder exists.
-
-    Returns:
-        (N, C), float32, unit length.
-
-    Raises:
-        InputError: no prompts, or a blank one.
-
-    Source: CAO-LLM §2.2, E.
-    """
-    if not prompts or blank(prompts):
-        raise InputError("cannot encode a task without prompts or with blank ones; remove them")
-    states, mask = encoder.condition(list(prompts))
-    tensors = {"conditioning": states, "mask": mask}
-    write_atomic(path, safetensors.torch.save(tensors, {"format": "pt", "encoder_sha256": encoder.sha256}))
-    return pool(states, mask)
+    return measured.model_copy(update={"caveats": tuple(caveats), "sentence": sentence(measured)})
 
 
 def _embeddings(texts: list[str], kept: list[int], embeddings: Tensor | None, encoder: Encoder | None) -> Tensor:

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 from scipy.stats import fisher_exact
 
-from cao.types import Feedback
+from cao.drift import Feedback
 from tools.detect_drift.known_tasks import Reference
-
-NOT_IDENTIFIABLE = "concept drift is not identifiable without labels: the answers may be wrong while the prompts stay"
 
 
 def judge_feedback(correct: Sequence[bool | None], task: str, reference: Reference) -> Feedback | None:

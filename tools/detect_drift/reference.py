@@ -7,18 +7,13 @@ folder. Whatever else is named, a task or a file of prompts, is encoded once and
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import canonical_json, is_path, sha256_bytes, write_atomic
+from cao.files import canonical_json, is_path, sha256_bytes
 from cao.machine.assets import cache_dir, data_dir
 from cao.model.encoder import Encoder
 from cao.progress import told
@@ -28,6 +23,7 @@ from cao.tasks.prompt_text import distinct
 from cao.tasks.splits import part
 from cao.types import ID_PATTERN
 from tools.detect_drift.known_tasks import KnownTasks, Reference
+from tools.detect_drift.reference_file import read_reference, write_reference
 from tools.detect_drift.window import MIN_PROMPTS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "pretrained" / "references"
@@ -40,13 +36,6 @@ REFERENCE_PROMPTS = 512
 """Prompts in a reference, at most: the false alarms given one drawn reference scatter less with a larger one."""
 
 REFERENCE_SEED = 0
-
-UNIT_TOLERANCE = 1e-2
-"""How far from 1 a row's length may lie: half precision rounds it."""
-
-OTHER_ENCODER = "made by another encoder; build it anew from its prompts"
-
-_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
 def user_folder() -> Path:
@@ -87,12 +76,12 @@ def known_tasks(sources: Sequence[str], encoder: Encoder, folder: Path | None = 
             different widths.
         UnavailableError: a task's data is not at hand.
     """
-    found = check_sources(sources, folder)
-    every = {**found, **{name: path for name, path in registered(folder).items() if name not in found}}
+    named = check_sources(sources, folder)
+    every = {**named, **{name: path for name, path in registered(folder).items() if name not in named}}
     references = {name: read_reference(it, encoder.sha256) for name, it in every.items() if isinstance(it, Path)}
-    references |= {name: _cached(name, it, encoder) for name, it in found.items() if not isinstance(it, Path)}
+    references |= {name: _cached(name, it, encoder) for name, it in named.items() if not isinstance(it, Path)}
     _check_widths(references, every)
-    return KnownTasks({name: references[name] for name in every}, tuple(found))
+    return KnownTasks({name: references[name] for name in every}, tuple(named))
 
 
 def check_sources(sources: Sequence[str], folder: Path | None = None) -> dict[str, Path | list[Asked]]:
@@ -106,13 +95,13 @@ def check_sources(sources: Sequence[str], folder: Path | None = None) -> dict[st
         InputError: an unknown name, an unusable file, two references of one name, or too few prompts.
         UnavailableError: a task's data is not at hand.
     """
-    found: dict[str, Path | list[Asked]] = {}
+    named: dict[str, Path | list[Asked]] = {}
     for source in dict.fromkeys(sources):
         name, content = _resolve(source, registered(folder))
-        if name in found:
+        if name in named:
             raise InputError(f"two references are named {name!r}; rename one of the files")
-        found[name] = content
-    return found
+        named[name] = content
+    return named
 
 
 def draw_prompts(source: str) -> list[Asked]:
@@ -147,95 +136,6 @@ def group_hashes(asked: Sequence[Asked]) -> list[str]:
     return [sha256_bytes((example.group or example.id).encode())[:16] for example in examples]
 
 
-@dataclass(frozen=True)
-class ReferenceInfo:
-    """What a reference file says about itself.
-
-    Attributes:
-        made_from: the task or file that its prompts come from.
-        encoder_sha256: of the encoder that made it.
-        prompts: how many.
-        signals: whether it holds option signals.
-        answers: whether it holds outcomes.
-        groups: hashes of the questions' groups, where it was made from a task.
-    """
-
-    made_from: str
-    encoder_sha256: str
-    prompts: int
-    signals: bool
-    answers: bool
-    groups: tuple[str, ...]
-
-
-def write_reference(
-    path: Path, reference: Reference, encoder_sha256: str, made_from: str, groups: Sequence[str]
-) -> None:
-    """Write a reference in one step, its embeddings in half precision.
-
-    Args:
-        path: a safetensors file; its folder exists.
-        reference: the sample.
-        encoder_sha256: of the encoder that made it.
-        made_from: the task or file that its prompts come from.
-        groups: the questions' groups, so that anybody can see that no test question is among them.
-    """
-    tensors = {"embeddings": reference.embeddings.half()}
-    if reference.signals is not None:
-        tensors["signals"] = reference.signals.float()
-    if reference.correct is not None:
-        tensors["correct"] = reference.correct.to(torch.uint8)
-    header = {
-        "encoder_sha256": encoder_sha256,
-        "content_sha256": _content_sha256(tensors),
-        "judged_by": reference.judged_by or "",
-        "made_from": made_from,
-        "groups": " ".join(groups),
-        "in_order": "yes" if reference.in_order else "",
-    }
-    write_atomic(path, save(tensors, header))
-
-
-def read_reference(path: Path, encoder_sha256: str) -> Reference:
-    """Read one reference file.
-
-    Args:
-        path: a safetensors file with ``embeddings`` (m, C).
-        encoder_sha256: the encoder that must have made it.
-
-    Raises:
-        InputError: missing, damaged, changed, or made by another encoder.
-    """
-    header, tensors = _open(path)
-    if header.get("encoder_sha256") != encoder_sha256:
-        raise InputError(f"{path}: {OTHER_ENCODER}")
-    embeddings, correct = tensors["embeddings"].float(), tensors.get("correct")
-    return Reference(
-        torch.nn.functional.normalize(embeddings, dim=1),
-        tensors.get("signals"),
-        correct.bool() if correct is not None else None,
-        header.get("judged_by") or None,
-        bool(header.get("in_order")),
-    )
-
-
-def read_info(path: Path) -> ReferenceInfo:
-    """Return what a reference file says about itself.
-
-    Raises:
-        InputError: missing, damaged or changed.
-    """
-    header, tensors = _open(path)
-    return ReferenceInfo(
-        made_from=header.get("made_from", ""),
-        encoder_sha256=header.get("encoder_sha256", ""),
-        prompts=len(tensors["embeddings"]),
-        signals="signals" in tensors,
-        answers="correct" in tensors,
-        groups=tuple(header.get("groups", "").split()),
-    )
-
-
 def is_shipped(folder: Path) -> bool:
     """Return whether a folder is that of the shipped references, by whatever path."""
     return folder.resolve() == SHIPPED.resolve()
@@ -254,61 +154,12 @@ def check_name(name: str, folder: Path) -> str:
     return name
 
 
-def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: no usable reference file ({error})") from None
-    if header.get("content_sha256") != _content_sha256(tensors):
-        raise InputError(f"{path}: content does not match its recorded hash; it was changed")
-    fault = _fault(tensors)
-    if fault is not None:
-        raise InputError(f"{path}: {fault}")
-    return header, tensors
-
-
-def _fault(tensors: dict[str, Tensor]) -> str | None:
-    """Return what keeps a file's tensors from being a reference, None if nothing does."""
-    rows, signals, correct = (tensors.get(name) for name in ("embeddings", "signals", "correct"))
-    strange = sorted(tensors.keys() - {"embeddings", "signals", "correct"})
-    if strange:
-        return f"holds {strange[0]!r}, which no reference has"
-    if rows is None or rows.ndim != 2 or len(rows) < MIN_PROMPTS:
-        return f"holds no embeddings of {MIN_PROMPTS} prompts or more"
-    if rows.dtype not in _FLOATS:
-        return f"holds embeddings of {rows.dtype}; they must be floating-point numbers"
-    if not bool(((rows.double().norm(dim=1) - 1).abs() <= UNIT_TOLERANCE).all()):  # false for NaN too
-        return "holds embeddings that are not finite and of unit length"
-    if signals is not None and (signals.shape != (len(rows), 2) or signals.dtype not in _FLOATS):
-        return "holds signals that are not two floating-point numbers for each prompt"
-    if signals is not None and not bool(signals.isfinite().all()):
-        return "holds signals that are not finite"
-    if correct is not None and (correct.shape != rows.shape[:1] or correct.dtype not in (torch.uint8, torch.bool)):
-        return "holds outcomes that are not one truth value for each prompt"
-    return None
-
-
 def _check_widths(references: dict[str, Reference], every: dict[str, Path | list[Asked]]) -> None:
     """Raise InputError where two references cannot come from one encoder, whatever their files say."""
     named = [(it if isinstance(it, Path) else name, references[name].embeddings.shape[1]) for name, it in every.items()]
     for place, width in named[1:]:
         if width != named[0][1]:
             raise InputError(f"{place}: its embeddings have {width} numbers, those of {named[0][0]} {named[0][1]}")
-
-
-def _content_sha256(tensors: dict[str, Tensor]) -> str:
-    parts: list[Any] = [
-        [
-            name,
-            str(tensor.dtype),
-            list(tensor.shape),
-            sha256_bytes(tensor.reshape(-1).view(torch.uint8).numpy().tobytes()),
-        ]
-        for name, tensor in sorted(tensors.items())
-    ]
-    return sha256_bytes(canonical_json(parts).encode())
 
 
 def _resolve(source: str, names: dict[str, Path]) -> tuple[str, Path | list[Asked]]:

@@ -135,12 +135,12 @@ class StreamDetector:
         """Return each task's smoothed conformal p-value: ties, the prompt's own too, count by a random share."""
         assert len(scores) == len(self.bags), (len(scores), len(self.bags))
         share = 1.0 - float(np.random.default_rng((self.seed, self.seen)).random())
-        found = []
+        p_values = []
         for bag, score in zip(self.bags, scores, strict=True):
             above = len(bag) - bisect_right(bag, score + _TIE)
             equal = bisect_right(bag, score + _TIE) - bisect_left(bag, score - _TIE) + 1
-            found.append((above + share * equal) / (len(bag) + 1))
-        return found
+            p_values.append((above + share * equal) / (len(bag) + 1))
+        return p_values
 
     def state(self) -> dict[str, Any]:
         """Return what the detector knows as plain values; ``StreamDetector(**state)`` goes on from there."""

@@ -36,9 +36,9 @@ def option_signals(
 
     Args:
         examples: N questions with choices.
-        lm: the base model, undressed.
+        lm: the base model, without an adapter.
         adapter: what the deployed model carries.
-        progress: told after each batch.
+        progress: called after each batch.
 
     Returns:
         (N, 2), float32: the best option's log-likelihood a character, in nats, and the entropy of the options in

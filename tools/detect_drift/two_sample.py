@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cao.types import TaskEvidence
+from cao.drift import TaskEvidence
 from tools.detect_drift.energy import TIE, PairwiseDistances, distances
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.permutation import Array, Rows, combine, draw_windows, p_values, slices
@@ -45,7 +45,7 @@ def compare(
         seed: of the permutations.
 
     Returns:
-        Task to what was found.
+        Task → evidence.
     """
     own = distances(window, window)
     evidence = {}
@@ -82,9 +82,9 @@ def _signal_p_values(known: KnownTasks, name: str, signals: Tensor, held: Tensor
     usual = known.references[name].signals
     if usual is None:
         return []
-    found = [p_values(_signal_distances(signals, usual).relabelled(held, drawn), TIE)]
+    under = [p_values(_signal_distances(signals, usual).relabelled(held, drawn), TIE)]
     odds = known.signal_odds_against(name, torch.cat([signals, usual[held]]))
-    return found if odds is None else [*found, p_values(rank_sums(odds, drawn), _RANK_TIE)]
+    return under if odds is None else [*under, p_values(rank_sums(odds, drawn), _RANK_TIE)]
 
 
 def rank_sums(scores: Array, drawn: Rows) -> Array:

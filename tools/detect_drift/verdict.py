@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor
 
-from cao.types import DriftKind, DriftReport, TaskEvidence
+from cao.drift import DriftKind, DriftReport, TaskEvidence
 from tools.detect_drift.feedback import judge_feedback
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.mixture import explain_by_mixture
@@ -19,7 +19,7 @@ from tools.detect_drift.two_sample import compare
 from tools.detect_drift.window import MIN_PROMPTS
 
 MIXTURE_DRAWS = 199
-"""Windows drawn from the closest mixture of known tasks, to see whether it explains what was found."""
+"""Windows drawn from the closest mixture of known tasks, to see whether it explains the window."""
 
 
 @dataclass(frozen=True, eq=False)

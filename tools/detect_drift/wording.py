@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from cao.drift import DriftReport
 from cao.model.encoder import MAX_TOKENS
 from cao.tasks.prompt_text import blank
-from cao.types import DriftReport
 from tools.detect_drift.order import ORDER_LEVEL
 from tools.detect_drift.window import MIN_PROMPTS
 
@@ -22,8 +22,8 @@ def sentence(report: DriftReport) -> str:
     if report.kind == "insufficient":
         return f"no verdict from {_prompts(report.n)}; {_nearest(report)}" if report.nearest_task else "no verdict"
     if report.kind == "not_covered":
-        told = "differ" if report.drifted else "do not differ"
-        unnamed = f"they {told} from {current} ({evidence}), and no task is named"
+        verb = "differ" if report.drifted else "do not differ"
+        unnamed = f"they {verb} from {current} ({evidence}), and no task is named"
         return f"the encoder does not cover these prompts; {unnamed}"
     if report.kind == "none":
         kept = [name for name in report.current if name in report.not_rejected]
@@ -56,30 +56,30 @@ def small_print(report: DriftReport, prompts: Sequence[str], cut: int, foreign: 
         cut: prompts that are longer than the encoder reads.
         foreign: prompts in a script that the encoder does not cover.
     """
-    told = []
+    caveats = []
     empty = blank(prompts)
     repeats = len(prompts) - empty - (report.drawn_from or report.n)
     if empty:
-        told.append(f"{empty} of {len(prompts)} prompts are blank and were left out")
+        caveats.append(f"{empty} of {len(prompts)} prompts are blank and were left out")
     if repeats:
         share = report.duplicate_rate
-        told.append(f"{repeats} of {len(prompts)} prompts ({share:.0%}) repeat another one and were left out")
+        caveats.append(f"{repeats} of {len(prompts)} prompts ({share:.0%}) repeat another one and were left out")
     if report.drawn_from:
         error = 1.96 * math.sqrt((1 - report.n / report.drawn_from) / (4 * report.n))
-        told.append(
+        caveats.append(
             f"{report.n} of {report.drawn_from} distinct prompts were drawn at random and tested; any share of them is"
             f" that of all to within {100 * error:.1f} points (95 %)"
         )
     if cut:
         length = f"longer than {MAX_TOKENS} tokens; the encoder did not see their end"
-        told.append(f"{cut} of {report.n} prompts are {length}")
+        caveats.append(f"{cut} of {report.n} prompts are {length}")
     if not report.n:
-        told.append(f"no prompt was left to measure; {MIN_PROMPTS} distinct ones are enough for a verdict")
+        caveats.append(f"no prompt was left to measure; {MIN_PROMPTS} distinct ones are enough for a verdict")
     elif report.n < MIN_PROMPTS:
-        told.append(f"{report.n} distinct prompts are too few for a verdict; {MIN_PROMPTS} are enough")
+        caveats.append(f"{report.n} distinct prompts are too few for a verdict; {MIN_PROMPTS} are enough")
     if foreign:
-        told.append(f"the encoder does not cover the script of {foreign} of {report.n} prompts")
-    return told + _resolution(report) + _order(report)
+        caveats.append(f"the encoder does not cover the script of {foreign} of {report.n} prompts")
+    return caveats + _resolution(report) + _order(report)
 
 
 def small_references(sizes: Mapping[str, int]) -> list[str]:

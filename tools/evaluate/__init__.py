@@ -17,19 +17,19 @@ from safetensors.torch import load_file
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic
 from cao.inference.generation import Generated, generate
-from cao.inference.hidden_cache import KeptStates, Reader
+from cao.inference.hidden_cache import HiddenCache, Reader
 from cao.inference.scoring import QueryScore, score_queries
 from cao.model.adapters import load_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.tasks.base import Task, answer_form
-from cao.types import AdaptedModel, AdapterRef, Branch, Example, Item, LatentSettings, Protocol, Query
+from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Branch, Example, Item, LatentSettings, Query
 from tools.apply_strategy.latent import moving
 from tools.apply_strategy.tts import combine, route
 from tools.evaluate.written import chosen
 
-__all__ = ["KeptStates", "evaluate", "load_items", "save_items", "together"]
+__all__ = ["HiddenCache", "evaluate", "load_items", "save_items", "together"]
 
 _SEAL = "sha256"
 
@@ -41,11 +41,11 @@ def evaluate(
     task: Task,
     examples: Sequence[Example],
     adapted: AdaptedModel,
-    protocol: Protocol,
+    protocol: AnswerProtocol,
     *,
     lm: LanguageModel,
     encoder: Encoder | None = None,
-    states: KeptStates | None = None,
+    states: HiddenCache | None = None,
     progress: Progress = silent,
 ) -> list[Item]:
     """Answer every question with the adapted model and grade the answers.
@@ -55,10 +55,10 @@ def evaluate(
         examples: Q questions.
         adapted: adapters, how they answer together, and SLOT's settings.
         protocol: ``likelihood`` ranks the choices, ``generate`` parses what the model writes.
-        lm: the base model, undressed.
+        lm: the base model, without an adapter.
         encoder: needed where questions are routed to members.
         states: hidden states of earlier calls, and a place for those of this one.
-        progress: told after each batch.
+        progress: called after each batch.
 
     Returns:
         Q items in the order of ``examples``; equal inputs give equal items.
@@ -73,20 +73,20 @@ def evaluate(
         raise InputError(f"{task.name} has questions without choices to rank; use the protocol generate")
     who = _assign(examples, adapted, encoder)
     run = _rank if protocol == "likelihood" else _write
-    kept = states or KeptStates(0)
+    kept = states or HiddenCache(0)
     answers: list[list[Item]] = [[] for _ in examples]
     cut = 0
     for member, reference in enumerate(adapted.members):
         mine = [question for question, members in enumerate(who) if member in members]
         read = kept.reader(reference.sha256 if reference else None)
-        with _dressed(lm, reference):
+        with _with_adapter(lm, reference):
             items, shortened = run(task, [examples[q] for q in mine], lm, adapted.latent, read, progress)
         cut += shortened
         for q, item in zip(mine, items, strict=True):
             answers[q].append(item)
     if cut:
-        told = "prompts longer than the model's context, beginning dropped"
-        progress(told, cut, sum(len(given) for given in answers))
+        label = "prompts longer than the model's context, beginning dropped"
+        progress(label, cut, sum(len(given) for given in answers))
     return [together(e, given, adapted.method) for e, given in zip(examples, answers, strict=True)]
 
 
@@ -122,7 +122,7 @@ def _assign(examples: Sequence[Example], adapted: AdaptedModel, encoder: Encoder
 
 
 @contextmanager
-def _dressed(lm: LanguageModel, reference: AdapterRef | None) -> Iterator[None]:
+def _with_adapter(lm: LanguageModel, reference: AdapterRef | None) -> Iterator[None]:
     weights = None if reference is None else load_adapter(Path(reference.path), lm.sha256)
     with lm.adapted(weights):
         yield

@@ -23,17 +23,16 @@ Expansion, 1992, §2.6 (skewness in Student's t; the finite population in it and
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, stdtrit
+from scipy import stats
 
 from cao.types import AcceptRule, Item
-from tools.evaluate.statistics import CONFIDENT_LEVEL, compare
+from tools.evaluate.statistics import CONFIDENT_LEVEL
 
 FIRST_BLOCK = 24
-"""Questions before the first look: fewer say little about the spread, and dressing the model costs time a block."""
+"""Questions before the first look: fewer say little about the spread, and attaching the adapter costs time a block."""
 
 LARGEST_BLOCK = 256
 """Questions of a block at most: what a kill can cost."""
@@ -101,12 +100,12 @@ def loss_bound(spread: float, skewness: float, asked: int, total: int, level: fl
 
 def least_gain(total: int) -> float:
     """Return the mean that acceptance asks for, over the standard deviation of all paired differences."""
-    return -float(stdtrit(total - 1, 1 - CONFIDENT_LEVEL)) / math.sqrt(total)
+    return -float(stats.t.ppf(1 - CONFIDENT_LEVEL, total - 1)) / math.sqrt(total)
 
 
 def quantile(dof: float, level: float, skewness: float, asked: int, total: int) -> float:
     """Return the quantile of t, raised by the first Edgeworth term where few gains face many losses."""
-    t, left = float(stdtrit(dof, 1 - level)), 1 - asked / total
+    t, left = float(stats.t.ppf(1 - level, dof)), 1 - asked / total
     if left == 0:  # every question was asked: which ones came first is no matter any more
         return t
     raised = math.sqrt(left) * t * t / 2 - (t * t - 1) * (2 * left - 1) / (6 * math.sqrt(left))
@@ -136,93 +135,4 @@ def chance_of_a_lead(gained: int, lost: int, left: int) -> float:
     if gained > lost:
         return 1.0
     sizes = [size for size in (seen + left, seen + left - 1) if size >= max(seen, 1)]
-    return max(_at_most(gained, size, size // 2 + 1, seen) for size in sizes)
-
-
-def _at_most(few: int, population: int, marked: int, drawn: int) -> float:
-    """Return P(X ≤ few) of the hypergeometric distribution: ``drawn`` of a population, ``marked`` of which count."""
-    i = np.arange(max(0, drawn - (population - marked)), min(few, drawn, marked) + 1)
-    if not len(i):
-        return 0.0
-
-    def ways(n: int, k: NDArray[np.int64] | int) -> NDArray[np.float64]:
-        result: NDArray[np.float64] = gammaln(n + 1) - gammaln(np.add(k, 1)) - gammaln(n - np.asarray(k) + 1)
-        return result
-
-    return min(
-        1.0, float(np.exp(ways(marked, i) + ways(population - marked, drawn - i) - ways(population, drawn)).sum())
-    )
-
-
-def race(
-    best: Sequence[Item], candidate: Sequence[Item], rule: AcceptRule, error: float, first: int = FIRST_BLOCK
-) -> tuple[int, str]:
-    """Replay a race on the items of two full evaluations.
-
-    Args:
-        best: N items of the best so far.
-        candidate: N items of the candidate, the same ids in the same order.
-        rule: the rule of acceptance.
-        error: of the race, in (0, 1).
-        first: questions of the first block.
-
-    Returns:
-        The number of questions after which the race ends, and why it ended before N, else an empty text.
-    """
-    looks = block_ends(len(candidate), first)[:-1]
-    for end in looks:
-        if why := hopeless(best[:end], candidate[:end], len(candidate), rule, error / len(looks)):
-            return end, why
-    return len(candidate), ""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How racing compares with full evaluation over random orders of the same questions.
-
-    Attributes:
-        accepted: the verdict of full evaluation, which no order changes.
-        dropped: share of the orders in which racing drops the candidate.
-        answered: mean share of the questions that racing asks.
-    """
-
-    accepted: bool
-    dropped: float
-    answered: float
-
-    @property
-    def agrees(self) -> float:
-        """Share of the orders in which racing comes to the verdict of full evaluation."""
-        return 1 - self.dropped if self.accepted else 1.0
-
-
-def agreement(
-    best: Sequence[Item],
-    candidate: Sequence[Item],
-    rule: AcceptRule,
-    error: float,
-    orders: int,
-    rng: np.random.Generator,
-    first: int = FIRST_BLOCK,
-) -> Agreement:
-    """Race a candidate in many random orders of its questions and compare with full evaluation.
-
-    Args:
-        best: N items of the best so far.
-        candidate: N items of the candidate, the same ids in the same order.
-        rule: the rule of acceptance.
-        error: of the race, in (0, 1).
-        orders: number of orders, at least 1.
-        rng: draws the orders.
-        first: questions of the first block.
-    """
-    ends = []
-    for _ in range(orders):
-        order = rng.permutation(len(best))
-        end, why = race([best[i] for i in order], [candidate[i] for i in order], rule, error, first)
-        ends.append((end, bool(why)))
-    return Agreement(
-        accepted=compare(best, candidate, rule).accepted,
-        dropped=sum(why for _, why in ends) / orders,
-        answered=sum(end for end, _ in ends) / (orders * len(best)),
-    )
+    return max(float(stats.hypergeom.cdf(gained, size, size // 2 + 1, seen)) for size in sizes)

@@ -4,9 +4,8 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
-from statistics import NormalDist
 
-from scipy.special import bdtr, stdtr
+from scipy import stats
 
 from cao.types import AcceptRule, Comparison, Item, Reward
 
@@ -24,11 +23,8 @@ def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """
     assert n > 0, n
     assert 0 <= correct <= n, (correct, n)
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = correct / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = stats.binomtest(correct, n).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mcnemar_exact(b: int, c: int) -> float:
@@ -38,12 +34,13 @@ def mcnemar_exact(b: int, c: int) -> float:
         b: pairs that only the first got right.
         c: pairs that only the second got right.
     """
-    return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))) if b + c else 1.0
+    return float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
 def paired_one_sided(diffs: Sequence[float]) -> float:
     """Return the p-value of the paired t test against H1: the mean difference is below zero.
 
+    Mean and spread are the exact ones of the standard library: scipy's test cancels where differences are nearly equal.
     Fewer than two differences say nothing (1). Without any spread the test's limit is returned: 1 for a mean
     of zero or above, the smallest positive number for one below.
 
@@ -56,7 +53,7 @@ def paired_one_sided(diffs: Sequence[float]) -> float:
     mean, spread = statistics.fmean(diffs), statistics.stdev(diffs)
     if spread == 0:
         return sys.float_info.min if mean < 0 else 1.0
-    return float(stdtr(n - 1, mean / (spread / math.sqrt(n))))
+    return float(stats.t.cdf(mean / (spread / math.sqrt(n)), n - 1))
 
 
 def smallest_detectable(sd_of_diffs: float, n: int, level: float = 0.1, power: float = 0.8) -> float:
@@ -70,8 +67,7 @@ def smallest_detectable(sd_of_diffs: float, n: int, level: float = 0.1, power: f
         level: one-sided level of the test.
         power: probability to find it.
     """
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - level) + normal.inv_cdf(power)) * sd_of_diffs / math.sqrt(n)
+    return float(stats.norm.ppf(1 - level) + stats.norm.ppf(power)) * sd_of_diffs / math.sqrt(n)
 
 
 def summarise(items: Sequence[Item]) -> Reward:

@@ -1,39 +1,21 @@
-"""Generate: from a task's conditioning tensor to LoRA weights in one forward pass, without gradients.
+"""Generate: from a task's prompts to LoRA weights in one forward pass, without gradients.
 
 Source: CAO-LLM §2.2, E.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
-
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from cao.errors import InputError
-from cao.model.adapters import LoraWeights, save_adapter
+from cao.model.adapters import save_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.profiles import ModelProfile
 from cao.types import AdapterRef, Record
 from tools import pretrained
+from tools.generate_lora.conditioning import Generator, PromptEncoder, condition
 from tools.generate_lora.generator import TrainedGenerator, load_generator
 
 __all__ = ["GenerationResult", "Generator", "consolidate_command", "find_generator", "generate_lora"]
-
-
-class Generator(Protocol):
-    """What makes adapters for one base model: a ``TrainedGenerator``, or another thing in a test."""
-
-    def generate(self, conditioning: Tensor, mask: Tensor) -> LoraWeights:
-        """Return an adapter.
-
-        Args:
-            conditioning: (n, L, C) float32 token states of the frozen encoder, padding zero.
-            mask: (n, L) bool, True where there is a token.
-
-        Source: CAO-LLM §2.2, E.
-        """
-        ...
 
 
 class GenerationResult(Record):
@@ -44,12 +26,14 @@ class GenerationResult(Record):
         reason: why there is none, in one sentence; empty where there is one.
         command: what would train the missing generator; empty where there is one.
         caveats: what limits the adapter, in sentences without their full stop.
+        kept: positions of the prompts that it was made from; blank and repeated ones are left out.
     """
 
     adapter: AdapterRef | None
     reason: str = ""
     command: str = ""
     caveats: tuple[str, ...] = ()
+    kept: tuple[int, ...] = ()
 
 
 def consolidate_command(profile: ModelProfile) -> str:
@@ -84,21 +68,29 @@ def find_generator(
 
 
 def generate_lora(
-    conditioning: Path, *, lm: LanguageModel, store: Path, generator: Generator | None = None
+    prompts: Sequence[str],
+    *,
+    lm: LanguageModel,
+    store: Path,
+    encoder: PromptEncoder,
+    generator: Generator | None = None,
+    lap: Callable[[str], None] = lambda part: None,
 ) -> GenerationResult:
-    """Generate an adapter from the conditioning tensor of a task.
+    """Generate an adapter from the prompts of a task.
 
     Args:
-        conditioning: safetensors file with ``conditioning`` (n, L, C) float32 and ``mask`` (n, L) bool.
+        prompts: texts of one task.
         lm: the base model.
         store: folder that the adapter is written to.
+        encoder: what the prompts are encoded by.
         generator: what to use in place of the shipped generator for this base model.
+        lap: called with ``encode`` and ``generate`` when each is done.
 
     Returns:
         The stored adapter; without a trained generator none, but the reason and the command that trains one.
 
     Raises:
-        InputError: the conditioning file is missing or damaged, or another encoder's.
+        InputError: no prompt can be used, or the generator reads another encoder's states.
 
     Source: CAO-LLM §2.2, E.
     """
@@ -107,23 +99,8 @@ def generate_lora(
         command = consolidate_command(lm.profile)
         reason = f"no trained generator exists for the base model {lm.profile.name}"
         return GenerationResult(adapter=None, reason=reason, command=command)
-    states, mask, encoder = _read(conditioning)
-    wanted = chosen.identity.encoder_sha256 if isinstance(chosen, TrainedGenerator) else ""
-    if encoder and wanted and encoder != wanted:
-        raise InputError(f"{conditioning}: made by encoder {encoder[:12]}, the generator reads {wanted[:12]}")
-    weights = chosen.generate(states, mask)
-    return GenerationResult(adapter=save_adapter(store, weights, lm.source))
-
-
-def _read(path: Path) -> tuple[Tensor, Tensor, str]:
-    """Return a file's token states (n, L, C) and mask (n, L), and its encoder's hash, empty where none is stated."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            encoder = (file.metadata() or {}).get("encoder_sha256", "")
-            states, mask = file.get_tensor("conditioning"), file.get_tensor("mask")
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: no conditioning tensor ({type(error).__name__})") from None
-    sound = states.ndim == 3 and mask.shape == states.shape[:2] and len(states) > 0
-    if not sound or (states.dtype, mask.dtype) != (torch.float32, torch.bool) or not bool(states.isfinite().all()):
-        raise InputError(f"{path}: a conditioning tensor is (n, L, C) float32 and finite, with a mask (n, L) bool")
-    return states, mask, encoder
+    conditioning = condition(prompts, chosen, encoder)
+    lap("encode")
+    adapter = save_adapter(store, conditioning.adapter(), lm.source)
+    lap("generate")
+    return GenerationResult(adapter=adapter, caveats=conditioning.caveats, kept=conditioning.kept)

@@ -62,13 +62,13 @@ def collect(
     """Train one adapter on a task and return its kept checkpoints.
 
     Args:
-        lm: the base model, undressed.
+        lm: the base model, without an adapter.
         rows: the task's training questions with their gold answers.
         layout: how residuals are laid out.
         preset: steps, rates, batch.
         initial_seed: of the shared initialisation.
         seed: of the order of the questions.
-        progress: told after each step.
+        progress: called after each step.
         checkpoint: file that a killed training goes on from.
         checkpoint_every_s: seconds between two writings of it.
 

@@ -6,11 +6,16 @@ Source: CAO-LLM §2.2, Table 9; the block is that of Drag-and-Drop LLMs.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-Shape = tuple[int, int, int]
+from cao.errors import InputError
+
+Size = Annotated[int, Field(gt=0, lt=2**20)]
+Shape = tuple[Size, Size, Size]
 """(N, L, C) between two blocks."""
 
 
@@ -24,9 +29,18 @@ class Ladder:
         affine: whether the layer norms have a learned gain and offset of L·C values each.
     """
 
-    shapes: tuple[Shape, ...]
-    kernel: int
+    shapes: Annotated[tuple[Shape, ...], Field(min_length=2)]
+    kernel: Size
     affine: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a kernel without a middle.
+
+        Raises:
+            InputError: it is even.
+        """
+        if self.kernel % 2 == 0:
+            raise InputError(f"a decoder's kernel is odd, {self.kernel} is not")
 
     @property
     def prompts(self) -> int:

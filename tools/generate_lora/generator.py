@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
 from cao.model.profiles import LORA_TARGETS
+from cao.sealed import read_sealed, write_sealed
 from tools.generate_lora.decoder import HyperConvDecoder, Ladder
-from tools.generate_lora.generator_file import About, Identity, check_statistics, read, write
+from tools.generate_lora.generator_file import GeneratorHeader, Identity, check_statistics
 from tools.generate_lora.statistics import Statistics
 from tools.generate_lora.tokens import (
     TokenLayout,
     flatten,
     join,
-    permutation_state,
     position_codes,
     unflatten,
 )
@@ -92,8 +92,8 @@ class TrainedGenerator(nn.Module):
             self.place = nn.Linear(POSITION_WIDTH + 1, 2)
             nn.init.zeros_(self.place.weight)
             nn.init.zeros_(self.place.bias)
-        state = permutation_state(0, 1).expand(layout.tokens, 1)
-        self.register_buffer("codes", torch.cat([position_codes(layout, POSITION_WIDTH), state], 1), persistent=False)
+        ones = torch.ones(layout.tokens, 1)  # E.3's state S, one start: every file's ``place`` holds weights for it
+        self.register_buffer("codes", torch.cat([position_codes(layout, POSITION_WIDTH), ones], 1), persistent=False)
         centre = statistics.centre.clone()
         if train_centre and self.mode == "element":
             self.centre = nn.Parameter(centre)
@@ -164,9 +164,9 @@ class TrainedGenerator(nn.Module):
         """
         wanted = self.decoder.ladder.shapes[0][1:]
         if conditioning.ndim != 3 or conditioning.shape[1:] != wanted or not len(conditioning):
-            found = tuple(conditioning.shape)
+            shape = tuple(conditioning.shape)
             raise InputError(
-                f"a conditioning tensor of shape {found}; this generator reads (n, {wanted[0]}, {wanted[1]})"
+                f"a conditioning tensor of shape {shape}; this generator reads (n, {wanted[0]}, {wanted[1]})"
             )
         assert conditioning.shape[:2] == mask.shape, (conditioning.shape, mask.shape)
         count = -(-len(conditioning) // self.prompts)
@@ -213,10 +213,15 @@ class TrainedGenerator(nn.Module):
         Raises:
             ValueError: a weight is not finite; such a generator is never written.
         """
-        state = self.state_dict()
-        tensors = {name: value.detach().cpu().to(self._stored_dtype(name)) for name, value in state.items()}
-        about = About(self.decoder.ladder, self.layout, self.mode, self.identity, self.made)
-        self.sha256 = write(path, about, tensors)
+        header = GeneratorHeader(
+            ladder=self.decoder.ladder,
+            layout=self.layout,
+            statistics=self.mode,
+            identity=self.identity,
+            made=self.made,
+        )
+        tensors = {name: value.to(self._stored_dtype(name)) for name, value in self.state_dict().items()}
+        self.sha256 = write_sealed(path, header, tensors)
         return self.sha256
 
 
@@ -230,20 +235,23 @@ def load_generator(path: Path, base_sha256: str | None = None) -> TrainedGenerat
     Raises:
         InputError: missing, truncated, changed, not finite, or made for another base model; the message names it.
     """
-    about, tensors, content = read(path)
-    theirs = about.identity.base_sha256
+    header, tensors, sha256 = read_sealed(path, GeneratorHeader)
+    theirs = header.identity.base_sha256
     if base_sha256 and theirs != base_sha256:
         raise InputError(f"{path}: made for base model {theirs[:12]}, this one is {base_sha256[:12]}")
+    whole = next((name for name, value in tensors.items() if not value.is_floating_point()), None)
+    if whole:
+        raise InputError(f"{path}: {whole} holds no floating-point numbers")
     try:
-        statistics = Statistics(about.mode, tensors["centre"].float(), tensors["scale"].float())
-        check_statistics(statistics, about.layout)
+        statistics = Statistics(header.statistics, tensors["centre"].float(), tensors["scale"].float())
+        check_statistics(statistics, header.layout)
         generator = TrainedGenerator(
-            about.ladder, about.layout, statistics, about.identity, train_centre=False, empty=True
+            header.ladder, header.layout, statistics, header.identity, train_centre=False, empty=True
         )
         generator.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{path}: its weights do not fit its sizes ({error})") from None
-    generator.made, generator.sha256 = about.made, content
+    generator.made, generator.sha256 = header.made, sha256
     return generator.eval().requires_grad_(False)

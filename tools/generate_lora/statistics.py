@@ -49,8 +49,8 @@ class Statistics:
             centre = residuals.mean(0)
             spread = (residuals - centre).square().mean((0, 2)).sqrt()[:, None]
             size = centre.square().mean(1).sqrt()[:, None]  # a single checkpoint has no spread: its own size, then
-            found = torch.where(spread > _SMALLEST, spread, size)
-            return cls(mode, centre, torch.where(found > _SMALLEST, found, torch.ones_like(found)))
+            scale = torch.where(spread > _SMALLEST, spread, size)
+            return cls(mode, centre, torch.where(scale > _SMALLEST, scale, torch.ones_like(scale)))
         own = torch.stack([torch.stack(layer_statistics(residual), dim=1) for residual in residuals])
         spread = own.std(0, correction=0)
         return cls(mode, own.mean(0), torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
@@ -79,8 +79,8 @@ class Statistics:
         """
         if self.mode == "element":
             return normal * self.scale + self.centre
-        told = own * self.scale + self.centre
-        return normal * told[..., 1:].exp() + told[..., :1]
+        restored = own * self.scale + self.centre
+        return normal * restored[..., 1:].exp() + restored[..., :1]
 
 
 def layer_statistics(residual: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,16 +12,19 @@ Source: CAO-LLM E.3; residuals, statistics and the exact inverse are this projec
 
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.model.profiles import LORA_TARGETS
+
+Size = Annotated[int, Field(gt=0, lt=2**24)]
 
 _NAME = re.compile(r"^(.*\.layers\.)(\d+)\.(.+)$")
 
@@ -40,13 +43,25 @@ class TokenLayout:
         frame: (H, W), what the decoder emits for a token; the rest of it is cut off (Table 9's 18 x 258 for 16 x 256).
     """
 
-    rank: int
-    alpha: int
+    rank: Size
+    alpha: Size
     prefix: str
-    layers: int
-    modules: tuple[tuple[str, int, int], ...]
-    token: tuple[int, int]
-    frame: tuple[int, int]
+    layers: Size
+    modules: Annotated[tuple[tuple[str, Size, Size], ...], Field(min_length=1)]
+    token: tuple[Size, Size]
+    frame: tuple[Size, Size]
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit each other.
+
+        Raises:
+            InputError: a token does not fit its frame, or the adapter is too large.
+        """
+        token, frame = self.token, self.frame
+        if frame[0] < token[0] or frame[1] < token[1] or min(*token, self.rank, self.alpha) < 1:
+            raise InputError(f"a token of {token} does not fit a frame of {frame}, or rank {self.rank} is below 1")
+        if self.total >= 2**31:
+            raise InputError(f"a layout of {self.total} scalars is too large")
 
     @classmethod
     def of(
@@ -70,55 +85,26 @@ class TokenLayout:
             InputError: the layers differ from each other, or a name has no layer number or no LoRA.
         """
         frame = frame or token
-        if frame[0] < token[0] or frame[1] < token[1] or min(*token, rank, alpha) < 1:
-            raise InputError(f"a token of {token} does not fit a frame of {frame}, or rank {rank} is below 1")
-        found: dict[int, dict[str, tuple[int, int]]] = {}
+        by_layer: dict[int, dict[str, tuple[int, int]]] = {}
         prefixes = set()
         for name, shape in shapes.items():
             match = _NAME.match(name)
             if not match or name.rsplit(".", 1)[-1] not in LORA_TARGETS:
                 raise InputError(f"{name}: not a module with LoRA inside a numbered layer")
             prefixes.add(match.group(1))
-            found.setdefault(int(match.group(2)), {})[match.group(3)] = shape
-        first = found.get(0, {})
-        if len(prefixes) != 1 or sorted(found) != list(range(len(found))) or any(f != first for f in found.values()):
+            by_layer.setdefault(int(match.group(2)), {})[match.group(3)] = shape
+        first = by_layer.get(0, {})
+        alike = all(layer == first for layer in by_layer.values())
+        if len(prefixes) != 1 or sorted(by_layer) != list(range(len(by_layer))) or not alike:
             raise InputError("the model's layers are not all alike: no token layout exists for it")
         order = sorted(first, key=lambda name: LORA_TARGETS.index(name.rsplit(".", 1)[-1]))
         modules = tuple((name, *first[name]) for name in order)
-        return cls(rank, alpha, prefixes.pop(), len(found), modules, token, frame)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "TokenLayout":
-        """Return the layout that ``to_json`` wrote.
-
-        Raises:
-            InputError: it is not one.
-        """
-        if not isinstance(value, dict) or set(value) != {field.name for field in fields(cls)}:
-            raise InputError("not a token layout: other keys")
-        modules, token, frame = value["modules"], value["token"], value["frame"]
-        if not _is_list(modules, 0) or not all(_is_list(m, 3) and isinstance(m[0], str) for m in modules):
-            raise InputError("not a token layout: its modules are no list of (name, out, in)")
-        if not _is_list(token, 2) or not _is_list(frame, 2) or not isinstance(value["prefix"], str):
-            raise InputError("not a token layout: token, frame or prefix")
-        plain = (value["rank"], value["alpha"], value["layers"], *token, *frame, *(x for m in modules for x in m[1:]))
-        if not all(type(size) is int and 0 < size < 2**24 for size in plain):
-            raise InputError("not a token layout: a size is no number in range")
-        rank, alpha, layers = plain[:3]
-        rows = tuple((name, out, inner) for name, out, inner in modules)
-        layout = cls(rank, alpha, value["prefix"], layers, rows, (token[0], token[1]), (frame[0], frame[1]))
-        if layout.total >= 2**31 or frame[0] < token[0] or frame[1] < token[1]:
-            raise InputError("not a token layout: a size is out of range")
-        return layout
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the layout as plain JSON values."""
-        return asdict(self)
+        return cls(rank, alpha, prefixes.pop(), len(by_layer), modules, token, frame)
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the layout: a generator for another one is refused by it."""
-        return sha256_bytes(canonical_json(self.to_json()).encode())
+        return sha256_bytes(canonical_json(asdict(self)).encode())
 
     @cached_property
     def length(self) -> int:
@@ -148,11 +134,6 @@ class TokenLayout:
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Return PEFT module prefix to (out, in), as ``LanguageModel.lora_shapes`` does."""
         return {f"{self.prefix}{i}.{name}": (o, n) for i in range(self.layers) for name, o, n in self.modules}
-
-
-def _is_list(value: Any, length: int) -> bool:
-    """Return whether a JSON value is a list of so many entries; 0 stands for one or more."""
-    return isinstance(value, list | tuple) and (len(value) == length if length else len(value) > 0)
 
 
 def flatten(tensors: dict[str, Tensor], layout: TokenLayout) -> Tensor:
@@ -234,11 +215,6 @@ def join(tokens: Tensor, layout: TokenLayout) -> Tensor:
     return tokens.reshape(*tokens.shape[:-3], layout.layers, -1)[..., : layout.length]
 
 
-def payload(layout: TokenLayout) -> Tensor:
-    """Return where tokens carry scalars: (J, h, w) bool, False on padding."""
-    return cut(torch.ones(layout.layers, layout.length), layout).bool()
-
-
 def position_codes(layout: TokenLayout, width: int) -> Tensor:
     """Return the 2-D sinusoidal position code of every token: half of it for the layer i, half for the token j in it.
 
@@ -257,16 +233,3 @@ def position_codes(layout: TokenLayout, width: int) -> Tensor:
     rates = 10_000 ** (-torch.arange(width // 4) / (width // 4))
     angles = [places[:, None] * rates for places in (layer, token)]
     return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
-
-
-def permutation_state(index: int, count: int) -> Tensor:
-    """Return S, (count,) float32: which initialisation a checkpoint started from, one-hot.
-
-    Hidden units may be permuted without changing a network, so that checkpoints from different starts are not
-    comparable scalar by scalar; S tells them apart. A consolidation starts every checkpoint from one recorded
-    initialisation: S = [1] there.
-
-    Source: CAO-LLM E.3.
-    """
-    assert 0 <= index < count, (index, count)
-    return torch.nn.functional.one_hot(torch.tensor(index), count).float()

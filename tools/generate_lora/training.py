@@ -112,10 +112,10 @@ def train_generator(
     Args:
         generator: untrained; moved to the model's device and left there.
         sources: the tasks.
-        lm: the base model, undressed, for the answers' loss.
+        lm: the base model, without an adapter, for the answers' loss.
         preset: steps, rates, weights.
         seed: of every draw; a resumed training makes the same draws.
-        progress: told after each step.
+        progress: called after each step.
         checkpoint: file that a killed training goes on from.
         checkpoint_every_s: seconds between two writings of it.
 
@@ -221,7 +221,7 @@ def behaviour(
     """Return the answers' loss under an adapter, and its gradient by the adapter's scalars.
 
     Args:
-        lm: the model, dressed in trainable parameters.
+        lm: the model with trainable parameters.
         live: those parameters, by their PEFT names; they are overwritten.
         generator: for its layout.
         flat: (layers, D_l) adapter, A0 included.

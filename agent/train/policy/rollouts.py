@@ -22,7 +22,7 @@ from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
 from cao.progress import Progress, silent
 from cao.strategies import Strategy
-from tools.evaluate import KeptStates
+from tools.evaluate import HiddenCache
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def lay_out(plan: Plan, progress: Progress) -> dict[str, Situation]:
         dtype=config.dtype,
         offline=config.offline,
     )
-    place = Place(plan.folder, config, lm, Encoder(minilm_folder(), lm.device), KeptStates(), progress)
+    place = Place(plan.folder, config, lm, Encoder(minilm_folder(), lm.device), HiddenCache(), progress)
     made = [Situation(place, task, seed, for_practice=practice) for task, seed, practice in plan.wanted]
     return {situation.name: situation for situation in made}
 

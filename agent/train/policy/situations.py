@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from agent.config import RunConfig
 from agent.loop import nodes
 from agent.loop.request import protocol_of
 from agent.loop.reward import measure_part
-from agent.loop.state import State, Workbench
+from agent.loop.start import first_state
+from agent.loop.state import State, Workbench, dump_state, load_state
 from agent.loop.trained import find_trained
 from agent.train.policy.rest_em import Judged
 from cao.errors import InputError, NotApplicableError
@@ -28,17 +29,18 @@ from cao.model.language_model import LanguageModel
 from cao.progress import Progress
 from cao.strategies import Strategy
 from cao.tasks import get_task
+from cao.tasks.base import Task
 from cao.tasks.splits import Splits, practice, split
 from cao.types import Trial
 from policies.base import Policy, PolicyContext
 from policies.uniform import RandomPolicy
-from tools.evaluate import KeptStates
+from tools.evaluate import HiddenCache
 from tools.evaluate.statistics import compare
 
-PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.evaluate)
+PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.choose)
 """What a run does before its loop."""
 
-CODE = 3
+CODE = 4
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
 
 REWARDS_DEPEND_ON = ("adapter", "variant", "start_adapter", "describer", "accept", "racing", "racing_error", "seed")
@@ -66,7 +68,7 @@ class Place:
     config: RunConfig
     lm: LanguageModel
     encoder: Encoder
-    states: KeptStates
+    states: HiddenCache
     progress: Progress
 
 
@@ -124,13 +126,13 @@ class Situation:
         """The state in which the loop begins; it is kept, so that it is computed once."""
         path = self.folder / "state.json"
         if path.exists():
-            return cast(State, _read(path))
+            return _read(path)
         self.folder.mkdir(parents=True, exist_ok=True)
-        state: State = {"status": "running", "trials": [], "accepted": False}
+        state = first_state(self.bench)
         for node in PREPARATION:
             self.bench.progress(f"{self.name}: {node.__name__}", 0, 0)
             state = cast(State, {**state, **node(state, self.bench)})
-        write_json(path, state)
+        write_json(path, dump_state(state))
         return state
 
     @property
@@ -190,14 +192,14 @@ class Situation:
         for node in (nodes.apply, nodes.evaluate):
             if state["proposal"] is not None:
                 state = cast(State, {**state, **node(state, self.bench)})
-        return _judged(Trial.model_validate(state["trials"][-1]))
+        return _judged(state["trials"][-1])
 
     def _examine(self, state: State) -> Judged:
         """Return what a strategy changes on the test part, over what the loop starts from."""
         began = time.monotonic()
         applied = nodes.apply(state, self.bench)
         if "candidate" not in applied:
-            return _judged(Trial.model_validate(applied["trials"][-1]))
+            return _judged(applied["trials"][-1])
         start, candidate = self.bench.adapted(state["best"]), self.bench.adapted(applied["candidate"])
         before = measure_part(self.bench, start, "test", "test-start").items
         try:
@@ -214,15 +216,15 @@ class Situation:
         )
 
 
-def _questions(task: Any, config: RunConfig, *, for_practice: bool) -> Splits:
+def _questions(task: Task, config: RunConfig, *, for_practice: bool) -> Splits:
     if for_practice:
         return practice(task, support=config.support, reward=config.reward, seed=config.seed)
     return split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> State:
     try:
-        return json.loads(path.read_bytes())
+        return load_state(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError):
         raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
 

@@ -8,10 +8,10 @@ Source: CAO-LLM §2.3, F (O(D)), C (O(K·D)).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cao.progress import Progress, silent
-from eval.bench.measure import Figure, alternate, exponent, figure, machine, peak_bytes
+from cao.types import Record
+from eval.bench.measure import BenchResult, Figure, Line, alternate, exponent, figure, machine, peak_bytes
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,62 @@ class Axis:
     expected: float = 1.0
 
 
-def measure(axis: Axis, repetitions: int, device: str = "cpu") -> dict[str, Any]:
+class AxisResult(Record):
+    """What was measured along one axis.
+
+    Attributes:
+        work: what was timed.
+        sizes: ascending.
+        seconds: median of each size.
+        peak_mb: by how much the process grew at most, None where that cannot be asked.
+        exponent: fitted, None where the machine was too noisy.
+        spread: of the exponent.
+        standard_error: of the fit to the medians.
+        expected: the exponent that time should have.
+    """
+
+    work: str
+    sizes: list[int]
+    seconds: list[float]
+    peak_mb: list[float | None]
+    exponent: float | None
+    spread: float
+    standard_error: float
+    expected: float
+
+    def line(self, name: str) -> Line:
+        """Return the figures in words.
+
+        Args:
+            name: of the axis.
+        """
+        growth = Figure(self.exponent or 0.0, self.spread).text()
+        ends = "" if self.exponent is None else f"; {self.seconds[0]:.3f} to {self.seconds[-1]:.3f} s"
+        peaks = [peak for peak in self.peak_mb if peak is not None]
+        memory = f"; peak {peaks[0]:.0f} to {peaks[-1]:.0f} MB" if peaks else ""
+        label = f"{name} {self.sizes[0]:,} to {self.sizes[-1]:,}: {self.work}"
+        return label, f"exponent {growth}, expected {self.expected:.0f}{ends}{memory}"
+
+
+class GrowthResult(BenchResult):
+    """What was measured along every axis.
+
+    Attributes:
+        exponents: axis → fitted exponent, None where the machine was too noisy.
+        noisy: those axes.
+        axes: axis → all of its figures.
+    """
+
+    exponents: dict[str, float | None]
+    noisy: list[str]
+    axes: dict[str, AxisResult]
+
+    def lines(self) -> list[Line]:
+        """Return the figures in words."""
+        return [axis.line(name) for name, axis in self.axes.items()]
+
+
+def measure(axis: Axis, repetitions: int, device: str = "cpu") -> AxisResult:
     """Return time, memory and the fitted exponent along one axis.
 
     Args:
@@ -48,21 +103,19 @@ def measure(axis: Axis, repetitions: int, device: str = "cpu") -> dict[str, Any]
     each = [exponent(axis.sizes, [took[str(size)][turn] for size in axis.sizes])[0] for turn in range(repetitions)]
     fitted = figure(each)
     medians = [figure(took[str(size)]).median for size in axis.sizes]
-    return {
-        "work": axis.work,
-        "sizes": list(axis.sizes),
-        "seconds": [round(value, 5) for value in medians],
-        "peak_mb": [None if peak is None else round(peak / 2**20, 1) for peak in peaks],
-        "exponent": fitted.stated,
-        "spread": round(fitted.spread, 4),
-        "standard_error": round(exponent(axis.sizes, medians)[1], 4),
-        "expected": axis.expected,
-    }
+    return AxisResult(
+        work=axis.work,
+        sizes=list(axis.sizes),
+        seconds=[round(value, 5) for value in medians],
+        peak_mb=[None if peak is None else round(peak / 2**20, 1) for peak in peaks],
+        exponent=fitted.stated,
+        spread=fitted.scatter,
+        standard_error=round(exponent(axis.sizes, medians)[1], 4),
+        expected=axis.expected,
+    )
 
 
-def bench(
-    axes: Sequence[Axis], *, repetitions: int, device: str = "cpu", progress: Progress = silent
-) -> dict[str, Any]:
+def bench(axes: Sequence[Axis], *, repetitions: int, device: str = "cpu", progress: Progress = silent) -> GrowthResult:
     """Measure along every axis.
 
     Args:
@@ -71,30 +124,15 @@ def bench(
         device: torch device.
         progress: told after each axis.
     """
-    described, found = machine(), {}
+    described, measured = machine(), dict[str, AxisResult]()
     for done, axis in enumerate(axes, 1):
-        found[axis.name] = measure(axis, repetitions, device)
+        measured[axis.name] = measure(axis, repetitions, device)
         progress(axis.name, done, len(axes))
-    return {
-        "bench": "growth",
-        "machine": described,
-        "repetitions": repetitions,
-        "exponents": {name: each["exponent"] for name, each in found.items()},
-        "noisy": [name for name, each in found.items() if each["exponent"] is None],
-        "axes": found,
-    }
-
-
-def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures in words."""
-    found = []
-    for name, each in result["axes"].items():
-        told = Figure(each["exponent"] or 0.0, each["spread"]).told()
-        ends = ""
-        if each["exponent"] is not None:
-            ends = f"; {each['seconds'][0]:.3f} to {each['seconds'][-1]:.3f} s"
-        sizes, peaks = each["sizes"], [peak for peak in each["peak_mb"] if peak is not None]
-        memory = f"; peak {peaks[0]:.0f} to {peaks[-1]:.0f} MB" if peaks else ""
-        label = f"{name} {sizes[0]:,} to {sizes[-1]:,}: {each['work']}"
-        found.append((label, f"exponent {told}, expected {each['expected']:.0f}{ends}{memory}"))
-    return found
+    return GrowthResult(
+        bench="growth",
+        machine=described,
+        repetitions=repetitions,
+        exponents={name: axis.exponent for name, axis in measured.items()},
+        noisy=[name for name, axis in measured.items() if axis.exponent is None],
+        axes=measured,
+    )

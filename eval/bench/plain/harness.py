@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 from cao.errors import UnavailableError
 from cao.model.language_model import LanguageModel
@@ -12,7 +12,23 @@ from cao.types import Query
 VERSION = "0.4.13"
 
 
-def check_harness() -> Any:
+class Harness(Protocol):
+    """What is used of the harness's backend around a model; the package has no types of its own."""
+
+    model: object
+
+    def loglikelihood(self, requests: Sequence[object], *, disable_tqdm: bool) -> list[tuple[float, bool]]:
+        """Return each request's log-likelihood, and whether greedy writing gives it."""
+
+
+class HarnessClass(Protocol):
+    """The class of the harness's Hugging Face backend."""
+
+    def __call__(self, *, pretrained: object, tokenizer: object, batch_size: int, softmax_dtype: str | None) -> Harness:
+        """Make a backend around a loaded model."""
+
+
+def check_harness() -> HarnessClass:
     """Return the class of the harness's Hugging Face backend.
 
     Raises:
@@ -23,10 +39,11 @@ def check_harness() -> Any:
     except ImportError as error:
         command = f"{sys.executable} -m pip install -c constraints.txt lm_eval=={VERSION}"
         raise UnavailableError(f"lm-evaluation-harness cannot be imported ({error}); run: {command}") from None
-    return HFLM
+    backend: HarnessClass = HFLM
+    return backend
 
 
-def open_harness(lm: LanguageModel, batch: int, softmax: str | None = None) -> Any:
+def open_harness(lm: LanguageModel, batch: int, softmax: str | None = None) -> Harness:
     """Return the harness's backend around a model that is loaded already.
 
     Args:
@@ -47,7 +64,7 @@ def pairs(queries: Sequence[Query]) -> list[tuple[str, str]]:
     return [(query.prefix + branch.lead, branch.scored) for query in queries for branch in query.branches]
 
 
-def per_char(harness: Any, queries: Sequence[Query]) -> list[list[float]]:
+def per_char(harness: Harness, queries: Sequence[Query]) -> list[list[float]]:
     """Return each branch's log-probability by character, as our own scores are, from the harness's log-likelihoods.
 
     Args:
@@ -59,8 +76,8 @@ def per_char(harness: Any, queries: Sequence[Query]) -> list[list[float]]:
     requests = [
         Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=i) for i, pair in enumerate(pairs(queries))
     ]
-    found = iter(harness.loglikelihood(requests, disable_tqdm=True))
-    return [[next(found)[0] / max(1, len(branch.scored.strip())) for branch in query.branches] for query in queries]
+    answered = iter(harness.loglikelihood(requests, disable_tqdm=True))
+    return [[next(answered)[0] / max(1, len(branch.scored.strip())) for branch in query.branches] for query in queries]
 
 
 def choices(scores: Sequence[Sequence[float]]) -> list[int]:

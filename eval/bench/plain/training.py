@@ -5,7 +5,6 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +49,7 @@ def weighted_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @contextmanager
-def peft_model(lm: LanguageModel, start: LoraWeights) -> Iterator[Any]:
+def peft_model(lm: LanguageModel, start: LoraWeights) -> Iterator[nn.Module]:
     """Yield the model in PEFT's clothes with the adapter's weights, float32, as PEFT trains them.
 
     Args:
@@ -71,14 +70,13 @@ def peft_model(lm: LanguageModel, start: LoraWeights) -> Iterator[Any]:
         lm.model.requires_grad_(False).eval()
 
 
-def live(dressed: Any) -> dict[str, Tensor]:
+def live(dressed: nn.Module) -> dict[str, Tensor]:
     """Return a PEFT model's LoRA parameters by their names in a file."""
-    found = {name.replace(".default.", "."): value for name, value in dressed.named_parameters() if ".lora_" in name}
-    return found
+    return {name.replace(".default.", "."): value for name, value in dressed.named_parameters() if ".lora_" in name}
 
 
 def train(
-    dressed: Any,
+    dressed: nn.Module,
     rows: Sequence[dict[str, list[int]]],
     *,
     batch: int,
@@ -101,11 +99,13 @@ def train(
     from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: PLC0415  (seconds to import)
 
     class Lap(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *_: Any, **__: Any) -> None:
+        def on_step_end(self, *_: object, **__: object) -> None:
             lap()
 
     class Weighted(Trainer):  # type: ignore[misc]
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        def compute_loss(
+            self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: object
+        ) -> Tensor | tuple[Tensor, object]:
             output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
             loss = weighted_loss(output.logits, inputs["labels"])
             return (loss, output) if return_outputs else loss

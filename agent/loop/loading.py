@@ -1,0 +1,119 @@
+"""Loading what a run works with, and holding it against what the run was begun with.
+
+``Any`` is left in what ``config.json`` holds, which other versions wrote too.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agent.budget.clock import Clock, timed_speed
+from agent.budget.fit import fit
+from agent.budget.plan import STARTS, Speed
+from agent.config import RunConfig
+from agent.loop.request import read_task
+from agent.loop.state import NO_TIME, Workbench
+from agent.loop.trained import find_trained
+from agent.record.terminal import View
+from cao.errors import InputError
+from cao.machine import assets
+from cao.model.encoder import Encoder
+from cao.model.loading import load_language_model
+from cao.model.profiles import MODELS
+from cao.model.start_adapter import attach_adapter
+from cao.progress import say, told
+from cao.tasks.base import Task
+from cao.tasks.splits import Splits
+from cao.types import AnswerProtocol
+from policies.describe import check_describer
+from policies.registry import build_policy
+from tools.evaluate import HiddenCache
+
+
+def build_workbench(
+    config: RunConfig, task: Task, splits: Splits, protocol: AnswerProtocol, view: View, began: float | None = None
+) -> Workbench:
+    """Load what the nodes work with: model, encoder, policy. Nothing is written; the folder comes later.
+
+    Args:
+        config: the run's configuration, its dtype settled.
+        task: what to adapt to.
+        splits: its questions.
+        protocol: how answers are judged.
+        view: what shows the progress.
+        began: when the command began, by ``time.monotonic``; a time budget counts from there.
+
+    Raises:
+        UnavailableError: a model, key, package or device is not at hand.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    check_describer(config.describer, config.policy_settings, offline=config.offline)
+    profile = MODELS[config.model]
+    with told("loading the language model"):
+        lm = load_language_model(
+            profile, path=config.model_path, device=config.device, dtype=config.dtype, offline=config.offline
+        )
+    carried = attach_adapter(lm, Path(config.start_adapter)) if config.start_adapter else None
+    if config.start_adapter and carried is None:
+        say(
+            f"{config.start_adapter} is more than added matrices: merged into {lm.profile.name}; the run builds on that"
+        )
+    policy = build_policy(config.policy, config.policy_settings, lm=lm, offline=config.offline)
+    encoder = Encoder(assets.minilm_folder(), config.device)
+    trained = find_trained(lm.sha256, task.name, config.variant, align=config.adapter == "aligned")
+    return Workbench(
+        config=config,
+        folder=Path(),  # the run's folder and trace come once all of this is there
+        task=task,
+        splits=splits,
+        protocol=protocol,
+        lm=lm,
+        encoder=encoder,
+        policy=policy,
+        trained=trained,
+        states=HiddenCache(),
+        record=lambda *_, **__: None,
+        progress=view.progress,
+        clock=Clock(60 * config.minutes if config.minutes else None, began=began or time.monotonic()),
+        speed=Speed.of(lm.compute, config.model) if lm.compute else NO_TIME,
+        carried=carried,
+    )
+
+
+def trained_hashes(bench: Workbench) -> dict[str, str]:
+    """Return the hash of every trained part that the run works with."""
+    policy = getattr(bench.policy, "adapter_sha256", None)
+    return {**bench.trained.hashes(), **({"policy": policy} if policy else {})}
+
+
+def refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:
+    """Raise InputError where a run would go on with another model, generator or aligner than it was started with."""
+    run_id, before, now = stored["run_id"], stored["pretrained"], trained_hashes(bench)
+    if stored["model_sha256"] != bench.lm.sha256:
+        raise InputError(f"run {run_id} was started with another {bench.config.model}; start a new run")
+    for part in sorted({*before, *now}):
+        if before.get(part) != now.get(part):
+            had, has = ((found.get(part) or "none")[:12] for found in (before, now))
+            raise InputError(f"run {run_id} was started with {part} {had}, now it is {has}; start a new run")
+
+
+def fitted(bench: Workbench, view: View) -> Workbench:
+    """Return the workbench with sizes that fit into the time budget, where there is one, and say which.
+
+    Raises:
+        InputError: not even the smallest run fits.
+    """
+    config = bench.config
+    if config.minutes is None:
+        return bench
+    view.progress("timing a few prompts", 0, 0)
+    speed = timed_speed(bench.speed, bench.lm, bench.task, bench.splits.support, bench.protocol)
+    starts = STARTS[config.adapter] if bench.trained.generator else 1
+    found = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
+    view.say(found.told())
+    task, splits, protocol = read_task(found.config)
+    return replace(bench, config=found.config, task=task, splits=splits, protocol=protocol, speed=speed)

@@ -1,0 +1,80 @@
+"""Starting a run again from one of its steps, as a run of its own.
+
+``Any`` is left in what ``config.json`` holds, which other versions wrote too.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from agent.config import make_config
+from agent.graph import build_graph
+from agent.loop.kept import check
+from agent.loop.loading import build_workbench, refuse_other_weights
+from agent.loop.request import read_stored, read_task, refuse_changes
+from agent.loop.run_folder import carry_over, checkpointer, locked, new_run_folder, read_history, state_at
+from agent.loop.state import Workbench
+from agent.record.commands import trace_command
+from agent.record.runs import find_run
+from agent.record.terminal import make_view
+from agent.session import drive, now, refuse_other_graph, saying_how_to_go_on, show, thread_of
+from cao.errors import InputError
+from cao.files import write_json
+
+MADE_AGAIN = {"evaluate": "apply"}
+"""Where a replay begins in place of a node that reads what a finished run does not keep: the candidate's adapter."""
+
+
+def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
+    """Fork a run before a node and go on from there in a run of its own.
+
+    Args:
+        out: the folder of runs.
+        run_id: the run to fork; it stays as it is.
+        node: the node to start with, at its first visit.
+        as_json: print run.json's object instead of the summary.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        InputError: the run never came to that node, or cannot be read.
+    """
+    source = find_run(out, run_id)
+    stored = read_stored(out, run_id)
+    config = make_config(None, {**stored["config"], "out": str(out)}, [])
+    refuse_changes(stored, config)
+    refuse_other_graph(stored)
+    task, splits, protocol = read_task(config)
+    view = make_view()
+    try:
+        bench = build_workbench(config, task, splits, protocol, view)
+        refuse_other_weights(stored, bench)
+        folder, header = _fork(bench, source, stored, MADE_AGAIN.get(node, node))
+        with locked(folder), saying_how_to_go_on(folder):
+            record = drive(bench, folder, header, view)
+    finally:
+        view.close()
+    show(record, folder, as_json=as_json)
+    return 0
+
+
+def _fork(bench: Workbench, source: Path, stored: dict[str, Any], node: str) -> tuple[Path, dict[str, Any]]:
+    """Make a run that stands where another one came to a node; return its folder and what its ``config.json`` holds."""
+    with checkpointer(source) as saver:
+        graph = build_graph().compile(checkpointer=saver)
+        history = read_history(graph, thread_of(source.name), source)
+    position = next((i for i, snapshot in enumerate(history) if snapshot.next == (node,)), None)
+    if position is None:
+        shown = trace_command("show", source.parent, source.name)
+        raise InputError(f"run {source.name} never came to {node!r}; {shown} lists its nodes")
+    check(source, state_at(history[position], source), bench.lm.sha256)
+    before = history[position - 1].next[0] if position else "__start__"
+    with new_run_folder(source.parent, bench.task.name) as (name, place):
+        forked = {"run_id": source.name, "node": node}
+        header = {**stored, "run_id": name, "created": now(), "replay_of": forked}
+        carry_over(source, place)
+        with checkpointer(place) as saver:
+            fork = build_graph().compile(checkpointer=saver)
+            fork.update_state(thread_of(name), history[position].values, as_node=before)
+        write_json(place / "config.json", header)
+    return source.parent / name, header

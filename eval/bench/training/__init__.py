@@ -1,0 +1,1 @@
+"""Our LoRA loops beside the public trainer."""

@@ -1,0 +1,6 @@
+"""Keys of a result that are left out where there is nothing to say."""
+
+
+def is_none(value: object) -> bool:
+    """Return whether a field is left out of the JSON object: ``Field(default=None, exclude_if=is_none)``."""
+    return value is None

@@ -1,0 +1,268 @@
+"""What the table of policies holds, from the measurement to the page; ``policies.json`` is this and nothing else."""
+
+from pydantic import Field, JsonValue
+
+from agent.train.policy.fine_tune import Tuning
+from agent.train.policy.rest_em import Sampling
+from cao.types import Record
+from eval.pages.absent import is_none
+
+Interval = tuple[float, float]
+StrategyObject = dict[str, JsonValue]
+"""A strategy's canonical JSON object."""
+
+
+class Empty(Record):
+    """An object without keys: there is nothing to say."""
+
+
+class Drawn(Record):
+    """One situation's samples: how many, how many improve the model, and what the sequential test concludes."""
+
+    drawn: int
+    improved: int
+    verdict: str | None
+
+
+class Side(Record):
+    """The samples of one iteration in practice, or on held-out tasks.
+
+    Attributes:
+        drawn: texts.
+        valid: that are strategies.
+        improved: that improve the model.
+        rate: improved over drawn.
+        ci95: its Wilson interval.
+        first_attempt: how many first ones improve, of how many, in words.
+        situations: situation → its samples.
+    """
+
+    drawn: int
+    valid: int
+    improved: int
+    rate: float
+    ci95: Interval
+    first_attempt: str
+    situations: dict[str, Drawn]
+
+
+class Costs(Record):
+    """What a training cost; ``naive_questions`` is what a fixed number of samples, none remembered, would ask."""
+
+    drawn: int
+    valid: int
+    measured: int
+    questions: int
+    seconds: float
+    naive_questions: int
+
+
+class TrainingSettings(Record):
+    """What a training was for, as ``agent.train_policy`` states it."""
+
+    config: dict[str, JsonValue]
+    tasks: tuple[str, ...]
+    held_out: tuple[str, ...]
+    seeds: int
+    sampling: Sampling
+    tuning: Tuning
+    budget: int | None
+    warm_start: bool
+    seed: int
+
+
+class TrainingReport(Record):
+    """A finished training: its settings, its samples and its costs."""
+
+    settings: TrainingSettings
+    iterations: tuple[dict[str, Side | Empty], ...]
+    costs: Costs
+
+
+class TaskRole(Record):
+    """Whether no policy of the table was trained on a task."""
+
+    held_out: bool
+
+
+class Family(Record):
+    """The points of one family of the grid in one situation.
+
+    Attributes:
+        measured: how many.
+        improve: those that improve the model, each with its change of the log-loss.
+    """
+
+    measured: int
+    improve: tuple[tuple[StrategyObject, float], ...]
+
+
+class Cell(Record):
+    """What came of one policy in one situation; gains are (accuracy, log-loss), 0 where nothing was adopted.
+
+    Attributes:
+        first: first attempts that improve the model, and all of them.
+        improved: whether its loop adopted a strategy.
+        attempts: of its loop; all of them where it adopted nothing.
+        adopted: the strategy.
+        reward: gain on the reward part.
+        test: gain on the test part.
+    """
+
+    first: tuple[int, int]
+    improved: bool
+    attempts: int
+    adopted: StrategyObject | None
+    reward: tuple[float, float]
+    test: tuple[float, float]
+
+
+Cells = dict[str, Cell]
+"""Situation, which is ``TASK-SEED`` → what came of a policy there."""
+
+
+class Mean(Record):
+    """A mean over tasks and seeds with its bootstrap interval."""
+
+    mean: float
+    ci95: Interval
+
+
+class Versus(Record):
+    """First attempts of one policy against another's in the same situations.
+
+    Attributes:
+        tasks: that both speak of.
+        difference: of the success rates.
+        ci95: its interval.
+        ratio: of the success rates, None where the other never succeeds.
+        ratio_ci95: its interval.
+        p: two-sided, by flipping signs of situations' differences.
+    """
+
+    tasks: tuple[str, ...]
+    difference: float
+    ci95: Interval
+    ratio: float | None
+    ratio_ci95: Interval | None
+    p: float
+
+
+class Verdict(Record):
+    """What one policy came to over some tasks.
+
+    Attributes:
+        tasks: those of them that it speaks of.
+        first: share of first attempts that improve the model.
+        improved: share of loops that adopt a strategy.
+        attempts: of a loop.
+        reward_accuracy: gain on the reward part, as are the next three on either part.
+        reward_loss: change of the log-loss, negative is better.
+        test_accuracy: gain.
+        test_loss: change.
+        against_random: its first attempts against those of the random policy.
+    """
+
+    tasks: tuple[str, ...]
+    first: Mean
+    improved: Mean
+    attempts: Mean
+    reward_accuracy: Mean
+    reward_loss: Mean
+    test_accuracy: Mean
+    test_loss: Mean
+    against_random: Versus | None
+
+
+Verdicts = dict[str, Verdict]
+"""Policy → its verdict."""
+
+
+class Aim(Record):
+    """Whether the last trained policy reaches what it is to reach on held-out tasks.
+
+    Attributes:
+        policy: its row.
+        against: the other policy → the comparison.
+        times_random: its success rate over the random policy's.
+        reached_random: whether that is enough.
+        above_every_fixed: whether it succeeds more often than every fixed choice.
+    """
+
+    policy: str
+    against: dict[str, Versus | None]
+    times_random: float | None
+    reached_random: bool
+    above_every_fixed: bool
+
+
+class PoliciesResult(Record):
+    """What was measured.
+
+    Attributes:
+        command: that measured it.
+        table: ``policies``.
+        measured: the day.
+        model: profile of the model that is adapted, and that decides.
+        model_sha256: its hash.
+        device: torch device.
+        dtype: what the model computed in; pages from before that was chosen do not say it.
+        trainings: folder's name → its report.
+        policies: trained row → hash of its adapter.
+        rule: by which a strategy improves the model.
+        reward: questions.
+        support: prompts.
+        limit: test questions, at most.
+        draws: first attempts of a policy that draws.
+        attempts: of a loop, at most.
+        free: texts without the grammar for each task.
+        seeds: each chose other questions.
+        arms_practised: measurements that the bandit knows.
+        tasks: task → whether it is held out.
+        rows: policy → what it is.
+        starts: situation → what its loop starts from.
+        landscape: situation → family → its points.
+        cells: policy → situation → what came of it.
+        valid: policy → texts that are strategies without the grammar, and all of them.
+    """
+
+    command: str
+    table: str
+    measured: str
+    model: str
+    model_sha256: str
+    device: str
+    dtype: str | None = Field(default=None, exclude_if=is_none)
+    trainings: dict[str, TrainingReport]
+    policies: dict[str, str]
+    rule: str
+    reward: int
+    support: int
+    limit: int
+    draws: int
+    attempts: int
+    free: int
+    seeds: tuple[int, ...]
+    arms_practised: int
+    tasks: dict[str, TaskRole]
+    rows: dict[str, str]
+    starts: dict[str, str]
+    landscape: dict[str, dict[str, Family]]
+    cells: dict[str, Cells]
+    valid: dict[str, tuple[int, int]]
+
+    def names(self, *, held_out: bool) -> list[str]:
+        """Return the tasks that are held out, or those that are not."""
+        return [name for name, task in self.tasks.items() if task.held_out == held_out]
+
+
+class PoliciesPage(PoliciesResult):
+    """What was measured, and what it says: the content of ``policies.json``.
+
+    Attributes:
+        judged: ``held_out`` or ``practised`` → the verdicts over those tasks.
+        aim: on held-out tasks.
+    """
+
+    judged: dict[str, Verdicts]
+    aim: Aim | Empty

@@ -1,0 +1,38 @@
+"""The pages in docs/ come out of the figures beside them: read from JSON and written again, they are the same."""
+
+import json
+from pathlib import Path
+
+from eval.drift import page as drift
+from eval.drift.results import DriftResult
+from eval.generation import page as generation
+from eval.generation.results import GenerationResult
+from eval.policies import page as policies
+from eval.policies.results import PoliciesPage, PoliciesResult
+
+DOCS = next(path.parent for path in Path(__file__).parents[3].glob("docs/**/policies.json"))
+
+
+def same(written: Path, *names: str) -> None:
+    for name in names:
+        assert (written / name).read_bytes() == (DOCS / name).read_bytes(), name
+
+
+def test_the_page_of_policies_comes_out_of_its_figures(tmp_path: Path) -> None:
+    figures = json.loads((DOCS / "policies.json").read_bytes())
+    assert PoliciesPage.model_validate(figures).names(held_out=True)
+    measured = {name: value for name, value in figures.items() if name in PoliciesResult.model_fields}
+    policies.write_page(PoliciesResult.model_validate(measured), tmp_path)
+    same(tmp_path, "policies.md", "policies-first.svg", "policies-landscape.svg")
+    assert json.loads((tmp_path / "policies.json").read_bytes()) == figures
+
+
+def test_the_page_of_generated_adapters_comes_out_of_its_figures(tmp_path: Path) -> None:
+    generation.write_page(GenerationResult.model_validate_json((DOCS / "generation.json").read_bytes()), tmp_path)
+    names = ("generation.md", "generation.json", "generation-changes.svg", "generation-cosines.svg")
+    same(tmp_path, *names)
+
+
+def test_the_page_of_the_drift_sense_comes_out_of_its_figures(tmp_path: Path) -> None:
+    drift.write_page(DriftResult.model_validate_json((DOCS / "drift.json").read_bytes()), tmp_path)
+    same(tmp_path, "drift.md", "drift.json")

@@ -1,0 +1,124 @@
+"""The table of policies on a tiny random model, from the trainings to the page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.train.policy import situations as situations_module
+from eval.tables import main
+from tests.agent.tiny_policy_training import call, judging, measured, train
+
+pytestmark = pytest.mark.slow
+
+
+def trained(roomy_model_folder: Path, out: Path, *more: str) -> Path:
+    """A finished training of the tiny model, for which every strategy that can be measured counts as improving."""
+    argv = ["--tasks", "arc_easy", "--held-out", "social_iqa", "--iterations", "2", "--samples", "5", "--seeds", "1"]
+    argv += ["--support", "4", "--reward", "6", "--epochs", "1", "--accept", "any", "--offline", "--out", str(out)]
+    argv += ["--set", f"model_path={roomy_model_folder}", "--set", "threads=1", "--json", *more]
+    before = set(out.glob("policy-*"))
+    code, _, err = call(train, argv)
+    assert code == 0, err
+    [folder] = set(out.glob("policy-*")) - before
+    return folder
+
+
+@pytest.fixture(scope="module")
+def training(roomy_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(roomy_model_folder, tmp_path_factory.mktemp("table") / "runs")
+
+
+@pytest.fixture(scope="module")
+def warm_training(training: Path, roomy_model_folder: Path) -> Path:
+    return trained(roomy_model_folder, training.parent, "--warm-start", "--landscape", "--iterations", "1")
+
+
+@pytest.mark.slow
+def test_the_table_on_a_tiny_model(
+    training: Path,
+    warm_training: Path,
+    roomy_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    argv = [
+        "--table",
+        "policies",
+        "--training",
+        str(training),
+        "--training",
+        str(warm_training),
+        "--tasks",
+        "sciq,arc_easy",
+        "--seeds",
+        "0,1",
+    ]
+    argv += ["--limit", "4", "--offline", "--json", "--set", f"model_path={roomy_model_folder}", "--out", str(tmp_path)]
+    with judging(lambda trial: measured(trial) and (trial.strategy or {})["family"] == "Latent"):
+        code, out, err = call(main, argv)
+    assert code == 0, err
+    found = json.loads(out)
+    cells = found["cells"]
+    assert [name for name, task in found["tasks"].items() if task["held_out"]] == ["sciq"]
+    assert set(cells["paper's choice"]) == {"arc_easy-0", "arc_easy-1"}  # the paper does not speak of SciQ
+    trained = list(found["policies"])
+    assert trained == ["ReST-EM 1", "ReST-EM 2", "taught by the grid", "warm ReST-EM 1"]
+    assert found["arms_practised"] == 32 - 4 - 11  # no adapter to mix, nothing to route over
+    for name in ("sciq-0", "sciq-1", "arc_easy-0", "arc_easy-1"):
+        assert cells["always Latent"][name]["first"] == [1, 1]
+        assert cells["always TTL"][name] == {**cells["always TTL"][name], "first": [0, 1], "improved": False}
+        assert cells["always LORA"][name]["adopted"] is None
+        oracle = cells["oracle"][name]
+        assert oracle["adopted"]["family"] == "Latent"
+        assert oracle["reward"][1] == min(change for _, change in found["landscape"][name]["Latent"]["improve"])
+        for row in ("random", "bandit", "untrained", *trained):
+            won, drawn = cells[row][name]["first"]
+            assert 0 <= won <= drawn == found["draws"]
+            assert cells[row][name]["improved"] == (cells[row][name]["adopted"] is not None)
+            assert cells[row][name]["attempts"] <= found["attempts"]
+    assert set(found["valid"]) == {"untrained", *trained}
+    assert all(0 <= valid <= drawn == 2 * found["free"] for valid, drawn in found["valid"].values())
+    page = (tmp_path / "policies.md").read_text()
+    assert "Tasks that the policy was not trained on" in page
+    assert "Tasks that it was trained on" in page
+    assert "First attempts of **warm ReST-EM 1** on held-out tasks" in page
+    assert all(f"| {row} |" in page for row in cells)
+    for picture in ("policies-first.svg", "policies-landscape.svg"):
+        assert f"]({picture})" in page
+        assert (tmp_path / picture).read_text().rstrip().endswith("</svg>")
+    monkeypatch.setattr(situations_module.nodes, "apply", None)
+    monkeypatch.setattr("policies.local.sample", None)
+    again = call(main, argv)
+    assert again[:2] == (0, out)  # nothing is written or measured again
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "told"),
+    [
+        ([], 2, "--table policies needs --training DIR"),
+        (["--training", "nowhere"], 2, "nowhere: no training's folder"),
+    ],
+)
+def test_what_is_refused(argv: list[str], code: int, told: str) -> None:
+    found, out, err = call(main, ["--table", "policies", "--offline", *argv])
+    assert (found, out) == (code, "")
+    assert told in err
+
+
+def test_a_model_folder_of_ones_own_has_to_be_named(training: Path) -> None:
+    code, _, err = call(main, ["--table", "policies", "--offline", "--training", str(training)])
+    assert code == 2
+    assert "was made with a model folder of your own" in err
+
+
+def test_an_unfinished_training_says_so(training: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "config.json").write_text((training / "config.json").read_text())
+    code, _, err = call(main, ["--table", "policies", "--offline", "--training", str(folder)])
+    assert code == 3
+    assert "is not finished (no report.json); give its command again" in err
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**told, "tasks": 7}))
+    assert "not a training's settings" in call(main, ["--table", "policies", "--training", str(folder)])[2]

@@ -1,0 +1,69 @@
+"""The arithmetic of the table of policies, by hand."""
+
+import numpy as np
+import pytest
+
+from eval.policies.results import Cell, PoliciesResult
+from eval.policies.verdicts import Picks, first_share, sign_flips, values, verdicts, versus
+
+TASKS, SEEDS = ["a", "b"], [0, 1]
+
+
+def cell(first: tuple[int, int], gain: float = 0.0, attempts: int = 4) -> Cell:
+    return Cell(
+        first=first, improved=gain < 0, attempts=attempts, adopted=None, reward=(0.1, gain), test=(0.0, gain / 2)
+    )
+
+
+def result(**rows: list[Cell]) -> PoliciesResult:
+    names = [f"{task}-{seed}" for task in TASKS for seed in SEEDS]
+    cells = {row: dict(zip(names, several, strict=False)) for row, several in rows.items()}
+    return PoliciesResult(
+        **dict.fromkeys(("command", "table", "measured", "model", "model_sha256", "device", "rule"), "none"),
+        **dict.fromkeys(("reward", "support", "limit", "draws", "attempts", "free", "arms_practised"), 4),
+        **{key: {} for key in ("trainings", "policies", "tasks", "rows", "starts", "landscape", "valid")},
+        seeds=tuple(SEEDS),
+        cells=cells,
+    )
+
+
+def test_means_by_hand() -> None:
+    """First attempts 1/4, 3/4 | 0, 1 → .5; twice the .25 of random; log-loss (−.2 − .4) / 4."""
+    mine = [cell((1, 4), -0.2, 1), cell((3, 4)), cell((0, 4), -0.4, 3), cell((4, 4))]
+    random = [cell((1, 4))] * 4
+    judged = verdicts(result(mine=mine, random=random), TASKS)
+    assert judged["mine"].first.mean == 0.5
+    assert judged["mine"].against_random.ratio == 2.0
+    assert judged["mine"].against_random.difference == 0.25
+    assert judged["mine"].reward_loss.mean == pytest.approx(-0.15)
+    assert judged["mine"].test_loss.mean == pytest.approx(-0.075)
+    assert judged["mine"].attempts.mean == 3.0
+    assert judged["mine"].improved.mean == 0.5
+    assert judged["random"].against_random is None
+    low, high = judged["mine"].first.ci95
+    assert 0 <= low < 0.5 < high <= 1
+
+
+def test_a_policy_that_speaks_of_one_task_is_compared_there_alone() -> None:
+    found = result(mine=[cell((1, 1))] * 4, random=[cell((1, 4))] * 4, paper=[cell((0, 1))] * 2)
+    assert verdicts(found, TASKS)["paper"].tasks == ("a",)
+    against = versus(found, "mine", "paper", TASKS)
+    assert against is not None
+    assert (against.tasks, against.difference, against.ratio) == (("a",), 1.0, None)
+    assert versus(found, "mine", "paper", ["b"]) is None
+
+
+def test_picks_keep_seeds_within_their_task() -> None:
+    each = np.array([[0.0, 0.0], [1.0, 1.0]])  # all chance is between tasks: 0, ½ or 1
+    means = Picks(2, 2).means(each)
+    assert set(means) == {0.0, 0.5, 1.0}
+    assert means.mean() == pytest.approx(0.5, abs=0.02)
+    cells = result(mine=[cell((1, 2))] * 4).cells["mine"]
+    assert values(cells, TASKS, SEEDS, first_share).tolist() == [[0.5] * 2] * 2
+
+
+def test_sign_flips_by_hand() -> None:
+    """Of the eight ways to sign 1, 1, 1 two are as extreme; without differences there is nothing to tell."""
+    assert sign_flips(np.array([1.0, 1.0, 1.0])) == pytest.approx(0.25)
+    assert sign_flips(np.zeros(5)) == 1.0
+    assert sign_flips(np.array([1.0])) == 1.0
