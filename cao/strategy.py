@@ -54,8 +54,8 @@ def validate_strategy(value: object) -> Strategy:
     model = FAMILIES.get(family) if isinstance(family, str) else None
     if model is None:
         raise StrategyRejectedError(f"key 'family' must be one of {', '.join(FAMILIES)}")
-    for name, field in model.model_fields.items():
-        if field.alias and name in value:  # the Python name of a field is not one of the paper's keys
+    for name in (name for known in FAMILIES.values() for name, field in known.model_fields.items() if field.alias):
+        if name in value:  # the Python name of a field is not one of the paper's keys
             raise StrategyRejectedError(f"{name}: Extra inputs are not permitted")
     try:
         return model.model_validate({**value, "family": family})

@@ -7,6 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from cao.strategies import Strategy
+from cao.strategy import strategy_text
 from eval.pages.style import BEST, GREY, JUDGED, STYLE, save_picture
 from eval.policies.results import Verdicts
 
@@ -50,21 +51,19 @@ def landscape(tasks: Sequence[str], points: Sequence[Strategy], shares: list[lis
         path: the SVG file.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.26 * len(points) + 2, 0.26 * len(tasks) + 2.2), layout="constrained")
+        figure = Figure(figsize=(0.26 * len(points) + 2, 0.26 * len(tasks) + 3.4), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Greens", aspect="auto")
         axes.set_yticks(range(len(tasks)), tasks)
-        axes.set_xticks(range(len(points)), [_short(point) for point in points], rotation=90, fontsize=6.5)
+        axes.set_xticks(range(len(points)), [_short(point, points) for point in points], rotation=90, fontsize=6.5)
         bar = figure.colorbar(image, ax=axes, shrink=0.8)
         bar.set_label("share of seeds improved", fontsize=7)
         save_picture(figure, path)
 
 
-def _short(point: Strategy) -> str:
-    """Return a strategy in a few characters: its family and the values that differ within the grid."""
-    values = [
-        f"{value:g}" if isinstance(value, float) else str(value)
-        for key, value in sorted(point.canonical().items())
-        if key not in ("family", "batch_size", "shuffle_data")
-    ]
-    return f"{point.family} {' '.join(reversed(values))}"
+def _short(point: Strategy, points: Sequence[Strategy]) -> str:
+    """Return a strategy as text with the settings alone that differ among the points of its family."""
+    mine = [other.canonical() for other in points if other.family == point.family]
+    settings = point.canonical().items()
+    told = {key: value for key, value in settings if key == "family" or any(one[key] != value for one in mine)}
+    return strategy_text(told)
