@@ -123,7 +123,7 @@ def test_prompts_come_in_every_form_and_the_variant_can_be_named(
 
 
 def test_a_model_that_answers_by_letters_is_asked_with_the_choices(
-    command: list[str], tmp_path: Path, lm: LanguageModel, capsys: pytest.CaptureFixture[str]
+    command: list[str], shelf: Path, tmp_path: Path, lm: LanguageModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from agent.loop.trained import find_trained
 
@@ -131,7 +131,7 @@ def test_a_model_that_answers_by_letters_is_asked_with_the_choices(
     rows = [{"question": prompt, "choices": ["none", "two"], "answer": 0} for prompt in PROMPTS]
     write(tmp_path / "prompts.jsonl", rows)
     made = make(capsys, command)
-    trained = find_trained(lm.sha256, None, "auto", align=True)
+    trained = find_trained(lm.sha256, None, "auto", align=True, folder=shelf.parent)
     assert trained.generator is not None
     store = tmp_path / "store"
     generated = save_adapter(store, trained.generator.generate(*Encoder(minilm_folder()).condition(PROMPTS)), lm.source)

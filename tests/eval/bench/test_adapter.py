@@ -21,7 +21,9 @@ def test_an_adapter_costs_less_than_training_one(tiny_lm: LanguageModel, tmp_pat
     layout = layout_of(tiny_lm)
     generator = generator_of(tiny_lm, torch.zeros(layout.layers, layout.length))
     cheap = Cheap(Encoder(minilm_folder()), generator, aligner_of(tiny_lm, generator, 1e-4), tiny_lm, PROMPTS, PROMPTS)
-    made = adapter.recipe(tiny_lm, "arc_easy", tmp_path, cheap.encoder, CheckpointPreset(8, batch=2, samples=40))
+    made = adapter.recipe(
+        tiny_lm, "arc_easy", tmp_path, cheap.encoder, CheckpointPreset(warm_steps=8, batch=2, samples=40)
+    )
     made.consolidation.__dict__["layout"] = layout  # the tiny model is not the preset's
     result = adapter.bench(cheap, made, repetitions=1)
     check(result)

@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 
+from agent.config import settings_of
 from eval.bench import command
 
 
@@ -24,6 +25,6 @@ def test_bad_input_is_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]
 
 def test_the_package_is_a_command() -> None:
     assert importlib.import_module("eval.bench.__main__").main is command.main
-    for name in command.BENCHES:
-        given = command.parser().parse_args([name])
-        assert given.repetitions == (1 if name == "run" else 5)
+    for name, (settings, _) in command.BENCHES.items():
+        given = settings_of(settings, command.parser().parse_args([name]), "bench")
+        assert given.model_dump()["repetitions"] == (1 if name == "run" else 5)

@@ -30,7 +30,18 @@ def test_an_axis_is_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_every_axis_works_at_every_size(tiny_lm: LanguageModel) -> None:
-    preset = AlignerPreset((2, 4), 4, 8, 4, 1, 1e-3, 1e-3, 0.005, 2, 2)
+    preset = AlignerPreset(
+        widths=(2, 4),
+        latent=4,
+        projected=8,
+        code=4,
+        meta_epochs=1,
+        inner_rate=1e-3,
+        meta_rate=1e-3,
+        kl=0.005,
+        chunks_per_step=2,
+        vector_prompts=2,
+    )
     one = subject()
     axes = [
         growth_axes.questions_axis(tiny_lm, one.task, one.examples, (2, 4, 100)),
