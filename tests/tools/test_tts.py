@@ -95,6 +95,13 @@ def test_the_answer_is_that_of_the_plain_rule(table, method: str) -> None:
     assert plain[combined.index(max(combined))] == pytest.approx(max(plain), abs=1e-9)
 
 
+def test_a_tie_of_votes_goes_to_the_higher_sum_where_means_are_equal() -> None:
+    """One vote each for the first and the second; the mean of the second equals the third's, which has no vote."""
+    combined = combine([[-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], "majority_vote")
+    assert combined.index(max(combined)) == 1
+    assert combined[0] > combined[2]
+
+
 @given(TABLES)
 def test_the_vote_orders_all_choices_and_keeps_the_mean_probabilities(table) -> None:
     rows = table.tolist()

@@ -24,6 +24,9 @@ from tools.apply_strategy.inputs import Inputs
 
 P = TypeVar("P")
 
+TIE = 1e-13
+"""Nats between neighbours in the order: equal votes and equal mean probabilities would leave no order between them."""
+
 VOTE_SHARE = 1e-6
 """Part of a combined probability that is the share of votes: keeps equal mean probabilities in the votes' order."""
 
@@ -118,7 +121,9 @@ def _in_order_of_the_vote(pooled: Tensor, votes: Tensor) -> Tensor:
     order = (votes + pooled.exp() * m / (m + 1)).argsort(descending=True, stable=True)  # the share is below one vote
     ranked = torch.empty_like(pooled)
     ranked[order] = pooled.sort(descending=True).values
-    return torch.logaddexp(ranked + math.log1p(-VOTE_SHARE), (votes / m).log() + math.log(VOTE_SHARE))
+    found = torch.logaddexp(ranked + math.log1p(-VOTE_SHARE), (votes / m).log() + math.log(VOTE_SHARE))
+    found[order] -= TIE * torch.arange(len(order), dtype=found.dtype)
+    return found
 
 
 def centroids(batches: list[Tensor], method: str) -> Tensor:

@@ -32,7 +32,7 @@ from tests.agent import tiny_pretrained
 from tests.agent.test_run import LATENT, SIZES, TTL, result, strategies
 
 TTS = {"family": "TTS", "num_prompt_batches": 2, "method": "avg_prompt_embed"}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass

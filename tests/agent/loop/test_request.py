@@ -13,7 +13,7 @@ from cao.files import canonical_json
 from cao.machine.compute import Rates, keep_rates, probe_key
 from cao.machine.processor import usable_processors
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SLOW = ("torch", "transformers", "langgraph", "sklearn", "scipy", "safetensors", "datasets", "sentence_transformers")
 PROGRAM = f"""
 import json, sys

@@ -15,7 +15,7 @@ from agent.record.trace_file import read_trace, visits
 from cao.errors import InputError
 from tests.agent import run_folders as made
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_finished_run_reads_back(tmp_path: Path) -> None:
