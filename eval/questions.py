@@ -20,10 +20,10 @@ def drawn(name: str, limit: int, kind: Part) -> list[Example]:
     Raises:
         InputError: no such task, or no questions with choices in that part.
     """
-    found = [example for example in part(get_task(name), kind) if example.choices]
-    if not found:
+    asked = [example for example in part(get_task(name), kind) if example.choices]
+    if not asked:
         raise InputError(f"{name} has no questions with choices in its part {kind}")
-    return random.Random(0).sample(found, min(limit, len(found)))
+    return random.Random(0).sample(asked, min(limit, len(asked)))
 
 
 def asked_prompts(task: str, examples: Sequence[Example], style: AnswerStyle) -> list[str]:

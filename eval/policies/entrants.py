@@ -54,7 +54,7 @@ class Entrant(ABC):
 
 @dataclass(frozen=True)
 class Always(Entrant):
-    """One strategy for a task, whatever was measured; None says for tasks alone what the paper found best."""
+    """One strategy for a task, whatever was measured; None says for tasks alone what suits them best in the paper."""
 
     strategy: Strategy | None
 

@@ -42,6 +42,7 @@ FREE = 10
 """Texts written without the grammar for each task, in its first seed."""
 
 ORACLE = "oracle"
+ORACLE_IS = "the best of the exhaustive grid on the reward part"
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,13 @@ def measure(options: Options, command: str, progress: Progress) -> PoliciesResul
     config = _config(trainings, options)
     tasks = options.tasks or tuple(dict.fromkeys((*first.held_out, *first.tasks)))
     check_engine(options.engine)
-    practised = {task for training in trainings for task in training.settings.tasks}
     practice = max((training.arms for training in trainings), key=lambda arms: sum(map(sum, arms.values())))
-    folders = {name: folder for training in trainings for name, folder in training.policies.items()}
     wanted = tuple((task, seed, False) for seed in options.seeds for task in tasks)
     with locked(first.places):
         plan = Plan(first.places, config, wanted)
         situations = lay_out(plan, progress)
         lm = next(iter(situations.values())).bench.lm
-        weights = {name: load_adapter(folder, lm.sha256) for name, folder in folders.items()}
+        weights = {name: load_adapter(path, lm.sha256) for each in trainings for name, path in each.policies.items()}
         memory = options.folders[0] / "texts.jsonl"
         rows = entrants(lm, config.policy_settings, weights, practice, DRAWS, memory)
         with open_rollouts(options.engine, options.workers, plan, situations, progress) as rollouts:
@@ -128,9 +127,8 @@ def measure(options: Options, command: str, progress: Progress) -> PoliciesResul
         free=FREE,
         seeds=options.seeds,
         arms_practised=sum(map(sum, practice.values())),
-        tasks={task: TaskRole(held_out=task not in practised) for task in tasks},
-        rows={row.name: row.description for row in rows}
-        | {ORACLE: "the best of the exhaustive grid on the reward part"},
+        tasks=_roles(tasks, trainings),
+        rows={**{row.name: row.description for row in rows}, ORACLE: ORACLE_IS},
         starts={name: situation.state["start"] for name, situation in situations.items()},
         landscape={name: _families(points[name], landscape[name]) for name in situations},
         cells=cells(loops, tests),
@@ -193,6 +191,11 @@ def _config(trainings: Sequence[Finished], options: Options) -> RunConfig:
             "model_path": options.model_path,
         }
     )
+
+
+def _roles(tasks: Sequence[str], trainings: Sequence[Finished]) -> dict[str, TaskRole]:
+    practised = {task for training in trainings for task in training.settings.tasks}
+    return {task: TaskRole(held_out=task not in practised) for task in tasks}
 
 
 def _landscape(
