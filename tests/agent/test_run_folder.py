@@ -238,7 +238,7 @@ def test_a_run_at_work_waits_for_another_program_but_not_for_ever(
     assert result(json.loads(out)) == result(started.record)
 
 
-@pytest.mark.parametrize("limit", [0, 1_000, 8_000, 40_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("limit", [0, 1_000, 8_000, 40_000, 100_000])
 def test_no_room_names_what_was_written_and_the_run_goes_on_later(started: Started, tmp_path: Path, limit: int) -> None:
     """Files may not grow beyond a limit: the system says so in the same place as when the disk is full."""
     runs = tmp_path / "runs"
