@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     p = parser()
     p.set_defaults(offline=os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"))
     return run_main(
-        p, lambda found: _report(examine(offline=found.offline, folder=found.pretrained), as_json=found.json), argv
+        p, lambda found: report(examine(offline=found.offline, folder=found.pretrained), as_json=found.json), argv
     )
 
 
@@ -83,7 +83,8 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
             yield Row(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
 
 
-def _report(rows: Iterable[Row], *, as_json: bool) -> int:
+def report(rows: Iterable[Row], *, as_json: bool) -> int:
+    """Print the rows as they are found, or as JSON; return 0 where a default run can work, else 3."""
     if as_json:
         found = list(rows)
         able = all(row.status != "missing" for row in found)

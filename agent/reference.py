@@ -165,7 +165,7 @@ def _describe(name: str, path: Path, *, as_json: bool) -> None:
     from tools.detect_drift.reference_file import OTHER_ENCODER, read_info  # noqa: PLC0415
 
     info = read_info(path)
-    unusable = OTHER_ENCODER if _encoder() not in (None, info.encoder_sha256) else None
+    unusable = OTHER_ENCODER if encoder_hash() not in (None, info.encoder_sha256) else None
     if as_json:
         row = {"name": name, "prompts": info.prompts, "made_from": info.made_from}
         more = {"signals": info.signals, "answers": info.answers, "path": str(path), "unusable": unusable}
@@ -178,7 +178,7 @@ def _describe(name: str, path: Path, *, as_json: bool) -> None:
 
 
 @cache
-def _encoder() -> str | None:
+def encoder_hash() -> str | None:
     """Return the hash of the encoder, None where it is not installed: references can be listed without it."""
     from cao.machine.assets import minilm_folder  # noqa: PLC0415
     from cao.model.encoder import Encoder  # noqa: PLC0415

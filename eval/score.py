@@ -99,7 +99,7 @@ class _Lines:
             sys.stderr.flush()
 
 
-def _questions(options: ScoreOptions) -> tuple[Task, str, list[Example]]:
+def questions_of(options: ScoreOptions) -> tuple[Task, str, list[Example]]:
     """Return the task, the part's name and its questions in file order."""
     from cao.tasks import TASKS, get_task  # noqa: PLC0415  (reads data sets)
     from cao.tasks.splits import part  # noqa: PLC0415
@@ -135,7 +135,7 @@ def _score(options: ScoreOptions, *, as_json: bool) -> int:
     from tools.evaluate import evaluate  # noqa: PLC0415  (imports torch; arguments come first)
     from tools.evaluate.statistics import summarise  # noqa: PLC0415
 
-    task, split, examples = _questions(options)
+    task, split, examples = questions_of(options)
     if options.server:
         return _score_server(options, task, split, examples, as_json=as_json)
     _check_adapter(options.adapter)

@@ -80,7 +80,7 @@ class LocalPolicy:
             heat = {_INVALID: 1.0 if self._settings.temperature else 2.0**again, _REPEATED: 2.0**again}
             for rank, places in missing.items():
                 for i, drawn in zip(
-                    places, self._sample(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
+                    places, self.draw_texts(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
                 ):
                     text, found = _judge(drawn, tried)
                     self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(found == _REPEATED))
@@ -99,7 +99,7 @@ class LocalPolicy:
         """
         grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
         beginning = self._beginning(context)
-        return self._sample(self.prompt(context), beginning, n, torch.Generator().manual_seed(seed), grammar, 1.0)
+        return self.draw_texts(self.prompt(context), beginning, n, torch.Generator().manual_seed(seed), grammar, 1.0)
 
     def prompt(self, context: PolicyContext) -> str:
         """Return the text that the model reads."""
@@ -114,7 +114,7 @@ class LocalPolicy:
         same = (a == b for a, b in zip(*told, strict=False))
         return next((i for i, equal in enumerate(same) if not equal), min(map(len, told)))
 
-    def _sample(
+    def draw_texts(
         self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
     ) -> list[str]:
         """Draw ``n`` texts, none for none; ``heat`` multiplies the temperature, which is .5 at least where it does."""
@@ -138,7 +138,7 @@ class LocalPolicy:
 
     def _compile(self, families: tuple[str, ...]) -> Grammar | None:
         try:
-            return Grammar(self.lm, _grid(strategy_schema(families)))
+            return Grammar(self.lm, on_a_grid(strategy_schema(families)))
         except (
             ImportError,
             ValueError,
@@ -156,7 +156,7 @@ def _judge(drawn: str, tried: set[str]) -> tuple[str, int]:
     return text, _REPEATED if canonical_json(strategy.canonical()) in tried else _FRESH
 
 
-def _grid(schema: dict[str, Any]) -> dict[str, Any]:
+def on_a_grid(schema: dict[str, Any]) -> dict[str, Any]:
     """Put decimals on a grid as fine as their lower bound: a grammar without one lets their digits run on for ever."""
     for family in schema["anyOf"]:
         for rule in family["properties"].values():

@@ -37,21 +37,21 @@ class OpenAIPolicy:
         Raises:
             UnavailableError: no key, or an address that offline work forbids.
         """
-        self._client = ChatClient(settings, offline=offline)
+        self.client = ChatClient(settings, offline=offline)
         self._max_tokens, self._temperature = settings.max_tokens, settings.temperature
         self.stats: Counter[str] = Counter()
 
     def __repr__(self) -> str:
-        return f"OpenAIPolicy({self._client!r})"
+        return f"OpenAIPolicy({self.client!r})"
 
     @property
     def form(self) -> RequestForm:
         """The form of request that the server takes, as far as is known."""
-        return self._client.form
+        return self.client.form
 
     @form.setter
     def form(self, form: RequestForm) -> None:
-        self._client.form = form
+        self.client.form = form
 
     def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
         """Return ``n`` texts, each the object of a reply, or the reply itself where it holds none.
@@ -84,7 +84,7 @@ class OpenAIPolicy:
         temperature = None
         for seed in seeds:
             try:
-                reply = self._client.ask(
+                reply = self.client.ask(
                     with_rejected(messages, rejected), schema, seed=seed, max_tokens=tokens, temperature=temperature
                 )
             except UnavailableError:

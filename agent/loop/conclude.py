@@ -61,17 +61,17 @@ def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list
     test = TestPart(
         baseline=_score(summarise(base)),
         adapted=_score(summarise(adapted)),
-        chance=_chance(bench.splits.test),
+        chance=chance_level(bench.splits.test),
         p_value=verdict.mcnemar_p_value,
         loss_change=verdict.loss_change,
         loss_p_value=verdict.loss_p_value,
     )
-    adopted = _adopted(state, bench) if improved else None
+    adopted = adopted_of(state, bench) if improved else None
     write_json(bench.folder / "strategy.json", adopted and adopted.model_dump(mode="json"))
     return {"test": test, "adopted": adopted}
 
 
-def _chance(examples: list[Example]) -> float | None:
+def chance_level(examples: list[Example]) -> float | None:
     """Return the accuracy of drawing lots among the choices, None where answers are free texts."""
     shares = [1 / len(example.choices) for example in examples if example.choices]
     return statistics.fmean(shares) if len(shares) == len(examples) else None
@@ -81,7 +81,7 @@ def _score(reward: Reward) -> PartScore:
     return PartScore(accuracy=reward.score, **reward.model_dump(exclude={"score"}))
 
 
-def _adopted(state: State, bench: Workbench) -> Adopted:
+def adopted_of(state: State, bench: Workbench) -> Adopted:
     """Return the adopted start and strategy, and copy the adapter that holds them to ``adapter/``."""
     model = bench.adapted(state["best"])
     target = bench.folder / "adapter"

@@ -24,7 +24,7 @@ def observe(bench: Workbench, start: StartName, starts: Starts, adapter: Adapter
         starts: name → what was measured of it, or None.
         adapter: that of the start.
     """
-    told = [_adapter(name, begun, chosen=name == start) for name in GENERATED if (begun := starts[name])]
+    told = [adapter_sentence(name, begun, chosen=name == start) for name in GENERATED if (begun := starts[name])]
     weights = load_adapter(Path(adapter.path), bench.lm.sha256) if adapter else None
     found = sorted(ttl.perplexities(bench.lm, bench.prompts(), weights))
     if found:
@@ -38,7 +38,8 @@ def observe(bench: Workbench, start: StartName, starts: Starts, adapter: Adapter
     return told
 
 
-def _adapter(name: str, measured: Start, *, chosen: bool) -> str:
+def adapter_sentence(name: str, measured: Start, *, chosen: bool) -> str:
+    """Return what the policy is told about a generated adapter: its change, and whether it is carried."""
     change, after = measured["comparison"], measured["dropped_after"]
     if change is None:
         return f"The {name} adapter gives no usable answers."

@@ -131,7 +131,7 @@ class Watcher:
     def run(self) -> WatchState:
         """Watch until the stream ends; return the last state."""
         if not self.state.seq:
-            self._event("start", expected=self.state.current, known=list(self.known.names))
+            self.log("start", expected=self.state.current, known=list(self.known.names))
             self._commit()
         read = self.state.prompts + self.state.skipped
         if len(self.state.window) == self.state.settings["window"]:  # a kill fell between the window and its verdict
@@ -149,7 +149,7 @@ class Watcher:
             return state  # nothing came since
         state.ended = True
         told = {"prompts": state.prompts, "skipped": state.skipped, "unreadable": state.unreadable}
-        self._event("end", **told, alarms=state.alarms)
+        self.log("end", **told, alarms=state.alarms)
         self._commit()
         return state
 
@@ -195,7 +195,7 @@ class Watcher:
         """Count a line that could not be read; show the first for each reason, and then every thousandth."""
         count = self.state.unreadable[reason] = self.state.unreadable.get(reason, 0) + 1
         if count % 1000 == 1:
-            self._event("skipped", line=self.state.prompts + self.state.skipped, reason=reason, count=count)
+            self.log("skipped", line=self.state.prompts + self.state.skipped, reason=reason, count=count)
 
     def _one(self, line: str, scores: Sequence[float]) -> None:
         """Deal with one new prompt."""
@@ -205,7 +205,7 @@ class Watcher:
             if state.prompts % state.every == 0 and self._detector.update(scores):
                 first = state.prompts - state.every * (self._detector.seen - 1 - self._detector.since)
                 state.alarm, state.alarms = state.prompts, state.alarms + 1
-                self._event("alarm", prompt=state.prompts, since=first, statistic=round(self._detector.statistic, 1))
+                self.log("alarm", prompt=state.prompts, since=first, statistic=round(self._detector.statistic, 1))
             return
         state.window.append(line)
         if len(state.window) == state.settings["window"]:
@@ -226,18 +226,18 @@ class Watcher:
             correct=outcomes if any(outcome is not None for outcome in outcomes) else None,
             seed=state.settings["seed"] + state.alarms,
         )
-        self._event("window", alarm=state.alarm, report=report.model_dump(mode="json"))
+        self.log("window", alarm=state.alarm, report=report.model_dump(mode="json"))
         before = list(state.current)
         if report.kind == "domain_transfer":
             name = self._learn([one.prompt for one in asked])
             state.current = [name]
-            self._event("new_task", task=name, prompts=report.n)
+            self.log("new_task", task=name, prompts=report.n)
         elif report.kind == "covariate":
             state.current = _explaining(report)
         else:
-            self._event("no_change", kind=report.kind)
+            self.log("no_change", kind=report.kind)
         if state.current != before:
-            self._event("expect", tasks=state.current)
+            self.log("expect", tasks=state.current)
             self._deploy(report)
         self._thin([one.prompt for one in asked])
         state.window, state.alarm, state.detector = [], None, None
@@ -259,7 +259,7 @@ class Watcher:
         every = reach(rows, ORDERS, self.state.settings["seed"])
         if every != self.state.every:
             self.state.every = every
-            self._event("thinned", every=every, holds=every == 1 or every < len(rows) // MIN_PROMPTS)
+            self.log("thinned", every=every, holds=every == 1 or every < len(rows) // MIN_PROMPTS)
 
     def _in_order(self, prompts: Sequence[str]) -> Tensor:
         """Return the embeddings of the distinct prompts, in the order in which they came."""
@@ -274,7 +274,7 @@ class Watcher:
         state = self.state
         task = state.current[0]
         if len(state.current) == 1 and task in state.runs:
-            self._event("adapter", task=task, **self._adopted(task), stored=True)
+            self.log("adapter", task=task, **self._adopted(task), stored=True)
         elif len(state.current) == 1 and self.adapt is not None and task not in self.state.settings["reference"]:
             path = self.folder / "windows" / f"{task}.jsonl"
             path.parent.mkdir(exist_ok=True)
@@ -282,9 +282,9 @@ class Watcher:
             made = self.adapt(task, path)
             if made["run"] is not None:
                 state.runs[task] = made["run"]
-                self._event("adapter", task=task, **self._adopted(task), stored=False, told=made["told"])
+                self.log("adapter", task=task, **self._adopted(task), stored=False, told=made["told"])
             else:
-                self._event("not_adapted", task=task, reason=made["told"])
+                self.log("not_adapted", task=task, reason=made["told"])
         deployed = self._adopted(task if len(state.current) == 1 else "")
         write_json(self.folder / "deployed.json", {"tasks": state.current, **deployed})
 
@@ -318,7 +318,8 @@ class Watcher:
         path.mkdir(exist_ok=True)
         return path / f"{name}.safetensors"
 
-    def _event(self, event: str, **data: Any) -> None:
+    def log(self, event: str, **data: Any) -> None:
+        """Append an event to ``events.jsonl``, flushed to the disk, and show it."""
         line = {"seq": self.state.seq, "event": event, **data}
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")

@@ -55,7 +55,8 @@ class QueryScore:
     cut: int = 0
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return how many tokens two sequences begin with in common."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
@@ -84,14 +85,14 @@ def plan_row(lm: LanguageModel, query: Query) -> Row:
     for branch in query.branches:
         context = query.prefix + branch.lead
         wholes.append(lm.encode(context + branch.scored))
-        known.append(_common(lm.encode(context), wholes[-1]))
+        known.append(common_prefix(lm.encode(context), wholes[-1]))
     if not wholes or any(k == len(whole) for k, whole in zip(known, wholes, strict=True)):
         raise InputError(f"nothing to score behind {query.prefix[-60:]!r}: every answer needs a text")
     if min(known) == 0:  # the first token of a text has no probability of its own
         wholes, known = [[start_token(lm), *whole] for whole in wholes], [k + 1 for k in known]
     prompt = min(known)
     for whole in wholes[1:]:
-        prompt = min(prompt, _common(wholes[0], whole))
+        prompt = min(prompt, common_prefix(wholes[0], whole))
     room = context_length(lm) - (max(map(len, wholes)) - prompt)
     if room < 1:
         raise InputError(f"an answer is longer than the model's context of {context_length(lm)} tokens")
@@ -140,7 +141,8 @@ def token_logprobs(lm: LanguageModel, hidden: Tensor, targets: Tensor, owner: Te
     return torch.cat(parts)
 
 
-def _score_batch(lm: LanguageModel, rows: Sequence[Row], move: Move | None, read: Reader) -> list[list[float]]:
+def score_batch(lm: LanguageModel, rows: Sequence[Row], move: Move | None, read: Reader) -> list[list[float]]:
+    """Return the log-probability in nats of every branch of every row, by one forward pass."""
     hidden = read(lm, rows)
     where = []  # row, predicting place, target, branch; branches that go on from one place share its logits
     count = 0
@@ -206,7 +208,7 @@ def score_queries(
             waiting.extendleft((group[most:], group[:most]))
             continue
         try:
-            sums = _score_batch(lm, [rows[i] for i in group], move, read)
+            sums = score_batch(lm, [rows[i] for i in group], move, read)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

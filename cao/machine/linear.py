@@ -17,18 +17,19 @@ FEWEST = 16
 
 
 @cache
-def _available() -> bool:
+def available() -> bool:
     """Return whether the operator is there and computes what it should."""
     try:
         x = torch.arange(48, dtype=torch.float32).view(2, 24) / 48
         weight = torch.arange(768, dtype=torch.float32).view(32, 24) / 768
-        made = _multiply(x, weight, None)
+        made = multiply(x, weight, None)
         return bool(torch.allclose(made, x @ weight.T, atol=1e-5))
     except (AttributeError, RuntimeError, NotImplementedError):  # another build of torch
         return False
 
 
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return x·Wᵀ + b by oneDNN's operator."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 
@@ -39,12 +40,12 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return _multiply(x, weight, bias)
+        return multiply(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return _multiply(grads[0].contiguous(), weight.T, None), None, None
+        return multiply(grads[0].contiguous(), weight.T, None), None, None
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -59,12 +60,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (…, o). Anything but float32 on the CPU, narrow matrices, and weights that are trained take torch's own way.
     """
     plain = x.dtype != torch.float32 or weight.dtype != torch.float32 or x.device.type != "cpu"
-    if plain or weight.requires_grad or len(weight) < FEWEST or not x.numel() or not _available():
+    if plain or weight.requires_grad or len(weight) < FEWEST or not x.numel() or not available():
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and x.requires_grad:
         result: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return result
-    return _multiply(x, weight, bias)
+    return multiply(x, weight, bias)
 
 
 class FastLinear(nn.Linear):

@@ -156,7 +156,7 @@ def packed_states(lm: LanguageModel, packed: Packed) -> Tensor:
     if not lm.paths.fit(packed.padded.shape[1]):
         return _states_alone(lm, packed)
     if not lm.paths.layers:
-        return _library_states(lm, packed)
+        return library_states(lm, packed)
     trunk = lm.trunk
     embedded = trunk.embed_tokens(packed.tokens)
     cos, sin = trunk.rotary_emb(embedded, packed.positions[None])
@@ -172,7 +172,7 @@ def packed_states(lm: LanguageModel, packed: Packed) -> Tensor:
     return _rms_norm(trunk.norm, total)
 
 
-def _library_states(lm: LanguageModel, packed: Packed) -> Tensor:
+def library_states(lm: LanguageModel, packed: Packed) -> Tensor:
     """The library's forward on rows side by side, the tree as a mask."""
     output = lm.trunk(
         input_ids=packed.tokens[packed.padded],

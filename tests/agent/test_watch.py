@@ -355,7 +355,7 @@ def test_a_stop_at_any_write_changes_nothing(tmp_path: Path, monkeypatch: pytest
         pass
 
     count = 0
-    write = Watcher._event
+    write = Watcher.log
 
     def stopping(self: Watcher, event: str, **data: Any) -> None:
         nonlocal count
@@ -364,11 +364,11 @@ def test_a_stop_at_any_write_changes_nothing(tmp_path: Path, monkeypatch: pytest
         if count == stop:
             raise StopError
 
-    monkeypatch.setattr(Watcher, "_event", stopping)
+    monkeypatch.setattr(Watcher, "log", stopping)
     try:
         watch(tmp_path / "w", stream)
     except StopError:
-        monkeypatch.setattr(Watcher, "_event", write)
+        monkeypatch.setattr(Watcher, "log", write)
         assert watch(tmp_path / "w", stream) == whole
     else:
         assert stop > len(whole)

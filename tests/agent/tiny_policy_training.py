@@ -27,7 +27,7 @@ def measured(trial: Trial) -> bool:
 @contextmanager
 def judging(improved: Callable[[Trial], bool]) -> Iterator[None]:
     """Judge strategies by a rule, and cut TTL short."""
-    judged, train = situations._judged, ttl.train_ttl
+    judged, train = situations.judged_of, ttl.train_ttl
 
     def short(lm: LanguageModel, prompts: list[str], asked: TTL, *rest: Any, **options: Any) -> LoraWeights:
         less = {"ttl_steps": min(asked.ttl_steps, STEPS), "batch_size": min(asked.batch_size, BATCH)}
@@ -35,7 +35,7 @@ def judging(improved: Callable[[Trial], bool]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            situations, "_judged", lambda trial: judged(trial).model_copy(update={"improved": improved(trial)})
+            situations, "judged_of", lambda trial: judged(trial).model_copy(update={"improved": improved(trial)})
         )
         patch.setattr(ttl, "train_ttl", short)
         yield

@@ -14,7 +14,7 @@ from cao.strategies import FAMILIES
 from cao.strategy import parse_strategy, strategy_schema
 from cao.types import Reward, Trial
 from policies.base import PolicyContext
-from policies.local import RESAMPLES, LocalPolicy, _grid
+from policies.local import RESAMPLES, LocalPolicy, on_a_grid
 from policies.registry import build_policy
 
 CONTEXT = PolicyContext(task_context="Sums.", families=("TTL", "Latent"))
@@ -172,7 +172,7 @@ def test_the_grammar_of_each_family_gives_that_family(tiny_lm: LanguageModel, na
 
 
 def test_the_grid_ends_decimals(tiny_lm: LanguageModel) -> None:
-    grammar = Grammar(tiny_lm, _grid(strategy_schema(["Latent"])))
+    grammar = Grammar(tiny_lm, on_a_grid(strategy_schema(["Latent"])))
 
     def follows(text: str) -> bool:
         [matcher] = grammar.matchers(1)
@@ -215,7 +215,7 @@ class Scripted(LocalPolicy):
         super().__init__(lm, PolicySettings(constrained=False))
         self.texts = list(texts)
 
-    def _sample(
+    def draw_texts(
         self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
     ) -> list[str]:
         taken, self.texts = self.texts[:n], self.texts[n:]
@@ -249,14 +249,14 @@ def test_greedy_nonsense_is_drawn_again_otherwise(tiny_lm: LanguageModel, monkey
     """The most likely text stays what it is, so that a strategy could never come of it."""
     settings = PolicySettings(constrained=False, temperature=0.0, max_tokens=6)
     policy, drawn = LocalPolicy(tiny_lm, settings), list[str]()
-    sample = policy._sample
+    sample = policy.draw_texts
 
     def noting(*given: Any) -> list[str]:
         texts = sample(*given)
         drawn.extend(texts)
         return texts
 
-    monkeypatch.setattr(policy, "_sample", noting)
+    monkeypatch.setattr(policy, "draw_texts", noting)
     policy.propose(CONTEXT, 1, seed=0)
     assert len(drawn) == 1 + RESAMPLES
     assert len(set(drawn)) > 1

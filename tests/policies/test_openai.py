@@ -212,7 +212,7 @@ def test_the_budget_of_dollars_charges_what_the_server_counted(server: Any, http
     server.will(http.answer(http.completion(WRAPPED)))
     asked = policy(server, max_dollars=1.0)
     asked.propose(CONTEXT, 1, seed=0)
-    assert asked._client.spent_dollars == pytest.approx(1000 * 0.15e-6 + 100 * 0.60e-6)
+    assert asked.client.spent_dollars == pytest.approx(1000 * 0.15e-6 + 100 * 0.60e-6)
     with pytest.raises(UnavailableError, match="raise max_dollars"):
         policy(server, max_dollars=1e-6).propose(CONTEXT, 1, seed=0)
     assert len(server.requests) == 1
@@ -223,7 +223,7 @@ def test_a_server_cannot_lie_its_way_under_the_budget(server: Any, http: Any, us
     server.will(http.answer(http.completion(WRAPPED, usage=usage)))
     asked = policy(server)
     asked.propose(CONTEXT, 1, seed=0)
-    assert asked._client.spent_dollars > 128 * 0.60e-6
+    assert asked.client.spent_dollars > 128 * 0.60e-6
 
 
 def test_an_unknown_model_has_no_dollars_but_still_requests(server: Any, http: Any) -> None:
@@ -269,7 +269,7 @@ def test_the_key_is_sent_and_no_part_of_it_is_shown(
         server.will(http.answer(error, status))
         with pytest.raises(UnavailableError) as caught:
             asked.propose(CONTEXT, 1, seed=0)
-        said = "".join(traceback.format_exception(caught.value)) + repr(asked) + repr(asked._client) + caplog.text
+        said = "".join(traceback.format_exception(caught.value)) + repr(asked) + repr(asked.client) + caplog.text
         assert echo not in said
     assert set(server.keys) == {KEY}
 

@@ -151,7 +151,7 @@ def test_equal_seeds_give_equal_p_values_and_row_order_leaves_the_distance() -> 
 def test_slices_of_a_large_problem_draw_the_same_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = cloud(0, 12), cloud(1, 30, shift=0.5)
     whole = permutation_test(x, y, 199, 5)
-    monkeypatch.setattr(energy, "_CHUNK", 42 * 7)
+    monkeypatch.setattr(energy, "CHUNK", 42 * 7)
     assert permutation_test(x, y, 199, 5) == whole
 
 

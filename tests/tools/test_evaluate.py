@@ -18,7 +18,7 @@ from cao.tasks.base import Task
 from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Branch, Example, Item, LatentSettings, Query
 from tools.apply_strategy.latent import moving
 from tools.apply_strategy.tts import combine
-from tools.evaluate import _graded, evaluate, load_items, save_items, together
+from tools.evaluate import evaluate, graded, load_items, save_items, together
 
 EXAMPLES = [
     Example(id="a", question="Which of these can fly?", choices=("the bird", "the sun"), answer=0),
@@ -145,7 +145,7 @@ def test_generated_texts_are_graded_and_the_gold_answer_is_scored(
 
 def written(task: Task, example: Example, text: str, probability: float) -> Item:
     """A text of one token, whose gold answer of one letter has −3 nats."""
-    return _graded(task, example, Generated(text, math.log(probability), 1), QueryScore((BranchScore(-3.0, 2, 1),)))
+    return graded(task, example, Generated(text, math.log(probability), 1), QueryScore((BranchScore(-3.0, 2, 1),)))
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def test_the_gradient_is_autograds() -> None:
     )
     assert isinstance(loss, Tensor)
     (expected,) = torch.autograd.grad(loss, delta)
-    prompts = latent._Prompts(hidden[mask], targets[mask], torch.arange(4).repeat_interleave(mask.sum(1)), 4)
-    gradient = latent._gradient(prompts, delta.detach(), weight)
+    prompts = latent.Prompts(hidden[mask], targets[mask], torch.arange(4).repeat_interleave(mask.sum(1)), 4)
+    gradient = latent.mean_gradient(prompts, delta.detach(), weight)
     torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-5)
 
 
@@ -118,14 +118,14 @@ def test_kept_probabilities_change_nothing(steps: int, lr: float, monkeypatch: p
 
 def test_a_delta_that_reaches_too_far_is_not_reweighted() -> None:
     hidden, targets, _, weight = problem()
-    prompts = latent._Prompts(hidden[0], targets[0], torch.zeros(7, dtype=torch.long), 1)
-    kept, wanted = latent._probabilities(hidden[0], weight), latent._mean_targets(prompts, weight)
+    prompts = latent.Prompts(hidden[0], targets[0], torch.zeros(7, dtype=torch.long), 1)
+    kept, wanted = latent.probabilities(hidden[0], weight), latent.mean_targets(prompts, weight)
     for size, usable in ((0.1, True), (100.0, False), (float("nan"), False)):
         delta = size * torch.randn(1, 12, generator=torch.Generator().manual_seed(0))
-        found = latent._reweighted_gradient(kept, wanted, prompts, delta, weight)
+        found = latent.reweighted_gradient(kept, wanted, prompts, delta, weight)
         assert (found is not None) == usable
         if found is not None:
-            torch.testing.assert_close(found, latent._gradient(prompts, delta, weight), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(found, latent.mean_gradient(prompts, delta, weight), atol=1e-5, rtol=1e-5)
 
 
 def test_samples_are_grouped_by_their_positions() -> None:

@@ -116,8 +116,8 @@ def test_a_step_weighs_eq_1_and_the_mean_of_the_tasks_answers(
     generator = untrained(tiny_lm, sources)
     origin = flatten(generator.initial.tensors, generator.layout)
     drawn: list[tuple[Tensor, Tensor]] = []
-    draw = training._draw
-    monkeypatch.setattr(training, "_draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    draw = training.draw
+    monkeypatch.setattr(training, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
     ones = [replace(source, residuals=source.residuals[:1]) for source in sources]
     optimizer = torch.optim.SGD(generator.parameters(), lr=0.0)
     statistics = training.fit("element", sources)
@@ -125,7 +125,7 @@ def test_a_step_weighs_eq_1_and_the_mean_of_the_tasks_answers(
     order = training.random.Random(0).sample(range(2), 2)
     with tiny_lm.adapted(generator.initial, trainable=True) as live:
         given = (generator, ones, tiny_lm, live, origin, optimizer, statistics, preset, rng)
-        reconstruction, answers = training._step(*given, with_answers=True)
+        reconstruction, answers = training.train_step(*given, with_answers=True)
     found = {name: p.grad.clone() for name, p in generator.named_parameters() if p.grad is not None}
     generator.zero_grad()
     wanted, parts = torch.zeros(()), []
@@ -194,12 +194,12 @@ def test_draws_make_few_prompts_and_noise_as_often_and_as_loud_as_asked(tiny_lm:
     shape, rng = (N, LENGTH, CHANNELS), training.random.Random(0)
     kinds = []
     for _ in range(400):
-        tensor, mask = training._draw(sources[0], generator, QUICK.model_copy(update={"noise": 0.0, "few": 0.5}), rng)
+        tensor, mask = training.draw(sources[0], generator, QUICK.model_copy(update={"noise": 0.0, "few": 0.5}), rng)
         assert (tensor.shape, mask.shape) == (shape, shape[:2])
         kinds.append(len(tensor.unique(dim=0)))
     assert 0.25 < sum(kind < N for kind in kinds) / len(kinds) < 0.42  # of every other one, 1 or 2 of 3
     clean, noisy = (
-        training._draw(
+        training.draw(
             sources[0], generator, QUICK.model_copy(update={"noise": noise, "few": 0.0}), training.random.Random(7)
         )[0]
         for noise in (0.0, 0.1)

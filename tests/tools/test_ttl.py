@@ -184,8 +184,8 @@ def test_the_first_step_moves_b_by_the_learning_rate_at_most(tiny_lm: LanguageMo
 def test_order_of_the_prompts(tiny_lm: LanguageModel) -> None:
     rows = [tiny_lm.encode(prompt) for prompt in PROMPTS]
     with tiny_lm.adapted(tiny_lm.fresh_lora(0)):
-        in_order = ttl._plan(tiny_lm, rows, settings(ttl_steps=7, batch_size=2, shuffle_data=False), 0)
-        shuffled = ttl._plan(tiny_lm, rows, settings(ttl_steps=7, batch_size=2), 0)
+        in_order = ttl.plan_training(tiny_lm, rows, settings(ttl_steps=7, batch_size=2, shuffle_data=False), 0)
+        shuffled = ttl.plan_training(tiny_lm, rows, settings(ttl_steps=7, batch_size=2), 0)
     assert in_order.schedule == [*range(7), *range(7)]
     first, second = shuffled.schedule[:7], shuffled.schedule[7:]
     assert sorted(first) == sorted(second) == list(range(7))
@@ -196,7 +196,7 @@ def test_order_of_the_prompts(tiny_lm: LanguageModel) -> None:
 def test_only_as_many_prompts_are_measured_as_are_needed(tiny_lm: LanguageModel) -> None:
     rows = [tiny_lm.encode(prompt) for prompt in PROMPTS * 10]
     with tiny_lm.adapted(tiny_lm.fresh_lora(0)):
-        plan = ttl._plan(tiny_lm, rows, settings(ttl_steps=1, batch_size=4), 0)
+        plan = ttl.plan_training(tiny_lm, rows, settings(ttl_steps=1, batch_size=4), 0)
     assert int(plan.before.isfinite().sum()) == ttl.SCAN
     assert len(plan.schedule) == 4
 

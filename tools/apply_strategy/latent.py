@@ -105,7 +105,7 @@ def optimise_delta(
     for group in pieces(mask.sum(1).tolist(), _most_kept(head_weight)):
         mine = mask[group]
         owner = torch.arange(len(group), device=hidden.device).repeat_interleave(mine.sum(1))
-        prompts = _Prompts(hidden[group][mine], targets[group][mine], owner, len(group))
+        prompts = Prompts(hidden[group][mine], targets[group][mine], owner, len(group))
         found[group] = _descend(prompts, head_weight, steps, lr)
     return found
 
@@ -139,7 +139,7 @@ def optimise_delta_through(
 
 
 @dataclass(frozen=True)
-class _Prompts:
+class Prompts:
     """The positions of b samples, those of a sample next to each other."""
 
     states: Tensor  # (n, d)
@@ -166,19 +166,19 @@ def _most_kept(head_weight: Tensor) -> int:
     return KEPT_BLOCKS * _block(head_weight)
 
 
-def _descend(prompts: _Prompts, head_weight: Tensor, steps: int, lr: float) -> Tensor:
+def _descend(prompts: Prompts, head_weight: Tensor, steps: int, lr: float) -> Tensor:
     """Return δ of one group of samples, (b, d)."""
     shape = (prompts.count, head_weight.shape[1])
     delta = torch.zeros(shape, dtype=_wide(head_weight), device=prompts.states.device)
     kept = wanted = None
     if steps and len(prompts.states) <= _most_kept(head_weight):
-        kept, wanted = _probabilities(prompts.states, head_weight), _mean_targets(prompts, head_weight)
+        kept, wanted = probabilities(prompts.states, head_weight), mean_targets(prompts, head_weight)
 
     def gradient(delta: Tensor) -> Tensor:
         found = None
         if kept is not None and wanted is not None:
-            found = _reweighted_gradient(kept, wanted, prompts, delta, head_weight)
-        return _gradient(prompts, delta, head_weight) if found is None else found
+            found = reweighted_gradient(kept, wanted, prompts, delta, head_weight)
+        return mean_gradient(prompts, delta, head_weight) if found is None else found
 
     return _adamw(gradient, delta, steps, lr)
 
@@ -195,7 +195,7 @@ def _adamw(gradient: Callable[[Tensor], Tensor], delta: Tensor, steps: int, lr: 
     return delta
 
 
-def _probabilities(states: Tensor, head_weight: Tensor) -> Tensor:
+def probabilities(states: Tensor, head_weight: Tensor) -> Tensor:
     """Return softmax(Wh), (n, V), float32 or wider."""
     kept = torch.empty(len(states), head_weight.shape[0], dtype=_wide(head_weight), device=states.device)
     rows = _block(head_weight)
@@ -205,7 +205,7 @@ def _probabilities(states: Tensor, head_weight: Tensor) -> Tensor:
     return kept
 
 
-def _mean_targets(prompts: _Prompts, head_weight: Tensor) -> Tensor:
+def mean_targets(prompts: Prompts, head_weight: Tensor) -> Tensor:
     """Return each sample's targets as shares of the vocabulary, (b, V)."""
     size = (prompts.count, head_weight.shape[0])
     shares = (1.0 / prompts.counts.to(_wide(head_weight)))[prompts.owner]
@@ -213,10 +213,10 @@ def _mean_targets(prompts: _Prompts, head_weight: Tensor) -> Tensor:
     return mean.index_put_((prompts.owner, prompts.targets), shares, accumulate=True)
 
 
-def _reweighted_gradient(
-    kept: Tensor, wanted: Tensor, prompts: _Prompts, delta: Tensor, head_weight: Tensor
+def reweighted_gradient(
+    kept: Tensor, wanted: Tensor, prompts: Prompts, delta: Tensor, head_weight: Tensor
 ) -> Tensor | None:
-    """Return what ``_gradient`` does, from the probabilities at δ = 0: softmax(Wh + Wδ) ∝ softmax(Wh)·exp(Wδ).
+    """Return what ``mean_gradient`` does, from the probabilities at δ = 0: softmax(Wh + Wδ) ∝ softmax(Wh)·exp(Wδ).
 
     Args:
         kept: (n, V) softmax(Wh).
@@ -241,7 +241,7 @@ def _reweighted_gradient(
     return linear(excess.to(head_weight.dtype), head_weight.T).to(delta.dtype)
 
 
-def _gradient(prompts: _Prompts, delta: Tensor, head_weight: Tensor) -> Tensor:
+def mean_gradient(prompts: Prompts, delta: Tensor, head_weight: Tensor) -> Tensor:
     """Return each sample's mean over positions of (softmax(W(h+δ)) − onehot)·W, (b, d), in blocks of positions.
 
     The targets are taken off before the product with W: two large sums would leave their rounding as the gradient.

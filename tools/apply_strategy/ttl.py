@@ -74,7 +74,7 @@ def perplexities(lm: LanguageModel, prompts: list[str], start: LoraWeights | Non
 
 
 @dataclass
-class _Training:
+class Training:
     """What a training needs besides the live parameters and their moments."""
 
     schedule: list[int]  # the prompt at each of the T·B places
@@ -85,10 +85,12 @@ class _Training:
     NAMES: ClassVar = ("schedule", "before", "last", "step")
 
     def carried(self) -> dict[str, Tensor]:
+        """Return the fields as tensors, as a checkpoint holds them."""
         return {name: torch.as_tensor(getattr(self, name)) for name in self.NAMES}
 
     @classmethod
-    def of(cls, carried: dict[str, Tensor]) -> "_Training":
+    def of(cls, carried: dict[str, Tensor]) -> "Training":
+        """Return the training that a checkpoint holds."""
         return cls(carried["schedule"].tolist(), carried["before"], carried["last"], int(carried["step"]))
 
 
@@ -97,7 +99,7 @@ def _order(count: int, shuffle: bool, generator: torch.Generator) -> list[int]:
     return order if shuffle else list(range(count))
 
 
-def _plan(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed: int) -> _Training:
+def plan_training(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed: int) -> Training:
     """Measure prompts until enough have passed P0, and lay out which are trained on in which step."""
     generator = torch.Generator().manual_seed(seed)
     before = torch.full((len(rows),), math.inf)
@@ -125,7 +127,7 @@ def _plan(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed: int) ->
     schedule = list(passed)
     while len(schedule) < places:
         schedule += [passed[i] for i in _order(len(passed), settings.shuffle_data, generator)]
-    return _Training(schedule[:places], before, before.clone())
+    return Training(schedule[:places], before, before.clone())
 
 
 def _fingerprint(lm: LanguageModel, prompts: list[str], settings: TTL, start: LoraWeights, seed: int) -> str:
@@ -193,8 +195,8 @@ def train_ttl(
     fingerprint = _fingerprint(lm, prompts, settings, start, seed)
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.AdamW(list(live.values()), lr=settings.learning_rate, weight_decay=0.0)
-        carried = restore_training(checkpoint, fingerprint, live, optimizer, _Training.NAMES) if checkpoint else None
-        training = _Training.of(carried) if carried else _plan(lm, rows, settings, seed)
+        carried = restore_training(checkpoint, fingerprint, live, optimizer, Training.NAMES) if checkpoint else None
+        training = Training.of(carried) if carried else plan_training(lm, rows, settings, seed)
         saved = time.monotonic()
         while training.step < settings.ttl_steps:
             place = training.step * settings.batch_size
@@ -209,7 +211,7 @@ def train_ttl(
     return replace(start, tensors=tensors, provenance=_provenance(training, start))
 
 
-def _provenance(training: _Training, start: LoraWeights) -> dict[str, str]:
+def _provenance(training: Training, start: LoraWeights) -> dict[str, str]:
     seen, measured = sorted(set(training.schedule)), training.before.isfinite()
     return {
         "made_by": "TTL",

@@ -18,7 +18,7 @@ from tools.detect_drift.permutation import Array, Rows, slices
 TIE = 1e-6
 """Statistics closer than this share of the mean distance are equal: embeddings differ by 1e-7 between batch sizes."""
 
-_CHUNK = 1 << 22
+CHUNK = 1 << 22
 """Weights held at once (32 MB); larger problems go through the product in slices."""
 
 
@@ -92,7 +92,7 @@ class PairwiseDistances:
         middle = inner.mean()
         single = (inner - middle).float()  # exact 0/1 marks against small numbers: the error stays far below a tie
         values = []
-        for part in slices(drawn, max(1, _CHUNK // len(inner))):
+        for part in slices(drawn, max(1, CHUNK // len(inner))):
             rows = torch.from_numpy(part.astype(np.int64))
             marks = torch.zeros(len(rows), len(inner)).scatter_(1, rows, 1.0)
             within = (marks @ single).gather(1, rows).sum(1).double() + middle * n**2

@@ -182,11 +182,12 @@ def _write(
         lm, prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, move=moving(latent), progress=progress
     )
     scored = score_queries(lm, golds, move=moving(latent), read=read, progress=progress)
-    items = [_graded(task, *each) for each in zip(examples, written, scored, strict=True)]
+    items = [graded(task, *each) for each in zip(examples, written, scored, strict=True)]
     return items, sum(answer.cut > 0 for answer in written)
 
 
-def _graded(task: Task, example: Example, answer: Generated, score: QueryScore) -> Item:
+def graded(task: Task, example: Example, answer: Generated, score: QueryScore) -> Item:
+    """Return one question's outcome: the text as its task grades it, and the gold answer's loss per character."""
     gold = score.branches[0]
     return Item(
         id=example.id,

@@ -155,7 +155,7 @@ def train_generator(
                 group["lr"] = rate * warm * fall
             rng, with_answers = random.Random(f"{seed}:{step}"), step >= preset.behaviour_from
             given = (generator, sources, lm, live, origin, optimizer, statistics, preset, rng)
-            loss = _step(*given, with_answers=with_answers)
+            loss = train_step(*given, with_answers=with_answers)
             losses.append(loss)
             if not all(math.isfinite(loss) for loss in losses[-1]):
                 raise InputError(f"the generator's training diverged at step {step}: lower the preset's rate")
@@ -168,7 +168,7 @@ def train_generator(
     return losses
 
 
-def _step(
+def train_step(
     generator: TrainedGenerator,
     sources: Sequence[Source],
     lm: LanguageModel,
@@ -186,7 +186,7 @@ def _step(
     ``statistics`` are those of the sources' checkpoints and stay; the generator's own centre may be elsewhere.
     """
     chosen = rng.sample(range(len(sources)), min(preset.tasks, len(sources)))
-    drawn = [_draw(sources[i], generator, preset, rng) for i in chosen]
+    drawn = [draw(sources[i], generator, preset, rng) for i in chosen]
     tensors = torch.stack([tensor for tensor, _ in drawn]).to(lm.device)
     masks = torch.stack([mask for _, mask in drawn]).to(lm.device)
     optimizer.zero_grad()
@@ -247,7 +247,7 @@ def _questions(rows: Sequence[Row], count: int, rng: random.Random) -> list[Row]
     return list(rows[start : start + count])
 
 
-def _draw(
+def draw(
     source: Source, generator: TrainedGenerator, preset: GeneratorPreset, rng: random.Random
 ) -> tuple[Tensor, Tensor]:
     """Return one conditioning tensor of a source: other prompts each time, some of few prompts, with noise."""

@@ -49,11 +49,16 @@ def check(settings: EngineSettings) -> None:
             "the engine ray is not installed; run: python -m pip install -c constraints.txt -e '.[cluster]'"
         )
     if settings.address:
-        _answers(settings.address)
+        check_answers(settings.address)
 
 
 @cache
-def _answers(address: str) -> None:
+def check_answers(address: str) -> None:
+    """Check that a cluster answers at an address; asked once a process.
+
+    Raises:
+        UnavailableError: nothing answers there, or the cluster wants its token.
+    """
     host, _, port = address.rpartition(":")
     asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:

@@ -205,14 +205,14 @@ class Situation:
         for node in (nodes.apply, nodes.evaluate):
             if state["proposal"] is not None:
                 state = cast(State, {**state, **node(state, self.bench)})
-        return _judged(state["trials"][-1])
+        return judged_of(state["trials"][-1])
 
     def _examine(self, state: State) -> Judged:
         """Return what a strategy changes on the test part, over what the loop starts from."""
         began = time.monotonic()
         applied = nodes.apply(state, self.bench)
         if "candidate" not in applied:
-            return _judged(applied["trials"][-1])
+            return judged_of(applied["trials"][-1])
         start, candidate = self.bench.adapted(state["best"]), self.bench.adapted(applied["candidate"])
         before = measure_part(self.bench, start, "test", "test-start").items
         try:
@@ -246,7 +246,8 @@ def _folders(store: Path) -> list[Path]:
     return [path for path in store.glob("*") if path.is_dir()] if store.exists() else []
 
 
-def _judged(trial: Trial) -> Judged:
+def judged_of(trial: Trial) -> Judged:
+    """Return what an attempt's trial says about its strategy."""
     return Judged(
         improved=trial.accepted,
         reason=trial.reason,

@@ -90,7 +90,7 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
     assert read_run(path).reward.dropped_after == {"generated": 24, "aligned": None}
     measured = load_state({"starts": made.start_event(record)["starts"]})["starts"]["generated"]
     assert measured is not None
-    assert observations._adapter("generated", measured, chosen=False) == (
+    assert observations.adapter_sentence("generated", measured, chosen=False) == (
         "The generated adapter changes the deployed model's accuracy by -8.3 points and its log-loss by +0.1402 on the "
         "first 24 reward questions, after which it was dropped; the current model does not carry it."
     )
@@ -191,7 +191,7 @@ def test_what_several_adapters_answer_together_is_told_by_paths_inside_the_run(t
     model = AdaptedModel(members=tuple(refs), method="avg_sim_score", centroids=f"{tmp_path}/adapters/r.safetensors")
     state = {"best": model, "start": "base", "trials": [Trial.model_validate(made.record("x")["trials"][2])]}
     bench: Any = SimpleNamespace(folder=tmp_path, adapted=lambda _: model)
-    adopted = conclude._adopted(cast(Any, state), bench)
+    adopted = conclude.adopted_of(cast(Any, state), bench)
     assert adopted.adapter is None
     assert adopted.together == Together(
         adapters=("adapters/x", "adapters/y"), method="avg_sim_score", routes="adapters/r.safetensors"

@@ -82,7 +82,7 @@ def runs_of(line: str) -> str:
     else:
         assert module == "eval.score", line
         asked = settings_of(score.ScoreOptions, score.parser().parse_args(given), "score")
-        assert len(score._questions(asked)[2]) == ROWS
+        assert len(score.questions_of(asked)[2]) == ROWS
         assert asked.adapter is not None
         assert asked.adapter.parts[-2:] == ("one", "adapter")
     return module

@@ -156,5 +156,5 @@ def test_chance_is_drawn_over_the_choices_of_each_question() -> None:
     def ask(*choices: str) -> Example:
         return Example(id="-".join(choices), question="?", choices=choices, answer=0 if choices else -1, gold_text="a")
 
-    assert conclude._chance([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
-    assert conclude._chance([ask("a", "b"), ask()]) is None
+    assert conclude.chance_level([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
+    assert conclude.chance_level([ask("a", "b"), ask()]) is None

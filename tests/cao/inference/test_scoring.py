@@ -68,7 +68,7 @@ def test_every_branch_scores_as_if_it_stood_alone(exact_lm: LanguageModel, queri
 
 
 def plan_known(lm: LanguageModel, context: str, scored: str) -> int:
-    return scoring._common(lm.encode(context), lm.encode(context + scored))
+    return scoring.common_prefix(lm.encode(context), lm.encode(context + scored))
 
 
 @FIXTURE
@@ -152,7 +152,7 @@ def test_out_of_memory_halves_the_batch_and_is_told_once(
 ) -> None:
     queries = [question("Why do plants " + "need the sun " * n, " to grow", " to sleep") for n in range(7)]
     expected = score_queries(exact_lm, queries)
-    score_batch, sizes, told = scoring._score_batch, [], []
+    score_batch, sizes, told = scoring.score_batch, [], []
 
     def scarce(lm: LanguageModel, rows: list[Row], latent: None, read: Reader) -> list[list[float]]:
         sizes.append(len(rows))
@@ -160,7 +160,7 @@ def test_out_of_memory_halves_the_batch_and_is_told_once(
             raise error
         return score_batch(lm, rows, latent, read)
 
-    monkeypatch.setattr(scoring, "_score_batch", scarce)
+    monkeypatch.setattr(scoring, "score_batch", scarce)
     found = score_queries(exact_lm, queries, progress=lambda label, done, total: told.append(label))
     for one, other in zip(expected, found, strict=True):
         assert [b.logprob for b in one.branches] == pytest.approx([b.logprob for b in other.branches], abs=1e-4)
@@ -175,7 +175,7 @@ def test_other_errors_and_a_question_too_large_for_memory_are_not_hidden(
         def fail(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(scoring, "_score_batch", fail)
+        monkeypatch.setattr(scoring, "score_batch", fail)
 
     failing(RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):

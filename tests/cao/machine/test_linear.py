@@ -38,7 +38,7 @@ def test_the_gradient_goes_to_the_input_as_torchs_does() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_dtypes_take_torchs_own_way(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_multiply", None)
+    monkeypatch.setattr(module, "multiply", None)
     x, weight = torch.randn(4, 24, dtype=dtype), torch.randn(40, 24, dtype=dtype)
     assert torch.equal(linear(x, weight), F.linear(x, weight))
 
@@ -53,14 +53,14 @@ def test_a_torch_without_the_operator_takes_its_own_way(monkeypatch: pytest.Monk
     def missing(*_: object) -> None:
         raise AttributeError("no such operator")
 
-    monkeypatch.setattr(module, "_multiply", missing)
-    module._available.cache_clear()
+    monkeypatch.setattr(module, "multiply", missing)
+    module.available.cache_clear()
     try:
         x, weight = torch.randn(4, 24), torch.randn(40, 24)
         assert torch.equal(linear(x, weight), F.linear(x, weight))
     finally:
         monkeypatch.undo()
-        module._available.cache_clear()
+        module.available.cache_clear()
 
 
 def test_only_plain_linear_layers_are_changed_and_their_weights_stay() -> None:

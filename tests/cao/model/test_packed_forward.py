@@ -101,7 +101,7 @@ def test_layers_written_out_are_those_of_the_library_bare_and_dressed(tiny_lm: L
     for worn in (None, weights):
         with tiny_lm.adapted(worn):
             found.append(packed_states(tiny_lm, packed))
-            expected = packed_forward._library_states(tiny_lm, packed)
+            expected = packed_forward.library_states(tiny_lm, packed)
         torch.testing.assert_close(found[-1], expected, atol=1e-4, rtol=1e-4)
     assert (found[0] - found[1]).abs().max() > 1e-2  # the adapter is seen
 

@@ -179,7 +179,7 @@ def test_workers_of_a_cluster_work_in_this_folder_and_go_when_the_work_is_done(
         assert json.loads(ended.stdout) == [[1, 1], [2, 4], [3, 9]], ended.stderr
     assert [name for name, _ in begun(tmp_path, "job", "2")] == ["2", "2"]
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    on_ray._answers.cache_clear()
+    on_ray.check_answers.cache_clear()
     with pytest.raises(UnavailableError, match=f"Ray cluster at {cluster} wants its token; .*RAY_AUTH_MODE=token"):
         check_engine(EngineSettings(kind="ray", address=cluster))
 
