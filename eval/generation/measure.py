@@ -109,7 +109,7 @@ def measure(options: Options, command: str, progress: Progress) -> GenerationRes
             device=options.device,
             dtype=options.dtype,
             bootstrap=BOOTSTRAP,
-            aligner_target=workshop.trained(workshop.full.name)[1].target,
+            aligner_target=workshop.trained(workshop.full.name)[1].header.target,
             tasks={task: TaskResult(**dict(settings[task]), **dict(scored[task])) for task in options.tasks},
             average=averages(list(answers.values())),
             aims=aims(scored, answers),

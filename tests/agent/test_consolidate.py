@@ -426,7 +426,7 @@ def test_another_model_for_a_folder_is_refused(finished: Finished, tmp_path: Pat
         (["--set", "generator.rate=nan"], 2, "--set generator.rate: Input should be"),
         (["--set", "statistics=median"], 2, "'layer' or 'element'"),
         (["--set", "token=[16]"], 2, "--set token"),
-        (["--set", "ladder.kernel=4"], 2, "odd kernel"),
+        (["--set", "ladder.kernel=4"], 2, "kernel is odd"),
         (["--set", "ladder.shapes=[[4,100,384],[16,16,32]]"], 2, "begins at (N, 384, 384)"),
         (["--set", "ladder.shapes=[[4,384,384],[16,8,32]]"], 2, "too small for tokens of (16, 32)"),
         (["--set", "ladder.shapes=[[4,384,384],[15,16,32]]"], 2, "makes 15 tokens, this model has 16"),

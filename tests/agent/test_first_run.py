@@ -20,7 +20,7 @@ OURS = re.compile(
     r" {20}[a-z].* …"  # a step begins
     r"| {10} *\d+\.\d s  [a-z].*"  # it ended
     r"| {10}[a-z].*: \d+ of \d+"
-    r"|(describe|detect|generate|align|evaluate|decide|apply|conclude) +\d+\.\d s  .*"
+    r"|(describe|detect|generate|align|choose|evaluate|decide|apply|conclude) +\d+\.\d s  .*"
 )
 FOREIGN = re.compile(r"it/s|%\||Warning:|warn\(|Token indices|is deprecated|\.py:\d+")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
