@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.test_rewards import N, adapter, bench
+from tests.agent.loop.test_reward import N, adapter, bench
 
 from agent.loop import conclude, reward
 from agent.record import terminal
