@@ -1,7 +1,7 @@
 """``python -m agent.doctor``: what is installed, which models and keys are at hand, what to do about the rest.
 
-The checks are in ``agent.health.checks`` and ``agent.health.trained``. Only the standard library is imported at their
-top: the doctor must speak where everything else is missing. What takes seconds to import is looked at last.
+The checks are in ``agent.health``. Only the standard library is imported at their top: the doctor must speak where
+everything else is missing. What takes seconds to import is looked at last.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from agent.health.checks import (
     check_compute,
     check_embedded,
     check_extra,
-    check_hub,
     check_key,
     check_package,
     check_python,
@@ -29,6 +28,7 @@ from agent.health.checks import (
     installed,
     requirements,
 )
+from agent.health.hub import check_hub
 from agent.health.trained import check_policies, check_pretrained
 from cao.command_line import run_main
 from cao.errors import CaoError

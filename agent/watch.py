@@ -132,7 +132,7 @@ def _source(options: WatchOptions, folder: Path) -> "FileSource | PipeSource":
 
 def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> Any:
     """Return the state to go on from: a fresh one, or what an earlier process left."""
-    from agent.stream.watcher import WatchState  # noqa: PLC0415
+    from agent.stream.state import WatchState  # noqa: PLC0415
 
     if not path.exists():
         return WatchState(settings=settings, current=list(expected))

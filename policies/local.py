@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from cao.files import canonical_json
-from cao.inference.sampling import Grammar, PromptMemory, chat_text, prompt_tokens, sample
+from cao.inference.prompt_memory import PromptMemory
+from cao.inference.sampling import Grammar, chat_text, prompt_tokens, sample
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings

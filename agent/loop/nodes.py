@@ -13,16 +13,17 @@ from langgraph.runtime import Runtime
 from agent.budget.clock import Prices
 from agent.loop.conclude import conclude_run
 from agent.loop.counts import counted
+from agent.loop.observations import policy_context
 from agent.loop.reward import explain, judge, measure_part, race_reward
 from agent.loop.start import deployed, measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
 from cao.errors import NotApplicableError
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
-from cao.types import Reward, Trial
-from policies.base import AsksServer, PolicyContext, RequestForm
+from cao.types import Trial
+from policies.base import AsksServer, RequestForm
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
-from tools.apply_strategy import applicable, apply_strategy
+from tools.apply_strategy import apply_strategy
 from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
@@ -217,21 +218,6 @@ def conclude(state: State, bench: Workbench) -> State:
     adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted").items if improved else base
     update = conclude_run(state, bench, base, adapted, improved=improved)
     return {"status": "improved" if improved else "no_improvement", **update}
-
-
-def policy_context(state: State, bench: Workbench) -> PolicyContext:
-    """Return what the policy sees: τ, the model's reward as it stands, what can act now, and the attempts so far."""
-    reasons = applicable(bench.adapted(state["best"]).members[0], bench.trained.generator, bench.lm.profile)
-    return PolicyContext(
-        task=bench.task.name,
-        task_context=state["context"].text,
-        baseline=Reward.model_validate(state["best_reward"]),
-        families=tuple(name for name, reason in reasons.items() if reason is None),
-        unavailable={name: reason for name, reason in reasons.items() if reason is not None},
-        history=tuple(state["trials"]),
-        drift=state["drift"].sentence if bench.config.policy_sees_drift else "",
-        measured=tuple(state["observed"]),
-    )
 
 
 def traced(name: str, node: Node) -> Callable[..., Stored]:

@@ -1,18 +1,34 @@
-"""What the policy is told beside τ: measurements from before the loop, each in one sentence.
+"""What the policy is told: τ, what stands and was tried, and measurements from before the loop in one sentence each.
 
-Source: beyond CAO-LLM, whose policy sees the task context τ alone.
+Source: CAO-LLM §2.4 for τ; the measurements are beyond it.
 """
 
 import statistics
 from pathlib import Path
 
-from agent.loop.state import Starts, Workbench
+from agent.loop.state import Starts, State, Workbench
 from agent.record.events import Start
 from agent.record.schema import GENERATED, StartName
 from cao.model.adapters import load_adapter
-from cao.types import AdapterRef
-from tools.apply_strategy import ttl
+from cao.types import AdapterRef, Reward
+from policies.base import PolicyContext
+from tools.apply_strategy import applicable, ttl
 from tools.apply_strategy.ttl_loss import PERPLEXITY_THRESHOLD
+
+
+def policy_context(state: State, bench: Workbench) -> PolicyContext:
+    """Return what the policy sees: τ, the model's reward as it stands, what can act now, and the attempts so far."""
+    reasons = applicable(bench.adapted(state["best"]).members[0], bench.trained.generator, bench.lm.profile)
+    return PolicyContext(
+        task=bench.task.name,
+        task_context=state["context"].text,
+        baseline=Reward.model_validate(state["best_reward"]),
+        families=tuple(name for name, reason in reasons.items() if reason is None),
+        unavailable={name: reason for name, reason in reasons.items() if reason is not None},
+        history=tuple(state["trials"]),
+        drift=state["drift"].sentence if bench.config.policy_sees_drift else "",
+        measured=tuple(state["observed"]),
+    )
 
 
 def observe(bench: Workbench, start: StartName, starts: Starts, adapter: AdapterRef | None) -> list[str]:

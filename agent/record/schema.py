@@ -290,10 +290,8 @@ def json_schema() -> str:
     """Return the JSON Schema of run.json, as it lies in ``SCHEMA_FILE``."""
     schema = RunRecord.model_json_schema(mode="serialization")
     named = {"title": "run.json", "description": inspect.getdoc(Run)}
-    return (
-        json.dumps({"$schema": GenerateJsonSchema.schema_dialect, **schema, **named}, indent=2, ensure_ascii=False)
-        + "\n"
-    )
+    whole = {"$schema": GenerateJsonSchema.schema_dialect, **schema, **named}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from jinja2 import TemplateError
 from torch import Tensor
 
+from cao.inference.prompt_memory import PromptMemory
 from cao.model.language_model import LanguageModel
 from cao.types import Message
 
@@ -109,60 +110,6 @@ def _without_control(text: str, control: list[str]) -> str:
     return text
 
 
-class PromptMemory:
-    """The keys and values of the prompt that was read last: the same one again, or one that begins alike, costs less.
-
-    A prompt is always read in two pieces, the beginning that the caller names and the rest, whether the first is known
-    or not, so that what comes out does not depend on what was read before.
-    """
-
-    def __init__(self) -> None:
-        """Remember nothing yet."""
-        self._ids: list[int] = []
-        self._beginning = 0
-        self._cache: Any = None
-        self._logits: Tensor | None = None
-
-    def read(self, lm: LanguageModel, ids: list[int], beginning: int) -> tuple[Any, Tensor]:
-        """Return the cache with the prompt in it, and the next token's logits, (1, V).
-
-        Args:
-            lm: the model, with the same adapter at every call of this memory.
-            ids: the prompt's tokens.
-            beginning: how many of them are read first, by themselves; the last token is never among them.
-        """
-        beginning = max(0, min(beginning, len(ids) - 1))
-        alike = self._beginning == beginning and self._ids[:beginning] == ids[:beginning]
-        if not (alike and beginning and _croppable(self._cache)):
-            self._cache, self._beginning, self._ids = None, beginning, []
-            if beginning:
-                self._cache = self._read(lm, ids[:beginning]).past_key_values
-        elif self._ids == ids and self._logits is not None:
-            _crop(self._cache, len(ids))
-            return self._cache, self._logits
-        else:
-            _crop(self._cache, beginning)
-        output = self._read(lm, ids[beginning:])
-        self._cache, self._ids = output.past_key_values, ids
-        self._logits = lm.logits(output.last_hidden_state[:, -1]).float().cpu()
-        return self._cache, self._logits
-
-    def _read(self, lm: LanguageModel, ids: list[int]) -> Any:
-        return lm.trunk(input_ids=torch.tensor([ids], device=lm.device), past_key_values=self._cache, use_cache=True)
-
-
-def _croppable(cache: Any) -> bool:
-    """Return whether a cache can forget its end: not where layers keep a window only."""
-    layers: list[Any] = getattr(cache, "layers", None) or []
-    return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
-
-
-def _crop(cache: Any, length: int) -> None:
-    """Have a cache forget everything behind its first ``length`` positions."""
-    if excess := int(cache.get_seq_length()) - length:
-        cache.crop(-excess)
-
-
 @torch.inference_mode()
 def sample(
     lm: LanguageModel,
@@ -180,10 +127,9 @@ def sample(
 ) -> list[str]:
     """Return ``n`` continuations of one prompt.
 
-    The prompt is read once, and all continuations are written side by side in one row under a mask that hides them
-    from each other. Copying the prompt's cache ``n`` times costs five times as much on a CPU. A model that such a mask
-    does not suit (``FastPaths.trees``) writes one after another. Where the grammar leaves
-    one way to go on, as in a key of a JSON object, its tokens are read together with the one drawn before them.
+    The prompt is read once, and all continuations are written side by side under a mask that hides them from each
+    other: a fifth of what copies of the cache cost on a CPU. A model that such a mask does not suit writes one after
+    another. Where the grammar leaves one way to go on, its tokens are read together with the one drawn before them.
 
     Args:
         lm: the model.
@@ -209,34 +155,21 @@ def sample(
         return [text for _ in range(n) for text in sample(lm, prompt, 1, **how, **also)]  # type: ignore[arg-type]
     cache, logits = (memory or PromptMemory()).read(lm, ids, beginning)
     logits = logits.expand(n, -1)
-    matchers: list[Any] = grammar.matchers(n) if grammar else [None] * n
-    texts = [_Text(matcher) for matcher in matchers]
+    texts = [_Text(matcher) for matcher in (grammar.matchers(n) if grammar else [None] * n)]
     ends, going = lm.end_tokens(), list(range(n))
     owners = torch.full((len(ids),), -1)  # whose each cached position is; the prompt is everybody's
     while True:
         if grammar:
-            allowed = grammar.allowed([texts[row].matcher for row in going])
-            logits = logits.masked_fill(~allowed, float("-inf"))
+            logits = logits.masked_fill(~grammar.allowed([texts[row].matcher for row in going]), float("-inf"))
         drawn = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator).tolist()
         for row, token in zip(going, drawn, strict=True):
             texts[row].add(token, ends, max_tokens)
         going = [row for row in going if not texts[row].done]
         if not going:
             break
-        fresh = [texts[row].fresh for row in going]
-        owners = torch.cat([owners, torch.tensor(going).repeat_interleave(torch.tensor([len(f) for f in fresh]))])
-        places = [len(ids) + len(texts[row].tokens) - len(texts[row].fresh) for row in going]
-        positions = [place + i for place, some in zip(places, fresh, strict=True) for i in range(len(some))]
-        output = lm.trunk(
-            input_ids=torch.tensor([[token for some in fresh for token in some]], device=lm.device),
-            position_ids=torch.tensor([positions], device=lm.device),
-            attention_mask=_own_past(owners, len(positions), lm) if together else None,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache = output.past_key_values
-        last = torch.tensor([len(some) for some in fresh]).cumsum(0) - 1
-        logits = lm.logits(output.last_hidden_state[0, last.to(lm.device)]).float().cpu()
+        fresh = torch.tensor([len(texts[row].fresh) for row in going])
+        owners = torch.cat([owners, torch.tensor(going).repeat_interleave(fresh)])
+        cache, logits = _read_on(lm, [texts[row] for row in going], len(ids), owners if together else None, cache)
     return [lm.tokenizer.decode(text.tokens, skip_special_tokens=True).strip() for text in texts]
 
 
@@ -276,6 +209,32 @@ class _Text:
                 self.done = self.done or self.matcher.is_stopped()
         self.tokens += self.fresh
         self.done = self.done or len(self.tokens) >= most
+
+
+def _read_on(
+    lm: LanguageModel, texts: list[_Text], prompt: int, owners: Tensor | None, cache: Any
+) -> tuple[Any, Tensor]:
+    """Read what is fresh of g texts; return the cache with it, and the next token's logits, (g, V).
+
+    Args:
+        lm: the model.
+        texts: those that still go on.
+        prompt: the prompt's tokens.
+        owners: see :func:`_own_past`; None where one text is written alone.
+        cache: what was read before.
+    """
+    fresh = [text.fresh for text in texts]
+    places = [prompt + len(text.tokens) - len(text.fresh) for text in texts]
+    positions = [place + i for place, some in zip(places, fresh, strict=True) for i in range(len(some))]
+    output = lm.trunk(
+        input_ids=torch.tensor([[token for some in fresh for token in some]], device=lm.device),
+        position_ids=torch.tensor([positions], device=lm.device),
+        attention_mask=None if owners is None else _own_past(owners, len(positions), lm),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    last = torch.tensor([len(some) for some in fresh]).cumsum(0) - 1
+    return output.past_key_values, lm.logits(output.last_hidden_state[0, last.to(lm.device)]).float().cpu()
 
 
 def _own_past(owners: Tensor, fresh: int, lm: LanguageModel) -> Tensor:

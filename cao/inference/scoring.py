@@ -169,6 +169,14 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @torch.inference_mode()
+def _query_score(query: Query, row: Row, logprobs: Sequence[float]) -> QueryScore:
+    branches = tuple(
+        BranchScore(logprob, span.end - span.scored, max(1, len(branch.scored.strip())))
+        for logprob, span, branch in zip(logprobs, row.spans, query.branches, strict=True)
+    )
+    return QueryScore(branches, row.cut)
+
+
 def score_queries(
     lm: LanguageModel,
     queries: Sequence[Query],
@@ -220,14 +228,6 @@ def score_queries(
             most = len(group) // 2
             waiting.appendleft(group)
             continue
-        for i, logprobs in zip(group, sums, strict=True):
-            spans, scored = rows[i].spans, [branch.scored for branch in queries[i].branches]
-            results[i] = QueryScore(
-                tuple(
-                    BranchScore(logprob, span.end - span.scored, max(1, len(text.strip())))
-                    for logprob, span, text in zip(logprobs, spans, scored, strict=True)
-                ),
-                rows[i].cut,
-            )
+        results |= {i: _query_score(queries[i], rows[i], found) for i, found in zip(group, sums, strict=True)}
         progress("score", len(results), len(rows))
     return [results[i] for i in range(len(rows))]

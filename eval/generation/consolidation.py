@@ -7,7 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.train.files import read_json
 from agent.train.generator.presets import Preset
-from agent.train.generator.steps import Consolidation, Variant, variants
+from agent.train.generator.steps import Consolidation
+from agent.train.generator.variants import Variant, variants
 from cao.errors import InputError, UnavailableError
 from cao.files import canonical_json
 from cao.machine.assets import minilm_folder

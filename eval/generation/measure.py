@@ -18,7 +18,8 @@ from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine, open_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Work
-from agent.train.generator.steps import Consolidation, Variant
+from agent.train.generator.steps import Consolidation
+from agent.train.generator.variants import Variant
 from cao.files import sha256_bytes
 from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights

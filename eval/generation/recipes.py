@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from agent.train.generator.steps import Consolidation, Variant, variants
+from agent.train.generator.steps import Consolidation
+from agent.train.generator.variants import Variant, variants
 from cao.files import canonical_json, sha256_bytes, sha256_file
 from cao.model.adapters import LoraWeights
 from cao.model.encoder import pool

@@ -38,9 +38,9 @@ def comparison(accuracy: float, loss: float, p: float, accepted: bool) -> dict[s
     }  # fmt: skip
 
 
-def record(run_id: str) -> dict[str, Any]:
-    """The run.json of an improved run: one text that is no strategy, one that does not help, one that does."""
-    trials = [
+def tried() -> list[dict[str, Any]]:
+    """One text that is no strategy, one strategy that does not help, one that does."""
+    return [
         {
             "attempt": 1, "strategy": None, "raw": '{"family": "TTL", "ttl_steps": 5000, "learning_rate": 0.1}',
             "accepted": False, "reason": "rejected: TTL: ttl_steps: Input should be less than or equal to 100",
@@ -59,6 +59,11 @@ def record(run_id: str) -> dict[str, Any]:
             "dropped_after": None, "dropped_members": None, "seconds": 58.2,
         },
     ]  # fmt: skip
+
+
+def record(run_id: str) -> dict[str, Any]:
+    """The run.json of an improved run."""
+    trials = tried()
     return {
         "schema_version": 1, "run_id": run_id, "status": "improved", "reason": None, "task": "gsm8k",
         "model": "smollm2-135m", "model_sha256": "ef" * 32, "policy": "local", "policy_adapter": None,

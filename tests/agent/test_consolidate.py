@@ -23,7 +23,8 @@ from agent.train.generator.index import recovery, summary
 from agent.train.generator.options import ConsolidateOptions
 from agent.train.generator.run import open_consolidation
 from agent.train.generator.settings import Settings
-from agent.train.generator.steps import Consolidation, variants
+from agent.train.generator.steps import Consolidation
+from agent.train.generator.variants import variants
 from cao.files import sha256_bytes, sha256_file
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder

@@ -12,7 +12,7 @@ import torch
 
 from agent import doctor
 from agent.health import checks as checks
-from agent.health import trained
+from agent.health import hub, trained
 from cao.errors import UnavailableError
 from cao.machine import assets
 from cao.model.adapters import save_adapter
@@ -78,10 +78,10 @@ def test_a_hub_model_is_found_in_the_cache_without_the_network(monkeypatch: pyte
     snapshot = tmp_path / "models--Qwen--Qwen2.5-0.5B-Instruct" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
-    found = {row.name: row for row in checks.check_hub(offline=True)}
+    found = {row.name: row for row in hub.check_hub(offline=True)}
     assert found["qwen2.5-0.5b"].status == "optional"  # its weights are not there yet
     (snapshot / "model.safetensors").write_bytes(b"")
-    found = {row.name: row for row in checks.check_hub(offline=True)}
+    found = {row.name: row for row in hub.check_hub(offline=True)}
     assert (found["qwen2.5-0.5b"].status, found["qwen2.5-1.5b"].status) == ("ok", "optional")
     assert found["qwen2.5-1.5b"].fix == "hf download Qwen/Qwen2.5-1.5B-Instruct"
 
@@ -89,7 +89,7 @@ def test_a_hub_model_is_found_in_the_cache_without_the_network(monkeypatch: pyte
 def test_a_silent_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens on the discard port
-    assert all("cannot be reached" in row.detail for row in checks.check_hub(offline=False))
+    assert all("cannot be reached" in row.detail for row in hub.check_hub(offline=False))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_hub_cache_is_where_the_hub_client_has_it(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert checks.hub_cache() == Path(expected)
+    assert hub.hub_cache() == Path(expected)
 
 
 def test_a_cache_that_cannot_be_made_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from agent.stream.source import MAX_LINE, FileSource, PipeSource, next_lines, prompt_of
-from agent.stream.watcher import Watcher, WatchState
+from agent.stream.state import WatchState
+from agent.stream.watcher import Watcher
 from agent.watch import main, words
 from cao.model.encoder import Encoder
 from tests.agent.killing import killed

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cao.inference.sampling import Grammar, PromptMemory, chat_text, draw, sample
+from cao.inference.prompt_memory import PromptMemory
+from cao.inference.sampling import Grammar, chat_text, draw, sample
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES

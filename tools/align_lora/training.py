@@ -216,8 +216,7 @@ def train_aligner(
         checkpoint_every_s: seconds between two writings of it.
 
     Returns:
-        The aligner, on the CPU, and for each meta-epoch the query's MSE (squared units of the layers' scales) and
-        KL (nats a chunk).
+        The aligner, on the CPU, and each meta-epoch's query MSE (in squared layers' scales) and KL (nats a chunk).
 
     Raises:
         InputError: residuals of another layout, not finite, or without a checkpoint that is wanted; the training

@@ -65,7 +65,37 @@ def detect_drift(
     texts = [prompts[i] for i in kept]
     cut = encoder.overlong(texts) if encoder is not None else 0
     foreign = sum(is_foreign(text) for text in texts)
-    measured = DriftReport(
+    measured = _untested(prompts, kept, drawn_from, known, alpha)
+    if encoded is not None:
+        outcomes = [correct[i] for i in (everything if drawn_from else kept)] if correct is not None else []
+        asked = signals[kept] if signals is not None else None
+        window = Window(encoded, np.argsort(kept), asked, outcomes, covered=foreign <= MOSTLY * len(texts))
+        measured = judge(window, known, measured, seed=seed, permutations=permutations)
+        usual = dict(zip(kept, measured.typicality, strict=True))
+        measured = measured.model_copy(update={"typicality": tuple(usual.get(i) for i in range(len(prompts)))})
+    caveats = small_print(measured, prompts, cut, foreign) + (_of_references(measured, known) if kept else [])
+    return measured.model_copy(update={"caveats": tuple(caveats), "sentence": sentence(measured)})
+
+
+def _of_references(measured: DriftReport, known: KnownTasks) -> list[str]:
+    """Return what the known tasks leave open: few prompts, or no labels."""
+    few = small_references({name: len(it.embeddings) for name, it in known.references.items()})
+    return few + ([] if measured.feedback else [NOT_IDENTIFIABLE])
+
+
+def _untested(
+    prompts: Sequence[str], kept: Sequence[int], drawn_from: int | None, known: KnownTasks, alpha: float
+) -> DriftReport:
+    """Return the report before any test.
+
+    Args:
+        prompts: all of the window.
+        kept: places of those that are tested.
+        drawn_from: how many distinct ones they were drawn from, None where all were kept.
+        known: the known tasks.
+        alpha: level of the test.
+    """
+    return DriftReport(
         score=0.0,
         p_value=1.0,
         drifted=False,
@@ -78,22 +108,6 @@ def detect_drift(
         drawn_from=drawn_from,
         alpha=alpha,
     )
-    if encoded is not None:
-        window = Window(
-            embeddings=encoded,
-            order=np.argsort(kept),
-            signals=signals[kept] if signals is not None else None,
-            correct=[correct[i] for i in (everything if drawn_from else kept)] if correct is not None else [],
-            covered=foreign <= MOSTLY * len(texts),
-        )
-        measured = judge(window, known, measured, seed=seed, permutations=permutations)
-        usual = dict(zip(kept, measured.typicality, strict=True))
-        measured = measured.model_copy(update={"typicality": tuple(usual.get(i) for i in range(len(prompts)))})
-    caveats = small_print(measured, prompts, cut, foreign)
-    if kept:
-        caveats += small_references({name: len(it.embeddings) for name, it in known.references.items()})
-        caveats += [] if measured.feedback else [NOT_IDENTIFIABLE]
-    return measured.model_copy(update={"caveats": tuple(caveats), "sentence": sentence(measured)})
 
 
 def _embeddings(texts: list[str], kept: list[int], embeddings: Tensor | None, encoder: Encoder | None) -> Tensor:

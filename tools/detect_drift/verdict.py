@@ -63,9 +63,8 @@ def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, p
     enough = n >= MIN_PROMPTS
     apart = known.distances_to(window.embeddings)
     logs = known.log_probabilities(window.embeddings)
-    evidence = compare(
-        known, window.embeddings, apart, logs, window.signals, permutations=permutations * enough, seed=seed
-    )
+    drawn = permutations * enough
+    evidence = compare(known, window.embeddings, apart, logs, window.signals, permutations=drawn, seed=seed)
     p_values = {name: it.p_value for name, it in evidence.items() if it.p_value is not None}
     p_prompts = max((p_values[name] for name in known.expected), default=1.0) if enough else 1.0
     labelled = any(right is not None for right in window.correct)

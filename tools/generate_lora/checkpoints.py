@@ -5,6 +5,7 @@ Every training starts from one recorded initialisation, so that A0 is a constant
 Source: CAO-LLM Table 8.
 """
 
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -46,6 +47,10 @@ class CheckpointPreset(Record):
     batch: Count = 32
     samples: Count = 5000
 
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.warm_rate if step < self.warm_steps else self.kept_rate
+
 
 def collect(
     lm: LanguageModel,
@@ -86,17 +91,8 @@ def collect(
     origin = flatten(start.tensors, layout)
     steps = preset.warm_steps + preset.kept_steps
     schedule = batches(len(rows), preset.batch, steps, seed)
-    told = {
-        "preset": preset.model_dump(),
-        "seed": seed,
-        "initial": initial_seed,
-        "model": lm.sha256,
-        "layout": layout.sha256,
-    }
-    tokens = sha256_bytes(canonical_json([row.tokens for row in rows]).encode())
-    fingerprint = sha256_bytes(canonical_json({**told, "rows": tokens}).encode())
-    kept: list[Tensor] = []
-    losses: list[float] = []
+    fingerprint = _fingerprint(lm, rows, layout, preset, initial_seed, seed)
+    kept, losses = list[Tensor](), list[float]()
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.AdamW(list(live.values()), lr=preset.warm_rate, weight_decay=0.0)
         carried = restore_training(checkpoint, fingerprint, live, optimizer, ("kept", "losses")) if checkpoint else None
@@ -104,19 +100,9 @@ def collect(
             kept, losses = list(carried["kept"]), carried["losses"].tolist()
         saved = time.monotonic()
         for step in range(len(losses), steps):
-            for group in optimizer.param_groups:
-                group["lr"] = preset.warm_rate if step < preset.warm_steps else preset.kept_rate
-            optimizer.zero_grad()
-            loss = answer_loss(lm, [rows[i] for i in schedule[step]], gradient=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(list(live.values()), 1.0)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            if losses[-1] != losses[-1]:
-                raise InputError("the training diverged (the loss is not a number): lower the preset's rate")
+            losses.append(_step(lm, [rows[i] for i in schedule[step]], live, optimizer, preset.rate(step)))
             if step >= preset.warm_steps:
-                flat = flatten({name: parameter.detach() for name, parameter in live.items()}, layout)
-                kept.append((flat.cpu() - origin).to(torch.bfloat16))
+                kept.append(_residual(live, origin, layout))
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
                 so_far = torch.stack(kept) if kept else torch.empty(0)
                 carry = {"kept": so_far, "losses": torch.tensor(losses, dtype=torch.float64)}
@@ -126,6 +112,44 @@ def collect(
     if not all(bool(residual.isfinite().all()) for residual in kept):
         raise InputError("the training diverged (a weight is not finite): lower the preset's rate")
     return torch.stack(kept), losses
+
+
+def _step(
+    lm: LanguageModel, rows: Sequence[Row], live: dict[str, Tensor], optimizer: torch.optim.Optimizer, rate: float
+) -> float:
+    """Take one optimiser step and return its loss."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss = answer_loss(lm, rows, gradient=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(list(live.values()), 1.0)
+    optimizer.step()
+    value = float(loss.detach())
+    if math.isnan(value):
+        raise InputError("the training diverged (the loss is not a number): lower the preset's rate")
+    return value
+
+
+def _residual(live: dict[str, Tensor], origin: Tensor, layout: TokenLayout) -> Tensor:
+    """Return how far the adapter has come from its initialisation, (layers, D_l) bfloat16, on the CPU."""
+    flat = flatten({name: parameter.detach() for name, parameter in live.items()}, layout)
+    return (flat.cpu() - origin).to(torch.bfloat16)
+
+
+def _fingerprint(
+    lm: LanguageModel, rows: Sequence[Row], layout: TokenLayout, preset: CheckpointPreset, initial_seed: int, seed: int
+) -> str:
+    """Return what a resumed training has to agree in: settings, seeds, model, layout and questions."""
+    told = {
+        "preset": preset.model_dump(),
+        "seed": seed,
+        "initial": initial_seed,
+        "model": lm.sha256,
+        "layout": layout.sha256,
+        "rows": sha256_bytes(canonical_json([row.tokens for row in rows]).encode()),
+    }
+    return sha256_bytes(canonical_json(told).encode())
 
 
 def batches(count: int, size: int, steps: int, seed: int) -> list[list[int]]:

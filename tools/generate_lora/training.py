@@ -121,8 +121,7 @@ def train_generator(
         checkpoint_every_s: seconds between two writings of it.
 
     Returns:
-        For each step the reconstruction loss (Eq. 1, in normalised units) and the answers' loss (nats per answer
-        token, NaN-free: 0 where it was not computed).
+        For each step the loss of Eq. 1 (in normalised units) and the answers' (nats a token; 0 where not computed).
 
     Raises:
         InputError: nothing to train on, the training diverged, or the checkpoint is damaged.
@@ -134,11 +133,7 @@ def train_generator(
     if preset.reconstruction == 0 and preset.behaviour_from > 0:
         raise InputError("without the weight of Eq. 1 every step needs the answers' loss: set behaviour_from to 0")
     generator.to(lm.device).train().requires_grad_(True)
-    centre = [generator.centre] if generator.centre.is_leaf and isinstance(generator.centre, torch.nn.Parameter) else []
-    rest = [p for name, p in generator.named_parameters() if name != "centre"]
-    groups = [{"params": rest, "lr": preset.rate, "weight_decay": 0.01}]
-    groups += [{"params": centre, "lr": preset.centre_rate, "weight_decay": 0.0}] if centre else []
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+    optimizer = _optimizer(generator, preset)
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     fingerprint = _fingerprint(generator, sources, lm, preset, seed)
     parameters = dict(generator.named_parameters())
@@ -149,14 +144,10 @@ def train_generator(
     saved = time.monotonic()
     with lm.adapted(generator.initial, trainable=True) as live:
         for step in range(len(losses), preset.steps):
-            warm = min(1.0, (step + 1) / 20)
-            fall = 0.5 * (1 + math.cos(math.pi * step / preset.steps))
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * warm * fall
+            _set_rates(optimizer, rates, step, preset.steps)
             rng, with_answers = random.Random(f"{seed}:{step}"), step >= preset.behaviour_from
             given = (generator, sources, lm, live, origin, optimizer, statistics, preset, rng)
-            loss = train_step(*given, with_answers=with_answers)
-            losses.append(loss)
+            losses.append(train_step(*given, with_answers=with_answers))
             if not all(math.isfinite(loss) for loss in losses[-1]):
                 raise InputError(f"the generator's training diverged at step {step}: lower the preset's rate")
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
@@ -166,6 +157,23 @@ def train_generator(
             progress("generator", step + 1, preset.steps)
     generator.eval().requires_grad_(False)
     return losses
+
+
+def _optimizer(generator: TrainedGenerator, preset: GeneratorPreset) -> torch.optim.Optimizer:
+    """Return AdamW on the decoder and, where it is trained, on the element-wise centre at a rate of its own."""
+    centre = [generator.centre] if generator.centre.is_leaf and isinstance(generator.centre, torch.nn.Parameter) else []
+    rest = [p for name, p in generator.named_parameters() if name != "centre"]
+    groups = [{"params": rest, "lr": preset.rate, "weight_decay": 0.01}]
+    groups += [{"params": centre, "lr": preset.centre_rate, "weight_decay": 0.0}] if centre else []
+    return torch.optim.AdamW(groups, betas=(0.9, 0.95))
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float], step: int, steps: int) -> None:
+    """Set each group's learning rate for a step: it rises over 20 steps and falls to zero as a half cosine."""
+    warm = min(1.0, (step + 1) / 20)
+    fall = 0.5 * (1 + math.cos(math.pi * step / steps))
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * warm * fall
 
 
 def train_step(

@@ -5,7 +5,8 @@ from typing import Any
 
 import cao
 from agent.train.generator.settings import Settings
-from agent.train.generator.steps import INITIAL_SEED, variants
+from agent.train.generator.steps import INITIAL_SEED
+from agent.train.generator.variants import variants
 from cao.errors import InputError
 from cao.files import sha256_file, write_atomic, write_json
 from tools import pretrained

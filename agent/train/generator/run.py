@@ -12,7 +12,8 @@ from agent.train.engine.work import Work
 from agent.train.files import read_json
 from agent.train.generator.presets import Preset
 from agent.train.generator.settings import Settings
-from agent.train.generator.steps import Consolidation, Variant, variants
+from agent.train.generator.steps import Consolidation
+from agent.train.generator.variants import Variant, variants
 from cao.errors import InputError
 from cao.files import write_json
 from cao.machine.assets import minilm_folder

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agent.train.files import read_header, read_json, read_tensors, save_tensors
 from agent.train.generator.presets import Preset
+from agent.train.generator.variants import Variant
 from cao.errors import InputError
 from cao.files import sha256_bytes, sha256_file, write_atomic, write_json
 from cao.inference.answer_loss import answer_loss, answer_rows
@@ -41,29 +42,6 @@ VALIDATION = 10
 
 VALIDATION_ROWS, VALIDATION_PROMPTS = 48, 32
 """Questions of a source that are measured on at most, and training prompts that their adapter is generated from."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A generator with its aligner.
-
-    Attributes:
-        name: ``full`` or ``without-TASK``.
-        sources: the tasks that it is trained on.
-        leaves_out: the tasks that it never sees.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    leaves_out: tuple[str, ...] = ()
-
-
-def variants(preset: Preset) -> list[Variant]:
-    """Return the full variant and one without each source of ``leave_out``; other tasks were never seen anyway."""
-    found = [Variant("full", preset.sources)]
-    for name in (task for task in preset.sources if task in preset.leave_out):
-        found.append(Variant(f"without-{name}", tuple(s for s in preset.sources if s != name), (name,)))
-    return found
 
 
 @dataclass
@@ -150,10 +128,8 @@ class Consolidation:
                 hidden, mask = self.encoder.condition(prompts[start : start + 32])
                 found += [state[kept].half() for state, kept in zip(hidden, mask, strict=True)]
                 self.progress(f"encode {task}", len(found), len(prompts))
-            lengths = torch.tensor([len(state) for state in found])
-            save_tensors(
-                path, {"values": torch.cat(found), "lengths": lengths}, {"encoder_sha256": self.encoder.sha256}
-            )
+            tensors = {"values": torch.cat(found), "lengths": torch.tensor([len(state) for state in found])}
+            save_tensors(path, tensors, {"encoder_sha256": self.encoder.sha256})
         values, lengths = read_tensors(path, "values", "lengths")
         return list(torch.split(values, lengths.tolist()))
 

@@ -115,6 +115,25 @@ def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
     return branch_tensors(prompt, replies)
 
 
+def _arguments(tuning: Tuning) -> dict[str, Any]:
+    """Return what the Trainer is told of a training, whatever it runs on."""
+    return {
+        "per_device_train_batch_size": 1,
+        "num_train_epochs": tuning.epochs,
+        "learning_rate": tuning.rate,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": [],
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "seed": tuning.seed,
+        "data_seed": tuning.seed,
+    }
+
+
 def fine_tune(
     lm: LanguageModel, lessons: Sequence[Lesson], start: LoraWeights, tuning: Tuning, *, progress: Progress = silent
 ) -> LoraWeights:
@@ -150,26 +169,9 @@ def fine_tune(
         lm.adapted(start, trainable=True) as live,
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=1,
-            num_train_epochs=tuning.epochs,
-            learning_rate=tuning.rate,
-            lr_scheduler_type="constant",
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            use_cpu=lm.device == "cpu",
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            seed=tuning.seed,
-            data_seed=tuning.seed,
-        )
         trainer = Replies(
             model=lm.model,
-            args=arguments,
+            args=TrainingArguments(output_dir=folder, use_cpu=lm.device == "cpu", **_arguments(tuning)),
             train_dataset=rows,
             data_collator=lambda batch: batch[0],
             callbacks=[Told()],

@@ -16,6 +16,7 @@ from typing import Literal, cast
 
 from agent.config import RunConfig
 from agent.loop import nodes
+from agent.loop.observations import policy_context
 from agent.loop.request import protocol_of
 from agent.loop.reward import measure_part
 from agent.loop.start import first_state
@@ -151,7 +152,7 @@ class Situation:
     @property
     def context(self) -> PolicyContext:
         """What a policy sees at the first attempt."""
-        context = nodes.policy_context(self.state, self.bench)
+        context = policy_context(self.state, self.bench)
         return context if self._sees_measurements else context.model_copy(update={"measured": ()})
 
     def after(self, trials: Sequence[Trial]) -> PolicyContext:

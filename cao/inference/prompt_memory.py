@@ -1,0 +1,62 @@
+"""The prompt that a model read last, kept as far as the next one begins alike."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cao.model.language_model import LanguageModel
+
+
+class PromptMemory:
+    """The keys and values of the prompt that was read last: the same one again, or one that begins alike, costs less.
+
+    A prompt is always read in two pieces, the beginning that the caller names and the rest, whether the first is known
+    or not, so that what comes out does not depend on what was read before.
+    """
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._ids: list[int] = []
+        self._beginning = 0
+        self._cache: Any = None
+        self._logits: Tensor | None = None
+
+    def read(self, lm: LanguageModel, ids: list[int], beginning: int) -> tuple[Any, Tensor]:
+        """Return the cache with the prompt in it, and the next token's logits, (1, V).
+
+        Args:
+            lm: the model, with the same adapter at every call of this memory.
+            ids: the prompt's tokens.
+            beginning: how many of them are read first, by themselves; the last token is never among them.
+        """
+        beginning = max(0, min(beginning, len(ids) - 1))
+        alike = self._beginning == beginning and self._ids[:beginning] == ids[:beginning]
+        if not (alike and beginning and _croppable(self._cache)):
+            self._cache, self._beginning, self._ids = None, beginning, []
+            if beginning:
+                self._cache = self._read(lm, ids[:beginning]).past_key_values
+        elif self._ids == ids and self._logits is not None:
+            _crop(self._cache, len(ids))
+            return self._cache, self._logits
+        else:
+            _crop(self._cache, beginning)
+        output = self._read(lm, ids[beginning:])
+        self._cache, self._ids = output.past_key_values, ids
+        self._logits = lm.logits(output.last_hidden_state[:, -1]).float().cpu()
+        return self._cache, self._logits
+
+    def _read(self, lm: LanguageModel, ids: list[int]) -> Any:
+        return lm.trunk(input_ids=torch.tensor([ids], device=lm.device), past_key_values=self._cache, use_cache=True)
+
+
+def _croppable(cache: Any) -> bool:
+    """Return whether a cache can forget its end: not where layers keep a window only."""
+    layers: list[Any] = getattr(cache, "layers", None) or []
+    return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
+
+
+def _crop(cache: Any, length: int) -> None:
+    """Have a cache forget everything behind its first ``length`` positions."""
+    if excess := int(cache.get_seq_length()) - length:
+        cache.crop(-excess)
