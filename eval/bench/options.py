@@ -9,8 +9,6 @@ from cao.options import Option
 from cao.types import Record
 from eval.bench.ways import WAYS
 
-IN_DOMAIN = ("arc_challenge", "arc_easy", "hellaswag", "boolq", "piqa", "winogrande")
-
 Repetitions = Annotated[int, Field(ge=1, description="of each side"), Option("N")]
 Write = Annotated[bool, Field(description="put the figures into docs/results/benchmarks.md")]
 TaskName = Annotated[str, Field(description="where questions come from"), Option("NAME")]
@@ -53,7 +51,7 @@ class ScoringBench(ModelBench):
         tuple[str, ...],
         Field(description="whose questions"),
         Option("NAME,...", commas=True, default="the six in-domain tasks"),
-    ] = IN_DOMAIN
+    ] = ()
     batch: Annotated[int, Field(ge=1, description="the harness's batch"), Option("N")] = 16
     limit: Limit = 48
 
