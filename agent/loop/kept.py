@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from agent.loop.state import State
+from agent.record.commands import trace_command
 from agent.record.questions import QUESTIONS_FILE
 from agent.record.schema import GENERATED
 from cao.errors import InputError
@@ -39,7 +40,7 @@ def check(folder: Path, state: State, base_sha256: str) -> None:
             if not file.name.startswith(("kept-", "test-", QUESTIONS_FILE)):  # made again, or only shown
                 load_items(file)
     except InputError as error:
-        again = f"python -m agent.trace replay {folder.name} --from generate --out {folder.parent}"
+        again = trace_command("replay", folder.parent, folder.name, "--from", "generate")
         raise InputError(f"{error}; this makes it again, in a run of its own: {again}") from None
 
 

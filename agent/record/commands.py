@@ -24,9 +24,9 @@ def resume_command(run_id: str, out: str | Path) -> str:
     return _with_out(["python", "-m", "agent.run", "--resume", run_id], out)
 
 
-def trace_command(verb: str, out: str | Path, *runs: str) -> str:
-    """Return a command that shows runs."""
-    return _with_out(["python", "-m", "agent.trace", verb, *runs], out)
+def trace_command(verb: str, out: str | Path, *arguments: str) -> str:
+    """Return a command about runs: the verb, the runs and what else it takes."""
+    return _with_out(["python", "-m", "agent.trace", verb, *arguments], out)
 
 
 def start_command(out: str | Path) -> str:

@@ -1,14 +1,15 @@
 """A real HTTP server that misbehaves on demand."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
 import pytest
+
+from tests.policies.serving import serving
 
 
 def completion(
@@ -115,15 +116,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
         def log_message(self, *args: object) -> None:
             pass
 
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web.daemon_threads = True
-    fake.url = f"http://127.0.0.1:{web.server_port}/v1"
-    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake
-    web.shutdown()
-    web.server_close()
-    thread.join()
+    with serving(Handler) as fake.url:
+        yield fake
 
 
 @pytest.fixture

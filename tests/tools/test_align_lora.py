@@ -12,27 +12,18 @@ import torch
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
+from tests.tools.tiny_training import TINY_ALIGNER
 from tools import align_lora as package
 from tools.align_lora import align_lora, find_aligner
 from tools.align_lora.aligner import TrainedAligner
-from tools.align_lora.presets import AlignerPreset
 from tools.align_lora.task_vector import task_vector
 from tools.align_lora.training import SourceTask, train_aligner
 from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
 
 PROMPTS = ["Question: Which of these animals can fly?\nAnswer:", "", "Question: Why do plants need the sun?\nAnswer:"]
 WIDTH = 32
-QUICK = AlignerPreset(
-    widths=(2, 4),
-    latent=4,
-    projected=8,
-    code=4,
-    meta_epochs=30,
-    inner_rate=1e-3,
-    meta_rate=1e-2,
-    kl=0.005,
-    chunks_per_step=4,
-    vector_prompts=2,
+QUICK = TINY_ALIGNER.model_copy(
+    update={"meta_epochs": 30, "meta_rate": 1e-2, "chunks_per_step": 4, "vector_prompts": 2}
 )
 
 

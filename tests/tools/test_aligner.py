@@ -15,10 +15,10 @@ from torch import Tensor
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
 from cao.sealed import content_sha256
+from tests.tools.tiny_training import TINY_ALIGNER
 from tools.align_lora import aligner as module
 from tools.align_lora.aligner import VECTOR_LIMIT, AlignTarget, TrainedAligner, load_aligner
 from tools.align_lora.fusion_vae import FusionVAE, cut_chunks
-from tools.align_lora.presets import AlignerPreset
 from tools.align_lora.training import SourceTask, train_aligner
 from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
 
@@ -31,18 +31,7 @@ SHAPES = {
 LAYOUT = TokenLayout.of(SHAPES, 4, 8, (8, 8))
 INITIAL = initial_lora(SHAPES, ("q_proj", "gate_proj"), 4, 8, 0, BASE)
 WIDTH = 6
-QUICK = AlignerPreset(
-    widths=(2, 4),
-    latent=4,
-    projected=8,
-    code=4,
-    meta_epochs=20,
-    inner_rate=1e-3,
-    meta_rate=1e-3,
-    kl=0.005,
-    chunks_per_step=2,
-    vector_prompts=4,
-)
+QUICK = TINY_ALIGNER
 SCALES = torch.tensor([0.01, 0.1, 1.0])[:, None]
 
 

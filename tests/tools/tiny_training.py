@@ -8,7 +8,21 @@ from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.tasks.base import Task, choice_example
 from cao.types import Example
+from tools.align_lora.presets import AlignerPreset
 from tools.generate_lora.tokens import TokenLayout
+
+TINY_ALIGNER = AlignerPreset(
+    widths=(2, 4),
+    latent=4,
+    projected=8,
+    code=4,
+    meta_epochs=20,
+    inner_rate=1e-3,
+    meta_rate=1e-3,
+    kl=0.005,
+    chunks_per_step=2,
+    vector_prompts=4,
+)
 
 ANIMALS = ("bird", "fish", "old grey elephant", "snake", "bee")
 NUMBERS = ("one", "two", "three hundred", "four")

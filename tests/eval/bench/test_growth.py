@@ -11,7 +11,7 @@ from eval.bench.growth import axes as growth_axes
 from eval.bench.growth import measure as growth
 from eval.bench.growth.measure import Axis
 from tests.eval.bench.parts import PROMPTS, check, subject
-from tools.align_lora.presets import AlignerPreset
+from tests.tools.tiny_training import TINY_ALIGNER
 
 
 def test_an_axis_is_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -30,18 +30,7 @@ def test_an_axis_is_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_every_axis_works_at_every_size(tiny_lm: LanguageModel) -> None:
-    preset = AlignerPreset(
-        widths=(2, 4),
-        latent=4,
-        projected=8,
-        code=4,
-        meta_epochs=1,
-        inner_rate=1e-3,
-        meta_rate=1e-3,
-        kl=0.005,
-        chunks_per_step=2,
-        vector_prompts=2,
-    )
+    preset = TINY_ALIGNER.model_copy(update={"meta_epochs": 1, "vector_prompts": 2})
     one = subject()
     axes = [
         growth_axes.questions_axis(tiny_lm, one.task, one.examples, (2, 4, 100)),

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from cao.errors import UnavailableError
 from policies.client.completions import CompletionClient, ServerSettings
+from tests.policies.serving import serving
 
 PROMPTS = [f"question {i}" for i in range(10)]
 
@@ -70,15 +71,8 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Completions]:
         def log_message(self, *args: object) -> None:
             pass
 
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web.daemon_threads = True
-    fake.url = f"http://127.0.0.1:{web.server_port}/v1"
-    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake
-    web.shutdown()
-    web.server_close()
-    thread.join()
+    with serving(Handler) as fake.url:
+        yield fake
 
 
 def client(server: Completions, **settings: Any) -> CompletionClient:
