@@ -26,7 +26,7 @@ def _shown(key: object) -> str:
     return ascii(str(key))[1:-1][:60]
 
 
-def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     keys = [key for key, _ in pairs]
     repeated = sorted({key for key in keys if keys.count(key) > 1})
     if repeated:
@@ -92,7 +92,7 @@ def parse_strategy(raw: str) -> Strategy:
     return validate_strategy(value)
 
 
-def strategy_schema(families: Iterable[str] | None = None) -> dict[str, Any]:
+def strategy_schema(families: Iterable[str] | None = None) -> dict[str, object]:
     """Return the JSON schema of one strategy, for constrained decoding and structured output.
 
     Args:
@@ -102,7 +102,7 @@ def strategy_schema(families: Iterable[str] | None = None) -> dict[str, Any]:
     return {"anyOf": [FAMILIES[name].model_json_schema(by_alias=True) for name in names]}
 
 
-def strategy_text(strategy: Mapping[str, Any]) -> str:
+def strategy_text(strategy: Mapping[str, object]) -> str:
     """Return a strategy as people read it: ``TTS(num_prompt_batches=8, method=max_confidence)``.
 
     Args:

@@ -3,8 +3,6 @@
 The state is small and JSON-able, because every step stores all of it; tensors and per-question items lie on disk.
 Nodes see typed records, checkpoints hold plain JSON; ``dump_state`` and ``load_state`` stand between them.
 The workbench holds what cannot be stored: the loaded models, the data and the run's folder.
-
-One ``Any`` is left: ``Context.workbench``, since LangGraph asks the context for a JSON schema and models have none.
 """
 
 import os
@@ -12,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
@@ -252,7 +250,7 @@ class Context(TypedDict):
         workbench: a ``Workbench``; loaded models have no schema, so none is stated.
     """
 
-    workbench: Any
+    workbench: object
 
 
 def workbench(context: Context | None) -> Workbench:

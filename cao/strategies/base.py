@@ -5,11 +5,11 @@ read it and tools apply it, so it lies below both; it imports no torch, and name
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from cao.types import AdapterRef
+from cao.types import AdapterRef, StrategyFields
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ class Strategy(BaseModel):
 
     family: str
 
-    def canonical(self) -> dict[str, Any]:
+    def canonical(self) -> StrategyFields:
         """Return the JSON object of this strategy, keys as in the paper."""
-        return self.model_dump(mode="json", by_alias=True)
+        fields: StrategyFields = self.model_dump(mode="json", by_alias=True)
+        return fields
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:

@@ -28,10 +28,10 @@ from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
-from cao.types import DtypeChoice
+from cao.types import DtypeChoice, StrategyFields
 from eval.policies.entrants import Writing, entrants
 from eval.policies.loops import ATTEMPTS, cells, lead, oracle, tested
-from eval.policies.results import Family, PoliciesResult, StrategyObject, TaskRole, TrainingReport
+from eval.policies.results import Family, PoliciesResult, TaskRole, TrainingReport
 from policies.grid import grid
 from policies.local import LocalPolicy
 
@@ -228,7 +228,7 @@ def _is_strategy(text: str) -> bool:
 def _families(points: Sequence[Strategy], worth: Sequence[Judged]) -> dict[str, Family]:
     """Return the landscape of a situation: family → points measured, and the strategies that improve the model."""
     measured = dict.fromkeys(FAMILIES, 0)
-    improve: dict[str, list[tuple[StrategyObject, float]]] = {family: [] for family in FAMILIES}
+    improve: dict[str, list[tuple[StrategyFields, float]]] = {family: [] for family in FAMILIES}
     for strategy, judged in zip(points, worth, strict=True):
         measured[strategy.family] += 1
         if judged.improved and judged.comparison:

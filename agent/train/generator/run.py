@@ -3,7 +3,6 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from agent.loop.run_folder import locked
 from agent.train.clock import Clock
@@ -135,7 +134,7 @@ def claim(settings: Settings, folder: Path) -> None:
     write_json(path, wanted)
 
 
-def _different(found: Any, wanted: Any, where: str = "") -> list[str]:
+def _different(found: object, wanted: object, where: str = "") -> list[str]:
     """Return the names of the values in which two nested mappings differ."""
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
         return [] if found == wanted else [where]

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -56,7 +55,7 @@ class Settings(ConsolidateOptions):
         preset = self.preset or find_profile(self.model).preset
         return Path(self.out) / f"consolidate-{self.model}-{preset}-s{self.seed}"
 
-    def claim(self) -> dict[str, Any]:
+    def claim(self) -> dict[str, object]:
         """Return what a folder is for, in JSON values: everything that its files depend on.
 
         Raises:

@@ -44,7 +44,9 @@ def run_options(options: TrainPolicyOptions, config: RunConfig, engine: EngineSe
     found = report.write_report(training)
     if options.install:
         report.install(training, found, index_of(config.pretrained))
-    sys.stdout.write(json.dumps(found) + "\n" if as_json else _summary(settings.folder, options.install))
+    sys.stdout.write(
+        json.dumps(found.model_dump(mode="json")) + "\n" if as_json else _summary(settings.folder, options.install)
+    )
     return 0
 
 

@@ -1,7 +1,7 @@
 """What the command line of the policy's training asks for, checked before anything is computed."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
@@ -74,7 +74,7 @@ class Settings(Record):
         sides = ((self.tasks, True), (self.held_out, False))
         return tuple((t, seed, practice) for tasks, practice in sides for seed in range(self.seeds) for t in tasks)
 
-    def claim(self) -> dict[str, Any]:
+    def claim(self) -> dict[str, object]:
         """Return what a folder is for, in JSON values."""
         return {
             "config": self.config.fingerprint(),
