@@ -8,13 +8,20 @@ Source: CAO-LLM §2.4, G.1-G.6.
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import ValidationError
 
 from cao.strategies import FAMILIES, Strategy
+from cao.strategies.base import FamilySchema
 
 MAX_STRATEGY_BYTES = 16_384
+
+
+class StrategySchema(TypedDict):
+    """The JSON schema of one strategy: that of one of the families."""
+
+    anyOf: list[FamilySchema]
 
 
 class StrategyRejectedError(ValueError):
@@ -92,14 +99,14 @@ def parse_strategy(raw: str) -> Strategy:
     return validate_strategy(value)
 
 
-def strategy_schema(families: Iterable[str] | None = None) -> dict[str, object]:
+def strategy_schema(families: Iterable[str] | None = None) -> StrategySchema:
     """Return the JSON schema of one strategy, for constrained decoding and structured output.
 
     Args:
         families: the families to admit; all of them when None.
     """
     names = FAMILIES if families is None else families
-    return {"anyOf": [FAMILIES[name].model_json_schema(by_alias=True) for name in names]}
+    return {"anyOf": [FAMILIES[name].schema_of() for name in names]}
 
 
 def strategy_text(strategy: Mapping[str, object]) -> str:
