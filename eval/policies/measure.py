@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from agent.config import RunConfig
 from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine
@@ -159,13 +161,13 @@ def _finished(folder: Path) -> Finished:
     settings, path = read_settings(folder), folder / "report.json"
     if not path.exists():
         raise UnavailableError(f"{folder} is not finished (no report.json); give its command again")
-    report = read_json(path)
+    report = read_json(path, dict[str, object])
     warm = "warm " if settings.warm_start else ""
     policies = {f"{warm}ReST-EM {n}": folder / f"policy-{n}" for n in range(1, settings.iterations + 1)}
     if warm:
         policies = {"taught by the grid": folder / "policy-0", **policies}
     try:
-        arms = {strategy: (won, lost) for strategy, (won, lost) in report["arms"].items()}
+        arms = TypeAdapter(dict[str, tuple[int, int]]).validate_python(report["arms"])
         read = TrainingReport.model_validate({key: report[key] for key in ("settings", "iterations", "costs")})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a training's report ({type(error).__name__})") from None

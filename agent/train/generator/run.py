@@ -88,7 +88,8 @@ def consolidate(settings: Settings) -> Path:
     preset = settings.resolved()
     check_device(settings.device)
     folder = settings.folder
-    begun = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    path = folder / "config.json"
+    begun = read_json(path, dict[str, object]) if path.exists() else {}
     settings = settings.model_copy(update={"dtype": settled(settings.dtype, settings.device, begun.get("dtype"))})
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,7 @@ def claim(settings: Settings, folder: Path) -> None:
     """
     wanted, path = settings.claim(), folder / "config.json"
     if path.exists():
-        other = _different(read_json(path), wanted)
+        other = _different(read_json(path, dict[str, object]), wanted)
         if other:
             told = f"other settings ({', '.join(other)}; see config.json)"
             raise InputError(f"{folder} was begun with {told}; give them again, or another --out")

@@ -77,7 +77,7 @@ def train(settings: Settings, progress: Progress) -> Training:
     with locked(settings.places):
         path, config = settings.folder / "config.json", settings.config
         check_device(config.device)
-        begun = read_json(path).get("dtype") if path.exists() else None
+        begun = read_json(path, dict[str, object]).get("dtype") if path.exists() else None
         dtype = settled(config.dtype, config.device, begun)
         write_json(path, {**settings.claim(), "dtype": dtype})
         plan = Plan(settings.places, config.model_copy(update={"dtype": dtype}), settings.wanted)
