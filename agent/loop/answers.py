@@ -116,8 +116,8 @@ class Answers:
         rule, bench, items = self._adapted.answer_rule, self._bench, self._asked(member, end)
         if rule == AnswerRule():
             return items
-        style = bench.lm.profile.answer_style
-        return answer_by(rule, bench.task, self._examples[:end], items, self._prior(member), style)
+        style, prior = bench.lm.profile.answer_style, {} if rule.prior == "none" else self._prior(member)
+        return answer_by(rule, bench.task, self._examples[:end], items, prior, style)
 
     def _prior(self, member: int) -> Prior:
         """Return the prior that the answer rule takes off, as one adapter has it; it is kept like the answers."""
