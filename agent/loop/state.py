@@ -105,6 +105,7 @@ class State(TypedDict, total=False):
         best_reward: the reward to beat, None until measured.
         ended: why the run ends before anything is tried; absent where it does not.
         observed: what was measured of the start, in sentences for the policy.
+        features: what is known of the task without a label, in numbers for the policy.
         request_form: the form of request that the policy's server took last, None where there is no server.
         proposal: the strategy that waits to be applied, or None.
         proposal_seconds: time already spent on the attempt, s.
@@ -136,6 +137,7 @@ class State(TypedDict, total=False):
     best_reward: Reward | None
     ended: str
     observed: list[str]
+    features: dict[str, float]
     request_form: RequestForm | None
     proposal: StrategyFields | None
     proposal_seconds: float
