@@ -24,7 +24,7 @@ from cao.types import AdaptedModel, Comparison, Example, Item
 from tools.evaluate import evaluate, load_items, save_items, together
 from tools.evaluate.racing import FIRST_BLOCK, block_ends, hopeless
 from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
-from tools.evaluate.statistics import compare
+from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, differences
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,15 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) 
     return measured
 
 
-def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str) -> Measured:
+def race_reward(
+    bench: Workbench,
+    candidate: AdaptedModel,
+    best: list[Item],
+    name: str,
+    *,
+    level: float = CONFIDENT_LEVEL,
+    price: float = 0.0,
+) -> Measured:
     """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
 
     Args:
@@ -79,6 +87,8 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
         candidate: what to measure.
         best: the items to beat, of the whole part.
         name: of the file.
+        level: one-sided level of acceptance, as in ``compare``.
+        price: what the candidate must gain on top, nats, as there.
 
     Raises:
         NotApplicableError: the candidate's output is not finite.
@@ -86,12 +96,12 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     config, answers, started = bench.config, _Answers(bench, candidate, "reward", name), time.monotonic()
     every = [(answers.of, end) for end in answers.ends[:-1]]
     path = looks(answers.of, answers.ends, few=_few_stand_for_all(answers, best, bench)) if config.racing else every
-    level, total, why = config.racing_error / max(1, len(path)), len(best), ""
+    error, total, why = config.racing_error / max(1, len(path)), len(best), ""
     for members, end in path:
         measured = answers.until(end, members)
         if config.racing and members == answers.of:
-            why = hopeless(best[:end], measured.items, total, config.accept, level)
-        elif config.racing and _few_are_hopeless(answers, best, measured, level):
+            why = hopeless(best[:end], measured.items, total, config.accept, error, level=level, price=price)
+        elif config.racing and _few_are_hopeless(answers, best, measured, error, level=level, price=price):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
         if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
             break
@@ -100,7 +110,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     save_items(_folder(bench) / f"{name}.jsonl", measured.items)
     agrees = None
     if why and config.racing_check:
-        agrees = not compare(best, answers.whole().items, config.accept).accepted
+        agrees = not compare(best, answers.whole().items, config.accept, level=level, price=price).accepted
     return replace(measured, dropped=why, agrees=agrees)
 
 
@@ -125,16 +135,24 @@ def _few_stand_for_all(answers: "_Answers", best: list[Item], bench: Workbench) 
     return alike(answers.changes(best, answers.ends[0], FEW))
 
 
-def _few_are_hopeless(answers: "_Answers", best: list[Item], measured: Measured, level: float) -> bool:
+def _few_are_hopeless(
+    answers: "_Answers", best: list[Item], measured: Measured, error: float, *, level: float, price: float
+) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
     alone = answers.changes(best, len(measured.items), measured.members)
-    combined = _changes(best, measured.items)
-    return few_hopeless(alone, combined, measured.of, measured.total, level, selecting=answers.selecting)
+    combined = differences(best[: len(measured.items)], measured.items)
+    return few_hopeless(
+        *(alone + price, combined + price, measured.of, measured.total, error),
+        selecting=answers.selecting,
+        level=level,
+    )
 
 
-def judge(bench: Workbench, best: list[Item], measured: Measured) -> Comparison:
+def judge(
+    bench: Workbench, best: list[Item], measured: Measured, *, level: float = CONFIDENT_LEVEL, price: float = 0.0
+) -> Comparison:
     """Compare a candidate with the best so far; one that was dropped is not accepted, whatever it looks like so far."""
-    verdict = compare(best[: len(measured.items)], measured.items, bench.config.accept)
+    verdict = compare(best[: len(measured.items)], measured.items, bench.config.accept, level=level, price=price)
     return verdict.model_copy(update={"accepted": False}) if measured.dropped else verdict
 
 
@@ -145,6 +163,10 @@ def explain(verdict: Comparison, measured: Measured) -> str:
         by = "" if measured.members == measured.of else f" by {measured.members} of {measured.of} adapters"
         return f"dropped after {len(measured.items)} of {measured.total} questions{by}: {change}; {measured.dropped}"
     rule = "rule: accuracy higher" if verdict.rule == "any" else f"one-sided p={verdict.loss_p_value:.3f}"
+    unseen = verdict.rule == "confident" and -(verdict.loss_change + verdict.price) < verdict.smallest
+    if unseen and verdict.loss_p_value <= verdict.level:
+        priced = f" and its price {verdict.price:.4f}" if verdict.price else ""
+        rule += f", below the smallest change that can be seen, {verdict.smallest:.4f}{priced}"
     return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} ({rule})"
 
 
@@ -205,7 +227,7 @@ class _Answers:
 
     def changes(self, best: list[Item], end: int, members: int) -> NDArray[np.float64]:
         """Return the paired differences of the loss, (members, end) float64, each adapter on its own."""
-        return np.stack([_changes(best, self._alone(member, end)) for member in range(members)])
+        return np.stack([differences(best[:end], self._alone(member, end)) for member in range(members)])
 
     def _alone(self, member: int, end: int) -> list[Item]:
         """Return one adapter's answers on all blocks up to one; a block that is not kept is asked, and kept."""
@@ -234,11 +256,6 @@ class _Answers:
         """Return a listener to one block that tells how far the whole measurement is."""
         before, total = sum(len(self._items.get(key, ())) for key in self._keys), len(self._examples) * self.of
         return counting(self._bench.progress, self._name, self._part, of=self.of, before=before, total=total)
-
-
-def _changes(best: Sequence[Item], items: Sequence[Item]) -> NDArray[np.float64]:
-    """Return the paired differences of the loss, (n,) float64."""
-    return np.array([new.loss - old.loss for old, new in zip(best, items, strict=False)])
 
 
 def _ends(examples: Sequence[Example], adapted: AdaptedModel) -> list[int]:
