@@ -121,6 +121,10 @@ class PartScore(Record):
     margin: float
     loss: float
     gold_nll_per_char: float
+    raw_loss: float | None = None
+    chance: float = 0.0
+    uniform_loss: float = 0.0
+    at_chance: bool = False
 
 
 class TestStep(Record):

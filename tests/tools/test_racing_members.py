@@ -10,12 +10,13 @@ from scipy import stats
 
 from tools.evaluate.racing import block_ends, loss_bound, skewness_of
 from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
+from tools.evaluate.statistics import least_gain
 
 N = 96
 ENDS = block_ends(N)
 ERROR = 0.05
 RACES = 600
-LIMIT = -float(stats.t.ppf(0.9, N - 1))
+LIMIT = least_gain(N) * math.sqrt(N)
 """The t statistic over all questions up to which a candidate is accepted."""
 
 Together = Callable[[NDArray[np.float64]], NDArray[np.float64]]
