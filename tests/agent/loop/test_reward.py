@@ -23,7 +23,7 @@ from cao.errors import InputError
 from cao.types import AdaptedModel, AdapterRef, Example, Item, LatentSettings
 from tests.agent import run_folders as made
 from tests.agent.killing import killed
-from tests.agent.test_run import arguments, result, run, strategies
+from tests.agent.run.test_run import arguments, result, run, strategies
 from tools.evaluate import HiddenCache, load_items
 
 N = 96

@@ -29,7 +29,7 @@ from cao.files import write_json
 from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.types import AdaptedModel, AdapterRef
 from tests.agent import tiny_pretrained
-from tests.agent.test_run import LATENT, SIZES, TTL, result, strategies
+from tests.agent.run.test_run import LATENT, SIZES, TTL, result, strategies
 
 TTS = {"family": "TTS", "num_prompt_batches": 2, "method": "avg_prompt_embed"}
 ROOT = Path(__file__).parents[3]

@@ -26,7 +26,7 @@ from policies.grid import grid
 from policies.registry import build_policy
 from policies.trained import find_policy
 from tests.agent.killing import killed
-from tests.agent.tiny_policy_training import call, judging, measured, train
+from tests.agent.train.policy.tiny_policy_training import call, judging, measured, train
 
 pytestmark = pytest.mark.slow
 

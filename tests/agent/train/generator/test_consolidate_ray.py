@@ -14,8 +14,8 @@ import pytest
 from agent.consolidate import main
 from agent.train.generator import run as consolidation_run
 from cao.files import sha256_file
-from tests.agent.engine_jobs import begun
-from tests.agent.tiny_consolidation import FOLDER, command, killed, slow_do
+from tests.agent.train.engine.engine_jobs import begun
+from tests.agent.train.generator.tiny_consolidation import FOLDER, command, killed, slow_do
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.integration]

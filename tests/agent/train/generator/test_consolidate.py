@@ -32,7 +32,7 @@ from cao.model.language_model import LanguageModel
 from cao.model.loading import weights_sha256
 from cao.progress import silent
 from tests.agent import tiny_pretrained
-from tests.agent.tiny_consolidation import FOLDER, LEFT_OUT, SOURCES, command, killed
+from tests.agent.train.generator.tiny_consolidation import FOLDER, LEFT_OUT, SOURCES, command, killed
 from tests.tools.tiny_training import plain_loss
 from tools import pretrained
 from tools.align_lora import find_aligner

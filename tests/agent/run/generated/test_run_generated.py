@@ -20,7 +20,7 @@ from cao.model.adapters import WEIGHTS_FILE, load_adapter, save_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from tests.agent import tiny_pretrained
-from tests.agent.test_run import lines_but_loading
+from tests.agent.run.test_run import lines_but_loading
 
 GOLD = "the bird can fly"
 TTL = {"family": "TTL", "ttl_steps": 2, "learning_rate": 1e-7, "batch_size": 1, "shuffle_data": True}

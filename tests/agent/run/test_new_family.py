@@ -13,7 +13,7 @@ from policies.base import PolicyContext
 from policies.grid import grid, papers_choice
 from policies.messages import policy_messages
 from policies.uniform import RandomPolicy
-from tests.agent.test_run import arguments, echoes, run, strategies
+from tests.agent.run.test_run import arguments, echoes, run, strategies
 from tools.apply_strategy import applicable
 
 __all__ = ["echoes"]

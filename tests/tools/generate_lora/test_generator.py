@@ -18,7 +18,7 @@ from cao.model.language_model import LanguageModel
 from cao.model.profiles import LORA_TARGETS
 from cao.sealed import content_sha256
 from cao.types import AdapterRef
-from tests.tools.test_lora_tokens import shapes
+from tests.tools.generate_lora.test_lora_tokens import shapes
 from tools import pretrained
 from tools.generate_lora import find_generator, generate_lora
 from tools.generate_lora import generator as module

@@ -1,7 +1,7 @@
 """Stages 1 and 2 at the tiny model's size, and the same command as a slow process that can be killed.
 
-``SLOW=LABEL python -m tests.agent.tiny_consolidation …`` is ``python -m agent.consolidate …``, but it rests after
-each step of the work whose label begins so, and every training writes its checkpoint after each step.
+``SLOW=LABEL python -m tests.agent.train.generator.tiny_consolidation …`` is ``python -m agent.consolidate …``, but it
+rests after each step of the work whose label begins so, and every training writes its checkpoint after each step.
 """
 
 import os
@@ -18,8 +18,8 @@ import psutil
 from agent.train.clock import Clock
 from agent.train.generator.run import Job, do
 from agent.train.generator.steps import Consolidation
-from tests.agent.engine_jobs import Desk
 from tests.agent.tiny_pretrained import MODEL, ROOT
+from tests.agent.train.engine.engine_jobs import Desk
 from tools.align_lora.training import train_aligner
 from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.training import train_generator
@@ -78,7 +78,7 @@ def killed(argv: list[str], awaited: Path, slow: str, meanwhile: Callable[[], No
         Its exit status; no process that it started is left behind.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "KMP_BLOCKTIME": "0", "SLOW": slow}
-    program = [sys.executable, "-m", "tests.agent.tiny_consolidation"]
+    program = [sys.executable, "-m", "tests.agent.train.generator.tiny_consolidation"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([*program, *argv], cwd=ROOT, env=environment, **quiet)
     workers: list[psutil.Process] = []

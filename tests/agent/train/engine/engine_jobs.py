@@ -1,6 +1,6 @@
 """Jobs for the engines' tests, in a module that workers in other processes can import soon.
 
-``python -m tests.agent.engine_jobs ADDRESS FOLDER`` does some on a cluster.
+``python -m tests.agent.train.engine.engine_jobs ADDRESS FOLDER`` does some on a cluster.
 """
 
 import json
