@@ -13,10 +13,8 @@ from policies.base import PolicyContext
 from policies.grid import grid, papers_choice
 from policies.messages import policy_messages
 from policies.uniform import RandomPolicy
-from tests.agent.run.test_run import arguments, echoes, run, strategies
+from tests.agent.run.tiny_runs import arguments, run, strategies
 from tools.apply_strategy import applicable
-
-__all__ = ["echoes"]
 
 FILE = '''
 """Damp, a family that makes the current adapter, or a fresh one, weaker or stronger."""

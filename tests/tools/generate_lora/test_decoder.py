@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from agent.train.generator.presets import PRESETS
 from cao.model.profiles import MODELS
-from tests.tools.generate_lora.test_lora_tokens import shapes
+from tests.tools.generate_lora.tiny_generators import shapes
 from tools.generate_lora.decoder import HyperConvBlock, HyperConvDecoder, Ladder, Shape, paper_ladder
 
 SIZES = {

@@ -16,6 +16,7 @@ from cao.errors import InputError
 from cao.model.adapters import initial_lora
 from cao.model.profiles import LORA_TARGETS
 from cao.types import Record
+from tests.tools.generate_lora.tiny_generators import PREFIX, shapes
 from tools.generate_lora.statistics import Statistics, StatisticsMode, layer_statistics
 from tools.generate_lora.tokens import (
     TokenLayout,
@@ -25,8 +26,6 @@ from tools.generate_lora.tokens import (
     position_codes,
     unflatten,
 )
-
-PREFIX = "base_model.model.model.layers."
 
 
 def payload(layout: TokenLayout) -> torch.Tensor:
@@ -41,20 +40,6 @@ class Around(Record):
 def from_json(text: str) -> TokenLayout:
     """Read a layout as a generator's header is read."""
     return Around.model_validate_json(f'{{"layout": {text}}}', strict=True).layout
-
-
-def shapes(layers: int, d: int, kv: int, ff: int) -> dict[str, tuple[int, int]]:
-    """The matrices of a Llama or Qwen2 with grouped-query attention, by their PEFT names."""
-    one = {
-        "self_attn.q_proj": (d, d),
-        "self_attn.k_proj": (kv, d),
-        "self_attn.v_proj": (kv, d),
-        "self_attn.o_proj": (d, d),
-        "mlp.gate_proj": (ff, d),
-        "mlp.up_proj": (ff, d),
-        "mlp.down_proj": (d, ff),
-    }
-    return {f"{PREFIX}{i}.{name}": shape for i in range(layers) for name, shape in one.items()}
 
 
 SMOLLM2 = TokenLayout.of(shapes(30, 576, 192, 1536), 4, 16, (16, 128))
