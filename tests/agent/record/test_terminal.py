@@ -16,7 +16,7 @@ from agent.record.wording import start_sentence, verdict
 from cao.progress import Progress, hear, told
 from cao.types import AdaptedModel, Example, Item
 from tests.agent import run_folders as made
-from tests.agent.loop.test_reward import N, adapter, bench
+from tests.agent.loop.rewards import N, adapter, bench
 
 
 def test_a_step_is_told_when_it_begins_and_with_its_seconds_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
