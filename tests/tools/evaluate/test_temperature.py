@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cao.files import sha256_bytes
 from cao.types import AcceptRule, Item
-from tests.tools.answered import item, scaled
+from tests.tools.evaluate.answered import item, scaled
 from tools.evaluate.racing import hopeless
 from tools.evaluate.statistics import compare, differences, summarise
 from tools.evaluate.temperature import FEWEST, losses
