@@ -31,6 +31,7 @@ from agent.record.schema import (
 from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.types import Example, Item, Reward
+from policies.base import adapter_of
 from tools.evaluate import load_items
 from tools.evaluate.statistics import compare, smallest_detectable, summarise
 
@@ -134,12 +135,12 @@ def run_record(
         model=bench.config.model,
         model_sha256=bench.lm.sha256,
         policy=bench.policy.name,
-        policy_adapter=getattr(bench.policy, "adapter_sha256", None),
+        policy_adapter=adapter_of(bench.policy),
         describer=context.source,
         request_forms={"describer": context.form, "policy": state.get("request_form")},
         seed=bench.config.seed,
         protocol=bench.protocol,
-        splits={part: len(getattr(bench.splits, part)) for part in ("support", "reward", "test")},
+        splits=dict(bench.splits.sizes),
         available=bench.splits.available,
         drift=state["drift"],
         context=context.text,

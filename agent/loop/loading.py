@@ -28,6 +28,7 @@ from cao.progress import say, told
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
 from cao.types import AnswerProtocol
+from policies.base import adapter_of
 from policies.describe import check_describer
 from policies.registry import build_policy
 from tools.evaluate import HiddenCache
@@ -89,7 +90,7 @@ def build_workbench(
 
 def trained_hashes(bench: Workbench) -> dict[str, str]:
     """Return the hash of every trained part that the run works with."""
-    policy = getattr(bench.policy, "adapter_sha256", None)
+    policy = adapter_of(bench.policy)
     return {**bench.trained.hashes(), **({"policy": policy} if policy else {})}
 
 

@@ -20,6 +20,7 @@ from agent.record.counting import counting
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, sha256_file
 from cao.progress import Progress
+from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, Comparison, Example, Item
 from tools.evaluate import evaluate, load_items, save_items, together
 from tools.evaluate.racing import FIRST_BLOCK, block_ends, hopeless
@@ -28,7 +29,7 @@ from tools.evaluate.statistics import compare
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A model on one part of the task.
 
     Attributes:
@@ -54,7 +55,7 @@ class Measured:
     answers: dict[str, int] = field(default_factory=dict)
 
 
-def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> Measured:
+def measure_part(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart, name: str) -> Measurement:
     """Measure a model on a whole part of the task and keep its items as ``items/<name>.jsonl``.
 
     Args:
@@ -71,7 +72,7 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) 
     return measured
 
 
-def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str) -> Measured:
+def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str) -> Measurement:
     """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
 
     Args:
@@ -125,20 +126,20 @@ def _few_stand_for_all(answers: "_Answers", best: list[Item], bench: Workbench) 
     return alike(answers.changes(best, answers.ends[0], FEW))
 
 
-def _few_are_hopeless(answers: "_Answers", best: list[Item], measured: Measured, level: float) -> bool:
+def _few_are_hopeless(answers: "_Answers", best: list[Item], measured: Measurement, level: float) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
     alone = answers.changes(best, len(measured.items), measured.members)
     combined = _changes(best, measured.items)
     return few_hopeless(alone, combined, measured.of, measured.total, level, selecting=answers.selecting)
 
 
-def judge(bench: Workbench, best: list[Item], measured: Measured) -> Comparison:
+def judge(bench: Workbench, best: list[Item], measured: Measurement) -> Comparison:
     """Compare a candidate with the best so far; one that was dropped is not accepted, whatever it looks like so far."""
     verdict = compare(best[: len(measured.items)], measured.items, bench.config.accept)
     return verdict.model_copy(update={"accepted": False}) if measured.dropped else verdict
 
 
-def explain(verdict: Comparison, measured: Measured) -> str:
+def explain(verdict: Comparison, measured: Measurement) -> str:
     """Say in words what a candidate's verdict is and why."""
     change = f"accuracy {100 * verdict.accuracy_change:+.1f} points, log-loss {verdict.loss_change:+.4f}"
     if measured.dropped:
@@ -148,7 +149,7 @@ def explain(verdict: Comparison, measured: Measured) -> str:
     return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} ({rule})"
 
 
-def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:
+def measurement_key(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart) -> str:
     """Return the key of a measurement: equal for equal items, whatever the model was made by and wherever it lies."""
     depends_on = {
         "model": bench.lm.sha256,
@@ -159,7 +160,7 @@ def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:
         "latent": adapted.latent and adapted.latent.model_dump(mode="json"),
         "task": bench.task.name,
         "protocol": bench.protocol,
-        "questions": [example.model_dump(mode="json") for example in getattr(bench.splits, part)],
+        "questions": [example.model_dump(mode="json") for example in _questions(bench, part)],
     }
     return sha256_bytes(canonical_json(depends_on).encode())[:16]
 
@@ -173,10 +174,10 @@ class _Answers:
         selecting: whether one adapter's answer is taken over, where several answer.
     """
 
-    def __init__(self, bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> None:
+    def __init__(self, bench: Workbench, adapted: AdaptedModel, part: MeasuredPart, name: str) -> None:
         self._name, self._part = name, part
         self._bench, self._adapted, self._before = bench, adapted, bench.states.reused
-        self._examples: list[Example] = getattr(bench.splits, part)
+        self._examples = _questions(bench, part)
         self._key = measurement_key(bench, adapted, part)
         self.ends = _ends(self._examples, adapted)
         several = len(adapted.members) > 1 and adapted.centroids is None
@@ -186,11 +187,11 @@ class _Answers:
         self.of, self.selecting = len(self._models), adapted.method == "max_confidence"
         self._items: dict[str, list[Item]] = {}
 
-    def whole(self) -> Measured:
+    def whole(self) -> Measurement:
         """Return the measurement of all adapters on all questions; the blocks come one after the other."""
         return [self.until(end, self.of) for end in self.ends][-1]
 
-    def until(self, end: int, members: int) -> Measured:
+    def until(self, end: int, members: int) -> Measurement:
         """Return what the first adapters answer together on all blocks up to one."""
         each = [self._alone(member, end) for member in range(members)]
         examples = self._examples[:end]
@@ -199,7 +200,7 @@ class _Answers:
         ]
         reused = self._bench.states.reused - self._before
         by_key = dict.fromkeys(self._keys[:members], end)
-        return Measured(
+        return Measurement(
             items, len(self._examples), self._key, reused=reused, members=members, of=self.of, answers=by_key
         )
 
@@ -234,6 +235,10 @@ class _Answers:
         """Return a listener to one block that tells how far the whole measurement is."""
         before, total = sum(len(self._items.get(key, ())) for key in self._keys), len(self._examples) * self.of
         return counting(self._bench.progress, self._name, self._part, of=self.of, before=before, total=total)
+
+
+def _questions(bench: Workbench, part: MeasuredPart) -> list[Example]:
+    return bench.splits.reward if part == "reward" else bench.splits.test
 
 
 def _changes(best: Sequence[Item], items: Sequence[Item]) -> NDArray[np.float64]:

@@ -115,8 +115,8 @@ def keep_questions(folder: Path, splits: Splits) -> None:
         splits: the run's questions.
     """
     lines = []
-    for part in ("reward", "test"):
-        for example in getattr(splits, part):
+    for part, examples in (("reward", splits.reward), ("test", splits.test)):
+        for example in examples:
             fields = example.model_dump(mode="json", exclude={"group"})
             lines.append(json.dumps({"part": part, **fields}, ensure_ascii=False) + "\n")
     (folder / "items").mkdir(exist_ok=True)

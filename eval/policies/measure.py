@@ -65,8 +65,8 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
     check_engine(engine)
     practice = max((training.arms for training in trainings), key=lambda arms: sum(map(sum, arms.values())))
     wanted = tuple((task, seed, False) for seed in options.seeds for task in tasks)
-    with locked(first.places):
-        plan = Plan(first.places, config, wanted)
+    with locked(first.situations_folder):
+        plan = Plan(first.situations_folder, config, wanted)
         situations = lay_out(plan, progress)
         lm = next(iter(situations.values())).bench.lm
         weights = {name: load_adapter(path, lm.sha256) for each in trainings for name, path in each.policies.items()}

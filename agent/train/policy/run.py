@@ -70,17 +70,17 @@ def train(settings: Settings, progress: Progress) -> Training:
     settings.check()
     check_engine(settings.engine)
     try:
-        for folder in (settings.folder, settings.places):
+        for folder in (settings.folder, settings.situations_folder):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{settings.out}: cannot be made ({error.strerror}); choose another --out") from None
-    with locked(settings.places):
+    with locked(settings.situations_folder):
         path, config = settings.folder / "config.json", settings.config
         check_device(config.device)
         begun = read_json(path).get("dtype") if path.exists() else None
         dtype = settled(config.dtype, config.device, begun)
         write_json(path, {**settings.claim(), "dtype": dtype})
-        plan = Plan(settings.places, config.model_copy(update={"dtype": dtype}), settings.wanted)
+        plan = Plan(settings.situations_folder, config.model_copy(update={"dtype": dtype}), settings.wanted)
         situations = lay_out(plan, progress)
         names = tuple(situations)
         learnt = len(settings.tasks) * settings.seeds

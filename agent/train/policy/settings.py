@@ -64,7 +64,7 @@ class Settings(Record):
         return self.out / f"policy-{self.config.model}-s{self.seed}-{sha256_bytes(told.encode())[:8]}"
 
     @property
-    def places(self) -> Path:
+    def situations_folder(self) -> Path:
         """The folder of situations, which other trainings and the tables share."""
         return self.out / "situations"
 
