@@ -24,7 +24,7 @@ from cao.model.encoder import Encoder
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
 from cao.model.start_adapter import attach_adapter
-from cao.progress import say, told
+from cao.progress import say, timed
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
 from cao.types import AnswerProtocol
@@ -54,7 +54,7 @@ def build_workbench(
         torch.set_num_threads(config.threads)
     check_describer(config.describer, config.policy_settings, offline=config.offline)
     profile = MODELS[config.model]
-    with told("loading the language model"):
+    with timed("loading the language model"):
         lm = load_language_model(
             profile, path=config.model_path, device=config.device, dtype=config.dtype, offline=config.offline
         )
