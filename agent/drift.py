@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return run_main(
-        parser(), lambda found: _report(settings_of(DriftOptions, found, "drift"), as_json=found.json), arguments
+        parser(), lambda parsed: _report(settings_of(DriftOptions, parsed, "drift"), as_json=parsed.json), arguments
     )
 
 

@@ -70,9 +70,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
 
-    def body(found: argparse.Namespace) -> int:
-        _, settings, do = _VERBS[found.verb]
-        return do(settings_of(settings, found, "reference"), found.json)
+    def body(arguments: argparse.Namespace) -> int:
+        _, settings, do = _VERBS[arguments.verb]
+        return do(settings_of(settings, arguments, "reference"), arguments.json)
 
     return run_main(parser(), body, arguments)
 

@@ -35,7 +35,7 @@ class Fit:
     config: RunConfig
     seconds: tuple[float, float]
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """Return it in one line."""
         config, (low, high) = self.config, self.seconds
         return (

@@ -1,4 +1,4 @@
-"""What a run would do and cost on this machine, told before anything is computed (``--dry-run``)."""
+"""What a run would do and cost on this machine, before anything is computed (``--dry-run``)."""
 
 import json
 import sys

@@ -45,7 +45,7 @@ class Row:
     Attributes:
         name: what was looked at.
         status: ``ok``; ``missing`` keeps a default run from working; ``optional`` does not.
-        detail: what was found.
+        detail: version, path or reason.
         fix: what to do about it, empty where nothing is to do.
     """
 
@@ -120,11 +120,11 @@ def check_compute() -> list[Row]:
     from agent.budget.plan import default_run_seconds  # noqa: PLC0415  (this and the next import torch)
     from cao.machine.compute import choose_compute  # noqa: PLC0415
 
-    found = choose_compute()
-    low, high = default_run_seconds(found)
-    switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
-    told = f"{found.dtype} ({found.reason}; {found.threads} threads on {found.processor}{switched})"
-    return [Row("dtype", "ok", f"{told}; a default run takes about {low:.0f} to {high:.0f} s")]
+    compute = choose_compute()
+    low, high = default_run_seconds(compute)
+    switched = "".join(f"; {name}={value}" for name, value in compute.switched_off.items())
+    text = f"{compute.dtype} ({compute.reason}; {compute.threads} threads on {compute.processor}{switched})"
+    return [Row("dtype", "ok", f"{text}; a default run takes about {low:.0f} to {high:.0f} s")]
 
 
 def check_embedded() -> list[Row]:

@@ -108,14 +108,14 @@ def adopted_of(state: State, bench: Workbench) -> Adopted:
 def _card(bench: Workbench) -> str:
     """Return what stands beside the adapter: which weights it belongs to, and how to put it on them."""
     lm, config = bench.lm, bench.config
-    told = [f"Base model: {lm.profile.name}, `{lm.source}`, sha256 of its weights {lm.sha256[:16]}…"]
+    lines = [f"Base model: {lm.profile.name}, `{lm.source}`, sha256 of its weights {lm.sha256[:16]}…"]
     if lm.profile.source.startswith("embedded:") and config.model_path is None:
-        told.append("These are the embedded file's weights, dequantised; those of the same model on the hub differ.")
+        lines.append("These are the embedded file's weights, dequantised; those of the same model on the hub differ.")
     if config.start_adapter and bench.carried is None:
-        told.append(f"Merge the adapter `{config.start_adapter}` into it first: this one was made on top.")
+        lines.append(f"Merge the adapter `{config.start_adapter}` into it first: this one was made on top.")
     load = 'model = AutoPeftModelForCausalLM.from_pretrained("adapter")'
     code = f"```python\nfrom peft import AutoPeftModelForCausalLM\n\n{load}\n```"
-    return "\n\n".join(["# A LoRA adapter in PEFT format", *told, code]) + "\n"
+    return "\n\n".join(["# A LoRA adapter in PEFT format", *lines, code]) + "\n"
 
 
 def run_record(
@@ -169,8 +169,8 @@ def run_record(
 def _computed(bench: Workbench, header: Mapping[str, Any]) -> Computed:
     """Return what the run's last process computed with; the dtype is that of all of them."""
     lm = bench.lm
-    found = lm.compute.model_dump() if lm.compute else {"dtype": lm.dtype, "device": lm.device}
-    return Computed(**found, asked=header.get("dtype_asked", found["dtype"]))
+    computed = lm.compute.model_dump() if lm.compute else {"dtype": lm.dtype, "device": lm.device}
+    return Computed(**computed, asked=header.get("dtype_asked", computed["dtype"]))
 
 
 def _adapters(made: Made) -> Adapters:
@@ -231,10 +231,10 @@ def _smallest(bench: Workbench, state: State) -> Detectable:
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
-    found = {"cao-llm": cao.__version__}
+    versions = {"cao-llm": cao.__version__}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            versions[name] = "absent"
+    return versions

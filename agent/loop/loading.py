@@ -101,7 +101,7 @@ def refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:
         raise InputError(f"run {run_id} was started with another {bench.config.model}; start a new run")
     for part in sorted({*before, *now}):
         if before.get(part) != now.get(part):
-            had, has = ((found.get(part) or "none")[:12] for found in (before, now))
+            had, has = ((hashes.get(part) or "none")[:12] for hashes in (before, now))
             raise InputError(f"run {run_id} was started with {part} {had}, now it is {has}; start a new run")
 
 
@@ -117,7 +117,7 @@ def fitted(bench: Workbench, view: View) -> Workbench:
     view.progress("timing a few prompts", 0, 0)
     speed = timed_speed(bench.speed, bench.lm, bench.task, bench.splits.support, bench.protocol)
     starts = STARTS[config.adapter] if bench.trained.generator else 1
-    found = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
-    view.say(found.told())
-    task, splits, protocol = read_task(found.config)
-    return replace(bench, config=found.config, task=task, splits=splits, protocol=protocol, speed=speed)
+    fitting = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
+    view.say(fitting.sentence())
+    task, splits, protocol = read_task(fitting.config)
+    return replace(bench, config=fitting.config, task=task, splits=splits, protocol=protocol, speed=speed)

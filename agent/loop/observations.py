@@ -1,4 +1,4 @@
-"""What the policy is told: τ, what stands and was tried, and measurements from before the loop in one sentence each.
+"""What the policy reads: τ, what stands and was tried, and measurements from before the loop in one sentence each.
 
 Source: CAO-LLM §2.4 for τ; the measurements are beyond it.
 """
@@ -40,22 +40,22 @@ def observe(bench: Workbench, start: StartName, starts: Starts, adapter: Adapter
         starts: name → what was measured of it, or None.
         adapter: that of the start.
     """
-    told = [adapter_sentence(name, begun, chosen=name == start) for name in GENERATED if (begun := starts[name])]
+    sentences = [adapter_sentence(name, begun, chosen=name == start) for name in GENERATED if (begun := starts[name])]
     weights = load_adapter(Path(adapter.path), bench.lm.sha256) if adapter else None
-    found = sorted(ttl.perplexities(bench.lm, bench.prompts(), weights))
-    if found:
-        tenth = len(found) // 10
-        passed = sum(value > PERPLEXITY_THRESHOLD for value in found)
-        told.append(
-            f"The perplexity of the task's own questions is {statistics.median(found):.0f} in the middle, "
-            f"{found[tenth]:.0f} to {found[-1 - tenth]:.0f} for most; {passed} of {len(found)} are above TTL's "
-            f"threshold of {PERPLEXITY_THRESHOLD:.0f}."
+    perplexities = sorted(ttl.perplexities(bench.lm, bench.prompts(), weights))
+    if perplexities:
+        tenth = len(perplexities) // 10
+        passed = sum(value > PERPLEXITY_THRESHOLD for value in perplexities)
+        sentences.append(
+            f"The perplexity of the task's own questions is {statistics.median(perplexities):.0f} in the middle, "
+            f"{perplexities[tenth]:.0f} to {perplexities[-1 - tenth]:.0f} for most; {passed} of {len(perplexities)} "
+            f"are above TTL's threshold of {PERPLEXITY_THRESHOLD:.0f}."
         )
-    return told
+    return sentences
 
 
 def adapter_sentence(name: str, measured: Start, *, chosen: bool) -> str:
-    """Return what the policy is told about a generated adapter: its change, and whether it is carried."""
+    """Return what the policy reads about a generated adapter: its change, and whether it is carried."""
     change, after = measured["comparison"], measured["dropped_after"]
     if change is None:
         return f"The {name} adapter gives no usable answers."

@@ -90,7 +90,7 @@ class State(TypedDict, total=False):
 
     Attributes:
         context: τ, with its source.
-        drift: what the drift test found.
+        drift: the drift test's report.
         adapters: what was made from the prompts.
         best: the model to beat.
         best_items: file of its per-question items, relative to the run folder.
@@ -261,13 +261,13 @@ def workbench(context: Context | None) -> Workbench:
     Raises:
         InputError: the graph was started by something that loaded none.
     """
-    found = context.get("workbench") if context else None
-    if not isinstance(found, Workbench):
+    bench = context.get("workbench") if context else None
+    if not isinstance(bench, Workbench):
         raise InputError(
             "a run needs models, data and a folder, which python -m agent.run --task NAME loads; "
             "LangGraph's server shows the graph and its schemas"
         )
-    return found
+    return bench
 
 
 def _moved(record: Refers, change: Callable[[str], str]) -> Refers:

@@ -1,4 +1,4 @@
-"""Which runs there are, and what each found, in one line."""
+"""Which runs there are, and the result of each in one line."""
 
 import shlex
 from datetime import UTC, datetime

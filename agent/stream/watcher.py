@@ -103,8 +103,8 @@ class Watcher:
         if state.ended and state.prompts + state.skipped == read:
             return state  # nothing came since
         state.ended = True
-        told = {"prompts": state.prompts, "skipped": state.skipped, "unreadable": state.unreadable}
-        self.log("end", **told, alarms=state.alarms)
+        counts = {"prompts": state.prompts, "skipped": state.skipped, "unreadable": state.unreadable}
+        self.log("end", **counts, alarms=state.alarms)
         self._commit()
         return state
 

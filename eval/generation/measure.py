@@ -45,7 +45,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         options: what is measured.
         engine: what runs the workers.
         command: that asked for it.
-        progress: told about long work.
+        progress: called during long work.
 
     Raises:
         InputError: settings or a folder that cannot be used, or another process works in it.

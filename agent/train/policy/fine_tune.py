@@ -116,7 +116,7 @@ def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
 
 
 def _arguments(tuning: Tuning) -> dict[str, Any]:
-    """Return what the Trainer is told of a training, whatever it runs on."""
+    """Return the Trainer's settings that are the same on every device."""
     return {
         "per_device_train_batch_size": 1,
         "num_train_epochs": tuning.epochs,
@@ -144,7 +144,7 @@ def fine_tune(
         lessons: one or more.
         start: the adapter to go on from.
         tuning: epochs, rate, seed.
-        progress: told after each step.
+        progress: called after each step.
 
     Raises:
         InputError: a lesson is too long, or the training diverged.

@@ -77,7 +77,7 @@ def lay_out(plan: Plan, progress: Progress) -> dict[str, Situation]:
 
 
 def _quiet_worker(plan: Plan, progress: Progress) -> dict[str, Situation]:
-    """Lay out a worker's situations; what is told of long work is told here, job by job."""
+    """Lay out a worker's situations without progress: the first process reports it, job by job."""
     return lay_out(plan, silent)
 
 
@@ -100,7 +100,7 @@ class Rollouts:
 
         Args:
             names: theirs.
-            progress: told after each.
+            progress: called after each.
         """
         for done, _ in enumerate(self._run([Rollout(name) for name in names]), 1):
             progress("situations ready", done, len(names))
@@ -130,7 +130,7 @@ def open_rollouts(
         workers: how many; one is this process.
         plan: the situations.
         here: this process's own.
-        progress: told about long work.
+        progress: called during long work.
 
     Raises:
         InputError: no workers.
