@@ -14,7 +14,7 @@ from dataclasses import asdict
 from agent.health.checks import (
     INSTALL_CORE,
     OPTIONAL,
-    Row,
+    Check,
     check_cache,
     check_compute,
     check_embedded,
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     )
 
 
-def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
+def examine(*, offline: bool, folder: str | None = None) -> Iterator[Check]:
     """Look at everything and yield each result as it comes.
 
     Args:
@@ -64,7 +64,7 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
     needed = requirements()
     yield from (check_package(name, needed[name], installed(name)) for name in needed if name not in OPTIONAL)
     yield from (check_extra(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
-    sections: dict[str, Callable[[], list[Row]]] = {
+    sections: dict[str, Callable[[], list[Check]]] = {
         "key": lambda: [check_key()],
         "room": check_room,
         "cache": check_cache,
@@ -80,10 +80,10 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
         try:
             yield from section()
         except (ImportError, CaoError, OSError) as error:
-            yield Row(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
+            yield Check(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
 
 
-def report(rows: Iterable[Row], *, as_json: bool) -> int:
+def report(rows: Iterable[Check], *, as_json: bool) -> int:
     """Print the rows as they come, or as JSON; return 0 where a default run can work, else 3."""
     if as_json:
         listed = list(rows)

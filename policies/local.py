@@ -50,7 +50,7 @@ class LocalPolicy:
         Args:
             lm: the model, which may be the run's own.
             settings: how to sample.
-            adapter: what the policy's training made of the model; worn while it writes.
+            adapter: what the policy's training made of the model; put on while it writes.
         """
         self.lm = lm
         self.adapter = adapter
@@ -83,7 +83,7 @@ class LocalPolicy:
                 for i, drawn in zip(
                     places, self.draw_texts(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
                 ):
-                    text, rank = _judge(drawn, tried)
+                    text, rank = _ranked(drawn, tried)
                     self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(rank == _REPEATED))
                     self.stats.update(valid=int(rank != _INVALID and text == drawn))
                     if rank >= ranks[i]:
@@ -147,8 +147,8 @@ class LocalPolicy:
             return None
 
 
-def _judge(drawn: str, tried: set[str]) -> tuple[str, int]:
-    """Return the text to hand on, and what it is worth: free text counts by the first object in it."""
+def _ranked(drawn: str, tried: set[str]) -> tuple[str, int]:
+    """Return the text to hand on, and its rank: free text counts by the first object in it."""
     text = answer(drawn)
     try:
         strategy = parse_strategy(text)
