@@ -156,7 +156,7 @@ def fine_tune(
     rows = [encode_lesson(lm, lesson) for lesson in lessons]
     steps = tuning.epochs * len(rows)
 
-    class Told(TrainerCallback):  # type: ignore[misc]
+    class Progressing(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, arguments: Any, state: Any, *_: Any, **__: Any) -> None:
             progress("fine-tuning the policy", state.global_step, steps)
 
@@ -174,7 +174,7 @@ def fine_tune(
             args=TrainingArguments(output_dir=folder, use_cpu=lm.device == "cpu", **_arguments(tuning)),
             train_dataset=rows,
             data_collator=lambda batch: batch[0],
-            callbacks=[Told()],
+            callbacks=[Progressing()],
         )
         trainer.train()
         tensors = {name: value.detach().float().cpu().clone() for name, value in live.items()}
