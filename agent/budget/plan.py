@@ -1,4 +1,4 @@
-"""What a run would do and cost on this machine, told before anything is computed (``--dry-run``)."""
+"""What a run would do and cost on this machine, before anything is computed (``--dry-run``)."""
 
 import json
 import sys
@@ -155,7 +155,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "describer": config.describer,
         "protocol": protocol,
         "reference": config.reference,
-        "splits": {"support": len(splits.support), "reward": len(splits.reward), "test": len(splits.test)},
+        "splits": splits.sizes,
         "adapter": config.adapter,
         "variant": variant,
         "starts": starts,

@@ -34,6 +34,7 @@ from agent.record.schema import (
 from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.types import Example, Reward
+from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
 from tools.evaluate.temperature import losses
@@ -147,7 +148,7 @@ def run_record(
         model=bench.config.model,
         model_sha256=bench.lm.sha256,
         policy=bench.policy.name,
-        policy_adapter=getattr(bench.policy, "adapter_sha256", None),
+        policy_adapter=adapter_of(bench.policy),
         describer=context.source,
         request_forms={"describer": context.form, "policy": state.get("request_form")},
         seed=bench.config.seed,

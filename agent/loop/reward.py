@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.budget.plan import part_seconds
-from agent.loop.answers import Answers, Measured, items_folder
+from agent.loop.answers import Answers, Measurement, items_folder
 from agent.loop.state import Workbench
+from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, Comparison, Item
 from tools.evaluate import save_items
 from tools.evaluate.racing import FIRST_BLOCK, hopeless
@@ -32,7 +33,7 @@ class Bar(NamedTuple):
     price: float = 0.0
 
 
-def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> Measured:
+def measure_part(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart, name: str) -> Measurement:
     """Measure a model on a whole part of the task and keep its items as ``items/<name>.jsonl``.
 
     Args:
@@ -49,7 +50,7 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) 
     return measured
 
 
-def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar) -> Measured:
+def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar) -> Measurement:
     """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
 
     Args:
@@ -104,7 +105,7 @@ def _few_stand_for_all(answers: Answers, best: list[Item], bench: Workbench) -> 
     return alike(_member_changes(answers, best, answers.ends[0], FEW))
 
 
-def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measured, error: float, bar: Bar) -> bool:
+def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measurement, error: float, bar: Bar) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
     alone = _member_changes(answers, best, len(measured.items), measured.members)
     combined = differences(best[: len(measured.items)], measured.items)
@@ -115,7 +116,7 @@ def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measured, er
     )
 
 
-def judge(bench: Workbench, best: list[Item], measured: Measured, bar: Bar) -> Comparison:
+def judge(bench: Workbench, best: list[Item], measured: Measurement, bar: Bar) -> Comparison:
     """Compare a candidate with the best so far; one that was dropped is not accepted, whatever it looks like so far."""
     verdict = compare(
         best[: len(measured.items)], measured.items, bench.config.accept, level=bar.level, price=bar.price
@@ -123,7 +124,7 @@ def judge(bench: Workbench, best: list[Item], measured: Measured, bar: Bar) -> C
     return verdict.model_copy(update={"accepted": False}) if measured.dropped else verdict
 
 
-def explain(verdict: Comparison, measured: Measured) -> str:
+def explain(verdict: Comparison, measured: Measurement) -> str:
     """Say in words what a candidate's verdict is and why."""
     change = f"accuracy {100 * verdict.accuracy_change:+.1f} points, log-loss {verdict.loss_change:+.4f}"
     if measured.dropped:

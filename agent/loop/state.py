@@ -92,7 +92,7 @@ class State(TypedDict, total=False):
 
     Attributes:
         context: τ, with its source.
-        drift: what the drift test found.
+        drift: the drift test's report.
         adapters: what was made from the prompts.
         base: the deployed model under its own best answer rule, which gains are measured against.
         rules: what the deployed model and the adapters score under each answer rule.
@@ -286,13 +286,13 @@ def workbench(context: Context | None) -> Workbench:
     Raises:
         InputError: the graph was started by something that loaded none.
     """
-    found = context.get("workbench") if context else None
-    if not isinstance(found, Workbench):
+    bench = context.get("workbench") if context else None
+    if not isinstance(bench, Workbench):
         raise InputError(
             "a run needs models, data and a folder, which python -m agent.run --task NAME loads; "
             "LangGraph's server shows the graph and its schemas"
         )
-    return found
+    return bench
 
 
 def _moved(record: Refers, change: Callable[[str], str]) -> Refers:

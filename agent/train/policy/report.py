@@ -56,10 +56,10 @@ def _side(samples: Sequence[Sample], iteration: int, names: Sequence[str], sampl
     if not mine:
         return {}
     won, first = sum(s.reward for s in mine), [s for s in mine if s.number == 0]
-    found = {}
+    situations = {}
     for name in names:
         rewards = [s.reward for s in mine if s.situation == name]
-        found[name] = {"drawn": len(rewards), "improved": sum(rewards), "verdict": verdict(rewards, sampling)}
+        situations[name] = {"drawn": len(rewards), "improved": sum(rewards), "verdict": verdict(rewards, sampling)}
     return {
         "drawn": len(mine),
         "valid": sum(s.valid for s in mine),
@@ -67,7 +67,7 @@ def _side(samples: Sequence[Sample], iteration: int, names: Sequence[str], sampl
         "rate": round(won / len(mine), 4),
         "ci95": [round(value, 4) for value in wilson(won, len(mine))],
         "first_attempt": f"{sum(s.reward for s in first)} of {len(first)}",
-        "situations": found,
+        "situations": situations,
     }
 
 
@@ -81,27 +81,27 @@ def _naive(training: Training) -> int:
 
 def _landscape(situation: Situation) -> dict[str, Any]:
     """Return how many points of the grid improve the model in a situation, family by family, as far as measured."""
-    known, found = situation.known(), dict[str, dict[str, int]]()
+    known, families = situation.known(), dict[str, dict[str, int]]()
     for point in grid(situation.context.families):
         judged = known.get(canonical_json(point.canonical()))
         if judged is not None:
-            counts = found.setdefault(point.family, {"measured": 0, "improve": 0})
+            counts = families.setdefault(point.family, {"measured": 0, "improve": 0})
             counts["measured"] += 1
             counts["improve"] += judged.improved
-    return found
+    return families
 
 
 def _arms(practised: Sequence[Situation]) -> dict[str, tuple[int, int]]:
     """Return what the grid's points came to in practice: strategy → (situations improved, situations not improved)."""
-    found: dict[str, tuple[int, int]] = {}
+    arms: dict[str, tuple[int, int]] = {}
     for situation in practised:
         known = situation.known()
         for point in grid(situation.context.families):
             key = canonical_json(point.canonical())
             if key in known:
-                won, lost = found.get(key, (0, 0))
-                found[key] = (won + known[key].improved, lost + (not known[key].improved))
-    return found
+                won, lost = arms.get(key, (0, 0))
+                arms[key] = (won + known[key].improved, lost + (not known[key].improved))
+    return arms
 
 
 def text(report: dict[str, Any]) -> str:
@@ -142,8 +142,8 @@ def text(report: dict[str, Any]) -> str:
         lines += [f"| situation | {' | '.join(FAMILIES)} |", "|---" * (1 + len(FAMILIES)) + "|"]
         for name, families in measured.items():
             cells = [families.get(family) for family in FAMILIES]
-            told = " | ".join(f"{c['improve']} of {c['measured']}" if c else "–" for c in cells)
-            lines.append(f"| {name} | {told} |")
+            columns = " | ".join(f"{c['improve']} of {c['measured']}" if c else "–" for c in cells)
+            lines.append(f"| {name} | {columns} |")
     return "\n".join(lines) + "\n"
 
 

@@ -203,7 +203,7 @@ def test_trained_policies_are_listed_and_damage_is_named(tmp_path: Path, tiny_mo
 
 
 def test_the_answer_is_3_where_something_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = checks.Row("a", "ok", "there"), checks.Row("b", "missing", "not there", "get it")
+    good, bad = checks.Check("a", "ok", "there"), checks.Check("b", "missing", "not there", "get it")
     assert doctor.report([good], as_json=False) == 0
     assert "→" not in capsys.readouterr().out
     assert doctor.report([good, bad], as_json=False) == 3
