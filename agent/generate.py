@@ -78,7 +78,7 @@ class Made(Making):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return run_main(
-        parser(), lambda found: _make(settings_of(GenerateOptions, found, "generate"), as_json=found.json), arguments
+        parser(), lambda parsed: _make(settings_of(GenerateOptions, parsed, "generate"), as_json=parsed.json), arguments
     )
 
 
@@ -183,8 +183,8 @@ def sentence(result: Made) -> str:
     kind = "an aligned" if result["aligned"] else "a generated"
     seconds = result["seconds"]
     spent = ", ".join(f"{name} {seconds[name]:.2f} s" for name in seconds if name != "align" or result["aligned"])
-    told = f"{kind} adapter from {count(result['n'], 'prompt')} by generator “{result['variant']}” ({spent})"
-    lines = [f"{result['adapter']['path']}: {told}.", *(f"Note: {caveat}." for caveat in result["caveats"])]
+    about = f"{kind} adapter from {count(result['n'], 'prompt')} by generator “{result['variant']}” ({spent})"
+    lines = [f"{result['adapter']['path']}: {about}.", *(f"Note: {caveat}." for caveat in result["caveats"])]
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from cao.command_line import run_main
 from cao.configuration import Machine, Offline, Registry
 from cao.errors import InputError, UnavailableError
 from cao.options import SET, Option, add_common, add_options, command_parser
-from cao.progress import told
+from cao.progress import timed
 from cao.types import Record
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
 
-    def body(found: argparse.Namespace) -> int:
-        _, _, do = _VERBS[found.verb]
-        return do(found)
+    def body(arguments: argparse.Namespace) -> int:
+        _, _, do = _VERBS[arguments.verb]
+        return do(arguments)
 
     return run_main(parser(), body, arguments)
 
@@ -115,7 +115,7 @@ def _add(options: AddOptions, as_json: bool) -> int:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --registry") from None
     encoder = Encoder(minilm_folder(), options.device)
     measured = _ask(asked, options) if options.signals else _outcomes(asked)
-    with told(f"encoding {len(asked)} prompts"):
+    with timed(f"encoding {len(asked)} prompts"):
         reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
     write_reference(path, reference, encoder.sha256, Path(options.source).name, group_hashes(asked))
     _describe(name, path, as_json=as_json)
@@ -135,7 +135,7 @@ def _ask(asked: "list[Asked]", options: AddOptions) -> Outcomes:
             f"{options.source}: {len(asked) - len(examples)} prompts have no choices; --signals needs them"
         )
     lm = load_model(options)
-    with told(f"asking {options.model} {len(examples)} questions"):
+    with timed(f"asking {options.model} {len(examples)} questions"):
         signals, correct = option_signals(examples, lm)
     known = all(one.labelled for one in asked)
     return {"signals": signals, "correct": torch.tensor(correct) if known else None, "judged_by": lm.sha256}

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             show_plan(asked, as_json=arguments.json)
             return 0
         check_remote(asked.config)
-        from agent import session  # noqa: PLC0415  (seconds to import; mistakes are told first)
+        from agent import session  # noqa: PLC0415  (seconds to import; mistakes are reported first)
 
         return session.command(asked, as_json=arguments.json, began=began)
 

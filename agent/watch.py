@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return run_main(
         parser(),
-        lambda found: _watch(settings_of(WatchOptions, found, "watch"), found.config, as_json=found.json),
+        lambda parsed: _watch(settings_of(WatchOptions, parsed, "watch"), parsed.config, as_json=parsed.json),
         arguments,
         unread=INTERRUPTED,
     )
@@ -188,8 +188,8 @@ def _adapting(options: WatchOptions, file: Path | None, folder: Path) -> "Adapt"
         finally:
             view.close()
         improved = record.status == "improved"
-        told = f"run {record.run_id}: {record.status.replace('_', ' ')}"
-        return {"run": f"runs/{task}/{record.run_id}" if improved else None, "told": told}
+        outcome = f"run {record.run_id}: {record.status.replace('_', ' ')}"
+        return {"run": f"runs/{task}/{record.run_id}" if improved else None, "told": outcome}
 
     return adapt
 
@@ -246,10 +246,10 @@ def thinned(every: int, *, holds: bool) -> str:
     """
     if every == 1:
         return "neighbouring prompts do not resemble each other: every prompt is judged from now on"
-    told = f"neighbouring prompts resemble each other: one in {every} is judged from now on"
+    note = f"neighbouring prompts resemble each other: one in {every} is judged from now on"
     if holds:
-        return f"{told}; --run-length holds if prompts {every} apart are independent"
-    return f"{told}, but more of them may: --run-length is not promised for this stream"
+        return f"{note}; --run-length holds if prompts {every} apart are independent"
+    return f"{note}, but more of them may: --run-length is not promised for this stream"
 
 
 def unreadable(reasons: dict[str, int]) -> str:

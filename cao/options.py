@@ -162,5 +162,5 @@ def _default(field: "FieldInfo", look: Option) -> str:
 
 def given(arguments: argparse.Namespace, settings: "type[BaseModel]") -> dict[str, object]:
     """Return what the command line gave of a command's settings."""
-    found = {name: getattr(arguments, name, None) for name in settings.model_fields}
-    return {name: value for name, value in found.items() if value not in (None, [])}
+    stated = {name: getattr(arguments, name, None) for name in settings.model_fields}
+    return {name: value for name, value in stated.items() if value not in (None, [])}

@@ -49,7 +49,7 @@ class LocalPolicy:
         Args:
             lm: the model, which may be the run's own.
             settings: how to sample.
-            adapter: what the policy's training made of the model; worn while it writes.
+            adapter: what the policy's training made of the model; put on while it writes.
         """
         self.lm = lm
         self.adapter = adapter
@@ -82,11 +82,11 @@ class LocalPolicy:
                 for i, drawn in zip(
                     places, self.draw_texts(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
                 ):
-                    text, found = _judge(drawn, tried)
-                    self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(found == _REPEATED))
-                    self.stats.update(valid=int(found != _INVALID and text == drawn))
-                    if found >= ranks[i]:
-                        texts[i], ranks[i] = text, found
+                    text, rank = _ranked(drawn, tried)
+                    self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(rank == _REPEATED))
+                    self.stats.update(valid=int(rank != _INVALID and text == drawn))
+                    if rank >= ranks[i]:
+                        texts[i], ranks[i] = text, rank
         return texts
 
     def draw(self, context: PolicyContext, n: int, seed: int) -> list[str]:
@@ -107,12 +107,12 @@ class LocalPolicy:
 
     def _beginning(self, context: PolicyContext) -> int:
         """Return how many tokens this prompt shares with those of a run's other attempts: the history comes last."""
-        told = [
+        prompts = [
             prompt_tokens(self.lm, self.prompt(context.model_copy(update={"history": history})))
             for history in ((), (_SOME_TRIAL,))
         ]
-        same = (a == b for a, b in zip(*told, strict=False))
-        return next((i for i, equal in enumerate(same) if not equal), min(map(len, told)))
+        same = (a == b for a, b in zip(*prompts, strict=False))
+        return next((i for i, equal in enumerate(same) if not equal), min(map(len, prompts)))
 
     def draw_texts(
         self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
@@ -146,8 +146,8 @@ class LocalPolicy:
             return None
 
 
-def _judge(drawn: str, tried: set[str]) -> tuple[str, int]:
-    """Return the text to hand on, and what it is worth: free text counts by the first object in it."""
+def _ranked(drawn: str, tried: set[str]) -> tuple[str, int]:
+    """Return the text to hand on, and its rank: free text counts by the first object in it."""
     text = answer(drawn)
     try:
         strategy = parse_strategy(text)

@@ -110,6 +110,10 @@ def _fault(text: str, reply: ChatReply, tokens: int, tried: set[str]) -> str | N
     try:
         strategy = parse_strategy(text)
     except StrategyRejectedError as error:
-        told = {"truncated": f"it was cut off after {tokens} tokens", "refused": "it refused", "empty": "it was empty"}
-        return told.get(reply.outcome, str(error))
+        reasons = {
+            "truncated": f"it was cut off after {tokens} tokens",
+            "refused": "it refused",
+            "empty": "it was empty",
+        }
+        return reasons.get(reply.outcome, str(error))
     return REPEATED if canonical_json(strategy.canonical()) in tried else None

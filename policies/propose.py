@@ -131,7 +131,7 @@ class Proposal(BaseModel):
     reason: str
 
 
-def judge(raw: str) -> Proposal:
+def check_proposal(raw: str) -> Proposal:
     """Return a policy's text with the verdict of the strict parser."""
     try:
         strategy = parse_strategy(raw).canonical()
@@ -154,7 +154,7 @@ def _table(proposals: list[Proposal]) -> str:
 def _body(arguments: argparse.Namespace) -> int:
     options, settings = understand(arguments)
     context = read_context(options.context)
-    proposals = [judge(raw) for raw in _build(options, settings).propose(context, options.n, options.seed)]
+    proposals = [check_proposal(raw) for raw in _build(options, settings).propose(context, options.n, options.seed)]
     if arguments.json:
         sys.stdout.writelines(json.dumps(proposal.model_dump()) + "\n" for proposal in proposals)
     else:

@@ -1,7 +1,8 @@
-"""What a run would do and cost on this machine, told before anything is computed (``--dry-run``)."""
+"""What a run would do and cost on this machine, before anything is computed (``--dry-run``)."""
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -45,7 +46,7 @@ class Plan(TypedDict):
     describer: str
     protocol: AnswerProtocol
     reference: list[str]
-    splits: dict[str, int]
+    splits: Mapping[str, int]
     adapter: str
     variant: str | None
     starts: int
@@ -177,7 +178,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "describer": config.describer,
         "protocol": protocol,
         "reference": config.reference,
-        "splits": {"support": len(splits.support), "reward": len(splits.reward), "test": len(splits.test)},
+        "splits": splits.sizes,
         "adapter": config.adapter,
         "variant": variant,
         "starts": starts,

@@ -30,8 +30,10 @@ from agent.record.schema import (
 from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.types import Example, Reward
+from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
-from tools.evaluate.statistics import compare, smallest_detectable, summarise
+from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
+from tools.evaluate.temperature import losses
 
 PACKAGES = (
     "torch",
@@ -142,7 +144,7 @@ def run_record(
         model=bench.config.model,
         model_sha256=bench.lm.sha256,
         policy=bench.policy.name,
-        policy_adapter=getattr(bench.policy, "adapter_sha256", None),
+        policy_adapter=adapter_of(bench.policy),
         describer=context.source,
         request_forms={"describer": context.form, "policy": state.get("request_form")},
         seed=bench.config.seed,
@@ -227,12 +229,12 @@ def _smallest(bench: Workbench, state: State) -> Detectable:
     if not pairs:
         made = [name for name, begun in state["starts"].items() if begun and begun["reward"]]
         pairs = [(base, load_items(bench.folder / "items" / f"{name}.jsonl")) for name in made]
-    losses = [statistics.stdev([new.loss - old.loss for old, new in zip(*pair, strict=False)]) for pair in pairs]
+    spreads = [statistics.stdev(differences(first[: len(new)], new).tolist()) for first, new in pairs]
     flips = [
         statistics.stdev([float(new.correct) - old.correct for old, new in zip(*pair, strict=False)]) for pair in pairs
     ]
     unrelated = math.sqrt(2)
-    loss = statistics.median(losses) if losses else unrelated * statistics.stdev([item.loss for item in base])
+    loss = statistics.median(spreads) if spreads else unrelated * statistics.stdev(losses(base).tolist())
     flip = statistics.median(flips) if flips else unrelated * statistics.stdev([float(item.correct) for item in base])
     n = len(base)  # accuracy moves by whole questions, so nothing below one of them can be seen
     return Detectable(loss=smallest_detectable(loss, n), accuracy=max(1 / n, smallest_detectable(flip, n)))

@@ -98,12 +98,12 @@ def understand(
         refuse_changes(stored, config)
     check_names(config)
     check_here(config.device)
-    found = read_task(config)
+    task, splits, protocol = read_task(config)
     if config.reference:
         from tools.detect_drift.reference import check_sources  # noqa: PLC0415  (seconds to import)
 
         check_sources(config.reference)
-    return Request(config, *found, stored)
+    return Request(config, task, splits, protocol, stored)
 
 
 def check_names(config: RunConfig) -> None:

@@ -91,7 +91,7 @@ class State(TypedDict, total=False):
 
     Attributes:
         context: τ, with its source.
-        drift: what the drift test found.
+        drift: the drift test's report.
         adapters: what was made from the prompts.
         base: the deployed model under its own best answer rule, which gains are measured against.
         rules: what the deployed model and the adapters score under each answer rule.
@@ -104,6 +104,7 @@ class State(TypedDict, total=False):
         best_reward: the reward to beat, None until measured.
         ended: why the run ends before anything is tried; absent where it does not.
         observed: what was measured of the start, in sentences for the policy.
+        features: what is known of the task without a label, in numbers for the policy.
         request_form: the form of request that the policy's server took last, None where there is no server.
         proposal: the strategy that waits to be applied, or None.
         proposal_seconds: time already spent on the attempt, s.
@@ -135,6 +136,7 @@ class State(TypedDict, total=False):
     best_reward: Reward | None
     ended: str
     observed: list[str]
+    features: dict[str, float]
     request_form: RequestForm | None
     proposal: StrategyFields | None
     proposal_seconds: float
@@ -282,13 +284,13 @@ def workbench(context: Context | None) -> Workbench:
     Raises:
         InputError: the graph was started by something that loaded none.
     """
-    found = context.get("workbench") if context else None
-    if not isinstance(found, Workbench):
+    bench = context.get("workbench") if context else None
+    if not isinstance(bench, Workbench):
         raise InputError(
             "a run needs models, data and a folder, which python -m agent.run --task NAME loads; "
             "LangGraph's server shows the graph and its schemas"
         )
-    return found
+    return bench
 
 
 def _moved(record: Refers, change: Callable[[str], str]) -> Refers:

@@ -89,7 +89,7 @@ class Watcher:
             self._commit()
         read = self.state.prompts + self.state.skipped
         if len(self.state.window) == self.state.settings["window"]:  # a kill fell between the window and its verdict
-            self._judge()
+            self._name_window()
             self._commit()
         while (lines := next_lines(self.source, self.state.offset)) or self._turn():
             for start in range(0, len(lines), TOGETHER):
@@ -97,7 +97,7 @@ class Watcher:
                 self._commit()
             self._release()
         if self.state.alarm is not None:
-            self._judge()
+            self._name_window()
         state = self.state
         if state.ended and state.prompts + state.skipped == read:
             return state  # nothing came since
@@ -164,10 +164,10 @@ class Watcher:
         state.window.append(line)
         if len(state.window) == state.settings["window"]:
             self._commit()  # an adaptation takes minutes; a kill in it must find the window whole
-            self._judge()
+            self._name_window()
             self._commit()
 
-    def _judge(self) -> None:
+    def _name_window(self) -> None:
         """Name the window behind an alarm, and go on with what it shows to be current."""
         state = self.state
         asked = [asked_from(value_of(line, "the line"), "the line") for line in state.window]

@@ -134,22 +134,22 @@ class Encoder:
         A prompt that was encoded lately is not encoded again.
         """
         new = [prompt for prompt in dict.fromkeys(prompts) if _key(prompt) not in self._known]
-        found = {prompt: self._known[_key(prompt)] for prompt in prompts if _key(prompt) in self._known}
+        embedded = {prompt: self._known[_key(prompt)] for prompt in prompts if _key(prompt) in self._known}
         for rows, hidden, kept in self._batches(new, batch_size):  # never all token states at once: 0.6 MB a row
-            found.update(zip([new[i] for i in rows], pool(hidden, kept), strict=True))
-        self._remember(found)
+            embedded.update(zip([new[i] for i in rows], pool(hidden, kept), strict=True))
+        self._remember(embedded)
         if not prompts:
             return torch.zeros(0, self._model.get_embedding_dimension())
-        return torch.stack([found[prompt] for prompt in prompts])
+        return torch.stack([embedded[prompt] for prompt in prompts])
 
     def forget(self) -> None:
         """Forget what is kept, so that the next prompts are encoded whatever came before."""
         self._known.clear()
         self._held = None
 
-    def _remember(self, found: dict[str, Tensor]) -> None:
+    def _remember(self, embedded: dict[str, Tensor]) -> None:
         """Keep the latest embeddings, the oldest go first."""
-        for prompt, row in found.items():
+        for prompt, row in embedded.items():
             self._known.pop(_key(prompt), None)
             self._known[_key(prompt)] = row.clone()
         while len(self._known) > REMEMBERED:

@@ -213,7 +213,7 @@ def _rms_norm(norm: "LlamaRMSNorm", x: Tensor) -> Tensor:
 
 
 def _linear(module: nn.Linear, x: Tensor) -> Tensor:
-    """Return the projection of (T, i), with the adapter's part added in place where the module wears one."""
+    """Return the projection of (T, i), with the adapter's part added in place where the module has one."""
     if not hasattr(module, "lora_A"):
         result: Tensor = module(x)
         return result

@@ -152,8 +152,7 @@ def _engine(a: EngineBench, progress: "Progress") -> "BenchResult":
     from agent.train.engine.settings import EngineSettings  # noqa: PLC0415
     from eval.bench import engine  # noqa: PLC0415
 
-    plan = engine.Plan(a.model, a.model_path, a.task, a.cells, a.limit, a.repetitions, a.offline)
-    return engine.bench(plan, EngineSettings(kind=a.kind))
+    return engine.bench(a, EngineSettings(kind=a.kind))
 
 
 def _bench(settings: type[Options], measure: Callable[[Options, "Progress"], "BenchResult"]) -> Bench:

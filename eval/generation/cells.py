@@ -47,7 +47,7 @@ class Cells:
         lm: the base model, undressed.
         questions: task → its questions.
         make: makes a recipe's adapter, None for the base model.
-        progress: hears how many cells are scored.
+        progress: called as cells are scored.
     """
 
     folder: Path
@@ -89,7 +89,7 @@ class Cells:
         return missing
 
     def score(self, missing: dict[Recipe, list[str]], run: Run[Job, str] | None = None) -> None:
-        """Score what ``missing`` found.
+        """Score the cells that ``missing`` returns.
 
         Args:
             missing: each recipe with its tasks.

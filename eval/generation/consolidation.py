@@ -32,7 +32,7 @@ def open_folder(
         device: torch device.
         dtype: what the model computes in.
         offline: never touch the network.
-        progress: told about long work.
+        progress: called during long work.
 
     Raises:
         InputError: this is no consolidation's folder, or its settings cannot be read.

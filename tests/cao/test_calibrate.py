@@ -28,7 +28,8 @@ def test_a_rule_that_takes_nothing_off_has_one_text(text):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("strength", "1.01"), ("strength", "-0.1"), ("strength", "true"), ("prior", '"gold"'), ("length", "1")]
+    ("key", "value"),
+    [("strength", "1.01"), ("strength", "-0.1"), ("strength", "true"), ("prior", '"gold"'), ("length", "1")],
 )
 def test_values_out_of_bounds_are_refused(key, value):
     settings = {"prior": '"choice"', "strength": "1", "length": '"none"'} | {key: value}
@@ -43,8 +44,8 @@ def test_without_a_prior_the_strength_must_be_within_its_bounds_all_the_same():
 
 
 def test_what_it_cannot_act_on_is_said():
-    def standing(rule: AnswerRule = AnswerRule(), **relied_on: bool) -> Standing:
-        return Standing(AdaptedModel(answer_rule=rule), "tiny", generator=False, **relied_on)
+    def standing(rule: AnswerRule | None = None, **relied_on: bool) -> Standing:
+        return Standing(AdaptedModel(answer_rule=rule or AnswerRule()), "tiny", generator=False, **relied_on)
 
     batch = Calibrate(family="Calibrate", prior="batch", strength=1.0, length="char")
     assert PMI.refusal(standing()) is None

@@ -64,8 +64,8 @@ def _processes(count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
             if child not in others:
                 child.terminate()  # what they were at goes on from its last checkpoint
         if isinstance(error, BrokenProcessPool):
-            told = "give the same command again, with --workers 1 if memory was short"
-            raise UnavailableError(f"a worker ended without a word; {told}") from None
+            advice = "give the same command again, with --workers 1 if memory was short"
+            raise UnavailableError(f"a worker ended without a word; {advice}") from None
         raise
     finally:
         pool.shutdown(cancel_futures=True)

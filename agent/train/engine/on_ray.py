@@ -63,8 +63,8 @@ def check_answers(address: str) -> None:
     asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-        told = subprocess.run(asked, env={**os.environ, **QUIET}, capture_output=True, timeout=HEALTH_S, check=False)
-        well, closed = told.returncode == 0, b"AuthenticationError" in told.stderr
+        answer = subprocess.run(asked, env={**os.environ, **QUIET}, capture_output=True, timeout=HEALTH_S, check=False)
+        well, closed = answer.returncode == 0, b"AuthenticationError" in answer.stderr
     except (OSError, OverflowError, subprocess.TimeoutExpired):
         well = closed = False
     if closed:
@@ -111,10 +111,10 @@ def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Ite
         pool = ActorPool([actor.remote(cpus, Path.cwd()) for _ in range(count)])
 
         def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
-            found = pool.map_unordered(lambda worker, item: worker.do.remote(shared, *item), list(enumerate(jobs)))
+            results = pool.map_unordered(lambda worker, item: worker.do.remote(shared, *item), list(enumerate(jobs)))
             while True:
                 try:
-                    index, result = next(found)
+                    index, result = next(results)
                 except StopIteration:
                     return
                 except ray.exceptions.RayError as error:
@@ -140,8 +140,8 @@ def _connect(ray: ModuleType, settings: EngineSettings, count: int, cpus: int) -
     have = ray.cluster_resources()
     for kind, wanted in (("CPU", count * cpus), ("GPU", count * settings.gpus)):
         if have.get(kind, 0) < wanted:
-            told = f"{count} workers need {kind} {wanted:g}, Ray on {where} has {have.get(kind, 0):g}"
-            raise InputError(f"{told}; give fewer --workers")
+            shortage = f"{count} workers need {kind} {wanted:g}, Ray on {where} has {have.get(kind, 0):g}"
+            raise InputError(f"{shortage}; give fewer --workers")
 
 
 def _ours(ray: ModuleType, error: Exception) -> Exception:
@@ -149,8 +149,8 @@ def _ours(ray: ModuleType, error: Exception) -> Exception:
     cause = getattr(error, "cause", None)
     if isinstance(error, ray.exceptions.RayTaskError):
         return cause if isinstance(cause, CaoError) else error  # the latter is a defect, shown with its traceback
-    told = f"({type(error).__name__}); give the same command again, with fewer --workers if memory was short"
-    return UnavailableError(f"a worker died {RETRIES + 1} times at one job {told}")
+    advice = f"({type(error).__name__}); give the same command again, with fewer --workers if memory was short"
+    return UnavailableError(f"a worker died {RETRIES + 1} times at one job {advice}")
 
 
 class _Worker:

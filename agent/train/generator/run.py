@@ -126,8 +126,8 @@ def claim(settings: Settings, folder: Path) -> None:
     if path.exists():
         other = _different(read_json(path, dict[str, object]), wanted)
         if other:
-            told = f"other settings ({', '.join(other)}; see config.json)"
-            raise InputError(f"{folder} was begun with {told}; give them again, or another --out")
+            changed = f"other settings ({', '.join(other)}; see config.json)"
+            raise InputError(f"{folder} was begun with {changed}; give them again, or another --out")
         return
     consolidation = open_consolidation(settings, lambda label, done, total: None)
     layout = consolidation.layout  # a preset that does not fit the model is refused before hours of work
@@ -135,15 +135,15 @@ def claim(settings: Settings, folder: Path) -> None:
     write_json(path, wanted)
 
 
-def _different(found: object, wanted: object, where: str = "") -> list[str]:
+def _different(stored: object, wanted: object, where: str = "") -> list[str]:
     """Return the names of the values in which two nested mappings differ."""
-    if not (isinstance(found, dict) and isinstance(wanted, dict)):
-        return [] if found == wanted else [where]
-    names = sorted({*found, *wanted})
+    if not (isinstance(stored, dict) and isinstance(wanted, dict)):
+        return [] if stored == wanted else [where]
+    names = sorted({*stored, *wanted})
     return [
         other
         for name in names
-        for other in _different(found.get(name), wanted.get(name), f"{where}.{name}" if where else name)
+        for other in _different(stored.get(name), wanted.get(name), f"{where}.{name}" if where else name)
     ]
 
 

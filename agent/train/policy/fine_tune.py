@@ -115,7 +115,7 @@ def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
 
 
 def _arguments(tuning: Tuning) -> dict[str, object]:
-    """Return what the Trainer is told of a training, whatever it runs on."""
+    """Return the Trainer's settings that are the same on every device."""
     return {
         "per_device_train_batch_size": 1,
         "num_train_epochs": tuning.epochs,
@@ -143,7 +143,7 @@ def fine_tune(
         lessons: one or more.
         start: the adapter to go on from.
         tuning: epochs, rate, seed.
-        progress: told after each step.
+        progress: called after each step.
 
     Raises:
         InputError: a lesson is too long, or the training diverged.
@@ -155,7 +155,7 @@ def fine_tune(
     rows = [encode_lesson(lm, lesson) for lesson in lessons]
     steps = tuning.epochs * len(rows)
 
-    class Told(TrainerCallback):  # type: ignore[misc]
+    class Progressing(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, arguments: object, state: TrainerState, *_: object, **__: object) -> None:
             progress("fine-tuning the policy", state.global_step, steps)
 
@@ -173,7 +173,7 @@ def fine_tune(
             args=TrainingArguments(output_dir=folder, use_cpu=lm.device == "cpu", **_arguments(tuning)),
             train_dataset=rows,
             data_collator=lambda batch: batch[0],
-            callbacks=[Told()],
+            callbacks=[Progressing()],
         )
         trainer.train()
         tensors = {name: value.detach().float().cpu().clone() for name, value in live.items()}

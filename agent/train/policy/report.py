@@ -156,27 +156,27 @@ def _naive(training: Training) -> int:
 
 def _landscape(situation: Situation) -> Landscape:
     """Return how many points of the grid improve the model in a situation, family by family, as far as measured."""
-    known, found = situation.known(), Landscape()
+    known, families = situation.known(), Landscape()
     for point in grid(situation.context.families):
         judged = known.get(canonical_json(point.canonical()))
         if judged is not None:
-            counts = found.setdefault(point.family, {"measured": 0, "improve": 0})
+            counts = families.setdefault(point.family, {"measured": 0, "improve": 0})
             counts["measured"] += 1
             counts["improve"] += judged.improved
-    return found
+    return families
 
 
 def _arms(practised: Sequence[Situation]) -> dict[str, tuple[int, int]]:
     """Return what the grid's points came to in practice: strategy → (situations improved, situations not improved)."""
-    found: dict[str, tuple[int, int]] = {}
+    arms: dict[str, tuple[int, int]] = {}
     for situation in practised:
         known = situation.known()
         for point in grid(situation.context.families):
             key = canonical_json(point.canonical())
             if key in known:
-                won, lost = found.get(key, (0, 0))
-                found[key] = (won + known[key].improved, lost + (not known[key].improved))
-    return found
+                won, lost = arms.get(key, (0, 0))
+                arms[key] = (won + known[key].improved, lost + (not known[key].improved))
+    return arms
 
 
 def text(report: Report) -> str:
@@ -216,8 +216,8 @@ def text(report: Report) -> str:
         lines += [f"| situation | {' | '.join(FAMILIES)} |", "|---" * (1 + len(FAMILIES)) + "|"]
         for name, families in measured.items():
             counts = [families.get(family) for family in FAMILIES]
-            told = " | ".join(f"{c['improve']} of {c['measured']}" if c else "–" for c in counts)
-            lines.append(f"| {name} | {told} |")
+            columns = " | ".join(f"{c['improve']} of {c['measured']}" if c else "–" for c in counts)
+            lines.append(f"| {name} | {columns} |")
     return "\n".join(lines) + "\n"
 
 

@@ -161,7 +161,7 @@ def collect(
         judge: the reward.
         sampling: how many.
         log: where samples are kept.
-        progress: told after each situation of a round.
+        progress: called after each situation of a round.
 
     Source: CAO-LLM §2.4, G.5.
     """
@@ -175,9 +175,9 @@ def collect(
             for name, samples in drawn.items()
         }
         for done, (name, worth) in enumerate(judge(asked), 1):
-            found = iter(worth)
+            rewards = iter(worth)
             for sample in drawn[name]:
-                judged = next(found) if sample.valid else None
+                judged = next(rewards) if sample.valid else None
                 reward = int(judged is not None and judged.improved)
                 log.add(sample.model_copy(update={"judged": judged, "reward": reward}))
             progress(f"iteration {iteration}: judging", done, len(waiting))
@@ -224,12 +224,12 @@ def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
         samples: of one iteration.
         most: texts of one situation, so that an easy one does not outweigh the others.
     """
-    found: dict[str, list[str]] = {}
+    chosen: dict[str, list[str]] = {}
     for sample in samples:
-        texts = found.setdefault(sample.situation, [])
+        texts = chosen.setdefault(sample.situation, [])
         if sample.reward and len(texts) < most:
             texts.append(sample.raw)
-    return {situation: texts for situation, texts in found.items() if texts}
+    return {situation: texts for situation, texts in chosen.items() if texts}
 
 
 def costs(samples: Sequence[Sample]) -> Mapping[str, float]:

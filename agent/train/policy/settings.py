@@ -75,11 +75,11 @@ class Settings(Record):
     @property
     def folder(self) -> Path:
         """The training's folder, the same for the same command."""
-        told = repr(sorted(self.claim().items()))
-        return self.out / f"policy-{self.config.model}-s{self.seed}-{sha256_bytes(told.encode())[:8]}"
+        claimed = repr(sorted(self.claim().items()))
+        return self.out / f"policy-{self.config.model}-s{self.seed}-{sha256_bytes(claimed.encode())[:8]}"
 
     @property
-    def places(self) -> Path:
+    def situations_folder(self) -> Path:
         """The folder of situations, which other trainings and the tables share."""
         return self.out / "situations"
 
@@ -131,20 +131,20 @@ def read_settings(folder: Path) -> Settings:
         raise InputError(f"{folder}: no training's folder (no config.json); python -m agent.train_policy makes one")
     read = read_json(path, dict[str, object])
     try:
-        found = TypeAdapter(Claim).validate_python(read)
-        config = {key: value for key, value in found["config"].items() if key in RunConfig.model_fields}
+        stored = TypeAdapter(Claim).validate_python(read)
+        config = {key: value for key, value in stored["config"].items() if key in RunConfig.model_fields}
         return Settings(
             config=RunConfig.model_validate_json(canonical_json(config)),
-            tasks=tuple(found["tasks"]),
-            held_out=tuple(found["held_out"]),
-            seeds=found["seeds"],
+            tasks=tuple(stored["tasks"]),
+            held_out=tuple(stored["held_out"]),
+            seeds=stored["seeds"],
             iterations=len(list(folder.glob("policy-[1-9]*"))),
-            sampling=Sampling(**found["sampling"]),
-            tuning=Tuning(**found["tuning"]),
-            budget=found["budget"],
-            warm_start=found["warm_start"],
+            sampling=Sampling(**stored["sampling"]),
+            tuning=Tuning(**stored["tuning"]),
+            budget=stored["budget"],
+            warm_start=stored["warm_start"],
             out=folder.parent,
-            seed=found["seed"],
+            seed=stored["seed"],
         )
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a training's settings ({type(error).__name__})") from None
