@@ -129,7 +129,7 @@ def check_remote(config: RunConfig) -> None:
         UnavailableError: a key or a package is missing.
     """
     check_describer(config.describer, config.policy_settings, offline=config.offline)
-    if config.policy != "local":
+    if config.policy not in ("local", "portfolio", "surrogate"):  # these need the base model's weights
         build_policy(config.policy, config.policy_settings, lm=None, offline=config.offline)
 
 

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 import cao
 from agent.train.policy.rest_em import CHUNK, Sample, Sampling, costs, verdict
 from agent.train.policy.run import Training
+from agent.train.policy.selection import install_selection, practised, summary
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic, write_json
@@ -74,23 +75,26 @@ class Report(Record):
 
     Attributes:
         model, model_sha256: the model profile, and the hash of its weights.
-        policy, policy_sha256: the last iteration's folder, and the hash of its adapter.
+        policy, policy_sha256: the last iteration's folder, and the hash of its adapter; None where none was trained.
         settings: what the training is for.
         iterations: of each iteration, ``practice`` and ``held_out``.
         costs: what it cost.
         arms: strategy → situations in practice that it improved, and that it did not.
         landscape: situation → its landscape.
+        selection: portfolio and surrogate with each practised task left out in turn: row → share of first attempts
+            that are accepted, and gain of a loop in nats; empty where no landscape is known.
     """
 
     model: str
     model_sha256: str
-    policy: str
-    policy_sha256: str
+    policy: str | None
+    policy_sha256: str | None
     settings: dict[str, JsonValue]
     iterations: tuple[dict[str, Side | Empty], ...]
     costs: Costs
     arms: dict[str, tuple[int, int]]
     landscape: dict[str, Landscape]
+    selection: dict[str, dict[str, float]] = {}
 
 
 def write_report(training: Training) -> Report:
@@ -100,7 +104,7 @@ def write_report(training: Training) -> Report:
         training: a finished one.
     """
     settings = training.settings
-    last = settings.folder / f"policy-{settings.iterations}"
+    last, known = training.last, practised([training.situations[name] for name in training.practice])
     sides = {
         "practice": training.practice,
         "held_out": training.held_out,
@@ -109,8 +113,8 @@ def write_report(training: Training) -> Report:
     report = Report(
         model=settings.config.model,
         model_sha256=training.lm.sha256,
-        policy=last.name,
-        policy_sha256=adapter_sha256(load_adapter(last, training.lm.sha256)),
+        policy=last.name if last else None,
+        policy_sha256=adapter_sha256(load_adapter(last, training.lm.sha256)) if last else None,
         settings=settings.claim(),
         iterations=tuple(
             {name: _side(samples, iteration, names, settings.sampling) for name, names in sides.items()}
@@ -119,6 +123,7 @@ def write_report(training: Training) -> Report:
         costs=Costs(**costs(samples), naive_questions=_naive(training)),
         arms=_arms([training.situations[name] for name in training.practice]),
         landscape={name: _landscape(situation) for name, situation in training.situations.items()},
+        selection=summary(known) if len({one.task for one in known}) > 1 else {},
     )
     write_json(settings.folder / "report.json", report.model_dump(mode="json"))
     write_atomic(settings.folder / "report.md", text(report))
@@ -210,6 +215,15 @@ def text(report: Report) -> str:
         f"{cost.questions} reward questions where a fixed number of samples without racing and memory asks "
         f"{cost.naive_questions}; {cost.seconds:.0f} s.",
     ]
+    if report.selection:
+        lines += [
+            "",
+            "Strategies chosen without a language model, in each situation by what all *other* tasks' landscapes teach:",
+            "",
+            "| who chooses | first attempts accepted | gain of a loop of four, nats |",
+            "|---|---|---|",
+        ]
+        lines += [f"| {name} | {row['first']:.2f} | {row['gain']:.4f} |" for name, row in report.selection.items()]
     measured = {name: families for name, families in report.landscape.items() if families}
     if measured:
         lines += ["", "Points of the strategy grid that improve the model, of those measured:", ""]
@@ -222,7 +236,7 @@ def text(report: Report) -> str:
 
 
 def install(training: Training, report: Report, index: Path) -> None:
-    """Copy the trained policy to where ``agent.run`` looks for the local policy's adapter.
+    """Put what was learnt where ``agent.run`` looks for it: the policy's adapter, the portfolio and the surrogate.
 
     Args:
         training: a finished one.
@@ -233,13 +247,21 @@ def install(training: Training, report: Report, index: Path) -> None:
         InputError: it cannot be written there.
     """
     lm, settings = training.lm, training.settings
+    try:
+        if report.selection:
+            known = practised([training.situations[name] for name in training.practice])
+            install_selection(known, lm.profile.name, lm.sha256, settings.config.pretrained)
+    except OSError as error:
+        raise InputError(f"{index.parent}: cannot be written ({error.strerror})") from None
+    if report.policy is None:
+        return
     weights = load_adapter(settings.folder / report.policy, lm.sha256)
     store = index.parent / lm.profile.name / "policy"
     try:
         reference = save_adapter(store, weights, lm.profile.name, torch.bfloat16)
         made = {"code_version": cao.__version__, "settings": report.settings, "costs": report.costs.model_dump()}
         entry = TrainedPolicy(name=lm.profile.name, path=f"{lm.profile.name}/policy/{reference.sha256}", made=made)
-        known = read_policies(index).policies
-        write_json(index, PolicyIndex(format=1, policies={**known, lm.sha256: entry}).model_dump(mode="json"))
+        others = read_policies(index).policies
+        write_json(index, PolicyIndex(format=1, policies={**others, lm.sha256: entry}).model_dump(mode="json"))
     except OSError as error:
         raise InputError(f"{index.parent}: cannot be written ({error.strerror})") from None

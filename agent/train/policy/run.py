@@ -53,6 +53,12 @@ class Training:
     progress: Progress
 
     @property
+    def last(self) -> Path | None:
+        """The folder of the last trained policy, None where no language model was trained."""
+        trained = self.settings.iterations or self.settings.warm_start
+        return self.settings.folder / f"policy-{self.settings.iterations}" if trained else None
+
+    @property
     def lm(self) -> LanguageModel:
         """The model that is adapted and that decides."""
         return next(iter(self.situations.values())).bench.lm
@@ -95,7 +101,8 @@ def train(settings: Settings, progress: Progress) -> Training:
                 _sample(training, rollouts, iteration, weights, settings.sampling)
                 weights = _tuned(training, iteration, weights)
             last = settings.sampling.model_copy(update={"most": min(CHUNK, settings.sampling.most)})
-            _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
+            if weights is not None:
+                _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
     return training
 
 

@@ -107,8 +107,10 @@ class Settings(Record):
         """Find mistakes in the tasks' names before a model is loaded.
 
         Raises:
-            InputError: a task to learn on without a train part, or the same task on both sides.
+            InputError: nothing to do, a task to learn on without a train part, or the same task on both sides.
         """
+        if not (self.iterations or self.warm_start or self.landscape):
+            raise InputError("--iterations 0 leaves nothing to learn: add --landscape or --warm-start")
         both = sorted(set(self.tasks) & set(self.held_out))
         if both:
             raise InputError(f"{both[0]} cannot be learnt on and held out at once")
