@@ -24,7 +24,7 @@ from cao.types import AdaptedModel, Comparison, Example, Item
 from tools.evaluate import evaluate, load_items, save_items, together
 from tools.evaluate.racing import FIRST_BLOCK, block_ends, hopeless
 from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
-from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, differences
+from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, prospects
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ def race_reward(
     config, answers, started = bench.config, _Answers(bench, candidate, "reward", name), time.monotonic()
     every = [(answers.of, end) for end in answers.ends[:-1]]
     path = looks(answers.of, answers.ends, few=_few_stand_for_all(answers, best, bench)) if config.racing else every
-    error, total, why = config.racing_error / max(1, len(path)), len(best), ""
+    error, why = config.racing_error / max(1, len(path)), ""
     for members, end in path:
         measured = answers.until(end, members)
         if config.racing and members == answers.of:
-            why = hopeless(best[:end], measured.items, total, config.accept, error, level=level, price=price)
+            why = hopeless(best, measured.items, config.accept, error, level=level, price=price)
         elif config.racing and _few_are_hopeless(answers, best, measured, error, level=level, price=price):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
         if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
@@ -140,7 +140,7 @@ def _few_are_hopeless(
 ) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
     alone = answers.changes(best, len(measured.items), measured.members)
-    combined = differences(best[: len(measured.items)], measured.items)
+    combined = prospects(best, measured.items)
     return few_hopeless(
         *(alone + price, combined + price, measured.of, measured.total, error),
         selecting=answers.selecting,
@@ -226,8 +226,8 @@ class _Answers:
         )
 
     def changes(self, best: list[Item], end: int, members: int) -> NDArray[np.float64]:
-        """Return the paired differences of the loss, (members, end) float64, each adapter on its own."""
-        return np.stack([differences(best[:end], self._alone(member, end)) for member in range(members)])
+        """Return the paired differences of the loss, as low as they may become, (members, end) float64, each alone."""
+        return np.stack([prospects(best, self._alone(member, end)) for member in range(members)])
 
     def _alone(self, member: int, end: int) -> list[Item]:
         """Return one adapter's answers on all blocks up to one; a block that is not kept is asked, and kept."""
