@@ -22,7 +22,7 @@ from agent.train.files import read_json
 from agent.train.policy.rest_em import Judged
 from agent.train.policy.rollouts import Plan, Rollouts, lay_out, open_rollouts
 from agent.train.policy.settings import Settings, read_settings
-from agent.train.policy.situations import Situation
+from agent.train.policy.situations import Situation, Wanted
 from cao.errors import InputError, UnavailableError
 from cao.machine.compute import settled
 from cao.model.adapters import adapter_sha256, load_adapter
@@ -67,7 +67,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
     tasks = options.tasks or tuple(dict.fromkeys((*first.held_out, *first.tasks)))
     check_engine(engine)
     practice = max((training.arms for training in trainings), key=lambda arms: sum(map(sum, arms.values())))
-    wanted = tuple((task, seed, False) for seed in options.seeds for task in tasks)
+    wanted = tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in tasks)
     with locked(first.situations_folder):
         plan = Plan(first.situations_folder, config, wanted)
         situations = lay_out(plan, progress)

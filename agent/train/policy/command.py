@@ -25,7 +25,7 @@ def run_options(options: TrainPolicyOptions, config: RunConfig, engine: EngineSe
         as_json: print the report as JSON, else as a page.
     """
     held_out = options.held_out or tuple(name for name in DEFAULT_HELD_OUT if name not in options.tasks)
-    shared = {"tasks", "seeds", "iterations", "budget", "landscape", "warm_start", "workers"}
+    shared = {"tasks", "seeds", "iterations", "bare", "budget", "landscape", "warm_start", "workers"}
     settings = Settings(
         **options.model_dump(include=shared),
         config=config,

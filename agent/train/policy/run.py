@@ -89,9 +89,11 @@ def train(settings: Settings, progress: Progress) -> Training:
         plan = Plan(settings.situations_folder, config.model_copy(update={"dtype": dtype}), settings.wanted)
         situations = lay_out(plan, progress)
         names = tuple(situations)
-        learnt = len(settings.tasks) * settings.seeds
+        sides = {True: tuple[str, ...](), False: tuple[str, ...]()}
+        for name, situation in situations.items():
+            sides[situation.practice] += (name,)
         log = SampleLog(settings.folder / "samples.jsonl")
-        training = Training(settings, situations, names[:learnt], names[learnt:], log, progress)
+        training = Training(settings, situations, sides[True], sides[False], log, progress)
         with open_rollouts(settings.engine, settings.workers, plan, situations, progress) as rollouts:
             rollouts.prepare(names, progress)
             if settings.landscape:

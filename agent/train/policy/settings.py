@@ -12,6 +12,7 @@ from agent.train.files import read_json
 from agent.train.policy.fine_tune import Tuning
 from agent.train.policy.options import DEFAULT_HELD_OUT, DEFAULT_TASKS
 from agent.train.policy.rest_em import Sampling
+from agent.train.policy.situations import Wanted
 from cao.configuration import Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
@@ -31,6 +32,7 @@ class Claim(TypedDict, total=False):
     seeds: int
     sampling: dict[str, JsonValue]
     tuning: dict[str, JsonValue]
+    bare: bool
     budget: int | None
     warm_start: bool
     seed: int
@@ -47,6 +49,7 @@ class Settings(Record):
         iterations: of sampling and fine-tuning.
         sampling: how many samples a situation gets.
         tuning: how the model is fine-tuned.
+        bare: practise on each task without an adapter, too.
         budget: prompts that a TTL strategy may train on, steps times batch size; one above it is not tried and earns
             nothing. None: no bound but the strategies' own.
         landscape: measure the whole grid of strategies in every situation first.
@@ -64,6 +67,7 @@ class Settings(Record):
     iterations: CountOrNone = 2
     sampling: Sampling = Sampling()
     tuning: Tuning = Tuning()
+    bare: bool = False
     budget: Count | None = None
     landscape: bool = False
     warm_start: bool = False
@@ -84,10 +88,12 @@ class Settings(Record):
         return self.out / "situations"
 
     @property
-    def wanted(self) -> tuple[tuple[str, int, bool], ...]:
-        """(task, seed, whether for practice) of every situation, those to learn in first."""
-        sides = ((self.tasks, True), (self.held_out, False))
-        return tuple((t, seed, practice) for tasks, practice in sides for seed in range(self.seeds) for t in tasks)
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Every situation, those to learn in first; with ``bare``, practice has each task without an adapter too."""
+        kinds = (False, True) if self.bare else (False,)
+        learn = (Wanted(t, seed, True, bare) for seed in range(self.seeds) for t in self.tasks for bare in kinds)
+        hold_out = (Wanted(t, seed, False) for seed in range(self.seeds) for t in self.held_out)
+        return (*learn, *hold_out)
 
     def claim(self) -> Claim:
         """Return what a folder is for, in JSON values."""
@@ -98,6 +104,7 @@ class Settings(Record):
             "seeds": self.seeds,
             "sampling": self.sampling.model_dump(),
             "tuning": self.tuning.model_dump(),
+            "bare": self.bare,
             "budget": self.budget,
             "warm_start": self.warm_start,
             "seed": self.seed,
@@ -143,6 +150,7 @@ def read_settings(folder: Path) -> Settings:
             iterations=len(list(folder.glob("policy-[1-9]*"))),
             sampling=Sampling(**stored["sampling"]),
             tuning=Tuning(**stored["tuning"]),
+            bare=stored.get("bare", False),
             budget=stored["budget"],
             warm_start=stored["warm_start"],
             out=folder.parent,
