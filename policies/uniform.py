@@ -6,6 +6,7 @@ from typing import Any
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
+from cao.strategy import validate_strategy
 from policies.base import PolicyContext
 from policies.messages import plain_json
 
@@ -38,14 +39,15 @@ class RandomPolicy:
 
 
 def draw(family: str, rng: random.Random) -> dict[str, Any]:
-    """Return one valid strategy of a family as its JSON object.
+    """Return one valid strategy of a family as its canonical JSON object.
 
     Args:
         family: its name.
         rng: where the randomness comes from.
     """
     rules = FAMILIES[family].model_json_schema(by_alias=True)["properties"]
-    return {"family": family, **{key: _value(rule, rng) for key, rule in rules.items() if key != "family"}}
+    values = {key: _value(rule, rng) for key, rule in rules.items() if key != "family"}
+    return validate_strategy({"family": family, **values}).canonical()
 
 
 def _value(rule: dict[str, Any], rng: random.Random) -> Any:

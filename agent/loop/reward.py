@@ -71,7 +71,7 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) 
     return measured
 
 
-def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str) -> Measured:
+def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, again: float = 0.0) -> Measured:
     """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
 
     Args:
@@ -79,6 +79,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
         candidate: what to measure.
         best: the items to beat, of the whole part.
         name: of the file.
+        again: seconds of making the candidate anew for the test part.
 
     Raises:
         NotApplicableError: the candidate's output is not finite.
@@ -93,7 +94,8 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
             why = hopeless(best[:end], measured.items, total, config.accept, level)
         elif config.racing and _few_are_hopeless(answers, best, measured, level):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
-        if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
+        each = (time.monotonic() - started) / (members * end)
+        if why := why or _too_late(bench, each, members * end, answers.of, again):
             break
     else:
         measured = answers.whole()
@@ -104,7 +106,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     return replace(measured, dropped=why, agrees=agrees)
 
 
-def _too_late(bench: Workbench, each: float, answered: int, of: int) -> str:
+def _too_late(bench: Workbench, each: float, answered: int, of: int, again: float) -> str:
     """Say that a time budget has no room for a candidate's other answers and for the test part, or return nothing.
 
     Args:
@@ -112,8 +114,9 @@ def _too_late(bench: Workbench, each: float, answered: int, of: int) -> str:
         each: seconds in which one of the candidate's adapters answers one question.
         answered: answers so far.
         of: adapters that answer each question.
+        again: seconds of making the candidate anew for the test part.
     """
-    rest, test = each * (len(bench.splits.reward) * of - answered), bench.splits.test
+    rest, test = again + each * (len(bench.splits.reward) * of - answered), bench.splits.test
     both = part_seconds(bench.speed, bench.task, test, bench.protocol) + each * len(test) * of
     return "the time is up" if bench.clock.left < rest + both else ""
 

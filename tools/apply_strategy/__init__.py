@@ -60,7 +60,8 @@ def apply_strategy(
 
     Args:
         strategy: what to apply.
-        prompts: the unlabelled support prompts.
+        prompts: the unlabelled support prompts, or the unlabelled questions about to be answered where the strategy
+            is transductive.
         adapter: the current adapter, None for the plain base model.
         seed: of everything random in it; equal arguments give an equal result.
         lm: the base model, undressed.

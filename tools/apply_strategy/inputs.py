@@ -15,7 +15,7 @@ class Inputs:
     """What the families act on; the attributes are ``apply_strategy``'s arguments.
 
     Attributes:
-        prompts: the unlabelled support prompts.
+        prompts: the unlabelled support prompts, or those about to be answered.
         adapter: the current adapter, None for the plain base model.
         seed: of everything random.
         lm: the base model, undressed.
