@@ -6,7 +6,7 @@ from typing import Any
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
-from cao.strategy import validate_strategy
+from cao.strategy import StrategyRejectedError, validate_strategy
 from policies.base import PolicyContext
 from policies.messages import plain_json
 
@@ -46,8 +46,12 @@ def draw(family: str, rng: random.Random) -> dict[str, Any]:
         rng: where the randomness comes from.
     """
     rules = FAMILIES[family].model_json_schema(by_alias=True)["properties"]
-    values = {key: _value(rule, rng) for key, rule in rules.items() if key != "family"}
-    return validate_strategy({"family": family, **values}).canonical()
+    while True:  # a bound may depend on another key
+        values = {key: _value(rule, rng) for key, rule in rules.items() if key != "family"}
+        try:
+            return validate_strategy({"family": family, **values}).canonical()
+        except StrategyRejectedError:
+            continue
 
 
 def _value(rule: dict[str, Any], rng: random.Random) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 import cao.strategies
 from cao.strategies import FAMILIES, Strategy
-from cao.strategy import parse_strategy, restore_strategy, strategy_text, validate_strategy
+from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy, strategy_text, validate_strategy
 from policies.grid import grid
 from policies.messages import plain_json
 from policies.uniform import draw
@@ -39,12 +39,21 @@ def test_a_strategy_comes_back_from_its_json_as_it_was(point: Strategy) -> None:
     assert parse_strategy(plain_json(point.canonical())) == point
 
 
-@pytest.mark.parametrize(("family", "key"), [("TTL", "inputs")])
+@pytest.mark.parametrize(("family", "key"), [("TTL", "inputs"), ("LORA", "reading")])
 def test_a_key_at_its_default_is_not_written(family: str, key: str) -> None:
     before = next(point.canonical() for point in FAMILIES[family].grid() if key not in point.canonical())
     default = FAMILIES[family].model_fields[key].default
     assert validate_strategy({**before, key: default}).canonical() == before
     assert getattr(restore_strategy(before), key) == default
+
+
+def test_lambda_goes_beyond_one_as_a_strength_only() -> None:
+    strong = {"family": "LORA", "lambda": 1.5, "reading": "strength"}
+    assert validate_strategy(strong).canonical() == strong
+    with pytest.raises(StrategyRejectedError, match="LORA: lambda: Input should be less than or equal to 1"):
+        validate_strategy({**strong, "lambda": 1.51})
+    with pytest.raises(StrategyRejectedError, match="LORA: object: lambda is at most 1 with reading butterfly"):
+        validate_strategy({**strong, "reading": "butterfly"})
 
 
 def test_what_is_drawn_at_random_is_valid_and_canonical() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cao.errors import NotApplicableError
 from cao.model.adapters import LoraWeights
-from tools.apply_strategy.lora_mix import mix
+from tools.apply_strategy.lora_mix import mix, scale
 
 MODULE = "base_model.model.x.q_proj"
 
@@ -44,6 +44,15 @@ def test_zero_changes_nothing_and_the_input_is_never_written() -> None:
     assert mix(before, 0.0) is before
     mix(before, 0.7)
     assert torch.equal(before.tensors[f"{MODULE}.lora_A.weight"], a)
+
+
+def test_strength_by_hand() -> None:
+    before = weights(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), torch.tensor([[1.0, 10.0, 100.0]]), alpha=6)
+    assert delta(before).tolist() == [[2 * 531.0, 2 * 642.0]]  # α/r = 2, an odd rank
+    assert delta(scale(before, 0.25)).tolist() == [[0.25 * 2 * 531.0, 0.25 * 2 * 642.0]]
+    assert delta(scale(before, 1.5)).tolist() == [[1.5 * 2 * 531.0, 1.5 * 2 * 642.0]]
+    assert not delta(scale(before, 0.0)).any()
+    assert scale(before, 1.0) is before
 
 
 def test_the_full_butterfly_has_half_the_rank() -> None:
