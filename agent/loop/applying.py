@@ -11,19 +11,18 @@ import shutil
 from typing import Literal
 
 from agent.loop.reward import measure_part
-from agent.loop.start import deployed
 from agent.loop.state import State, Workbench
 from cao.errors import NotApplicableError
 from cao.strategies import Strategy
 from cao.strategy import restore_strategy
-from cao.types import AdaptedModel, Item
+from cao.types import AdaptedModel
 from tools.apply_strategy import apply_strategy
 
-Measured = Literal["reward", "test"]
+Part = Literal["reward", "test"]
 """The part that the result is to answer."""
 
 
-def apply_for(bench: Workbench, strategy: Strategy, model: AdaptedModel, part: Measured, name: str) -> AdaptedModel:
+def apply_for(bench: Workbench, strategy: Strategy, model: AdaptedModel, part: Part, name: str) -> AdaptedModel:
     """Return a model with a strategy applied, as it answers one part of the task.
 
     Args:
@@ -42,7 +41,7 @@ def apply_for(bench: Workbench, strategy: Strategy, model: AdaptedModel, part: M
         found = apply_strategy(
             strategy,
             bench.texts() if strategy.from_states else bench.prompts(part if strategy.transductive else "support"),
-            model.members[0],
+            bench.standing(model),
             bench.seed("apply", 1),  # for all attempts: equal batches give equal adapters, which answer once
             lm=bench.lm,
             store=bench.store,
@@ -58,30 +57,32 @@ def apply_for(bench: Workbench, strategy: Strategy, model: AdaptedModel, part: M
     return found
 
 
-def answer_test(state: State, bench: Workbench) -> tuple[AdaptedModel, list[Item]]:
-    """Return what the run adopted, as it answers the test part, and its answers.
+def remade_for_test(state: State, bench: Workbench) -> State:
+    """Return the accepted models as they answer the test part, where one of their strategies is transductive.
 
-    Where an accepted strategy is transductive, the accepted ones are applied to the start once more, in their order,
-    for the test part. Where that fails, what was made for the reward part answers, and the note says why.
+    The accepted strategies are applied to the start once more, in their order. Where that fails, what was made for the
+    reward part answers, and the note says why.
 
     Args:
         state: the state after the loop.
         bench: the workbench.
+
+    Returns:
+        ``steps`` and ``best`` anew, or nothing where the models serve both parts.
     """
-    adopted = bench.adapted(state["best"])
     accepted = [restore_strategy(trial.strategy) for trial in state["trials"] if trial.accepted and trial.strategy]
-    if any(strategy.transductive for strategy in accepted):
-        start = state["start"]
-        made = None if start == "base" else bench.adapter(state["adapters"][start])
-        model = deployed(bench) if start == "base" else AdaptedModel(members=(made,))
-        try:
-            for number, strategy in enumerate(accepted, 1):
-                model = apply_for(bench, strategy, model, "test", f"test-{number}")
-            note = f"{model.note}; it is made for this run's test questions: for others, apply the strategy to those"
-            items = measure_part(bench, model, "test", "test-adapted").items
-            return model.model_copy(update={"note": note}), items
-        except NotApplicableError as error:
-            why = f"the strategy could not be applied anew to the test questions ({error})"
-            note = f"{adopted.note}; {why}, so what was made for the reward questions answered them"
-            adopted = adopted.model_copy(update={"note": note})
-    return adopted, measure_part(bench, adopted, "test", "test-adapted").items
+    if not any(strategy.transductive for strategy in accepted):
+        return {}
+    model, steps = bench.adapted(state["started"]), list[AdaptedModel]()
+    try:
+        for number, strategy in enumerate(accepted, 1):
+            model = apply_for(bench, strategy, model, "test", f"test-{number}")
+            measure_part(bench, model, "test", f"test-made-{number}")  # its answers are kept
+            steps.append(bench.pack(model))
+        made = "it is made for this run's test questions: for others, apply the strategy to those"
+        return {"steps": steps, "best": steps[-1].model_copy(update={"note": f"{model.note}; {made}"})}
+    except NotApplicableError as error:
+        best = bench.adapted(state["best"])
+        why = f"the strategy could not be applied anew to the test questions ({error})"
+        note = f"{best.note}; {why}, so what was made for the reward questions answered them"
+        return {"best": bench.pack(best.model_copy(update={"note": note}))}

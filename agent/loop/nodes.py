@@ -10,13 +10,14 @@ from collections.abc import Callable
 from langgraph.runtime import Runtime
 
 from agent.budget.clock import Prices
-from agent.loop.applying import Measured, answer_test, apply_for
+from agent.loop.applying import Part, apply_for, remade_for_test
 from agent.loop.conclude import conclude_run
 from agent.loop.counts import counted
 from agent.loop.observations import policy_context
-from agent.loop.reward import explain, judge, measure_part, race_reward
-from agent.loop.start import deployed, measure_starts
+from agent.loop.reward import Bar, explain, judge, race_reward
+from agent.loop.start import measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
+from agent.loop.test_part import test_steps
 from cao.errors import NotApplicableError
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import Trial
@@ -26,7 +27,8 @@ from tools.align_lora import AlignmentResult, align_lora
 from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
-from tools.evaluate.statistics import summarise
+from tools.evaluate.serving import serving_price
+from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
 from tools.generate_lora import GenerationResult, generate_lora
 
 Node = Callable[[State, Workbench], State]
@@ -115,7 +117,8 @@ def decide(state: State, bench: Workbench) -> State:
     raw, form = _ask_policy(state, bench, attempt)
     try:
         strategy = parse_strategy(raw)
-        if any(trial.strategy == strategy.canonical() for trial in state["trials"]):
+        accepted = [n for n, trial in enumerate(state["trials"], 1) if trial.accepted]  # behind it, all is new
+        if any(trial.strategy == strategy.canonical() for trial in state["trials"][max(accepted, default=0) :]):
             raise StrategyRejectedError("already tried in this run")
     except StrategyRejectedError as error:
         kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
@@ -139,7 +142,7 @@ def _ask_policy(state: State, bench: Workbench, attempt: int) -> tuple[str, Requ
     return raw, policy.form if isinstance(policy, AsksServer) else None
 
 
-def apply(state: State, bench: Workbench, part: Measured = "reward") -> State:
+def apply(state: State, bench: Workbench, part: Part = "reward") -> State:
     """Apply the proposed strategy for a part; one that has nothing to act on is recorded as a rejection."""
     started = time.monotonic()
     attempt = len(state["trials"]) + 1
@@ -165,13 +168,15 @@ def evaluate(state: State, bench: Workbench) -> State:
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
     candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
+    price = serving_price(candidate, bench.adapted(state["best"]), bench.config.serving_price)
+    bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price)
     assert state["proposal"] is not None  # the graph's router
     again = _prices(state, bench).again(restore_strategy(state["proposal"]), bench.texts())
     try:
-        measured = race_reward(bench, candidate, best, name, again)
+        measured = race_reward(bench, candidate, best, name, bar, again)
     except NotApplicableError as error:
         return {"trials": _refused(state, f"not measured: {error}", started), "proposal": None, "candidate": None}
-    verdict, reward = judge(bench, best, measured), summarise(measured.items)
+    verdict, reward = judge(bench, best, measured, bar), summarise(measured.items)
     trial = Trial(
         attempt=attempt,
         strategy=state["proposal"],
@@ -194,17 +199,16 @@ def evaluate(state: State, bench: Workbench) -> State:
         update["best_reward"] = reward
         update["best_items"] = f"items/{name}.jsonl"
         update["accepted"] = True
+        update["steps"] = [*state["steps"], bench.pack(candidate)]
     return update
 
 
 def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
     improved = state["accepted"] or state["start"] != "base"
-    base = measure_part(bench, deployed(bench), "test", "test-baseline").items
-    model, adapted = answer_test(state, bench) if improved else (bench.adapted(state["best"]), base)
-    best = bench.pack(model)
-    update = conclude_run({**state, "best": best}, bench, base, adapted, improved=improved)
-    return {"status": "improved" if improved else "no_improvement", "best": best, **update}
+    made = remade_for_test(state, bench)
+    update = conclude_run({**state, **made}, bench, test_steps({**state, **made}, bench), improved=improved)
+    return {"status": "improved" if improved else "no_improvement", **made, **update}
 
 
 def traced(name: str, node: Node) -> Callable[..., Stored]:
@@ -229,6 +233,7 @@ def _summary(update: Stored) -> Stored:
         "drift",
         "adapters",
         "baseline",
+        "rules",
         "start",
         "starts",
         "proposal",

@@ -18,7 +18,7 @@ from tools.apply_strategy.ttl_loss import PERPLEXITY_THRESHOLD
 
 def policy_context(state: State, bench: Workbench) -> PolicyContext:
     """Return what the policy sees: τ, the model's reward as it stands, what can act now, and the attempts so far."""
-    reasons = applicable(bench.adapted(state["best"]).members[0], bench.trained.generator, bench.lm.profile)
+    reasons = applicable(bench.standing(bench.adapted(state["best"])))
     return PolicyContext(
         task=bench.task.name,
         task_context=state["context"].text,

@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from cao.strategies.base import Strategy
-from cao.types import AdapterRef
+from cao.strategies.base import Standing, Strategy, several
 
 LAMBDAS, STRENGTHS = (0.25, 0.5, 0.75, 1.0), (0.25, 0.5, 0.75, 1.25)
 
@@ -44,15 +43,25 @@ class LoraMix(Strategy):
     @classmethod
     def papers_numbers(cls) -> Self:
         """Return the family's number in the paper."""
-        return cls(family="LORA", **{"lambda": 0.5})
+        return cls.model_validate({"family": "LORA", "lambda": 0.5})
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
         """Return four strengths, and four degrees of mixing."""
-        strengths = (cls(family="LORA", reading="strength", **{"lambda": value}) for value in STRENGTHS)
-        return (*strengths, *(cls(family="LORA", **{"lambda": value}) for value in LAMBDAS))
+        points = (*(("strength", value) for value in STRENGTHS), *(("butterfly", value) for value in LAMBDAS))
+        return tuple(
+            cls.model_validate({"family": "LORA", "lambda": value, "reading": reading}) for reading, value in points
+        )
 
     @classmethod
-    def obstacle(cls, adapter: AdapterRef | None, model: str, *, generator: bool) -> str | None:
-        """Return that there is no adapter; that one without two equal halves cannot be mixed, the kernel says."""
-        return f"there is no adapter to mix: none was generated for {model}" if adapter is None else None
+    def obstacle(cls, standing: Standing) -> str | None:
+        """Return that there is no adapter, or several."""
+        if standing.adapter is None:
+            return several(standing) or f"there is no adapter to mix: none was generated for {standing.model}"
+        return None
+
+    def refusal(self, standing: Standing) -> str | None:
+        """Return that there is no adapter, or none with two equal halves to mix."""
+        if self.reading == "butterfly" and standing.adapter and standing.adapter.rank % 2:
+            return f"the adapter has the odd rank {standing.adapter.rank}: mixing needs two equal halves"
+        return super().refusal(standing)

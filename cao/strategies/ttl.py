@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from cao.strategies.base import Pace, Price, Strategy
+from cao.strategies.base import Pace, Price, Standing, Strategy, several
 
 STEPS, RATES = (10, 25), (1e-4, 3e-4)
 TRAINING_OVER_READING = 3.0
@@ -54,6 +54,11 @@ class TTL(Strategy):
         )
         also = (first, *larger[-2:])
         return (first, *larger, *(point.model_copy(update={"inputs": "test"}) for point in also))
+
+    @classmethod
+    def obstacle(cls, standing: Standing) -> str | None:
+        """Return that several adapters answer together."""
+        return several(standing)
 
     def price(self, pace: Pace) -> Price:
         """Return the price of the training, of both where each part has its own; answering costs what it did."""

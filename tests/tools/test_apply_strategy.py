@@ -131,19 +131,6 @@ def test_lora_mixes_the_current_adapter(tiny_lm: LanguageModel, tmp_path: Path, 
     assert same.sha256 == adapter.sha256
 
 
-def test_the_strength_of_an_adapter_is_changed_exactly(
-    tiny_lm: LanguageModel, tmp_path: Path, adapter: AdapterRef
-) -> None:
-    strong = validate_strategy({"family": "LORA", "lambda": 1.25, "reading": "strength"})
-    result = apply_strategy(strong, PROMPTS, adapter, 0, lm=tiny_lm, store=tmp_path)
-    (member,) = result.members
-    assert member is not None
-    before, after = load_adapter(Path(adapter.path)), load_adapter(Path(member.path))
-    for name, tensor in before.tensors.items():
-        assert torch.equal(after.tensors[name], 1.25 * tensor if ".lora_B." in name else tensor)
-    assert result.note == "the adapter's change of the weights times 1.25"
-
-
 def test_latent_leaves_the_weights_alone(tiny_lm: LanguageModel, tmp_path: Path, adapter: AdapterRef) -> None:
     for current in (None, adapter):
         result = apply_strategy(LATENT, PROMPTS, current, 0, lm=tiny_lm, store=tmp_path)
@@ -183,7 +170,7 @@ def test_what_cannot_act_says_why(tiny_lm: LanguageModel, tmp_path: Path, adapte
     }
     assert set(applicable(adapter, SumGenerator(tiny_lm), tiny_lm.profile).values()) == {None}
     odd = adapter.model_copy(update={"rank": 3})
-    assert applicable(odd, None, tiny_lm.profile)["LORA"] is None  # its strength can be changed
+    assert "odd rank 3" in str(applicable(odd, None, tiny_lm.profile)["LORA"])
     for strategy in (LORA, TTS):
         with pytest.raises(NotApplicableError, match=str(nothing[strategy.family])):
             apply_strategy(strategy, PROMPTS, None, 0, lm=tiny_lm, store=tmp_path)

@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 
 from cao.errors import NotApplicableError
 from cao.model.adapters import LoraWeights
+from cao.strategies import FAMILIES, Standing
+from cao.strategy import validate_strategy
+from cao.types import AdaptedModel, AdapterRef
 from tools.apply_strategy.lora_mix import mix, scale
 
 MODULE = "base_model.model.x.q_proj"
@@ -65,3 +68,15 @@ def test_the_full_butterfly_has_half_the_rank() -> None:
 def test_an_odd_rank_has_no_halves() -> None:
     with pytest.raises(NotApplicableError, match="odd rank 3"):
         mix(weights(torch.randn(3, 6), torch.randn(5, 3)), 0.5)
+
+
+def test_an_odd_rank_can_be_scaled_and_not_mixed() -> None:
+    adapter = AdapterRef(path="x", sha256="x", base_sha256="base", rank=3)
+    standing = Standing(AdaptedModel(members=(adapter,)), "tiny", generator=False)
+    assert FAMILIES["LORA"].obstacle(standing) is None
+    refusals = {
+        reading: validate_strategy({"family": "LORA", "lambda": 0.5, "reading": reading}).refusal(standing)
+        for reading in ("strength", "butterfly")
+    }
+    assert refusals["strength"] is None
+    assert "odd rank 3" in str(refusals["butterfly"])

@@ -23,14 +23,15 @@ from tools.apply_strategy.inputs import Inputs
 
 def apply(strategy: LoraMix, inputs: Inputs) -> AdaptedModel:
     """Mix the halves of the current adapter, or scale it."""
-    weights = inputs.current()
+    weights = inputs.weights()
     assert weights is not None  # LoraMix.obstacle
     if strategy.reading == "strength":
+        made = inputs.keep(scale(weights, strategy.lambda_))
         note = f"the adapter's change of the weights times {strategy.lambda_:g}"
-        return AdaptedModel(members=(inputs.keep(scale(weights, strategy.lambda_)),), note=note)
-    mixed = inputs.keep(mix(weights, strategy.lambda_))
-    note = f"the halves of the adapter's rank {mixed.rank} mixed with lambda {strategy.lambda_:g}"
-    return AdaptedModel(members=(mixed,), note=note)
+    else:
+        made = inputs.keep(mix(weights, strategy.lambda_))
+        note = f"the halves of the adapter's rank {made.rank} mixed with lambda {strategy.lambda_:g}"
+    return inputs.current.model_copy(update={"members": (made,), "note": note})
 
 
 def scale(weights: LoraWeights, lam: float) -> LoraWeights:

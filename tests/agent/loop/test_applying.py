@@ -10,12 +10,13 @@ import pytest
 
 from agent.config import make_config
 from agent.loop import applying
-from agent.loop.applying import answer_test, apply_for
+from agent.loop.applying import apply_for, remade_for_test
 from agent.loop.conclude import adopted_of
 from agent.loop.loading import build_workbench
 from agent.loop.request import read_task
 from agent.loop.start import deployed, first_state
 from agent.loop.state import State, Workbench
+from agent.loop.test_part import test_steps as answered
 from agent.record.terminal import PlainView
 from agent.run import main
 from cao.model.adapters import load_adapter
@@ -79,18 +80,21 @@ def after_loop(bench: Workbench, settings: dict[str, Any]) -> State:
     """The state after a loop that accepted a strategy."""
     made = apply_for(bench, restore_strategy(settings), deployed(bench), "reward", "attempt-1")
     trial = Trial(attempt=1, strategy=settings, accepted=True, reason="accepted")
-    return {**first_state(bench), "best": bench.pack(made), "trials": [trial], "accepted": True}
+    best, start = bench.pack(made), bench.pack(deployed(bench))
+    return {**first_state(bench), "started": start, "best": best, "steps": [best], "trials": [trial], "accepted": True}
 
 
 def test_the_test_part_is_answered_by_what_was_made_from_its_own_questions(bench: Workbench) -> None:
     state = after_loop(bench, TTL)
-    model, items = answer_test(state, bench)
+    made = remade_for_test(state, bench)
+    model = bench.adapted(made["best"])
+    assert [bench.adapted(step).members for step in made["steps"]] == [model.members]
     assert model.members == apply_for(bench, restore_strategy(TTL), deployed(bench), "test", "again").members
     assert model.members != bench.adapted(state["best"]).members
-    assert len(items) == 8
+    assert [len(items) for items in answered({**state, **made}, bench).values()] == [8, 8]
     assert "questions about to be answered that passed P0" in model.note
     assert model.note.endswith("it is made for this run's test questions: for others, apply the strategy to those")
-    adopted = adopted_of({**state, "best": bench.pack(model)}, bench)
+    adopted = adopted_of({**state, **made}, bench)
     assert adopted.adapter is not None
     (member,) = model.members
     assert member is not None
@@ -101,9 +105,11 @@ def test_the_test_part_is_answered_by_what_was_made_from_its_own_questions(bench
 def test_what_acts_on_the_support_prompts_serves_both_parts(bench: Workbench) -> None:
     settings = {**TTL, "inputs": "support"}
     state = after_loop(bench, settings)
-    model, _ = answer_test(state, bench)
-    assert model == bench.adapted(state["best"])
-    assert model.members == apply_for(bench, restore_strategy(settings), deployed(bench), "test", "again").members
+    assert not remade_for_test(state, bench)
+    assert (
+        bench.adapted(state["best"]).members
+        == apply_for(bench, restore_strategy(settings), deployed(bench), "test", "again").members
+    )
 
 
 def test_where_the_test_questions_give_nothing_to_learn_the_reward_parts_model_answers(
@@ -111,10 +117,11 @@ def test_where_the_test_questions_give_nothing_to_learn_the_reward_parts_model_a
 ) -> None:
     state = after_loop(bench, TTL)
     monkeypatch.setattr(ttl, "LOG_P0", 100.0)
-    model, items = answer_test(state, bench)
+    made = remade_for_test(state, bench)
+    model = bench.adapted(made["best"])
+    assert "steps" not in made
     assert model.members == bench.adapted(state["best"]).members
     assert "could not be applied anew to the test questions (no prompt passes TTL's threshold" in model.note
-    assert len(items) == 8
 
 
 def test_a_run_trains_once_for_each_part_and_hands_over_the_second(
@@ -133,6 +140,7 @@ def test_a_run_trains_once_for_each_part_and_hands_over_the_second(
     plan.write_text(json.dumps({**TTL, "ttl_steps": 20, "learning_rate": 1e-2}))
     words = ["--task", str(path), "--model", "smollm2-135m", "--policy", "fixed", "--adapter", "none", "--offline"]
     words += ["--support", "8", "--reward", "12", "--test", "14", "--dtype", "float32", "--max-attempts", "1"]
+    words += ["--set", "answer_rules=false"]
     words += ["--set", f"model_path={tiny_model_folder}", "--set", f"policy_settings.strategy_file={plan}"]
     assert main([*words, "--out", str(tmp_path / "runs"), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
