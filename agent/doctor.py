@@ -14,7 +14,7 @@ from dataclasses import asdict
 from agent.health.checks import (
     INSTALL_CORE,
     OPTIONAL,
-    Row,
+    Check,
     check_cache,
     check_compute,
     check_embedded,
@@ -49,12 +49,12 @@ def main(argv: list[str] | None = None) -> int:
     p = parser()
     p.set_defaults(offline=os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"))
     return run_main(
-        p, lambda found: report(examine(offline=found.offline, folder=found.pretrained), as_json=found.json), argv
+        p, lambda parsed: report(examine(offline=parsed.offline, folder=parsed.pretrained), as_json=parsed.json), argv
     )
 
 
-def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
-    """Look at everything and yield what is found, as it is found.
+def examine(*, offline: bool, folder: str | None = None) -> Iterator[Check]:
+    """Look at everything and yield each result as it comes.
 
     Args:
         offline: never touch the network.
@@ -64,7 +64,7 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
     needed = requirements()
     yield from (check_package(name, needed[name], installed(name)) for name in needed if name not in OPTIONAL)
     yield from (check_extra(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
-    sections: dict[str, Callable[[], list[Row]]] = {
+    sections: dict[str, Callable[[], list[Check]]] = {
         "key": lambda: [check_key()],
         "room": check_room,
         "cache": check_cache,
@@ -80,15 +80,15 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
         try:
             yield from section()
         except (ImportError, CaoError, OSError) as error:
-            yield Row(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
+            yield Check(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
 
 
-def report(rows: Iterable[Row], *, as_json: bool) -> int:
-    """Print the rows as they are found, or as JSON; return 0 where a default run can work, else 3."""
+def report(rows: Iterable[Check], *, as_json: bool) -> int:
+    """Print the rows as they come, or as JSON; return 0 where a default run can work, else 3."""
     if as_json:
-        found = list(rows)
-        able = all(row.status != "missing" for row in found)
-        sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in found]}, indent=2) + "\n")
+        listed = list(rows)
+        able = all(row.status != "missing" for row in listed)
+        sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in listed]}, indent=2) + "\n")
         return 0 if able else 3
     able, width = True, max(map(len, requirements()))
     for row in rows:
@@ -97,12 +97,12 @@ def report(rows: Iterable[Row], *, as_json: bool) -> int:
         if row.fix:
             sys.stdout.write(f"{'':<8}  {'':<{width}}  → {row.fix}\n")
         sys.stdout.flush()
-    told = (
+    conclusion = (
         "A default run can work: python -m agent.run --task gsm8k"
         if able
         else "A default run cannot work yet: see “missing”."
     )
-    sys.stdout.write(f"\n{told}\n")
+    sys.stdout.write(f"\n{conclusion}\n")
     return 0 if able else 3
 
 

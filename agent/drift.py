@@ -14,7 +14,7 @@ from cao.command_line import run_main
 from cao.configuration import Machine, Registry, Seed
 from cao.errors import InputError
 from cao.options import SET, Option, add_common, add_options, command_parser
-from cao.progress import told
+from cao.progress import timed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return run_main(
-        parser(), lambda found: _report(settings_of(DriftOptions, found, "drift"), as_json=found.json), arguments
+        parser(), lambda parsed: _report(settings_of(DriftOptions, parsed, "drift"), as_json=parsed.json), arguments
     )
 
 
@@ -93,7 +93,7 @@ def _report(options: DriftOptions, *, as_json: bool) -> int:
     ask = _asking(options, windows, known) if options.signals else _not_asking
     for number, window in enumerate(windows, 1):
         signals, correct = ask(window)
-        with told(f"window {number} of {len(windows)}") if len(window) >= LONG else nullcontext():
+        with timed(f"window {number} of {len(windows)}") if len(window) >= LONG else nullcontext():
             report = detect_drift(
                 [one.prompt for one in window],
                 None,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
 
 from pydantic import Field
 
@@ -15,14 +15,26 @@ from cao.command_line import run_main
 from cao.configuration import Machine, Offline, Registry
 from cao.errors import InputError, UnavailableError
 from cao.options import SET, Option, add_common, add_options, command_parser
-from cao.progress import told
+from cao.progress import timed
 from cao.types import Record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cao.tasks.prompt_file import Asked
+
+Options = TypeVar("Options", bound=Record)
 
 _EPILOG = """A reference is a sample of at most 512 prompts of one task, as embeddings; drift is judged against all of
 them. Exit status: 0 done, 2 bad input, 3 something needed is not installed."""
+
+
+class Outcomes(TypedDict, total=False):
+    """What is known of a reference's prompts besides their texts; see ``tools.detect_drift.known_tasks.Reference``."""
+
+    signals: "Tensor"
+    correct: "Tensor | None"
+    judged_by: str
 
 
 class ListOptions(Record):
@@ -70,9 +82,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
 
-    def body(found: argparse.Namespace) -> int:
-        _, settings, do = _VERBS[found.verb]
-        return do(settings_of(settings, found, "reference"), found.json)
+    def body(arguments: argparse.Namespace) -> int:
+        _, _, do = _VERBS[arguments.verb]
+        return do(arguments)
 
     return run_main(parser(), body, arguments)
 
@@ -103,14 +115,14 @@ def _add(options: AddOptions, as_json: bool) -> int:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --registry") from None
     encoder = Encoder(minilm_folder(), options.device)
     measured = _ask(asked, options) if options.signals else _outcomes(asked)
-    with told(f"encoding {len(asked)} prompts"):
+    with timed(f"encoding {len(asked)} prompts"):
         reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
     write_reference(path, reference, encoder.sha256, Path(options.source).name, group_hashes(asked))
     _describe(name, path, as_json=as_json)
     return 0
 
 
-def _ask(asked: "list[Asked]", options: AddOptions) -> dict[str, Any]:
+def _ask(asked: "list[Asked]", options: AddOptions) -> Outcomes:
     """Return the model's option signals, and its outcomes where all right answers are known."""
     import torch  # noqa: PLC0415
 
@@ -123,13 +135,13 @@ def _ask(asked: "list[Asked]", options: AddOptions) -> dict[str, Any]:
             f"{options.source}: {len(asked) - len(examples)} prompts have no choices; --signals needs them"
         )
     lm = load_model(options)
-    with told(f"asking {options.model} {len(examples)} questions"):
+    with timed(f"asking {options.model} {len(examples)} questions"):
         signals, correct = option_signals(examples, lm)
     known = all(one.labelled for one in asked)
     return {"signals": signals, "correct": torch.tensor(correct) if known else None, "judged_by": lm.sha256}
 
 
-def _outcomes(asked: "list[Asked]") -> dict[str, Any]:
+def _outcomes(asked: "list[Asked]") -> Outcomes:
     """Return the outcomes that came with the prompts, where all of them did."""
     import torch  # noqa: PLC0415
 
@@ -209,13 +221,20 @@ def _registered(name: str, names: dict[str, Path]) -> Path:
     return names[name]
 
 
-_VERBS: dict[str, tuple[str, type[Record], Callable[[Any, bool], int]]] = {
-    "add": ("encode prompts and register them under a name", AddOptions, _add),
-    "list": ("list the known tasks", ListOptions, _list),
-    "show": ("say what one reference holds", NameOptions, _show),
-    "remove": ("forget a reference of one's own", NameOptions, _remove),
+Verb = tuple[str, type[Record], Callable[[argparse.Namespace], int]]
+
+
+def _verb(text: str, settings: type[Options], do: Callable[[Options, bool], int]) -> Verb:
+    return text, settings, lambda found: do(settings_of(settings, found, "reference"), found.json)
+
+
+_VERBS: dict[str, Verb] = {
+    "add": _verb("encode prompts and register them under a name", AddOptions, _add),
+    "list": _verb("list the known tasks", ListOptions, _list),
+    "show": _verb("say what one reference holds", NameOptions, _show),
+    "remove": _verb("forget a reference of one's own", NameOptions, _remove),
 }
-"""Verb → what it does, what it takes, and the function that gets that and whether to print JSON."""
+"""Verb → what it does, what it takes, and what does it with the command line."""
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def _graph(arguments: argparse.Namespace) -> int:
     from agent.record.trace_file import read_trace, visits  # noqa: PLC0415
 
     path = visits(read_trace(find_run(arguments.out, arguments.run))) if arguments.run else None
-    from agent.graph import mermaid  # noqa: PLC0415  (imports torch; a mistyped run is told first)
+    from agent.graph import mermaid  # noqa: PLC0415  (imports torch; a mistyped run is reported first)
 
     if arguments.json:
         taken = {} if path is None else {"path": path, "visits": dict(Counter(path))}

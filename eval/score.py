@@ -4,12 +4,12 @@ Nothing is adapted here; this is the measurement of the loop as a command of its
 """
 
 import argparse
-import contextlib
 import json
 import random
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,12 +19,12 @@ from cao.command_line import run_main
 from cao.configuration import Machine, first_error
 from cao.errors import InputError, NotApplicableError
 from cao.options import SET, Option, add_common, add_options, command_parser
+from cao.progress import Progress
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AnswerProtocol, Example, Item, Record, Reward
 
 EPILOG = """exit status: 0 measured; 2 bad input or configuration; 3 something needed is not available (with
 the command that provides it); 130 interrupted; 1 a defect."""
-SECONDS_BETWEEN_LINES = 10.0
 
 
 class ScoreOptions(Machine):
@@ -86,17 +86,20 @@ class Measurement(Record):
     protocol: AnswerProtocol
 
 
-class _Lines:
-    """Progress on standard error, a line every ten seconds; what ends at once, such as a warning, always."""
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Yield what shows progress; of prompts that were cut there is a line that stays."""
+    from agent.record.terminal import make_view  # noqa: PLC0415  (arguments come first)
 
-    def __init__(self) -> None:
-        self._last = time.monotonic()
+    with closing(make_view()) as view:
 
-    def __call__(self, label: str, done: int, total: int) -> None:
-        if label.startswith("prompts") or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            sys.stderr.write(f"{label}: {done} of {total}\n")
-            sys.stderr.flush()
+        def show(label: str, done: int, total: int) -> None:
+            if label.startswith("prompts"):
+                view.say(f"{label}: {done} of {total}")
+            else:
+                view.progress(label, done, total)
+
+        yield show
 
 
 def questions_of(options: ScoreOptions) -> tuple[Task, str, list[Example]]:
@@ -124,7 +127,7 @@ def _check_adapter(folder: Path | None) -> None:
     from cao.model.adapters import NotPlainError, load_adapter  # noqa: PLC0415  (imports torch)
 
     if folder is not None:
-        with contextlib.suppress(NotPlainError):
+        with suppress(NotPlainError):
             load_adapter(folder)
 
 
@@ -143,9 +146,9 @@ def _score(options: ScoreOptions, *, as_json: bool) -> int:
     lm = load_model(options)
     carried = attach_adapter(lm, options.adapter) if options.adapter else None
     try:
-        with tempfile.TemporaryDirectory() as store:
+        with tempfile.TemporaryDirectory() as store, _progress() as progress:
             adapter = save_adapter(Path(store), carried, lm.source) if carried else None
-            items = evaluate(task, examples, AdaptedModel(members=(adapter,)), protocol, lm=lm, progress=_Lines())
+            items = evaluate(task, examples, AdaptedModel(members=(adapter,)), protocol, lm=lm, progress=progress)
     except NotApplicableError as error:  # to the loop a rejection, here bad input
         raise InputError(str(error)) from None
     about = Measurement(
@@ -184,7 +187,8 @@ def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[
     except ValidationError as error:
         raise InputError(f"--server: {first_error(error)[1]}; write it like http://127.0.0.1:8000/v1") from None
     client, prompts = CompletionClient(settings, offline=options.offline), [task.ask(example) for example in examples]
-    texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=_Lines())
+    with _progress() as progress:
+        texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=progress)
     items = grade_texts(task, examples, texts)
     right, n = sum(item.correct for item in items), len(items)
     low, high = wilson(right, n)

@@ -6,15 +6,13 @@ import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from cao.command_line import run_main
-from cao.configuration import Device, Dtype, ModelPath, Offline, Workers
 from cao.errors import InputError
-from cao.options import SET, Option, add_common, add_options, command_parser
+from cao.options import SET, add_common, add_options, command_parser
 from cao.types import Record
+from eval.options import TablesOptions
 
 if TYPE_CHECKING:
     from agent.train.engine.settings import EngineSettings
@@ -27,50 +25,6 @@ grid. The last two may be stopped at any time: what is scored is kept beside the
 same command goes on. Exit status: 0 written; 2 bad input or configuration; 3 something needed is not available (with
 the command that provides it); 130 interrupted; 1 a defect.
 """
-
-
-class TablesOptions(Record):
-    """What the command takes."""
-
-    table: Annotated[Literal["drift", "generation", "policies"], Field(description="what is measured")]
-    consolidation: Annotated[
-        Path | None, Field(description="generation: a folder of python -m agent.consolidate"), Option("DIR")
-    ] = None
-    training: Annotated[
-        tuple[Path, ...],
-        Field(description="policies: a folder of python -m agent.train_policy, or two, the one to judge last"),
-        Option("DIR"),
-    ] = ()
-    windows: Annotated[int, Field(ge=1, description="drift: windows of a cell"), Option("N")] = 2000
-    seed: Annotated[int, Field(ge=0, description="drift: of the draws"), Option("S")] = 0
-    only: Annotated[
-        tuple[str, ...],
-        Field(description="drift: measure these again, keep the rest of the page"),
-        Option("NAME,...", commas=True),
-    ] = ()
-    tasks: Annotated[
-        tuple[str, ...] | None,
-        Field(description="what is measured on"),
-        Option("NAME,...", commas=True, default="generation: six in-domain, six unseen; policies: all"),
-    ] = None
-    split: Annotated[Literal["reward", "test"], Field(description="generation: part of a task")] = "test"
-    limit: Annotated[int, Field(ge=1, description="questions of a task, at most"), Option("N")] = 200
-    seeds: Annotated[tuple[int, ...], Field(description="choices of support prompts"), Option("S,...", commas=True)] = (
-        0,
-        1,
-        2,
-    )
-    full_cost: Annotated[bool, Field(description="time a whole training for the cost, not its first steps")] = False
-    out: Annotated[
-        Path | None,
-        Field(description="folder of the page"),
-        Option("DIR", default="report/ in the consolidation's or training's folder, or here"),
-    ] = None
-    workers: Workers = 1
-    model_path: ModelPath = None
-    device: Device = "cpu"
-    dtype: Dtype = "auto"
-    offline: Offline = False
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,38 +54,23 @@ def _drift(asked: TablesOptions, engine: "EngineSettings", command: str) -> tupl
     from eval.drift.page import write_page  # noqa: PLC0415
 
     out = asked.out or Path()
-    before = read_json(out / "drift.json") if asked.only and (out / "drift.json").exists() else {}
+    path = out / "drift.json"
+    before = read_json(path, dict[str, object]) if asked.only and path.exists() else {}
     with closing(make_view()) as view:
         result = measure(command, asked.windows, asked.seed, view.progress, asked.only, before)
     return result, write_page(result, out)
 
 
 def _generation(asked: TablesOptions, engine: "EngineSettings", command: str) -> tuple[Record, Path]:
-    if asked.consolidation is None:
-        raise InputError("--table generation needs --consolidation DIR, a folder of python -m agent.consolidate")
+    folder = asked.folder  # asked for before anything is imported that takes seconds
 
     from agent.record.terminal import make_view  # noqa: PLC0415  (imports torch; arguments come first)
-    from eval.generation.measure import Options, measure  # noqa: PLC0415
+    from eval.generation.measure import measure  # noqa: PLC0415
     from eval.generation.page import write_page  # noqa: PLC0415
-    from eval.generation.recipes import REPORTED  # noqa: PLC0415
 
-    options = Options(
-        folder=asked.consolidation,
-        tasks=asked.tasks or REPORTED,
-        split=asked.split,
-        limit=asked.limit,
-        seeds=asked.seeds,
-        device=asked.device,
-        dtype=asked.dtype,
-        offline=asked.offline,
-        model_path=asked.model_path,
-        full_cost=asked.full_cost,
-        workers=asked.workers,
-        engine=engine,
-    )
     with closing(make_view()) as view:
-        result = measure(options, command, view.progress)
-    return result, write_page(result, asked.out or asked.consolidation / "report")
+        result = measure(asked, engine, command, view.progress)
+    return result, write_page(result, asked.out or folder / "report")
 
 
 def _policies(asked: TablesOptions, engine: "EngineSettings", command: str) -> tuple[Record, Path]:
@@ -139,23 +78,11 @@ def _policies(asked: TablesOptions, engine: "EngineSettings", command: str) -> t
         raise InputError("--table policies needs --training DIR, a folder of python -m agent.train_policy")
 
     from agent.record.terminal import make_view  # noqa: PLC0415  (imports torch; arguments come first)
-    from eval.policies.measure import Options, measure  # noqa: PLC0415
+    from eval.policies.measure import measure  # noqa: PLC0415
     from eval.policies.page import write_page  # noqa: PLC0415
 
-    options = Options(
-        folders=asked.training,
-        tasks=asked.tasks,
-        seeds=asked.seeds,
-        limit=asked.limit,
-        workers=asked.workers,
-        engine=engine,
-        device=asked.device,
-        dtype=asked.dtype,
-        offline=asked.offline,
-        model_path=asked.model_path,
-    )
     with closing(make_view()) as view:
-        result = measure(options, command, view.progress)
+        result = measure(asked, engine, command, view.progress)
     return result, write_page(result, asked.out or asked.training[-1] / "report")
 
 

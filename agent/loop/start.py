@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 
 from agent.budget.plan import part_seconds
-from agent.loop.answers import Measured
+from agent.loop.answers import Measurement
 from agent.loop.counts import counted
-from agent.loop.observations import observe
+from agent.loop.observations import features, observe, perplexities
 from agent.loop.reward import Bar, judge, measure_part, race_reward
 from agent.loop.state import Starts, State, Workbench
 from agent.record.questions import keep_questions
@@ -111,6 +111,10 @@ def measure_starts(state: State, bench: Workbench) -> State:
     rewards: dict[StartName, Reward] = {"base": summarise(base)}
     rewards |= {name: start["reward"] for name, start in starts.items() if start and start["reward"]}
     start = best_start(rewards, verdicts)
+    found = perplexities(bench, chosen[start].members[0])
+    rule = chosen[start].answer_rule
+    by_rule = {r: measure_part(bench, _under(chosen[start], r), "reward", start).items for r in rules_of(bench)}
+    measure_part(bench, chosen[start], "reward", start)  # its file is what the loop starts from
     seen = bench.config.policy_sees_measurements
     return {
         "adapters": adapters,
@@ -125,7 +129,8 @@ def measure_starts(state: State, bench: Workbench) -> State:
         "best_items": f"items/{start}.jsonl",
         "evaluations": counted(None, *measured),
         "reward_seconds": took,
-        "observed": observe(bench, start, starts, chosen[start].members[0]) if seen else [],
+        "observed": observe(start, starts, rule, found) if seen else [],
+        "features": features(start, bench.splits.reward, by_rule, found, state["drift"], labels=bench.labels),
     }
 
 
@@ -150,7 +155,7 @@ def _under(model: AdaptedModel, rule: AnswerRule) -> AdaptedModel:
 
 def _race_rules(
     bench: Workbench, model: AdaptedModel, base: list[Item], name: GeneratedName, bar: Bar
-) -> tuple[AdaptedModel, Measured, dict[AnswerRule, Reward]]:
+) -> tuple[AdaptedModel, Measurement, dict[AnswerRule, Reward]]:
     """Race an adapter under every rule; return it under its best one, that measurement, and what each rule scores.
 
     What is answered under one rule is answered under all, so they ask together what the one that lasts longest asks.

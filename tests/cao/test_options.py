@@ -22,8 +22,8 @@ from cao.configuration import TABLES, Machine, read_settings
 from cao.console import VERBS
 from cao.errors import InputError
 from cao.options import SET, Option, add_common, add_options, command_parser, given
+from eval.options import TablesOptions
 from eval.score import ScoreOptions
-from eval.tables import TablesOptions
 from policies.propose import ProposeOptions, understand
 
 ROOT = Path(__file__).parents[2]

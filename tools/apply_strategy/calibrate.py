@@ -1,7 +1,7 @@
 """Calibrate: another rule by which the current model's likelihoods become answers; nothing is trained or written."""
 
 from cao.strategies.calibrate import Calibrate
-from cao.types import AdaptedModel
+from cao.types import AdaptedModel, AnswerRule
 from tools.apply_strategy.inputs import Inputs
 
 PRIORS = {
@@ -14,5 +14,9 @@ LENGTHS = {"none": "not divided by length", "token": "divided by the tokens", "c
 
 def apply(strategy: Calibrate, inputs: Inputs) -> AdaptedModel:
     """Return the current model with the strategy's rule."""
-    note = f"{PRIORS[strategy.prior].format(strategy.strength)}, {LENGTHS[strategy.length]}"
-    return inputs.current.model_copy(update={"answer_rule": strategy.rule, "note": note})
+    return inputs.current.model_copy(update={"answer_rule": strategy.rule, "note": rule_words(strategy.rule)})
+
+
+def rule_words(rule: AnswerRule) -> str:
+    """Return an answer rule in words, without a full stop."""
+    return f"log-probabilities, {PRIORS[rule.prior].format(rule.strength)}, {LENGTHS[rule.length]}"

@@ -51,11 +51,11 @@ def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
         progress=inputs.progress,
         checkpoint=inputs.checkpoint,
     )
-    found = trained.provenance
+    made = trained.provenance
     which = "questions about to be answered" if strategy.transductive else "prompts"
     note = (
-        f"{found['steps']} steps on the {found['passed']} {which} that passed P0; their loss went from "
-        f"{found['loss_before']} to {found['loss_after']} nats per token"
+        f"{made['steps']} steps on the {made['passed']} {which} that passed P0; their loss went from "
+        f"{made['loss_before']} to {made['loss_after']} nats per token"
     )
     return inputs.current.model_copy(update={"members": (inputs.keep(trained),), "note": note})
 
@@ -134,8 +134,8 @@ def plan_training(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed:
 
 
 def _fingerprint(lm: LanguageModel, prompts: list[str], settings: TTL, start: LoraWeights, seed: int) -> str:
-    told = {"prompts": prompts, "settings": settings.canonical(), "seed": seed, "model": lm.sha256}
-    return sha256_bytes(canonical_json({**told, "start": adapter_sha256(start)}).encode())
+    depends_on = {"prompts": prompts, "settings": settings.canonical(), "seed": seed, "model": lm.sha256}
+    return sha256_bytes(canonical_json({**depends_on, "start": adapter_sha256(start)}).encode())
 
 
 def _step(
