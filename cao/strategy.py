@@ -99,14 +99,20 @@ def parse_strategy(raw: str) -> Strategy:
     return validate_strategy(value)
 
 
-def strategy_schema(families: Iterable[str] | None = None) -> StrategySchema:
+def strategy_schema(families: Iterable[str] | None = None, *, every_key: bool = False) -> StrategySchema:
     """Return the JSON schema of one strategy, for constrained decoding and structured output.
 
     Args:
         families: the families to admit; all of them when None.
+        every_key: demand the keys with a default too, as servers with strict schemas do.
     """
     names = FAMILIES if families is None else families
-    return {"anyOf": [FAMILIES[name].schema_of() for name in names]}
+    schemas = [FAMILIES[name].schema_of() for name in names]
+    for schema in schemas if every_key else ():
+        schema["required"] = list(schema["properties"])
+        for rule in schema["properties"].values():
+            rule.pop("default", None)
+    return {"anyOf": schemas}
 
 
 def strategy_text(strategy: Mapping[str, object]) -> str:

@@ -6,6 +6,7 @@ import random
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
 from cao.strategies.base import SettingRule
+from cao.strategy import StrategyRejectedError, validate_strategy
 from cao.types import StrategyFields
 from policies.base import PolicyContext
 from policies.messages import plain_json
@@ -39,14 +40,19 @@ class RandomPolicy:
 
 
 def draw(family: str, rng: random.Random) -> StrategyFields:
-    """Return one valid strategy of a family as its JSON object.
+    """Return one valid strategy of a family as its canonical JSON object.
 
     Args:
         family: its name.
         rng: where the randomness comes from.
     """
     rules = FAMILIES[family].schema_of()["properties"]
-    return {"family": family, **{key: _value(rule, rng) for key, rule in rules.items() if key != "family"}}
+    while True:  # a bound may depend on another key
+        values = {key: _value(rule, rng) for key, rule in rules.items() if key != "family"}
+        try:
+            return validate_strategy({"family": family, **values}).canonical()
+        except StrategyRejectedError:
+            continue
 
 
 def _value(rule: SettingRule, rng: random.Random) -> bool | int | float | str:

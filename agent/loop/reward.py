@@ -50,7 +50,9 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart, na
     return measured
 
 
-def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar) -> Measurement:
+def race_reward(
+    bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar, again: float = 0.0
+) -> Measurement:
     """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
 
     Args:
@@ -59,6 +61,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
         best: the items to beat, of the whole part.
         name: of the file.
         bar: what it must clear.
+        again: seconds of making the candidate anew for the test part.
 
     Raises:
         NotApplicableError: the candidate's output is not finite.
@@ -73,7 +76,8 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
             why = hopeless(best, measured.items, config.accept, error, level=bar.level, price=bar.price)
         elif config.racing and _few_are_hopeless(answers, best, measured, error, bar):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
-        if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
+        each = (time.monotonic() - started) / (members * end)
+        if why := why or _too_late(bench, each, members * end, answers.of, again):
             break
     else:
         measured = answers.whole()
@@ -84,7 +88,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     return replace(measured, dropped=why, agrees=agrees)
 
 
-def _too_late(bench: Workbench, each: float, answered: int, of: int) -> str:
+def _too_late(bench: Workbench, each: float, answered: int, of: int, again: float) -> str:
     """Say that a time budget has no room for a candidate's other answers and for the test part, or return nothing.
 
     Args:
@@ -92,8 +96,9 @@ def _too_late(bench: Workbench, each: float, answered: int, of: int) -> str:
         each: seconds in which one of the candidate's adapters answers one question.
         answered: answers so far.
         of: adapters that answer each question.
+        again: seconds of making the candidate anew for the test part.
     """
-    rest, test = each * (len(bench.splits.reward) * of - answered), bench.splits.test
+    rest, test = again + each * (len(bench.splits.reward) * of - answered), bench.splits.test
     both = part_seconds(bench.speed, bench.task, test, bench.protocol) + each * len(test) * of
     return "the time is up" if bench.clock.left < rest + both else ""
 

@@ -107,7 +107,7 @@ STAGES: dict[str, Stage] = {
     "detect_drift": Stage(detect_drift, _detect, ("agent.loop.nodes", "agent.drift")),
     "generate_lora": Stage(generate_lora, _generate, ("agent.loop.nodes", "agent.generate")),
     "align_lora": Stage(align_lora, _align, ("agent.loop.nodes", "agent.generate")),
-    "apply_strategy": Stage(apply_strategy, _apply, ("agent.loop.nodes",)),
+    "apply_strategy": Stage(apply_strategy, _apply, ("agent.loop.applying",)),
     "evaluate": Stage(evaluate, _evaluate, ("agent.loop.reward", "eval.score")),
 }
 """Name for agents → stage. Who proposes strategies is no stage: a policy does, or the agent that calls these tools."""

@@ -245,12 +245,12 @@ class Workbench:
         """Return the support prompts encoded, once in a process."""
         return self.encoder.hold(self.texts())
 
-    def prompts(self) -> list[str]:
-        """Return the support prompts as the model is asked them: no answer is among them."""
-        style = self.lm.profile.answer_style
+    def prompts(self, part: Literal["support", "reward", "test"] = "support") -> list[str]:
+        """Return a part's prompts as the model is asked them: no answer is among them."""
+        style, examples = self.lm.profile.answer_style, getattr(self.splits, part)
         if self.protocol == "generate":
-            return [self.task.ask(example) for example in self.splits.support]
-        return [self.task.query(example, style).prefix for example in self.splits.support]
+            return [self.task.ask(example) for example in examples]
+        return [self.task.query(example, style).prefix for example in examples]
 
     @cached_property
     def labels(self) -> bool:

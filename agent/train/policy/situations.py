@@ -234,7 +234,7 @@ class Situation:
     def _examine(self, state: State) -> Judged:
         """Return what a strategy changes on the test part, over what the loop starts from."""
         began = time.monotonic()
-        applied = nodes.apply(state, self.bench)
+        applied = nodes.apply(state, self.bench, "test")
         if "candidate" not in applied:
             return judged_of(applied["trials"][-1])
         start, candidate = self.bench.adapted(state["best"]), self.bench.adapted(applied["candidate"])
