@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from cao.strategies.base import Standing, Strategy, several
 
-LAMBDAS, STRENGTHS = (0.25, 0.5, 0.75, 1.0), (0.25, 0.5, 0.75, 1.25)
+LAMBDAS, STRENGTHS = (0.5, 1.0), (0.25, 0.5, 0.75, 1.25)
 
 
 class LoraMix(Strategy):
@@ -47,7 +47,7 @@ class LoraMix(Strategy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return four strengths, and four degrees of mixing."""
+        """Return four strengths, and two degrees of mixing."""
         points = (*(("strength", value) for value in STRENGTHS), *(("butterfly", value) for value in LAMBDAS))
         return tuple(
             cls.model_validate({"family": "LORA", "lambda": value, "reading": reading}) for reading, value in points
