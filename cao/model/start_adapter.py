@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from cao.errors import InputError
 from cao.files import sha256_file
 from cao.machine.linear import use_fast_linear
-from cao.model.adapters import CONFIG_FILE, WEIGHTS_FILE, LoraWeights, NotPlainError, load_adapter
+from cao.model.adapters import LoraWeights, NotPlainError, load_adapter
 from cao.model.agreement import close, compare_paths
 from cao.model.language_model import LanguageModel
+from cao.types import CONFIG_FILE, WEIGHTS_FILE
 
 BASE_KNOWN = ("pissa", "olora")
 """Initialisations that take their first B·A out of the base weights, and find it from these weights alone."""

@@ -16,9 +16,10 @@ from agent.loop.request import read_task
 from agent.loop.trained import find_trained
 from agent.run import main
 from cao.machine.assets import minilm_folder
-from cao.model.adapters import WEIGHTS_FILE, load_adapter, save_adapter
+from cao.model.adapters import load_adapter, save_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
+from cao.types import WEIGHTS_FILE
 from tests.agent import tiny_pretrained
 from tests.agent.test_run import lines_but_loading
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from agent.reference import encoder_hash, main
+from agent.reference import main
+from agent.stages.reference import encoder_hash
 from cao.errors import InputError, UnavailableError
 from cao.files import canonical_json
 from cao.model.encoder import Encoder
@@ -228,7 +229,7 @@ def test_list_goes_on_behind_a_damaged_file_and_names_those_of_another_encoder(
     monkeypatch.setattr(reference, "SHIPPED", tmp_path / "shipped")
     (tmp_path / "a.safetensors").write_bytes(b"damaged")
     forge(tmp_path / "b.safetensors", {"embeddings": UNIT})
-    monkeypatch.setattr("agent.reference.encoder_hash", lambda: "f" * 64)
+    monkeypatch.setattr("agent.stages.reference.encoder_hash", lambda: "f" * 64)
     assert main(["list", "--folder", str(tmp_path)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"a: unusable, {tmp_path}/a.safetensors: damaged or not safetensors")
@@ -238,7 +239,7 @@ def test_list_goes_on_behind_a_damaged_file_and_names_those_of_another_encoder(
     assert [row["name"] for row in rows if row["unusable"]] == ["a", "b"]
     assert main(["show", "a", "--folder", str(tmp_path)]) == 2
     for same_or_none in ("e" * 64, None):
-        monkeypatch.setattr("agent.reference.encoder_hash", lambda known=same_or_none: known)
+        monkeypatch.setattr("agent.stages.reference.encoder_hash", lambda known=same_or_none: known)
         capsys.readouterr()
         assert main(["list", "--folder", str(tmp_path)]) == 0
         assert capsys.readouterr().out.endswith("b: 9 prompts, from a forge\n")
@@ -319,5 +320,5 @@ def test_references_are_listed_without_an_encoder(monkeypatch: pytest.MonkeyPatc
     def absent() -> Path:
         raise UnavailableError("not installed")
 
-    monkeypatch.setattr("cao.machine.assets.minilm_folder", absent)
+    monkeypatch.setattr("agent.stages.reference.minilm_folder", absent)
     assert encoder_hash.__wrapped__() is None
