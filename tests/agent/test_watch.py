@@ -15,7 +15,8 @@ from torch import Tensor
 from agent.stream.source import MAX_LINE, FileSource, PipeSource, next_lines, prompt_of
 from agent.stream.state import WatchState
 from agent.stream.watcher import Watcher
-from agent.watch import main, words
+from agent.stream.wording import words
+from agent.watch import main
 from cao.model.encoder import Encoder
 from tests.agent.killing import killed
 from tools.detect_drift import detect_drift
