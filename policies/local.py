@@ -2,13 +2,13 @@
 
 from collections import Counter
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from cao.files import canonical_json
 from cao.inference.prompt_memory import PromptMemory
-from cao.inference.sampling import Grammar, chat_text, prompt_tokens, sample
+from cao.inference.sampling import chat_text, prompt_tokens, sample
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
@@ -18,6 +18,9 @@ from cao.types import Trial
 from policies.base import PolicyContext
 from policies.extract import answer
 from policies.messages import policy_messages
+
+if TYPE_CHECKING:
+    from cao.inference.grammar import Grammar
 
 RESAMPLES = 4
 """How often a text that is no strategy, or repeats an attempt, is drawn again."""
@@ -116,7 +119,7 @@ class LocalPolicy:
         return next((i for i, equal in enumerate(same) if not equal), min(map(len, told)))
 
     def draw_texts(
-        self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
+        self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: "Grammar | None", heat: float
     ) -> list[str]:
         """Draw ``n`` texts, none for none; ``heat`` multiplies the temperature, which is .5 at least where it does."""
         settings = self._settings
@@ -137,8 +140,10 @@ class LocalPolicy:
                 beginning=beginning,
             )
 
-    def _compile(self, families: tuple[str, ...]) -> Grammar | None:
+    def _compile(self, families: tuple[str, ...]) -> "Grammar | None":
         try:
+            from cao.inference.grammar import Grammar  # noqa: PLC0415  (llguidance may not be installed)
+
             return Grammar(self.lm, on_a_grid(strategy_schema(families)))
         except (
             ImportError,

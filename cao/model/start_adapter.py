@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, PeftConfig, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -84,8 +86,6 @@ def _initial(config: Any) -> str:
 
 def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
     """Return PEFT's configuration of an adapter, and its tensors without the name that some files put into theirs."""
-    from peft import LoraConfig, PeftConfig  # noqa: PLC0415  (seconds to import)
-
     try:
         config = PeftConfig.from_pretrained(str(folder))
         tensors = load_file(folder / WEIGHTS_FILE)
@@ -115,9 +115,6 @@ def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
 
 def _wrap(lm: LanguageModel, folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
     """Return PEFT's model around the language model, and its LoRA layers by their modules' PEFT names."""
-    from peft import get_peft_model  # noqa: PLC0415  (seconds to import)
-    from peft.tuners.lora import LoraLayer  # noqa: PLC0415
-
     config.inference_mode = True
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -130,8 +127,6 @@ def _wrap(lm: LanguageModel, folder: Path, config: Any) -> tuple[Any, dict[str, 
 
 
 def _fill(folder: Path, wrapped: Any, tensors: dict[str, Tensor]) -> None:
-    from peft import set_peft_model_state_dict  # noqa: PLC0415  (seconds to import)
-
     try:
         loaded = set_peft_model_state_dict(wrapped, tensors)
     except (RuntimeError, KeyError, ValueError) as error:
