@@ -33,14 +33,14 @@ from cao.files import is_path, sha256_file
 from cao.model.profiles import find_profile
 from cao.options import Option
 from cao.policy_settings import PolicySettings
-from cao.types import AcceptRule
+from cao.types import AcceptRule, Until
 
 NOT_IN_FINGERPRINT = {"out", "offline", "pretrained"}
 """Where a run lies and whether the network may be used change nothing about its result; trained parts count by hash."""
 
 OPTIONS = (
     *("task", "model", "model_path", "policy", "describer", "adapter", "reference", "support", "reward", "test"),
-    *("max_attempts", "minutes", "accept", "seed", "out", "device", "dtype", "offline", "pretrained"),
+    *("max_attempts", "until", "minutes", "accept", "seed", "out", "device", "dtype", "offline", "pretrained"),
 )
 """Keys that are options of ``python -m agent.run`` too; the others go through ``--set`` and the file."""
 
@@ -109,6 +109,26 @@ class RunConfig(BaseModel):
             " .1) or any (accuracy higher)"
         ),
     ] = "confident"
+    answer_rules: Annotated[
+        bool,
+        Field(description="measure the deployed model and the adapters under every answer rule, or the default alone"),
+    ] = True
+    until: Annotated[
+        Until,
+        Field(
+            description="when the loop ends: first (at the first accepted strategy) or budget (accepted strategies"
+            " stack until the attempts or the minutes are used up)"
+        ),
+    ] = "first"
+    serving_price: Annotated[
+        float,
+        Field(
+            ge=0.0,
+            le=1.0,
+            description="log-loss in nats that a strategy must gain besides for every doubling of a question's cost,"
+            " and where it makes an adapter folder useless",
+        ),
+    ] = 0.005
     racing: Annotated[
         bool,
         Field(description="drop a candidate without prospects before it has answered every reward question"),

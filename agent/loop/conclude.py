@@ -9,12 +9,15 @@ import shutil
 import statistics
 import time
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise, starmap
 from typing import Any
 
 import cao
 from agent.loop.counts import summary
 from agent.loop.state import Made, State, Workbench
+from agent.loop.test_part import DEFAULT, Tested, step
 from agent.record.questions import keep_questions
 from agent.record.schema import (
     AdapterFile,
@@ -30,8 +33,8 @@ from agent.record.schema import (
 )
 from agent.record.trace_file import read_trace
 from cao.files import write_json
-from cao.types import Example, Item, Reward
-from tools.evaluate import load_items
+from cao.types import Example, Reward
+from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import compare, smallest_detectable, summarise
 
 PACKAGES = (
@@ -46,21 +49,26 @@ PACKAGES = (
 )
 
 
-def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list[Item], *, improved: bool) -> State:
+def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bool) -> State:
     """Write strategy.json, adapter/ and the outcome of a finished loop; return ``test`` and ``adopted``.
 
     Args:
         state: the graph's state after the loop.
         bench: the workbench.
-        base: items of the deployed model on the test part.
-        adapted: items of what was adopted, the same as ``base`` without an improvement.
+        tested: what ``test_steps`` returned.
         improved: whether anything was adopted.
     """
     keep_questions(bench.folder, bench.splits)  # of a run, too, that an older version began
+    base = tested.get("answer rule", tested[DEFAULT])
+    adapted = list(tested.values())[-1]
+    save_items(bench.folder / "items" / "test-baseline.jsonl", base)
+    save_items(bench.folder / "items" / "test-adapted.jsonl", adapted)
     verdict = compare(base, adapted, bench.config.accept)
     test = TestPart(
+        default=_score(summarise(tested[DEFAULT])),
         baseline=_score(summarise(base)),
         adapted=_score(summarise(adapted)),
+        steps=tuple(starmap(partial(step, bench.config.accept), pairwise(tested.items()))),
         chance=chance_level(bench.splits.test),
         p_value=verdict.mcnemar_p_value,
         loss_change=verdict.loss_change,
@@ -95,9 +103,13 @@ def adopted_of(state: State, bench: Workbench) -> Adopted:
         paths = [os.path.relpath(member.path, bench.folder) if member else None for member in model.members]
         routes = os.path.relpath(model.centroids, bench.folder) if model.centroids else None
         together = Together(adapters=tuple(paths), method=model.method, routes=routes)
+    accepted = [trial.strategy for trial in state["trials"] if trial.accepted and trial.strategy]
     return Adopted(
         start=state["start"],
-        strategy=next((trial.strategy for trial in state["trials"] if trial.accepted), None),
+        strategy=accepted[-1] if accepted else None,
+        strategies=tuple(accepted),
+        answer_rule=model.answer_rule,
+        latent=model.latent,
         adapter=AdapterFile(path="adapter", sha256=first.sha256) if first else None,
         together=together,
         note=model.note,
@@ -199,6 +211,8 @@ def _rewards(state: State) -> Rewards:
         best=state["best_reward"],
         comparisons={name: start and start["comparison"] for name, start in starts.items()},
         dropped_after={name: start and start["dropped_after"] for name, start in starts.items()},
+        rules=tuple(state["rules"]),
+        answer_rules={"baseline": state["base"].answer_rule, "best": state.get("best", state["base"]).answer_rule},
     )
 
 

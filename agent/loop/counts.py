@@ -1,6 +1,6 @@
 """How many reward questions measuring took, counted from step to step."""
 
-from agent.loop.reward import Measured
+from agent.loop.answers import Measured
 from agent.loop.state import Evaluations
 from agent.record.schema import Counts
 

@@ -14,9 +14,10 @@ from agent.budget.clock import Prices
 from agent.loop.conclude import conclude_run
 from agent.loop.counts import counted
 from agent.loop.observations import policy_context
-from agent.loop.reward import explain, judge, measure_part, race_reward
-from agent.loop.start import deployed, measure_starts
+from agent.loop.reward import Bar, explain, judge, race_reward
+from agent.loop.start import measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
+from agent.loop.test_part import test_steps
 from cao.errors import NotApplicableError
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import Trial
@@ -27,7 +28,8 @@ from tools.apply_strategy import apply_strategy
 from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
-from tools.evaluate.statistics import summarise
+from tools.evaluate.serving import serving_price
+from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
 from tools.generate_lora import GenerationResult, generate_lora
 
 Node = Callable[[State, Workbench], State]
@@ -116,7 +118,8 @@ def decide(state: State, bench: Workbench) -> State:
     raw, form = _ask_policy(state, bench, attempt)
     try:
         strategy = parse_strategy(raw)
-        if any(trial.strategy == strategy.canonical() for trial in state["trials"]):
+        accepted = [n for n, trial in enumerate(state["trials"], 1) if trial.accepted]  # behind it, all is new
+        if any(trial.strategy == strategy.canonical() for trial in state["trials"][max(accepted, default=0) :]):
             raise StrategyRejectedError("already tried in this run")
     except StrategyRejectedError as error:
         kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
@@ -156,7 +159,7 @@ def apply(state: State, bench: Workbench) -> State:
         candidate = apply_strategy(
             strategy,
             bench.texts() if strategy.from_states else bench.prompts(),
-            bench.adapted(state["best"]).members[0],
+            bench.standing(bench.adapted(state["best"])),
             bench.seed("apply", 1),  # for all attempts: equal batches give equal adapters, which answer once
             lm=bench.lm,
             store=bench.store,
@@ -181,11 +184,13 @@ def evaluate(state: State, bench: Workbench) -> State:
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
     candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
+    price = serving_price(candidate, bench.adapted(state["best"]), bench.config.serving_price)
+    bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price)
     try:
-        measured = race_reward(bench, candidate, best, name)
+        measured = race_reward(bench, candidate, best, name, bar)
     except NotApplicableError as error:
         return {"trials": _refused(state, f"not measured: {error}", started), "proposal": None, "candidate": None}
-    verdict, reward = judge(bench, best, measured), summarise(measured.items)
+    verdict, reward = judge(bench, best, measured, bar), summarise(measured.items)
     trial = Trial(
         attempt=attempt,
         strategy=state["proposal"],
@@ -208,15 +213,14 @@ def evaluate(state: State, bench: Workbench) -> State:
         update["best_reward"] = reward
         update["best_items"] = f"items/{name}.jsonl"
         update["accepted"] = True
+        update["steps"] = [*state["steps"], bench.pack(candidate)]
     return update
 
 
 def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
     improved = state["accepted"] or state["start"] != "base"
-    base = measure_part(bench, deployed(bench), "test", "test-baseline").items
-    adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted").items if improved else base
-    update = conclude_run(state, bench, base, adapted, improved=improved)
+    update = conclude_run(state, bench, test_steps(state, bench), improved=improved)
     return {"status": "improved" if improved else "no_improvement", **update}
 
 
@@ -242,6 +246,7 @@ def _summary(update: Stored) -> Stored:
         "drift",
         "adapters",
         "baseline",
+        "rules",
         "start",
         "starts",
         "proposal",

@@ -61,7 +61,7 @@ def _apply(bench: Workbench, strategy: str, prompts: Prompts, adapter: Folder = 
     return apply_strategy(
         parse_strategy(strategy),
         prompts,
-        _reference(bench, adapter),
+        bench.standing(AdaptedModel(members=(_reference(bench, adapter),))),
         bench.config.seed,
         lm=bench.lm,
         store=bench.store,
@@ -75,7 +75,9 @@ def _evaluate(bench: Workbench, adapted: dict[str, Any] | None = None) -> Reward
     """Measure an adapted model (as apply_strategy returns it; null is the base model) on the reward questions."""
     model = AdaptedModel.model_validate(adapted or {})
     examples, protocol = bench.splits.reward, bench.protocol
-    return summarise(evaluate(bench.task, examples, model, protocol, lm=bench.lm, encoder=bench.encoder))
+    support = bench.splits.support
+    items = evaluate(bench.task, examples, model, protocol, lm=bench.lm, encoder=bench.encoder, support=support)
+    return summarise(items)
 
 
 def _reference(bench: Workbench, folder: str | None) -> AdapterRef | None:

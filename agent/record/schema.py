@@ -16,7 +16,17 @@ from pydantic.json_schema import GenerateJsonSchema
 from cao.drift import DriftReport
 from cao.files import write_atomic
 from cao.machine.compute import Rates
-from cao.types import Comparison, Dtype, DtypeChoice, Record, Reward, StrategyFields, Trial
+from cao.types import (
+    AnswerRule,
+    Comparison,
+    Dtype,
+    DtypeChoice,
+    LatentSettings,
+    Record,
+    Reward,
+    StrategyFields,
+    Trial,
+)
 
 SCHEMA_VERSION: Literal[1] = 1
 """Raised with every change of run.json that an older reader would misread or refuse."""
@@ -59,8 +69,20 @@ class Adapters(Record):
     reason: str = ""
 
 
+class RuleRewards(Record):
+    """What each model scores on the reward part under one answer rule, None where it was not measured to the end."""
+
+    rule: AnswerRule
+    base: Reward
+    generated: Reward | None = None
+    aligned: Reward | None = None
+
+
 class Rewards(Record):
     """The reward part: the deployed model, the adapters made for it, what the loop started from, what it reached.
+
+    ``baseline`` is the deployed model under its own best answer rule, as is each adapter; ``rules`` has all of them.
+    ``answer_rules`` names the rules that the baseline and the best model answer by.
 
     ``comparisons`` sets the generated and the aligned adapter against the deployed model; where one was dropped, it and
     the reward speak of the first ``dropped_after`` questions.
@@ -73,6 +95,8 @@ class Rewards(Record):
     best: Reward | None = None
     comparisons: dict[str, Comparison | None] = Field(default_factory=dict)
     dropped_after: dict[str, int | None] = Field(default_factory=dict)
+    rules: tuple[RuleRewards, ...] = ()
+    answer_rules: dict[Literal["baseline", "best"], AnswerRule] = Field(default_factory=dict)
 
     def starts(self) -> dict[StartName, Reward]:
         """Return what the loop could start from and was measured: the deployed model first."""
@@ -99,13 +123,41 @@ class PartScore(Record):
     gold_nll_per_char: float
 
 
+class TestStep(Record):
+    """One step from the deployed model to what was adopted, on the test part: what made it, and what it changed.
+
+    Attributes:
+        what: made the step: ``answer rule``, ``generated adapter``, ``aligned adapter`` or a strategy.
+        accuracy: behind the step, in [0, 1].
+        loss: behind the step, in nats.
+        accuracy_change: over the step before it.
+        loss_change: mean paired difference, negative is better.
+        loss_p_value: one-sided, H1: the loss is lower behind the step.
+        p_value: McNemar's, exact, two-sided.
+    """
+
+    what: str
+    accuracy: float
+    loss: float
+    accuracy_change: float
+    loss_change: float
+    loss_p_value: float
+    p_value: float
+
+
 class TestPart(Record):
-    """What the test part said, once, at the end; ``chance`` is the accuracy of drawing lots among the choices."""
+    """What the test part said, once, at the end; ``chance`` is the accuracy of drawing lots among the choices.
+
+    ``default`` is the deployed model under the default answer rule, ``baseline`` under its own best one; ``steps`` lead
+    from ``default`` to ``adapted``.
+    """
 
     __test__ = False  # pytest takes the name for a test class
 
+    default: PartScore | None = None
     baseline: PartScore
     adapted: PartScore
+    steps: tuple[TestStep, ...] = ()
     chance: float | None = None
     p_value: float
     loss_change: float
@@ -161,10 +213,17 @@ class Together(Record):
 
 
 class Adopted(Record):
-    """What the run adopted: a start, and a strategy on top of it where one was accepted; what strategy.json holds."""
+    """What the run adopted: a start, and strategies on top of it where some were accepted; what strategy.json holds.
+
+    ``strategy`` is the last accepted one and ``strategies`` are all of them, in the order in which they build on each
+    other; ``answer_rule`` is how likelihoods become answers, and ``latent`` what Latent does to each question.
+    """
 
     start: StartName = "base"
     strategy: StrategyFields | None = None
+    strategies: tuple[StrategyFields, ...] = ()
+    answer_rule: AnswerRule = AnswerRule()
+    latent: LatentSettings | None = None
     adapter: AdapterFile | None = None
     together: Together | None = None
     note: str = ""

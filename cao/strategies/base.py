@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from cao.types import AdapterRef
+from cao.types import AdaptedModel, AdapterRef
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,30 @@ class Price(NamedTuple):
 
     seconds: float = 0.0
     times: float = 1.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a strategy would act on.
+
+    Attributes:
+        current: the model to beat, which a strategy builds on.
+        model: the base model's name.
+        generator: whether a trained generator exists for it.
+        ranks: whether questions have choices that are ranked by their likelihood.
+        labels: whether the choices are the same words in every question.
+    """
+
+    current: AdaptedModel
+    model: str
+    generator: bool
+    ranks: bool = True
+    labels: bool = False
+
+    @property
+    def adapter(self) -> AdapterRef | None:
+        """The current adapter, None for the plain base model and where several answer together."""
+        return self.current.members[0] if len(self.current.members) == 1 else None
 
 
 class Strategy(BaseModel):
@@ -86,15 +110,13 @@ class Strategy(BaseModel):
         return None
 
     @classmethod
-    def obstacle(cls, adapter: AdapterRef | None, model: str, *, generator: bool) -> str | None:
-        """Return why the family cannot act now, in one sentence, or None where it can.
-
-        Args:
-            adapter: the current adapter, None for the plain base model.
-            model: the base model's name.
-            generator: whether a trained generator exists for it.
-        """
+    def obstacle(cls, standing: Standing) -> str | None:
+        """Return why the family cannot act now, in one sentence, or None where it can."""
         return None
+
+    def refusal(self, standing: Standing) -> str | None:
+        """Return why this strategy cannot act now, in one sentence, or None where it can."""
+        return type(self).obstacle(standing)
 
     def price(self, pace: Pace) -> Price:
         """Return what applying this strategy and answering with it costs."""
@@ -104,3 +126,9 @@ class Strategy(BaseModel):
     def trained_on(self) -> int:
         """Prompts that it trains on, steps times batch size; 0 for a family that does not train."""
         return 0
+
+
+def several(standing: Standing) -> str | None:
+    """Return that a family which changes one adapter has none to change, where several answer together."""
+    many = len(standing.current.members)
+    return f"{many} adapters answer together, and it changes one" if many > 1 else None

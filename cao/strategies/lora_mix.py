@@ -4,8 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from cao.strategies.base import Strategy
-from cao.types import AdapterRef
+from cao.strategies.base import Standing, Strategy, several
 
 LAMBDAS = (0.25, 0.5, 0.75, 1.0)
 
@@ -35,10 +34,12 @@ class LoraMix(Strategy):
         return tuple(cls(family="LORA", **{"lambda": value}) for value in LAMBDAS)
 
     @classmethod
-    def obstacle(cls, adapter: AdapterRef | None, model: str, *, generator: bool) -> str | None:
+    def obstacle(cls, standing: Standing) -> str | None:
         """Return that there is no adapter, or none with two equal halves."""
-        if adapter is None:
-            return f"there is no adapter to mix: none was generated for {model}"
-        if adapter.rank % 2:
-            return f"the adapter has the odd rank {adapter.rank}: mixing needs two equal halves"
+        if many := several(standing):
+            return many
+        if standing.adapter is None:
+            return f"there is no adapter to mix: none was generated for {standing.model}"
+        if standing.adapter.rank % 2:
+            return f"the adapter has the odd rank {standing.adapter.rank}: mixing needs two equal halves"
         return None

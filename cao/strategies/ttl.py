@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from cao.strategies.base import Pace, Price, Strategy
+from cao.strategies.base import Pace, Price, Standing, Strategy, several
 
 STEPS, RATES = (10, 25), (1e-4, 3e-4)
 TRAINING_OVER_READING = 3.0
@@ -51,6 +51,11 @@ class TTL(Strategy):
                 for rate, steps in product(RATES, STEPS)
             ),
         )
+
+    @classmethod
+    def obstacle(cls, standing: Standing) -> str | None:
+        """Return that several adapters answer together."""
+        return several(standing)
 
     def price(self, pace: Pace) -> Price:
         """Return the price of the training; answering costs what it did."""

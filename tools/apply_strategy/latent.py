@@ -35,7 +35,7 @@ def apply(strategy: Latent, inputs: Inputs) -> AdaptedModel:
     """Change nothing yet: each question's vector is fitted when the question is answered."""
     settings = LatentSettings(slot_steps=strategy.slot_steps, slot_lr=strategy.slot_lr)
     note = f"each question gets its own vector from {settings.slot_steps} steps at rate {settings.slot_lr:g}"
-    return AdaptedModel(members=(inputs.adapter,), latent=settings, note=note)
+    return inputs.current.model_copy(update={"latent": settings, "note": note})
 
 
 def moving(latent: LatentSettings | None) -> Move | None:

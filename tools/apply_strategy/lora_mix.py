@@ -19,11 +19,11 @@ from tools.apply_strategy.inputs import Inputs
 
 def apply(strategy: LoraMix, inputs: Inputs) -> AdaptedModel:
     """Mix the halves of the current adapter."""
-    weights = inputs.current()
+    weights = inputs.weights()
     assert weights is not None  # LoraMix.obstacle
     mixed = inputs.keep(mix(weights, strategy.lambda_))
     note = f"the halves of the adapter's rank {mixed.rank} mixed with lambda {strategy.lambda_:g}"
-    return AdaptedModel(members=(mixed,), note=note)
+    return inputs.current.model_copy(update={"members": (mixed,), "note": note})
 
 
 def mix(weights: LoraWeights, lam: float) -> LoraWeights:

@@ -39,7 +39,7 @@ SCAN = 32
 
 def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
     """Train on the prompts, from the current adapter on or from a fresh one."""
-    start = inputs.current() or inputs.lm.fresh_lora(inputs.seed)
+    start = inputs.weights() or inputs.lm.fresh_lora(inputs.seed)
     trained = train_ttl(
         inputs.lm,
         inputs.prompts,
@@ -54,7 +54,7 @@ def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
         f"{found['steps']} steps on the {found['passed']} prompts that passed P0; their loss went from "
         f"{found['loss_before']} to {found['loss_after']} nats per token"
     )
-    return AdaptedModel(members=(inputs.keep(trained),), note=note)
+    return inputs.current.model_copy(update={"members": (inputs.keep(trained),), "note": note})
 
 
 @torch.no_grad()

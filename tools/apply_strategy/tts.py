@@ -41,12 +41,13 @@ def apply(strategy: TTS, inputs: Inputs) -> AdaptedModel:
         embeddings.append(pool(given.states[rows], given.mask[rows]))
         inputs.progress("generating adapters", done, len(batches))
     note = f"{len(members)} adapters from as many prompt batches, together by {strategy.method}"
+    together = {"members": tuple(members), "method": strategy.method, "note": note}
     if strategy.method not in ROUTING:
-        return AdaptedModel(members=tuple(members), method=strategy.method, note=note)
+        return inputs.current.model_copy(update=together)
     data = save({"places": centroids(embeddings, strategy.method).contiguous()})
     path = inputs.store / f"routes-{sha256_bytes(data)}.safetensors"
     write_atomic(path, data)
-    return AdaptedModel(members=tuple(members), method=strategy.method, centroids=str(path), note=note)
+    return inputs.current.model_copy(update={**together, "centroids": str(path)})
 
 
 def prompt_batches(prompts: Sequence[P], m: int, seed: int) -> list[list[P]]:
