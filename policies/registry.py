@@ -17,7 +17,7 @@ Builder = Callable[[PolicySettings, Optional["LanguageModel"], bool, str | None]
 
 
 def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
-    from policies.trained_local import build  # noqa: PLC0415  (torch; the other policies need none)
+    from policies.local import build  # noqa: PLC0415  (torch; the other policies need none)
 
     return build(settings, lm, offline, pretrained)
 
