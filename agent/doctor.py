@@ -14,7 +14,7 @@ from dataclasses import asdict
 from agent.health.checks import (
     INSTALL_CORE,
     OPTIONAL,
-    Row,
+    Check,
     check_extra,
     check_key,
     check_package,
@@ -42,12 +42,12 @@ def main(argv: list[str] | None = None) -> int:
     p = parser()
     p.set_defaults(offline=os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"))
     return run_main(
-        p, lambda found: report(examine(offline=found.offline, folder=found.pretrained), as_json=found.json), argv
+        p, lambda parsed: report(examine(offline=parsed.offline, folder=parsed.pretrained), as_json=parsed.json), argv
     )
 
 
-def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
-    """Look at everything and yield what is found, as it is found.
+def examine(*, offline: bool, folder: str | None = None) -> Iterator[Check]:
+    """Look at everything and yield each result as it comes.
 
     Args:
         offline: never touch the network.
@@ -58,43 +58,43 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
     yield from (check_package(name, needed[name], installed(name)) for name in needed if name not in OPTIONAL)
     yield from (check_extra(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
     yield check_key()
-    yield from _told("room", check_room)
-    yield from _told("models and data", lambda: _light(offline=offline))
-    yield from _told("devices and trained parts", lambda: _heavy(folder))
+    yield from _checked("room", check_room)
+    yield from _checked("models and data", lambda: _light(offline=offline))
+    yield from _checked("devices and trained parts", lambda: _heavy(folder))
 
 
-def _light(*, offline: bool) -> Iterator[Row]:
+def _light(*, offline: bool) -> Iterator[Check]:
     from agent.health import compute, embedded, hub  # noqa: PLC0415  (what they import may be missing)
 
-    yield from _told("cache", embedded.check_cache)
-    yield from _told("tasks", embedded.check_tasks)
-    yield from _told("embedded", embedded.check_embedded)
-    yield from _told("hub models", lambda: hub.check_hub(offline=offline))
-    yield from _told("dtype", compute.check_compute)
+    yield from _checked("cache", embedded.check_cache)
+    yield from _checked("tasks", embedded.check_tasks)
+    yield from _checked("embedded", embedded.check_embedded)
+    yield from _checked("hub models", lambda: hub.check_hub(offline=offline))
+    yield from _checked("dtype", compute.check_compute)
 
 
-def _heavy(folder: str | None) -> Iterator[Row]:
+def _heavy(folder: str | None) -> Iterator[Check]:
     from agent.health import devices, trained  # noqa: PLC0415  (torch: seconds to import, and it may be missing)
 
-    yield from _told("devices", devices.check_torch)
-    yield from _told("trained generators", lambda: trained.check_pretrained(folder))
-    yield from _told("trained policies", lambda: trained.check_policies(folder))
+    yield from _checked("devices", devices.check_torch)
+    yield from _checked("trained generators", lambda: trained.check_pretrained(folder))
+    yield from _checked("trained policies", lambda: trained.check_policies(folder))
 
 
-def _told(name: str, look: Callable[[], Iterable[Row]]) -> Iterator[Row]:
-    """Yield what is found, and under this name what keeps from looking."""
+def _checked(name: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Yield the results of checks, and under this name what keeps from looking."""
     try:
         yield from look()
     except (ImportError, CaoError, OSError) as error:
-        yield Row(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
+        yield Check(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
 
 
-def report(rows: Iterable[Row], *, as_json: bool) -> int:
-    """Print the rows as they are found, or as JSON; return 0 where a default run can work, else 3."""
+def report(rows: Iterable[Check], *, as_json: bool) -> int:
+    """Print the rows as they come, or as JSON; return 0 where a default run can work, else 3."""
     if as_json:
-        found = list(rows)
-        able = all(row.status != "missing" for row in found)
-        sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in found]}, indent=2) + "\n")
+        listed = list(rows)
+        able = all(row.status != "missing" for row in listed)
+        sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in listed]}, indent=2) + "\n")
         return 0 if able else 3
     able, width = True, max(map(len, requirements()))
     for row in rows:
@@ -103,12 +103,12 @@ def report(rows: Iterable[Row], *, as_json: bool) -> int:
         if row.fix:
             sys.stdout.write(f"{'':<8}  {'':<{width}}  → {row.fix}\n")
         sys.stdout.flush()
-    told = (
+    conclusion = (
         "A default run can work: python -m agent.run --task gsm8k"
         if able
         else "A default run cannot work yet: see “missing”."
     )
-    sys.stdout.write(f"\n{told}\n")
+    sys.stdout.write(f"\n{conclusion}\n")
     return 0 if able else 3
 
 

@@ -26,14 +26,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return run_main(
-        parser(), lambda found: _report(settings_of(DriftOptions, found, "drift"), as_json=found.json), arguments
+        parser(), lambda parsed: _report(settings_of(DriftOptions, parsed, "drift"), as_json=parsed.json), arguments
     )
 
 
 def _report(options: DriftOptions, *, as_json: bool) -> int:
     windows = read_windows(options.windows, options.window)
 
-    from agent.stages.drift import report  # noqa: PLC0415  (torch; bad input is told first)
+    from agent.stages.drift import report  # noqa: PLC0415  (torch; bad input is reported first)
 
     return report(options, windows, as_json=as_json)
 

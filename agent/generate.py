@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return run_main(
-        parser(), lambda found: _make(settings_of(GenerateOptions, found, "generate"), as_json=found.json), arguments
+        parser(), lambda parsed: _make(settings_of(GenerateOptions, parsed, "generate"), as_json=parsed.json), arguments
     )
 
 
@@ -45,7 +45,7 @@ def _make(options: GenerateOptions, *, as_json: bool) -> int:
     check_out(options.out, overwrite=options.overwrite)
     prompts = read_prompts(options.prompts)
 
-    from agent.stages.generate import make  # noqa: PLC0415  (torch; bad input is told first)
+    from agent.stages.generate import make  # noqa: PLC0415  (torch; bad input is reported first)
 
     return make(options, prompts, as_json=as_json)
 

@@ -1,6 +1,6 @@
 """The whole graph on one screen: the stages once, then decide → apply → evaluate while it pays.
 
-A run that was told what the deployed model is for ends behind the drift test where there is no drift.
+A run that is given ``--reference`` ends behind the drift test where there is no drift.
 
 Source: CAO-LLM §2, Fig. 1 (catch, adapt, operate).
 """

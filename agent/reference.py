@@ -35,12 +35,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
 
-    def body(found: argparse.Namespace) -> int:
-        options = settings_of(_VERBS[found.verb][1], found, "reference")
+    def body(parsed: argparse.Namespace) -> int:
+        options = settings_of(_VERBS[parsed.verb][1], parsed, "reference")
 
-        from agent.stages.reference import VERBS  # noqa: PLC0415  (torch; arguments come first)
+        from agent.stages.reference import obey  # noqa: PLC0415  (torch; arguments come first)
 
-        return VERBS[found.verb](options, found.json)
+        return obey(parsed.verb, options, as_json=parsed.json)
 
     return run_main(parser(), body, arguments)
 

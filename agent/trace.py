@@ -56,12 +56,12 @@ def _do(arguments: argparse.Namespace) -> int:
         return verbs.write_html(out, arguments.run, as_json=as_json)
     if arguments.verb == "graph":
         path = verbs.path_of(out, arguments.run) if arguments.run else None
-        from agent.graph import mermaid  # noqa: PLC0415  (torch; a mistyped run is told first)
+        from agent.graph import mermaid  # noqa: PLC0415  (torch; a mistyped run is reported first)
 
         return verbs.show_graph(mermaid(), path, as_json=as_json)
     name, offline = verbs.replayable(out, arguments.run, arguments.node)
     quiet_libraries(offline=offline)
-    from agent.replay import replay  # noqa: PLC0415  (torch; a mistyped run or node is told first)
+    from agent.replay import replay  # noqa: PLC0415  (torch; a mistyped run or node is reported first)
 
     return replay(out, name, arguments.node, as_json=as_json)
 

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return run_main(
         parser(),
-        lambda found: _watch(settings_of(WatchOptions, found, "watch"), found.config, as_json=found.json),
+        lambda parsed: _watch(settings_of(WatchOptions, parsed, "watch"), parsed.config, as_json=parsed.json),
         arguments,
         unread=INTERRUPTED,
     )
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _watch(options: WatchOptions, file: Path | None, *, as_json: bool) -> int:
     source = _source(options, options.out)
 
-    from agent.stream.command import watch  # noqa: PLC0415  (torch; a missing stream is told first)
+    from agent.stream.command import watch  # noqa: PLC0415  (torch; a missing stream is reported first)
 
     return watch(options, source, file, as_json=as_json)
 

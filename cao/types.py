@@ -163,7 +163,8 @@ class Item(Record):
         choice: index of the chosen answer, -1 where the text could not be parsed.
         gold: index of the gold answer, -1 without choices.
         correct: whether the answer is right.
-        loss: choice log-loss (likelihood), or gold negative log-likelihood per character (generate), in nats.
+        loss: choice log-loss of the scores as they are (likelihood), or gold negative log-likelihood per character
+            (generate), in nats; what is compared is the loss at the model's own temperature.
         margin: gold score minus the best other score, nats per character; 0 without choices.
         gold_nll: negative log-likelihood of the gold answer, nats.
         gold_chars: characters of the gold answer as scored.
@@ -194,9 +195,14 @@ class Reward(Record):
         score: accuracy in [0, 1].
         ci95: 95 % Wilson interval of the accuracy.
         margin: mean gold margin, nats per character.
-        loss: mean choice log-loss, nats.
+        loss: mean choice log-loss at the model's own temperature (``tools.evaluate.temperature``), nats.
         gold_nll_per_char: summed gold negative log-likelihood over summed characters, nats.
         n: questions.
+        raw_loss: mean choice log-loss of the scores as they are, nats; None in older files.
+        chance: accuracy of guessing, 0 without choices.
+        uniform_loss: log-loss of guessing, nats, 0 without choices.
+        at_chance: whether nothing says that the model knows more than guessing does: the interval of its accuracy
+            holds ``chance``, or its loss is not below ``uniform_loss``; False without choices.
     """
 
     score: float
@@ -205,6 +211,10 @@ class Reward(Record):
     loss: float
     gold_nll_per_char: float
     n: int
+    raw_loss: float | None = None
+    chance: float = 0.0
+    uniform_loss: float = 0.0
+    at_chance: bool = False
 
 
 class Comparison(Record):
@@ -212,11 +222,15 @@ class Comparison(Record):
 
     Attributes:
         accuracy_change: candidate minus best.
-        loss_change: mean paired difference of the loss, negative is better.
-        loss_p_value: one-sided, H1: the candidate's loss is lower.
+        loss_change: mean paired difference of the loss at each side's own temperature, negative is better.
+        loss_p_value: one-sided, H1: the candidate's loss is lower by more than ``price``.
         mcnemar_p_value: exact, two-sided, on the discordant pairs.
         accepted: the verdict of the acceptance rule.
         rule: which rule.
+        level: one-sided level that the rule ``confident`` asks for.
+        price: what a candidate that is costlier to serve must gain on top, nats.
+        smallest: the smallest change that these questions can see (one-sided .1, power .8), nats; ``confident`` asks
+            for it.
     """
 
     accuracy_change: float
@@ -225,6 +239,9 @@ class Comparison(Record):
     mcnemar_p_value: float
     accepted: bool
     rule: AcceptRule
+    level: float = 0.1
+    price: float = 0.0
+    smallest: float = 0.0
 
 
 class Trial(Record):

@@ -14,7 +14,7 @@ from cao.tasks import TASKS, get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import part
 from cao.types import Example
-from eval.score_options import ScoreOptions
+from eval.options import ScoreOptions
 from eval.settings import settings_of
 
 EPILOG = """exit status: 0 measured; 2 bad input or configuration; 3 something needed is not available (with
@@ -51,11 +51,11 @@ def main(argv: list[str] | None = None) -> int:
 
     def body(arguments: argparse.Namespace) -> int:
         options = settings_of(ScoreOptions, arguments, "score")
-        found = questions_of(options)
+        asked = questions_of(options)
 
-        from eval.score_command import score  # noqa: PLC0415  (torch; a mistake in the questions is told first)
+        from eval.score_command import score  # noqa: PLC0415  (torch; a mistake in the questions is reported first)
 
-        return score(options, *found, as_json=arguments.json)
+        return score(options, *asked, as_json=arguments.json)
 
     return run_main(parser(), body, argv)
 

@@ -1,30 +1,30 @@
 """The command ``eval.score`` behind its options: measure a model, with or without an adapter, or a server."""
 
-import contextlib
 import json
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from agent.record.terminal import make_view
 from cao.configuration import first_error
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import NotPlainError, load_adapter, save_adapter
 from cao.model.loading import load_model
 from cao.model.start_adapter import attach_adapter
+from cao.progress import Progress
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AnswerProtocol, Example, Item, Record, Reward
-from eval.score_options import ScoreOptions
+from eval.options import ScoreOptions
 from policies.client.completions import CompletionClient, ServerSettings
 from tools.evaluate import evaluate
 from tools.evaluate.statistics import summarise, wilson
 from tools.evaluate.written import grade_texts
-
-SECONDS_BETWEEN_LINES = 10.0
 
 
 class Measurement(Record):
@@ -45,23 +45,24 @@ class Measurement(Record):
     protocol: AnswerProtocol
 
 
-class _Lines:
-    """Progress on standard error, a line every ten seconds; what ends at once, such as a warning, always."""
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Yield what shows progress; of prompts that were cut there is a line that stays."""
+    with closing(make_view()) as view:
 
-    def __init__(self) -> None:
-        self._last = time.monotonic()
+        def show(label: str, done: int, total: int) -> None:
+            if label.startswith("prompts"):
+                view.say(f"{label}: {done} of {total}")
+            else:
+                view.progress(label, done, total)
 
-    def __call__(self, label: str, done: int, total: int) -> None:
-        if label.startswith("prompts") or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            sys.stderr.write(f"{label}: {done} of {total}\n")
-            sys.stderr.flush()
+        yield show
 
 
 def _check_adapter(folder: Path | None) -> None:
     """Name a damaged adapter before the model is loaded."""
     if folder is not None:
-        with contextlib.suppress(NotPlainError):
+        with suppress(NotPlainError):
             load_adapter(folder)
 
 
@@ -86,9 +87,9 @@ def score(options: ScoreOptions, task: Task, split: str, examples: list[Example]
     lm = load_model(options)
     carried = attach_adapter(lm, options.adapter) if options.adapter else None
     try:
-        with tempfile.TemporaryDirectory() as store:
+        with tempfile.TemporaryDirectory() as store, _progress() as progress:
             adapter = save_adapter(Path(store), carried, lm.source) if carried else None
-            items = evaluate(task, examples, AdaptedModel(members=(adapter,)), protocol, lm=lm, progress=_Lines())
+            items = evaluate(task, examples, AdaptedModel(members=(adapter,)), protocol, lm=lm, progress=progress)
     except NotApplicableError as error:  # to the loop a rejection, here bad input
         raise InputError(str(error)) from None
     about = Measurement(
@@ -123,7 +124,8 @@ def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[
     except ValidationError as error:
         raise InputError(f"--server: {first_error(error)[1]}; write it like http://127.0.0.1:8000/v1") from None
     client, prompts = CompletionClient(settings, offline=options.offline), [task.ask(example) for example in examples]
-    texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=_Lines())
+    with _progress() as progress:
+        texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=progress)
     items = grade_texts(task, examples, texts)
     right, n = sum(item.correct for item in items), len(items)
     low, high = wilson(right, n)

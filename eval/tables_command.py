@@ -13,10 +13,9 @@ from eval.drift import measure as drift_measure
 from eval.drift import page as drift_page
 from eval.generation import measure as generation_measure
 from eval.generation import page as generation_page
-from eval.generation.recipes import REPORTED
+from eval.options import TablesOptions
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
-from eval.tables_options import TablesOptions
 
 
 def measure(options: TablesOptions, file: Path | None, command: str, *, as_json: bool) -> int:
@@ -41,46 +40,20 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
 
 def _drift(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
     out = asked.out or Path()
-    before = read_json(out / "drift.json") if asked.only and (out / "drift.json").exists() else {}
+    path = out / "drift.json"
+    before = read_json(path, dict[str, object]) if asked.only and path.exists() else {}
     with closing(make_view()) as view:
         result = drift_measure.measure(command, asked.windows, asked.seed, view.progress, asked.only, before)
     return result, drift_page.write_page(result, out)
 
 
 def _generation(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
-    assert asked.consolidation is not None
-    options = generation_measure.Options(
-        folder=asked.consolidation,
-        tasks=asked.tasks or REPORTED,
-        split=asked.split,
-        limit=asked.limit,
-        seeds=asked.seeds,
-        device=asked.device,
-        dtype=asked.dtype,
-        offline=asked.offline,
-        model_path=asked.model_path,
-        full_cost=asked.full_cost,
-        workers=asked.workers,
-        engine=engine,
-    )
     with closing(make_view()) as view:
-        result = generation_measure.measure(options, command, view.progress)
-    return result, generation_page.write_page(result, asked.out or asked.consolidation / "report")
+        result = generation_measure.measure(asked, engine, command, view.progress)
+    return result, generation_page.write_page(result, asked.out or asked.folder / "report")
 
 
 def _policies(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
-    options = policies_measure.Options(
-        folders=asked.training,
-        tasks=asked.tasks,
-        seeds=asked.seeds,
-        limit=asked.limit,
-        workers=asked.workers,
-        engine=engine,
-        device=asked.device,
-        dtype=asked.dtype,
-        offline=asked.offline,
-        model_path=asked.model_path,
-    )
     with closing(make_view()) as view:
-        result = policies_measure.measure(options, command, view.progress)
+        result = policies_measure.measure(asked, engine, command, view.progress)
     return result, policies_page.write_page(result, asked.out or asked.training[-1] / "report")

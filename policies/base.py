@@ -89,3 +89,19 @@ class AsksServer(Interface):
     """
 
     form: RequestForm
+
+
+@runtime_checkable
+class HasAdapter(Interface):
+    """A policy whose model may carry an adapter.
+
+    Attributes:
+        adapter_sha256: the adapter's hash, None where the model is as it is.
+    """
+
+    adapter_sha256: str | None
+
+
+def adapter_of(policy: Policy) -> str | None:
+    """Return the hash of the adapter that a policy's model carries, None where there is none."""
+    return policy.adapter_sha256 if isinstance(policy, HasAdapter) else None

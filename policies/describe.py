@@ -29,7 +29,7 @@ LOCAL_TEMPERATURE = 0.5
 FEWEST_PARAMETERS = 3e8
 """A model with fewer is not asked for a paragraph unless it is named: what the 135M model writes fits any task."""
 FORM = 'Reply with one JSON object and nothing else: {"description": "the paragraph"}'
-"""What a server is told besides the schema, which it may not know."""
+"""What the prompt says to a server besides the schema, which it may not know."""
 
 OPENING = "These questions test"
 """What the local model goes on from: a small one left to itself answers the questions instead of describing them."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,7 +17,7 @@ from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS, find_profile
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES
-from cao.strategy import StrategyRejectedError, parse_strategy, strategy_schema
+from cao.strategy import StrategyRejectedError, StrategySchema, parse_strategy, strategy_schema
 from cao.types import Trial
 from policies.base import PolicyContext
 from policies.extract import answer
@@ -58,7 +58,7 @@ class LocalPolicy:
         Args:
             lm: the model, which may be the run's own.
             settings: how to sample.
-            adapter: what the policy's training made of the model; worn while it writes.
+            adapter: what the policy's training made of the model; put on while it writes.
         """
         self.lm = lm
         self.adapter = adapter
@@ -91,11 +91,11 @@ class LocalPolicy:
                 for i, drawn in zip(
                     places, self.draw_texts(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
                 ):
-                    text, found = _judge(drawn, tried)
-                    self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(found == _REPEATED))
-                    self.stats.update(valid=int(found != _INVALID and text == drawn))
-                    if found >= ranks[i]:
-                        texts[i], ranks[i] = text, found
+                    text, rank = _ranked(drawn, tried)
+                    self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(rank == _REPEATED))
+                    self.stats.update(valid=int(rank != _INVALID and text == drawn))
+                    if rank >= ranks[i]:
+                        texts[i], ranks[i] = text, rank
         return texts
 
     def draw(self, context: PolicyContext, n: int, seed: int) -> list[str]:
@@ -116,12 +116,12 @@ class LocalPolicy:
 
     def _beginning(self, context: PolicyContext) -> int:
         """Return how many tokens this prompt shares with those of a run's other attempts: the history comes last."""
-        told = [
+        prompts = [
             prompt_tokens(self.lm, self.prompt(context.model_copy(update={"history": history})))
             for history in ((), (_SOME_TRIAL,))
         ]
-        same = (a == b for a, b in zip(*told, strict=False))
-        return next((i for i, equal in enumerate(same) if not equal), min(map(len, told)))
+        same = (a == b for a, b in zip(*prompts, strict=False))
+        return next((i for i, equal in enumerate(same) if not equal), min(map(len, prompts)))
 
     def draw_texts(
         self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: "Grammar | None", heat: float
@@ -157,8 +157,8 @@ class LocalPolicy:
             return None
 
 
-def _judge(drawn: str, tried: set[str]) -> tuple[str, int]:
-    """Return the text to hand on, and what it is worth: free text counts by the first object in it."""
+def _ranked(drawn: str, tried: set[str]) -> tuple[str, int]:
+    """Return the text to hand on, and its rank: free text counts by the first object in it."""
     text = answer(drawn)
     try:
         strategy = parse_strategy(text)
@@ -167,7 +167,7 @@ def _judge(drawn: str, tried: set[str]) -> tuple[str, int]:
     return text, _REPEATED if canonical_json(strategy.canonical()) in tried else _FRESH
 
 
-def on_a_grid(schema: dict[str, Any]) -> dict[str, Any]:
+def on_a_grid(schema: StrategySchema) -> StrategySchema:
     """Put decimals on a grid as fine as their lower bound: a grammar without one lets their digits run on for ever."""
     for family in schema["anyOf"]:
         for rule in family["properties"].values():

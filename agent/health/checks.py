@@ -30,13 +30,13 @@ MEMORY_GB = 2.0
 
 
 @dataclass(frozen=True)
-class Row:
-    """One finding.
+class Check:
+    """The result of one check.
 
     Attributes:
         name: what was looked at.
         status: ``ok``; ``missing`` keeps a default run from working; ``optional`` does not.
-        detail: what was found.
+        detail: version, path or reason.
         fix: what to do about it, empty where nothing is to do.
     """
 
@@ -60,14 +60,14 @@ def requirements(project: Path = ROOT / "pyproject.toml") -> dict[str, str]:
     return dict(line.split(">=") for line in stated)
 
 
-def check_python(version: tuple[int, ...]) -> Row:
+def check_python(version: tuple[int, ...]) -> Check:
     """Judge the interpreter's version."""
     text, enough = ".".join(map(str, version)), version[:2] >= PYTHON
     wanted = ".".join(map(str, PYTHON))
-    return Row("python", "ok" if enough else "missing", text, "" if enough else f"install Python {wanted} or newer")
+    return Check("python", "ok" if enough else "missing", text, "" if enough else f"install Python {wanted} or newer")
 
 
-def check_package(name: str, lowest: str, version: str | None) -> Row:
+def check_package(name: str, lowest: str, version: str | None) -> Check:
     """Judge a package that a default run needs.
 
     Args:
@@ -76,32 +76,32 @@ def check_package(name: str, lowest: str, version: str | None) -> Row:
         version: what is installed, None where it is not.
     """
     if version is None:
-        return Row(name, "missing", "not installed", INSTALL_CORE)
+        return Check(name, "missing", "not installed", INSTALL_CORE)
     if _numbers(version) < _numbers(lowest):
-        return Row(name, "missing", f"{version}, {lowest} or newer is needed", INSTALL_CORE)
-    return Row(name, "ok", version)
+        return Check(name, "missing", f"{version}, {lowest} or newer is needed", INSTALL_CORE)
+    return Check(name, "ok", version)
 
 
-def check_extra(name: str, lowest: str, use: str, version: str | None) -> Row:
+def check_extra(name: str, lowest: str, use: str, version: str | None) -> Check:
     """Judge a package that a default run can do without."""
     row = check_package(name, lowest, version)
-    return row if row.status == "ok" else Row(name, "optional", f"{row.detail}; {use}", INSTALL_CORE)
+    return row if row.status == "ok" else Check(name, "optional", f"{row.detail}; {use}", INSTALL_CORE)
 
 
-def check_key() -> Row:
+def check_key() -> Check:
     """Say whether the key for the OpenAI policy is set; its value is never shown."""
     if os.environ.get("OPENAI_API_KEY", "").strip():
-        return Row("OPENAI_API_KEY", "ok", "set")
-    return Row("OPENAI_API_KEY", "optional", "not set; needed for --policy openai only", "export OPENAI_API_KEY=…")
+        return Check("OPENAI_API_KEY", "ok", "set")
+    return Check("OPENAI_API_KEY", "optional", "not set; needed for --policy openai only", "export OPENAI_API_KEY=…")
 
 
-def check_room() -> list[Row]:
+def check_room() -> list[Check]:
     """Judge free disk space and memory."""
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     rows = [
-        Row("disk", "ok", f"{free:.1f} GB free here")
+        Check("disk", "ok", f"{free:.1f} GB free here")
         if free >= DISK_GB
-        else Row(
+        else Check(
             "disk",
             "missing",
             f"{free:.1f} GB free here, {DISK_GB:.0f} GB is needed",
@@ -114,10 +114,10 @@ def check_room() -> list[Row]:
         return rows  # its own row says so
     memory = psutil.virtual_memory().available / 1e9
     if memory >= MEMORY_GB:
-        return [*rows, Row("memory", "ok", f"{memory:.1f} GB available")]
+        return [*rows, Check("memory", "ok", f"{memory:.1f} GB available")]
     return [
         *rows,
-        Row(
+        Check(
             "memory",
             "missing",
             f"{memory:.1f} GB available, a run takes {MEMORY_GB:.0f} GB",

@@ -4,10 +4,10 @@ import os
 
 import torch
 
-from agent.health.checks import Row
+from agent.health.checks import Check
 
 
-def check_torch() -> list[Row]:
+def check_torch() -> list[Check]:
     """Load torch and say what it can compute on."""
     devices = ["cpu"]
     if torch.cuda.is_available():
@@ -15,7 +15,7 @@ def check_torch() -> list[Row]:
     if torch.backends.mps.is_available():
         devices.append("mps")
     return [
-        Row(
+        Check(
             "devices",
             "ok",
             f"{', '.join(devices)}; {torch.get_num_threads()} threads of {os.cpu_count()} processors",

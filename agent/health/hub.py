@@ -5,13 +5,13 @@ import os
 import urllib.request
 from pathlib import Path
 
-from agent.health.checks import Row
+from agent.health.checks import Check
 from cao.model.profiles import MODELS
 
 TIMEOUT_S = 3.0
 
 
-def check_hub(*, offline: bool) -> list[Row]:
+def check_hub(*, offline: bool) -> list[Check]:
     """Say of each hub model whether it lies in the hub's cache, and else whether it could be fetched.
 
     Args:
@@ -23,13 +23,13 @@ def check_hub(*, offline: bool) -> list[Row]:
             continue
         snapshots = hub_cache() / f"models--{profile.source.replace('/', '--')}" / "snapshots"
         if any((path.parent / "config.json").exists() for path in snapshots.glob("*/*.safetensors")):
-            rows.append(Row(profile.name, "ok", f"{profile.source} in {snapshots.parent}"))
+            rows.append(Check(profile.name, "ok", f"{profile.source} in {snapshots.parent}"))
             continue
         if not offline and reachable is not False:  # one silent hub is waited for once
             reachable = _reachable(profile.source)
         state = "the hub was not asked" if offline else "the hub has it" if reachable else "the hub cannot be reached"
         rows.append(
-            Row(
+            Check(
                 profile.name,
                 "optional",
                 f"{profile.source} is not downloaded; {state}",

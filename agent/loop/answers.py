@@ -18,6 +18,7 @@ from agent.record.counting import counting
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes, sha256_file, write_json
 from cao.progress import Progress
+from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, AnswerRule, Example, Item
 from tools.evaluate import answer_by, evaluate, load_items, prior_of, save_items, together
 from tools.evaluate.answer_rule import Prior
@@ -27,7 +28,7 @@ _PRIOR: TypeAdapter[dict[str, float]] = TypeAdapter(dict[str, Annotated[float, F
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A model on one part of the task.
 
     Attributes:
@@ -53,7 +54,7 @@ class Measured:
     answers: dict[str, int] = field(default_factory=dict)
 
 
-def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:
+def measurement_key(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart) -> str:
     """Return the key of a measurement: equal for equal items, whatever the model was made by and wherever it lies."""
     depends_on = {
         "model": bench.lm.sha256,
@@ -64,7 +65,7 @@ def measurement_key(bench: Workbench, adapted: AdaptedModel, part: str) -> str:
         "latent": adapted.latent and adapted.latent.model_dump(mode="json"),
         "task": bench.task.name,
         "protocol": bench.protocol,
-        "questions": [example.model_dump(mode="json") for example in getattr(bench.splits, part)],
+        "questions": [example.model_dump(mode="json") for example in _questions(bench, part)],
     }
     return sha256_bytes(canonical_json(depends_on).encode())[:16]
 
@@ -78,10 +79,10 @@ class Answers:
         selecting: whether one adapter's answer is taken over, where several answer.
     """
 
-    def __init__(self, bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> None:
+    def __init__(self, bench: Workbench, adapted: AdaptedModel, part: MeasuredPart, name: str) -> None:
         self._name, self._part = name, part
         self._bench, self._adapted, self._before = bench, adapted, bench.states.reused
-        self._examples: list[Example] = getattr(bench.splits, part)
+        self._examples = _questions(bench, part)
         self._key = measurement_key(bench, adapted, part)
         self.ends = _ends(self._examples, adapted)
         several = len(adapted.members) > 1 and adapted.centroids is None
@@ -94,11 +95,11 @@ class Answers:
         self._items: dict[str, list[Item]] = {}
         self._priors: dict[int, Prior] = {}
 
-    def whole(self) -> Measured:
+    def whole(self) -> Measurement:
         """Return the measurement of all adapters on all questions; the blocks come one after the other."""
         return [self.until(end, self.of) for end in self.ends][-1]
 
-    def until(self, end: int, members: int) -> Measured:
+    def until(self, end: int, members: int) -> Measurement:
         """Return what the first adapters answer together on all blocks up to one."""
         each = [self.alone(member, end) for member in range(members)]
         examples = self._examples[:end]
@@ -107,7 +108,7 @@ class Answers:
         ]
         reused = self._bench.states.reused - self._before
         by_key = dict.fromkeys(self._keys[:members], end)
-        return Measured(
+        return Measurement(
             items, len(self._examples), self._key, reused=reused, members=members, of=self.of, answers=by_key
         )
 
@@ -161,6 +162,10 @@ class Answers:
         """Return a listener to one block that tells how far the whole measurement is."""
         before, total = sum(len(self._items.get(key, ())) for key in self._keys), len(self._examples) * self.of
         return counting(self._bench.progress, self._name, self._part, of=self.of, before=before, total=total)
+
+
+def _questions(bench: Workbench, part: MeasuredPart) -> list[Example]:
+    return bench.splits.reward if part == "reward" else bench.splits.test
 
 
 def _ends(examples: Sequence[Example], adapted: AdaptedModel) -> list[int]:

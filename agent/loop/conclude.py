@@ -1,21 +1,17 @@
-"""The end of a run: what the test part said, and the files that a person takes away.
-
-``Any`` is left in what ``config.json`` holds, which other versions wrote too.
-"""
+"""The end of a run: what the test part said, and the files that a person takes away."""
 
 import math
 import os
 import shutil
 import statistics
 import time
-from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise, starmap
-from typing import Any
 
 import cao
 from agent.loop.counts import summary
+from agent.loop.request import RunHeader
 from agent.loop.state import Made, State, Workbench
 from agent.loop.test_part import DEFAULT, Tested, step
 from agent.record.questions import keep_questions
@@ -34,8 +30,10 @@ from agent.record.schema import (
 from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.types import Example, Reward
+from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
-from tools.evaluate.statistics import compare, smallest_detectable, summarise
+from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
+from tools.evaluate.temperature import losses
 
 PACKAGES = (
     "torch",
@@ -130,7 +128,7 @@ def _card(bench: Workbench) -> str:
 
 
 def run_record(
-    state: State, bench: Workbench, header: Mapping[str, Any], *, overhead_share: float, peak_memory_mb: float
+    state: State, bench: Workbench, header: RunHeader, *, overhead_share: float, peak_memory_mb: float
 ) -> RunRecord:
     """Return what run.json says, from the final state, the trace and what ``config.json`` says of the run."""
     timing: dict[str, float] = {}
@@ -139,14 +137,14 @@ def run_record(
             timing[event["node"]] = round(timing.get(event["node"], 0.0) + event["seconds"], 3)
     context = state["context"]
     return RunRecord(
-        run_id=header["run_id"],
+        run_id=header.run_id,
         status="improved" if state["status"] == "improved" else "no_improvement",
         reason=state.get("ended"),
         task=bench.task.name,
         model=bench.config.model,
         model_sha256=bench.lm.sha256,
         policy=bench.policy.name,
-        policy_adapter=getattr(bench.policy, "adapter_sha256", None),
+        policy_adapter=adapter_of(bench.policy),
         describer=context.source,
         request_forms={"describer": context.form, "policy": state.get("request_form")},
         seed=bench.config.seed,
@@ -168,7 +166,7 @@ def run_record(
         seconds=round(sum(timing.values()), 3),
         overhead_share=round(overhead_share, 5),
         peak_memory_mb=round(peak_memory_mb, 1),
-        created=header["created"],
+        created=header.created,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         dtype=bench.lm.dtype,
         compute=_computed(bench, header),
@@ -177,11 +175,11 @@ def run_record(
     )
 
 
-def _computed(bench: Workbench, header: Mapping[str, Any]) -> Computed:
+def _computed(bench: Workbench, header: RunHeader) -> Computed:
     """Return what the run's last process computed with; the dtype is that of all of them."""
     lm = bench.lm
     found = lm.compute.model_dump() if lm.compute else {"dtype": lm.dtype, "device": lm.device}
-    return Computed(**found, asked=header.get("dtype_asked", found["dtype"]))
+    return Computed(**found, asked=header.dtype_asked or found["dtype"])
 
 
 def _adapters(made: Made) -> Adapters:
@@ -231,12 +229,12 @@ def _smallest(bench: Workbench, state: State) -> Detectable:
     if not pairs:
         made = [name for name, begun in state["starts"].items() if begun and begun["reward"]]
         pairs = [(base, load_items(bench.folder / "items" / f"{name}.jsonl")) for name in made]
-    losses = [statistics.stdev([new.loss - old.loss for old, new in zip(*pair, strict=False)]) for pair in pairs]
+    spreads = [statistics.stdev(differences(first[: len(new)], new).tolist()) for first, new in pairs]
     flips = [
         statistics.stdev([float(new.correct) - old.correct for old, new in zip(*pair, strict=False)]) for pair in pairs
     ]
     unrelated = math.sqrt(2)
-    loss = statistics.median(losses) if losses else unrelated * statistics.stdev([item.loss for item in base])
+    loss = statistics.median(spreads) if spreads else unrelated * statistics.stdev(losses(base).tolist())
     flip = statistics.median(flips) if flips else unrelated * statistics.stdev([float(item.correct) for item in base])
     n = len(base)  # accuracy moves by whole questions, so nothing below one of them can be seen
     return Detectable(loss=smallest_detectable(loss, n), accuracy=max(1 / n, smallest_detectable(flip, n)))

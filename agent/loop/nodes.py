@@ -61,14 +61,14 @@ def detect(state: State, bench: Workbench) -> State:
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )
-    found: State = {"drift": report}
+    result: State = {"drift": report}
     if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
         return {
-            **found,
+            **result,
             "ended": report.sentence,
             "adapters": {**state["adapters"], "reason": "no drift: none was made"},
         }
-    return found
+    return result
 
 
 def generate(state: State, bench: Workbench) -> State:

@@ -1,4 +1,4 @@
-"""What the policy is told: τ, what stands and was tried, and measurements from before the loop, in words and numbers.
+"""What the policy reads: τ, what stands and was tried, and measurements from before the loop, in words and numbers.
 
 Source: CAO-LLM §2.4 for τ; the measurements are beyond it.
 """
@@ -55,18 +55,20 @@ def observe(start: StartName, starts: Starts, rule: AnswerRule, found: list[floa
         rule: the answer rule of the start.
         found: the prompts' perplexities, lowest first.
     """
-    told = [adapter_sentence(name, begun, chosen=name == start) for name in GENERATED if (begun := starts[name])]
+    sentences = [adapter_sentence(name, begun, chosen=name == start) for name in GENERATED if (begun := starts[name])]
     if rule != AnswerRule():
-        told.append(f"It answers by {rule_words(rule)}, which was better than the default on the reward questions.")
+        sentences.append(
+            f"It answers by {rule_words(rule)}, which was better than the default on the reward questions."
+        )
     if found:
         tenth = len(found) // 10
         passed = sum(value > PERPLEXITY_THRESHOLD for value in found)
-        told.append(
+        sentences.append(
             f"The perplexity of the task's own questions is {statistics.median(found):.0f} in the middle, "
             f"{found[tenth]:.0f} to {found[-1 - tenth]:.0f} for most; {passed} of {len(found)} are above TTL's "
             f"threshold of {PERPLEXITY_THRESHOLD:.0f}."
         )
-    return told
+    return sentences
 
 
 def adapter_sentence(name: str, measured: Start, *, chosen: bool) -> str:

@@ -4,7 +4,6 @@ Parts are in seeded random order already, which racing needs.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.budget.plan import part_seconds
-from agent.loop.answers import Answers, Measured, items_folder
+from agent.loop.answers import Answers, Measurement, items_folder
 from agent.loop.state import Workbench
+from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, Comparison, Item
 from tools.evaluate import save_items
 from tools.evaluate.racing import FIRST_BLOCK, hopeless
 from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
-from tools.evaluate.statistics import CONFIDENT_LEVEL, compare
+from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, differences
 
 
 class Bar(NamedTuple):
@@ -33,7 +33,7 @@ class Bar(NamedTuple):
     price: float = 0.0
 
 
-def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) -> Measured:
+def measure_part(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart, name: str) -> Measurement:
     """Measure a model on a whole part of the task and keep its items as ``items/<name>.jsonl``.
 
     Args:
@@ -50,7 +50,7 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: str, name: str) 
     return measured
 
 
-def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar) -> Measured:
+def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar) -> Measurement:
     """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
 
     Args:
@@ -66,12 +66,12 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     config, answers, started = bench.config, Answers(bench, candidate, "reward", name), time.monotonic()
     every = [(answers.of, end) for end in answers.ends[:-1]]
     path = looks(answers.of, answers.ends, few=_few_stand_for_all(answers, best, bench)) if config.racing else every
-    level, total, why = config.racing_error / max(1, len(path)), len(best), ""
+    error, total, why = config.racing_error / max(1, len(path)), len(best), ""
     for members, end in path:
         measured = answers.until(end, members)
         if config.racing and members == answers.of:
-            why = hopeless(best[:end], measured.items, total, config.accept, level)
-        elif config.racing and _few_are_hopeless(answers, best, measured, level):
+            why = hopeless(best[:end], measured.items, total, config.accept, error, level=bar.level, price=bar.price)
+        elif config.racing and _few_are_hopeless(answers, best, measured, error, bar):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
         if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
             break
@@ -80,7 +80,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     save_items(items_folder(bench) / f"{name}.jsonl", measured.items)
     agrees = None
     if why and config.racing_check:
-        agrees = not compare(best, answers.whole().items, config.accept).accepted
+        agrees = not compare(best, answers.whole().items, config.accept, level=bar.level, price=bar.price).accepted
     return replace(measured, dropped=why, agrees=agrees)
 
 
@@ -105,34 +105,39 @@ def _few_stand_for_all(answers: Answers, best: list[Item], bench: Workbench) -> 
     return alike(_member_changes(answers, best, answers.ends[0], FEW))
 
 
-def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measured, level: float) -> bool:
+def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measurement, error: float, bar: Bar) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
     alone = _member_changes(answers, best, len(measured.items), measured.members)
-    combined = _changes(best, measured.items)
-    return few_hopeless(alone, combined, measured.of, measured.total, level, selecting=answers.selecting)
+    combined = differences(best[: len(measured.items)], measured.items)
+    return few_hopeless(
+        *(alone + bar.price, combined + bar.price, measured.of, measured.total, error),
+        selecting=answers.selecting,
+        level=bar.level,
+    )
 
 
-def judge(bench: Workbench, best: list[Item], measured: Measured, bar: Bar) -> Comparison:
+def judge(bench: Workbench, best: list[Item], measured: Measurement, bar: Bar) -> Comparison:
     """Compare a candidate with the best so far; one that was dropped is not accepted, whatever it looks like so far."""
-    verdict = compare(best[: len(measured.items)], measured.items, bench.config.accept)
+    verdict = compare(
+        best[: len(measured.items)], measured.items, bench.config.accept, level=bar.level, price=bar.price
+    )
     return verdict.model_copy(update={"accepted": False}) if measured.dropped else verdict
 
 
-def explain(verdict: Comparison, measured: Measured) -> str:
+def explain(verdict: Comparison, measured: Measurement) -> str:
     """Say in words what a candidate's verdict is and why."""
     change = f"accuracy {100 * verdict.accuracy_change:+.1f} points, log-loss {verdict.loss_change:+.4f}"
     if measured.dropped:
         by = "" if measured.members == measured.of else f" by {measured.members} of {measured.of} adapters"
         return f"dropped after {len(measured.items)} of {measured.total} questions{by}: {change}; {measured.dropped}"
     rule = "rule: accuracy higher" if verdict.rule == "any" else f"one-sided p={verdict.loss_p_value:.3f}"
+    unseen = verdict.rule == "confident" and -(verdict.loss_change + verdict.price) < verdict.smallest
+    if unseen and verdict.loss_p_value <= verdict.level:
+        priced = f" and its price {verdict.price:.4f}" if verdict.price else ""
+        rule += f", below the smallest change that can be seen, {verdict.smallest:.4f}{priced}"
     return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} ({rule})"
-
-
-def _changes(best: Sequence[Item], items: Sequence[Item]) -> NDArray[np.float64]:
-    """Return the paired differences of the loss, (n,) float64."""
-    return np.array([new.loss - old.loss for old, new in zip(best, items, strict=False)])
 
 
 def _member_changes(answers: Answers, best: list[Item], end: int, members: int) -> NDArray[np.float64]:
     """Return the paired differences of the loss, (members, end) float64, each adapter on its own."""
-    return np.stack([_changes(best, answers.alone(member, end)) for member in range(members)])
+    return np.stack([differences(best[:end], answers.alone(member, end)) for member in range(members)])

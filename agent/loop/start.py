@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 
 from agent.budget.plan import part_seconds
-from agent.loop.answers import Measured
+from agent.loop.answers import Measurement
 from agent.loop.counts import counted
 from agent.loop.observations import features, observe, perplexities
 from agent.loop.reward import Bar, judge, measure_part, race_reward
@@ -155,7 +155,7 @@ def _under(model: AdaptedModel, rule: AnswerRule) -> AdaptedModel:
 
 def _race_rules(
     bench: Workbench, model: AdaptedModel, base: list[Item], name: GeneratedName, bar: Bar
-) -> tuple[AdaptedModel, Measured, dict[AnswerRule, Reward]]:
+) -> tuple[AdaptedModel, Measurement, dict[AnswerRule, Reward]]:
     """Race an adapter under every rule; return it under its best one, that measurement, and what each rule scores.
 
     What is answered under one rule is answered under all, so they ask together what the one that lasts longest asks.

@@ -3,7 +3,6 @@
 The state is small and JSON-able, because every step stores all of it; tensors and per-question items lie on disk.
 Nodes see typed records, checkpoints hold plain JSON; ``dump_state`` and ``load_state`` stand between them.
 The workbench holds what cannot be stored: the loaded models, the data and the run's folder.
-One ``Any`` is left: ``Context.workbench``, since LangGraph asks the context for a JSON schema and models have none.
 """
 
 import os
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
@@ -92,7 +91,7 @@ class State(TypedDict, total=False):
 
     Attributes:
         context: τ, with its source.
-        drift: what the drift test found.
+        drift: the drift test's report.
         adapters: what was made from the prompts.
         base: the deployed model under its own best answer rule, which gains are measured against.
         rules: what the deployed model and the adapters score under each answer rule.
@@ -273,11 +272,10 @@ class Workbench:
 class Context(TypedDict):
     """What a run hands its nodes beside the state: a plain schema, as LangGraph's tools read it.
 
-    Attributes:
-        workbench: a ``Workbench``; loaded models have no schema, so none is stated.
+    ``workbench`` is a ``Workbench``; loaded models have no schema, so none is stated.
     """
 
-    workbench: Any
+    workbench: object
 
 
 def workbench(context: Context | None) -> Workbench:
@@ -286,13 +284,13 @@ def workbench(context: Context | None) -> Workbench:
     Raises:
         InputError: the graph was started by something that loaded none.
     """
-    found = context.get("workbench") if context else None
-    if not isinstance(found, Workbench):
+    bench = context.get("workbench") if context else None
+    if not isinstance(bench, Workbench):
         raise InputError(
             "a run needs models, data and a folder, which python -m agent.run --task NAME loads; "
             "LangGraph's server shows the graph and its schemas"
         )
-    return found
+    return bench
 
 
 def _moved(record: Refers, change: Callable[[str], str]) -> Refers:

@@ -102,11 +102,11 @@ def start_charts(run: Run, folder: Path) -> list[Chart]:
         return []
     columns = [Column("deployed", "start", "", _point(base))]
     for name, reward in starts.items():
-        found = run.reward.comparisons.get(name)
-        better = "better" if found and found.accepted else "not better"
+        comparison = run.reward.comparisons.get(name)
+        better = "better" if comparison and comparison.accepted else "not better"
         dropped = run.reward.dropped_after.get(name) is not None
         became = "taken" if name == run.reward.start else "dropped" if dropped else better
-        point = _changed(base, found) if dropped else _point(reward)
+        point = _changed(base, comparison) if dropped else _point(reward)
         columns.append(Column(name, became, "", point, name))
     return _pair_of_charts(columns, folder, "base", "the deployed model")
 

@@ -94,15 +94,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answers:
-    """The test questions, told in a sentence, flips apart from the others.
+    """The test questions, flips apart from the others, and their counts.
 
     Attributes:
-        told: how many became right, and the like.
+        sentence: how many became right, and so on.
         flips: questions that one model answered right and the other did not.
         others: the other ones.
     """
 
-    told: str
+    sentence: str
     flips: list[Asked]
     others: list[Asked]
 
@@ -115,8 +115,8 @@ def keep_questions(folder: Path, splits: Splits) -> None:
         splits: the run's questions.
     """
     lines = []
-    for part in ("reward", "test"):
-        for example in getattr(splits, part):
+    for part, examples in (("reward", splits.reward), ("test", splits.test)):
+        for example in examples:
             fields = example.model_dump(mode="json", exclude={"group"})
             lines.append(json.dumps({"part": part, **fields}, ensure_ascii=False) + "\n")
     (folder / "items").mkdir(exist_ok=True)
@@ -143,11 +143,11 @@ def read_answers(folder: Path, *, improved: bool) -> Answers | None:
         return None
     counts = Counter(one.change for one in asked)
     kinds = ("right", "wrong") if adapted is None else tuple(CHANGES.values())
-    told = f"Of {count(len(asked), 'test question')} " + ", ".join(
+    sentence = f"Of {count(len(asked), 'test question')} " + ", ".join(
         f"{counts[kind]} {kind if adapted is not None else f'were answered {kind}'}" for kind in kinds
     )
     flips = [one for one in asked if one.change.startswith("became")]
-    return Answers(f"{told}.", flips, [one for one in asked if not one.change.startswith("became")])
+    return Answers(f"{sentence}.", flips, [one for one in asked if not one.change.startswith("became")])
 
 
 def paired_change(path: Path, before: str, after: str, key: str) -> tuple[float, float, float] | None:
@@ -177,12 +177,12 @@ def _asked(kept: Kept, base: Given, adapted: Given | None) -> Asked:
         for i, text in enumerate(kept.choices)
     )
     change = ("right" if base.correct else "wrong") if adapted is None else CHANGES[base.correct, adapted.correct]
-    told = _told(adapted, kept) if adapted is not None else None
+    answered = _answer_text(adapted, kept) if adapted is not None else None
     gold = kept.choices[kept.answer] if 0 <= kept.answer < len(kept.choices) else kept.gold_text
-    return Asked(f"{kept.context}\n{kept.question}".strip(), choices, gold, _told(base, kept), told, change)
+    return Asked(f"{kept.context}\n{kept.question}".strip(), choices, gold, _answer_text(base, kept), answered, change)
 
 
-def _told(given: Given, kept: Kept) -> str:
+def _answer_text(given: Given, kept: Kept) -> str:
     """Return what a model answered: what it wrote, or else what it chose."""
     return given.text or (kept.choices[given.choice] if 0 <= given.choice < len(kept.choices) else "")
 

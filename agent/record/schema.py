@@ -121,6 +121,10 @@ class PartScore(Record):
     margin: float
     loss: float
     gold_nll_per_char: float
+    raw_loss: float | None = None
+    chance: float = 0.0
+    uniform_loss: float = 0.0
+    at_chance: bool = False
 
 
 class TestStep(Record):
@@ -246,7 +250,7 @@ class Run(Record):
         seed: of every random choice.
         protocol: how answers are judged.
         splits, available: part of the task to its questions, and to the most that it could have.
-        drift: what the drift test found.
+        drift: the drift test's report.
         context, context_note: τ, the task context, and what a reader should know about it.
         adapters: what was made from the prompts.
         trials, attempts: the attempts, and how many they are.

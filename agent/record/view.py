@@ -121,8 +121,8 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
     for caveat in caveats(run):
         console.print(Text(f"  {caveat}", "dim"))
     console.print(_attempts(run.trials))
-    if told := evaluations_text(run):
-        console.print(Text(f"  {told}", "dim"))
+    if counts := evaluations_text(run):
+        console.print(Text(f"  {counts}", "dim"))
     console.print(Text(visible(drift_sentence(run.drift))))
     if compared := compared_sentence(run):
         console.print(Text(f"  {compared}", "dim"))
@@ -162,10 +162,11 @@ def _sentence(node: str, data: dict[str, JsonValue]) -> str:
 def _attempts(trials: tuple[Trial, ...]) -> Table:
     table = empty_table(">try", "proposed", "verdict", ">Δ accuracy", ">Δ log-loss", ">p", ">time", "reason")
     for i, trial in enumerate(trials, start=1):
-        found = trial.comparison
-        change = signed(100 * found.accuracy_change, 1) if found and found.accuracy_change is not None else "—"
-        loss = signed(found.loss_change) if found else "—"
-        p_value = bare_p(found.loss_p_value) if found else "—"
+        comparison = trial.comparison
+        accuracy = comparison.accuracy_change if comparison else None
+        change = signed(100 * accuracy, 1) if accuracy is not None else "—"
+        loss = signed(comparison.loss_change) if comparison else "—"
+        p_value = bare_p(comparison.loss_p_value) if comparison else "—"
         word = Text(outcome(trial), "green" if trial.accepted else "yellow")
         what, why = Text(proposal(trial.strategy, trial.raw)), Text(one_line(trial.reason, 200))
         table.add_row(str(i), what, word, change, loss, p_value, duration(trial.seconds), why)
@@ -175,14 +176,14 @@ def _attempts(trials: tuple[Trial, ...]) -> Table:
 def _starts(run: Run) -> Table:
     table = empty_table("start", ">accuracy", ">95 % interval", ">log-loss", ">Δ log-loss", ">p", "")
     for name, reward in run.reward.starts().items():
-        found = run.reward.comparisons.get(name)
-        p_value = bare_p(found.loss_p_value) if found else "—"
-        change = signed(found.loss_change) if found else "—"
+        comparison = run.reward.comparisons.get(name)
+        p_value = bare_p(comparison.loss_p_value) if comparison else "—"
+        change = signed(comparison.loss_change) if comparison else "—"
         measured = (percent(reward.score), interval(reward.ci95), number(reward.loss), change, p_value)
         chosen = Text("the loop starts here", "green") if name == run.reward.start else Text("")
         after = run.reward.dropped_after.get(name)
         if after is not None:  # its accuracy and its log-loss are those of other questions
-            measured = (points(found.accuracy_change if found else None), "—", "—", change, p_value)
+            measured = (points(comparison.accuracy_change if comparison else None), "—", "—", change, p_value)
             chosen = Text(f"dropped after {after} questions", "yellow")
         table.add_row(START_NAMES[name].removeprefix("the "), *measured, chosen)
     return table

@@ -12,7 +12,7 @@ from cao.errors import InputError
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.loading import load_model
-from cao.progress import told
+from cao.progress import timed
 from cao.tasks.prompt_file import Asked
 from tools.detect_drift import detect_drift
 from tools.detect_drift.known_tasks import KnownTasks
@@ -45,7 +45,7 @@ def report(options: DriftOptions, windows: list[list[Asked]], *, as_json: bool) 
     ask = _asking(options, windows, known) if options.signals else _not_asking
     for number, window in enumerate(windows, 1):
         signals, correct = ask(window)
-        with told(f"window {number} of {len(windows)}") if len(window) >= LONG else nullcontext():
+        with timed(f"window {number} of {len(windows)}") if len(window) >= LONG else nullcontext():
             found = detect_drift(
                 [one.prompt for one in window],
                 None,

@@ -6,7 +6,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from agent.loop.trained import Trained, find_trained
 from agent.record.wording import count
@@ -22,6 +22,23 @@ from cao.tasks.prompt_file import Asked
 from cao.types import AdapterRef
 from tools.align_lora import align_lora
 from tools.generate_lora import consolidate_command, generate_lora
+
+
+class Making(TypedDict):
+    """What came of making an adapter: how it was made, seconds for each part, its caveats, and of how many prompts."""
+
+    aligned: bool
+    variant: str | None
+    sources: list[str]
+    seconds: dict[str, float]
+    caveats: list[str]
+    n: int
+
+
+class Made(Making):
+    """The object of ``--json``: where the adapter lies, and what came of making it."""
+
+    adapter: dict[str, str]
 
 
 def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> int:
@@ -44,17 +61,17 @@ def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> in
     if trained.aligner is None and not options.no_align:
         sys.stderr.write(f"note: no aligner was trained behind this generator; {command} would train one\n")
     with workplace(options.out) as folder:
-        reference, result = make_adapter(prompts, lm, trained, folder, options.device)
+        reference, making = make_adapter(prompts, lm, trained, folder, options.device)
         for name in sorted(os.listdir(reference.path), reverse=True):  # each in one step, the weights first
             os.replace(Path(reference.path) / name, options.out / name)
-    result = {"adapter": {"path": str(options.out), "sha256": reference.sha256}, **result}
+    result: Made = {"adapter": {"path": str(options.out), "sha256": reference.sha256}, **making}
     sys.stdout.write((json.dumps(result, ensure_ascii=False) if as_json else sentence(result)) + "\n")
     return 0
 
 
 def make_adapter(
     asked: list[Asked], lm: LanguageModel, trained: Trained, folder: Path, device: str = "cpu"
-) -> tuple[AdapterRef, dict[str, Any]]:
+) -> tuple[AdapterRef, Making]:
     """Make an adapter from prompts: encode, generate and, where there is an aligner, align.
 
     Args:
@@ -100,7 +117,7 @@ def make_adapter(
     }
 
 
-def sentence(result: dict[str, Any]) -> str:
+def sentence(result: Made) -> str:
     """Return the outcome for people.
 
     Args:
@@ -109,6 +126,6 @@ def sentence(result: dict[str, Any]) -> str:
     kind = "an aligned" if result["aligned"] else "a generated"
     seconds = result["seconds"]
     spent = ", ".join(f"{name} {seconds[name]:.2f} s" for name in seconds if name != "align" or result["aligned"])
-    told = f"{kind} adapter from {count(result['n'], 'prompt')} by generator “{result['variant']}” ({spent})"
-    lines = [f"{result['adapter']['path']}: {told}.", *(f"Note: {caveat}." for caveat in result["caveats"])]
+    about = f"{kind} adapter from {count(result['n'], 'prompt')} by generator “{result['variant']}” ({spent})"
+    lines = [f"{result['adapter']['path']}: {about}.", *(f"Note: {caveat}." for caveat in result["caveats"])]
     return "\n".join(lines)

@@ -2,24 +2,53 @@
 
 import json
 import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
+from torch import Tensor
 
 from agent.stages.options import AddOptions, ListOptions, NameOptions
 from cao.errors import InputError, UnavailableError
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.loading import load_model
-from cao.progress import told
+from cao.progress import timed
 from cao.tasks.prompt_file import Asked
+from cao.types import Record
 from tools.detect_drift.known_tasks import Reference
 from tools.detect_drift.reference import check_name, draw_prompts, group_hashes, is_shipped, registered, user_folder
 from tools.detect_drift.reference_file import OTHER_ENCODER, read_info, write_reference
 from tools.detect_drift.signals import option_signals
+
+
+class Outcomes(TypedDict, total=False):
+    """What is known of a reference's prompts besides their texts; see ``tools.detect_drift.known_tasks.Reference``."""
+
+    signals: Tensor
+    correct: Tensor | None
+    judged_by: str
+
+
+def obey(verb: str, options: Record, *, as_json: bool) -> int:
+    """Do what a verb says.
+
+    Args:
+        verb: one of the command's.
+        options: what it takes.
+        as_json: print an object a line.
+
+    Raises:
+        InputError: the registry, the name or the prompts cannot be used.
+        UnavailableError: a model is not at hand.
+    """
+    if isinstance(options, AddOptions):
+        return _add(options, as_json)
+    if isinstance(options, NameOptions):
+        return _show(options, as_json) if verb == "show" else _remove(options, as_json)
+    assert isinstance(options, ListOptions), options
+    return _list(options, as_json)
 
 
 def _add(options: AddOptions, as_json: bool) -> int:
@@ -37,14 +66,14 @@ def _add(options: AddOptions, as_json: bool) -> int:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --registry") from None
     encoder = Encoder(minilm_folder(), options.device)
     measured = _ask(asked, options) if options.signals else _outcomes(asked)
-    with told(f"encoding {len(asked)} prompts"):
+    with timed(f"encoding {len(asked)} prompts"):
         reference = Reference(encoder.embed([one.prompt for one in asked]), **measured)
     write_reference(path, reference, encoder.sha256, Path(options.source).name, group_hashes(asked))
     _describe(name, path, as_json=as_json)
     return 0
 
 
-def _ask(asked: list[Asked], options: AddOptions) -> dict[str, Any]:
+def _ask(asked: list[Asked], options: AddOptions) -> Outcomes:
     """Return the model's option signals, and its outcomes where all right answers are known."""
     examples = [one.example for one in asked if one.example is not None and one.example.choices]
     if len(examples) < len(asked):
@@ -52,13 +81,13 @@ def _ask(asked: list[Asked], options: AddOptions) -> dict[str, Any]:
             f"{options.source}: {len(asked) - len(examples)} prompts have no choices; --signals needs them"
         )
     lm = load_model(options)
-    with told(f"asking {options.model} {len(examples)} questions"):
+    with timed(f"asking {options.model} {len(examples)} questions"):
         signals, correct = option_signals(examples, lm)
     known = all(one.labelled for one in asked)
     return {"signals": signals, "correct": torch.tensor(correct) if known else None, "judged_by": lm.sha256}
 
 
-def _outcomes(asked: list[Asked]) -> dict[str, Any]:
+def _outcomes(asked: list[Asked]) -> Outcomes:
     """Return the outcomes that came with the prompts, where all of them did."""
     outcomes = [one.correct for one in asked if one.correct is not None]
     return {"correct": torch.tensor(outcomes) if len(outcomes) == len(asked) else None}
@@ -123,7 +152,3 @@ def _registered(name: str, names: dict[str, Path]) -> Path:
     if name not in names:
         raise InputError(f"no reference {name!r}; registered: {', '.join(names) or 'none'}")
     return names[name]
-
-
-VERBS: dict[str, Callable[[Any, bool], int]] = {"add": _add, "list": _list, "show": _show, "remove": _remove}
-"""Verb → the function that gets its options and whether to print JSON."""

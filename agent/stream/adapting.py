@@ -1,13 +1,14 @@
 """What adapts to a window of new prompts: a run of the graph."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from agent import session
 from agent.config import RunConfig, make_config
 from agent.loop import request
 from agent.record.terminal import make_view
 from agent.stream.options import WatchOptions
+from agent.stream.state import Adapted
 from agent.stream.watcher import Adapt
 from cao.configuration import merge
 from cao.errors import InputError
@@ -21,7 +22,7 @@ def adapting(options: WatchOptions, file: Path | None, folder: Path) -> Adapt:
     """
     machine = options.model_dump(include={"device", "offline"}, exclude_unset=True)
 
-    def configure(path: Path, out: Path, lines: int, stored: dict[str, Any]) -> RunConfig:
+    def configure(path: Path, out: Path, lines: int, stored: Mapping[str, object]) -> RunConfig:
         reward = test = lines // 3
         sizes = {"support": lines - reward - test, "reward": reward, "test": test}
         given = {"task": str(path), "out": str(out), "seed": options.seed, **sizes, **machine}
@@ -29,13 +30,13 @@ def adapting(options: WatchOptions, file: Path | None, folder: Path) -> Adapt:
 
     request.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
 
-    def adapt(task: str, path: Path) -> dict[str, Any]:
+    def adapt(task: str, path: Path) -> Adapted:
         out = folder / "runs" / task
         lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
         begun = sorted(out.glob("*/config.json")) if out.exists() else []
         try:
-            stored = request.read_stored(out, begun[0].parent.name) if begun else {}
-            config = configure(path, out, lines, stored.get("config", {}))
+            stored = request.read_stored(out, begun[0].parent.name) if begun else None
+            config = configure(path, out, lines, stored.config if stored else {})
             questions, splits, protocol = request.read_task(config)
         except InputError as error:
             return {"run": None, "told": f"{error} (adapting needs questions with their answers)"}
@@ -46,7 +47,7 @@ def adapting(options: WatchOptions, file: Path | None, folder: Path) -> Adapt:
         finally:
             view.close()
         improved = record.status == "improved"
-        told = f"run {record.run_id}: {record.status.replace('_', ' ')}"
-        return {"run": f"runs/{task}/{record.run_id}" if improved else None, "told": told}
+        outcome = f"run {record.run_id}: {record.status.replace('_', ' ')}"
+        return {"run": f"runs/{task}/{record.run_id}" if improved else None, "told": outcome}
 
     return adapt

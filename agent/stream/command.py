@@ -4,12 +4,11 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from agent.loop.run_folder import locked
 from agent.stream.options import WatchOptions
 from agent.stream.source import FileSource, PipeSource
-from agent.stream.state import WatchState
+from agent.stream.state import Event, WatchSettings, WatchState
 from agent.stream.watcher import Watcher
 from agent.stream.wording import unreadable, words
 from cao.errors import InputError
@@ -43,7 +42,7 @@ def watch(options: WatchOptions, source: FileSource | PipeSource, file: Path | N
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
-    settings = {
+    settings: WatchSettings = {
         "stream": options.stream,
         "reference": list(known.expected),
         "threshold": options.run_length,
@@ -59,7 +58,7 @@ def watch(options: WatchOptions, source: FileSource | PipeSource, file: Path | N
     return 0
 
 
-def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> WatchState:
+def _state(path: Path, settings: WatchSettings, expected: tuple[str, ...]) -> WatchState:
     """Return the state to go on from: a fresh one, or what an earlier process left."""
     if not path.exists():
         return WatchState(settings=settings, current=list(expected))
@@ -67,15 +66,15 @@ def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> W
         state = WatchState.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         raise InputError(f"{path}: damaged; give another --out") from None
-    changed = [key for key in settings if state.settings.get(key) != settings[key]]
+    changed = [key for key, value in settings.items() if state.settings.get(key) != value]
     if changed:
         raise InputError(f"{path.parent} holds a watch with another {changed[0]}; repeat it, or give another --out")
     sys.stderr.write(f"going on behind prompt {state.prompts}\n")
     return state
 
 
-def _teller(*, as_json: bool) -> Callable[[dict[str, Any]], None]:
-    def tell(event: dict[str, Any]) -> None:
+def _teller(*, as_json: bool) -> Callable[[Event], None]:
+    def tell(event: Event) -> None:
         sys.stdout.write((json.dumps(event, ensure_ascii=False) if as_json else words(event)) + "\n")
         sys.stdout.flush()
 

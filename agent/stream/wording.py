@@ -1,11 +1,10 @@
 """The events of a watched stream in words."""
 
-from typing import Any
-
+from agent.stream.state import Event
 from tools.detect_drift.wording import NOT_IDENTIFIABLE
 
 
-def words(event: dict[str, Any]) -> str:
+def words(event: Event) -> str:
     """Return an event as one line that a person understands."""
     kind = event["event"]
     if kind == "start":
@@ -14,8 +13,10 @@ def words(event: dict[str, Any]) -> str:
         return f"ALARM at prompt {event['prompt']}; the change may have begun at prompt {event['since']}"
     if kind == "window":
         report = event["report"]
-        caveats = [caveat for caveat in report["caveats"] if caveat != NOT_IDENTIFIABLE]
-        return f"the {report['n']} prompts behind it: " + ". ".join([report["sentence"], *caveats])
+        caveats = report["caveats"]
+        assert isinstance(caveats, list), caveats
+        told = [report["sentence"], *(caveat for caveat in caveats if caveat != NOT_IDENTIFIABLE)]
+        return f"the {report['n']} prompts behind it: " + ". ".join(map(str, told))
     if kind == "new_task":
         return f"they are known from now on as {event['task']} ({event['prompts']} prompts)"
     if kind == "thinned":
@@ -45,10 +46,10 @@ def thinned(every: int, *, holds: bool) -> str:
     """
     if every == 1:
         return "neighbouring prompts do not resemble each other: every prompt is judged from now on"
-    told = f"neighbouring prompts resemble each other: one in {every} is judged from now on"
+    note = f"neighbouring prompts resemble each other: one in {every} is judged from now on"
     if holds:
-        return f"{told}; --run-length holds if prompts {every} apart are independent"
-    return f"{told}, but more of them may: --run-length is not promised for this stream"
+        return f"{note}; --run-length holds if prompts {every} apart are independent"
+    return f"{note}, but more of them may: --run-length is not promised for this stream"
 
 
 def unreadable(reasons: dict[str, int]) -> str:

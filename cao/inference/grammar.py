@@ -1,7 +1,7 @@
 """The grammar that a text is decoded under; llguidance, which it needs, may not be installed."""
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 import llguidance.hf
 import llguidance.numpy
@@ -19,7 +19,7 @@ class Grammar:
     so what comes out is validated all the same.
     """
 
-    def __init__(self, lm: LanguageModel, schema: dict[str, Any]) -> None:
+    def __init__(self, lm: LanguageModel, schema: Mapping[str, object]) -> None:
         """Compile a grammar.
 
         Args:
@@ -35,11 +35,11 @@ class Grammar:
         compact = {"whitespace_flexible": False}
         self._text = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=compact)
 
-    def matchers(self, n: int) -> list[Any]:
+    def matchers(self, n: int) -> list[llguidance.LLMatcher]:
         """Return ``n`` fresh matchers, one a row."""
         return [llguidance.LLMatcher(self._tokenizer, self._text, log_level=0) for _ in range(n)]
 
-    def allowed(self, matchers: list[Any]) -> Tensor:
+    def allowed(self, matchers: list[llguidance.LLMatcher]) -> Tensor:
         """Return which tokens may come next, (n, V), bool."""
         bits = llguidance.numpy.allocate_token_bitmask(len(matchers), self.vocabulary)
         for row, matcher in enumerate(matchers):

@@ -1,7 +1,7 @@
 """Sampling many continuations of one prompt at once, freely or under a grammar."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jinja2 import TemplateError
@@ -12,6 +12,9 @@ from cao.model.language_model import LanguageModel
 from cao.types import Message
 
 if TYPE_CHECKING:
+    from llguidance import LLMatcher
+    from transformers import Cache
+
     from cao.inference.grammar import Grammar  # llguidance may not be installed
 
 
@@ -147,7 +150,7 @@ class _Text:
         done: whether it has ended.
     """
 
-    matcher: Any
+    matcher: "LLMatcher | None"
     tokens: list[int] = field(default_factory=list)
     fresh: list[int] = field(default_factory=list)
     done: bool = False
@@ -170,8 +173,8 @@ class _Text:
 
 
 def _read_on(
-    lm: LanguageModel, texts: list[_Text], prompt: int, owners: Tensor | None, cache: Any
-) -> tuple[Any, Tensor]:
+    lm: LanguageModel, texts: list[_Text], prompt: int, owners: Tensor | None, cache: "Cache"
+) -> tuple["Cache", Tensor]:
     """Read what is fresh of g texts; return the cache with it, and the next token's logits, (g, V).
 
     Args:

@@ -59,7 +59,7 @@ class Rates(Record):
         gain = self.least_gain if self.noisy else self.bfloat16 / self.float32
         return "bfloat16" if gain > MARGIN else "float32"
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """Return the rates in words."""
         beside = ", measured beside other load" if self.noisy else ""
         return f"bfloat16 {self.bfloat16 / 1e9:.0f} GFLOP/s, float32 {self.float32 / 1e9:.0f} GFLOP/s{beside}"
@@ -102,7 +102,7 @@ def choose_compute(asked: DtypeChoice = "auto", device: str = "cpu") -> Compute:
     rates = None
     if device == "cpu":
         rates = processor_rates()
-        dtype, reason = rates.faster, rates.told()
+        dtype, reason = rates.faster, rates.sentence()
     else:
         able = device_has_bfloat16(device)
         dtype, reason = ("bfloat16", f"{device} has bfloat16") if able else ("float32", f"{device} has no bfloat16")

@@ -15,7 +15,7 @@ from cao.machine.linear import use_fast_linear
 from cao.model.agreement import compare_paths
 from cao.model.language_model import LanguageModel
 from cao.model.profiles import LORA_TARGETS, ModelProfile, find_profile
-from cao.progress import say, told
+from cao.progress import say, timed
 from cao.types import DtypeChoice
 
 
@@ -32,7 +32,7 @@ def convert_gguf(gguf: Path, sha256: str) -> Path:
     def build(folder: Path) -> None:
         from cao.model.conversion import convert  # noqa: PLC0415  (once a machine)
 
-        with told("converting the model, once"):
+        with timed("converting the model, once"):
             convert(gguf, folder)
 
     return assets.build_once(assets.cache_dir() / "models" / f"{gguf.stem.lower()}-{sha256[:16]}", build)

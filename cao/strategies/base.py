@@ -5,11 +5,11 @@ read it and tools apply it, so it lies below both; it imports no torch, and name
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from cao.types import AdaptedModel, AdapterRef
+from cao.types import AdaptedModel, AdapterRef, StrategyFields
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,29 @@ class Price(NamedTuple):
 
     seconds: float = 0.0
     times: float = 1.0
+
+
+class SettingRule(TypedDict, total=False):
+    """What a strategy's JSON schema says of one setting; numbers have both bounds."""
+
+    title: str
+    type: str
+    enum: list[str]
+    const: str
+    minimum: int | float
+    maximum: int | float
+    multipleOf: int | float
+
+
+class FamilySchema(TypedDict, total=False):
+    """A family's JSON schema, as servers and grammars read it."""
+
+    title: str
+    description: str
+    type: str
+    properties: dict[str, SettingRule]
+    required: list[str]
+    additionalProperties: bool
 
 
 @dataclass(frozen=True)
@@ -95,9 +118,16 @@ class Strategy(BaseModel):
 
     family: str
 
-    def canonical(self) -> dict[str, Any]:
+    def canonical(self) -> StrategyFields:
         """Return the JSON object of this strategy, keys as in the paper."""
-        return self.model_dump(mode="json", by_alias=True)
+        fields: StrategyFields = self.model_dump(mode="json", by_alias=True)
+        return fields
+
+    @classmethod
+    def schema_of(cls) -> FamilySchema:
+        """Return the JSON schema of this family, keys as in the paper."""
+        schema = cls.model_json_schema(by_alias=True)
+        return cast(FamilySchema, schema)
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +39,9 @@ from eval.bench.training.loops import surprising
 from eval.questions import asked_prompts, drawn
 from tools.detect_drift.reference import IN_DOMAIN
 from tools.generate_lora.checkpoints import CheckpointPreset
+
+Options = TypeVar("Options", bound=Record)
+Measurement = Callable[[Record, Progress], BenchResult]
 
 
 def _run(a: RunBench, progress: Progress) -> BenchResult:
@@ -93,19 +96,26 @@ def _growth(a: GrowthBench, progress: Progress) -> BenchResult:
 
 
 def _engine(a: EngineBench, progress: Progress) -> BenchResult:
-    plan = engine.Plan(a.model, a.model_path, a.task, a.cells, a.limit, a.repetitions, a.offline)
-    return engine.bench(plan, EngineSettings(kind=a.kind))
+    return engine.bench(a, EngineSettings(kind=a.kind))
 
 
-MEASUREMENTS: dict[str, Callable[[Any, Progress], BenchResult]] = {
-    "run": _run,
-    "processor": _processor,
-    "scoring": _scoring,
-    "latent": _latent,
-    "training": _training,
-    "adapter": _adapter,
-    "growth": _growth,
-    "engine": _engine,
+def _taking(settings: type[Options], measure: Callable[[Options, Progress], BenchResult]) -> Measurement:
+    def measured(options: Record, progress: Progress) -> BenchResult:
+        assert isinstance(options, settings), options
+        return measure(options, progress)
+
+    return measured
+
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "run": _taking(RunBench, _run),
+    "processor": _taking(ProcessorBench, _processor),
+    "scoring": _taking(ScoringBench, _scoring),
+    "latent": _taking(LatentBench, _latent),
+    "training": _taking(TrainingBench, _training),
+    "adapter": _taking(AdapterBench, _adapter),
+    "growth": _taking(GrowthBench, _growth),
+    "engine": _taking(EngineBench, _engine),
 }
 """Name → the measurement."""
 

@@ -162,10 +162,10 @@ def _picture(
                     "connectionstyle": f"arc3,rad={bend}",
                 },
             )
-    told = "; ".join(f"{a} → {b}" for a, b in wrong)
+    text = "; ".join(f"{a} → {b}" for a, b in wrong)
     title = f"{title}: {count(len(wrong), 'arrow')} against the order"
     axes.text(-half + 0.1, ROW, title, fontsize=11, fontweight="bold", va="center")
-    axes.text(-half + 0.1, 0.7 * ROW, told, color=AGAINST, va="center")
+    axes.text(-half + 0.1, 0.7 * ROW, text, color=AGAINST, va="center")
     return figure
 
 

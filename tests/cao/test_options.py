@@ -13,18 +13,16 @@ import pytest
 from pydantic import Field
 
 from agent.config import RunConfig, make_config, settings_of
-from agent.drift import DriftOptions
-from agent.generate import GenerateOptions
+from agent.stages.options import DriftOptions, GenerateOptions
+from agent.stream.options import WatchOptions
 from agent.train.engine.settings import read_engine
 from agent.train.generator.options import ConsolidateOptions
 from agent.train.policy.options import TrainPolicyOptions
-from agent.watch import WatchOptions
 from cao.configuration import TABLES, Machine, read_settings
 from cao.console import VERBS
 from cao.errors import InputError
 from cao.options import SET, Option, add_common, add_options, command_parser, given
-from eval.score import ScoreOptions
-from eval.tables import TablesOptions
+from eval.options import ScoreOptions, TablesOptions
 from policies.propose import ProposeOptions, understand
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cao.errors import InputError
-from policies.propose import judge, main, read_context
+from policies.propose import check_proposal, main, read_context
 
 GOOD = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'
 
@@ -182,7 +182,7 @@ ALMOST = st.builds(
 
 @given(st.one_of(st.text(max_size=200), ALMOST))
 def test_any_output_of_a_policy_is_judged_and_never_raises(raw: str) -> None:
-    proposal = judge(raw)
+    proposal = check_proposal(raw)
     assert proposal.valid == (proposal.strategy is not None) == (proposal.reason == "")
     assert "\n" not in proposal.reason
     line = json.dumps(proposal.model_dump(), allow_nan=False)

@@ -26,8 +26,8 @@ Kernel = Callable[[Strategy, Inputs], AdaptedModel]
 
 def kernel(family: type[Strategy]) -> Kernel:
     """Return the function that a family names as its kernel."""
-    found: Kernel = resolve_name(family.kernel)
-    return found
+    kernel: Kernel = resolve_name(family.kernel)
+    return kernel
 
 
 def applicable(standing: Standing) -> dict[str, str | None]:
@@ -60,7 +60,7 @@ def apply_strategy(
         generator: makes TTS's adapters.
         encoder: encodes the prompts for the generator; needed with it.
         checkpoint: file that a killed TTL goes on from.
-        progress: told about long work.
+        progress: called during long work.
 
     Returns:
         What to score with; ``note`` says in one sentence what was done.

@@ -23,7 +23,7 @@ class Inputs:
         generator: makes adapters, None where there is none.
         encoder: encodes the prompts for the generator, None where nothing is generated.
         checkpoint: file that a killed training goes on from.
-        progress: told about long work.
+        progress: called during long work.
     """
 
     prompts: list[str]

@@ -49,10 +49,10 @@ def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
         progress=inputs.progress,
         checkpoint=inputs.checkpoint,
     )
-    found = trained.provenance
+    made = trained.provenance
     note = (
-        f"{found['steps']} steps on the {found['passed']} prompts that passed P0; their loss went from "
-        f"{found['loss_before']} to {found['loss_after']} nats per token"
+        f"{made['steps']} steps on the {made['passed']} prompts that passed P0; their loss went from "
+        f"{made['loss_before']} to {made['loss_after']} nats per token"
     )
     return inputs.current.model_copy(update={"members": (inputs.keep(trained),), "note": note})
 
@@ -131,8 +131,8 @@ def plan_training(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed:
 
 
 def _fingerprint(lm: LanguageModel, prompts: list[str], settings: TTL, start: LoraWeights, seed: int) -> str:
-    told = {"prompts": prompts, "settings": settings.canonical(), "seed": seed, "model": lm.sha256}
-    return sha256_bytes(canonical_json({**told, "start": adapter_sha256(start)}).encode())
+    depends_on = {"prompts": prompts, "settings": settings.canonical(), "seed": seed, "model": lm.sha256}
+    return sha256_bytes(canonical_json({**depends_on, "start": adapter_sha256(start)}).encode())
 
 
 def _step(

@@ -122,9 +122,9 @@ def _in_order_of_the_vote(pooled: Tensor, votes: Tensor) -> Tensor:
     order = (votes + pooled.exp() * m / (m + 1)).argsort(descending=True, stable=True)  # the share is below one vote
     ranked = torch.empty_like(pooled)
     ranked[order] = pooled.sort(descending=True).values
-    found = torch.logaddexp(ranked + math.log1p(-VOTE_SHARE), (votes / m).log() + math.log(VOTE_SHARE))
-    found[order] -= TIE * torch.arange(len(order), dtype=found.dtype)
-    return found
+    combined = torch.logaddexp(ranked + math.log1p(-VOTE_SHARE), (votes / m).log() + math.log(VOTE_SHARE))
+    combined[order] -= TIE * torch.arange(len(order), dtype=combined.dtype)
+    return combined
 
 
 def centroids(batches: list[Tensor], method: str) -> Tensor:

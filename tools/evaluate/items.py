@@ -55,6 +55,6 @@ def load_items(path: Path) -> list[Item]:
             try:
                 items.append(_opened(line))
             except (ValueError, RecursionError) as error:
-                told = first_error(error)[1] if isinstance(error, ValidationError) else str(error)
-                raise InputError(f"{path}:{number}: no item ({told})") from None
+                why = first_error(error)[1] if isinstance(error, ValidationError) else str(error)
+                raise InputError(f"{path}:{number}: no item ({why})") from None
     return items

@@ -9,6 +9,9 @@ questions, 4, 8, … members are looked at. Otherwise many members on few questi
 Tested is, as there, "all m on all N would be accepted", under the rule ``confident``. The rule ``any`` has no such
 looks: how many answers the members still to come would turn is not known from those that answered.
 
+Losses are those at each side's own temperature, a member's at its own and several members' at that of their combined
+scores, fitted on the questions asked so far.
+
 Assumed is, beside what racing assumes, that the members' means spread like a normal sample; simulated, the error holds
 then for any ratio of their spread to the questions'. Where a few members carry the gain of all, it does not.
 
@@ -22,7 +25,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.evaluate.racing import least_gain, quantile, skewness_of
+from tools.evaluate.racing import quantile, skewness_of
+from tools.evaluate.statistics import CONFIDENT_LEVEL, least_gain
 
 FEW = 2
 """Members that answer first where they may stand for all."""
@@ -66,9 +70,10 @@ def few_hopeless(
     together: NDArray[np.float64],
     members: int,
     total: int,
-    level: float,
+    error: float,
     *,
     selecting: bool,
+    level: float = CONFIDENT_LEVEL,
 ) -> bool:
     """Return whether m members together are hopeless under the rule ``confident``, from what k of them answered.
 
@@ -81,12 +86,13 @@ def few_hopeless(
     one member's answer is taken over, what the best of the k on each question gains is tried too.
 
     Args:
-        diffs: (k, n) loss of each member alone minus the best's, 2 ≤ k < m, 2 ≤ n ≤ N.
+        diffs: (k, n) loss of each member alone minus the best's, plus the price of serving them, 2 ≤ k < m, 2 ≤ n ≤ N.
         together: (n,) that of the k combined.
         members: m.
         total: N.
-        level: what this look may spend of the error.
+        error: what this look may spend of the error.
         selecting: whether combining takes over one member's answer.
+        level: one-sided level of the rule ``confident``.
     """
     (k, n), mean = diffs.shape, diffs.mean(0)
     assert 2 <= k < members, (k, members)
@@ -102,10 +108,10 @@ def few_hopeless(
         if variance > 0:
             parts = ((by_sample, n - 1), (by_question, (k - 1) * (n - 1)), (by_member, k - 1))
             dof = variance**2 / math.fsum(part**2 / own for part, own in parts)
-            reach = quantile(dof, level, skewness_of(values), n, total) * math.sqrt(variance)
+            reach = quantile(dof, error, skewness_of(values), n, total) * math.sqrt(variance)
         else:
             reach = 0.0
-        if float(values.mean()) <= whole * least_gain(total) + reach:
+        if float(values.mean()) <= whole * least_gain(total, level) + reach:
             return False
     return True
 

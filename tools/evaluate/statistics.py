@@ -5,12 +5,21 @@ import statistics
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from cao.types import AcceptRule, Comparison, Item, Reward
+from tools.evaluate.temperature import losses
 
 CONFIDENT_LEVEL = 0.1
 """One-sided level at which the loss must have fallen for the rule ``confident``."""
+
+SMALLEST_LEVEL, SMALLEST_POWER = 0.1, 0.8
+"""Level and power at which a change is said to be seen."""
+
+ROUNDING = 1e-6
+"""Differences of the loss below this, in nats, are none: temperatures are fitted in finite steps."""
 
 
 def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -56,7 +65,9 @@ def paired_one_sided(diffs: Sequence[float]) -> float:
     return float(stats.t.cdf(mean / (spread / math.sqrt(n)), n - 1))
 
 
-def smallest_detectable(sd_of_diffs: float, n: int, level: float = 0.1, power: float = 0.8) -> float:
+def smallest_detectable(
+    sd_of_diffs: float, n: int, level: float = SMALLEST_LEVEL, power: float = SMALLEST_POWER
+) -> float:
     """Return the smallest mean paired difference that a one-sided test of this size would find.
 
     Normal approximation: (z of level + z of power) · sd / √n.
@@ -70,38 +81,88 @@ def smallest_detectable(sd_of_diffs: float, n: int, level: float = 0.1, power: f
     return float(stats.norm.ppf(1 - level) + stats.norm.ppf(power)) * sd_of_diffs / math.sqrt(n)
 
 
+def least_gain(total: int, level: float = CONFIDENT_LEVEL) -> float:
+    """Return the mean that ``confident`` asks for, over the standard deviation of all paired differences.
+
+    Args:
+        total: N, pairs, at least 2.
+        level: one-sided level of the test; the smallest change that can be seen is asked for at any level.
+    """
+    by_test = float(stats.t.ppf(1 - level, total - 1)) / math.sqrt(total)
+    return -max(by_test, smallest_detectable(1.0, total))
+
+
+def differences(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.float64]:
+    """Return the paired differences of the loss, candidate minus best, each at its own temperature, (n,) float64.
+
+    Args:
+        best: n items of the best so far.
+        candidate: those of the candidate, the same ids in the same order.
+    """
+    assert [item.id for item in best] == [item.id for item in candidate], "items of different questions"
+    found = losses(candidate) - losses(best)
+    return np.where(np.abs(found) < ROUNDING, 0.0, found)
+
+
 def summarise(items: Sequence[Item]) -> Reward:
-    """Return accuracy, interval, mean margin, mean loss and gold likelihood of at least one item."""
+    """Return accuracy, interval, mean margin, mean losses and gold likelihood of at least one item.
+
+    Of fewer than eight questions with choices the loss is that of guessing; see ``tools.evaluate.temperature``.
+    """
     assert items, "nothing to summarise"
     correct = sum(item.correct for item in items)
+    counts = [len(item.scores) for item in items if item.scores]
+    chance = statistics.fmean(1 / count for count in counts) if counts else 0.0
+    uniform = statistics.fmean(math.log(count) for count in counts) if counts else 0.0
+    low, high = wilson(correct, len(items))
+    loss = float(losses(items).mean())
     return Reward(
         score=correct / len(items),
-        ci95=wilson(correct, len(items)),
+        ci95=(low, high),
         margin=statistics.fmean(item.margin for item in items),
-        loss=statistics.fmean(item.loss for item in items),
+        loss=loss,
         gold_nll_per_char=math.fsum(item.gold_nll for item in items) / sum(item.gold_chars for item in items),
         n=len(items),
+        raw_loss=statistics.fmean(item.loss for item in items),
+        chance=chance,
+        uniform_loss=uniform,
+        at_chance=uniform > 0 and (low <= chance <= high or loss >= uniform - ROUNDING),
     )
 
 
-def compare(best: Sequence[Item], candidate: Sequence[Item], rule: AcceptRule) -> Comparison:
+def compare(
+    best: Sequence[Item],
+    candidate: Sequence[Item],
+    rule: AcceptRule,
+    *,
+    level: float = CONFIDENT_LEVEL,
+    price: float = 0.0,
+) -> Comparison:
     """Judge a candidate against the best so far on the same questions.
+
+    The losses are those at each side's own temperature, so that nothing is gained by making scores larger or smaller.
+    ``confident`` accepts where accuracy is not lower, the mean paired loss has fallen by more than the price at a
+    one-sided level, and by at least the smallest change that these questions can see. At the level of .1 the last is
+    the stricter one: t ≤ −2.12, one-sided .02. ``any`` accepts where accuracy is higher, which is the paper's binary
+    reward.
 
     Args:
         best: the best items so far.
         candidate: the candidate's items, the same ids in the same order.
-        rule: ``confident`` accepts when accuracy is not lower and the mean paired loss has fallen at a
-            one-sided level of .1; ``any`` when accuracy is higher, which is the paper's binary reward.
+        rule: the rule of acceptance.
+        level: one-sided level of ``confident``, in (0, 1); lower where several candidates are tried.
+        price: nats that a candidate which is costlier to serve must gain on top, at least 0.
 
     Source: CAO-LLM §2.4 (binary reward); the rule ``confident`` is this project's.
     """
     assert best, "nothing to compare"
-    assert [item.id for item in best] == [item.id for item in candidate], "items of different questions"
+    assert price >= 0, price
     gained = sum(new.correct and not old.correct for old, new in zip(best, candidate, strict=True))
     lost = sum(old.correct and not new.correct for old, new in zip(best, candidate, strict=True))
-    diffs = [new.loss - old.loss for old, new in zip(best, candidate, strict=True)]
-    change, p_value = statistics.fmean(diffs), paired_one_sided(diffs)
-    confident = gained >= lost and change < 0 and p_value <= CONFIDENT_LEVEL
+    diffs = differences(best, candidate).tolist()
+    change, p_value = statistics.fmean(diffs), paired_one_sided([diff + price for diff in diffs])
+    smallest = smallest_detectable(statistics.stdev(diffs), len(diffs)) if len(diffs) > 1 else 0.0
+    confident = gained >= lost and p_value <= level and -(change + price) >= smallest
     return Comparison(
         accuracy_change=(gained - lost) / len(best),
         loss_change=change,
@@ -109,4 +170,7 @@ def compare(best: Sequence[Item], candidate: Sequence[Item], rule: AcceptRule) -
         mcnemar_p_value=mcnemar_exact(lost, gained),
         accepted=confident if rule == "confident" else gained > lost,
         rule=rule,
+        level=level,
+        price=price,
+        smallest=smallest,
     )

@@ -54,7 +54,7 @@ def begin(work: Work[S, J, R], threads: int, folder: Path) -> S:
     try:
         os.chdir(folder)
     except OSError:
-        told = f"a worker on {os.uname().nodename} has no folder {folder}"
-        raise UnavailableError(f"{told}; the machines of a cluster have to share it") from None
+        missing = f"a worker on {os.uname().nodename} has no folder {folder}"
+        raise UnavailableError(f"{missing}; the machines of a cluster have to share it") from None
     torch.set_num_threads(threads)
     return work.setup(Clock([], 0).progress)

@@ -40,14 +40,16 @@ def run_options(options: TrainPolicyOptions, config: RunConfig, engine: EngineSe
         training = run.train(settings, view.progress)
     finally:
         view.close()
-    found = report.write_report(training)
+    result = report.write_report(training)
     if options.install:
-        report.install(training, found, index_of(config.pretrained))
-    sys.stdout.write(json.dumps(found) + "\n" if as_json else _summary(settings.folder, options.install))
+        report.install(training, result, index_of(config.pretrained))
+    sys.stdout.write(
+        json.dumps(result.model_dump(mode="json")) + "\n" if as_json else _summary(settings.folder, options.install)
+    )
     return 0
 
 
 def _summary(folder: Path, installed: bool) -> str:
-    told = (folder / "report.md").read_text(encoding="utf-8")
+    tables = (folder / "report.md").read_text(encoding="utf-8")
     what = "Installed: agent.run decides with it." if installed else "Add --install to have agent.run decide with it."
-    return f"{told}\n{folder}\n{what}\n"
+    return f"{tables}\n{folder}\n{what}\n"

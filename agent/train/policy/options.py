@@ -40,7 +40,15 @@ class TrainPolicyOptions(Record):
         Option("NAME,...", commas=True, default="four others"),
     ] = None
     seeds: Annotated[int, Field(ge=1, description="draws of questions for each task"), Option("N")] = 2
-    iterations: Annotated[int, Field(ge=1, description="of sampling and fine-tuning"), Option("N")] = 2
+    iterations: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="of sampling and fine-tuning; 0 without --warm-start trains no language model, and with"
+            " --landscape a portfolio and a surrogate all the same",
+        ),
+        Option("N"),
+    ] = 2
     samples: Annotated[int, Field(ge=1, description="samples of each situation"), Option("N")] = 20
     sequential: Annotated[
         bool,

@@ -1,7 +1,7 @@
 """Situations: tasks at the point where the loop begins, and what any strategy is worth there.
 
 A situation goes through the run's own nodes up to the measured start, and a strategy's reward is that of the run's own
-``apply`` and ``evaluate``. What was found out is a line of ``rewards.jsonl``: an equal strategy on an equal state has
+``apply`` and ``evaluate``. Each reward is a line of ``rewards.jsonl``: an equal strategy on an equal state has
 an equal reward, so nothing is measured twice, in this process or in another one.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from agent.config import RunConfig
 from agent.loop import nodes
@@ -31,7 +31,7 @@ from cao.progress import Progress
 from cao.strategies import Strategy
 from cao.tasks import get_task
 from cao.tasks.base import Task
-from cao.tasks.splits import Splits, practice, split
+from cao.tasks.splits import MeasuredPart, Splits, practice, split
 from cao.types import Trial
 from policies.base import Policy, PolicyContext
 from policies.uniform import RandomPolicy
@@ -48,16 +48,13 @@ REWARDS_DEPEND_ON = ("adapter", "variant", "start_adapter", "describer", "accept
 """Keys of the configuration; a reward is the same whoever proposes, whatever the policy sees and how long the loop is.
 """
 
-Measured = Literal["reward", "test"]
-"""The part of a task that a strategy is measured on."""
-
 
 @dataclass(frozen=True)
-class Place:
+class Loaded:
     """What is loaded once for all situations.
 
     Attributes:
-        folder: where situations keep what they found out.
+        folder: of all situations.
         config: of the runs that situations stand for; the task and the seed are the situations' own.
         lm: the language model.
         encoder: the frozen encoder.
@@ -79,14 +76,14 @@ class Situation:
     Attributes:
         name: ``TASK-SEED``, with ``practice-`` before it where all questions are from the train part.
         bench: the run's workbench.
-        folder: where this situation keeps what it found out; its name has a hash of all that rewards depend on.
+        folder: where this situation keeps its state and its rewards; its name has a hash of all that rewards depend on.
     """
 
-    def __init__(self, place: Place, task_name: str, seed: int, *, for_practice: bool) -> None:
+    def __init__(self, loaded: Loaded, task_name: str, seed: int, *, for_practice: bool) -> None:
         """Take a task; nothing is computed yet.
 
         Args:
-            place: what is loaded.
+            loaded: what is loaded.
             task_name: a task's name or a JSONL file.
             seed: chooses the questions.
             for_practice: draw every question from the train part, as for anything that is trained and shipped.
@@ -94,26 +91,26 @@ class Situation:
         Raises:
             InputError: no such task, or it has too few questions.
         """
-        config = place.config.model_copy(update={"task": task_name, "seed": seed})
+        config = loaded.config.model_copy(update={"task": task_name, "seed": seed})
         task = get_task(task_name)
         splits = _questions(task, config, for_practice=for_practice)
         protocol = protocol_of(config, task, splits)
         align = config.adapter == "aligned"
-        trained = find_trained(place.lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
+        trained = find_trained(loaded.lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
         self.name = f"{'practice-' if for_practice else ''}{task.name}-{seed}"
         depends_on = {
             "code": CODE,
-            "config": {key: getattr(config, key) for key in REWARDS_DEPEND_ON},
-            "device": place.lm.device,
-            "dtype": place.lm.dtype,
-            "model": place.lm.sha256,
+            "config": config.model_dump(include=set(REWARDS_DEPEND_ON)),
+            "device": loaded.lm.device,
+            "dtype": loaded.lm.dtype,
+            "model": loaded.lm.sha256,
             "trained": trained.hashes(),
-            "encoder": place.encoder.sha256,
+            "encoder": loaded.encoder.sha256,
             "protocol": protocol,
             "questions": [example.model_dump(mode="json") for example in (*splits.support, *splits.reward)],
         }
         self.key = sha256_bytes(canonical_json(depends_on).encode())[:12]
-        self.folder = place.folder / f"{self.name}-{self.key}"
+        self.folder = loaded.folder / f"{self.name}-{self.key}"
         nobody = cast(Policy, RandomPolicy())
         self._sees_measurements = config.policy_sees_measurements
         self.bench = Workbench(
@@ -122,13 +119,13 @@ class Situation:
             task=task,
             splits=splits,
             protocol=protocol,
-            lm=place.lm,
-            encoder=place.encoder,
+            lm=loaded.lm,
+            encoder=loaded.encoder,
             policy=nobody,
             trained=trained,
-            states=place.states,
+            states=loaded.states,
             record=lambda *_, **__: None,
-            progress=place.progress,
+            progress=loaded.progress,
         )
 
     @cached_property
@@ -159,7 +156,7 @@ class Situation:
         """Return what a policy sees once these attempts have failed."""
         return self.context.model_copy(update={"history": tuple(trials)})
 
-    def known(self, part: Measured = "reward") -> dict[str, Judged]:
+    def known(self, part: MeasuredPart = "reward") -> dict[str, Judged]:
         """Return the strategies measured so far, by their canonical JSON; other processes measure too.
 
         Args:
@@ -177,7 +174,7 @@ class Situation:
                 raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
         return known
 
-    def judge(self, strategy: Strategy, part: Measured = "reward") -> Judged:
+    def judge(self, strategy: Strategy, part: MeasuredPart = "reward") -> Judged:
         """Return what a strategy is worth at the first attempt, from memory where it is known.
 
         Args:
@@ -196,7 +193,7 @@ class Situation:
         append_line(self._memory(part), line)
         return judged
 
-    def _memory(self, part: Measured) -> Path:
+    def _memory(self, part: MeasuredPart) -> Path:
         if part == "reward":
             return self.folder / "rewards.jsonl"
         ids = canonical_json([example.id for example in self.bench.splits.test])

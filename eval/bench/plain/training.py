@@ -52,7 +52,7 @@ def weighted_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 @contextmanager
 def peft_model(lm: LanguageModel, start: LoraWeights) -> Iterator[nn.Module]:
-    """Yield the model in PEFT's clothes with the adapter's weights, float32, as PEFT trains them.
+    """Yield the model wrapped by PEFT with the adapter's weights, float32, as PEFT trains them.
 
     Args:
         lm: the model, undressed; it is undressed again behind the block.

@@ -11,23 +11,23 @@ from agent.loop import conclude, reward
 from agent.record import terminal
 from agent.record.events import sentence
 from agent.record.schema import RunRecord
-from agent.record.terminal import LiveView, Pace, PlainView, print_summary
+from agent.record.terminal import LiveView, PlainView, print_summary
 from agent.record.wording import start_sentence, verdict
-from cao.progress import Progress, hear, told
+from cao.progress import Pace, Progress, listen, timed
 from cao.types import AdaptedModel, Example, Item
 from tests.agent import run_folders as made
-from tests.agent.loop.test_reward import N, adapter, bench
+from tests.agent.loop.rewards import N, adapter, bench
 
 
 def test_a_step_is_told_when_it_begins_and_with_its_seconds_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    with told("converting the model"):
+    with timed("converting the model"):
         assert capsys.readouterr().err == f"{'':<20}converting the model …\n"
     seconds, _, what = capsys.readouterr().err.strip().partition(" s  ")
     assert (what, float(seconds) >= 0) == ("converting the model", True)
 
 
 def test_a_step_that_fails_is_not_told_as_done(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="broken"), told("converting the model"):
+    with pytest.raises(ValueError, match="broken"), timed("converting the model"):
         raise ValueError("broken")
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -35,19 +35,19 @@ def test_a_step_that_fails_is_not_told_as_done(capsys: pytest.CaptureFixture[str
 def test_the_last_one_that_listens_hears_until_it_stops() -> None:
     first: list[str] = []
     second: list[str] = []
-    stop_first = hear(lambda what, seconds: first.append(what))
-    stop_second = hear(lambda what, seconds: second.append(what))
-    with told("a"):
+    stop_first = listen(lambda what, seconds: first.append(what))
+    stop_second = listen(lambda what, seconds: second.append(what))
+    with timed("a"):
         pass
     stop_second()
-    with told("b"):
+    with timed("b"):
         stop_first()  # even one that stops during a step
     assert (first, second) == (["b"], ["a", "a"])
 
 
 def test_the_live_view_keeps_one_line_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     view = LiveView()
-    with told("converting the model [once]"):
+    with timed("converting the model [once]"):
         pass
     view.close()
     lines = [line for line in capsys.readouterr().err.splitlines() if "converting" in line]

@@ -50,7 +50,7 @@ def test_this_processor_is_measured() -> None:
     found = measure_rates()
     assert found.float32 > 1e8
     assert found.bfloat16 > 1e7
-    assert ("other load" in found.told()) == found.noisy
+    assert ("other load" in found.sentence()) == found.noisy
 
 
 def test_rates_are_kept_for_this_kind_of_processor(cache: Path, measured: list[Rates]) -> None:
