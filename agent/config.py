@@ -69,7 +69,9 @@ class RunConfig(BaseModel):
     ] = "aligned"
     variant: Variant = "auto"
     policy: Annotated[
-        str, Field(description="who proposes strategies: local, openai, fixed, random, portfolio, surrogate"), Option("NAME")
+        str,
+        Field(description="who proposes strategies: local, openai, fixed, random, portfolio, surrogate"),
+        Option("NAME"),
     ] = "local"
     describer: Annotated[str, Field(description="who describes the task: cached, local, openai"), Option("NAME")] = (
         "cached"

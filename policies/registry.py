@@ -8,9 +8,9 @@ from cao.errors import InputError
 from cao.policy_settings import PolicySettings
 from policies.base import Policy
 from policies.fixed import FixedPolicy
-from policies.portfolio import PortfolioPolicy
-from policies.selection import Selection, read_selection, selection_file
-from policies.surrogate import SurrogatePolicy
+from policies.selection.learnt import Selection, read_selection, selection_file
+from policies.selection.portfolio import PortfolioPolicy
+from policies.selection.surrogate import SurrogatePolicy
 from policies.uniform import RandomPolicy
 
 if TYPE_CHECKING:

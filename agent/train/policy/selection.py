@@ -1,7 +1,7 @@
-"""What practice teaches about choosing strategies: a portfolio and a surrogate, and how well either does on tasks apart.
+"""What practice teaches about choosing strategies: a portfolio and a surrogate, and how well they do on other tasks.
 
-Both are fitted to the landscape of the practised situations. How good they are is estimated by leaving one task out at a
-time: with all of its situations, so that another seed of the same task teaches nothing about it.
+Both are fitted to the landscape of the practised situations. How good they are is estimated by leaving out one task
+at a time: with all of its situations, so that another seed of the same task teaches nothing about it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,9 @@ from cao.files import canonical_json, write_json
 from cao.strategies import FAMILIES
 from cao.types import StrategyFields
 from policies.grid import grid
-from policies.portfolio import greedy_order
-from policies.selection import Selection, selection_file
-from policies.surrogate import Surrogate, fit
+from policies.selection.learnt import Selection, selection_file
+from policies.selection.portfolio import greedy_order
+from policies.selection.surrogate import Surrogate, fit
 
 LENGTH = 12
 """Strategies of a portfolio at most."""

@@ -11,7 +11,7 @@ from cao.configuration import SHIPPED
 from cao.errors import InputError, UnavailableError
 from cao.strategy import StrategyRejectedError, validate_strategy
 from cao.types import Record, StrategyFields
-from policies.surrogate import Surrogate
+from policies.selection.surrogate import Surrogate
 
 COMMAND = "python -m agent.train_policy --landscape --install"
 
