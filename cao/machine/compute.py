@@ -10,7 +10,7 @@ import statistics
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated, get_args
 
 from pydantic import Field, ValidationError
 
@@ -19,9 +19,6 @@ from cao.files import canonical_json, sha256_bytes, write_atomic
 from cao.machine.assets import cache_dir
 from cao.machine.processor import compute_threads, processor_lines, processor_name, switched_off
 from cao.types import Dtype, DtypeChoice, Record
-
-if TYPE_CHECKING:
-    import torch
 
 DTYPES: tuple[DtypeChoice, ...] = get_args(DtypeChoice)
 
@@ -89,13 +86,6 @@ class Compute(Record):
     rates: Rates | None = None
     reason: str = ""
 
-    @property
-    def torch_dtype(self) -> "torch.dtype":
-        """The dtype as torch has it."""
-        import torch  # noqa: PLC0415  (seconds to import; what is kept is read without it)
-
-        return torch.float32 if self.dtype == "float32" else torch.bfloat16
-
 
 def choose_compute(asked: DtypeChoice = "auto", device: str = "cpu") -> Compute:
     """Return what to compute with.
@@ -150,7 +140,7 @@ def device_has_bfloat16(device: str) -> bool:
     Args:
         device: ``cuda``, ``cuda:N`` or ``mps``.
     """
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415  (a second; rates that are kept need none)
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -219,7 +209,7 @@ def measure_rates(budget_s: float = PROBE_SECONDS) -> Rates:
     """
     import torch  # noqa: PLC0415  (this and the next: seconds to import)
 
-    from cao.machine.linear import linear  # noqa: PLC0415
+    from cao.machine.linear import linear  # noqa: PLC0415  (torch)
 
     def seconds(a: torch.Tensor, b: torch.Tensor) -> float:
         """Return the seconds of one product, repeated until they can be timed."""
