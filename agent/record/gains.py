@@ -1,0 +1,40 @@
+"""What made which part of a gain, in words: answer rules, adapters and strategies, each credited with its own step."""
+
+from agent.record.schema import Run, TestPart
+from agent.record.wording import number, p_text, points, signed, visible
+from cao.types import AnswerRule
+
+PRIORS = {"none": "log p", "choice": "log p − {:g} log p(choice)", "batch": "log p − {:g} log p(label's mean)"}
+LENGTHS = {"none": "", "token": " per token", "char": " per character"}
+
+
+def rule_text(rule: AnswerRule) -> str:
+    """Return an answer rule as a short formula: ``log p − 0.5 log p(choice) per character``."""
+    formula = PRIORS[rule.prior].format(rule.strength)
+    unit = LENGTHS[rule.length]
+    return f"({formula}){unit}" if rule.prior != "none" and unit else f"{formula}{unit}"
+
+
+def rules_sentence(run: Run) -> str:
+    """Return by which rules the deployed and the best model answer; empty where there was nothing to choose."""
+    if len(run.reward.rules) < 2:
+        return ""
+    base, best = run.reward.answer_rules["baseline"], run.reward.answer_rules["best"]
+    both = "; so does the best model" if base == best else f", the best model by {rule_text(best)}"
+    return (
+        f"Answer rules, of {len(run.reward.rules)} that were measured for every model alike: the deployed model answers "
+        f"best by {rule_text(base)}{both}."
+    )
+
+
+def steps_sentences(test: TestPart | None) -> list[str]:
+    """Return what each step from the deployed model under the default rule to the adopted one changed on test."""
+    if test is None or not test.default:
+        return []
+    named = {"answer rule": "the deployed model's own best answer rule"}
+    return [
+        f"{named.get(step.what, visible(step.what))}: accuracy {points(step.accuracy_change)} "
+        f"(McNemar {p_text(step.p_value)}), log-loss {signed(step.loss_change)} → {number(step.loss)} "
+        f"({p_text(step.loss_p_value)})"
+        for step in test.steps
+    ]
