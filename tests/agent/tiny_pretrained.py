@@ -39,7 +39,7 @@ def layout_of(lm: LanguageModel) -> TokenLayout:
 
 
 def learned(lm: LanguageModel, lessons: list[tuple[str, str]], steps: int = 20) -> Tensor:
-    """A residual (layers, D_l) that makes answers likelier, trained from the recorded initialisation, two lessons a step.
+    """A residual (layers, D_l) that makes answers likelier, trained on two lessons a step from the initialisation.
 
     Args:
         lm: the model.

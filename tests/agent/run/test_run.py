@@ -106,7 +106,7 @@ def test_contract_keys_and_files_of_an_improved_run(
     assert best["rule"] != default  # so the deployed model gains on its own, and TTL is not credited with it
     assert [step["what"] for step in test["steps"]] == [
         "answer rule",
-        "1. TTL(ttl_steps=10, learning_rate=0.003, batch_size=2, shuffle_data=true)",
+        "1. TTL(ttl_steps=10, learning_rate=0.003, batch_size=2, shuffle_data=True)",
     ]
     assert [step["loss"] for step in test["steps"]] == [test["baseline"]["loss"], test["adapted"]["loss"]]
     assert (adopted["strategies"], adopted["answer_rule"]) == ([winner["strategy"]], best["rule"])
