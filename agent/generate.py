@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from pydantic import Field
 
@@ -58,6 +58,23 @@ def parser() -> argparse.ArgumentParser:
     return it
 
 
+class Making(TypedDict):
+    """What came of making an adapter: how it was made, seconds for each part, its caveats, and of how many prompts."""
+
+    aligned: bool
+    variant: str | None
+    sources: list[str]
+    seconds: dict[str, float]
+    caveats: list[str]
+    n: int
+
+
+class Made(Making):
+    """The object of ``--json``: where the adapter lies, and what came of making it."""
+
+    adapter: dict[str, str]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return run_main(
@@ -82,10 +99,10 @@ def _make(options: GenerateOptions, *, as_json: bool) -> int:
     if trained.aligner is None and not options.no_align:
         sys.stderr.write(f"note: no aligner was trained behind this generator; {command} would train one\n")
     with _workplace(options.out) as folder:
-        reference, result = make_adapter(prompts, lm, trained, folder, options.device)
+        reference, making = make_adapter(prompts, lm, trained, folder, options.device)
         for name in sorted(os.listdir(reference.path), reverse=True):  # each in one step, the weights first
             os.replace(Path(reference.path) / name, options.out / name)
-    result = {"adapter": {"path": str(options.out), "sha256": reference.sha256}, **result}
+    result: Made = {"adapter": {"path": str(options.out), "sha256": reference.sha256}, **making}
     sys.stdout.write((json.dumps(result, ensure_ascii=False) if as_json else sentence(result)) + "\n")
     return 0
 
@@ -104,7 +121,7 @@ def _workplace(out: Path) -> Iterator[Path]:
 
 def make_adapter(
     asked: "list[Asked]", lm: "LanguageModel", trained: "Trained", folder: Path, device: str = "cpu"
-) -> tuple["AdapterRef", dict[str, Any]]:
+) -> tuple["AdapterRef", Making]:
     """Make an adapter from prompts: encode, generate and, where there is an aligner, align.
 
     Args:
@@ -155,7 +172,7 @@ def make_adapter(
     }
 
 
-def sentence(result: dict[str, Any]) -> str:
+def sentence(result: Made) -> str:
     """Return the outcome for people.
 
     Args:

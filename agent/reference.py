@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
 
 from pydantic import Field
 
@@ -19,10 +19,22 @@ from cao.progress import timed
 from cao.types import Record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cao.tasks.prompt_file import Asked
+
+Options = TypeVar("Options", bound=Record)
 
 _EPILOG = """A reference is a sample of at most 512 prompts of one task, as embeddings; drift is judged against all of
 them. Exit status: 0 done, 2 bad input, 3 something needed is not installed."""
+
+
+class Outcomes(TypedDict, total=False):
+    """What is known of a reference's prompts besides their texts; see ``tools.detect_drift.known_tasks.Reference``."""
+
+    signals: "Tensor"
+    correct: "Tensor | None"
+    judged_by: str
 
 
 class ListOptions(Record):
@@ -71,8 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
 
     def body(arguments: argparse.Namespace) -> int:
-        _, settings, do = _VERBS[arguments.verb]
-        return do(settings_of(settings, arguments, "reference"), arguments.json)
+        _, _, do = _VERBS[arguments.verb]
+        return do(arguments)
 
     return run_main(parser(), body, arguments)
 
@@ -110,7 +122,7 @@ def _add(options: AddOptions, as_json: bool) -> int:
     return 0
 
 
-def _ask(asked: "list[Asked]", options: AddOptions) -> dict[str, Any]:
+def _ask(asked: "list[Asked]", options: AddOptions) -> Outcomes:
     """Return the model's option signals, and its outcomes where all right answers are known."""
     import torch  # noqa: PLC0415
 
@@ -129,7 +141,7 @@ def _ask(asked: "list[Asked]", options: AddOptions) -> dict[str, Any]:
     return {"signals": signals, "correct": torch.tensor(correct) if known else None, "judged_by": lm.sha256}
 
 
-def _outcomes(asked: "list[Asked]") -> dict[str, Any]:
+def _outcomes(asked: "list[Asked]") -> Outcomes:
     """Return the outcomes that came with the prompts, where all of them did."""
     import torch  # noqa: PLC0415
 
@@ -209,13 +221,20 @@ def _registered(name: str, names: dict[str, Path]) -> Path:
     return names[name]
 
 
-_VERBS: dict[str, tuple[str, type[Record], Callable[[Any, bool], int]]] = {
-    "add": ("encode prompts and register them under a name", AddOptions, _add),
-    "list": ("list the known tasks", ListOptions, _list),
-    "show": ("say what one reference holds", NameOptions, _show),
-    "remove": ("forget a reference of one's own", NameOptions, _remove),
+Verb = tuple[str, type[Record], Callable[[argparse.Namespace], int]]
+
+
+def _verb(text: str, settings: type[Options], do: Callable[[Options, bool], int]) -> Verb:
+    return text, settings, lambda found: do(settings_of(settings, found, "reference"), found.json)
+
+
+_VERBS: dict[str, Verb] = {
+    "add": _verb("encode prompts and register them under a name", AddOptions, _add),
+    "list": _verb("list the known tasks", ListOptions, _list),
+    "show": _verb("say what one reference holds", NameOptions, _show),
+    "remove": _verb("forget a reference of one's own", NameOptions, _remove),
 }
-"""Verb → what it does, what it takes, and the function that gets that and whether to print JSON."""
+"""Verb → what it does, what it takes, and what does it with the command line."""
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Only the arguments are handled here; ``agent.loop.request`` checks what they ask
 import argparse
 import sys
 import time
-from typing import Any
 
 from agent.config import OPTIONS, RunConfig, named_sources
 from cao.command_line import run_main
@@ -27,10 +26,11 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def options(arguments: argparse.Namespace) -> dict[str, Any]:
+def options(arguments: argparse.Namespace) -> dict[str, object]:
     """Return the configuration keys that the command line gave explicitly."""
     keys = given(arguments, RunConfig)
-    return keys | ({"reference": named_sources(keys["reference"])} if "reference" in keys else {})
+    reference = keys.get("reference")
+    return keys | ({"reference": named_sources(reference)} if isinstance(reference, list) else {})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,8 +4,9 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -19,6 +20,7 @@ from cao.types import Record
 if TYPE_CHECKING:
     from agent.config import RunConfig
     from agent.stream.source import FileSource, PipeSource
+    from agent.stream.state import Adapted, Event, WatchSettings, WatchState
     from agent.stream.watcher import Adapt
 
 MAX_WINDOW = 8192
@@ -99,7 +101,7 @@ def _watch(options: WatchOptions, file: Path | None, *, as_json: bool) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
-    settings = {
+    settings: WatchSettings = {
         "stream": options.stream,
         "reference": list(known.expected),
         "threshold": options.run_length,
@@ -130,7 +132,7 @@ def _source(options: WatchOptions, folder: Path) -> "FileSource | PipeSource":
     return FileSource(path, options.follow)
 
 
-def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> Any:
+def _state(path: Path, settings: "WatchSettings", expected: tuple[str, ...]) -> "WatchState":
     """Return the state to go on from: a fresh one, or what an earlier process left."""
     from agent.stream.state import WatchState  # noqa: PLC0415
 
@@ -140,7 +142,7 @@ def _state(path: Path, settings: dict[str, Any], expected: tuple[str, ...]) -> A
         state = WatchState.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         raise InputError(f"{path}: damaged; give another --out") from None
-    changed = [key for key in settings if state.settings.get(key) != settings[key]]
+    changed = [key for key, value in settings.items() if state.settings.get(key) != value]
     if changed:
         raise InputError(f"{path.parent} holds a watch with another {changed[0]}; repeat it, or give another --out")
     sys.stderr.write(f"going on behind prompt {state.prompts}\n")
@@ -160,7 +162,7 @@ def _adapting(options: WatchOptions, file: Path | None, folder: Path) -> "Adapt"
 
     machine = options.model_dump(include={"device", "offline"}, exclude_unset=True)
 
-    def configure(path: Path, out: Path, lines: int, stored: dict[str, Any]) -> "RunConfig":
+    def configure(path: Path, out: Path, lines: int, stored: Mapping[str, object]) -> "RunConfig":
         reward = test = lines // 3
         sizes = {"support": lines - reward - test, "reward": reward, "test": test}
         given = {"task": str(path), "out": str(out), "seed": options.seed, **sizes, **machine}
@@ -168,13 +170,13 @@ def _adapting(options: WatchOptions, file: Path | None, folder: Path) -> "Adapt"
 
     request.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
 
-    def adapt(task: str, path: Path) -> dict[str, Any]:
+    def adapt(task: str, path: Path) -> "Adapted":
         out = folder / "runs" / task
         lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
         begun = sorted(out.glob("*/config.json")) if out.exists() else []
         try:
-            stored = request.read_stored(out, begun[0].parent.name) if begun else {}
-            config = configure(path, out, lines, stored.get("config", {}))
+            stored = request.read_stored(out, begun[0].parent.name) if begun else None
+            config = configure(path, out, lines, stored.config if stored else {})
             questions, splits, protocol = request.read_task(config)
         except InputError as error:
             return {"run": None, "told": f"{error} (adapting needs questions with their answers)"}
@@ -192,15 +194,15 @@ def _adapting(options: WatchOptions, file: Path | None, folder: Path) -> "Adapt"
     return adapt
 
 
-def _teller(*, as_json: bool) -> Any:
-    def tell(event: dict[str, Any]) -> None:
+def _teller(*, as_json: bool) -> "Callable[[Event], None]":
+    def tell(event: "Event") -> None:
         sys.stdout.write((json.dumps(event, ensure_ascii=False) if as_json else words(event)) + "\n")
         sys.stdout.flush()
 
     return tell
 
 
-def words(event: dict[str, Any]) -> str:
+def words(event: "Event") -> str:
     """Return an event as one line that a person understands."""
     kind = event["event"]
     if kind == "start":
@@ -211,8 +213,10 @@ def words(event: dict[str, Any]) -> str:
         from tools.detect_drift.wording import NOT_IDENTIFIABLE  # noqa: PLC0415  (imports torch)
 
         report = event["report"]
-        caveats = [caveat for caveat in report["caveats"] if caveat != NOT_IDENTIFIABLE]
-        return f"the {report['n']} prompts behind it: " + ". ".join([report["sentence"], *caveats])
+        caveats = report["caveats"]
+        assert isinstance(caveats, list), caveats
+        told = [report["sentence"], *(caveat for caveat in caveats if caveat != NOT_IDENTIFIABLE)]
+        return f"the {report['n']} prompts behind it: " + ". ".join(map(str, told))
     if kind == "new_task":
         return f"they are known from now on as {event['task']} ({event['prompts']} prompts)"
     if kind == "thinned":

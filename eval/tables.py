@@ -54,7 +54,8 @@ def _drift(asked: TablesOptions, engine: "EngineSettings", command: str) -> tupl
     from eval.drift.page import write_page  # noqa: PLC0415
 
     out = asked.out or Path()
-    before = read_json(out / "drift.json") if asked.only and (out / "drift.json").exists() else {}
+    path = out / "drift.json"
+    before = read_json(path, dict[str, object]) if asked.only and path.exists() else {}
     with closing(make_view()) as view:
         result = measure(command, asked.windows, asked.seed, view.progress, asked.only, before)
     return result, write_page(result, out)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from functools import cache
-from typing import Any
 
 import torch
 
@@ -13,7 +12,7 @@ from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES
-from cao.strategy import StrategyRejectedError, parse_strategy, strategy_schema
+from cao.strategy import StrategyRejectedError, StrategySchema, parse_strategy, strategy_schema
 from cao.types import Trial
 from policies.base import PolicyContext
 from policies.extract import answer
@@ -157,7 +156,7 @@ def _ranked(drawn: str, tried: set[str]) -> tuple[str, int]:
     return text, _REPEATED if canonical_json(strategy.canonical()) in tried else _FRESH
 
 
-def on_a_grid(schema: dict[str, Any]) -> dict[str, Any]:
+def on_a_grid(schema: StrategySchema) -> StrategySchema:
     """Put decimals on a grid as fine as their lower bound: a grammar without one lets their digits run on for ever."""
     for family in schema["anyOf"]:
         for rule in family["properties"].values():

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -20,6 +20,7 @@ from cao.configuration import (
     merge,
     read_settings,
     read_tables,
+    table_of,
     validated,
 )
 from cao.errors import InputError
@@ -27,7 +28,7 @@ from cao.model.profiles import MODELS, find_profile
 from cao.options import Option, add_common, add_options, command_parser
 from cao.policy_settings import PolicySettings
 from cao.strategy import StrategyRejectedError, parse_strategy
-from cao.types import Record
+from cao.types import Record, StrategyFields
 from policies.base import Policy, PolicyContext
 from policies.fixed import read_text
 from policies.messages import plain_json
@@ -88,7 +89,8 @@ def understand(arguments: argparse.Namespace) -> tuple[ProposeOptions, PolicySet
         InputError: an unknown key or an impossible value.
     """
     options = read_settings(ProposeOptions, arguments, "propose", settable=False)
-    table = read_tables(arguments.config).get("policy_settings", {}) if arguments.config else {}
+    file = arguments.config
+    table = table_of(read_tables(file), "policy_settings", file) if file else {}
     named = {key: getattr(options, key) for key in ("model", "model_path", "strategy_file")}
     given = {key: value for key, value in named.items() if value is not None}
     return options, validated(PolicySettings, merge(merge(table, assigned(arguments.assignments)), given), "--set")
@@ -125,7 +127,7 @@ class Proposal(BaseModel):
 
     raw: str
     valid: bool
-    strategy: dict[str, Any] | None
+    strategy: StrategyFields | None
     reason: str
 
 

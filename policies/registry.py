@@ -9,6 +9,9 @@ from cao.model.profiles import MODELS, find_profile
 from cao.policy_settings import PolicySettings
 from policies.base import Policy
 from policies.fixed import FixedPolicy
+from policies.selection.learnt import Selection, read_selection, selection_file
+from policies.selection.portfolio import PortfolioPolicy
+from policies.selection.surrogate import SurrogatePolicy
 from policies.uniform import RandomPolicy
 
 if TYPE_CHECKING:
@@ -62,7 +65,28 @@ def _fixed(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, 
     return FixedPolicy(Path(settings.strategy_file))
 
 
-POLICIES: dict[str, Builder] = {"local": _local, "openai": _openai, "fixed": _fixed, "random": _random}
+def _selection(lm: "LanguageModel | None", pretrained: str | None) -> Selection:
+    if lm is None:
+        raise InputError("a portfolio and a surrogate are learnt for one base model; it must be loaded first")
+    return read_selection(selection_file(lm.profile.name, pretrained), lm.sha256)
+
+
+def _portfolio(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
+    return PortfolioPolicy(_selection(lm, pretrained).portfolio)
+
+
+def _surrogate(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
+    return SurrogatePolicy(_selection(lm, pretrained).surrogate)
+
+
+POLICIES: dict[str, Builder] = {
+    "local": _local,
+    "openai": _openai,
+    "fixed": _fixed,
+    "random": _random,
+    "portfolio": _portfolio,
+    "surrogate": _surrogate,
+}
 
 
 def build_policy(

@@ -5,6 +5,7 @@ Only the standard library is imported at the top: a check must be able to say th
 
 import base64
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -182,10 +183,15 @@ def check_cache() -> list[Check]:
 
 def check_tasks() -> list[Check]:
     """List the tasks that have names: those whose data is embedded, and the others."""
-    from cao.tasks import TASKS  # noqa: PLC0415
+    from cao.tasks import TASKS, practice  # noqa: PLC0415
 
     embedded = [name for name, task in TASKS.items() if "embedded in" in task.source]
     rows = [Check("tasks", "ok", f"{', '.join(embedded)}; or your own FILE.jsonl")]
+    stored = ", ".join(name for name in practice.EMBEDDED if name not in practice.SAME_QUESTIONS)
+    rows.append(Check("practice", "ok", f"{stored}; {len(practice.SAME_QUESTIONS)} subjects as mmlu_SUBJECT"))
+    if importlib.util.find_spec("reasoning_gym") is None:
+        made = f"not installed; {len(practice.GENERATED)} more tasks to practise on need it"
+        rows.append(Check("reasoning-gym", "optional", made, practice.INSTALL))
     for name, task in TASKS.items():
         if name not in embedded:
             rows.append(

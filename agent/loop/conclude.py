@@ -1,21 +1,17 @@
-"""The end of a run: what the test part said, and the files that a person takes away.
-
-``Any`` is left in what ``config.json`` holds, which other versions wrote too.
-"""
+"""The end of a run: what the test part said, and the files that a person takes away."""
 
 import math
 import os
 import shutil
 import statistics
 import time
-from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise, starmap
-from typing import Any
 
 import cao
 from agent.loop.counts import summary
+from agent.loop.request import RunHeader
 from agent.loop.state import Made, State, Workbench
 from agent.loop.test_part import DEFAULT, Tested, step
 from agent.record.questions import keep_questions
@@ -132,7 +128,7 @@ def _card(bench: Workbench) -> str:
 
 
 def run_record(
-    state: State, bench: Workbench, header: Mapping[str, Any], *, overhead_share: float, peak_memory_mb: float
+    state: State, bench: Workbench, header: RunHeader, *, overhead_share: float, peak_memory_mb: float
 ) -> RunRecord:
     """Return what run.json says, from the final state, the trace and what ``config.json`` says of the run."""
     timing: dict[str, float] = {}
@@ -141,7 +137,7 @@ def run_record(
             timing[event["node"]] = round(timing.get(event["node"], 0.0) + event["seconds"], 3)
     context = state["context"]
     return RunRecord(
-        run_id=header["run_id"],
+        run_id=header.run_id,
         status="improved" if state["status"] == "improved" else "no_improvement",
         reason=state.get("ended"),
         task=bench.task.name,
@@ -170,7 +166,7 @@ def run_record(
         seconds=round(sum(timing.values()), 3),
         overhead_share=round(overhead_share, 5),
         peak_memory_mb=round(peak_memory_mb, 1),
-        created=header["created"],
+        created=header.created,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         dtype=bench.lm.dtype,
         compute=_computed(bench, header),
@@ -179,11 +175,11 @@ def run_record(
     )
 
 
-def _computed(bench: Workbench, header: Mapping[str, Any]) -> Computed:
+def _computed(bench: Workbench, header: RunHeader) -> Computed:
     """Return what the run's last process computed with; the dtype is that of all of them."""
     lm = bench.lm
     found = lm.compute.model_dump() if lm.compute else {"dtype": lm.dtype, "device": lm.device}
-    return Computed(**found, asked=header.get("dtype_asked", found["dtype"]))
+    return Computed(**found, asked=header.dtype_asked or found["dtype"])
 
 
 def _adapters(made: Made) -> Adapters:

@@ -1,12 +1,8 @@
-"""Loading what a run works with, and holding it against what the run was begun with.
-
-``Any`` is left in what ``config.json`` holds, which other versions wrote too.
-"""
+"""Loading what a run works with, and holding it against what the run was begun with."""
 
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +10,7 @@ from agent.budget.clock import Clock, timed_speed
 from agent.budget.fit import fit
 from agent.budget.plan import STARTS, Speed
 from agent.config import RunConfig
-from agent.loop.request import read_task
+from agent.loop.request import RunHeader, read_task
 from agent.loop.state import NO_TIME, Workbench
 from agent.loop.trained import find_trained
 from agent.record.terminal import View
@@ -94,10 +90,10 @@ def trained_hashes(bench: Workbench) -> dict[str, str]:
     return {**bench.trained.hashes(), **({"policy": policy} if policy else {})}
 
 
-def refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:
+def refuse_other_weights(stored: RunHeader, bench: Workbench) -> None:
     """Raise InputError where a run would go on with another model, generator or aligner than it was started with."""
-    run_id, before, now = stored["run_id"], stored["pretrained"], trained_hashes(bench)
-    if stored["model_sha256"] != bench.lm.sha256:
+    run_id, before, now = stored.run_id, stored.pretrained, trained_hashes(bench)
+    if stored.model_sha256 != bench.lm.sha256:
         raise InputError(f"run {run_id} was started with another {bench.config.model}; start a new run")
     for part in sorted({*before, *now}):
         if before.get(part) != now.get(part):

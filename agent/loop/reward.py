@@ -18,7 +18,7 @@ from cao.types import AdaptedModel, Comparison, Item
 from tools.evaluate import save_items
 from tools.evaluate.racing import FIRST_BLOCK, hopeless
 from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
-from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, differences
+from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, prospects
 
 
 class Bar(NamedTuple):
@@ -50,7 +50,9 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart, na
     return measured
 
 
-def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar) -> Measurement:
+def race_reward(
+    bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar, again: float = 0.0
+) -> Measurement:
     """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
 
     Args:
@@ -59,6 +61,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
         best: the items to beat, of the whole part.
         name: of the file.
         bar: what it must clear.
+        again: seconds of making the candidate anew for the test part.
 
     Raises:
         NotApplicableError: the candidate's output is not finite.
@@ -66,14 +69,15 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     config, answers, started = bench.config, Answers(bench, candidate, "reward", name), time.monotonic()
     every = [(answers.of, end) for end in answers.ends[:-1]]
     path = looks(answers.of, answers.ends, few=_few_stand_for_all(answers, best, bench)) if config.racing else every
-    error, total, why = config.racing_error / max(1, len(path)), len(best), ""
+    error, why = config.racing_error / max(1, len(path)), ""
     for members, end in path:
         measured = answers.until(end, members)
         if config.racing and members == answers.of:
-            why = hopeless(best[:end], measured.items, total, config.accept, error, level=bar.level, price=bar.price)
+            why = hopeless(best, measured.items, config.accept, error, level=bar.level, price=bar.price)
         elif config.racing and _few_are_hopeless(answers, best, measured, error, bar):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
-        if why := why or _too_late(bench, (time.monotonic() - started) / (members * end), members * end, answers.of):
+        each = (time.monotonic() - started) / (members * end)
+        if why := why or _too_late(bench, each, members * end, answers.of, again):
             break
     else:
         measured = answers.whole()
@@ -84,7 +88,7 @@ def race_reward(bench: Workbench, candidate: AdaptedModel, best: list[Item], nam
     return replace(measured, dropped=why, agrees=agrees)
 
 
-def _too_late(bench: Workbench, each: float, answered: int, of: int) -> str:
+def _too_late(bench: Workbench, each: float, answered: int, of: int, again: float) -> str:
     """Say that a time budget has no room for a candidate's other answers and for the test part, or return nothing.
 
     Args:
@@ -92,8 +96,9 @@ def _too_late(bench: Workbench, each: float, answered: int, of: int) -> str:
         each: seconds in which one of the candidate's adapters answers one question.
         answered: answers so far.
         of: adapters that answer each question.
+        again: seconds of making the candidate anew for the test part.
     """
-    rest, test = each * (len(bench.splits.reward) * of - answered), bench.splits.test
+    rest, test = again + each * (len(bench.splits.reward) * of - answered), bench.splits.test
     both = part_seconds(bench.speed, bench.task, test, bench.protocol) + each * len(test) * of
     return "the time is up" if bench.clock.left < rest + both else ""
 
@@ -108,7 +113,7 @@ def _few_stand_for_all(answers: Answers, best: list[Item], bench: Workbench) -> 
 def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measurement, error: float, bar: Bar) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
     alone = _member_changes(answers, best, len(measured.items), measured.members)
-    combined = differences(best[: len(measured.items)], measured.items)
+    combined = prospects(best, measured.items)
     return few_hopeless(
         *(alone + bar.price, combined + bar.price, measured.of, measured.total, error),
         selecting=answers.selecting,
@@ -140,4 +145,4 @@ def explain(verdict: Comparison, measured: Measurement) -> str:
 
 def _member_changes(answers: Answers, best: list[Item], end: int, members: int) -> NDArray[np.float64]:
     """Return the paired differences of the loss, (members, end) float64, each adapter on its own."""
-    return np.stack([differences(best[:end], answers.alone(member, end)) for member in range(members)])
+    return np.stack([prospects(best, answers.alone(member, end)) for member in range(members)])

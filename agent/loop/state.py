@@ -3,7 +3,6 @@
 The state is small and JSON-able, because every step stores all of it; tensors and per-question items lie on disk.
 Nodes see typed records, checkpoints hold plain JSON; ``dump_state`` and ``load_state`` stand between them.
 The workbench holds what cannot be stored: the loaded models, the data and the run's folder.
-One ``Any`` is left: ``Context.workbench``, since LangGraph asks the context for a JSON schema and models have none.
 """
 
 import os
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
@@ -246,12 +245,12 @@ class Workbench:
         """Return the support prompts encoded, once in a process."""
         return self.encoder.hold(self.texts())
 
-    def prompts(self) -> list[str]:
-        """Return the support prompts as the model is asked them: no answer is among them."""
-        style = self.lm.profile.answer_style
+    def prompts(self, part: Literal["support", "reward", "test"] = "support") -> list[str]:
+        """Return a part's prompts as the model is asked them: no answer is among them."""
+        style, examples = self.lm.profile.answer_style, getattr(self.splits, part)
         if self.protocol == "generate":
-            return [self.task.ask(example) for example in self.splits.support]
-        return [self.task.query(example, style).prefix for example in self.splits.support]
+            return [self.task.ask(example) for example in examples]
+        return [self.task.query(example, style).prefix for example in examples]
 
     @cached_property
     def labels(self) -> bool:
@@ -273,11 +272,10 @@ class Workbench:
 class Context(TypedDict):
     """What a run hands its nodes beside the state: a plain schema, as LangGraph's tools read it.
 
-    Attributes:
-        workbench: a ``Workbench``; loaded models have no schema, so none is stated.
+    ``workbench`` is a ``Workbench``; loaded models have no schema, so none is stated.
     """
 
-    workbench: Any
+    workbench: object
 
 
 def workbench(context: Context | None) -> Workbench:

@@ -1,8 +1,9 @@
 """Sampling many continuations of one prompt at once, freely or under a grammar."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,10 @@ from torch import Tensor
 from cao.inference.prompt_memory import PromptMemory
 from cao.model.language_model import LanguageModel
 from cao.types import Message
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+    from transformers import Cache
 
 
 def draw(logits: Tensor, *, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
@@ -47,7 +52,7 @@ class Grammar:
     so what comes out is validated all the same.
     """
 
-    def __init__(self, lm: LanguageModel, schema: dict[str, Any]) -> None:
+    def __init__(self, lm: LanguageModel, schema: Mapping[str, object]) -> None:
         """Compile a grammar.
 
         Args:
@@ -66,13 +71,13 @@ class Grammar:
         compact = {"whitespace_flexible": False}
         self._text = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=compact)
 
-    def matchers(self, n: int) -> list[Any]:
+    def matchers(self, n: int) -> list["LLMatcher"]:
         """Return ``n`` fresh matchers, one a row."""
         import llguidance  # noqa: PLC0415  (optional)
 
         return [llguidance.LLMatcher(self._tokenizer, self._text, log_level=0) for _ in range(n)]
 
-    def allowed(self, matchers: list[Any]) -> Tensor:
+    def allowed(self, matchers: list["LLMatcher"]) -> Tensor:
         """Return which tokens may come next, (n, V), bool."""
         import llguidance.numpy  # noqa: PLC0415  (optional)
 
@@ -189,7 +194,7 @@ class _Text:
         done: whether it has ended.
     """
 
-    matcher: Any
+    matcher: "LLMatcher | None"
     tokens: list[int] = field(default_factory=list)
     fresh: list[int] = field(default_factory=list)
     done: bool = False
@@ -212,8 +217,8 @@ class _Text:
 
 
 def _read_on(
-    lm: LanguageModel, texts: list[_Text], prompt: int, owners: Tensor | None, cache: Any
-) -> tuple[Any, Tensor]:
+    lm: LanguageModel, texts: list[_Text], prompt: int, owners: Tensor | None, cache: "Cache"
+) -> tuple["Cache", Tensor]:
     """Read what is fresh of g texts; return the cache with it, and the next token's logits, (g, V).
 
     Args:

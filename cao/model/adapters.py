@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from safetensors.torch import save
@@ -89,7 +89,7 @@ class AdapterHeader(Record):
         return cls(base_sha256=entries.get("base_sha256", ""), sha256=entries.get("sha256", ""), provenance=others)
 
 
-def _peft_config(weights: LoraWeights, base_name: str) -> dict[str, Any]:
+def _peft_config(weights: LoraWeights, base_name: str) -> dict[str, object]:
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

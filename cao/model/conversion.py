@@ -6,10 +6,14 @@ transformers reads a GGUF file too, but parses it three times and asks for the n
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from gguf import ReaderTensor
+    from transformers import LlamaConfig
 
 _CONFIG = {
     "vocab_size": "llama.vocab_size",
@@ -76,11 +80,11 @@ def convert(gguf: Path, folder: Path) -> None:
     PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
 
 
-def _weights(tensors: list[Any], config: Any) -> Iterator[tuple[str, Tensor]]:
+def _weights(tensors: list["ReaderTensor"], config: "LlamaConfig") -> Iterator[tuple[str, Tensor]]:
     """Yield each tensor's name and values in bf16, de-quantised in threads: NumPy holds no lock meanwhile."""
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
 
-    def weight(tensor: Any) -> tuple[str, Tensor]:
+    def weight(tensor: "ReaderTensor") -> tuple[str, Tensor]:
         from gguf import dequantize  # noqa: PLC0415
 
         values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()).to(torch.bfloat16)

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cao.files import sha256_file
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 MAX_TOKENS = 384
 """L. all-MiniLM-L6-v2 defaults to 256; the paper uses 384. Source: CAO-LLM §2.2, E."""
@@ -78,7 +81,7 @@ class Encoder:
         return sha256_file(self.folder / "model.safetensors")
 
     @cached_property
-    def _model(self) -> Any:
+    def _model(self) -> "SentenceTransformer":
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (seconds to import)
 
         model = SentenceTransformer(str(self.folder), device=self.device, local_files_only=True)

@@ -4,12 +4,16 @@ PEFT builds them once for each kind of adapter, not at each use.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from cao.model.adapters import LoraWeights
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
 
 Kind = tuple[int, int, int, tuple[str, ...]]
 """What decides whether two adapters share their layers: model, rank, alpha, targets."""
@@ -24,7 +28,7 @@ class LoraLayers:
         parameters: the LoRA parameters by their names in an adapter's file.
     """
 
-    layers: list[tuple[nn.Module, str, Any]]
+    layers: list[tuple[nn.Module, str, "LoraLayer"]]
     parameters: dict[str, nn.Parameter]
 
     def attach(self) -> None:
@@ -58,7 +62,7 @@ def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
     ]  # a last name may be an expert's, too
     config = LoraConfig(r=weights.rank, lora_alpha=weights.alpha, target_modules=names, lora_dropout=0.0, bias="none")
     with torch.random.fork_rng(devices=[]):
-        around: Any = get_peft_model(model, config)
+        around: PeftModel = get_peft_model(model, config)
     modules = dict(around.named_modules())
     layers = []
     for path, module in modules.items():

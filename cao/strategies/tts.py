@@ -12,7 +12,7 @@ ROUTING: tuple[Method, ...] = ("avg_sim_score", "avg_prompt_embed")
 """Methods that send a question to one adapter."""
 COMBINING: tuple[Method, ...] = ("max_confidence", "majority_vote", "sum_logprobs")
 """Methods that combine all adapters' answers."""
-BATCHES = (4, 8)
+BATCHES = (4,)
 GENERATING_SECONDS = 0.3
 """Of one adapter."""
 ROUTED_TIMES = 1.2

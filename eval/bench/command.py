@@ -6,7 +6,8 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from cao.command_line import run_main
 from cao.errors import InputError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from cao.model.language_model import LanguageModel
     from cao.progress import Progress
     from eval.bench.measure import BenchResult, Line
+
+Options = TypeVar("Options", bound=Record)
+Bench = tuple[type[Record], Callable[[argparse.Namespace], Callable[["Progress"], "BenchResult"]]]
 
 SUMMARIES = {
     "run": "what a default run costs, where its time goes, and how other ways of running it compare",
@@ -151,27 +155,35 @@ def _engine(a: EngineBench, progress: "Progress") -> "BenchResult":
     return engine.bench(a, EngineSettings(kind=a.kind))
 
 
-BENCHES: dict[str, tuple[type[Record], Callable[[Any, "Progress"], "BenchResult"]]] = {
-    "run": (RunBench, _run),
-    "processor": (ProcessorBench, _processor),
-    "scoring": (ScoringBench, _scoring),
-    "latent": (LatentBench, _latent),
-    "training": (TrainingBench, _training),
-    "adapter": (AdapterBench, _adapter),
-    "growth": (GrowthBench, _growth),
-    "engine": (EngineBench, _engine),
+def _bench(settings: type[Options], measure: Callable[[Options, "Progress"], "BenchResult"]) -> Bench:
+    def asked(arguments: argparse.Namespace) -> Callable[["Progress"], "BenchResult"]:
+        from agent.config import settings_of  # noqa: PLC0415  (after the check that no other package hides ours)
+
+        return partial(measure, settings_of(settings, arguments, "bench"))
+
+    return settings, asked
+
+
+BENCHES: dict[str, Bench] = {
+    "run": _bench(RunBench, _run),
+    "processor": _bench(ProcessorBench, _processor),
+    "scoring": _bench(ScoringBench, _scoring),
+    "latent": _bench(LatentBench, _latent),
+    "training": _bench(TrainingBench, _training),
+    "adapter": _bench(AdapterBench, _adapter),
+    "growth": _bench(GrowthBench, _growth),
+    "engine": _bench(EngineBench, _engine),
 }
-"""Name → what it takes, and the measurement."""
+"""Name → what it takes, and the measurement that a command line asks for."""
 
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
-    from agent.config import settings_of  # noqa: PLC0415  (after the check that no other package hides ours)
     from agent.record.terminal import make_view  # noqa: PLC0415
 
-    settings, bench = BENCHES[arguments.name]
-    options = settings_of(settings, arguments, "bench")
+    _, asked = BENCHES[arguments.name]
+    bench = asked(arguments)
     with closing(make_view()) as view:
-        result = bench(options, view.progress)
+        result = bench(view.progress)
     setting = f"{result.machine.sentence}; {result.repetitions} repetitions by turns."
     if arguments.write:
         _write(command, setting, result)

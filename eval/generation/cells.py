@@ -59,7 +59,7 @@ class Cells:
     def __post_init__(self) -> None:
         path = self.folder / "adapters.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.known: dict[str, str] = {BASE: BASE, **(read_json(path) if path.exists() else {})}
+        self.known: dict[str, str] = {BASE: BASE, **(read_json(path, dict[str, str]) if path.exists() else {})}
 
     def read(self, recipe: Recipe, task: str) -> list[Item] | None:
         """Return a scored cell, None where it is not scored, damaged, or about other questions."""

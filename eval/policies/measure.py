@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from agent.config import RunConfig
 from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine
@@ -20,7 +22,7 @@ from agent.train.files import read_json
 from agent.train.policy.rest_em import Judged
 from agent.train.policy.rollouts import Plan, Rollouts, lay_out, open_rollouts
 from agent.train.policy.settings import Settings, read_settings
-from agent.train.policy.situations import Situation
+from agent.train.policy.situations import Situation, Wanted
 from cao.errors import InputError, UnavailableError
 from cao.machine.compute import settled
 from cao.model.adapters import adapter_sha256, load_adapter
@@ -28,10 +30,11 @@ from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
+from cao.types import StrategyFields
 from eval.options import TablesOptions
 from eval.policies.entrants import Writing, entrants
 from eval.policies.loops import ATTEMPTS, cells, lead, oracle, tested
-from eval.policies.results import Family, PoliciesResult, StrategyObject, TaskRole, TrainingReport
+from eval.policies.results import Family, PoliciesResult, TaskRole, TrainingReport
 from policies.grid import grid
 from policies.local import LocalPolicy
 
@@ -64,7 +67,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
     tasks = options.tasks or tuple(dict.fromkeys((*first.held_out, *first.tasks)))
     check_engine(engine)
     practice = max((training.arms for training in trainings), key=lambda arms: sum(map(sum, arms.values())))
-    wanted = tuple((task, seed, False) for seed in options.seeds for task in tasks)
+    wanted = tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in tasks)
     with locked(first.situations_folder):
         plan = Plan(first.situations_folder, config, wanted)
         situations = lay_out(plan, progress)
@@ -130,13 +133,13 @@ def _finished(folder: Path) -> Finished:
     settings, path = read_settings(folder), folder / "report.json"
     if not path.exists():
         raise UnavailableError(f"{folder} is not finished (no report.json); give its command again")
-    report = read_json(path)
+    report = read_json(path, dict[str, object])
     warm = "warm " if settings.warm_start else ""
     policies = {f"{warm}ReST-EM {n}": folder / f"policy-{n}" for n in range(1, settings.iterations + 1)}
     if warm:
         policies = {"taught by the grid": folder / "policy-0", **policies}
     try:
-        arms = {strategy: (won, lost) for strategy, (won, lost) in report["arms"].items()}
+        arms = TypeAdapter(dict[str, tuple[int, int]]).validate_python(report["arms"])
         read = TrainingReport.model_validate({key: report[key] for key in ("settings", "iterations", "costs")})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a training's report ({type(error).__name__})") from None
@@ -199,7 +202,7 @@ def _is_strategy(text: str) -> bool:
 def _families(points: Sequence[Strategy], worth: Sequence[Judged]) -> dict[str, Family]:
     """Return the landscape of a situation: family → points measured, and the strategies that improve the model."""
     measured = dict.fromkeys(FAMILIES, 0)
-    improve: dict[str, list[tuple[StrategyObject, float]]] = {family: [] for family in FAMILIES}
+    improve: dict[str, list[tuple[StrategyFields, float]]] = {family: [] for family in FAMILIES}
     for strategy, judged in zip(points, worth, strict=True):
         measured[strategy.family] += 1
         if judged.improved and judged.comparison:

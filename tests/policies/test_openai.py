@@ -31,6 +31,9 @@ def test_structured_output_is_asked_for_and_unwrapped(server: Any, http: Any) ->
         "TTL",
         "Latent",
     ]
+    for family in schema["properties"]["strategy"]["anyOf"]:  # a strict schema has no key that may be left out
+        assert family["required"] == list(family["properties"])
+        assert "default" not in json.dumps(family)
     assert "oneOf" not in json.dumps(schema)
     assert server.keys == ["no-key-needed"] * 2
 

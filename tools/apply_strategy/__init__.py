@@ -52,7 +52,8 @@ def apply_strategy(
 
     Args:
         strategy: what to apply.
-        prompts: the unlabelled support prompts.
+        prompts: the unlabelled support prompts, or the unlabelled questions about to be answered where the strategy
+            is transductive.
         standing: the current model, which the result builds on, and what can be relied on.
         seed: of everything random in it; equal arguments give an equal result.
         lm: the base model, undressed.

@@ -15,7 +15,7 @@ class Inputs:
     """What the families act on; the attributes are ``apply_strategy``'s arguments.
 
     Attributes:
-        prompts: the unlabelled support prompts.
+        prompts: the unlabelled support prompts, or those about to be answered.
         current: the model that the strategy builds on.
         seed: of everything random.
         lm: the base model, undressed.

@@ -6,6 +6,8 @@ What the source leaves open is settled so:
   under the current weights (see ``ttl_loss``).
 - A prompt takes part when P > P0 under the weights that the training starts from; only those are cycled over,
   so that every step has something to learn. One that falls to P0 on the way weighs zero while it is there.
+- With ``inputs`` = ``test`` the prompts are the unlabelled questions about to be answered, as in the paper's Algorithm
+  2; nothing else differs. Only texts come in here, so neither labels nor the right choice's place can.
 - Prompts longer than ``MAX_TOKENS`` keep their end, which is where the question stands.
 
 Source: CAO-LLM §2.4, G.1 (family ``TTL``).
@@ -50,8 +52,9 @@ def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
         checkpoint=inputs.checkpoint,
     )
     made = trained.provenance
+    which = "questions about to be answered" if strategy.transductive else "prompts"
     note = (
-        f"{made['steps']} steps on the {made['passed']} prompts that passed P0; their loss went from "
+        f"{made['steps']} steps on the {made['passed']} {which} that passed P0; their loss went from "
         f"{made['loss_before']} to {made['loss_after']} nats per token"
     )
     return inputs.current.model_copy(update={"members": (inputs.keep(trained),), "note": note})

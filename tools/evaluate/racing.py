@@ -13,9 +13,10 @@ would accept it" is tested at that share.
   (negative skewness), t is raised by the first term of its Edgeworth expansion. Assumed is what the rule's own t test
   assumes too: the n differences say what the others are like. They do not where a few questions in a hundred carry the
   whole gain; the lab log has figures.
-  Assumed is, beside that, that the losses of the n stay what they are. Where there are scores they do not quite:
-  both sides' temperatures are fitted on the questions asked so far, and again on all of them. With temperatures the
-  bound is therefore not proven; simulated on scores of choices, it holds.
+  The best's losses are those that acceptance will use. The candidate's depend on its temperatures, which all N
+  questions will tell: taken is what suits the n best (``statistics.prospects``), so their mean is not above that of the
+  losses that acceptance will use. Their spread and skewness are estimates of theirs; what that does is not proven but
+  simulated.
 - Rule ``any``: acceptance needs more questions gained than lost. Of all questions that will have changed sides, those
   that did so by now are a random sample: an exact hypergeometric test, no assumption, and no loss in it.
 - Either rule: what the questions still to come cannot turn around any more is dropped; that is never wrong.
@@ -33,7 +34,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cao.types import AcceptRule, Item
-from tools.evaluate.statistics import CONFIDENT_LEVEL, differences, least_gain
+from tools.evaluate.statistics import CONFIDENT_LEVEL, least_gain, prospects
 
 FIRST_BLOCK = 24
 """Questions before the first look: fewer say little about the spread, and attaching the adapter costs time a block."""
@@ -65,7 +66,6 @@ def block_ends(total: int, first: int = FIRST_BLOCK) -> list[int]:
 def hopeless(
     best: Sequence[Item],
     candidate: Sequence[Item],
-    total: int,
     rule: AcceptRule,
     error: float,
     *,
@@ -75,26 +75,25 @@ def hopeless(
     """Say why a candidate is dropped at a look, or return an empty text where it goes on.
 
     Args:
-        best: the best items so far, of the n questions asked, 2 ≤ n < ``total``.
-        candidate: the candidate's items on the same questions, in the same order.
-        total: N, all reward questions.
+        best: the best items so far, of all N reward questions.
+        candidate: the candidate's items of the n questions asked, the first ones, 2 ≤ n < N.
         rule: the rule of acceptance.
         error: what this look may spend of the error, in (0, 1).
         level: one-sided level of the rule ``confident``, as in ``compare``.
         price: what the candidate must gain on top, nats, as there.
     """
-    asked = len(candidate)
+    asked, total = len(candidate), len(best)
     assert 2 <= asked < total, (asked, total)
-    assert [item.id for item in best] == [item.id for item in candidate], "items of different questions"
-    gained = sum(new.correct and not old.correct for old, new in zip(best, candidate, strict=True))
-    lost = sum(old.correct and not new.correct for old, new in zip(best, candidate, strict=True))
+    assert [item.id for item in best[:asked]] == [item.id for item in candidate], "items of different questions"
+    gained = sum(new.correct and not old.correct for old, new in zip(best, candidate, strict=False))
+    lost = sum(old.correct and not new.correct for old, new in zip(best, candidate, strict=False))
     least = 1 if rule == "any" else 0
     if gained - lost + (total - asked) < least:
         return f"the accuracy cannot become {'higher' if least else 'as high'} any more"
     if rule == "any":
         unlikely = chance_of_a_lead(gained, lost, total - asked) <= error
         return "the accuracy will hardly become higher" if unlikely else ""
-    diffs = differences(best, candidate)
+    diffs = prospects(best, candidate)
     bound = loss_bound(float(diffs.std(ddof=1)), skewness_of(diffs), asked, total, error, level=level)
     above = float(diffs.mean()) + price > bound
     return "the log-loss will hardly be low enough" if above else ""

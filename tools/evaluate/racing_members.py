@@ -9,8 +9,8 @@ questions, 4, 8, … members are looked at. Otherwise many members on few questi
 Tested is, as there, "all m on all N would be accepted", under the rule ``confident``. The rule ``any`` has no such
 looks: how many answers the members still to come would turn is not known from those that answered.
 
-Losses are those at each side's own temperature, a member's at its own and several members' at that of their combined
-scores, fitted on the questions asked so far.
+Losses are as there at each side's own temperature: a member's at its own, several members' at that of their combined
+scores, taken as what suits the questions asked best.
 
 Assumed is, beside what racing assumes, that the members' means spread like a normal sample; simulated, the error holds
 then for any ratio of their spread to the questions'. Where a few members carry the gain of all, it does not.

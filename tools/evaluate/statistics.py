@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cao.types import AcceptRule, Comparison, Item, Reward
-from tools.evaluate.temperature import losses
+from tools.evaluate.temperature import first_half, losses, lowest_losses
 
 CONFIDENT_LEVEL = 0.1
 """One-sided level at which the loss must have fallen for the rule ``confident``."""
@@ -100,8 +100,26 @@ def differences(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.f
         candidate: those of the candidate, the same ids in the same order.
     """
     assert [item.id for item in best] == [item.id for item in candidate], "items of different questions"
-    found = losses(candidate) - losses(best)
-    return np.where(np.abs(found) < ROUNDING, 0.0, found)
+    return _without_rounding(losses(candidate) - losses(best))
+
+
+def prospects(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.float64]:
+    """Return the paired differences of the loss of the questions asked so far, as low as they may become, (n,) float64.
+
+    The best's losses are those that acceptance will judge by. The candidate's temperatures are not known before all
+    questions are: they are taken as what suits the questions asked best, in each of the halves of all questions.
+
+    Args:
+        best: N items of the best so far.
+        candidate: the candidate's on the first n of these questions.
+    """
+    asked = len(candidate)
+    assert [item.id for item in best[:asked]] == [item.id for item in candidate], "items of different questions"
+    return _without_rounding(lowest_losses(candidate, first_half(best)[:asked]) - losses(best)[:asked])
+
+
+def _without_rounding(diffs: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.abs(diffs) < ROUNDING, 0.0, diffs)
 
 
 def summarise(items: Sequence[Item]) -> Reward:

@@ -52,26 +52,43 @@ def losses(items: Sequence[Item]) -> Array:
 
     Source: see the module.
     """
-    found = np.array([0.0 if item.scores else item.loss for item in items], dtype=np.float64)
-    open_ = np.array([i for i, item in enumerate(items) if len(item.scores) > 1], dtype=np.intp)
-    if not len(open_):
-        return found
-    several = [items[i] for i in open_]
-    scores, there = _centred([item.scores for item in several])
-    gold = np.array([item.gold for item in several], dtype=np.intp)
-    first = _first_half([item.id for item in several])
-    for fit, judged in ((first, ~first), (~first, first)):
-        sharpness = _sharpness(scores[fit], there[fit], gold[fit])
-        found[open_[judged]] = _losses_at(sharpness, scores[judged], there[judged], gold[judged])
-    return found
+    return _judged(items, first_half(items), crossed=True)
 
 
-def _first_half(ids: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which questions are in the first half: every other one in the order of the ids' hashes."""
-    order = sorted(range(len(ids)), key=lambda i: (sha256_bytes(ids[i].encode()), i))
-    first = np.zeros(len(ids), dtype=bool)
+def lowest_losses(items: Sequence[Item], first: NDArray[np.bool_]) -> Array:
+    """Return the losses at the temperatures that suit each half best, fitted on the very questions judged, (n,).
+
+    Whatever temperatures more questions will show, the mean of these n losses at them is not lower.
+
+    Args:
+        items: n answered questions of one model.
+        first: (n,) which of them are in the first half.
+    """
+    return _judged(items, first, crossed=False)
+
+
+def first_half(items: Sequence[Item]) -> NDArray[np.bool_]:
+    """Return which questions are in the first half, (n,): every other open one in the order of the ids' hashes."""
+    several = [i for i, item in enumerate(items) if len(item.scores) > 1]
+    order = sorted(several, key=lambda i: (sha256_bytes(items[i].id.encode()), i))
+    first = np.zeros(len(items), dtype=bool)
     first[order[::2]] = True
     return first
+
+
+def _judged(items: Sequence[Item], first: NDArray[np.bool_], *, crossed: bool) -> Array:
+    """Return each question's loss at the temperature of the other half, or of its own with nothing added."""
+    found = np.array([0.0 if item.scores else item.loss for item in items], dtype=np.float64)
+    several = np.array([i for i, item in enumerate(items) if len(item.scores) > 1], dtype=np.intp)
+    if not len(several):
+        return found
+    scores, there = _centred([items[i].scores for i in several])
+    gold = np.array([items[i].gold for i in several], dtype=np.intp)
+    for fit in (first[several], ~first[several]):
+        judged = ~fit if crossed else fit
+        b = _sharpness(scores[fit], there[fit], gold[fit], smoothed=crossed)
+        found[several[judged]] = _losses_at(b, scores[judged], there[judged], gold[judged])
+    return found
 
 
 def _centred(scores: Sequence[Sequence[float]]) -> tuple[Array, NDArray[np.bool_]]:
@@ -88,29 +105,30 @@ def _centred(scores: Sequence[Sequence[float]]) -> tuple[Array, NDArray[np.bool_
     return np.where(there, below - below.sum(1, keepdims=True) / counts[:, None], 0.0), there
 
 
-def _sharpness(scores: Array, there: NDArray[np.bool_], gold: NDArray[np.intp]) -> float:
+def _sharpness(scores: Array, there: NDArray[np.bool_], gold: NDArray[np.intp], *, smoothed: bool) -> float:
     """Return the inverse temperature that fits a half of the questions, per nat of their scores.
 
     Args:
         scores: (n, k) centred scores.
         there: (n, k) where there is a choice.
         gold: (n,) index of the right choice.
+        smoothed: whether the question that has every choice for its answer is added, and FEWEST asked for.
     """
-    if len(scores) < FEWEST:
+    if len(scores) < (FEWEST if smoothed else 1):
         return 0.0
     largest = float(np.abs(scores).max())  # first, so that no square leaves the numbers
     if largest == 0:
         return 0.0
     unit = float(np.sqrt((np.square(scores / largest).sum(1) / there.sum(1)).mean()))
     x = scores / largest / unit
-    right = x[np.arange(len(x)), gold].mean()
+    right, weight = x[np.arange(len(x)), gold].mean(), 1 + smoothed / len(x)
 
     def slope(b: float) -> tuple[float, float]:
         """Return the first and second derivative of the mean cross-entropy."""
         p = _probabilities(b * x, there)
         mean = (p * x).sum(1)
         curve = (p * np.square(x - mean[:, None])).sum(1).mean()
-        return float((1 + 1 / len(x)) * mean.mean() - right), float((1 + 1 / len(x)) * curve)
+        return float(weight * mean.mean() - right), float(weight * curve)
 
     return _root(slope) / largest / unit
 

@@ -75,7 +75,7 @@ _held: list[Any] = []
 """In a worker: its work, its threads and its folder, and then what it works with."""
 
 
-def _open_worker(work: Work[Any, Any, Any], threads: int, folder: Path) -> None:
+def _open_worker(work: Work[S, J, R], threads: int, folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to tell of
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _held[:] = [work, threads, folder]
@@ -91,7 +91,7 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _do(job: Any) -> Any:
+def _do(job: object) -> Any:
     work = _held[0]
     if len(_held) == 3:  # here, not when the process starts: what fails in a job has a message, not a broken pool
         _held.append(begin(*_held))

@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 
@@ -126,7 +126,7 @@ def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Ite
         ray.shutdown()  # what workers were at goes on from its last checkpoint
 
 
-def _connect(ray: Any, settings: EngineSettings, count: int, cpus: int) -> None:
+def _connect(ray: ModuleType, settings: EngineSettings, count: int, cpus: int) -> None:
     quiet = {"log_to_driver": True, "logging_level": "ERROR"}
     where = settings.address or "this machine"
     try:
@@ -144,7 +144,7 @@ def _connect(ray: Any, settings: EngineSettings, count: int, cpus: int) -> None:
             raise InputError(f"{shortage}; give fewer --workers")
 
 
-def _ours(ray: Any, error: Exception) -> Exception:
+def _ours(ray: ModuleType, error: Exception) -> Exception:
     """Return what a failed call means: the job's own error, or that its workers died."""
     cause = getattr(error, "cause", None)
     if isinstance(error, ray.exceptions.RayTaskError):
@@ -158,14 +158,14 @@ class _Worker:
 
     def __init__(self, threads: int, folder: Path) -> None:
         self._threads, self._folder = threads, folder
-        self._held: list[Any] = []
+        self._held: list[tuple[Work[object, object, object], object]] = []
 
-    def do(self, shared: list[Any], index: int, job: Any) -> tuple[int, Any]:
+    def do(self, shared: list[object], index: int, job: object) -> tuple[int, object]:
         """Do one job of the shared work and return its number with its result."""
         if not self._held:  # here, not above: what fails in a call comes back as itself
             import ray  # noqa: PLC0415  (an extra)
 
-            work = ray.get(shared[0])
-            self._held += [work, begin(work, self._threads, self._folder)]
-        work, state = self._held
+            given: Work[object, object, object] = ray.get(shared[0])
+            self._held.append((given, begin(given, self._threads, self._folder)))
+        work, state = self._held[0]
         return index, work.do(state, job)

@@ -74,7 +74,7 @@ class Consolidation:
         lm, path = self.load_lm(), self.folder / "model.json"
         if not path.exists():
             write_json(path, {"name": lm.profile.name, "sha256": lm.sha256})
-        begun = read_json(path)["sha256"]
+        begun = read_json(path, dict[str, str])["sha256"]
         if begun != lm.sha256:
             raise InputError(f"{self.folder} was begun with base model {begun[:12]}, this one is {lm.sha256[:12]}")
         return lm
@@ -250,8 +250,7 @@ class Consolidation:
             checkpoint = generator.to_weights(self.average(f"checkpoints/{task}"), {})
             adapters = {"base": None, "checkpoint": checkpoint}
             write_json(path, {name: self._validation_loss(task, weights) for name, weights in adapters.items()})
-        losses: dict[str, float] = read_json(path)
-        return losses
+        return read_json(path, dict[str, float])
 
     def _validation_loss(self, task: str, weights: LoraWeights | None) -> float:
         rows = sorted(self.rows(task)[1][:VALIDATION_ROWS], key=lambda row: len(row.tokens))

@@ -25,7 +25,7 @@ def run_options(options: TrainPolicyOptions, config: RunConfig, engine: EngineSe
         as_json: print the report as JSON, else as a page.
     """
     held_out = options.held_out or tuple(name for name in DEFAULT_HELD_OUT if name not in options.tasks)
-    shared = {"tasks", "seeds", "iterations", "budget", "landscape", "warm_start", "workers"}
+    shared = {"tasks", "seeds", "iterations", "bare", "budget", "landscape", "warm_start", "workers"}
     settings = Settings(
         **options.model_dump(include=shared),
         config=config,
@@ -44,7 +44,9 @@ def run_options(options: TrainPolicyOptions, config: RunConfig, engine: EngineSe
     result = report.write_report(training)
     if options.install:
         report.install(training, result, index_of(config.pretrained))
-    sys.stdout.write(json.dumps(result) + "\n" if as_json else _summary(settings.folder, options.install))
+    sys.stdout.write(
+        json.dumps(result.model_dump(mode="json")) + "\n" if as_json else _summary(settings.folder, options.install)
+    )
     return 0
 
 

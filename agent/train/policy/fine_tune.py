@@ -11,7 +11,6 @@ import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +114,7 @@ def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
     return branch_tensors(prompt, replies)
 
 
-def _arguments(tuning: Tuning) -> dict[str, Any]:
+def _arguments(tuning: Tuning) -> dict[str, object]:
     """Return the Trainer's settings that are the same on every device."""
     return {
         "per_device_train_batch_size": 1,
@@ -151,17 +150,17 @@ def fine_tune(
 
     Source: CAO-LLM §2.4, G.5.
     """
-    from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: PLC0415  (seconds to import)
+    from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments  # noqa: PLC0415  (seconds to import)
 
     rows = [encode_lesson(lm, lesson) for lesson in lessons]
     steps = tuning.epochs * len(rows)
 
     class Progressing(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, arguments: Any, state: Any, *_: Any, **__: Any) -> None:
+        def on_step_end(self, arguments: object, state: TrainerState, *_: object, **__: object) -> None:
             progress("fine-tuning the policy", state.global_step, steps)
 
     class Replies(Trainer):  # type: ignore[misc]
-        def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+        def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: object, **__: object) -> Tensor:
             return reply_loss(lm, inputs)
 
     with (

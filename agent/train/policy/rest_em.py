@@ -10,7 +10,6 @@ The sequential test in place of a fixed number is this project's.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,7 +19,7 @@ from cao.files import append_line, sha256_bytes, whole_lines
 from cao.progress import Progress, silent
 from cao.strategies import Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
-from cao.types import Comparison, Record
+from cao.types import Comparison, Record, StrategyFields
 
 CHUNK = 5
 """Texts drawn together; how many more are drawn is decided between two."""
@@ -67,7 +66,7 @@ class Sample(Record):
     number: int
     raw: str
     valid: bool
-    strategy: dict[str, Any] | None
+    strategy: StrategyFields | None
     reward: int
     judged: Judged | None
     reason: str = ""

@@ -15,7 +15,7 @@ from agent.train.engine.engines import open_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Run, Work
 from agent.train.policy.rest_em import Judged
-from agent.train.policy.situations import Loaded, Situation
+from agent.train.policy.situations import Loaded, Situation, Wanted
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.loading import load_language_model
@@ -33,12 +33,12 @@ class Plan:
     Attributes:
         folder: of all situations.
         config: of the runs that situations stand for.
-        wanted: (task, seed, whether for practice) of each.
+        wanted: which they are.
     """
 
     folder: Path
     config: RunConfig
-    wanted: tuple[tuple[str, int, bool], ...]
+    wanted: tuple[Wanted, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def lay_out(plan: Plan, progress: Progress) -> dict[str, Situation]:
         offline=config.offline,
     )
     loaded = Loaded(plan.folder, config, lm, Encoder(minilm_folder(), lm.device), HiddenCache(), progress)
-    made = [Situation(loaded, task, seed, for_practice=practice) for task, seed, practice in plan.wanted]
+    made = [Situation(loaded, wanted) for wanted in plan.wanted]
     return {situation.name: situation for situation in made}
 
 

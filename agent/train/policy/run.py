@@ -53,6 +53,12 @@ class Training:
     progress: Progress
 
     @property
+    def last(self) -> Path | None:
+        """The folder of the last trained policy, None where no language model was trained."""
+        trained = self.settings.iterations or self.settings.warm_start
+        return self.settings.folder / f"policy-{self.settings.iterations}" if trained else None
+
+    @property
     def lm(self) -> LanguageModel:
         """The model that is adapted and that decides."""
         return next(iter(self.situations.values())).bench.lm
@@ -77,15 +83,17 @@ def train(settings: Settings, progress: Progress) -> Training:
     with locked(settings.situations_folder):
         path, config = settings.folder / "config.json", settings.config
         check_device(config.device)
-        begun = read_json(path).get("dtype") if path.exists() else None
+        begun = read_json(path, dict[str, object]).get("dtype") if path.exists() else None
         dtype = settled(config.dtype, config.device, begun)
         write_json(path, {**settings.claim(), "dtype": dtype})
         plan = Plan(settings.situations_folder, config.model_copy(update={"dtype": dtype}), settings.wanted)
         situations = lay_out(plan, progress)
         names = tuple(situations)
-        learnt = len(settings.tasks) * settings.seeds
+        sides = {True: tuple[str, ...](), False: tuple[str, ...]()}
+        for name, situation in situations.items():
+            sides[situation.practice] += (name,)
         log = SampleLog(settings.folder / "samples.jsonl")
-        training = Training(settings, situations, names[:learnt], names[learnt:], log, progress)
+        training = Training(settings, situations, sides[True], sides[False], log, progress)
         with open_rollouts(settings.engine, settings.workers, plan, situations, progress) as rollouts:
             rollouts.prepare(names, progress)
             if settings.landscape:
@@ -95,7 +103,8 @@ def train(settings: Settings, progress: Progress) -> Training:
                 _sample(training, rollouts, iteration, weights, settings.sampling)
                 weights = _tuned(training, iteration, weights)
             last = settings.sampling.model_copy(update={"most": min(CHUNK, settings.sampling.most)})
-            _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
+            if weights is not None:
+                _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
     return training
 
 

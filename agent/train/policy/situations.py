@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from agent.config import RunConfig
 from agent.loop import nodes
@@ -41,10 +41,13 @@ from tools.evaluate.statistics import compare
 PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.choose)
 """What a run does before its loop."""
 
-CODE = 4
+CODE = 5
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
 
-REWARDS_DEPEND_ON = ("adapter", "variant", "start_adapter", "describer", "accept", "racing", "racing_error", "seed")
+REWARDS_DEPEND_ON = (
+    *("adapter", "variant", "start_adapter", "describer", "accept", "answer_rules", "serving_price", "max_attempts"),
+    *("racing", "racing_error", "seed"),
+)
 """Keys of the configuration; a reward is the same whoever proposes, whatever the policy sees and how long the loop is.
 """
 
@@ -70,34 +73,57 @@ class Loaded:
     progress: Progress
 
 
+class Wanted(NamedTuple):
+    """Which situation is wanted.
+
+    Attributes:
+        task: its name, or a JSONL file.
+        seed: chooses the questions.
+        practice: draw every question from the train part, as for anything that is trained and shipped.
+        bare: begin with the deployed model alone, without an adapter that was made for the task.
+    """
+
+    task: str
+    seed: int
+    practice: bool
+    bare: bool = False
+
+
 class Situation:
     """One task at the beginning of the loop.
 
     Attributes:
-        name: ``TASK-SEED``, with ``practice-`` before it where all questions are from the train part.
+        name: ``TASK-SEED``, with ``practice-`` before it where all questions are from the train part, and ``-bare``
+            behind it where no adapter is made.
+        practice: whether all questions are from the train part.
         bench: the run's workbench.
         folder: where this situation keeps its state and its rewards; its name has a hash of all that rewards depend on.
     """
 
-    def __init__(self, loaded: Loaded, task_name: str, seed: int, *, for_practice: bool) -> None:
+    def __init__(self, loaded: Loaded, wanted: Wanted) -> None:
         """Take a task; nothing is computed yet.
+
+        Where the only generator has seen a practice task, its adapter would look better than on any new task: such a
+        situation begins with the deployed model alone.
 
         Args:
             loaded: what is loaded.
-            task_name: a task's name or a JSONL file.
-            seed: chooses the questions.
-            for_practice: draw every question from the train part, as for anything that is trained and shipped.
+            wanted: which situation.
 
         Raises:
             InputError: no such task, or it has too few questions.
         """
-        config = loaded.config.model_copy(update={"task": task_name, "seed": seed})
-        task = get_task(task_name)
-        splits = _questions(task, config, for_practice=for_practice)
+        config = loaded.config.model_copy(update={"task": wanted.task, "seed": wanted.seed})
+        task = get_task(wanted.task)
+        splits = _questions(task, config, for_practice=wanted.practice)
         protocol = protocol_of(config, task, splits)
         align = config.adapter == "aligned"
         trained = find_trained(loaded.lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
-        self.name = f"{'practice-' if for_practice else ''}{task.name}-{seed}"
+        self.practice = wanted.practice
+        bare = wanted.bare or (wanted.practice and bool(trained.saw_task))
+        if bare:
+            config = config.model_copy(update={"adapter": "none"})
+        self.name = f"{'practice-' if wanted.practice else ''}{task.name}-{wanted.seed}{'-bare' if bare else ''}"
         depends_on = {
             "code": CODE,
             "config": config.model_dump(include=set(REWARDS_DEPEND_ON)),
@@ -208,7 +234,7 @@ class Situation:
     def _examine(self, state: State) -> Judged:
         """Return what a strategy changes on the test part, over what the loop starts from."""
         began = time.monotonic()
-        applied = nodes.apply(state, self.bench)
+        applied = nodes.apply(state, self.bench, "test")
         if "candidate" not in applied:
             return judged_of(applied["trials"][-1])
         start, candidate = self.bench.adapted(state["best"]), self.bench.adapted(applied["candidate"])

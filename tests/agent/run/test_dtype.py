@@ -9,7 +9,6 @@ import pytest
 from agent import trace
 from agent.loop.request import read_stored
 from agent.run import main
-from cao.files import write_json
 from cao.machine import compute
 from cao.machine.compute import Rates
 
@@ -108,8 +107,8 @@ def test_a_header_with_an_impossible_dtype_is_exit_2(
     record = start("--dtype", "float32")
     out = tmp_path / "runs"
     header = read_stored(out, record["run_id"])
-    header["config"]["dtype"] = "float16"
-    write_json(out / record["run_id"] / "config.json", header)
+    header.config["dtype"] = "float16"
+    header.write(out / record["run_id"])
     assert main(["--resume", record["run_id"], "--out", str(out), "--offline"]) == 2
     assert "dtype" in capsys.readouterr().err
 

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 
 from cao.errors import NotApplicableError
 from cao.model.adapters import LoraWeights
-from tools.apply_strategy.lora_mix import mix
+from cao.strategies import FAMILIES, Standing
+from cao.strategy import validate_strategy
+from cao.types import AdaptedModel, AdapterRef
+from tools.apply_strategy.lora_mix import mix, scale
 
 MODULE = "base_model.model.x.q_proj"
 
@@ -46,6 +49,15 @@ def test_zero_changes_nothing_and_the_input_is_never_written() -> None:
     assert torch.equal(before.tensors[f"{MODULE}.lora_A.weight"], a)
 
 
+def test_strength_by_hand() -> None:
+    before = weights(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), torch.tensor([[1.0, 10.0, 100.0]]), alpha=6)
+    assert delta(before).tolist() == [[2 * 531.0, 2 * 642.0]]  # α/r = 2, an odd rank
+    assert delta(scale(before, 0.25)).tolist() == [[0.25 * 2 * 531.0, 0.25 * 2 * 642.0]]
+    assert delta(scale(before, 1.5)).tolist() == [[1.5 * 2 * 531.0, 1.5 * 2 * 642.0]]
+    assert not delta(scale(before, 0.0)).any()
+    assert scale(before, 1.0) is before
+
+
 def test_the_full_butterfly_has_half_the_rank() -> None:
     before = weights(torch.randn(8, 32), torch.randn(24, 8))
     assert torch.linalg.matrix_rank(delta(before)) == 8
@@ -56,3 +68,15 @@ def test_the_full_butterfly_has_half_the_rank() -> None:
 def test_an_odd_rank_has_no_halves() -> None:
     with pytest.raises(NotApplicableError, match="odd rank 3"):
         mix(weights(torch.randn(3, 6), torch.randn(5, 3)), 0.5)
+
+
+def test_an_odd_rank_can_be_scaled_and_not_mixed() -> None:
+    adapter = AdapterRef(path="x", sha256="x", base_sha256="base", rank=3)
+    standing = Standing(AdaptedModel(members=(adapter,)), "tiny", generator=False)
+    assert FAMILIES["LORA"].obstacle(standing) is None
+    refusals = {
+        reading: validate_strategy({"family": "LORA", "lambda": 0.5, "reading": reading}).refusal(standing)
+        for reading in ("strength", "butterfly")
+    }
+    assert refusals["strength"] is None
+    assert "odd rank 3" in str(refusals["butterfly"])

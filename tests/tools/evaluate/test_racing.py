@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cao.types import AcceptRule, Item
+from tests.tools.answered import item
 from tools.evaluate.racing import (
     FIRST_BLOCK,
     LARGEST_BLOCK,
@@ -61,7 +62,7 @@ def race(best: list[Item], candidate: list[Item], rule: AcceptRule, error: float
     """Return after how many questions a race ends, and why it ended before the last one."""
     looks = block_ends(len(candidate))[:-1]
     for end in looks:
-        if why := hopeless(best[:end], candidate[:end], len(candidate), rule, error / len(looks)):
+        if why := hopeless(best, candidate[:end], rule, error / len(looks)):
             return end, why
     return len(candidate), ""
 
@@ -127,9 +128,9 @@ def test_chance_of_a_lead_is_the_largest_over_all_that_may_come(gained: int, los
 @pytest.mark.parametrize(("rule", "lost", "dropped"), [("any", 24, True), ("any", 23, False), ("confident", 24, False)])
 def test_what_cannot_be_turned_around_is_dropped_at_any_error(rule: AcceptRule, lost: int, dropped: bool) -> None:
     old, new = answered(0, lost)
-    why = hopeless(old[:72], new[:72], N, rule, 1e-12)
+    why = hopeless(old, new[:72], rule, 1e-12)
     assert ("cannot become" in why) == dropped
-    worse_by_one = hopeless(old[:71], answered(0, 26)[1][:71], N, "confident", 1e-12)
+    worse_by_one = hopeless(old, answered(0, 26)[1][:71], "confident", 1e-12)
     assert "cannot become as high" in worse_by_one
 
 
@@ -194,4 +195,45 @@ def test_an_equal_model_is_not_dropped_but_asked_to_the_end() -> None:
 
 def test_items_of_different_questions_are_not_raced() -> None:
     with pytest.raises(AssertionError, match="different questions"):
-        hopeless(BASE[:24], BASE[1:25], N, "any", ERROR)
+        hopeless(BASE, BASE[1:25], "any", ERROR)
+
+
+def scored(rng: np.random.Generator, gain: float, noise: float) -> tuple[list[Item], list[Item]]:
+    """Answers to four choices each by a model that knows a little, and by it with noise and a gain."""
+    gold, rows = rng.integers(4, size=N), np.arange(N)
+    scores = rng.normal(size=(N, 4)) * rng.lognormal(0, 0.5, size=(N, 1))
+    scores[rows, gold] += 0.6
+    other = scores + noise * rng.normal(size=(N, 4))
+    other[rows, gold] += gain
+    return tuple(  # type: ignore[return-value]
+        [item(f"q{i}", side[i].tolist(), int(gold[i])) for i in rows] for side in (scores, other)
+    )
+
+
+@pytest.mark.parametrize("noise", [0.15, 0.6])
+def test_losses_at_temperatures_not_known_yet_are_raced_below_the_stated_error(noise: float) -> None:
+    """Candidates that are accepted by at most a quarter more than must be, raced in random orders."""
+    rng, wrong, raced = np.random.default_rng(6), 0, 0
+    while raced < 120:
+        best, candidate = scored(rng, rng.uniform(0.2, 1.0) * max(noise, 0.3), noise)
+        full = compare(best, candidate, "confident")
+        if full.accepted and -full.loss_change < 1.25 * full.smallest:
+            for _ in range(4):
+                order, raced = rng.permutation(N), raced + 1
+                wrong += race([best[i] for i in order], [candidate[i] for i in order], "confident", ERROR)[1] != ""
+    assert wrong / raced <= ERROR + 3 * math.sqrt(ERROR * (1 - ERROR) / raced)
+
+
+@pytest.mark.parametrize(("noise", "most"), [(0.15, 0.95), (1.5, 0.7)])
+def test_noise_on_scores_is_answered_in_part(noise: float, most: float) -> None:
+    rng = np.random.default_rng(7)
+    ends = [race(*scored(rng, 0.0, noise), "confident", ERROR)[0] for _ in range(100)]
+    assert np.mean(ends) / N <= most
+
+
+@pytest.mark.parametrize("price", [0.0, 0.2])
+def test_a_price_and_a_level_are_asked_for_at_each_look(price: float) -> None:
+    """A gain of .15 with a spread of .1: sure without a price, hopeless with one of .2."""
+    candidate = items(3.0 + shifted(np.random.default_rng(8).normal(size=N), 0.0) * 0.1 - 0.15)
+    assert compare(BASE, candidate, "confident", level=1e-4, price=price).accepted == (price == 0)
+    assert bool(hopeless(BASE, candidate[:48], "confident", ERROR, level=1e-4, price=price)) == (price > 0)

@@ -151,3 +151,26 @@ def test_items_of_different_questions_are_not_compared() -> None:
     some = items("10", [1.0, 1.0])
     with pytest.raises(AssertionError, match="different questions"):
         compare(some, some[::-1], "any")
+
+
+def test_a_change_below_what_the_questions_can_see_is_not_accepted() -> None:
+    """t of −1.8 on 100 pairs: sure at .05, and less than 2.12 standard errors."""
+    noise = np.random.default_rng(0).normal(size=100)
+    diffs = (noise - noise.mean()) / noise.std(ddof=1) - 0.18
+    best, candidate = items("1" * 100, [2.0] * 100), items("1" * 100, (2 + diffs).tolist())
+    verdict = compare(best, candidate, "confident")
+    assert verdict.loss_p_value < 0.05
+    assert verdict.smallest == pytest.approx(0.212317, abs=1e-5)
+    assert not verdict.accepted
+    assert compare(best, items("1" * 100, (2 + diffs - 0.05).tolist()), "confident").accepted
+
+
+def test_a_candidate_pays_its_price_and_a_corrected_level() -> None:
+    noise = np.random.default_rng(0).normal(size=100)
+    diffs = (noise - noise.mean()) / noise.std(ddof=1) - 0.25
+    best, candidate = items("1" * 100, [2.0] * 100), items("1" * 100, (2 + diffs).tolist())
+    assert compare(best, candidate, "confident", price=0.03).accepted
+    priced = compare(best, candidate, "confident", price=0.04)
+    assert (priced.accepted, priced.price, priced.loss_change) == (False, 0.04, pytest.approx(-0.25))
+    corrected = compare(best, candidate, "confident", level=0.001)
+    assert (corrected.accepted, corrected.level) == (False, 0.001)

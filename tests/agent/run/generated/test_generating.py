@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agent.config import make_config
-from agent.loop import nodes
+from agent.loop import applying, nodes
 from agent.loop.request import read_task
 from agent.loop.trained import find_trained
 from agent.run import main
@@ -28,7 +28,7 @@ def test_generators_read_questions_and_the_model_reads_prompts(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen, apply, align = {}, nodes.apply_strategy, nodes.align_lora
+    seen, apply, align = {}, applying.apply_strategy, nodes.align_lora
 
     def applied(strategy: Any, prompts: list[str], *rest: Any, **options: Any) -> Any:
         seen[strategy.family] = prompts
@@ -38,7 +38,7 @@ def test_generators_read_questions_and_the_model_reads_prompts(
         seen["align"] = prompts
         return align(generated, prompts, **options)
 
-    monkeypatch.setattr(nodes, "apply_strategy", applied)
+    monkeypatch.setattr(applying, "apply_strategy", applied)
     monkeypatch.setattr(nodes, "align_lora", aligned)
     run(capsys, [*command(questions, tiny_model_folder, tmp_path, [TTS, TTL]), "--accept", "any"])
     assert all(text.startswith("the bird can fly") for text in seen["TTS"])
