@@ -179,8 +179,9 @@ def test_what_cannot_act_says_why(tiny_lm: LanguageModel, tmp_path: Path, adapte
         "Calibrate": None,
     }
     assert set(applicable(on(adapter, generator=True)).values()) == {None}
-    odd = adapter.model_copy(update={"rank": 3})
-    assert "odd rank 3" in str(applicable(on(odd))["LORA"])
+    odd = on(adapter.model_copy(update={"rank": 3}))
+    assert "odd rank 3" in str(LORA.refusal(odd))
+    assert LORA.model_copy(update={"reading": "strength"}).refusal(odd) is None
     written = Standing(AdaptedModel(), "tiny", generator=False, ranks=False)
     assert "there are no choices" in str(applicable(written)["Calibrate"])
     for strategy in (LORA, TTS):
