@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.loop import conclude, reward
+from agent.loop import answers, conclude, reward
 from agent.record import terminal
 from agent.record.events import sentence
 from agent.record.schema import RunRecord
@@ -123,8 +123,8 @@ def _answering(parts: int) -> Callable[..., list[Item]]:
 def test_progress_counts_one_measurement_up_and_says_whose_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, members: int
 ) -> None:
-    monkeypatch.setattr(reward, "evaluate", _answering(parts))
-    monkeypatch.setattr(reward, "together", lambda example, given, method: given[0])
+    monkeypatch.setattr(answers, "evaluate", _answering(parts))
+    monkeypatch.setattr(answers, "together", lambda example, given, method: given[0])
     heard: list[tuple[str, int, int]] = []
     work = bench(tmp_path)
     work.progress = lambda *told: heard.append(told)
