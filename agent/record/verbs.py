@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.record.diff import differences, show_diff
+from agent.record.page.report import write_report
 from agent.record.reading import read_run
-from agent.record.report import write_report
 from agent.record.runs import find_run, list_runs
 from agent.record.trace_file import read_trace, visits
 from agent.record.view import show_list, show_run
