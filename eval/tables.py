@@ -1,4 +1,4 @@
-"""``python -m eval.tables --table drift|generation|policies``: measure a claim and write its page."""
+"""``python -m eval.tables --table drift|generation|policies|acceptance``: measure a claim and write its page."""
 
 import argparse
 import json
@@ -23,8 +23,9 @@ EPILOG = """drift: false alarms, power, kinds, naming, streams and speed of the 
 generation: what generated and aligned adapters gain over the base model and over controls that share the
 form of an answer, how alike adapters are within and between tasks, and what one costs. policies: what the trained
 policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an exhaustive
-grid. The last two may be stopped at any time: what is scored is kept beside the folder that they are given, and the
-same command goes on. Exit status: 0 written; 2 bad input or configuration; 3 something needed is not available (with
+grid. These two may be stopped at any time: what is scored is kept beside the folder that they are given, and the
+same command goes on. acceptance: how often the rules of acceptance take simulated candidates that are no better; a
+minute. Exit status: 0 written; 2 bad input or configuration; 3 something needed is not available (with
 the command that provides it); 130 interrupted; 1 a defect.
 """
 
@@ -32,7 +33,7 @@ the command that provides it); 130 interrupted; 1 a defect.
 class TablesOptions(Record):
     """What the command takes."""
 
-    table: Annotated[Literal["drift", "generation", "policies"], Field(description="what is measured")]
+    table: Annotated[Literal["drift", "generation", "policies", "acceptance"], Field(description="what is measured")]
     consolidation: Annotated[
         Path | None, Field(description="generation: a folder of python -m agent.consolidate"), Option("DIR")
     ] = None
@@ -42,7 +43,7 @@ class TablesOptions(Record):
         Option("DIR"),
     ] = ()
     windows: Annotated[int, Field(ge=1, description="drift: windows of a cell"), Option("N")] = 2000
-    seed: Annotated[int, Field(ge=0, description="drift: of the draws"), Option("S")] = 0
+    seed: Annotated[int, Field(ge=0, description="drift, acceptance: of the draws"), Option("S")] = 0
     only: Annotated[
         tuple[str, ...],
         Field(description="drift: measure these again, keep the rest of the page"),
@@ -86,7 +87,9 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
     from agent.train.engine.settings import read_engine  # noqa: PLC0415
 
     options, engine = settings_of(TablesOptions, arguments, "tables"), read_engine(arguments.config)
-    measure = {"drift": _drift, "generation": _generation, "policies": _policies}[options.table]
+    measure = {"drift": _drift, "generation": _generation, "policies": _policies, "acceptance": _acceptance}[
+        options.table
+    ]
     result, page = measure(options, engine, command)
     figures = json.dumps(result.model_dump(mode="json"))
     sys.stdout.write(f"{figures}\n" if arguments.json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
@@ -157,6 +160,15 @@ def _policies(asked: TablesOptions, engine: "EngineSettings", command: str) -> t
     with closing(make_view()) as view:
         result = measure(options, command, view.progress)
     return result, write_page(result, asked.out or asked.training[-1] / "report")
+
+
+def _acceptance(asked: TablesOptions, engine: "EngineSettings", command: str) -> tuple[Record, Path]:
+    from agent.record.terminal import make_view  # noqa: PLC0415  (imports torch; arguments come first)
+    from eval.policies.acceptance import measure, write_page  # noqa: PLC0415
+
+    with closing(make_view()) as view:
+        result = measure(command, asked.seed, progress=view.progress)
+    return result, write_page(result, asked.out or Path())
 
 
 def main(argv: list[str] | None = None) -> int:
