@@ -24,7 +24,17 @@ from rich.table import Table
 from agent.record.commands import trace_command
 from agent.record.events import evaluations_text, sentence
 from agent.record.schema import RunRecord
-from agent.record.wording import compute_text, count, duration, headline, percent, start_sentence, verdict
+from agent.record.wording import (
+    at_chance_text,
+    compute_text,
+    count,
+    duration,
+    guess_text,
+    headline,
+    percent,
+    start_sentence,
+    verdict,
+)
 from cao.progress import hear
 
 
@@ -176,7 +186,7 @@ def print_summary(run: RunRecord, folder: str) -> None:
     console.print(_test_table(run))
     if start := start_sentence(run):
         console.print(escape(start))
-    console.print(escape(f"{headline(run)}. {verdict(run)}"))
+    console.print(escape(f"{headline(run)}. {verdict(run)} {at_chance_text(run)}".rstrip()))
     if seen := run.smallest_detectable:
         console.print(
             f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "
@@ -205,6 +215,7 @@ def _test_table(run: RunRecord) -> Table:
     for column in ("", "accuracy", "95 % interval", "log-loss", "gold margin"):
         table.add_column(column, justify="left" if not column else "right")
     for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
+        name += ", at chance" if side.at_chance else ""
         low, high = side.ci95
         values = (
             f"{100 * side.accuracy:.1f} %",
@@ -213,5 +224,5 @@ def _test_table(run: RunRecord) -> Table:
         )
         table.add_row(name, *values, f"{side.margin:+.4f}")
     if run.test.chance is not None:
-        table.add_row("chance", percent(run.test.chance), "", "", "", style="dim")
+        table.add_row("chance", percent(run.test.chance), "", guess_text(run.test.baseline), "", style="dim")
     return table

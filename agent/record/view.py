@@ -24,6 +24,7 @@ from agent.record.wording import (
     compared_sentence,
     drift_sentence,
     duration,
+    guess_text,
     headline,
     interval,
     number,
@@ -184,7 +185,8 @@ def _starts(run: Run) -> Table:
         if after is not None:  # its accuracy and its log-loss are those of other questions
             measured = (points(found.accuracy_change if found else None), "—", "—", change, p_value)
             chosen = Text(f"dropped after {after} questions", "yellow")
-        table.add_row(START_NAMES[name].removeprefix("the "), *measured, chosen)
+        at_chance = ", at chance" if reward.at_chance and after is None else ""
+        table.add_row(START_NAMES[name].removeprefix("the ") + at_chance, *measured, chosen)
     return table
 
 
@@ -192,9 +194,10 @@ def _test(run: Run) -> Table:
     assert run.test
     table = empty_table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
     for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
+        name += ", at chance" if side.at_chance else ""
         table.add_row(name, percent(side.accuracy), interval(side.ci95), number(side.loss), str(side.n or "—"))
     if run.test.chance is not None:
-        table.add_row("chance", percent(run.test.chance), style="dim")
+        table.add_row("chance", percent(run.test.chance), "", guess_text(run.test.baseline), style="dim")
     return table
 
 
