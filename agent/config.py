@@ -109,7 +109,7 @@ class RunConfig(BaseModel):
         AcceptRule,
         Field(
             description="when a strategy counts as better: confident (accuracy not lower, log-loss lower at one-sided"
-            " .1) or any (accuracy higher)"
+            " .1 and by what the questions can see) or any (accuracy higher)"
         ),
     ] = "confident"
     answer_rules: Annotated[

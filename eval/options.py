@@ -47,7 +47,7 @@ class ScoreOptions(Machine):
 class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
-    table: Annotated[Literal["drift", "generation", "policies"], Field(description="what is measured")]
+    table: Annotated[Literal["drift", "generation", "policies", "acceptance"], Field(description="what is measured")]
     consolidation: Annotated[
         Path | None, Field(description="generation: a folder of python -m agent.consolidate"), Option("DIR")
     ] = None
@@ -57,7 +57,7 @@ class TablesOptions(Record):
         Option("DIR"),
     ] = ()
     windows: Annotated[int, Field(ge=1, description="drift: windows of a cell"), Option("N")] = 2000
-    seed: Annotated[int, Field(ge=0, description="drift: of the draws"), Option("S")] = 0
+    seed: Annotated[int, Field(ge=0, description="drift, acceptance: of the draws"), Option("S")] = 0
     only: Annotated[
         tuple[str, ...],
         Field(description="drift: measure these again, keep the rest of the page"),
