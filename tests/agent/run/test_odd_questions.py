@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agent.run import main
 from tests.agent.run.tiny_runs import LATENT, TTL, arguments, run, strategies, write_rows
 
 CALIBRATE = {"family": "Calibrate", "prior": "batch", "strength": 1.0, "length": "char"}
