@@ -15,7 +15,7 @@ from agent.loop.request import RunHeader
 from agent.loop.state import Made, State, Workbench
 from agent.loop.test_part import DEFAULT, Tested, step
 from agent.record.measurements import Detectable, PartScore, Rewards, TestPart
-from agent.record.questions import keep_questions
+from agent.record.page.questions import keep_questions
 from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRecord, Together
 from agent.record.trace_file import read_trace
 from cao.files import write_json

@@ -17,7 +17,7 @@ from agent.loop.reward import Bar, judge, measure_part, race_reward
 from agent.loop.state import Starts, State, Workbench
 from agent.record.events import Start
 from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, StartName
-from agent.record.questions import keep_questions
+from agent.record.page.questions import keep_questions
 from cao.drift import DriftReport
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import save_adapter

@@ -16,7 +16,7 @@ DEFAULT_TASKS = (
     *("basic_skills_string_operations", "sciriff_yesno"),
 )
 DEFAULT_HELD_OUT = (
-    *("arc_easy", "boolq", "piqa", "social_iqa", "gsm8k", "math", "mmlu_logic", "basic_skills_logical_reasoning"),
+    *("arc_easy", "boolq", "piqa", "social_iqa", "gsm8k", "math", "medqa", "basic_skills_logical_reasoning"),
 )
 """None of these tasks' questions trained the generator that serves it."""
 

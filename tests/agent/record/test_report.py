@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from agent.record import commands, wording
 from agent.record.measurements import TestPart
+from agent.record.page.report import write_report
 from agent.record.reading import read_run
-from agent.record.report import write_report
 from agent.record.schema import Run
 from cao.errors import InputError
 from tests.agent import run_folders as made

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from agent.train.policy.fine_tune import Lesson, Tuning, encode_lesson, fine_tune, reply_loss
+from agent.train.policy.fine_tune import Lesson, encode_lesson, fine_tune, reply_loss
 from agent.train.policy.rest_em import CHUNK, Judged, SampleLog, Sampling, collect, costs, kept, verdict
+from agent.train.policy.settings import Tuning
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
