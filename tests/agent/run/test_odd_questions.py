@@ -33,7 +33,7 @@ def finished(
         (("no",), "'choices' must be a list of 2 to 26 texts"),
         (("no", "no"), "the choice 'no' appears more than once"),
         (("no", " no "), "the choice 'no' appears more than once"),
-        (("no", " "), "'choices'"),
+        (("no", " "), "choice 1 is blank"),
     ],
 )
 def test_choices_that_cannot_be_told_apart_are_refused_with_their_line(
