@@ -80,7 +80,7 @@ KNOWS = st.fixed_dictionaries({name: st.sampled_from([-0.5, 0.0, 1.0, 2.0, 3.0])
 LOUD = st.fixed_dictionaries({name: st.sampled_from([1 / 1024, 1 / 7, 1.0, 3.0, 512.0]) for name in MODELS})
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(KNOWS, LOUD)
 def test_scores_that_are_all_multiplied_change_no_verdict_of_the_start(
     knows: dict[str, float], loud: dict[str, float]
