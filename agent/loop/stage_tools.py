@@ -66,6 +66,7 @@ def _apply(bench: Workbench, strategy: str, prompts: Prompts, adapter: Folder = 
         lm=bench.lm,
         store=bench.store,
         generator=bench.trained.generator,
+        pool=bench.trained.pool,
         encoder=bench.encoder,
         progress=bench.progress,
     )
