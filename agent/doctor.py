@@ -1,7 +1,7 @@
 """``python -m agent.doctor``: what is installed, which models and keys are at hand, what to do about the rest.
 
-The checks are in ``agent.health``. Only the standard library is imported at their top: the doctor must speak where
-everything else is missing. What takes seconds to import is looked at last.
+The checks are in ``agent.health``; those imported here need the standard library alone, for the doctor must speak
+where everything else is missing. What takes seconds to import is looked at last.
 """
 
 import argparse
@@ -15,21 +15,14 @@ from agent.health.checks import (
     INSTALL_CORE,
     OPTIONAL,
     Check,
-    check_cache,
-    check_compute,
-    check_embedded,
     check_extra,
     check_key,
     check_package,
     check_python,
     check_room,
-    check_tasks,
-    check_torch,
     installed,
     requirements,
 )
-from agent.health.hub import check_hub
-from agent.health.trained import check_policies, check_pretrained
 from cao.command_line import run_main
 from cao.errors import CaoError
 from cao.options import PRETRAINED, add_common, command_parser
@@ -64,23 +57,36 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Check]:
     needed = requirements()
     yield from (check_package(name, needed[name], installed(name)) for name in needed if name not in OPTIONAL)
     yield from (check_extra(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
-    sections: dict[str, Callable[[], list[Check]]] = {
-        "key": lambda: [check_key()],
-        "room": check_room,
-        "cache": check_cache,
-        "tasks": check_tasks,
-        "embedded": check_embedded,
-        "hub models": lambda: check_hub(offline=offline),
-        "dtype": check_compute,
-        "devices": check_torch,
-        "trained generators": lambda: check_pretrained(folder),
-        "trained policies": lambda: check_policies(folder),
-    }
-    for name, section in sections.items():
-        try:
-            yield from section()
-        except (ImportError, CaoError, OSError) as error:
-            yield Check(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
+    yield check_key()
+    yield from _checked("room", check_room)
+    yield from _checked("models and data", lambda: _light(offline=offline))
+    yield from _checked("devices and trained parts", lambda: _heavy(folder))
+
+
+def _light(*, offline: bool) -> Iterator[Check]:
+    from agent.health import compute, embedded, hub  # noqa: PLC0415  (what they import may be missing)
+
+    yield from _checked("cache", embedded.check_cache)
+    yield from _checked("tasks", embedded.check_tasks)
+    yield from _checked("embedded", embedded.check_embedded)
+    yield from _checked("hub models", lambda: hub.check_hub(offline=offline))
+    yield from _checked("dtype", compute.check_compute)
+
+
+def _heavy(folder: str | None) -> Iterator[Check]:
+    from agent.health import devices, trained  # noqa: PLC0415  (torch: seconds to import, and it may be missing)
+
+    yield from _checked("devices", devices.check_torch)
+    yield from _checked("trained generators", lambda: trained.check_pretrained(folder))
+    yield from _checked("trained policies", lambda: trained.check_policies(folder))
+
+
+def _checked(name: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Yield the results of checks, and under this name what keeps from looking."""
+    try:
+        yield from look()
+    except (ImportError, CaoError, OSError) as error:
+        yield Check(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
 
 
 def report(rows: Iterable[Check], *, as_json: bool) -> int:

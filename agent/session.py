@@ -30,8 +30,8 @@ from agent.loop.run_folder import (
 from agent.loop.start import first_state
 from agent.loop.state import Context, Workbench
 from agent.record.commands import resume_command
+from agent.record.page.report import write_report
 from agent.record.reading import read_record
-from agent.record.report import write_report
 from agent.record.runs import find_run
 from agent.record.schema import RunRecord
 from agent.record.terminal import View, make_view, print_summary

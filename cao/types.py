@@ -86,6 +86,10 @@ class Query(Record):
     branches: tuple[Branch, ...]
 
 
+WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
+"""PEFT's names of an adapter's files."""
+
+
 class AdapterRef(Record):
     """Where a LoRA adapter lies (PEFT format) and what it belongs to; never the weights themselves."""
 

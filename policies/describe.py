@@ -76,9 +76,9 @@ def _cached(request: _Request) -> Description:
 
 
 def _local(request: _Request) -> Description:
-    import torch  # noqa: PLC0415  (this and the next: seconds to import, and names are checked without them)
+    import torch  # noqa: PLC0415  (a second; names are checked without it)
 
-    from cao.inference.sampling import chat_text, sample  # noqa: PLC0415
+    from cao.inference.sampling import chat_text, sample  # noqa: PLC0415  (torch)
 
     written = sample(
         request.lm,

@@ -32,6 +32,7 @@ from cao.types import Record, StrategyFields
 from policies.base import Policy, PolicyContext
 from policies.fixed import read_text
 from policies.messages import plain_json
+from policies.registry import build_policy
 from prompts.render import as_data
 
 
@@ -97,11 +98,9 @@ def understand(arguments: argparse.Namespace) -> tuple[ProposeOptions, PolicySet
 
 
 def _build(options: ProposeOptions, settings: PolicySettings) -> Policy:
-    from policies.registry import build_policy  # noqa: PLC0415  (seconds to import)
-
     lm = None
     if options.policy == "local":
-        from cao.model.loading import load_language_model  # noqa: PLC0415  (seconds to import)
+        from cao.model.loading import load_language_model  # noqa: PLC0415  (torch; the other policies need none)
 
         name = settings.model or next(iter(MODELS))
         lm = load_language_model(

@@ -1,4 +1,4 @@
-"""What the doctor says of the hub models; only the standard library is imported at the top."""
+"""What the doctor says of the hub models."""
 
 import http.client
 import os
@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 
 from agent.health.checks import Check
+from cao.model.profiles import MODELS
 
 TIMEOUT_S = 3.0
 
@@ -16,8 +17,6 @@ def check_hub(*, offline: bool) -> list[Check]:
     Args:
         offline: do not ask the hub.
     """
-    from cao.model.profiles import MODELS  # noqa: PLC0415
-
     rows, reachable = [], None
     for profile in MODELS.values():
         if profile.source.startswith("embedded:"):

@@ -2,14 +2,14 @@
 
 from agent.health.checks import Check
 from cao.errors import CaoError
+from policies import trained
+from tools import pretrained
+from tools.align_lora import find_aligner
+from tools.generate_lora import find_generator
 
 
 def check_pretrained(folder: str | None = None) -> list[Check]:
     """Load every trained generator and aligner of a folder of trained parts, the shipped one when None."""
-    from tools import pretrained  # noqa: PLC0415
-    from tools.align_lora import find_aligner  # noqa: PLC0415  (imports torch, which may be missing)
-    from tools.generate_lora import find_generator  # noqa: PLC0415
-
     index = pretrained.index_of(folder)
     train = "python -m agent.consolidate --model {} --preset {}"
     try:
@@ -41,8 +41,6 @@ def check_pretrained(folder: str | None = None) -> list[Check]:
 
 def check_policies(folder: str | None = None) -> list[Check]:
     """Load every trained policy of a folder of trained parts, the shipped one when None."""
-    from policies import trained  # noqa: PLC0415  (imports torch, which may be missing)
-
     index = trained.index_of(folder)
     restore = f"restore {index.parent} as it was shipped"
     try:

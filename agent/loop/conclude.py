@@ -14,19 +14,9 @@ from agent.loop.counts import summary
 from agent.loop.request import RunHeader
 from agent.loop.state import Made, State, Workbench
 from agent.loop.test_part import DEFAULT, Tested, step
-from agent.record.questions import keep_questions
-from agent.record.schema import (
-    AdapterFile,
-    Adapters,
-    Adopted,
-    Computed,
-    Detectable,
-    PartScore,
-    Rewards,
-    RunRecord,
-    TestPart,
-    Together,
-)
+from agent.record.measurements import Detectable, PartScore, Rewards, TestPart
+from agent.record.page.questions import keep_questions
+from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRecord, Together
 from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.types import Example, Reward

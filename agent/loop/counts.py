@@ -1,8 +1,7 @@
 """How many reward questions measuring took, counted from step to step."""
 
 from agent.loop.answers import Measurement
-from agent.loop.state import Evaluations
-from agent.record.schema import Counts
+from agent.record.measurements import Counts, Evaluations
 
 
 def counted(before: Evaluations | None, *measurements: Measurement) -> Evaluations:

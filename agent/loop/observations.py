@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from agent.loop.state import Starts, State, Workbench
 from agent.record.events import Start
-from agent.record.schema import GENERATED, StartName
+from agent.record.measurements import GENERATED, StartName
 from cao.drift import DriftReport
 from cao.model.adapters import load_adapter
 from cao.types import AdapterRef, AnswerRule, Example, Item, Reward

@@ -7,6 +7,7 @@ acceptance, and one without prospects is dropped early. So the loop never starts
 
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from agent.budget.plan import part_seconds
 from agent.loop.answers import Measurement
@@ -14,13 +15,33 @@ from agent.loop.counts import counted
 from agent.loop.observations import features, observe, perplexities
 from agent.loop.reward import Bar, judge, measure_part, race_reward
 from agent.loop.state import Starts, State, Workbench
-from agent.record.questions import keep_questions
-from agent.record.schema import GENERATED, GeneratedName, RuleRewards, StartName
+from agent.record.events import Start
+from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, StartName
+from agent.record.page.questions import keep_questions
+from cao.drift import DriftReport
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import save_adapter
 from cao.types import AdaptedModel, AnswerRule, Comparison, Item, Reward
 from tools.evaluate.answer_rule import RULES
 from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
+
+
+class Contender(NamedTuple):
+    """A model that the loop may start from, under its own best answer rule.
+
+    Attributes:
+        model: with that rule.
+        items: its answers to the reward questions; the first ones where it was dropped.
+        measured: what asking it took.
+        scores: answer rule → what it scores under it, where it was measured to the end.
+        verdict: how it compares with the deployed model, None for that one itself.
+    """
+
+    model: AdaptedModel
+    items: list[Item]
+    measured: Measurement
+    scores: dict[AnswerRule, Reward]
+    verdict: Comparison | None = None
 
 
 def first_state(bench: Workbench) -> State:
@@ -73,64 +94,79 @@ def measure_starts(state: State, bench: Workbench) -> State:
 
     Source: CAO-LLM §2.4; the comparison with the deployed model and the rules are this project's.
     """
-    started = time.monotonic()
     keep_questions(bench.folder, bench.splits)
-    plain = deployed(bench)
+    base, took = _deployed_contender(bench)
+    raced, unmeasured = _race_adapters(state, bench, base.items)
+    every: dict[StartName, Contender] = {"base": base, **raced}
+    starts: Starts = {name: _begun(raced.get(name), failed=name in unmeasured) for name in GENERATED}
+    rewards = {name: summarise(one.items) for name, one in every.items()}
+    start = best_start(rewards, {name: one.verdict for name, one in every.items() if one.verdict})
+    chosen, adapters = bench.pack(every[start].model), state["adapters"]
+    return {
+        "adapters": {**adapters, "reason": "; ".join(filter(None, (adapters["reason"], *unmeasured.values())))},
+        "base": bench.pack(base.model),
+        "rules": _table({name: one.scores for name, one in every.items()}),
+        "best": chosen,
+        "baseline": rewards["base"],
+        "start": start,
+        "started": chosen,
+        "starts": starts,
+        "best_reward": rewards[start],
+        "best_items": f"items/{start}.jsonl",
+        "evaluations": counted(None, *(one.measured for one in every.values())),
+        "reward_seconds": took,
+        **_known_of(bench, every[start].model, start, starts, state["drift"]),
+    }
+
+
+def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
+    """Measure the deployed model under every rule; return it under its best one, and how long measuring it took."""
+    started, plain = time.monotonic(), deployed(bench)
     try:
         first = measure_part(bench, plain, "reward", "base")
     except NotApplicableError as error:
         raise InputError(f"the deployed model cannot be measured: {error}") from None
     expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
     took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
-    scores: dict[StartName, dict[AnswerRule, Reward]] = {"base": {}}
-    for rule in rules_of(bench):
-        scores["base"][rule] = summarise(measure_part(bench, _under(plain, rule), "reward", "base").items)
-    chosen: dict[StartName, AdaptedModel] = {"base": _under(plain, best_rule(scores["base"]))}
-    base = measure_part(bench, chosen["base"], "reward", "base").items
-    measured = [first]
-    starts: Starts = {"generated": None, "aligned": None}
-    verdicts: dict[StartName, Comparison] = {}
-    adapters = state["adapters"].copy()
+    scores = {
+        rule: summarise(measure_part(bench, _under(plain, rule), "reward", "base").items) for rule in rules_of(bench)
+    }
+    model = _under(plain, best_rule(scores))
+    return Contender(model, measure_part(bench, model, "reward", "base").items, first, scores), took
+
+
+def _race_adapters(
+    state: State, bench: Workbench, base: list[Item]
+) -> tuple[dict[StartName, Contender], dict[StartName, str]]:
+    """Race each adapter that was made against the deployed model; return those measured, and why others were not."""
     made = [(name, ref) for name in GENERATED if (ref := bench.adapter(state["adapters"][name])) is not None]
     bar = Bar(CONFIDENT_LEVEL / max(1, len(made)))
+    raced: dict[StartName, Contender] = {}
+    unmeasured: dict[StartName, str] = {}
     for name, reference in made:
         try:
-            model, raced, scores[name] = _race_rules(bench, AdaptedModel(members=(reference,)), base, name, bar)
+            raced[name] = _race_rules(bench, AdaptedModel(members=(reference,)), base, name, bar)
         except NotApplicableError as error:
-            starts[name] = {"reward": None, "comparison": None, "dropped_after": None}
-            unmeasured = f"the {name} adapter could not be measured: {error}"
-            adapters["reason"] = "; ".join(filter(None, (adapters["reason"], unmeasured)))
-            continue
-        measured.append(raced)
-        chosen[name], verdicts[name] = model, judge(bench, base, raced, bar)
-        starts[name] = {
-            "reward": summarise(raced.items),
-            "comparison": verdicts[name],
-            "dropped_after": len(raced.items) if raced.dropped else None,
-        }
-    rewards: dict[StartName, Reward] = {"base": summarise(base)}
-    rewards |= {name: start["reward"] for name, start in starts.items() if start and start["reward"]}
-    start = best_start(rewards, verdicts)
-    found = perplexities(bench, chosen[start].members[0])
-    rule = chosen[start].answer_rule
-    by_rule = {r: measure_part(bench, _under(chosen[start], r), "reward", start).items for r in rules_of(bench)}
-    measure_part(bench, chosen[start], "reward", start)  # its file is what the loop starts from
-    seen = bench.config.policy_sees_measurements
+            unmeasured[name] = f"the {name} adapter could not be measured: {error}"
+    return raced, unmeasured
+
+
+def _begun(one: Contender | None, *, failed: bool) -> Start | None:
+    """Return what is recorded of an adapter as a start, None where there is no such adapter."""
+    if one is None:
+        return {"reward": None, "comparison": None, "dropped_after": None} if failed else None
+    after = len(one.items) if one.measured.dropped else None
+    return {"reward": summarise(one.items), "comparison": one.verdict, "dropped_after": after}
+
+
+def _known_of(bench: Workbench, model: AdaptedModel, start: StartName, starts: Starts, drift: DriftReport) -> State:
+    """Return what is known of the start, in sentences and in numbers; its own answers are the last ones in its file."""
+    rule, found = model.answer_rule, perplexities(bench, model.members[0])
+    by_rule = {each: measure_part(bench, _under(model, each), "reward", start).items for each in rules_of(bench)}
+    measure_part(bench, model, "reward", start)
     return {
-        "adapters": adapters,
-        "base": bench.pack(chosen["base"]),
-        "rules": _table(scores),
-        "best": bench.pack(chosen[start]),
-        "baseline": rewards["base"],
-        "start": start,
-        "started": bench.pack(chosen[start]),
-        "starts": starts,
-        "best_reward": rewards[start],
-        "best_items": f"items/{start}.jsonl",
-        "evaluations": counted(None, *measured),
-        "reward_seconds": took,
-        "observed": observe(start, starts, rule, found) if seen else [],
-        "features": features(start, bench.splits.reward, by_rule, found, state["drift"], labels=bench.labels),
+        "observed": observe(start, starts, rule, found) if bench.config.policy_sees_measurements else [],
+        "features": features(start, bench.splits.reward, by_rule, found, drift, labels=bench.labels),
     }
 
 
@@ -153,17 +189,16 @@ def _under(model: AdaptedModel, rule: AnswerRule) -> AdaptedModel:
     return model.model_copy(update={"answer_rule": rule})
 
 
-def _race_rules(
-    bench: Workbench, model: AdaptedModel, base: list[Item], name: GeneratedName, bar: Bar
-) -> tuple[AdaptedModel, Measurement, dict[AnswerRule, Reward]]:
-    """Race an adapter under every rule; return it under its best one, that measurement, and what each rule scores.
+def _race_rules(bench: Workbench, model: AdaptedModel, base: list[Item], name: GeneratedName, bar: Bar) -> Contender:
+    """Race an adapter under every rule; return it under its best one, or under the one that lasted longest.
 
     What is answered under one rule is answered under all, so they ask together what the one that lasts longest asks.
     """
     raced = {rule: race_reward(bench, _under(model, rule), base, name, bar) for rule in rules_of(bench)}
     whole = {rule: summarise(one.items) for rule, one in raced.items() if not one.dropped}
-    rule = best_rule(whole) if whole else max(raced, key=lambda rule: len(raced[rule].items))
-    return _under(model, rule), race_reward(bench, _under(model, rule), base, name, bar), whole
+    chosen = _under(model, best_rule(whole) if whole else max(raced, key=lambda rule: len(raced[rule].items)))
+    measured = race_reward(bench, chosen, base, name, bar)
+    return Contender(chosen, measured.items, measured, whole, judge(bench, base, measured, bar))
 
 
 def _table(scores: Mapping[StartName, Mapping[AnswerRule, Reward]]) -> list[RuleRewards]:

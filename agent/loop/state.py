@@ -21,7 +21,8 @@ from agent.budget.plan import Speed
 from agent.config import RunConfig
 from agent.loop.trained import Trained
 from agent.record.events import Start
-from agent.record.schema import Adopted, GeneratedName, RuleRewards, StartName, TestPart
+from agent.record.measurements import Evaluations, GeneratedName, RuleRewards, StartName, TestPart
+from agent.record.schema import Adopted
 from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.files import sha256_bytes
@@ -42,31 +43,6 @@ NO_TIME = Speed(0.0, 0.0, 0.0)
 
 Refers = TypeVar("Refers", AdaptedModel, AdapterRef)
 """A record that names files."""
-
-
-class Evaluations(TypedDict):
-    """Reward questions, counted.
-
-    Attributes:
-        asked: what full evaluation of every candidate would ask, without a memory.
-        dropped_early: candidates that were dropped before the last question.
-        measured: key of a measurement → questions that a model answered for it.
-        reused: of these, answered from kept hidden states, or by an adapter whose answer was kept with another
-            measurement; one counts once for each of several adapters.
-        checked: dropped candidates that were measured to the end all the same.
-        agreed: of these, not accepted by the full evaluation either.
-        member_asked: like ``asked``, an adapter's answer each: m for a question that m adapters answer together.
-        member_measured: key of an adapter's own measurement → questions that it answered.
-    """
-
-    asked: int
-    dropped_early: int
-    measured: dict[str, int]
-    reused: int
-    checked: int
-    agreed: int
-    member_asked: int
-    member_measured: dict[str, int]
 
 
 class Made(TypedDict):

@@ -2,7 +2,7 @@
 
 from agent.loop.reward import measure_part
 from agent.loop.state import State, Workbench
-from agent.record.schema import TestStep
+from agent.record.measurements import TestStep
 from cao.strategy import strategy_text
 from cao.types import AcceptRule, AnswerRule, Item
 from tools.evaluate.statistics import compare, summarise

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, JsonValue
 from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
 
-from agent.record.schema import GENERATED, Adapters, GeneratedName, Run, StartName, TestPart
+from agent.record.measurements import GENERATED, GeneratedName, StartName, TestPart
+from agent.record.schema import Adapters, Run
 from agent.record.wording import START_NAMES, count, number, percent
 from cao.drift import DriftReport
 from cao.strategy import strategy_text

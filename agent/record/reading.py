@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from agent.record.events import NodeEnd
-from agent.record.schema import GENERATED, RUNNING, SCHEMA_VERSION, UNFINISHED, Rewards, Run, RunRecord
+from agent.record.measurements import GENERATED, Rewards
+from agent.record.schema import RUNNING, SCHEMA_VERSION, UNFINISHED, Run, RunRecord
 from agent.record.trace_file import read_trace, refuse_constant
 from agent.record.wording import one_line
 from cao.errors import InputError

@@ -22,8 +22,9 @@ from rich.table import Table
 
 from agent.record.commands import trace_command
 from agent.record.events import evaluations_text, sentence
+from agent.record.gains import chance_sentence, rules_sentence, sides, steps_sentences
 from agent.record.schema import RunRecord
-from agent.record.wording import compute_text, count, duration, headline, percent, start_sentence, verdict
+from agent.record.wording import compute_text, count, duration, headline, number, percent, start_sentence, verdict
 from cao.progress import Pace, listen
 
 
@@ -150,6 +151,12 @@ def print_summary(run: RunRecord, folder: str) -> None:
             f"{seen.loss:.4f} and accuracy changes from {100 * seen.accuracy:.1f} points "
             "(one-sided .1, power .8)."
         )
+    for line in filter(None, (chance_sentence(run.test), rules_sentence(run))):
+        console.print(escape(line))
+    if steps := steps_sentences(run.test):
+        console.print("Step by step on test:")
+        for step in steps:
+            console.print(escape(f"  {step}"))
     if counts := evaluations_text(run):
         console.print(counts)
     slow = sorted(run.timing_s.items(), key=lambda item: -item[1])
@@ -171,7 +178,7 @@ def _test_table(run: RunRecord) -> Table:
     )
     for column in ("", "accuracy", "95 % interval", "log-loss", "gold margin"):
         table.add_column(column, justify="left" if not column else "right")
-    for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
+    for name, side in sides(run.test).items():
         low, high = side.ci95
         values = (
             f"{100 * side.accuracy:.1f} %",
@@ -180,5 +187,6 @@ def _test_table(run: RunRecord) -> Table:
         )
         table.add_row(name, *values, f"{side.margin:+.4f}")
     if run.test.chance is not None:
-        table.add_row("chance", percent(run.test.chance), "", "", "", style="dim")
+        guessing = number(run.test.baseline.uniform_loss) if run.test.baseline.uniform_loss else ""
+        table.add_row("guessing", percent(run.test.chance), "", guessing, "", style="dim")
     return table

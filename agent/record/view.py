@@ -13,7 +13,8 @@ from rich.text import Text
 
 from agent.record.commands import next_step, start_command
 from agent.record.events import evaluations_text, sentence
-from agent.record.questions import paired_change
+from agent.record.gains import chance_sentence, rules_sentence, sides, steps_sentences
+from agent.record.page.questions import paired_change
 from agent.record.runs import RunSummary
 from agent.record.schema import Run
 from agent.record.trace_file import Event
@@ -120,6 +121,8 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
         console.print(_starts(run))
     for caveat in caveats(run):
         console.print(Text(f"  {caveat}", "dim"))
+    if rules := rules_sentence(run):
+        console.print(Text(visible(rules)))
     console.print(_attempts(run.trials))
     if counts := evaluations_text(run):
         console.print(Text(f"  {counts}", "dim"))
@@ -130,6 +133,8 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
         console.print(Text(f"  {visible(caveat)}", "dim"))
     if run.test:
         console.print(_test(run))
+        for line in filter(None, (chance_sentence(run.test), *steps_sentences(run.test))):
+            console.print(Text(f"  {visible(line)}"))
     if run.timing_s:
         console.print(_times(run))
 
@@ -192,10 +197,11 @@ def _starts(run: Run) -> Table:
 def _test(run: Run) -> Table:
     assert run.test
     table = empty_table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
-    for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
+    for name, side in sides(run.test).items():
         table.add_row(name, percent(side.accuracy), interval(side.ci95), number(side.loss), str(side.n or "—"))
     if run.test.chance is not None:
-        table.add_row("chance", percent(run.test.chance), style="dim")
+        guessing = number(run.test.baseline.uniform_loss) if run.test.baseline.uniform_loss else ""
+        table.add_row("guessing", percent(run.test.chance), "", guessing, style="dim")
     return table
 
 

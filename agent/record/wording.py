@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from agent.record.schema import GENERATED, RUNNING, UNFINISHED, Run
+from agent.record.measurements import GENERATED
+from agent.record.schema import RUNNING, UNFINISHED, Run
 from cao.drift import DriftReport
 from cao.strategy import strategy_text
 from cao.types import StrategyFields, Trial

@@ -21,10 +21,7 @@ from torch import Tensor
 from cao.errors import InputError
 from cao.files import usual_modes, write_atomic
 from cao.sealed import content_sha256, not_finite, read_tensors
-from cao.types import AdapterRef, Record
-
-WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
+from cao.types import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, Record
 
 
 class NotPlainError(InputError):

@@ -2,9 +2,9 @@
 
 from pydantic import Field, JsonValue
 
-from agent.train.policy.fine_tune import Tuning
 from agent.train.policy.report import Costs, Empty, Side
 from agent.train.policy.rest_em import Sampling
+from agent.train.policy.settings import Tuning
 from cao.types import Record, StrategyFields
 from eval.pages.absent import is_none
 
@@ -20,6 +20,7 @@ class TrainingSettings(Record):
     seeds: int
     sampling: Sampling
     tuning: Tuning
+    bare: bool = False
     budget: int | None
     warm_start: bool
     seed: int

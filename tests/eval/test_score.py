@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from cao.inference.scoring import score_queries
-from cao.model.adapters import WEIGHTS_FILE, save_adapter
+from cao.model.adapters import save_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
 from cao.tasks import get_task
 from cao.tasks.base import Task
-from cao.types import Query
+from cao.types import WEIGHTS_FILE, Query
 from eval import score
 
 ROOT = Path(__file__).parents[2]

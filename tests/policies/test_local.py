@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from cao.inference.sampling import Grammar, chat_text
+from cao.inference.grammar import Grammar
+from cao.inference.sampling import chat_text
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.strategy import parse_strategy

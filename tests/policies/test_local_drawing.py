@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from cao.inference.grammar import Grammar
 from cao.inference.prompt_memory import PromptMemory
-from cao.inference.sampling import Grammar, draw, sample
+from cao.inference.sampling import draw, sample
 from cao.model.language_model import LanguageModel
 from cao.strategy import strategy_schema
 

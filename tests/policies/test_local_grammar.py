@@ -1,12 +1,12 @@
 """The local policy's grammar: strategies of a random model, each family its own, and what is done without it."""
 
-import builtins
+import sys
 from typing import Any
 
 import pytest
 import torch
 
-from cao.inference.sampling import Grammar
+from cao.inference.grammar import Grammar
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES
@@ -67,14 +67,8 @@ def test_free_text_of_a_random_model_comes_back_and_is_counted_as_invalid(tiny_l
 
 
 def test_without_llguidance_the_policy_draws_freely(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("llguidance"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    monkeypatch.delitem(sys.modules, "cao.inference.grammar", raising=False)
     policy = LocalPolicy(tiny_lm, PolicySettings(max_tokens=4))
     assert len(policy.propose(CONTEXT, 1, seed=0)) == 1
     assert policy.stats["constrained"] == 0

@@ -149,7 +149,7 @@ def test_a_context_may_state_any_subset_of_keys(tmp_path: Path) -> None:
     context = read_context(path)
     assert (context.task_context, context.families, len(context.history)) == ("τ", ("Latent",), 1)
     path.write_text("{}")
-    assert read_context(path).families == ("TTL", "LORA", "TTS", "Latent")
+    assert read_context(path).families == ("TTL", "LORA", "TTS", "Latent", "Calibrate")
 
 
 @given(st.binary(max_size=300))

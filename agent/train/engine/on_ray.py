@@ -92,8 +92,7 @@ def workers(
 @contextmanager
 def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
     os.environ.update(QUIET)
-    import ray  # noqa: PLC0415  (an extra, and slow)
-    from ray.util import ActorPool  # noqa: PLC0415
+    import ray.util  # noqa: PLC0415  (an extra)
 
     share = 1 if settings.address else max(1, torch.get_num_threads() // count)
     cpus = settings.cpus or share
@@ -108,7 +107,7 @@ def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Ite
             runtime_env={"env_vars": carried},
         )
         shared = [ray.put(work)]  # in a list, so that it is fetched once and not with every call
-        pool = ActorPool([actor.remote(cpus, Path.cwd()) for _ in range(count)])
+        pool = ray.util.ActorPool([actor.remote(cpus, Path.cwd()) for _ in range(count)])
 
         def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
             results = pool.map_unordered(lambda worker, item: worker.do.remote(shared, *item), list(enumerate(jobs)))

@@ -8,10 +8,9 @@ from agent.config import RunConfig
 from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings
 from agent.train.policy import report, run
-from agent.train.policy.fine_tune import Tuning
 from agent.train.policy.options import DEFAULT_HELD_OUT, TrainPolicyOptions
 from agent.train.policy.rest_em import Sampling
-from agent.train.policy.settings import Settings
+from agent.train.policy.settings import Settings, Tuning
 from policies.trained import index_of
 
 

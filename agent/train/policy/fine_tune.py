@@ -14,28 +14,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from cao.configuration import Count
+from agent.train.policy.settings import Tuning
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packing import as_mask, states_alone
 from cao.progress import Progress, silent
-from cao.types import Record
-
-
-class Tuning(Record):
-    """How a policy is fine-tuned.
-
-    Attributes:
-        epochs: passes over the prompts.
-        rate: AdamW's learning rate, constant.
-        seed: of the prompts' order.
-    """
-
-    epochs: Count = 4
-    rate: float = 3e-4
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,8 +136,6 @@ def fine_tune(
 
     Source: CAO-LLM §2.4, G.5.
     """
-    from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments  # noqa: PLC0415  (seconds to import)
-
     rows = [encode_lesson(lm, lesson) for lesson in lessons]
     steps = tuning.epochs * len(rows)
 

@@ -9,7 +9,6 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 from agent.config import RunConfig
 from agent.train.engine.settings import EngineSettings
 from agent.train.files import read_json
-from agent.train.policy.fine_tune import Tuning
 from agent.train.policy.options import DEFAULT_HELD_OUT, DEFAULT_TASKS
 from agent.train.policy.rest_em import Sampling
 from agent.train.policy.situations import Wanted
@@ -21,6 +20,20 @@ from cao.types import Record
 
 KEPT = 10
 """Improving samples of one situation that the policy is fine-tuned on, at most."""
+
+
+class Tuning(Record):
+    """How a policy is fine-tuned.
+
+    Attributes:
+        epochs: passes over the prompts.
+        rate: AdamW's learning rate, constant.
+        seed: of the prompts' order.
+    """
+
+    epochs: Count = 4
+    rate: float = 3e-4
+    seed: int = 0
 
 
 class Claim(TypedDict, total=False):

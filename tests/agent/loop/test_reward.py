@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from agent.config import make_config
+from agent.loop import answers, reward
 from agent.loop import counts as counts_of
-from agent.loop import reward
 from cao.errors import InputError
 from cao.types import AdaptedModel, Item, LatentSettings
-from tests.agent.loop.rewards import COUNTED, PLAIN, QUESTIONS, Model, N, adapter, bench
+from tests.agent.loop.rewards import BAR, COUNTED, PLAIN, QUESTIONS, Model, N, adapter, bench
 from tools.evaluate import load_items
 
 OTHER = AdaptedModel(members=(adapter("x"),))
@@ -19,14 +19,14 @@ OTHER = AdaptedModel(members=(adapter("x"),))
 
 def test_a_kill_inside_an_evaluation_costs_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed, rest, whole = Model(stops_at=48), Model(), Model()
-    monkeypatch.setattr(reward, "evaluate", killed)
+    monkeypatch.setattr(answers, "evaluate", killed)
     with pytest.raises(KeyboardInterrupt):
         reward.measure_part(bench(tmp_path), PLAIN, "reward", "base")
     assert not (tmp_path / "items" / "base.jsonl").exists()
-    monkeypatch.setattr(reward, "evaluate", rest)
+    monkeypatch.setattr(answers, "evaluate", rest)
     resumed = reward.measure_part(bench(tmp_path), PLAIN, "reward", "base")
     assert (killed.asked, rest.asked) == (48, N - 48)
-    monkeypatch.setattr(reward, "evaluate", whole)
+    monkeypatch.setattr(answers, "evaluate", whole)
     (tmp_path / "new").mkdir()
     assert reward.measure_part(bench(tmp_path / "new"), PLAIN, "reward", "base").items == resumed.items
     assert load_items(tmp_path / "items" / "base.jsonl") == resumed.items
@@ -34,7 +34,7 @@ def test_a_kill_inside_an_evaluation_costs_one_block(tmp_path: Path, monkeypatch
 
 def test_the_same_measurement_is_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model()
-    monkeypatch.setattr(reward, "evaluate", model)
+    monkeypatch.setattr(answers, "evaluate", model)
     first = reward.measure_part(bench(tmp_path), OTHER, "reward", "generated")
     moved = AdaptedModel(members=(adapter("x", "elsewhere"),), note="another strategy's words")
     second = reward.measure_part(bench(tmp_path), moved, "reward", "aligned")
@@ -55,7 +55,7 @@ def test_what_changes_an_answer_changes_the_key(tmp_path: Path) -> None:
     pair = (adapter("x"), adapter("y"))
 
     def key(adapted: AdaptedModel, **changes: Any) -> str:
-        return reward.measurement_key(SimpleNamespace(**{**vars(bench(tmp_path)), **changes}), adapted, "reward")  # type: ignore[arg-type]
+        return answers.measurement_key(SimpleNamespace(**{**vars(bench(tmp_path)), **changes}), adapted, "reward")  # type: ignore[arg-type]
 
     def routed(name: str) -> AdaptedModel:
         return AdaptedModel(members=pair, method="avg_sim_score", centroids=str(tmp_path / name))
@@ -81,7 +81,7 @@ def test_kept_answers_that_do_not_fit_are_asked_again(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model()
-    monkeypatch.setattr(reward, "evaluate", model)
+    monkeypatch.setattr(answers, "evaluate", model)
     whole = reward.measure_part(bench(tmp_path), PLAIN, "reward", "base")
     kept = tmp_path / "items" / f"kept-{whole.key}.jsonl"
     half = "".join(kept.read_text().splitlines(keepends=True)[:30])
@@ -95,12 +95,12 @@ def test_only_a_hopeless_candidate_is_dropped_and_only_if_wanted(
     racing: bool, harm: float, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = bench(tmp_path, racing=racing)
-    monkeypatch.setattr(reward, "evaluate", Model())
+    monkeypatch.setattr(answers, "evaluate", Model())
     best = reward.measure_part(at, PLAIN, "reward", "base")
     model = Model(harm)
-    monkeypatch.setattr(reward, "evaluate", model)
-    measured = reward.race_reward(at, OTHER, best.items, "attempt-1")
-    verdict = reward.judge(at, best.items, measured)
+    monkeypatch.setattr(answers, "evaluate", model)
+    measured = reward.race_reward(at, OTHER, best.items, "attempt-1", BAR)
+    verdict = reward.judge(at, best.items, measured, BAR)
     assert model.asked == len(measured.items) == asked
     assert load_items(tmp_path / "items" / "attempt-1.jsonl") == measured.items
     assert verdict.accepted == (harm < 0)
@@ -110,7 +110,7 @@ def test_only_a_hopeless_candidate_is_dropped_and_only_if_wanted(
         **{**COUNTED, "asked": 2 * N, "answered": N + asked, "saved": N - asked, "dropped_early": int(asked < N)},
         **{"member_answers": N + asked, "member_answers_saved": N - asked},
     }
-    again = reward.race_reward(at, OTHER, best.items, "attempt-1")
+    again = reward.race_reward(at, OTHER, best.items, "attempt-1", BAR)
     assert again == measured  # as after a kill behind the last block
     assert model.asked == asked
 
@@ -120,15 +120,15 @@ def test_a_dropped_candidate_can_be_measured_to_the_end_to_check_the_verdict(
     turns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, model = bench(tmp_path, racing_check=True, accept="confident"), Model()
-    monkeypatch.setattr(reward, "evaluate", model)
+    monkeypatch.setattr(answers, "evaluate", model)
     best = reward.measure_part(at, PLAIN, "reward", "base")
 
     def candidate(*given: Any, **options: Any) -> list[Item]:
         better = turns and given[1][0].id != QUESTIONS[0].id  # bad in the first block, best of all behind it
         return Model(-0.9 if better else 0.5)(*given, **options)
 
-    monkeypatch.setattr(reward, "evaluate", candidate)
-    measured = reward.race_reward(at, OTHER, best.items, "attempt-1")
+    monkeypatch.setattr(answers, "evaluate", candidate)
+    measured = reward.race_reward(at, OTHER, best.items, "attempt-1", BAR)
     assert len(measured.items) == len(load_items(tmp_path / "items" / "attempt-1.jsonl")) == 24
     assert measured.agrees is not turns
     counts = counts_of.counted(counts_of.counted(None, best), measured)
@@ -138,7 +138,7 @@ def test_a_dropped_candidate_can_be_measured_to_the_end_to_check_the_verdict(
 
 def test_routed_adapters_are_put_on_for_fewer_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks: list[int] = []
-    monkeypatch.setattr(reward, "evaluate", lambda *given, **_: blocks.append(len(given[1])) or Model()(*given))
+    monkeypatch.setattr(answers, "evaluate", lambda *given, **_: blocks.append(len(given[1])) or Model()(*given))
     (tmp_path / "routes").write_bytes(b"1")
     several = AdaptedModel(members=(adapter("x"), adapter("y")), method="avg_sim_score")
     routed = several.model_copy(update={"centroids": str(tmp_path / "routes")})

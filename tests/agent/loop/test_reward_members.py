@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from agent.loop import answers, reward
 from agent.loop import counts as counts_of
-from agent.loop import reward
 from cao.types import AdaptedModel, Example, Item
-from tests.agent.loop.rewards import COUNTED, PLAIN, Model, N, adapter, bench
+from tests.agent.loop.rewards import BAR, COUNTED, PLAIN, Model, N, adapter, bench
 
 
 class Members:
@@ -57,11 +57,11 @@ def test_two_alike_members_show_that_all_are_hopeless(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at, models = bench(tmp_path, **config), Members(harm, apart)
-    monkeypatch.setattr(reward, "evaluate", models)
+    monkeypatch.setattr(answers, "evaluate", models)
     best = reward.measure_part(at, PLAIN, "reward", "base")
-    measured = reward.race_reward(at, EIGHT, best.items, "attempt-1")
+    measured = reward.race_reward(at, EIGHT, best.items, "attempt-1", BAR)
     assert models.asked == asked
-    verdict = reward.judge(at, best.items, measured)
+    verdict = reward.judge(at, best.items, measured, BAR)
     assert reward.explain(verdict, measured).startswith(told)
     assert verdict.accepted == (harm < 0)
     assert (measured.members, measured.of) == (len(asked), 8)
@@ -76,14 +76,14 @@ def test_a_candidate_dropped_by_two_members_can_be_measured_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, models = bench(tmp_path, racing_check=True), Members(0.5)
-    monkeypatch.setattr(reward, "evaluate", models)
+    monkeypatch.setattr(answers, "evaluate", models)
     best = reward.measure_part(at, PLAIN, "reward", "base")
-    measured = reward.race_reward(at, EIGHT, best.items, "attempt-1")
+    measured = reward.race_reward(at, EIGHT, best.items, "attempt-1", BAR)
     assert models.asked == dict.fromkeys(NAMES, N)
     assert (measured.members, measured.agrees) == (2, True)
     counts = counts_of.summary(counts_of.counted(None, measured))
     assert counts.member_answers == 48  # what racing alone would have asked
-    assert reward.race_reward(at, EIGHT, best.items, "attempt-1") == measured  # though all answers are kept now
+    assert reward.race_reward(at, EIGHT, best.items, "attempt-1", BAR) == measured  # though all answers are kept now
 
 
 @pytest.mark.parametrize("killed_after", [24, 48, 72])
@@ -91,29 +91,29 @@ def test_a_kill_while_members_answer_costs_one_members_block(
     killed_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, killed, rest = bench(tmp_path), Members(-0.5, stops_at=killed_after), Members(-0.5)
-    monkeypatch.setattr(reward, "evaluate", killed)
+    monkeypatch.setattr(answers, "evaluate", killed)
     best = reward.measure_part(at, PLAIN, "reward", "base")
     with pytest.raises(KeyboardInterrupt):
-        reward.race_reward(at, EIGHT, best.items, "attempt-1")
-    monkeypatch.setattr(reward, "evaluate", rest)
-    resumed = reward.race_reward(at, EIGHT, best.items, "attempt-1")
+        reward.race_reward(at, EIGHT, best.items, "attempt-1", BAR)
+    monkeypatch.setattr(answers, "evaluate", rest)
+    resumed = reward.race_reward(at, EIGHT, best.items, "attempt-1", BAR)
     assert sum(rest.asked.values()) == 8 * N - killed_after
     (tmp_path / "new").mkdir()
-    assert reward.race_reward(bench(tmp_path / "new"), EIGHT, best.items, "attempt-1") == resumed
+    assert reward.race_reward(bench(tmp_path / "new"), EIGHT, best.items, "attempt-1", BAR) == resumed
 
 
 def test_an_adapter_answers_once_whatever_it_is_combined_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at, models = bench(tmp_path), Members(-0.5)
-    monkeypatch.setattr(reward, "evaluate", models)
+    monkeypatch.setattr(answers, "evaluate", models)
     best = reward.measure_part(at, PLAIN, "reward", "base")
-    first = reward.race_reward(at, EIGHT, best.items, "attempt-1")
+    first = reward.race_reward(at, EIGHT, best.items, "attempt-1", BAR)
     again = bench(tmp_path)  # as after a kill
     others = EIGHT.model_copy(update={"method": "max_confidence", "members": EIGHT.members[::-1]})
-    second = reward.race_reward(again, others, best.items, "attempt-2")
+    second = reward.race_reward(again, others, best.items, "attempt-2", BAR)
     alone = reward.measure_part(again, AdaptedModel(members=EIGHT.members[3:4]), "reward", "attempt-3")
     assert models.asked == dict.fromkeys(NAMES, N)
     (tmp_path / "new").mkdir()
-    fresh = reward.race_reward(bench(tmp_path / "new"), others, best.items, "attempt-2")
+    fresh = reward.race_reward(bench(tmp_path / "new"), others, best.items, "attempt-2", BAR)
     assert fresh.items == second.items
     counts = counts_of.summary(counts_of.counted(counts_of.counted(None, best), first, second, alone)).model_dump()
     assert counts == {

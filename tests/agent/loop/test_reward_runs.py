@@ -8,7 +8,7 @@ import pytest
 
 from agent.record import wording
 from agent.record.events import evaluations_text
-from agent.record.report import write_report
+from agent.record.page.report import write_report
 from agent.record.schema import Run, RunRecord
 from agent.run import main
 from agent.trace import main as trace

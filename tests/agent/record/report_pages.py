@@ -3,8 +3,8 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-from agent.record.questions import keep_questions
-from agent.record.report import write_report
+from agent.record.page.questions import keep_questions
+from agent.record.page.report import write_report
 from cao.tasks.base import choice_example
 from cao.tasks.splits import Splits
 from cao.types import Item

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.record.charts import ticks
-from agent.record.report import EDGES, NODES
+from agent.record.page.charts import ticks
+from agent.record.page.report import EDGES, NODES
 from tests.agent import run_folders as made
 from tests.agent.record.report_pages import answered, report
 

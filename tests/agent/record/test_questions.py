@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.record import wording
-from agent.record.questions import SHOWN, keep_questions
+from agent.record.page.questions import SHOWN, keep_questions
 from cao.tasks.base import choice_example
 from cao.tasks.splits import Splits
 from cao.types import Example, Item

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.record import commands, wording
+from agent.record.measurements import TestPart
+from agent.record.page.report import write_report
 from agent.record.reading import read_run
-from agent.record.report import write_report
-from agent.record.schema import Run, TestPart
+from agent.record.schema import Run
 from cao.errors import InputError
 from tests.agent import run_folders as made
 from tests.agent.record.report_pages import report

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.record.questions import paired_change
+from agent.record.page.questions import paired_change
+from agent.record.page.report import write_report
 from agent.record.reading import read_run
-from agent.record.report import write_report
 from agent.record.runs import find_run, list_runs
 from agent.record.schema import SCHEMA_FILE, RunRecord, json_schema
 from agent.record.trace_file import read_trace, visits

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.loop import conclude, reward
+from agent.loop import answers, conclude, reward
 from agent.record import terminal
 from agent.record.events import sentence
 from agent.record.schema import RunRecord
@@ -123,8 +123,8 @@ def _answering(parts: int) -> Callable[..., list[Item]]:
 def test_progress_counts_one_measurement_up_and_says_whose_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, members: int
 ) -> None:
-    monkeypatch.setattr(reward, "evaluate", _answering(parts))
-    monkeypatch.setattr(reward, "together", lambda example, given, method: given[0])
+    monkeypatch.setattr(answers, "evaluate", _answering(parts))
+    monkeypatch.setattr(answers, "together", lambda example, given, method: given[0])
     heard: list[tuple[str, int, int]] = []
     work = bench(tmp_path)
     work.progress = lambda *told: heard.append(told)
@@ -140,14 +140,14 @@ def test_progress_counts_one_measurement_up_and_says_whose_it_is(
 
 
 @pytest.mark.parametrize("chance", [0.25, None])
-def test_the_summary_has_a_line_for_chance_and_counts_one_attempt(
+def test_the_summary_has_a_line_for_guessing_and_counts_one_attempt(
     capsys: pytest.CaptureFixture[str], chance: float | None
 ) -> None:
     run = made.record("one")
     run["test"]["chance"], run["trials"] = chance, run["trials"][-1:]
     print_summary(RunRecord.model_validate(run), "runs/one")
     shown = capsys.readouterr().out
-    assert ("│ chance     │   25.0 % │" in shown) == (chance is not None)
+    assert ("│ guessing       │   25.0 % │" in shown) == (chance is not None)
     assert "\n1 attempt in 177 s" in shown
     assert "Computed in bfloat16, chosen automatically; an unknown processor." in shown
 

@@ -1,9 +1,10 @@
 """What the tests of this folder share."""
 
-import json
 from pathlib import Path
 
 import pytest
+
+from tests.agent.run.tiny_runs import echo_rows, write_rows
 
 
 @pytest.fixture(scope="session")
@@ -17,22 +18,10 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for a in range(2, 8)
         for b in range(10, 17)
     ]
-    path = tmp_path_factory.mktemp("task") / "sums.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(tmp_path_factory.mktemp("task") / "sums.jsonl", rows)
 
 
 @pytest.fixture(scope="session")
 def echoes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Questions whose gold answer is worded like the prompts: learning the prompts must make it likelier."""
-    rows = [
-        {
-            "question": f"the bird can fly {n} times. what can the bird do?",
-            "choices": ["#7{4q~", "the bird can fly"],
-            "answer": 1,
-        }
-        for n in range(60)
-    ]
-    path = tmp_path_factory.mktemp("task") / "echoes.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(tmp_path_factory.mktemp("task") / "echoes.jsonl", echo_rows())

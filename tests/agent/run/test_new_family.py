@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cao.model.language_model import LanguageModel
-from cao.strategies import FAMILIES
-from cao.types import AdapterRef
+from cao.strategies import FAMILIES, Standing
+from cao.types import AdaptedModel, AdapterRef
 from policies.base import PolicyContext
 from policies.grid import grid, papers_choice
 from policies.messages import policy_messages
@@ -24,7 +23,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from cao.strategies.base import Pace, Price, Strategy
+from cao.strategies.base import Pace, Price, Standing, Strategy
 from cao.types import AdaptedModel
 
 
@@ -49,19 +48,20 @@ class Damp(Strategy):
         return (cls(family="Damp", factor=0.5, sign="plus"), cls.papers_numbers())
 
     @classmethod
-    def obstacle(cls, adapter, model, *, generator):
-        return f"{model} is at rest" if adapter is not None else None
+    def obstacle(cls, standing: Standing) -> str | None:
+        return f"{standing.model} is at rest" if standing.adapter else None
 
     def price(self, pace: Pace) -> Price:
         return Price(seconds=10_000.0 if self.factor == 4.0 else 0.0)
 
 
 def apply(strategy: Damp, inputs) -> AdaptedModel:
-    weights = inputs.current() or inputs.lm.fresh_lora(inputs.seed)
+    weights = inputs.weights() or inputs.lm.fresh_lora(inputs.seed)
     factor = strategy.factor if strategy.sign == "plus" else -strategy.factor
     moved = {name: factor * (tensor + 0.01) for name, tensor in weights.tensors.items()}
     note = f"times {factor:g} on {len(inputs.prompts)} prompts"
-    return AdaptedModel(members=(inputs.keep(replace(weights, tensors=moved)),), note=note)
+    member = inputs.keep(replace(weights, tensors=moved))
+    return inputs.current.model_copy(update={"members": (member,), "note": note})
 '''
 
 
@@ -94,7 +94,7 @@ def test_a_new_family_is_drawn_and_described_like_the_others() -> None:
     assert {draw["sign"] for draw in draws} == {"plus", "minus"}
     assert all(0.1 <= draw["factor"] <= 4 for draw in draws)
     system, user = (message["content"] for message in policy_messages(PolicyContext()))
-    assert "one strategy out of five families" in system
+    assert "one strategy out of six families" in system
     assert 'Damp multiplies the adapter. It helps where it is too weak or too strong. Its keys:\n"family"' in system
     assert '"factor": number from 0.1 to 4\n"sign": one of "plus", "minus"\n' in system
     assert '{"family":"Damp","factor":0.5 to 1.5,"sign":one of the two}' in user
@@ -102,10 +102,11 @@ def test_a_new_family_is_drawn_and_described_like_the_others() -> None:
     assert papers_choice("a task of its own") == grid(["Damp"])[1]
 
 
-def test_a_new_family_says_why_it_cannot_act(tiny_lm: LanguageModel) -> None:
+def test_a_new_family_says_why_it_cannot_act() -> None:
     adapter = AdapterRef(path="", sha256="", base_sha256="", rank=2)
-    assert applicable(adapter, None, tiny_lm.profile)["Damp"] == "tiny is at rest"
-    assert applicable(None, None, tiny_lm.profile)["Damp"] is None
+    carried, plain = AdaptedModel(members=(adapter,)), AdaptedModel()
+    assert applicable(Standing(carried, "tiny", generator=False))["Damp"] == "tiny is at rest"
+    assert applicable(Standing(plain, "tiny", generator=False))["Damp"] is None
 
 
 def test_a_new_family_that_takes_too_long_is_not_tried(

@@ -40,10 +40,30 @@ def test_every_attempt_fails_and_the_model_is_left_as_it_was(
     assert json.loads((folder / "run.json").read_text()) == record
 
 
+def check_rules_and_steps(record: dict[str, Any]) -> None:
+    """A run whose second attempt, TTL, was accepted names its answer rules and what made which difference."""
+    reward, test, adopted = record["reward"], record["test"], record["adopted"]
+    tried = record["trials"][-1]["strategy"]
+    default = {"prior": "none", "strength": 0.0, "length": "char"}
+    assert reward["rules"][0]["rule"] == default
+    assert len(reward["rules"]) == 5
+    best = min(reward["rules"], key=lambda row: row["base"]["loss"])
+    assert best["base"] == reward["baseline"]
+    assert reward["answer_rules"] == {"baseline": best["rule"], "best": best["rule"]}
+    assert best["rule"] != default  # so the deployed model gains on its own, and TTL is not credited with it
+    assert [step["what"] for step in test["steps"]] == [
+        "answer rule",
+        "1. TTL(ttl_steps=10, learning_rate=0.003, batch_size=2, shuffle_data=True)",
+    ]
+    assert [step["loss"] for step in test["steps"]] == [test["baseline"]["loss"], test["adapted"]["loss"]]
+    assert (adopted["strategies"], adopted["answer_rule"]) == ([tried], best["rule"])
+    assert (adopted["strategy"], adopted["latent"]) == (tried, None)
+
+
 def test_contract_keys_and_files_of_an_improved_run(
     echoes: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = strategies(tmp_path, MIX, {**TTL, "ttl_steps": 20, "learning_rate": 3e-3})
+    plan = strategies(tmp_path, MIX, {**TTL, "ttl_steps": 10, "learning_rate": 3e-3})
     record = run(capsys, arguments(echoes, tiny_model_folder, tmp_path / "runs", plan))
     contract = {
         *(
@@ -97,6 +117,7 @@ def test_contract_keys_and_files_of_an_improved_run(
     assert json.loads((folder / "strategy.json").read_text()) == record["adopted"]
     assert record["attempts"] == 2
     assert record["test"]["adapted"]["loss"] < record["test"]["baseline"]["loss"]
+    check_rules_and_steps(record)
 
 
 def test_splits_are_disjoint_and_no_tool_sees_an_answer(
@@ -114,7 +135,9 @@ def test_splits_are_disjoint_and_no_tool_sees_an_answer(
         ),
     )
     items = tmp_path / "runs" / record["run_id"] / "items"
-    read = {path.stem: [json.loads(line)["id"] for line in path.read_text().splitlines()] for path in items.iterdir()}
+    read = {
+        path.stem: [json.loads(line)["id"] for line in path.read_text().splitlines()] for path in items.glob("*.jsonl")
+    }
     assert not set(read["base"]) & set(read["test-baseline"])
     assert read["base"] == read["attempt-1"]
 

@@ -1,6 +1,7 @@
 """The run command on a tiny random Qwen2: its arguments, its record, and what two runs must agree on."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,27 @@ LATENT = {"family": "Latent", "slot_steps": 2, "slot_lr": 0.05}
 MIX = {"family": "LORA", "lambda": 0.5}
 TTS = {"family": "TTS", "num_prompt_batches": 2, "method": "avg_prompt_embed"}
 SIZES = ["--support", "8", "--reward", "12", "--test", "12"]
+
+
+GOLD, WRONG = "the bird can fly", "#7{4q~"
+
+
+def echo_rows() -> list[dict[str, Any]]:
+    """Questions whose gold answer is worded like the prompts, as the first and as the second choice by turns."""
+    return [
+        {
+            "question": f"the bird can fly {n} times. what can the bird do?",
+            "choices": [WRONG, GOLD] if n % 2 else [GOLD, WRONG],
+            "answer": n % 2,
+        }
+        for n in range(60)
+    ]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write a task's file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def strategies(folder: Path, *lines: object) -> Path:

@@ -11,7 +11,7 @@ from torch import Tensor
 from agent.stream.source import FileSource
 from agent.stream.state import WatchState
 from agent.stream.watcher import Watcher
-from agent.watch import words
+from agent.stream.wording import words
 from cao.model.encoder import Encoder
 from tests.agent.stream.colours import WORDS, ColourEncoder, kinds, prompts
 from tools.detect_drift import detect_drift

@@ -112,7 +112,7 @@ def test_what_is_asked_for_is_taken(cache: Path, measured: list[Rates]) -> None:
         "float32": "float32",
         "bfloat16": "bfloat16",
     }
-    assert found["auto"].torch_dtype == torch.bfloat16
+    assert found["auto"].dtype == "bfloat16"
     assert found["auto"].threads == torch.get_num_threads()
     assert "2 GFLOP/s" in found["auto"].reason
     with pytest.raises(InputError, match="known: auto, float32, bfloat16"):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.reference import encoder_hash, main
+from agent.reference import main
+from agent.stages.reference import encoder_hash
 from cao.errors import InputError, UnavailableError
 from cao.model.encoder import Encoder
 from tests.tools.detect_drift.reference_files import UNIT, forge, write_lines
@@ -19,7 +20,7 @@ def test_list_goes_on_behind_a_damaged_file_and_names_those_of_another_encoder(
     monkeypatch.setattr(reference, "SHIPPED", tmp_path / "shipped")
     (tmp_path / "a.safetensors").write_bytes(b"damaged")
     forge(tmp_path / "b.safetensors", {"embeddings": UNIT})
-    monkeypatch.setattr("agent.reference.encoder_hash", lambda: "f" * 64)
+    monkeypatch.setattr("agent.stages.reference.encoder_hash", lambda: "f" * 64)
     assert main(["list", "--folder", str(tmp_path)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"a: unusable, {tmp_path}/a.safetensors: damaged or not safetensors")
@@ -29,7 +30,7 @@ def test_list_goes_on_behind_a_damaged_file_and_names_those_of_another_encoder(
     assert [row["name"] for row in rows if row["unusable"]] == ["a", "b"]
     assert main(["show", "a", "--folder", str(tmp_path)]) == 2
     for same_or_none in ("e" * 64, None):
-        monkeypatch.setattr("agent.reference.encoder_hash", lambda known=same_or_none: known)
+        monkeypatch.setattr("agent.stages.reference.encoder_hash", lambda known=same_or_none: known)
         capsys.readouterr()
         assert main(["list", "--folder", str(tmp_path)]) == 0
         assert capsys.readouterr().out.endswith("b: 9 prompts, from a forge\n")
@@ -110,5 +111,5 @@ def test_references_are_listed_without_an_encoder(monkeypatch: pytest.MonkeyPatc
     def absent() -> Path:
         raise UnavailableError("not installed")
 
-    monkeypatch.setattr("cao.machine.assets.minilm_folder", absent)
+    monkeypatch.setattr("agent.stages.reference.minilm_folder", absent)
     assert encoder_hash.__wrapped__() is None

@@ -1,6 +1,5 @@
 """What the tests of this folder share."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,17 +7,14 @@ from torch import Tensor
 
 from cao.model.language_model import LanguageModel
 from tests.agent import tiny_pretrained
-from tests.agent.run.generated.generated_runs import ASKED, GOLD, TASK
+from tests.agent.run.generated.generated_runs import RIGHT, TASK
+from tests.agent.run.tiny_runs import echo_rows, write_rows
 
 
 @pytest.fixture(scope="session")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Questions whose gold answer is worded like the prompts: an adapter that learned the prompts must help."""
-    question = "the bird can fly {} times. what can the bird do?"
-    rows = [{"question": question.format(n), "choices": ["#7{4q~", GOLD], "answer": 1} for n in range(60)]
-    path = tmp_path_factory.mktemp("task") / f"{TASK}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(tmp_path_factory.mktemp("task") / f"{TASK}.jsonl", echo_rows())
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +25,7 @@ def lm(tiny_model_folder: Path) -> LanguageModel:
 @pytest.fixture(scope="session")
 def good(lm: LanguageModel) -> Tensor:
     """A residual that makes the letter of the right choice likelier."""
-    return tiny_pretrained.learned(lm, ASKED, " B")
+    return tiny_pretrained.learned(lm, RIGHT)
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.agent import tiny_pretrained
+from tests.agent.run.tiny_runs import GOLD, WRONG
 
-GOLD = "the bird can fly"
 TTL = {"family": "TTL", "ttl_steps": 2, "learning_rate": 1e-7, "batch_size": 1, "shuffle_data": True}
 LATENT = {"family": "Latent", "slot_steps": 1, "slot_lr": 1e-5}
 TASK = "echoes"
 ASKED = [
-    f"Question: the bird can fly {n} times. what can the bird do?\nA. #7{{4q~\nB. {GOLD}\nAnswer:"
+    f"Question: the bird can fly {n} times. what can the bird do?\nA. {first}\nB. {second}\nAnswer:"
     for n in range(60, 80)
+    for first, second in [(WRONG, GOLD) if n % 2 else (GOLD, WRONG)]
 ]
+RIGHT = [(prompt, " B" if n % 2 else " A") for n, prompt in enumerate(ASKED)]
+WORST = [(prompt, " A" if n % 2 else " B") for n, prompt in enumerate(ASKED)]
 
 
 def command(questions: Path, model: Path, folder: Path, strategies: list[Any], *more: str) -> list[str]:

@@ -16,8 +16,8 @@ from cao.machine.assets import minilm_folder
 from cao.model.adapters import WEIGHTS_FILE, load_adapter
 from cao.model.encoder import Encoder
 from tests.agent import tiny_pretrained
-from tests.agent.run.generated.generated_runs import GOLD, LATENT, TASK, TTL, command
-from tests.agent.run.tiny_runs import TTS, run
+from tests.agent.run.generated.generated_runs import LATENT, TASK, TTL, command
+from tests.agent.run.tiny_runs import GOLD, TTS, run
 
 
 @pytest.mark.usefixtures("use")

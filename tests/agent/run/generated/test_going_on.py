@@ -66,10 +66,10 @@ def test_a_kill_inside_the_first_measurement_goes_on_behind_what_was_measured(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from agent.loop import reward
+    from agent.loop import answers
 
     argv = command(questions, tiny_model_folder, tmp_path, [LATENT])
-    measure, calls = reward.evaluate, []
+    measure, calls = answers.evaluate, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
@@ -77,7 +77,7 @@ def test_a_kill_inside_the_first_measurement_goes_on_behind_what_was_measured(
             raise KeyboardInterrupt
         return measure(*arguments, **options)
 
-    monkeypatch.setattr(reward, "evaluate", interrupted)
+    monkeypatch.setattr(answers, "evaluate", interrupted)
     assert main(argv) == 130
     capsys.readouterr()
     [folder] = (tmp_path / "runs").iterdir()
@@ -116,17 +116,17 @@ def test_adapters_that_cannot_be_measured_are_named_and_passed_over(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from agent.loop import reward
+    from agent.loop import answers
     from cao.errors import NotApplicableError
 
-    measure = reward.evaluate
+    measure = answers.evaluate
 
     def refusing(task: Any, examples: Any, adapted: Any, *rest: Any, **options: Any) -> Any:
         if adapted.members != (None,):
             raise NotApplicableError("the output is not finite")
         return measure(task, examples, adapted, *rest, **options)
 
-    monkeypatch.setattr(reward, "evaluate", refusing)
+    monkeypatch.setattr(answers, "evaluate", refusing)
     record = run(capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy"]))
     assert record["status"] == "no_improvement"
     assert record["reward"]["start"] == "base"

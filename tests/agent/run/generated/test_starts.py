@@ -12,14 +12,14 @@ from transformers import AutoModelForCausalLM
 from cao.model.adapters import load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
 from tests.agent import tiny_pretrained
-from tests.agent.run.generated.generated_runs import ASKED, LATENT, TTL, command
+from tests.agent.run.generated.generated_runs import LATENT, TTL, WORST, command
 from tests.agent.run.tiny_runs import MIX, TTS, run
 
 
 @pytest.fixture(scope="module")
 def bad(lm: LanguageModel) -> Tensor:
     """A residual that makes the letter of the wrong choice likelier."""
-    return tiny_pretrained.learned(lm, ASKED, " A")
+    return tiny_pretrained.learned(lm, WORST)
 
 
 @pytest.mark.usefixtures("use")

@@ -11,11 +11,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from agent.record import wording
-from agent.record.charts import loop_charts, start_charts
+from agent.record import gains, wording
 from agent.record.commands import next_step, reproduce_command
 from agent.record.events import evaluations_text
-from agent.record.questions import SHOWN, paired_change, read_answers
+from agent.record.page.charts import loop_charts, start_charts
+from agent.record.page.questions import SHOWN, paired_change, read_answers
 from agent.record.reading import read_run
 from agent.record.schema import RUNNING, UNFINISHED, Run
 from agent.record.trace_file import Event, read_trace, visits
@@ -100,6 +100,7 @@ def render(run: Run, events: list[Event], folder: Path) -> str:
         command=command,
         start=wording.start_sentence(run),
         start_charts=start_charts(run, folder),
+        gains=gains,
         charts=loop_charts(run, folder),
         evaluations=evaluations_text(run),
         answers=read_answers(folder, improved=improved) if run.test else None,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.record.questions import paired_change
+from agent.record.page.questions import paired_change
 from agent.record.schema import Run
 from agent.record.wording import outcome, proposal
 from cao.types import Comparison, Reward, Trial
