@@ -200,7 +200,7 @@ def _read(file: Path, shape: type[Shape]) -> list[Shape]:
 def _losses(file: Path) -> dict[str, float]:
     """Return each question's loss at the model's own temperature, none where the file is not what this code wrote."""
     from tools.evaluate import load_items  # noqa: PLC0415  (imports torch)
-    from tools.evaluate.temperature import losses  # noqa: PLC0415
+    from tools.evaluate.temperature import losses  # noqa: PLC0415  (imports torch, too)
 
     try:
         items = load_items(file)
