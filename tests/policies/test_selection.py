@@ -2,15 +2,21 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cao.errors import UnavailableError
 from cao.files import canonical_json
+from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
 from cao.types import StrategyFields, Trial
-from policies.base import PolicyContext
+from policies.base import PolicyContext, adapter_of
+from policies.registry import build_policy
 from policies.selection.portfolio import PortfolioPolicy, greedy_order
+from policies.selection.ranked import RankedPolicy
 from policies.selection.surrogate import SurrogatePolicy, fit
 
 LATENT: StrategyFields = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
@@ -91,3 +97,32 @@ def test_the_surrogate_proposes_what_is_predicted_to_gain_most_here() -> None:
     assert names(policy.propose(high, 3, 0)) == [C, B, A]
     assert names(policy.propose(high.model_copy(update={"history": tried(MIX)}), 1, 0)) == [B]
     assert names(policy.propose(high.model_copy(update={"families": ("Latent",)}), 1, 0)) == [B]
+
+
+class Says:
+    """Proposes given texts, whatever is asked."""
+
+    name = "says"
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
+        return [self.texts[i % len(self.texts)] for i in range(n)]
+
+
+def test_of_several_draws_the_one_that_the_surrogate_finds_best_is_proposed() -> None:
+    features = [{"drift": 0.0}, {"drift": 1.0}]
+    surrogate = fit(features, [{A: 0.1, C: 0.3}, {A: 0.4, C: 0.2}], [LATENT, MIX], penalty=0.01)
+    says = Says("no strategy", json.dumps(LATENT), json.dumps(MIX))
+    ranked = RankedPolicy(says, surrogate, draws=3)
+    assert names(ranked.propose(PolicyContext(features={"drift": 1.0}), 1, 0)) == [A]
+    assert names(ranked.propose(PolicyContext(features={"drift": 0.0}), 1, 0)) == [C]
+    assert ranked.propose(PolicyContext(), 3, 0)[-1] == "no strategy"
+    assert (ranked.name, adapter_of(ranked)) == ("says", None)
+
+
+def test_ranking_needs_what_was_learnt_from_practice(tmp_path: Path, tiny_lm: LanguageModel) -> None:
+    settings = PolicySettings(draws=4, adapter="none")
+    with pytest.raises(UnavailableError, match=r"--landscape --install"):
+        build_policy("local", settings, lm=tiny_lm, offline=True, pretrained=str(tmp_path))
