@@ -5,10 +5,11 @@ The environment is read for secrets only, by the client that needs one.
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from cao.configuration import (
     TABLES,
@@ -33,14 +34,14 @@ from cao.files import is_path, sha256_file
 from cao.model.profiles import find_profile
 from cao.options import Option
 from cao.policy_settings import PolicySettings
-from cao.types import AcceptRule
+from cao.types import AcceptRule, Until
 
 NOT_IN_FINGERPRINT = {"out", "offline", "pretrained"}
 """Where a run lies and whether the network may be used change nothing about its result; trained parts count by hash."""
 
 OPTIONS = (
     *("task", "model", "model_path", "policy", "describer", "adapter", "reference", "support", "reward", "test"),
-    *("max_attempts", "minutes", "accept", "seed", "out", "device", "dtype", "offline", "pretrained"),
+    *("max_attempts", "until", "minutes", "accept", "seed", "out", "device", "dtype", "offline", "pretrained"),
 )
 """Keys that are options of ``python -m agent.run`` too; the others go through ``--set`` and the file."""
 
@@ -68,7 +69,9 @@ class RunConfig(BaseModel):
     ] = "aligned"
     variant: Variant = "auto"
     policy: Annotated[
-        str, Field(description="who proposes strategies: local, openai, fixed, random"), Option("NAME")
+        str,
+        Field(description="who proposes strategies: local, openai, fixed, random, portfolio, surrogate"),
+        Option("NAME"),
     ] = "local"
     describer: Annotated[str, Field(description="who describes the task: cached, local, openai"), Option("NAME")] = (
         "cached"
@@ -109,6 +112,26 @@ class RunConfig(BaseModel):
             " .1 and by what the questions can see) or any (accuracy higher)"
         ),
     ] = "confident"
+    answer_rules: Annotated[
+        bool,
+        Field(description="measure the deployed model and the adapters under every answer rule, or the default alone"),
+    ] = True
+    until: Annotated[
+        Until,
+        Field(
+            description="when the loop ends: first (at the first accepted strategy) or budget (accepted strategies"
+            " stack until the attempts or the minutes are used up)"
+        ),
+    ] = "first"
+    serving_price: Annotated[
+        float,
+        Field(
+            ge=0.0,
+            le=1.0,
+            description="log-loss in nats that a strategy must gain besides for every doubling of a question's cost,"
+            " and where it makes an adapter folder useless",
+        ),
+    ] = 0.005
     racing: Annotated[
         bool,
         Field(description="drop a candidate without prospects before it has answered every reward question"),
@@ -144,9 +167,9 @@ class RunConfig(BaseModel):
     )
     pretrained: Pretrained = None
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, JsonValue]:
         """Return what must be equal for a run to be resumed, a user's file by its content."""
-        values = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
+        values: dict[str, JsonValue] = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not self.reference:  # runs of versions that knew none go on
             del values["reference"], values["when_no_drift"]
         files = {f"reference {source}": source for source in self.reference}
@@ -163,7 +186,7 @@ def named_sources(given: list[str]) -> list[str]:
     return [part.strip() for parts in parted for part in parts if part.strip()]
 
 
-def _absolute(values: dict[str, Any]) -> None:
+def _absolute(values: dict[str, object]) -> None:
     """Make the paths of input files absolute, so that a run can be resumed from another folder."""
     references = values.get("reference")
     if isinstance(references, list) and all(isinstance(source, str) for source in references):
@@ -175,12 +198,13 @@ def _absolute(values: dict[str, Any]) -> None:
     places += [(settings, key) for key in ("strategy_file", "model_path")] if isinstance(settings, dict) else []
     for table, key in places:
         path = table.get(key)
-        is_file = isinstance(path, str) and "\0" not in path and (key != "task" or path.lower().endswith(".jsonl"))
-        if is_file and path:
+        if not isinstance(path, str) or not path or "\0" in path:
+            continue
+        if key != "task" or path.lower().endswith(".jsonl"):
             table[key] = os.path.abspath(path)
 
 
-def make_config(file: Path | None, options: dict[str, Any], assignments: list[str]) -> RunConfig:
+def make_config(file: Path | None, options: Mapping[str, object], assignments: list[str]) -> RunConfig:
     """Build the configuration: defaults, file, command-line options, then ``--set`` assignments.
 
     Args:
@@ -194,8 +218,8 @@ def make_config(file: Path | None, options: dict[str, Any], assignments: list[st
     content = read_config_file(file) if file else {}
     own = {key: value for key, value in content.items() if key not in TABLES}
     values = merge(merge(own, options), assigned(assignments))
-    if isinstance(values.get("reference"), str):
-        values["reference"] = named_sources([values["reference"]])
+    if isinstance(reference := values.get("reference"), str):
+        values["reference"] = named_sources([reference])
     _absolute(values)
     if "task" not in values:
         raise InputError("no task; give --task NAME or --task FILE.jsonl (python -m agent.doctor lists the names)")

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 def _consolidate(arguments: argparse.Namespace) -> int:
     options, engine = settings_of(ConsolidateOptions, arguments, "consolidate"), read_engine(arguments.config)
 
-    from agent.train.generator.command import run_options  # noqa: PLC0415  (seconds to import; mistakes are told first)
+    from agent.train.generator.command import run_options  # noqa: PLC0415  (seconds to import; mistakes are reported first)
 
     return run_options(options, engine, as_json=arguments.json)
 

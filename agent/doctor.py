@@ -1,7 +1,7 @@
 """``python -m agent.doctor``: what is installed, which models and keys are at hand, what to do about the rest.
 
-The checks are in ``agent.health``. Only the standard library is imported at their top: the doctor must speak where
-everything else is missing. What takes seconds to import is looked at last.
+The checks are in ``agent.health``; those imported here need the standard library alone, for the doctor must speak
+where everything else is missing. What takes seconds to import is looked at last.
 """
 
 import argparse
@@ -14,22 +14,15 @@ from dataclasses import asdict
 from agent.health.checks import (
     INSTALL_CORE,
     OPTIONAL,
-    Row,
-    check_cache,
-    check_compute,
-    check_embedded,
+    Check,
     check_extra,
     check_key,
     check_package,
     check_python,
     check_room,
-    check_tasks,
-    check_torch,
     installed,
     requirements,
 )
-from agent.health.hub import check_hub
-from agent.health.trained import check_policies, check_pretrained
 from cao.command_line import run_main
 from cao.errors import CaoError
 from cao.options import PRETRAINED, add_common, command_parser
@@ -49,12 +42,12 @@ def main(argv: list[str] | None = None) -> int:
     p = parser()
     p.set_defaults(offline=os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"))
     return run_main(
-        p, lambda found: report(examine(offline=found.offline, folder=found.pretrained), as_json=found.json), argv
+        p, lambda parsed: report(examine(offline=parsed.offline, folder=parsed.pretrained), as_json=parsed.json), argv
     )
 
 
-def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
-    """Look at everything and yield what is found, as it is found.
+def examine(*, offline: bool, folder: str | None = None) -> Iterator[Check]:
+    """Look at everything and yield each result as it comes.
 
     Args:
         offline: never touch the network.
@@ -64,31 +57,44 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Row]:
     needed = requirements()
     yield from (check_package(name, needed[name], installed(name)) for name in needed if name not in OPTIONAL)
     yield from (check_extra(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
-    sections: dict[str, Callable[[], list[Row]]] = {
-        "key": lambda: [check_key()],
-        "room": check_room,
-        "cache": check_cache,
-        "tasks": check_tasks,
-        "embedded": check_embedded,
-        "hub models": lambda: check_hub(offline=offline),
-        "dtype": check_compute,
-        "devices": check_torch,
-        "trained generators": lambda: check_pretrained(folder),
-        "trained policies": lambda: check_policies(folder),
-    }
-    for name, section in sections.items():
-        try:
-            yield from section()
-        except (ImportError, CaoError, OSError) as error:
-            yield Row(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
+    yield check_key()
+    yield from _checked("room", check_room)
+    yield from _checked("models and data", lambda: _light(offline=offline))
+    yield from _checked("devices and trained parts", lambda: _heavy(folder))
 
 
-def report(rows: Iterable[Row], *, as_json: bool) -> int:
-    """Print the rows as they are found, or as JSON; return 0 where a default run can work, else 3."""
+def _light(*, offline: bool) -> Iterator[Check]:
+    from agent.health import compute, embedded, hub  # noqa: PLC0415  (what they import may be missing)
+
+    yield from _checked("cache", embedded.check_cache)
+    yield from _checked("tasks", embedded.check_tasks)
+    yield from _checked("embedded", embedded.check_embedded)
+    yield from _checked("hub models", lambda: hub.check_hub(offline=offline))
+    yield from _checked("dtype", compute.check_compute)
+
+
+def _heavy(folder: str | None) -> Iterator[Check]:
+    from agent.health import devices, trained  # noqa: PLC0415  (torch: seconds to import, and it may be missing)
+
+    yield from _checked("devices", devices.check_torch)
+    yield from _checked("trained generators", lambda: trained.check_pretrained(folder))
+    yield from _checked("trained policies", lambda: trained.check_policies(folder))
+
+
+def _checked(name: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Yield the results of checks, and under this name what keeps from looking."""
+    try:
+        yield from look()
+    except (ImportError, CaoError, OSError) as error:
+        yield Check(name, "missing", " ".join(str(error).split())[:200], INSTALL_CORE)
+
+
+def report(rows: Iterable[Check], *, as_json: bool) -> int:
+    """Print the rows as they come, or as JSON; return 0 where a default run can work, else 3."""
     if as_json:
-        found = list(rows)
-        able = all(row.status != "missing" for row in found)
-        sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in found]}, indent=2) + "\n")
+        listed = list(rows)
+        able = all(row.status != "missing" for row in listed)
+        sys.stdout.write(json.dumps({"ok": able, "rows": [asdict(row) for row in listed]}, indent=2) + "\n")
         return 0 if able else 3
     able, width = True, max(map(len, requirements()))
     for row in rows:
@@ -97,12 +103,12 @@ def report(rows: Iterable[Row], *, as_json: bool) -> int:
         if row.fix:
             sys.stdout.write(f"{'':<8}  {'':<{width}}  → {row.fix}\n")
         sys.stdout.flush()
-    told = (
+    conclusion = (
         "A default run can work: python -m agent.run --task gsm8k"
         if able
         else "A default run cannot work yet: see “missing”."
     )
-    sys.stdout.write(f"\n{told}\n")
+    sys.stdout.write(f"\n{conclusion}\n")
     return 0 if able else 3
 
 

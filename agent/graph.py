@@ -1,6 +1,6 @@
-"""The whole graph on one screen: the stages once, then decide → apply → evaluate until a strategy is accepted.
+"""The whole graph on one screen: the stages once, then decide → apply → evaluate while it pays.
 
-A run that was told what the deployed model is for ends behind the drift test where there is no drift.
+A run that is given ``--reference`` ends behind the drift test where there is no drift.
 
 Source: CAO-LLM §2, Fig. 1 (catch, adapt, operate).
 """
@@ -16,7 +16,7 @@ from agent.loop.state import Context, State
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
     """Say what comes next: the loop's only router, a pure function of the state."""
-    if state["accepted"] or state.get("out_of_time"):
+    if state.get("out_of_time") or (state["accepted"] and state["until"] == "first"):
         return "conclude"
     if state.get("candidate") is not None:
         return "evaluate"

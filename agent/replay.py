@@ -1,16 +1,12 @@
-"""Starting a run again from one of its steps, as a run of its own.
-
-``Any`` is left in what ``config.json`` holds, which other versions wrote too.
-"""
+"""Starting a run again from one of its steps, as a run of its own."""
 
 from pathlib import Path
-from typing import Any
 
 from agent.config import make_config
 from agent.graph import build_graph
 from agent.loop.kept import check
 from agent.loop.loading import build_workbench, refuse_other_weights
-from agent.loop.request import read_stored, read_task, refuse_changes
+from agent.loop.request import RunHeader, read_stored, read_task, refuse_changes
 from agent.loop.run_folder import carry_over, checkpointer, locked, new_run_folder, read_history, state_at
 from agent.loop.state import Workbench
 from agent.record.commands import trace_command
@@ -18,7 +14,6 @@ from agent.record.runs import find_run
 from agent.record.terminal import make_view
 from agent.session import drive, now, refuse_other_graph, saying_how_to_go_on, show, thread_of
 from cao.errors import InputError
-from cao.files import write_json
 
 MADE_AGAIN = {"evaluate": "apply"}
 """Where a replay begins in place of a node that reads what a finished run does not keep: the candidate's adapter."""
@@ -41,7 +36,7 @@ def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
     """
     source = find_run(out, run_id)
     stored = read_stored(out, run_id)
-    config = make_config(None, {**stored["config"], "out": str(out)}, [])
+    config = make_config(None, {**stored.config, "out": str(out)}, [])
     refuse_changes(stored, config)
     refuse_other_graph(stored)
     task, splits, protocol = read_task(config)
@@ -58,7 +53,7 @@ def replay(out: Path, run_id: str, node: str, *, as_json: bool = False) -> int:
     return 0
 
 
-def _fork(bench: Workbench, source: Path, stored: dict[str, Any], node: str) -> tuple[Path, dict[str, Any]]:
+def _fork(bench: Workbench, source: Path, stored: RunHeader, node: str) -> tuple[Path, RunHeader]:
     """Make a run that stands where another one came to a node; return its folder and what its ``config.json`` holds."""
     with checkpointer(source) as saver:
         graph = build_graph().compile(checkpointer=saver)
@@ -71,10 +66,10 @@ def _fork(bench: Workbench, source: Path, stored: dict[str, Any], node: str) -> 
     before = history[position - 1].next[0] if position else "__start__"
     with new_run_folder(source.parent, bench.task.name) as (name, place):
         forked = {"run_id": source.name, "node": node}
-        header = {**stored, "run_id": name, "created": now(), "replay_of": forked}
+        header = stored.model_copy(update={"run_id": name, "created": now(), "replay_of": forked})
         carry_over(source, place)
         with checkpointer(place) as saver:
             fork = build_graph().compile(checkpointer=saver)
             fork.update_state(thread_of(name), history[position].values, as_node=before)
-        write_json(place / "config.json", header)
+        header.write(place)
     return source.parent / name, header

@@ -7,7 +7,6 @@ Only the arguments are handled here; ``agent.loop.request`` checks what they ask
 import argparse
 import sys
 import time
-from typing import Any
 
 from agent.config import OPTIONS, RunConfig, named_sources
 from cao.command_line import run_main
@@ -27,10 +26,11 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def options(arguments: argparse.Namespace) -> dict[str, Any]:
+def options(arguments: argparse.Namespace) -> dict[str, object]:
     """Return the configuration keys that the command line gave explicitly."""
     keys = given(arguments, RunConfig)
-    return keys | ({"reference": named_sources(keys["reference"])} if "reference" in keys else {})
+    reference = keys.get("reference")
+    return keys | ({"reference": named_sources(reference)} if isinstance(reference, list) else {})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             show_plan(asked, as_json=arguments.json)
             return 0
         check_remote(asked.config)
-        from agent import session  # noqa: PLC0415  (seconds to import; mistakes are told first)
+        from agent import session  # noqa: PLC0415  (seconds to import; mistakes are reported first)
 
         return session.command(asked, as_json=arguments.json, began=began)
 

@@ -1,7 +1,4 @@
-"""One run from beginning to end: check everything, load once, drive the graph, write the outcome, resume.
-
-``Any`` is left in what ``config.json`` holds, which other versions wrote too.
-"""
+"""One run from beginning to end: check everything, load once, drive the graph, write the outcome, resume."""
 
 import json
 import resource
@@ -11,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
@@ -20,7 +16,7 @@ from agent.graph import build_graph, mermaid
 from agent.loop.conclude import run_record
 from agent.loop.kept import check, prune
 from agent.loop.loading import build_workbench, fitted, refuse_other_weights, trained_hashes
-from agent.loop.request import Request
+from agent.loop.request import Request, RunHeader
 from agent.loop.run_folder import (
     Recorder,
     checkpointer,
@@ -34,8 +30,8 @@ from agent.loop.run_folder import (
 from agent.loop.start import first_state
 from agent.loop.state import Context, Workbench
 from agent.record.commands import resume_command
+from agent.record.page.report import write_report
 from agent.record.reading import read_record
-from agent.record.report import write_report
 from agent.record.runs import find_run
 from agent.record.schema import RunRecord
 from agent.record.terminal import View, make_view, print_summary
@@ -50,7 +46,8 @@ STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 
 def command(asked: Request, *, as_json: bool, began: float | None = None) -> int:
     """Do what ``python -m agent.run`` was asked for and return the exit status."""
-    refuse_other_graph(asked.stored)
+    if asked.stored:
+        refuse_other_graph(asked.stored)
     view = make_view()
     try:
         record = run(asked, view=view, began=began)
@@ -68,10 +65,10 @@ def show(record: RunRecord, folder: Path, *, as_json: bool) -> None:
         print_summary(record, str(folder))
 
 
-def refuse_other_graph(stored: dict[str, Any]) -> None:
+def refuse_other_graph(stored: RunHeader) -> None:
     """Raise InputError where a run would be resumed with another version of the graph."""
-    if stored and stored["graph_sha256"] != _graph_sha256():
-        raise InputError(f"run {stored['run_id']} was started by another version of the graph; start a new run")
+    if stored.graph_sha256 != _graph_sha256():
+        raise InputError(f"run {stored.run_id} was started by another version of the graph; start a new run")
 
 
 def _graph_sha256() -> str:
@@ -96,22 +93,22 @@ def run(request: Request, *, view: View, began: float | None = None) -> RunRecor
     bench = build_workbench(config, request.task, request.splits, request.protocol, view, began)
     if stored:
         refuse_other_weights(stored, bench)
-        folder, header = find_run(Path(config.out), stored["run_id"]), stored
+        folder, header = find_run(Path(config.out), stored.run_id), stored
     else:
         bench = fitted(bench, view)
         config = bench.config
         with new_run_folder(Path(config.out), request.task.name) as (name, place):
-            header = {
-                "run_id": name,
-                "created": now(),
-                "config": config.model_dump(mode="json"),
-                "dtype_asked": asked,
-                "fingerprint": config.fingerprint(),
-                "graph_sha256": _graph_sha256(),
-                "model_sha256": bench.lm.sha256,
-                "pretrained": trained_hashes(bench),
-            }
-            write_json(place / "config.json", header)
+            header = RunHeader(
+                run_id=name,
+                created=now(),
+                config=config.model_dump(mode="json"),
+                dtype_asked=asked,
+                fingerprint=config.fingerprint(),
+                graph_sha256=_graph_sha256(),
+                model_sha256=bench.lm.sha256,
+                pretrained=trained_hashes(bench),
+            )
+            header.write(place)
         folder = Path(config.out) / name
     with locked(folder), saying_how_to_go_on(folder):
         sweep(folder)
@@ -134,13 +131,13 @@ def saying_how_to_go_on(folder: Path) -> Iterator[None]:
         raise
 
 
-def drive(bench: Workbench, folder: Path, header: dict[str, Any], view: View) -> RunRecord:
+def drive(bench: Workbench, folder: Path, header: RunHeader, view: View) -> RunRecord:
     """Stream the graph over the run's checkpoints and write ``run.json`` and the report."""
     recorder = Recorder(folder, view)
     clock = replace(bench.clock, spent=recorder.spent_s)
     bench = replace(bench, folder=folder, record=recorder, clock=clock)
     steps = STEPS_ONCE + STEPS_PER_ATTEMPT * bench.config.max_attempts
-    thread: RunnableConfig = {**thread_of(header["run_id"]), "recursion_limit": steps}
+    thread: RunnableConfig = {**thread_of(header.run_id), "recursion_limit": steps}
     with checkpointer(folder) as saver:
         graph = build_graph().compile(checkpointer=saver)
         started = time.monotonic()

@@ -39,7 +39,7 @@ def _train(arguments: argparse.Namespace) -> int:
     asked = {**given(arguments, RunConfig), "task": "practice"}
     config, engine = make_config(arguments.config, asked, arguments.assignments), read_engine(arguments.config)
 
-    from agent.train.policy.command import run_options  # noqa: PLC0415  (seconds to import; mistakes are told first)
+    from agent.train.policy.command import run_options  # noqa: PLC0415  (seconds to import; mistakes are reported first)
 
     return run_options(options, config, engine, as_json=arguments.json)
 

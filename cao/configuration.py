@@ -7,9 +7,9 @@ reads its own table besides, and tables of others are passed over.
 import argparse
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
@@ -91,7 +91,7 @@ def explain(error: ValidationError) -> str:
     return ": ".join(filter(None, first_error(error)))
 
 
-def validated(model: type[Settings], values: dict[str, Any], where: str) -> Settings:
+def validated(model: type[Settings], values: Mapping[str, object], where: str) -> Settings:
     """Return settings made from values.
 
     Args:
@@ -108,7 +108,7 @@ def validated(model: type[Settings], values: dict[str, Any], where: str) -> Sett
         raise InputError(f"{where}: {explain(error)}") from None
 
 
-def parse_assignment(text: str) -> dict[str, Any]:
+def parse_assignment(text: str) -> dict[str, object]:
     """Return the nested mapping that one ``--set key=value`` states; the value is TOML, or else a string.
 
     Raises:
@@ -119,36 +119,36 @@ def parse_assignment(text: str) -> dict[str, Any]:
     if not equals or not all(parts):
         raise InputError(f"--set {text!r}: write it as key=value")
     try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+        parsed: object = tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):  # also a number of thousands of digits
         parsed = value
-    for part in reversed(parts):
+    for part in reversed(parts[1:]):
         parsed = {part: parsed}
-    return dict(parsed)
+    return {parts[0]: parsed}
 
 
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
     """Return ``base`` with ``over`` laid on top, nested tables key by key."""
     result = dict(base)
     for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merge(result[key], value) if nested else value
+        below = result.get(key)
+        result[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return result
 
 
-def assigned(assignments: list[str] | tuple[str, ...]) -> dict[str, Any]:
+def assigned(assignments: list[str] | tuple[str, ...]) -> dict[str, object]:
     """Return what several ``--set`` texts state together, the last one winning.
 
     Raises:
         InputError: one of them is no assignment.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for text in assignments:
         values = merge(values, parse_assignment(text))
     return values
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path) -> dict[str, object]:
     """Return the content of a TOML configuration file.
 
     Raises:
@@ -162,7 +162,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not TOML ({error})") from None
 
 
-def read_tables(path: Path, top: Collection[str] | None = None) -> dict[str, Any]:
+def read_tables(path: Path, top: Collection[str] | None = None) -> dict[str, object]:
     """Return a configuration file, in which every table must be known.
 
     Args:
@@ -173,12 +173,24 @@ def read_tables(path: Path, top: Collection[str] | None = None) -> dict[str, Any
         InputError: it is missing, is not TOML, or holds what belongs to no command.
     """
     content = read_config_file(path)
-    for name, value in content.items():
-        if name in TABLES and not isinstance(value, dict):
-            raise InputError(f"{path}: {name}: write it as a table, [{name}]")
+    for name in content:
+        if name in TABLES:
+            table_of(content, name, path)
         if name not in TABLES and top is not None and name not in top:
             raise InputError(f"{path}: {name}: unknown key")
     return content
+
+
+def table_of(content: Mapping[str, object], name: str, path: Path) -> dict[str, object]:
+    """Return one table of a configuration file, empty where the file has none of that name.
+
+    Raises:
+        InputError: something else has that name.
+    """
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: {name}: write it as a table, [{name}]")
+    return table
 
 
 def read_settings(
@@ -204,9 +216,10 @@ def read_settings(
     file: Path | None = getattr(arguments, "config", None)
     content = read_tables(file, top) if file else {}
     values = {key: content[key] for key in SHARED if key in content and key in model.model_fields}
+    own = table_of(content, table, file) if file else {}
     options = given(arguments, model)
     assignments = assigned(arguments.assignments) if settable else {}
-    values = merge(merge(merge(values, content.get(table, {})), options), assignments)
+    values = merge(merge(merge(values, own), options), assignments)
     try:
         return model.model_validate(values)
     except ValidationError as error:

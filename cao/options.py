@@ -95,8 +95,9 @@ def add_common(parser: argparse.ArgumentParser, *flags: str, config: bool = Fals
     if config:
         parser.add_argument("--config", metavar="FILE.toml", type=Path, help=CONFIG)
     if settable is not None:
-        how: dict[str, Any] = {"metavar": "key=value", "action": "append", "default": [], "dest": "assignments"}
-        parser.add_argument("--set", help=settable, **how)
+        parser.add_argument(
+            "--set", metavar="key=value", action="append", default=[], dest="assignments", help=settable
+        )
     for name in (*flags, "--json", "--debug"):
         parser.add_argument(name, action="store_true", help=FLAGS[name])
 
@@ -135,7 +136,7 @@ def _add(parser: argparse.ArgumentParser, name: str, field: "FieldInfo", require
     parser.add_argument(f"--{name.replace('_', '-')}", *look.others, dest=name, **how)
 
 
-def _kind(annotation: Any) -> tuple[Any, bool]:
+def _kind(annotation: object) -> tuple[object, bool]:
     """Return what one value is (a type, or a tuple of choices), and whether there are several."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -159,7 +160,7 @@ def _default(field: "FieldInfo", look: Option) -> str:
     return f" (default {','.join(map(str, value)) if isinstance(value, tuple | list) else value})"
 
 
-def given(arguments: argparse.Namespace, settings: "type[BaseModel]") -> dict[str, Any]:
+def given(arguments: argparse.Namespace, settings: "type[BaseModel]") -> dict[str, object]:
     """Return what the command line gave of a command's settings."""
-    found = {name: getattr(arguments, name, None) for name in settings.model_fields}
-    return {name: value for name, value in found.items() if value not in (None, [])}
+    stated = {name: getattr(arguments, name, None) for name in settings.model_fields}
+    return {name: value for name, value in stated.items() if value not in (None, [])}

@@ -1,19 +1,53 @@
-"""How long work reports what it is doing, without knowing who listens."""
+"""How long work reports what it is doing, without knowing who shows it."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(label, done, total)`` from time to time during long work."""
 
-Teller = Callable[[str, float | None], None]
-"""Called as ``tell(what, None)`` when work begins that has no parts to count, as ``tell(what, seconds)`` at its end."""
+Listener = Callable[[str, float | None], None]
+"""Called as ``listener(what, None)`` when work begins that has no parts to count, as ``listener(what, seconds)`` at its
+end."""
 
 
 def silent(label: str, done: int, total: int) -> None:
-    """Listen to nothing."""
+    """Show nothing."""
+
+
+@dataclass
+class Pace:
+    """How fast counted work goes, for a guess of what is left of it.
+
+    Attributes:
+        label: of the work.
+        done: how much of it was done when it was first reported, or last.
+        since: when it was first reported, s.
+        first: how much was done then.
+    """
+
+    label: str = ""
+    done: int = 0
+    since: float = 0.0
+    first: int = 0
+
+    def left(self, label: str, done: int, total: int, now: float) -> float | None:
+        """Return about how many seconds are left, None while nothing can be said.
+
+        Args:
+            label: of the work.
+            done: how much of it.
+            total: all of it, 0 where it is not counted.
+            now: the time, s.
+        """
+        if label != self.label or done < self.done:
+            self.label, self.since, self.first = label, now, done
+        self.done = done
+        known = total and self.first < done <= total
+        return (total - done) * (now - self.since) / (done - self.first) if known else None
 
 
 def plain_lines(what: str, seconds: float | None) -> None:
@@ -22,30 +56,30 @@ def plain_lines(what: str, seconds: float | None) -> None:
     sys.stderr.flush()
 
 
-_tellers: list[Teller] = [plain_lines]
+_listeners: list[Listener] = [plain_lines]
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
-    """Tell whoever shows things that this work begins, and how long it took.
+def timed(what: str) -> Iterator[None]:
+    """Show that this work begins, and how long it took at its end.
 
-    For what happens once in a while, wherever it is asked for: no caller passes a listener down to it.
+    For work that is done once in a while, wherever it is needed: no caller passes a listener down to it.
 
     Args:
         what: the work, like ``converting the model``.
     """
-    _tellers[-1](what, None)
+    _listeners[-1](what, None)
     started = time.monotonic()
     yield
-    _tellers[-1](what, time.monotonic() - started)
+    _listeners[-1](what, time.monotonic() - started)
 
 
 def say(what: str) -> None:
-    """Tell whoever shows things a fact that is met once, wherever it is found."""
-    _tellers[-1](what, None)
+    """Show a fact once."""
+    _listeners[-1](what, None)
 
 
-def hear(tell: Teller) -> Callable[[], None]:
-    """Have somebody else hear what is told, and return what ends this."""
-    _tellers.append(tell)
-    return lambda: _tellers.remove(tell)
+def listen(listener: Listener) -> Callable[[], None]:
+    """Have another listener show what ``timed`` and ``say`` report, and return what ends this."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -47,7 +47,7 @@ class Header(Record):
         return content_sha256(self.model_dump(mode="json"), tensors, self.label)
 
     @classmethod
-    def unpack(cls, entries: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], str, str]:
+    def unpack(cls, entries: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[dict[str, object], str, str]:
         """Return a header's plain values, the recorded hash and that of the content.
 
         Args:
@@ -59,7 +59,7 @@ class Header(Record):
         return values, str(recorded), content_sha256(values, tensors, cls.label)
 
     @classmethod
-    def of_values(cls, path: Path, values: dict[str, Any]) -> Self:
+    def of_values(cls, path: Path, values: dict[str, object]) -> Self:
         """Return the header with these plain values.
 
         Raises:
@@ -78,7 +78,7 @@ class Header(Record):
 H = TypeVar("H", bound=Header)
 
 
-def content_sha256(head: Mapping[str, Any], tensors: Mapping[str, Tensor], label: str) -> str:
+def content_sha256(head: Mapping[str, object], tensors: Mapping[str, Tensor], label: str) -> str:
     """Return the hash over plain values and tensors.
 
     Args:

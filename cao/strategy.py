@@ -8,13 +8,20 @@ Source: CAO-LLM §2.4, G.1-G.6.
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import ValidationError
 
 from cao.strategies import FAMILIES, Strategy
+from cao.strategies.base import FamilySchema
 
 MAX_STRATEGY_BYTES = 16_384
+
+
+class StrategySchema(TypedDict):
+    """The JSON schema of one strategy: that of one of the families."""
+
+    anyOf: list[FamilySchema]
 
 
 class StrategyRejectedError(ValueError):
@@ -26,7 +33,7 @@ def _shown(key: object) -> str:
     return ascii(str(key))[1:-1][:60]
 
 
-def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     keys = [key for key, _ in pairs]
     repeated = sorted({key for key in keys if keys.count(key) > 1})
     if repeated:
@@ -92,17 +99,23 @@ def parse_strategy(raw: str) -> Strategy:
     return validate_strategy(value)
 
 
-def strategy_schema(families: Iterable[str] | None = None) -> dict[str, Any]:
+def strategy_schema(families: Iterable[str] | None = None, *, every_key: bool = False) -> StrategySchema:
     """Return the JSON schema of one strategy, for constrained decoding and structured output.
 
     Args:
         families: the families to admit; all of them when None.
+        every_key: demand the keys with a default too, as servers with strict schemas do.
     """
     names = FAMILIES if families is None else families
-    return {"anyOf": [FAMILIES[name].model_json_schema(by_alias=True) for name in names]}
+    schemas = [FAMILIES[name].schema_of() for name in names]
+    for schema in schemas if every_key else ():
+        schema["required"] = list(schema["properties"])
+        for rule in schema["properties"].values():
+            rule.pop("default", None)
+    return {"anyOf": schemas}
 
 
-def strategy_text(strategy: Mapping[str, Any]) -> str:
+def strategy_text(strategy: Mapping[str, object]) -> str:
     """Return a strategy as people read it: ``TTS(num_prompt_batches=8, method=max_confidence)``.
 
     Args:

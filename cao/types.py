@@ -4,13 +4,15 @@ All of them are small, frozen and JSON-able, because they travel through the gra
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AnswerProtocol = Literal["likelihood", "generate"]
 AnswerStyle = Literal["text", "letter"]
 AcceptRule = Literal["confident", "any"]
+Until = Literal["first", "budget"]
+"""When the loop ends: at the first accepted attempt, or when its attempts or its minutes are used up."""
 
 ID_PATTERN = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 """What a task name or run id looks like; nothing that matches can leave its folder."""
@@ -83,6 +85,10 @@ class Query(Record):
     branches: tuple[Branch, ...]
 
 
+WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
+"""PEFT's names of an adapter's files."""
+
+
 class AdapterRef(Record):
     """Where a LoRA adapter lies (PEFT format) and what it belongs to; never the weights themselves."""
 
@@ -99,6 +105,27 @@ class LatentSettings(Record):
     slot_lr: float
 
 
+PriorKind = Literal["none", "choice", "batch"]
+LengthUnit = Literal["none", "token", "char"]
+
+
+class AnswerRule(Record):
+    """How the likelihoods of a question's choices become an answer; see ``tools.evaluate.answer_rule``.
+
+    The default divides a choice's log-probability by its characters.
+
+    Attributes:
+        prior: what is known of a choice without the question: nothing, how likely its text is behind an empty question,
+            or how likely it is on average over unlabelled prompts.
+        strength: share of the log-prior that is taken off, in [0, 1].
+        length: what the rest is divided by.
+    """
+
+    prior: PriorKind = "none"
+    strength: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    length: LengthUnit = "char"
+
+
 class AdaptedModel(Record):
     """The outcome of applying a strategy: what to score with. The default is the plain base model.
 
@@ -107,6 +134,7 @@ class AdaptedModel(Record):
         method: how the members answer together (TTS), None for a single member.
         centroids: file with the routing centroids (safetensors), for the routing methods.
         latent: SLOT settings, or None.
+        answer_rule: how each member's likelihoods become its scores.
         note: one line on what was done, for people.
     """
 
@@ -114,7 +142,16 @@ class AdaptedModel(Record):
     method: str | None = None
     centroids: str | None = None
     latent: LatentSettings | None = None
+    answer_rule: AnswerRule = AnswerRule()
     note: str = ""
+
+
+class ChoiceLikelihood(NamedTuple):
+    """What a model gives one choice: log-probability in nats, over ``tokens`` tokens and ``chars`` characters."""
+
+    logprob: float
+    tokens: int
+    chars: int
 
 
 class Item(Record):
@@ -122,7 +159,7 @@ class Item(Record):
 
     Attributes:
         id: the example's id.
-        scores: per choice, log-likelihood per character (likelihood), or empty (generate).
+        scores: of the choices under the model's answer rule (likelihood), or empty (generate).
         choice: index of the chosen answer, -1 where the text could not be parsed.
         gold: index of the gold answer, -1 without choices.
         correct: whether the answer is right.
@@ -133,6 +170,8 @@ class Item(Record):
         gold_chars: characters of the gold answer as scored.
         text: the generated text, for the generate protocol.
         confidence: geometric mean of its tokens' probabilities; 0 where nothing was generated.
+        choices: what was measured of each choice, from which any answer rule follows; empty where several adapters
+            answered together, and under generate.
     """
 
     id: str
@@ -146,6 +185,7 @@ class Item(Record):
     gold_chars: int = 1
     text: str = ""
     confidence: float = 0.0
+    choices: tuple[ChoiceLikelihood, ...] = ()
 
 
 class Reward(Record):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
+from cao.types import StrategyFields
 from policies.base import PolicyContext
 from policies.grid import grid
 from policies.messages import plain_json
@@ -47,6 +48,6 @@ class BanditPolicy:
         arms = [arm for arm in arms if canonical_json(arm) not in tried] or arms
         return [plain_json(max(arms, key=lambda arm: rng.betavariate(*self._posterior(arm)))) for _ in range(n)]
 
-    def _posterior(self, arm: dict[str, object]) -> tuple[float, float]:
+    def _posterior(self, arm: StrategyFields) -> tuple[float, float]:
         won, lost = self._seen.get(canonical_json(arm), (0, 0))
         return PRIOR[0] + won, PRIOR[1] + lost

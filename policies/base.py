@@ -36,6 +36,7 @@ class PolicyContext(Record):
         history: this run's attempts, oldest first.
         drift: the drift report in one sentence, empty to leave it out. It goes beyond the paper's τ.
         measured: what else was measured before the loop, a sentence each. It goes beyond the paper's τ.
+        features: the same as numbers, for policies that compute; no label went into them.
 
     Source: CAO-LLM §2.4, G.1.
     """
@@ -48,6 +49,7 @@ class PolicyContext(Record):
     history: tuple[Trial, ...] = ()
     drift: str = ""
     measured: tuple[str, ...] = ()
+    features: dict[str, float] = Field(default_factory=dict)
 
     @property
     def tried(self) -> set[str]:
@@ -87,3 +89,19 @@ class AsksServer(Interface):
     """
 
     form: RequestForm
+
+
+@runtime_checkable
+class HasAdapter(Interface):
+    """A policy whose model may carry an adapter.
+
+    Attributes:
+        adapter_sha256: the adapter's hash, None where the model is as it is.
+    """
+
+    adapter_sha256: str | None
+
+
+def adapter_of(policy: Policy) -> str | None:
+    """Return the hash of the adapter that a policy's model carries, None where there is none."""
+    return policy.adapter_sha256 if isinstance(policy, HasAdapter) else None

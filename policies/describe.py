@@ -29,7 +29,7 @@ LOCAL_TEMPERATURE = 0.5
 FEWEST_PARAMETERS = 3e8
 """A model with fewer is not asked for a paragraph unless it is named: what the 135M model writes fits any task."""
 FORM = 'Reply with one JSON object and nothing else: {"description": "the paragraph"}'
-"""What a server is told besides the schema, which it may not know."""
+"""What the prompt says to a server besides the schema, which it may not know."""
 
 OPENING = "These questions test"
 """What the local model goes on from: a small one left to itself answers the questions instead of describing them."""
@@ -76,9 +76,9 @@ def _cached(request: _Request) -> Description:
 
 
 def _local(request: _Request) -> Description:
-    import torch  # noqa: PLC0415  (this and the next: seconds to import, and names are checked without them)
+    import torch  # noqa: PLC0415  (a second; names are checked without it)
 
-    from cao.inference.sampling import chat_text, sample  # noqa: PLC0415
+    from cao.inference.sampling import chat_text, sample  # noqa: PLC0415  (torch)
 
     written = sample(
         request.lm,

@@ -23,8 +23,8 @@ def answer(text: str) -> str:
     Args:
         text: anything.
     """
-    found = first_object(text)
-    return text if found is None else unwrap(found)
+    value = first_object(text)
+    return text if value is None else unwrap(value)
 
 
 def after_reasoning(text: str) -> str:

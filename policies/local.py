@@ -2,22 +2,30 @@
 
 from collections import Counter
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
+from cao.errors import InputError
 from cao.files import canonical_json
 from cao.inference.prompt_memory import PromptMemory
-from cao.inference.sampling import Grammar, chat_text, prompt_tokens, sample
-from cao.model.adapters import LoraWeights, adapter_sha256
+from cao.inference.sampling import chat_text, prompt_tokens, sample
+from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model
+from cao.model.profiles import MODELS, find_profile
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES
-from cao.strategy import StrategyRejectedError, parse_strategy, strategy_schema
+from cao.strategy import StrategyRejectedError, StrategySchema, parse_strategy, strategy_schema
 from cao.types import Trial
 from policies.base import PolicyContext
 from policies.extract import answer
 from policies.messages import policy_messages
+from policies.trained import find_policy, index_of
+
+if TYPE_CHECKING:
+    from cao.inference.grammar import Grammar
 
 RESAMPLES = 4
 """How often a text that is no strategy, or repeats an attempt, is drawn again."""
@@ -50,7 +58,7 @@ class LocalPolicy:
         Args:
             lm: the model, which may be the run's own.
             settings: how to sample.
-            adapter: what the policy's training made of the model; worn while it writes.
+            adapter: what the policy's training made of the model; put on while it writes.
         """
         self.lm = lm
         self.adapter = adapter
@@ -83,11 +91,11 @@ class LocalPolicy:
                 for i, drawn in zip(
                     places, self.draw_texts(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
                 ):
-                    text, found = _judge(drawn, tried)
-                    self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(found == _REPEATED))
-                    self.stats.update(valid=int(found != _INVALID and text == drawn))
-                    if found >= ranks[i]:
-                        texts[i], ranks[i] = text, found
+                    text, rank = _ranked(drawn, tried)
+                    self.stats.update(drawn=1, constrained=int(grammar is not None), repeated=int(rank == _REPEATED))
+                    self.stats.update(valid=int(rank != _INVALID and text == drawn))
+                    if rank >= ranks[i]:
+                        texts[i], ranks[i] = text, rank
         return texts
 
     def draw(self, context: PolicyContext, n: int, seed: int) -> list[str]:
@@ -108,15 +116,15 @@ class LocalPolicy:
 
     def _beginning(self, context: PolicyContext) -> int:
         """Return how many tokens this prompt shares with those of a run's other attempts: the history comes last."""
-        told = [
+        prompts = [
             prompt_tokens(self.lm, self.prompt(context.model_copy(update={"history": history})))
             for history in ((), (_SOME_TRIAL,))
         ]
-        same = (a == b for a, b in zip(*told, strict=False))
-        return next((i for i, equal in enumerate(same) if not equal), min(map(len, told)))
+        same = (a == b for a, b in zip(*prompts, strict=False))
+        return next((i for i, equal in enumerate(same) if not equal), min(map(len, prompts)))
 
     def draw_texts(
-        self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: Grammar | None, heat: float
+        self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: "Grammar | None", heat: float
     ) -> list[str]:
         """Draw ``n`` texts, none for none; ``heat`` multiplies the temperature, which is .5 at least where it does."""
         settings = self._settings
@@ -137,8 +145,10 @@ class LocalPolicy:
                 beginning=beginning,
             )
 
-    def _compile(self, families: tuple[str, ...]) -> Grammar | None:
+    def _compile(self, families: tuple[str, ...]) -> "Grammar | None":
         try:
+            from cao.inference.grammar import Grammar  # noqa: PLC0415  (llguidance may not be installed)
+
             return Grammar(self.lm, on_a_grid(strategy_schema(families)))
         except (
             ImportError,
@@ -147,8 +157,8 @@ class LocalPolicy:
             return None
 
 
-def _judge(drawn: str, tried: set[str]) -> tuple[str, int]:
-    """Return the text to hand on, and what it is worth: free text counts by the first object in it."""
+def _ranked(drawn: str, tried: set[str]) -> tuple[str, int]:
+    """Return the text to hand on, and its rank: free text counts by the first object in it."""
     text = answer(drawn)
     try:
         strategy = parse_strategy(text)
@@ -157,10 +167,44 @@ def _judge(drawn: str, tried: set[str]) -> tuple[str, int]:
     return text, _REPEATED if canonical_json(strategy.canonical()) in tried else _FRESH
 
 
-def on_a_grid(schema: dict[str, Any]) -> dict[str, Any]:
+def on_a_grid(schema: StrategySchema) -> StrategySchema:
     """Put decimals on a grid as fine as their lower bound: a grammar without one lets their digits run on for ever."""
     for family in schema["anyOf"]:
         for rule in family["properties"].values():
             if rule.get("type") == "number":
                 rule["multipleOf"] = rule["minimum"] or 0.01
     return schema
+
+
+def build(settings: PolicySettings, lm: LanguageModel | None, offline: bool, pretrained: str | None) -> LocalPolicy:
+    """Return the local policy with its model and its training.
+
+    Args:
+        settings: how it works.
+        lm: the run's own model, used unless the settings name another.
+        offline: never leave this machine.
+        pretrained: the folder of trained parts; None for the shipped one.
+
+    Raises:
+        InputError: no model is named, or the adapter is another model's.
+        UnavailableError: the model is not at hand.
+    """
+    profile = find_profile(settings.model, "the policy") if settings.model is not None else lm.profile if lm else None
+    if profile is None:
+        raise InputError("the local policy needs a model; name one of: " + ", ".join(MODELS))
+    if lm is None or settings.model_path is not None or profile.name != lm.profile.name:
+        device = lm.device if lm else "cpu"
+        dtype = lm.compute.dtype if lm and lm.compute else "auto"
+        lm = load_language_model(profile, path=settings.model_path, device=device, dtype=dtype, offline=offline)
+    return LocalPolicy(lm, settings, _adapter(settings.adapter, lm, pretrained))
+
+
+def _adapter(named: str, lm: LanguageModel, pretrained: str | None) -> LoraWeights | None:
+    """Return the trained policy's adapter: the one among the trained parts, a folder's, or none."""
+    if named == "none":
+        return None
+    auto = named == "auto"
+    weights = find_policy(lm.sha256, index_of(pretrained)) if auto else load_adapter(Path(named), lm.sha256)
+    if weights is not None:
+        lm.check_fit(weights)
+    return weights

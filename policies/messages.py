@@ -2,10 +2,10 @@
 
 import json
 from decimal import Decimal
-from typing import Any
 
 from cao.strategies import FAMILIES, Strategy
-from cao.types import Message, Trial
+from cao.strategies.base import SettingRule
+from cao.types import Message, StrategyFields, Trial
 from policies.base import PolicyContext
 from prompts.render import as_data, render
 
@@ -68,7 +68,7 @@ def describer_messages(pairs: list[tuple[str, str | None]]) -> list[Message]:
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
-def plain_json(strategy: dict[str, Any], *, spaced: bool = True) -> str:
+def plain_json(strategy: StrategyFields, *, spaced: bool = True) -> str:
     """Return a strategy as JSON with plain decimals (``0.00001``, not ``1e-05``), the form that policies write.
 
     Args:
@@ -77,7 +77,7 @@ def plain_json(strategy: dict[str, Any], *, spaced: bool = True) -> str:
     """
     comma, colon = (", ", ": ") if spaced else (",", ":")
 
-    def text(value: Any) -> str:
+    def text(value: object) -> str:
         return format(Decimal(repr(value)), "f") if isinstance(value, float) else json.dumps(value)
 
     return "{" + comma.join(f"{json.dumps(key)}{colon}{text(value)}" for key, value in strategy.items()) + "}"
@@ -85,20 +85,20 @@ def plain_json(strategy: dict[str, Any], *, spaced: bool = True) -> str:
 
 def _form(family: type[Strategy]) -> dict[str, str]:
     """Return key → what its value may be, read off the schema so that prompt and check agree."""
-    rules = family.model_json_schema(by_alias=True)["properties"]
-    return {key: _value(rule) for key, rule in rules.items()}
+    return {key: _value(rule) for key, rule in family.schema_of()["properties"].items()}
 
 
-def _value(rule: dict[str, Any]) -> str:
+def _value(rule: SettingRule) -> str:
     if "enum" in rule:
         return "one of " + ", ".join(json.dumps(choice) for choice in rule["enum"])
     if rule["type"] in ("integer", "number"):
-        low, high = (format(Decimal(repr(rule[bound])).normalize(), "f") for bound in ("minimum", "maximum"))
+        bounds = (rule["minimum"], rule["maximum"])
+        low, high = (format(Decimal(repr(bound)).normalize(), "f") for bound in bounds)
         return f"{rule['type']} from {low} to {high}"
     return "true or false" if rule["type"] == "boolean" else json.dumps(rule.get("const"))
 
 
-def _attempt(trial: Trial) -> dict[str, Any]:
+def _attempt(trial: Trial) -> dict[str, object]:
     proposal = (
         plain_json(trial.strategy) if trial.strategy is not None else f"no strategy: {as_data(trial.raw or '', 160)}"
     )

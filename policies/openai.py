@@ -1,7 +1,7 @@
 """The remote policy: GPT-4o-mini, or anything that speaks its API."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
 
 from cao.errors import UnavailableError
 from cao.files import canonical_json
@@ -65,7 +65,7 @@ class OpenAIPolicy:
             UnavailableError: the server cannot be had, or the budget is spent.
         """
         # the API refuses oneOf and wants one object at the root, so the plain union stands under a key
-        union = strategy_schema(context.families or FAMILIES)
+        union = strategy_schema(context.families or FAMILIES, every_key=True)
         schema = {
             "type": "object",
             "properties": {"strategy": union},
@@ -74,7 +74,7 @@ class OpenAIPolicy:
         }
         return [self._ask(context, schema, [seed + i + again * n for again in range(REPLIES)]) for i in range(n)]
 
-    def _ask(self, context: PolicyContext, schema: dict[str, Any], seeds: list[int]) -> str:
+    def _ask(self, context: PolicyContext, schema: Mapping[str, object], seeds: list[int]) -> str:
         """Return one text. What is asked again is asked otherwise: it says what was wrong with the replies so far.
 
         A repetition is asked again at a higher temperature too, a reply that was cut off with room for a longer one.
@@ -110,6 +110,10 @@ def _fault(text: str, reply: ChatReply, tokens: int, tried: set[str]) -> str | N
     try:
         strategy = parse_strategy(text)
     except StrategyRejectedError as error:
-        told = {"truncated": f"it was cut off after {tokens} tokens", "refused": "it refused", "empty": "it was empty"}
-        return told.get(reply.outcome, str(error))
+        reasons = {
+            "truncated": f"it was cut off after {tokens} tokens",
+            "refused": "it refused",
+            "empty": "it was empty",
+        }
+        return reasons.get(reply.outcome, str(error))
     return REPEATED if canonical_json(strategy.canonical()) in tried else None

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -20,6 +20,7 @@ from cao.configuration import (
     merge,
     read_settings,
     read_tables,
+    table_of,
     validated,
 )
 from cao.errors import InputError
@@ -27,10 +28,11 @@ from cao.model.profiles import MODELS, find_profile
 from cao.options import Option, add_common, add_options, command_parser
 from cao.policy_settings import PolicySettings
 from cao.strategy import StrategyRejectedError, parse_strategy
-from cao.types import Record
+from cao.types import Record, StrategyFields
 from policies.base import Policy, PolicyContext
 from policies.fixed import read_text
 from policies.messages import plain_json
+from policies.registry import build_policy
 from prompts.render import as_data
 
 
@@ -88,18 +90,17 @@ def understand(arguments: argparse.Namespace) -> tuple[ProposeOptions, PolicySet
         InputError: an unknown key or an impossible value.
     """
     options = read_settings(ProposeOptions, arguments, "propose", settable=False)
-    table = read_tables(arguments.config).get("policy_settings", {}) if arguments.config else {}
+    file = arguments.config
+    table = table_of(read_tables(file), "policy_settings", file) if file else {}
     named = {key: getattr(options, key) for key in ("model", "model_path", "strategy_file")}
     given = {key: value for key, value in named.items() if value is not None}
     return options, validated(PolicySettings, merge(merge(table, assigned(arguments.assignments)), given), "--set")
 
 
 def _build(options: ProposeOptions, settings: PolicySettings) -> Policy:
-    from policies.registry import build_policy  # noqa: PLC0415  (seconds to import)
-
     lm = None
     if options.policy == "local":
-        from cao.model.loading import load_language_model  # noqa: PLC0415  (seconds to import)
+        from cao.model.loading import load_language_model  # noqa: PLC0415  (torch; the other policies need none)
 
         name = settings.model or next(iter(MODELS))
         lm = load_language_model(
@@ -125,11 +126,11 @@ class Proposal(BaseModel):
 
     raw: str
     valid: bool
-    strategy: dict[str, Any] | None
+    strategy: StrategyFields | None
     reason: str
 
 
-def judge(raw: str) -> Proposal:
+def check_proposal(raw: str) -> Proposal:
     """Return a policy's text with the verdict of the strict parser."""
     try:
         strategy = parse_strategy(raw).canonical()
@@ -152,7 +153,7 @@ def _table(proposals: list[Proposal]) -> str:
 def _body(arguments: argparse.Namespace) -> int:
     options, settings = understand(arguments)
     context = read_context(options.context)
-    proposals = [judge(raw) for raw in _build(options, settings).propose(context, options.n, options.seed)]
+    proposals = [check_proposal(raw) for raw in _build(options, settings).propose(context, options.n, options.seed)]
     if arguments.json:
         sys.stdout.writelines(json.dumps(proposal.model_dump()) + "\n" for proposal in proposals)
     else:

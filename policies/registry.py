@@ -5,45 +5,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from cao.errors import InputError
-from cao.model.profiles import MODELS, find_profile
 from cao.policy_settings import PolicySettings
 from policies.base import Policy
 from policies.fixed import FixedPolicy
+from policies.selection.learnt import Selection, read_selection, selection_file
+from policies.selection.portfolio import PortfolioPolicy
+from policies.selection.surrogate import SurrogatePolicy
 from policies.uniform import RandomPolicy
 
 if TYPE_CHECKING:
-    from cao.model.adapters import LoraWeights
     from cao.model.language_model import LanguageModel
 
 Builder = Callable[[PolicySettings, Optional["LanguageModel"], bool, str | None], Policy]
 
 
 def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
-    from cao.model.loading import load_language_model  # noqa: PLC0415  (this and the next: seconds to import)
-    from policies.local import LocalPolicy  # noqa: PLC0415
+    from policies.local import build  # noqa: PLC0415  (torch; the other policies need none)
 
-    profile = find_profile(settings.model, "the policy") if settings.model is not None else lm.profile if lm else None
-    if profile is None:
-        raise InputError("the local policy needs a model; name one of: " + ", ".join(MODELS))
-    if lm is None or settings.model_path is not None or profile.name != lm.profile.name:
-        device = lm.device if lm else "cpu"
-        dtype = lm.compute.dtype if lm and lm.compute else "auto"
-        lm = load_language_model(profile, path=settings.model_path, device=device, dtype=dtype, offline=offline)
-    return LocalPolicy(lm, settings, _adapter(settings.adapter, lm, pretrained))
-
-
-def _adapter(named: str, lm: "LanguageModel", pretrained: str | None) -> "LoraWeights | None":
-    """Return the trained policy's adapter: the one among the trained parts, a folder's, or none."""
-    from cao.model.adapters import load_adapter  # noqa: PLC0415  (this and the next: seconds to import)
-    from policies.trained import find_policy, index_of  # noqa: PLC0415
-
-    if named == "none":
-        return None
-    auto = named == "auto"
-    weights = find_policy(lm.sha256, index_of(pretrained)) if auto else load_adapter(Path(named), lm.sha256)
-    if weights is not None:
-        lm.check_fit(weights)
-    return weights
+    return build(settings, lm, offline, pretrained)
 
 
 def _random(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
@@ -51,7 +30,7 @@ def _random(settings: PolicySettings, lm: "LanguageModel | None", offline: bool,
 
 
 def _openai(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
-    from policies.openai import OpenAIPolicy  # noqa: PLC0415  (half a second to import)
+    from policies.openai import OpenAIPolicy  # noqa: PLC0415  (half a second, for its policy alone)
 
     return OpenAIPolicy(settings, offline=offline)
 
@@ -62,7 +41,28 @@ def _fixed(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, 
     return FixedPolicy(Path(settings.strategy_file))
 
 
-POLICIES: dict[str, Builder] = {"local": _local, "openai": _openai, "fixed": _fixed, "random": _random}
+def _selection(lm: "LanguageModel | None", pretrained: str | None) -> Selection:
+    if lm is None:
+        raise InputError("a portfolio and a surrogate are learnt for one base model; it must be loaded first")
+    return read_selection(selection_file(lm.profile.name, pretrained), lm.sha256)
+
+
+def _portfolio(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
+    return PortfolioPolicy(_selection(lm, pretrained).portfolio)
+
+
+def _surrogate(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
+    return SurrogatePolicy(_selection(lm, pretrained).surrogate)
+
+
+POLICIES: dict[str, Builder] = {
+    "local": _local,
+    "openai": _openai,
+    "fixed": _fixed,
+    "random": _random,
+    "portfolio": _portfolio,
+    "surrogate": _surrogate,
+}
 
 
 def build_policy(

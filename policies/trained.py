@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -23,7 +22,7 @@ class TrainedPolicy(Record):
 
     name: str
     path: str = Field(pattern=r"^[a-z0-9][a-z0-9._/-]*$")
-    made: dict[str, Any] = Field(default_factory=dict)
+    made: dict[str, object] = Field(default_factory=dict)
 
 
 class PolicyIndex(Record):

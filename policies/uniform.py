@@ -2,10 +2,12 @@
 
 import math
 import random
-from typing import Any
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
+from cao.strategies.base import SettingRule
+from cao.strategy import StrategyRejectedError, validate_strategy
+from cao.types import StrategyFields
 from policies.base import PolicyContext
 from policies.messages import plain_json
 
@@ -37,25 +39,30 @@ class RandomPolicy:
         return texts
 
 
-def draw(family: str, rng: random.Random) -> dict[str, Any]:
-    """Return one valid strategy of a family as its JSON object.
+def draw(family: str, rng: random.Random) -> StrategyFields:
+    """Return one valid strategy of a family as its canonical JSON object.
 
     Args:
         family: its name.
         rng: where the randomness comes from.
     """
-    rules = FAMILIES[family].model_json_schema(by_alias=True)["properties"]
-    return {"family": family, **{key: _value(rule, rng) for key, rule in rules.items() if key != "family"}}
+    rules = FAMILIES[family].schema_of()["properties"]
+    while True:  # a bound may depend on another key
+        values = {key: _value(rule, rng) for key, rule in rules.items() if key != "family"}
+        try:
+            return validate_strategy({"family": family, **values}).canonical()
+        except StrategyRejectedError:
+            continue
 
 
-def _value(rule: dict[str, Any], rng: random.Random) -> Any:
+def _value(rule: SettingRule, rng: random.Random) -> bool | int | float | str:
     if "enum" in rule:
         return rng.choice(rule["enum"])
     if rule["type"] == "boolean":
         return rng.random() < 0.5
     low, high = rule["minimum"], rule["maximum"]
     if rule["type"] == "integer":
-        return rng.randint(low, high)
+        return rng.randint(int(low), int(high))
     if low > 0:  # a rate
         return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.1e}")
     return round(rng.uniform(low, high), 2)

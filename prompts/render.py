@@ -8,7 +8,6 @@ through :func:`as_data`; values are never read as templates.
 import unicodedata
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -49,7 +48,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def render(name: str, **values: Any) -> str:
+def render(name: str, **values: object) -> str:
     """Return the template ``<name>.txt`` filled with ``values``.
 
     Args:

@@ -2,6 +2,7 @@
 
 import ast
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -17,19 +18,20 @@ def folders() -> list[str]:
 
 
 def modules() -> list[Path]:
-    """Return the packages' modules."""
-    return [path for folder in folders() for path in (ROOT / folder).glob("*.py")]
+    """Return the packages' modules and the tests'."""
+    packaged = [path for folder in folders() for path in (ROOT / folder).glob("*.py")]
+    return [*packaged, *(ROOT / "tests").rglob("*.py")]
 
 
 def test_no_file_is_too_long() -> None:
     lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
-    assert len(lines) > 250
+    assert len(lines) > 400
     assert {name: count for name, count in lines.items() if count > FILE_LINES} == {}
 
 
 def test_no_function_is_too_long() -> None:
     long = {}
-    for path in [*modules(), *(ROOT / "tests").rglob("*.py")]:
+    for path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert node.end_lineno is not None
@@ -40,5 +42,5 @@ def test_no_function_is_too_long() -> None:
 
 
 def test_no_folder_holds_too_many_modules() -> None:
-    counts = {name: len([p for p in (ROOT / name).glob("*.py") if p.name != "__init__.py"]) for name in folders()}
+    counts = Counter(str(path.parent.relative_to(ROOT)) for path in modules() if path.name != "__init__.py")
     assert {name: n for name, n in counts.items() if n > FOLDER_MODULES and name != A_FILE_A_TASK} == {}

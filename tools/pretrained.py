@@ -7,7 +7,6 @@ and ``without-TASK``, which never saw that task.
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -43,7 +42,7 @@ class Variant(Record):
     leaves_out: tuple[str, ...] = ()
     generator: Artefact
     aligner: Artefact | None = None
-    made: dict[str, Any] = Field(default_factory=dict)
+    made: dict[str, object] = Field(default_factory=dict)
 
 
 class Shelf(Record):

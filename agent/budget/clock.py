@@ -13,7 +13,7 @@ from agent.budget.fit import LEAST
 from agent.budget.plan import CHARACTERS_PER_TOKEN, Speed, part_seconds
 from cao.model.language_model import LanguageModel
 from cao.strategies import Strategy
-from cao.strategies.base import Pace
+from cao.strategies.base import Pace, Price
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AnswerProtocol, Example
 from tools.evaluate import evaluate
@@ -70,11 +70,13 @@ class Prices:
         speed: of this machine.
         each: seconds in which the deployed model answers one question.
         test: questions of the test part.
+        reward: questions of the reward part.
     """
 
     speed: Speed
     each: float
     test: int
+    reward: int = 0
 
     def reserve(self, times: float = 1.0) -> float:
         """Return the seconds to set aside for the test part, by the deployed model and by an adapted one.
@@ -95,7 +97,19 @@ class Prices:
             strategy: a valid one.
             prompts: the support prompts.
         """
+        price = self._price(strategy, prompts)
+        return price.seconds + price.times * LEAST * self.each + price.again + self.reserve(price.times)
+
+    def again(self, strategy: Strategy, prompts: list[str]) -> float:
+        """Return the seconds of applying a strategy once more for the test part, 0 where that is not needed.
+
+        Args:
+            strategy: a valid one.
+            prompts: the support prompts.
+        """
+        return self._price(strategy, prompts).again
+
+    def _price(self, strategy: Strategy, prompts: list[str]) -> Price:
         tokens = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
-        pace = Pace(len(prompts), tokens, self.speed.read, self.speed.scored, self.each)
-        applied, times = strategy.price(pace)
-        return applied + times * LEAST * self.each + self.reserve(times)
+        pace = Pace(len(prompts), tokens, self.speed.read, self.speed.scored, self.each, self.reward, self.test)
+        return strategy.price(pace)

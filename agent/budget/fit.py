@@ -35,7 +35,7 @@ class Fit:
     config: RunConfig
     seconds: tuple[float, float]
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """Return it in one line."""
         config, (low, high) = self.config, self.seconds
         return (
@@ -61,18 +61,18 @@ def fit(
     Raises:
         InputError: not even the smallest run fits; the message says what does.
     """
-    each = {name: part_seconds(speed, task, getattr(splits, name), protocol) for name in ("reward", "test")}
+    of_reward, of_test = (part_seconds(speed, task, part, protocol) for part in (splits.reward, splits.test))
     least = math.inf
     for share in SHARES:
-        sizes = {name: min(getattr(config, name), max(LEAST, round(share * getattr(config, name)))) for name in each}
-        reward, test = (each[name] * sizes[name] / getattr(config, name) for name in each)
-        stages = stage_seconds(speed, config, reward, test, starts=starts)
+        reward, test = (min(size, max(LEAST, round(share * size))) for size in (config.reward, config.test))
+        seconds = of_reward * reward / config.reward, of_test * test / config.test
+        stages = stage_seconds(speed, config, *seconds, starts=starts)
         stages["start-up"] = (0.0, 0.0)  # it is over
         for attempts in range(config.max_attempts, 0, -1):
             low, high = total_seconds(stages, attempts)
             usual = (total_seconds(stages, attempts)[0] + high) / 2
             if usual <= PLANNED_SHARE * left:
-                chosen = config.model_copy(update={**sizes, "max_attempts": attempts})
+                chosen = config.model_copy(update={"reward": reward, "test": test, "max_attempts": attempts})
                 return Fit(chosen, (low, min(high, left)))
             least = min(least, usual)
             if attempts <= math.ceil(share * config.max_attempts):

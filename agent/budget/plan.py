@@ -1,9 +1,10 @@
-"""What a run would do and cost on this machine, told before anything is computed (``--dry-run``)."""
+"""What a run would do and cost on this machine, before anything is computed (``--dry-run``)."""
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +34,28 @@ SHORTEST, LONGEST = 0.25, 3.0
 """An attempt measures this many times the reward part: one that is dropped at once, and a costly one to its end."""
 STARTS = {"none": 1, "generated": 2, "aligned": 3}
 """Models that are measured before the loop: the deployed one, and the adapters made for it."""
+
+
+class Plan(TypedDict):
+    """What a run would do and cost, as ``--dry-run --json`` prints it; seconds as the least and the most."""
+
+    task: str
+    source: str
+    model: str
+    policy: str
+    describer: str
+    protocol: AnswerProtocol
+    reference: list[str]
+    splits: Mapping[str, int]
+    adapter: str
+    variant: str | None
+    starts: int
+    max_attempts: int
+    compute: dict[str, object]
+    estimated_seconds: dict[str, list[float]]
+    estimated_total_seconds: list[int]
+    paid_requests_at_most: int
+    dollars_at_most: float
 
 
 @dataclass(frozen=True)
@@ -130,7 +153,7 @@ def part_seconds(speed: Speed, task: Task, examples: list[Example], protocol: An
     return seconds
 
 
-def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: AnswerProtocol) -> dict[str, Any]:
+def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: AnswerProtocol) -> Plan:
     """Return the plan with its estimated cost.
 
     Args:
@@ -155,7 +178,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "describer": config.describer,
         "protocol": protocol,
         "reference": config.reference,
-        "splits": {"support": len(splits.support), "reward": len(splits.reward), "test": len(splits.test)},
+        "splits": splits.sizes,
         "adapter": config.adapter,
         "variant": variant,
         "starts": starts,
@@ -186,7 +209,7 @@ def expected_variant(config: RunConfig, task: str) -> str | None:
     return chosen.name if chosen else None
 
 
-def _starts(content: dict[str, Any]) -> str:
+def _starts(content: Plan) -> str:
     """Say what the loop may start from."""
     if content["adapter"] == "none":
         return "the deployed model"

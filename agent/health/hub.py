@@ -1,36 +1,35 @@
-"""What the doctor says of the hub models; only the standard library is imported at the top."""
+"""What the doctor says of the hub models."""
 
 import http.client
 import os
 import urllib.request
 from pathlib import Path
 
-from agent.health.checks import Row
+from agent.health.checks import Check
+from cao.model.profiles import MODELS
 
 TIMEOUT_S = 3.0
 
 
-def check_hub(*, offline: bool) -> list[Row]:
+def check_hub(*, offline: bool) -> list[Check]:
     """Say of each hub model whether it lies in the hub's cache, and else whether it could be fetched.
 
     Args:
         offline: do not ask the hub.
     """
-    from cao.model.profiles import MODELS  # noqa: PLC0415
-
     rows, reachable = [], None
     for profile in MODELS.values():
         if profile.source.startswith("embedded:"):
             continue
         snapshots = hub_cache() / f"models--{profile.source.replace('/', '--')}" / "snapshots"
         if any((path.parent / "config.json").exists() for path in snapshots.glob("*/*.safetensors")):
-            rows.append(Row(profile.name, "ok", f"{profile.source} in {snapshots.parent}"))
+            rows.append(Check(profile.name, "ok", f"{profile.source} in {snapshots.parent}"))
             continue
         if not offline and reachable is not False:  # one silent hub is waited for once
             reachable = _reachable(profile.source)
         state = "the hub was not asked" if offline else "the hub has it" if reachable else "the hub cannot be reached"
         rows.append(
-            Row(
+            Check(
                 profile.name,
                 "optional",
                 f"{profile.source} is not downloaded; {state}",

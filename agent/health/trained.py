@@ -1,24 +1,24 @@
 """What the doctor says of the trained parts that ship: each is loaded and held against its recorded hash."""
 
-from agent.health.checks import Row
+from agent.health.checks import Check
 from cao.errors import CaoError
+from policies import trained
+from tools import pretrained
+from tools.align_lora import find_aligner
+from tools.generate_lora import find_generator
 
 
-def check_pretrained(folder: str | None = None) -> list[Row]:
+def check_pretrained(folder: str | None = None) -> list[Check]:
     """Load every trained generator and aligner of a folder of trained parts, the shipped one when None."""
-    from tools import pretrained  # noqa: PLC0415
-    from tools.align_lora import find_aligner  # noqa: PLC0415  (imports torch, which may be missing)
-    from tools.generate_lora import find_generator  # noqa: PLC0415
-
     index = pretrained.index_of(folder)
     train = "python -m agent.consolidate --model {} --preset {}"
     try:
         listed = pretrained.read_index(index)
     except CaoError as error:
-        return [Row("trained generators", "missing", str(error), f"restore {index.parent} as it was shipped")]
+        return [Check("trained generators", "missing", str(error), f"restore {index.parent} as it was shipped")]
     if listed is None:
         detail = f"{index} is absent: runs start from the deployed model"
-        return [Row("trained generators", "optional", detail, train.format("smollm2-135m", "embedded"))]
+        return [Check("trained generators", "optional", detail, train.format("smollm2-135m", "embedded"))]
     rows = []
     for base_sha256, shelf in listed.models.items():
         name = f"generator {shelf.name}"
@@ -30,35 +30,33 @@ def check_pretrained(folder: str | None = None) -> list[Row]:
                     find_aligner(generator, index)
             size = sum(pretrained.inside(index, file).stat().st_size for file in files) / 1e6
         except (CaoError, OSError) as error:
-            rows.append(Row(name, "missing", str(error), f"restore {index.parent} as it was shipped"))
+            rows.append(Check(name, "missing", str(error), f"restore {index.parent} as it was shipped"))
             continue
         unaligned = [variant.name for variant in shelf.variants if variant.aligner is None]
         note = f"; without an aligner: {', '.join(unaligned)}" if unaligned else ""
         names = ", ".join(variant.name for variant in shelf.variants)
-        rows.append(Row(name, "ok", f"{names} ({size:.1f} MB, hashes as recorded){note}"))
+        rows.append(Check(name, "ok", f"{names} ({size:.1f} MB, hashes as recorded){note}"))
     return rows
 
 
-def check_policies(folder: str | None = None) -> list[Row]:
+def check_policies(folder: str | None = None) -> list[Check]:
     """Load every trained policy of a folder of trained parts, the shipped one when None."""
-    from policies import trained  # noqa: PLC0415  (imports torch, which may be missing)
-
     index = trained.index_of(folder)
     restore = f"restore {index.parent} as it was shipped"
     try:
         listed = trained.read_policies(index).policies
     except CaoError as error:
-        return [Row("trained policies", "missing", str(error), restore)]
+        return [Check("trained policies", "missing", str(error), restore)]
     if not listed:
         detail = f"{index} names none: the local policy decides without a training"
         command = "python -m agent.train_policy --model smollm2-135m --install"
-        return [Row("trained policies", "optional", detail, command)]
+        return [Check("trained policies", "optional", detail, command)]
     rows = []
     for base_sha256, policy in listed.items():
         try:
             trained.find_policy(base_sha256, index)
         except CaoError as error:
-            rows.append(Row(f"policy {policy.name}", "missing", str(error), restore))
+            rows.append(Check(f"policy {policy.name}", "missing", str(error), restore))
             continue
-        rows.append(Row(f"policy {policy.name}", "ok", f"{policy.path.rpartition('/')[2][:12]} (hash as recorded)"))
+        rows.append(Check(f"policy {policy.name}", "ok", f"{policy.path.rpartition('/')[2][:12]} (hash as recorded)"))
     return rows

@@ -1,37 +1,27 @@
-"""The end of a run: what the test part said, and the files that a person takes away.
-
-``Any`` is left in what ``config.json`` holds, which other versions wrote too.
-"""
+"""The end of a run: what the test part said, and the files that a person takes away."""
 
 import math
 import os
 import shutil
 import statistics
 import time
-from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from itertools import pairwise, starmap
 
 import cao
 from agent.loop.counts import summary
+from agent.loop.request import RunHeader
 from agent.loop.state import Made, State, Workbench
-from agent.record.questions import keep_questions
-from agent.record.schema import (
-    AdapterFile,
-    Adapters,
-    Adopted,
-    Computed,
-    Detectable,
-    PartScore,
-    Rewards,
-    RunRecord,
-    TestPart,
-    Together,
-)
+from agent.loop.test_part import DEFAULT, Tested, step
+from agent.record.measurements import Detectable, PartScore, Rewards, TestPart
+from agent.record.page.questions import keep_questions
+from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRecord, Together
 from agent.record.trace_file import read_trace
 from cao.files import write_json
-from cao.types import Example, Item, Reward
-from tools.evaluate import load_items
+from cao.types import Example, Reward
+from policies.base import adapter_of
+from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
 from tools.evaluate.temperature import losses
 
@@ -47,21 +37,26 @@ PACKAGES = (
 )
 
 
-def conclude_run(state: State, bench: Workbench, base: list[Item], adapted: list[Item], *, improved: bool) -> State:
+def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bool) -> State:
     """Write strategy.json, adapter/ and the outcome of a finished loop; return ``test`` and ``adopted``.
 
     Args:
         state: the graph's state after the loop.
         bench: the workbench.
-        base: items of the deployed model on the test part.
-        adapted: items of what was adopted, the same as ``base`` without an improvement.
+        tested: what ``test_steps`` returned.
         improved: whether anything was adopted.
     """
     keep_questions(bench.folder, bench.splits)  # of a run, too, that an older version began
+    base = tested.get("answer rule", tested[DEFAULT])
+    adapted = list(tested.values())[-1]
+    save_items(bench.folder / "items" / "test-baseline.jsonl", base)
+    save_items(bench.folder / "items" / "test-adapted.jsonl", adapted)
     verdict = compare(base, adapted, bench.config.accept)
     test = TestPart(
+        default=_score(summarise(tested[DEFAULT])),
         baseline=_score(summarise(base)),
         adapted=_score(summarise(adapted)),
+        steps=tuple(starmap(partial(step, bench.config.accept), pairwise(tested.items()))),
         chance=chance_level(bench.splits.test),
         p_value=verdict.mcnemar_p_value,
         loss_change=verdict.loss_change,
@@ -96,9 +91,13 @@ def adopted_of(state: State, bench: Workbench) -> Adopted:
         paths = [os.path.relpath(member.path, bench.folder) if member else None for member in model.members]
         routes = os.path.relpath(model.centroids, bench.folder) if model.centroids else None
         together = Together(adapters=tuple(paths), method=model.method, routes=routes)
+    accepted = [trial.strategy for trial in state["trials"] if trial.accepted and trial.strategy]
     return Adopted(
         start=state["start"],
-        strategy=next((trial.strategy for trial in state["trials"] if trial.accepted), None),
+        strategy=accepted[-1] if accepted else None,
+        strategies=tuple(accepted),
+        answer_rule=model.answer_rule,
+        latent=model.latent,
         adapter=AdapterFile(path="adapter", sha256=first.sha256) if first else None,
         together=together,
         note=model.note,
@@ -119,7 +118,7 @@ def _card(bench: Workbench) -> str:
 
 
 def run_record(
-    state: State, bench: Workbench, header: Mapping[str, Any], *, overhead_share: float, peak_memory_mb: float
+    state: State, bench: Workbench, header: RunHeader, *, overhead_share: float, peak_memory_mb: float
 ) -> RunRecord:
     """Return what run.json says, from the final state, the trace and what ``config.json`` says of the run."""
     timing: dict[str, float] = {}
@@ -128,14 +127,14 @@ def run_record(
             timing[event["node"]] = round(timing.get(event["node"], 0.0) + event["seconds"], 3)
     context = state["context"]
     return RunRecord(
-        run_id=header["run_id"],
+        run_id=header.run_id,
         status="improved" if state["status"] == "improved" else "no_improvement",
         reason=state.get("ended"),
         task=bench.task.name,
         model=bench.config.model,
         model_sha256=bench.lm.sha256,
         policy=bench.policy.name,
-        policy_adapter=getattr(bench.policy, "adapter_sha256", None),
+        policy_adapter=adapter_of(bench.policy),
         describer=context.source,
         request_forms={"describer": context.form, "policy": state.get("request_form")},
         seed=bench.config.seed,
@@ -157,7 +156,7 @@ def run_record(
         seconds=round(sum(timing.values()), 3),
         overhead_share=round(overhead_share, 5),
         peak_memory_mb=round(peak_memory_mb, 1),
-        created=header["created"],
+        created=header.created,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         dtype=bench.lm.dtype,
         compute=_computed(bench, header),
@@ -166,11 +165,11 @@ def run_record(
     )
 
 
-def _computed(bench: Workbench, header: Mapping[str, Any]) -> Computed:
+def _computed(bench: Workbench, header: RunHeader) -> Computed:
     """Return what the run's last process computed with; the dtype is that of all of them."""
     lm = bench.lm
     found = lm.compute.model_dump() if lm.compute else {"dtype": lm.dtype, "device": lm.device}
-    return Computed(**found, asked=header.get("dtype_asked", found["dtype"]))
+    return Computed(**found, asked=header.dtype_asked or found["dtype"])
 
 
 def _adapters(made: Made) -> Adapters:
@@ -200,6 +199,8 @@ def _rewards(state: State) -> Rewards:
         best=state["best_reward"],
         comparisons={name: start and start["comparison"] for name, start in starts.items()},
         dropped_after={name: start and start["dropped_after"] for name, start in starts.items()},
+        rules=tuple(state["rules"]),
+        answer_rules={"baseline": state["base"].answer_rule, "best": state.get("best", state["base"]).answer_rule},
     )
 
 

@@ -1,11 +1,10 @@
 """How many reward questions measuring took, counted from step to step."""
 
-from agent.loop.reward import Measured
-from agent.loop.state import Evaluations
-from agent.record.schema import Counts
+from agent.loop.answers import Measurement
+from agent.record.measurements import Counts, Evaluations
 
 
-def counted(before: Evaluations | None, *measurements: Measured) -> Evaluations:
+def counted(before: Evaluations | None, *measurements: Measurement) -> Evaluations:
     """Return the counts of reward questions with more measurements added.
 
     Args:

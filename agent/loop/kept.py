@@ -10,8 +10,8 @@ from pathlib import Path
 
 from agent.loop.state import State
 from agent.record.commands import trace_command
-from agent.record.questions import QUESTIONS_FILE
-from agent.record.schema import GENERATED
+from agent.record.measurements import GENERATED
+from agent.record.page.questions import QUESTIONS_FILE
 from cao.errors import InputError
 from cao.files import sha256_file
 from cao.model.adapters import load_adapter

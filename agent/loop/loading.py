@@ -1,12 +1,8 @@
-"""Loading what a run works with, and holding it against what the run was begun with.
-
-``Any`` is left in what ``config.json`` holds, which other versions wrote too.
-"""
+"""Loading what a run works with, and holding it against what the run was begun with."""
 
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +10,7 @@ from agent.budget.clock import Clock, timed_speed
 from agent.budget.fit import fit
 from agent.budget.plan import STARTS, Speed
 from agent.config import RunConfig
-from agent.loop.request import read_task
+from agent.loop.request import RunHeader, read_task
 from agent.loop.state import NO_TIME, Workbench
 from agent.loop.trained import find_trained
 from agent.record.terminal import View
@@ -24,10 +20,11 @@ from cao.model.encoder import Encoder
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
 from cao.model.start_adapter import attach_adapter
-from cao.progress import say, told
+from cao.progress import say, timed
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
 from cao.types import AnswerProtocol
+from policies.base import adapter_of
 from policies.describe import check_describer
 from policies.registry import build_policy
 from tools.evaluate import HiddenCache
@@ -53,7 +50,7 @@ def build_workbench(
         torch.set_num_threads(config.threads)
     check_describer(config.describer, config.policy_settings, offline=config.offline)
     profile = MODELS[config.model]
-    with told("loading the language model"):
+    with timed("loading the language model"):
         lm = load_language_model(
             profile, path=config.model_path, device=config.device, dtype=config.dtype, offline=config.offline
         )
@@ -89,18 +86,18 @@ def build_workbench(
 
 def trained_hashes(bench: Workbench) -> dict[str, str]:
     """Return the hash of every trained part that the run works with."""
-    policy = getattr(bench.policy, "adapter_sha256", None)
+    policy = adapter_of(bench.policy)
     return {**bench.trained.hashes(), **({"policy": policy} if policy else {})}
 
 
-def refuse_other_weights(stored: dict[str, Any], bench: Workbench) -> None:
+def refuse_other_weights(stored: RunHeader, bench: Workbench) -> None:
     """Raise InputError where a run would go on with another model, generator or aligner than it was started with."""
-    run_id, before, now = stored["run_id"], stored["pretrained"], trained_hashes(bench)
-    if stored["model_sha256"] != bench.lm.sha256:
+    run_id, before, now = stored.run_id, stored.pretrained, trained_hashes(bench)
+    if stored.model_sha256 != bench.lm.sha256:
         raise InputError(f"run {run_id} was started with another {bench.config.model}; start a new run")
     for part in sorted({*before, *now}):
         if before.get(part) != now.get(part):
-            had, has = ((found.get(part) or "none")[:12] for found in (before, now))
+            had, has = ((hashes.get(part) or "none")[:12] for hashes in (before, now))
             raise InputError(f"run {run_id} was started with {part} {had}, now it is {has}; start a new run")
 
 
@@ -116,7 +113,7 @@ def fitted(bench: Workbench, view: View) -> Workbench:
     view.progress("timing a few prompts", 0, 0)
     speed = timed_speed(bench.speed, bench.lm, bench.task, bench.splits.support, bench.protocol)
     starts = STARTS[config.adapter] if bench.trained.generator else 1
-    found = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
-    view.say(found.told())
-    task, splits, protocol = read_task(found.config)
-    return replace(bench, config=found.config, task=task, splits=splits, protocol=protocol, speed=speed)
+    fitting = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
+    view.say(fitting.sentence())
+    task, splits, protocol = read_task(fitting.config)
+    return replace(bench, config=fitting.config, task=task, splits=splits, protocol=protocol, speed=speed)

@@ -4,30 +4,31 @@ Every node may be run twice: a kill inside one starts it again from its beginnin
 under names that depend on the attempt, and draw random numbers from seeds that depend on the purpose.
 """
 
-import shutil
 import time
 from collections.abc import Callable
 
 from langgraph.runtime import Runtime
 
 from agent.budget.clock import Prices
+from agent.loop.applying import Part, apply_for, remade_for_test
 from agent.loop.conclude import conclude_run
 from agent.loop.counts import counted
 from agent.loop.observations import policy_context
-from agent.loop.reward import explain, judge, measure_part, race_reward
-from agent.loop.start import deployed, measure_starts
+from agent.loop.reward import Bar, explain, judge, race_reward
+from agent.loop.start import measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
+from agent.loop.test_part import test_steps
 from cao.errors import NotApplicableError
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import Trial
 from policies.base import AsksServer, RequestForm
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
-from tools.apply_strategy import apply_strategy
 from tools.detect_drift import detect_drift
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
-from tools.evaluate.statistics import summarise
+from tools.evaluate.serving import serving_price
+from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
 from tools.generate_lora import GenerationResult, generate_lora
 
 Node = Callable[[State, Workbench], State]
@@ -59,14 +60,14 @@ def detect(state: State, bench: Workbench) -> State:
         encoder=bench.encoder,
         seed=bench.seed("detect"),
     )
-    found: State = {"drift": report}
+    result: State = {"drift": report}
     if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
         return {
-            **found,
+            **result,
             "ended": report.sentence,
             "adapters": {**state["adapters"], "reason": "no drift: none was made"},
         }
-    return found
+    return result
 
 
 def generate(state: State, bench: Workbench) -> State:
@@ -116,7 +117,8 @@ def decide(state: State, bench: Workbench) -> State:
     raw, form = _ask_policy(state, bench, attempt)
     try:
         strategy = parse_strategy(raw)
-        if any(trial.strategy == strategy.canonical() for trial in state["trials"]):
+        accepted = [n for n, trial in enumerate(state["trials"], 1) if trial.accepted]  # behind it, all is new
+        if any(trial.strategy == strategy.canonical() for trial in state["trials"][max(accepted, default=0) :]):
             raise StrategyRejectedError("already tried in this run")
     except StrategyRejectedError as error:
         kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
@@ -140,8 +142,8 @@ def _ask_policy(state: State, bench: Workbench, attempt: int) -> tuple[str, Requ
     return raw, policy.form if isinstance(policy, AsksServer) else None
 
 
-def apply(state: State, bench: Workbench) -> State:
-    """Apply the proposed strategy; one that has nothing to act on is recorded as a rejection."""
+def apply(state: State, bench: Workbench, part: Part = "reward") -> State:
+    """Apply the proposed strategy for a part; one that has nothing to act on is recorded as a rejection."""
     started = time.monotonic()
     attempt = len(state["trials"]) + 1
     assert state["proposal"] is not None  # the graph's router
@@ -150,25 +152,10 @@ def apply(state: State, bench: Workbench) -> State:
     if needed > left:
         reason = f"not tried: it would take about {needed:.0f} s with its test questions, {max(0, left):.0f} s are left"
         return {"trials": _refused(state, reason, started), "proposal": None}
-    work = bench.folder / "work" / f"attempt-{attempt}"
-    work.mkdir(parents=True, exist_ok=True)
     try:
-        candidate = apply_strategy(
-            strategy,
-            bench.texts() if strategy.from_states else bench.prompts(),
-            bench.adapted(state["best"]).members[0],
-            bench.seed("apply", 1),  # for all attempts: equal batches give equal adapters, which answer once
-            lm=bench.lm,
-            store=bench.store,
-            generator=bench.trained.generator,
-            encoder=bench.encoded() if strategy.from_states else None,
-            checkpoint=work / "ttl.safetensors",
-            progress=bench.progress,
-        )
+        candidate = apply_for(bench, strategy, bench.adapted(state["best"]), part, f"attempt-{attempt}")
     except NotApplicableError as error:
-        shutil.rmtree(work)
         return {"trials": _refused(state, f"not applied: {error}", started), "proposal": None}
-    shutil.rmtree(work)  # only now: a kill or an interrupt leaves the training's checkpoint for the resumed run
     return {
         "candidate": bench.pack(candidate),
         "proposal_seconds": state["proposal_seconds"] + time.monotonic() - started,
@@ -181,11 +168,15 @@ def evaluate(state: State, bench: Workbench) -> State:
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
     candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
+    price = serving_price(candidate, bench.adapted(state["best"]), bench.config.serving_price)
+    bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price)
+    assert state["proposal"] is not None  # the graph's router
+    again = _prices(state, bench).again(restore_strategy(state["proposal"]), bench.texts())
     try:
-        measured = race_reward(bench, candidate, best, name)
+        measured = race_reward(bench, candidate, best, name, bar, again)
     except NotApplicableError as error:
         return {"trials": _refused(state, f"not measured: {error}", started), "proposal": None, "candidate": None}
-    verdict, reward = judge(bench, best, measured), summarise(measured.items)
+    verdict, reward = judge(bench, best, measured, bar), summarise(measured.items)
     trial = Trial(
         attempt=attempt,
         strategy=state["proposal"],
@@ -208,16 +199,16 @@ def evaluate(state: State, bench: Workbench) -> State:
         update["best_reward"] = reward
         update["best_items"] = f"items/{name}.jsonl"
         update["accepted"] = True
+        update["steps"] = [*state["steps"], bench.pack(candidate)]
     return update
 
 
 def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
     improved = state["accepted"] or state["start"] != "base"
-    base = measure_part(bench, deployed(bench), "test", "test-baseline").items
-    adapted = measure_part(bench, bench.adapted(state["best"]), "test", "test-adapted").items if improved else base
-    update = conclude_run(state, bench, base, adapted, improved=improved)
-    return {"status": "improved" if improved else "no_improvement", **update}
+    made = remade_for_test(state, bench)
+    update = conclude_run({**state, **made}, bench, test_steps({**state, **made}, bench), improved=improved)
+    return {"status": "improved" if improved else "no_improvement", **made, **update}
 
 
 def traced(name: str, node: Node) -> Callable[..., Stored]:
@@ -242,6 +233,7 @@ def _summary(update: Stored) -> Stored:
         "drift",
         "adapters",
         "baseline",
+        "rules",
         "start",
         "starts",
         "proposal",
@@ -261,7 +253,7 @@ def _summary(update: Stored) -> Stored:
 def _prices(state: State, bench: Workbench) -> Prices:
     """Return what is still to be paid for in the run's time."""
     each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
-    return Prices(bench.speed, each, len(bench.splits.test))
+    return Prices(bench.speed, each, len(bench.splits.test), len(bench.splits.reward))
 
 
 def _refused(state: State, reason: str, started: float) -> list[Trial]:

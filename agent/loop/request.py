@@ -4,11 +4,11 @@ A mistyped name, a bad line of a file and ``--dry-run`` are answered from here: 
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.budget.fit import fit
 from agent.budget.plan import START_UP_SECONDS, STARTS, Speed, print_plan
@@ -16,27 +16,45 @@ from agent.config import RunConfig, make_config
 from agent.record.runs import find_run
 from cao.configuration import merge
 from cao.errors import InputError
+from cao.files import write_json
 from cao.machine.compute import choose_compute
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits, split
-from cao.types import AnswerProtocol
+from cao.types import AnswerProtocol, DtypeChoice
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
 
 
 class RunHeader(BaseModel):
-    """What ``config.json`` holds: enough to resume a run, and to refuse another one in its place."""
+    """What ``config.json`` holds: enough to resume a run, and to refuse another one in its place.
 
-    model_config = ConfigDict(extra="allow")
+    Attributes:
+        run_id: the folder's name.
+        created: ISO-8601 UTC.
+        config: the configuration, as the version that began the run has it.
+        dtype_asked: the dtype that the command line named; older versions did not write it.
+        fingerprint: what of the configuration must stay equal.
+        graph_sha256, model_sha256: hashes of the graph and of the model's weights.
+        pretrained: trained part → its hash.
+        replay_of: ``run_id`` and ``node`` of the run that this one was forked from, where it was.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     run_id: str
     created: str
-    config: dict[str, Any]
-    fingerprint: dict[str, Any]
+    config: dict[str, JsonValue]
+    dtype_asked: DtypeChoice | None = None
+    fingerprint: dict[str, JsonValue]
     graph_sha256: str
     model_sha256: str
     pretrained: dict[str, str]
+    replay_of: dict[str, str] | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write ``config.json`` into a run's folder."""
+        write_json(folder / "config.json", self.model_dump(mode="json", exclude_unset=True))
 
 
 @dataclass(frozen=True)
@@ -48,18 +66,18 @@ class Request:
         task: what to adapt to.
         splits: its questions.
         protocol: how answers are judged.
-        stored: the content of ``config.json`` of the run to resume, empty for a new one.
+        stored: the content of ``config.json`` of the run to resume, None for a new one.
     """
 
     config: RunConfig
     task: Task
     splits: Splits
     protocol: AnswerProtocol
-    stored: dict[str, Any]
+    stored: RunHeader | None
 
 
 def understand(
-    options: dict[str, Any], *, file: Path | None = None, assignments: list[str], resume: str | None = None
+    options: Mapping[str, object], *, file: Path | None = None, assignments: list[str], resume: str | None = None
 ) -> Request:
     """Return what ``python -m agent.run`` is asked for.
 
@@ -72,20 +90,20 @@ def understand(
     Raises:
         InputError: something of it cannot be used; every mistake in the data is found here.
     """
-    stored = read_stored(Path(options.get("out", "runs")), resume) if resume is not None else {}
+    stored = read_stored(Path(str(options.get("out", "runs"))), resume) if resume is not None else None
     if stored and options.get("dtype") == "auto":
         options = {key: value for key, value in options.items() if key != "dtype"}  # it stays what it was
-    config = make_config(file, merge(stored.get("config", {}), options), assignments)
+    config = make_config(file, merge(stored.config if stored else {}, options), assignments)
     if stored:
         refuse_changes(stored, config)
     check_names(config)
     check_here(config.device)
-    found = read_task(config)
+    task, splits, protocol = read_task(config)
     if config.reference:
         from tools.detect_drift.reference import check_sources  # noqa: PLC0415  (seconds to import)
 
         check_sources(config.reference)
-    return Request(config, *found, stored)
+    return Request(config, task, splits, protocol, stored)
 
 
 def check_names(config: RunConfig) -> None:
@@ -111,7 +129,7 @@ def check_remote(config: RunConfig) -> None:
         UnavailableError: a key or a package is missing.
     """
     check_describer(config.describer, config.policy_settings, offline=config.offline)
-    if config.policy != "local":
+    if config.policy not in ("local", "portfolio", "surrogate"):  # these need the base model's weights
         build_policy(config.policy, config.policy_settings, lm=None, offline=config.offline)
 
 
@@ -135,28 +153,28 @@ def protocol_of(config: RunConfig, task: Task, splits: Splits) -> AnswerProtocol
     return automatic if config.protocol == "auto" else config.protocol
 
 
-def read_stored(out: Path, run_id: str) -> dict[str, Any]:
+def read_stored(out: Path, run_id: str) -> RunHeader:
     """Return the content of a run's ``config.json``."""
     folder = find_run(out, run_id)
     path = folder / "config.json"
     try:
-        stored = RunHeader.model_validate_json(path.read_bytes()).model_dump(mode="json")
-        if stored["run_id"] != folder.name:
+        stored = RunHeader.model_validate_json(path.read_bytes())
+        if stored.run_id != folder.name:
             raise ValueError("another run's")
     except (OSError, ValueError, RecursionError):
         raise InputError(f"{path}: missing or damaged; this run cannot be resumed, start a new one") from None
-    stored["config"] = {key: value for key, value in stored["config"].items() if value is not None}
-    return stored
+    config = {key: value for key, value in stored.config.items() if value is not None}
+    return stored.model_copy(update={"config": config})
 
 
-def refuse_changes(stored: dict[str, Any], config: RunConfig) -> None:
+def refuse_changes(stored: RunHeader, config: RunConfig) -> None:
     """Raise InputError where a run would be resumed with another configuration."""
-    before, now = stored["fingerprint"], config.fingerprint()
+    before, now = stored.fingerprint, config.fingerprint()
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
         key = changed[0]
         raise InputError(
-            f"run {stored['run_id']} was started with {key}={before.get(key)!r}, now it is {now.get(key)!r}; "
+            f"run {stored.run_id} was started with {key}={before.get(key)!r}, now it is {now.get(key)!r}; "
             "resume without that option, or start a new run"
         )
 

@@ -111,8 +111,8 @@ def new_run_folder(out: Path, task: str) -> Iterator[tuple[str, Path]]:
         temporary = Path(tempfile.mkdtemp(dir=out, prefix=_UNBEGUN))
     except OSError as error:
         full = no_room(error, out / name)
-        told = f"{out / name}: cannot be made ({error.strerror}); choose another --out"
-        raise full or InputError(told) from None
+        refusal = f"{out / name}: cannot be made ({error.strerror}); choose another --out"
+        raise full or InputError(refusal) from None
     try:
         yield name, temporary
         temporary.chmod(0o777 & ~_umask())  # as any other folder; a temporary one is its owner's alone

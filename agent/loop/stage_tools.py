@@ -61,7 +61,7 @@ def _apply(bench: Workbench, strategy: str, prompts: Prompts, adapter: Folder = 
     return apply_strategy(
         parse_strategy(strategy),
         prompts,
-        _reference(bench, adapter),
+        bench.standing(AdaptedModel(members=(_reference(bench, adapter),))),
         bench.config.seed,
         lm=bench.lm,
         store=bench.store,
@@ -71,11 +71,13 @@ def _apply(bench: Workbench, strategy: str, prompts: Prompts, adapter: Folder = 
     )
 
 
-def _evaluate(bench: Workbench, adapted: dict[str, Any] | None = None) -> Reward:
+def _evaluate(bench: Workbench, adapted: dict[str, object] | None = None) -> Reward:
     """Measure an adapted model (as apply_strategy returns it; null is the base model) on the reward questions."""
     model = AdaptedModel.model_validate(adapted or {})
     examples, protocol = bench.splits.reward, bench.protocol
-    return summarise(evaluate(bench.task, examples, model, protocol, lm=bench.lm, encoder=bench.encoder))
+    support = bench.splits.support
+    items = evaluate(bench.task, examples, model, protocol, lm=bench.lm, encoder=bench.encoder, support=support)
+    return summarise(items)
 
 
 def _reference(bench: Workbench, folder: str | None) -> AdapterRef | None:
@@ -95,7 +97,7 @@ class Stage:
         callers: the modules of the node and, where there is one, of the command that does this stage alone.
     """
 
-    function: Callable[..., Any]
+    function: Callable[..., object]
     tool: Callable[..., Record]
     callers: tuple[str, ...]
 
@@ -105,7 +107,7 @@ STAGES: dict[str, Stage] = {
     "detect_drift": Stage(detect_drift, _detect, ("agent.loop.nodes", "agent.drift")),
     "generate_lora": Stage(generate_lora, _generate, ("agent.loop.nodes", "agent.generate")),
     "align_lora": Stage(align_lora, _align, ("agent.loop.nodes", "agent.generate")),
-    "apply_strategy": Stage(apply_strategy, _apply, ("agent.loop.nodes",)),
+    "apply_strategy": Stage(apply_strategy, _apply, ("agent.loop.applying",)),
     "evaluate": Stage(evaluate, _evaluate, ("agent.loop.reward", "eval.score")),
 }
 """Name for agents → stage. Who proposes strategies is no stage: a policy does, or the agent that calls these tools."""
@@ -121,7 +123,7 @@ def stage_tools(bench: Workbench) -> list[BaseTool]:
 
 
 def _tool(name: str, stage: Stage, bench: Workbench) -> BaseTool:
-    def call(**arguments: Any) -> dict[str, Any]:
+    def call(**arguments: object) -> dict[str, object]:
         return stage.tool(bench, **arguments).model_dump(mode="json")
 
     _, *arguments = inspect.signature(stage.tool).parameters.values()

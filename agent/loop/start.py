@@ -1,24 +1,47 @@
 """What the loop starts from: the deployed model, the generated adapter or the aligned one, whichever measures best.
 
-A generated adapter is judged like any proposal of the loop: it must beat the deployed model on the reward questions
-under the run's rule of acceptance, and one without prospects is dropped early. So the loop never starts below the
-deployed model.
+Each is measured under the same answer rules and stands for itself under its own best one. A generated adapter is judged
+like any proposal of the loop: it must beat the deployed model on the reward questions under the run's rule of
+acceptance, and one without prospects is dropped early. So the loop never starts below the deployed model.
 """
 
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from agent.budget.plan import part_seconds
+from agent.loop.answers import Measurement
 from agent.loop.counts import counted
-from agent.loop.observations import observe
-from agent.loop.reward import judge, measure_part, race_reward
+from agent.loop.observations import features, observe, perplexities
+from agent.loop.reward import Bar, judge, measure_part, race_reward
 from agent.loop.state import Starts, State, Workbench
-from agent.record.questions import keep_questions
-from agent.record.schema import GENERATED, StartName
+from agent.record.events import Start
+from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, StartName
+from agent.record.page.questions import keep_questions
+from cao.drift import DriftReport
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import save_adapter
-from cao.types import AdaptedModel, Comparison, Reward
-from tools.evaluate.statistics import summarise
+from cao.types import AdaptedModel, AnswerRule, Comparison, Item, Reward
+from tools.evaluate.answer_rule import RULES
+from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
+
+
+class Contender(NamedTuple):
+    """A model that the loop may start from, under its own best answer rule.
+
+    Attributes:
+        model: with that rule.
+        items: its answers to the reward questions; the first ones where it was dropped.
+        measured: what asking it took.
+        scores: answer rule → what it scores under it, where it was measured to the end.
+        verdict: how it compares with the deployed model, None for that one itself.
+    """
+
+    model: AdaptedModel
+    items: list[Item]
+    measured: Measurement
+    scores: dict[AnswerRule, Reward]
+    verdict: Comparison | None = None
 
 
 def first_state(bench: Workbench) -> State:
@@ -35,6 +58,8 @@ def first_state(bench: Workbench) -> State:
             "reason": "",
         },
         "baseline": None,
+        "base": bench.pack(deployed(bench)),
+        "rules": [],
         "start": "base",
         "starts": {"generated": None, "aligned": None},
         "best_reward": None,
@@ -44,6 +69,8 @@ def first_state(bench: Workbench) -> State:
         "trials": [],
         "max_attempts": bench.config.max_attempts,
         "accepted": False,
+        "steps": [],
+        "until": bench.config.until,
     }
 
 
@@ -54,64 +81,133 @@ def deployed(bench: Workbench) -> AdaptedModel:
 
 
 def measure_starts(state: State, bench: Workbench) -> State:
-    """Measure the deployed model on the reward part, race every generated adapter against it, and start from the best.
+    """Measure the deployed model and every adapter under the same answer rules, and start from the best.
 
-    What is started from is measured on every question; one that was dropped has the reward and the comparison of the
-    questions that it answered. A kill inside costs a block of questions.
+    The deployed model under its own best rule is what every gain is measured against: an adapter must beat it under the
+    adapter's own best one. Rules ask nothing anew, so all of them cost one measurement and the priors. What is started
+    from is measured on every question; an adapter that is hopeless under every rule is dropped early. A kill inside
+    costs a block of questions.
 
     Args:
         state: the state after ``align``.
         bench: the workbench.
 
-    Source: CAO-LLM §2.4; the comparison with the deployed model is this project's.
+    Source: CAO-LLM §2.4; the comparison with the deployed model and the rules are this project's.
     """
-    started = time.monotonic()
     keep_questions(bench.folder, bench.splits)
-    best = deployed(bench)
+    base, took = _deployed_contender(bench)
+    raced, unmeasured = _race_adapters(state, bench, base.items)
+    every: dict[StartName, Contender] = {"base": base, **raced}
+    starts: Starts = {name: _begun(raced.get(name), failed=name in unmeasured) for name in GENERATED}
+    rewards = {name: summarise(one.items) for name, one in every.items()}
+    start = best_start(rewards, {name: one.verdict for name, one in every.items() if one.verdict})
+    chosen, adapters = bench.pack(every[start].model), state["adapters"]
+    return {
+        "adapters": {**adapters, "reason": "; ".join(filter(None, (adapters["reason"], *unmeasured.values())))},
+        "base": bench.pack(base.model),
+        "rules": _table({name: one.scores for name, one in every.items()}),
+        "best": chosen,
+        "baseline": rewards["base"],
+        "start": start,
+        "started": chosen,
+        "starts": starts,
+        "best_reward": rewards[start],
+        "best_items": f"items/{start}.jsonl",
+        "evaluations": counted(None, *(one.measured for one in every.values())),
+        "reward_seconds": took,
+        **_known_of(bench, every[start].model, start, starts, state["drift"]),
+    }
+
+
+def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
+    """Measure the deployed model under every rule; return it under its best one, and how long measuring it took."""
+    started, plain = time.monotonic(), deployed(bench)
     try:
-        measured = [measure_part(bench, best, "reward", "base")]
+        first = measure_part(bench, plain, "reward", "base")
     except NotApplicableError as error:
         raise InputError(f"the deployed model cannot be measured: {error}") from None
     expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
     took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
-    base = measured[0].items
-    rewards: dict[StartName, Reward] = {"base": summarise(base)}
-    verdicts: dict[StartName, Comparison] = {}
-    starts: Starts = {"generated": None, "aligned": None}
-    adapters = state["adapters"].copy()
-    for name in GENERATED:
-        reference = bench.adapter(state["adapters"][name])
-        if reference is None:
-            continue
-        try:
-            measured.append(race_reward(bench, AdaptedModel(members=(reference,)), base, name))
-        except NotApplicableError as error:
-            starts[name] = {"reward": None, "comparison": None, "dropped_after": None}
-            unmeasured = f"the {name} adapter could not be measured: {error}"
-            adapters["reason"] = "; ".join(filter(None, (adapters["reason"], unmeasured)))
-            continue
-        rewards[name], verdicts[name] = summarise(measured[-1].items), judge(bench, base, measured[-1])
-        starts[name] = {
-            "reward": rewards[name],
-            "comparison": verdicts[name],
-            "dropped_after": len(measured[-1].items) if measured[-1].dropped else None,
-        }
-    start = best_start(rewards, verdicts)
-    if start != "base":
-        best = AdaptedModel(members=(bench.adapter(state["adapters"][start]),))
-    seen = bench.config.policy_sees_measurements
-    return {
-        "adapters": adapters,
-        "best": bench.pack(best),
-        "baseline": rewards["base"],
-        "start": start,
-        "starts": starts,
-        "best_reward": rewards[start],
-        "best_items": f"items/{start}.jsonl",
-        "evaluations": counted(None, *measured),
-        "reward_seconds": took,
-        "observed": observe(bench, start, starts, best.members[0]) if seen else [],
+    scores = {
+        rule: summarise(measure_part(bench, _under(plain, rule), "reward", "base").items) for rule in rules_of(bench)
     }
+    model = _under(plain, best_rule(scores))
+    return Contender(model, measure_part(bench, model, "reward", "base").items, first, scores), took
+
+
+def _race_adapters(
+    state: State, bench: Workbench, base: list[Item]
+) -> tuple[dict[StartName, Contender], dict[StartName, str]]:
+    """Race each adapter that was made against the deployed model; return those measured, and why others were not."""
+    made = [(name, ref) for name in GENERATED if (ref := bench.adapter(state["adapters"][name])) is not None]
+    bar = Bar(CONFIDENT_LEVEL / max(1, len(made)))
+    raced: dict[StartName, Contender] = {}
+    unmeasured: dict[StartName, str] = {}
+    for name, reference in made:
+        try:
+            raced[name] = _race_rules(bench, AdaptedModel(members=(reference,)), base, name, bar)
+        except NotApplicableError as error:
+            unmeasured[name] = f"the {name} adapter could not be measured: {error}"
+    return raced, unmeasured
+
+
+def _begun(one: Contender | None, *, failed: bool) -> Start | None:
+    """Return what is recorded of an adapter as a start, None where there is no such adapter."""
+    if one is None:
+        return {"reward": None, "comparison": None, "dropped_after": None} if failed else None
+    after = len(one.items) if one.measured.dropped else None
+    return {"reward": summarise(one.items), "comparison": one.verdict, "dropped_after": after}
+
+
+def _known_of(bench: Workbench, model: AdaptedModel, start: StartName, starts: Starts, drift: DriftReport) -> State:
+    """Return what is known of the start, in sentences and in numbers; its own answers are the last ones in its file."""
+    rule, found = model.answer_rule, perplexities(bench, model.members[0])
+    by_rule = {each: measure_part(bench, _under(model, each), "reward", start).items for each in rules_of(bench)}
+    measure_part(bench, model, "reward", start)
+    return {
+        "observed": observe(start, starts, rule, found) if bench.config.policy_sees_measurements else [],
+        "features": features(start, bench.splits.reward, by_rule, found, drift, labels=bench.labels),
+    }
+
+
+def rules_of(bench: Workbench) -> tuple[AnswerRule, ...]:
+    """Return the answer rules that this run can compare: the default alone where answers are written."""
+    if bench.protocol != "likelihood" or not bench.config.answer_rules:
+        return RULES[:1]
+    branches = (bench.task.query(example, bench.lm.profile.answer_style).branches for example in bench.splits.reward)
+    scored = not any(branch.lead for each in branches for branch in each)
+    able = {"none": True, "choice": scored, "batch": bench.labels}
+    return tuple(rule for rule in RULES if able[rule.prior])
+
+
+def best_rule(rewards: Mapping[AnswerRule, Reward]) -> AnswerRule:
+    """Return the rule of the lowest log-loss, of equal ones the first."""
+    return min(rewards, key=lambda rule: rewards[rule].loss)
+
+
+def _under(model: AdaptedModel, rule: AnswerRule) -> AdaptedModel:
+    return model.model_copy(update={"answer_rule": rule})
+
+
+def _race_rules(bench: Workbench, model: AdaptedModel, base: list[Item], name: GeneratedName, bar: Bar) -> Contender:
+    """Race an adapter under every rule; return it under its best one, or under the one that lasted longest.
+
+    What is answered under one rule is answered under all, so they ask together what the one that lasts longest asks.
+    """
+    raced = {rule: race_reward(bench, _under(model, rule), base, name, bar) for rule in rules_of(bench)}
+    whole = {rule: summarise(one.items) for rule, one in raced.items() if not one.dropped}
+    chosen = _under(model, best_rule(whole) if whole else max(raced, key=lambda rule: len(raced[rule].items)))
+    measured = race_reward(bench, chosen, base, name, bar)
+    return Contender(chosen, measured.items, measured, whole, judge(bench, base, measured, bar))
+
+
+def _table(scores: Mapping[StartName, Mapping[AnswerRule, Reward]]) -> list[RuleRewards]:
+    """Return what each model scores under each rule, a row a rule."""
+    made = {name: scores.get(name, {}) for name in GENERATED}
+    return [
+        RuleRewards(rule=rule, base=base, generated=made["generated"].get(rule), aligned=made["aligned"].get(rule))
+        for rule, base in scores["base"].items()
+    ]
 
 
 def best_start(rewards: Mapping[StartName, Reward], verdicts: Mapping[StartName, Comparison]) -> StartName:

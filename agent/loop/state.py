@@ -3,16 +3,15 @@
 The state is small and JSON-able, because every step stores all of it; tensors and per-question items lie on disk.
 Nodes see typed records, checkpoints hold plain JSON; ``dump_state`` and ``load_state`` stand between them.
 The workbench holds what cannot be stored: the loaded models, the data and the run's folder.
-
-One ``Any`` is left: ``Context.workbench``, since LangGraph asks the context for a JSON schema and models have none.
 """
 
 import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import JsonValue, TypeAdapter
 from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
@@ -22,7 +21,8 @@ from agent.budget.plan import Speed
 from agent.config import RunConfig
 from agent.loop.trained import Trained
 from agent.record.events import Start
-from agent.record.schema import Adopted, GeneratedName, StartName, TestPart
+from agent.record.measurements import Evaluations, GeneratedName, RuleRewards, StartName, TestPart
+from agent.record.schema import Adopted
 from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.files import sha256_bytes
@@ -30,42 +30,19 @@ from cao.model.adapters import LoraWeights
 from cao.model.encoder import EncodedPrompts, Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
+from cao.strategies import Standing
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits, part
-from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Reward, StrategyFields, Trial
+from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Reward, StrategyFields, Trial, Until
 from policies.base import Policy, RequestForm
 from policies.describe import Description
 from tools.evaluate import HiddenCache
+from tools.evaluate.priors import same_choices
 
 NO_TIME = Speed(0.0, 0.0, 0.0)
 
 Refers = TypeVar("Refers", AdaptedModel, AdapterRef)
 """A record that names files."""
-
-
-class Evaluations(TypedDict):
-    """Reward questions, counted.
-
-    Attributes:
-        asked: what full evaluation of every candidate would ask, without a memory.
-        dropped_early: candidates that were dropped before the last question.
-        measured: key of a measurement → questions that a model answered for it.
-        reused: of these, answered from kept hidden states, or by an adapter whose answer was kept with another
-            measurement; one counts once for each of several adapters.
-        checked: dropped candidates that were measured to the end all the same.
-        agreed: of these, not accepted by the full evaluation either.
-        member_asked: like ``asked``, an adapter's answer each: m for a question that m adapters answer together.
-        member_measured: key of an adapter's own measurement → questions that it answered.
-    """
-
-    asked: int
-    dropped_early: int
-    measured: dict[str, int]
-    reused: int
-    checked: int
-    agreed: int
-    member_asked: int
-    member_measured: dict[str, int]
 
 
 class Made(TypedDict):
@@ -90,24 +67,30 @@ class State(TypedDict, total=False):
 
     Attributes:
         context: τ, with its source.
-        drift: what the drift test found.
+        drift: the drift test's report.
         adapters: what was made from the prompts.
+        base: the deployed model under its own best answer rule, which gains are measured against.
+        rules: what the deployed model and the adapters score under each answer rule.
         best: the model to beat.
         best_items: file of its per-question items, relative to the run folder.
-        baseline: the deployed model's reward, None until measured.
+        baseline: the reward of ``base``, None until measured.
         start: what the loop starts from.
+        started: that model.
         starts: what else it could have started from.
         best_reward: the reward to beat, None until measured.
         ended: why the run ends before anything is tried; absent where it does not.
         observed: what was measured of the start, in sentences for the policy.
+        features: what is known of the task without a label, in numbers for the policy.
         request_form: the form of request that the policy's server took last, None where there is no server.
         proposal: the strategy that waits to be applied, or None.
         proposal_seconds: time already spent on the attempt, s.
         candidate: the model that waits to be measured, or None.
         trials: the attempts so far.
         evaluations: reward questions asked and answered so far.
-        accepted: whether an attempt was accepted, which ends the loop.
-        out_of_time: whether the time budget left no room for another attempt, which ends it too.
+        accepted: whether an attempt was accepted, which ends the loop where it goes on until the first.
+        steps: the models that accepted attempts made; each builds on the one before it.
+        until: when the loop ends.
+        out_of_time: whether the time budget has no room for another attempt, which ends it too.
         reward_seconds: what measuring the deployed model on the reward part took, s.
         max_attempts: how many attempts there may be.
         adopted: what strategy.json says, at the end.
@@ -118,14 +101,18 @@ class State(TypedDict, total=False):
     context: Description
     drift: DriftReport
     adapters: Made
+    base: AdaptedModel
+    rules: list[RuleRewards]
     best: AdaptedModel
     best_items: str
     baseline: Reward | None
     start: StartName
+    started: AdaptedModel
     starts: Starts
     best_reward: Reward | None
     ended: str
     observed: list[str]
+    features: dict[str, float]
     request_form: RequestForm | None
     proposal: StrategyFields | None
     proposal_seconds: float
@@ -133,6 +120,8 @@ class State(TypedDict, total=False):
     trials: list[Trial]
     evaluations: Evaluations
     accepted: bool
+    steps: list[AdaptedModel]
+    until: Until
     out_of_time: bool
     reward_seconds: float
     max_attempts: int
@@ -229,15 +218,26 @@ class Workbench:
         return [example.prompt for example in self.splits.support]
 
     def encoded(self) -> EncodedPrompts:
-        """Return the support prompts encoded, once in a process: what detects, generates and routes reads the same."""
+        """Return the support prompts encoded, once in a process."""
         return self.encoder.hold(self.texts())
 
-    def prompts(self) -> list[str]:
-        """Return the support prompts as the model is asked them: no answer is among them."""
-        style = self.lm.profile.answer_style
+    def prompts(self, part: Literal["support", "reward", "test"] = "support") -> list[str]:
+        """Return a part's prompts as the model is asked them: no answer is among them."""
+        style, examples = self.lm.profile.answer_style, getattr(self.splits, part)
         if self.protocol == "generate":
-            return [self.task.ask(example) for example in self.splits.support]
-        return [self.task.query(example, style).prefix for example in self.splits.support]
+            return [self.task.ask(example) for example in examples]
+        return [self.task.query(example, style).prefix for example in examples]
+
+    @cached_property
+    def labels(self) -> bool:
+        """Whether the choices are the same words in every question of the support and the reward part."""
+        asked, style = (*self.splits.support, *self.splits.reward), self.lm.profile.answer_style
+        return self.protocol == "likelihood" and same_choices(self.task, asked, style)
+
+    def standing(self, current: AdaptedModel) -> Standing:
+        """Return what a strategy would act on; the current model's paths are resolved."""
+        ranks, made = self.protocol == "likelihood", self.trained.generator is not None
+        return Standing(current, self.lm.profile.name, made, ranks=ranks, labels=self.labels)
 
     def seed(self, *labels: object) -> int:
         """Return a seed of its own for one purpose, so that no two random choices share a stream."""
@@ -248,11 +248,10 @@ class Workbench:
 class Context(TypedDict):
     """What a run hands its nodes beside the state: a plain schema, as LangGraph's tools read it.
 
-    Attributes:
-        workbench: a ``Workbench``; loaded models have no schema, so none is stated.
+    ``workbench`` is a ``Workbench``; loaded models have no schema, so none is stated.
     """
 
-    workbench: Any
+    workbench: object
 
 
 def workbench(context: Context | None) -> Workbench:
@@ -261,13 +260,13 @@ def workbench(context: Context | None) -> Workbench:
     Raises:
         InputError: the graph was started by something that loaded none.
     """
-    found = context.get("workbench") if context else None
-    if not isinstance(found, Workbench):
+    bench = context.get("workbench") if context else None
+    if not isinstance(bench, Workbench):
         raise InputError(
             "a run needs models, data and a folder, which python -m agent.run --task NAME loads; "
             "LangGraph's server shows the graph and its schemas"
         )
-    return found
+    return bench
 
 
 def _moved(record: Refers, change: Callable[[str], str]) -> Refers:

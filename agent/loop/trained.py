@@ -1,4 +1,4 @@
-"""The trained parts of stages 1 and 2 that serve a base model, found once and passed around together."""
+"""The trained parts of stages 1 and 2 that serve a base model, looked up once and passed around together."""
 
 from dataclasses import dataclass
 

@@ -112,9 +112,9 @@ def _after_improvement(run: Run, out: Path) -> tuple[str, str]:
         )
         return sentence, _again(run, out, accept="confident")
     if not holds(test.p_value if test else None):
-        told = "The log-loss gain holds on test, but the" if test and holds(test.loss_p_value) else "The"
+        subject = "The log-loss gain holds on test, but the" if test and holds(test.loss_p_value) else "The"
         then = "measure on more questions" if more else "see whether another seed finds it too"
-        return f"{told} accuracy gain could be chance; {then}.", again
+        return f"{subject} accuracy gain could be chance; {then}.", again
     if run.adopted and run.adopted.adapter:
         return "The gain holds on test; the adapter is an ordinary PEFT folder.", _score(run, out)
     return "The gain holds on test; the strategy is in strategy.json and is applied at answering time.", again

@@ -19,7 +19,7 @@ def counting(progress: Progress, name: str, part: str, of: int, before: int, tot
     """Return a listener to one block of a measurement that tells how far the whole of it is, and of which model.
 
     Args:
-        progress: who is told.
+        progress: called with the count of the whole measurement.
         name: of the measurement.
         part: of the task.
         of: adapters that answer each question.

@@ -6,7 +6,8 @@ from typing import TypedDict
 
 from rich.text import Text
 
-from agent.record.schema import GENERATED, Run, StartName
+from agent.record.measurements import GENERATED, StartName
+from agent.record.schema import Run
 from agent.record.view import empty_table, from_to, open_console
 from agent.record.wording import duration, flatten, number, outcome, p_text, proposal, signed, visible
 
@@ -52,12 +53,12 @@ def differences(first: Run, second: Run) -> Differences:
 
 def show_diff(first: Run, second: Run) -> None:
     """Print what differs between two runs."""
-    found, console = differences(first, second), open_console()
+    changes, console = differences(first, second), open_console()
     for title, rows in (
-        ("configuration", found["config"]),
-        ("versions", found["versions"]),
-        ("computed with", found["compute"]),
-        ("measures", found["measures"]),
+        ("configuration", changes["config"]),
+        ("versions", changes["versions"]),
+        ("computed with", changes["compute"]),
+        ("measures", changes["measures"]),
     ):
         if not rows:
             console.print(Text(f"{title}: no difference"))
@@ -66,21 +67,21 @@ def show_diff(first: Run, second: Run) -> None:
         for name, values in rows.items():
             table.add_row(*(Text(visible("—" if cell is None else cell)) for cell in (name, *values)))
         console.print(table)
-    if found["compute"]:
-        changed = " and ".join(found["compute"])
+    if changes["compute"]:
+        changed = " and ".join(changes["compute"])
         console.print(Text(f"Another {changed} rounds otherwise: scores move in their last digits."))
     table = empty_table(">attempt", first.run_id, second.run_id)
-    for row in found["trials"]:
+    for row in changes["trials"]:
         style = "dim" if row["same"] else ""
         table.add_row(*(Text(str(cell or "—"), style) for cell in (row["attempt"], *row["runs"])))
-    if found["trials"]:
+    if changes["trials"]:
         console.print(table)
 
 
 def _computed(run: Run) -> dict[str, object]:
     """Return what decides how a run's numbers are rounded."""
-    found = run.compute
-    return found.model_dump(include={"dtype", "device", "threads", "processor"}) if found else {}
+    compute = run.compute
+    return compute.model_dump(include={"dtype", "device", "threads", "processor"}) if compute else {}
 
 
 def _measures(first: Run, second: Run) -> dict[str, list[str | None]]:
@@ -116,8 +117,8 @@ def _trial_cell(run: Run, index: int) -> str | None:
     if index >= len(run.trials):
         return None
     trial = run.trials[index]
-    found = trial.comparison
-    measured = f": log-loss {signed(found.loss_change)}" if found else ""
+    comparison = trial.comparison
+    measured = f": log-loss {signed(comparison.loss_change)}" if comparison else ""
     return f"{proposal(trial.strategy, trial.raw)} {outcome(trial)}{measured}"
 
 

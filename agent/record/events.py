@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, JsonValue
 from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
 
-from agent.record.schema import GENERATED, Adapters, GeneratedName, Run, StartName, TestPart
+from agent.record.measurements import GENERATED, GeneratedName, StartName, TestPart
+from agent.record.schema import Adapters, Run
 from agent.record.wording import START_NAMES, count, number, percent
 from cao.drift import DriftReport
 from cao.strategy import strategy_text
@@ -93,27 +94,27 @@ def evaluations_text(run: Run) -> str:
     counts = run.evaluations
     if counts is None or counts.asked <= 0:
         return ""
-    told = f"All {counts.asked} reward questions of the measurements were answered"
+    text = f"All {counts.asked} reward questions of the measurements were answered"
     if counts.saved:
         share = percent(counts.saved / counts.asked, 0)
-        told = f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved"
-    told += f"; {_dropped(run, counts.dropped_early)} dropped early."
+        text = f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved"
+    text += f"; {_dropped(run, counts.dropped_early)} dropped early."
     every = counts.member_answers + counts.member_answers_saved
     if every != counts.asked and every > 0:  # several adapters answered questions together
         share = percent(counts.member_answers_saved / every, 0)
-        told += f" Adapter by adapter it was {counts.member_answers} of {every} answers, {share} saved."
+        text += f" Adapter by adapter it was {counts.member_answers} of {every} answers, {share} saved."
     if counts.checked:
-        told += f" Full evaluation agrees about {counts.agreed} of {counts.checked} dropped."
+        text += f" Full evaluation agrees about {counts.agreed} of {counts.checked} dropped."
     if counts.reused:
-        told += f" {counts.reused} answers came from kept scores or hidden states, without a forward pass."
-    return told
+        text += f" {counts.reused} answers came from kept scores or hidden states, without a forward pass."
+    return text
 
 
 def _dropped(run: Run, early: int) -> str:
     """Say how many starts and how many attempts were dropped."""
     starts = sum(after is not None for after in run.reward.dropped_after.values())
-    told = [(starts, "start"), (early - starts, "attempt")]
-    return " and ".join(count(n, name) for n, name in told if n > 0) or "nothing was"
+    sizes = [(starts, "start"), (early - starts, "attempt")]
+    return " and ".join(count(n, name) for n, name in sizes if n > 0) or "nothing was"
 
 
 def _adapter(node: str, adapters: Adapters) -> str:
@@ -123,26 +124,26 @@ def _adapter(node: str, adapters: Adapters) -> str:
         return (
             "nothing to align" if node == "align" and adapters.generated is None else f"no adapter: {adapters.reason}"
         )
-    told = f"adapter {made.sha256[:12]}"
+    text = f"adapter {made.sha256[:12]}"
     if node == "align" or not adapters.variant:
-        return told
+        return text
     saw = adapters.saw_task
     seen = ", trained on this task too" if saw else ", never trained on this task" if saw is False else ""
     caveats = "".join(f"; {caveat}" for caveat in adapters.caveats)
-    return f"{told} by generator “{adapters.variant}”{seen}{caveats}"
+    return f"{text} by generator “{adapters.variant}”{seen}{caveats}"
 
 
 def _start(end: NodeEnd, base: Reward) -> str:
     """Say what the loop starts from, and what it could have started from."""
-    told = {"deployed model": _figures(base)}
+    figures = {"deployed model": _figures(base)}
     for name in GENERATED:
         start = end.starts.get(name)
         if start and start["reward"]:
             after = start["dropped_after"]
-            told[f"{name} adapter"] = _figures(start["reward"]) if after is None else f"dropped after {after}"
-    if len(told) == 1:
+            figures[f"{name} adapter"] = _figures(start["reward"]) if after is None else f"dropped after {after}"
+    if len(figures) == 1:
         return f"start: {_figures(base)} on {base.n} questions"
-    each = "; ".join(f"{name} {figures}" for name, figures in told.items())
+    each = "; ".join(f"{name} {figures}" for name, figures in figures.items())
     return f"start: {START_NAMES[end.start]} (on {base.n} questions: {each})"
 
 

@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from agent.record.events import NodeEnd
-from agent.record.schema import GENERATED, RUNNING, SCHEMA_VERSION, UNFINISHED, Rewards, Run, RunRecord
+from agent.record.measurements import GENERATED, Rewards
+from agent.record.schema import RUNNING, SCHEMA_VERSION, UNFINISHED, Run, RunRecord
 from agent.record.trace_file import read_trace, refuse_constant
 from agent.record.wording import one_line
 from cao.errors import InputError
@@ -104,22 +105,22 @@ def _unfinished(path: Path) -> Run:
     events = read_trace(path)
     trials: dict[int, Trial] = {}
     timing: defaultdict[str, float] = defaultdict(float)
-    found: dict[str, object] = {}
+    fields: dict[str, object] = {}
     for event in events:
         if event["event"] != "end":
             continue
         end = _validated(NodeEnd, event.get("data") or {}, path / "trace.jsonl", OLD_TRACE)
         timing[event["node"]] += event.get("seconds", 0.0)
-        found |= {key: getattr(end, key) for key in ("drift", "adapters", "test") if key in end.model_fields_set}
-        found |= {"reason": end.ended} if end.ended else {}
-        found |= {"context": end.context.text} if end.context else {}
+        fields |= {key: getattr(end, key) for key in ("drift", "adapters", "test") if key in end.model_fields_set}
+        fields |= {"reason": end.ended} if end.ended else {}
+        fields |= {"context": end.context.text} if end.context else {}
         if end.baseline:
-            found["reward"] = _start_rewards(end)
+            fields["reward"] = _start_rewards(end)
         if end.trial:  # keyed by attempt: a resumed node reports its attempt again
             trials[end.trial.attempt] = end.trial
     value = {
         **{key: config.get(key) for key in ("task", "model", "policy", "describer", "seed")},
-        **found,
+        **fields,
         "run_id": path.name,
         "status": RUNNING if at_work(path) else UNFINISHED,
         "created": header.get("created") or (events[0].get("time") if events else None),

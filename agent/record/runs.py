@@ -1,9 +1,9 @@
-"""Which runs there are, and what each found, in one line."""
+"""Which runs there are, and the result of each in one line."""
 
-import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.record.commands import trace_command
 from agent.record.reading import read_run
 from cao.errors import InputError
 from cao.types import ID_PATTERN, Record
@@ -54,9 +54,7 @@ def find_run(out: Path, run_id: str) -> Path:
         InputError: not an id, unknown, ambiguous, or leading out of ``out``; the message lists ids that exist.
     """
     if not ID_PATTERN.fullmatch(run_id):
-        raise InputError(
-            f"{run_id!r} is no run id; python -m agent.trace list --out {shlex.quote(str(out))} lists them"
-        )
+        raise InputError(f"{run_id!r} is no run id; {trace_command('list', out)} lists them")
     names = [path.name for path in _folders(out)]
     matches = [run_id] if run_id in names else [name for name in names if name.startswith(run_id)]
     if len(matches) > 1:

@@ -13,23 +13,26 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.json_schema import GenerateJsonSchema
 
+from agent.record.measurements import Counts, Detectable, Rewards, StartName, TestPart
 from cao.drift import DriftReport
 from cao.files import write_atomic
 from cao.machine.compute import Rates
-from cao.types import Comparison, Dtype, DtypeChoice, Record, Reward, StrategyFields, Trial
+from cao.types import (
+    AnswerRule,
+    Dtype,
+    DtypeChoice,
+    LatentSettings,
+    Record,
+    StrategyFields,
+    Trial,
+)
 
 SCHEMA_VERSION: Literal[1] = 1
 """Raised with every change of run.json that an older reader would misread or refuse."""
 SCHEMA_FILE = Path("docs/reference/run.schema.json")
 
-GeneratedName = Literal["generated", "aligned"]
-StartName = Literal["base", "generated", "aligned"]
-"""What the loop may start from; ``base`` is the deployed model."""
-
 UNFINISHED, RUNNING = "unfinished", "running"
 """A run without an outcome: nobody works on it, or a process does."""
-GENERATED: tuple[GeneratedName, ...] = ("generated", "aligned")
-"""The adapters that may take the deployed model's place, in the order in which they come about."""
 
 
 class AdapterFile(Record):
@@ -59,87 +62,6 @@ class Adapters(Record):
     reason: str = ""
 
 
-class Rewards(Record):
-    """The reward part: the deployed model, the adapters made for it, what the loop started from, what it reached.
-
-    ``comparisons`` sets the generated and the aligned adapter against the deployed model; where one was dropped, it and
-    the reward speak of the first ``dropped_after`` questions.
-    """
-
-    baseline: Reward | None = None
-    generated: Reward | None = None
-    aligned: Reward | None = None
-    start: StartName = "base"
-    best: Reward | None = None
-    comparisons: dict[str, Comparison | None] = Field(default_factory=dict)
-    dropped_after: dict[str, int | None] = Field(default_factory=dict)
-
-    def starts(self) -> dict[StartName, Reward]:
-        """Return what the loop could start from and was measured: the deployed model first."""
-        named: dict[StartName, Reward | None] = {
-            "base": self.baseline,
-            "generated": self.generated,
-            "aligned": self.aligned,
-        }
-        return {name: reward for name, reward in named.items() if reward is not None}
-
-    def started(self) -> Reward | None:
-        """Return the reward of what the loop started from."""
-        return self.starts().get(self.start)
-
-
-class PartScore(Record):
-    """One model on the test part; see ``cao.types.Reward``."""
-
-    accuracy: float
-    ci95: tuple[float, float]
-    n: int
-    margin: float
-    loss: float
-    gold_nll_per_char: float
-    raw_loss: float | None = None
-    chance: float = 0.0
-    uniform_loss: float = 0.0
-    at_chance: bool = False
-
-
-class TestPart(Record):
-    """What the test part said, once, at the end; ``chance`` is the accuracy of drawing lots among the choices."""
-
-    __test__ = False  # pytest takes the name for a test class
-
-    baseline: PartScore
-    adapted: PartScore
-    chance: float | None = None
-    p_value: float
-    loss_change: float
-    loss_p_value: float
-
-
-class Counts(Record):
-    """Reward questions: what measuring everything in full would ask, what models answered, what was saved and how.
-
-    ``member_answers`` counts the answers of single adapters, m for a question that m answer together.
-    """
-
-    asked: int
-    answered: int
-    saved: int
-    dropped_early: int = 0
-    reused: int = 0
-    checked: int = 0
-    agreed: int = 0
-    member_answers: int = 0
-    member_answers_saved: int = 0
-
-
-class Detectable(Record):
-    """The smallest changes that the reward part could have seen: log-loss in nats, accuracy in [0, 1]."""
-
-    loss: float
-    accuracy: float
-
-
 class Computed(Record):
     """What a run's last process computed with; see ``cao.machine.compute.Compute``.
 
@@ -165,10 +87,17 @@ class Together(Record):
 
 
 class Adopted(Record):
-    """What the run adopted: a start, and a strategy on top of it where one was accepted; what strategy.json holds."""
+    """What the run adopted: a start, and strategies on top of it where some were accepted; what strategy.json holds.
+
+    ``strategy`` is the last accepted one and ``strategies`` are all of them, in the order in which they build on each
+    other; ``answer_rule`` is how likelihoods become answers, and ``latent`` what Latent does to each question.
+    """
 
     start: StartName = "base"
     strategy: StrategyFields | None = None
+    strategies: tuple[StrategyFields, ...] = ()
+    answer_rule: AnswerRule = AnswerRule()
+    latent: LatentSettings | None = None
     adapter: AdapterFile | None = None
     together: Together | None = None
     note: str = ""
@@ -185,18 +114,21 @@ class Run(Record):
         last_node: the last node seen in the trace, for unfinished runs; no key of run.json.
         task: what was adapted to.
         model, model_sha256: the model profile, and the hash of its weights.
-        policy, policy_adapter, describer: who proposed, the hash of its training, who wrote the task context.
+        policy, policy_adapter: who proposed, and the hash of the training that it carries.
+        describer: who wrote the task context.
         request_forms: in which form a server was asked, the describer's and the policy's.
         seed: of every random choice.
         protocol: how answers are judged.
         splits, available: part of the task to its questions, and to the most that it could have.
-        drift: what the drift test found.
+        drift: the drift test's report.
         context, context_note: τ, the task context, and what a reader should know about it.
         adapters: what was made from the prompts.
         trials, attempts: the attempts, and how many they are.
-        reward, evaluations: what was measured on the reward part, and how many questions that took.
+        reward: what was measured on the reward part.
+        evaluations: how many reward questions that took.
         smallest_detectable: the smallest changes that it could have seen, None where nothing was tried.
-        adopted, test: what was adopted, None where nothing was; what was measured on the test part.
+        adopted: what was adopted, None where nothing was.
+        test: what was measured on the test part.
         timing_s, seconds: time in each node and in the graph, s.
         overhead_share: share of the time that went to the graph, its checkpoints and the trace.
         peak_memory_mb: of the run's last process, MB.

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,19 +22,10 @@ from rich.table import Table
 
 from agent.record.commands import trace_command
 from agent.record.events import evaluations_text, sentence
+from agent.record.gains import chance_sentence, rules_sentence, sides, steps_sentences
 from agent.record.schema import RunRecord
-from agent.record.wording import (
-    at_chance_text,
-    compute_text,
-    count,
-    duration,
-    guess_text,
-    headline,
-    percent,
-    start_sentence,
-    verdict,
-)
-from cao.progress import hear
+from agent.record.wording import compute_text, count, duration, headline, number, percent, start_sentence, verdict
+from cao.progress import Pace, listen
 
 
 class View(Protocol):
@@ -54,43 +44,11 @@ class View(Protocol):
         """Leave the terminal tidy."""
 
 
-@dataclass
-class Pace:
-    """How fast counted work goes, for a guess of what is left of it.
-
-    Attributes:
-        label: of the work.
-        done: how much of it was done when it was first heard of, or last.
-        since: when it was first heard of, s.
-        first: how much was done then.
-    """
-
-    label: str = ""
-    done: int = 0
-    since: float = 0.0
-    first: int = 0
-
-    def left(self, label: str, done: int, total: int, now: float) -> float | None:
-        """Return about how many seconds are left, None while nothing can be said.
-
-        Args:
-            label: of the work.
-            done: how much of it.
-            total: all of it, 0 where it is not counted.
-            now: the time, s.
-        """
-        if label != self.label or done < self.done:
-            self.label, self.since, self.first = label, now, done
-        self.done = done
-        known = total and self.first < done <= total
-        return (total - done) * (now - self.since) / (done - self.first) if known else None
-
-
 class PlainView:
     """One line for each thing that happens; long work at most every ten seconds, and never one line twice."""
 
     def __init__(self) -> None:
-        self._last, self._told = time.monotonic(), ""
+        self._last, self._shown = time.monotonic(), ""
         self._pace = Pace()
 
     def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
@@ -106,11 +64,11 @@ class PlainView:
         """Write a line if ten seconds passed since the last."""
         now = time.monotonic()
         left = self._pace.left(label, done, total, now)
-        told = f"{label}{f': {done} of {total}' if total else ''}"
-        if now - self._last >= 10 and told != self._told:
-            self._last, self._told = now, told
+        line = f"{label}{f': {done} of {total}' if total else ''}"
+        if now - self._last >= 10 and line != self._shown:
+            self._last, self._shown = now, line
             rest = f", about {duration(left)} left" if left else ""
-            sys.stderr.write(f"{'':<9} {told}{rest}\n")
+            sys.stderr.write(f"{'':<9} {line}{rest}\n")
             sys.stderr.flush()
 
     def say(self, text: str) -> None:
@@ -139,10 +97,10 @@ class LiveView:
         self._bar = Progress(*columns, console=self.console, transient=True)
         self._task = self._bar.add_task("starting", total=None)
         self._bar.start()
-        self._hear_no_more = hear(self._told)
+        self._stop_listening = listen(self._show)
 
     def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
-        """Start a bar, or print what the node found."""
+        """Start a bar, or print the node's result."""
         if event == "start":
             self._bar.reset(self._task, description=node, total=None)
         elif event == "end":
@@ -151,7 +109,7 @@ class LiveView:
         elif event == "resume":
             self.console.print(f"resuming at {escape(str(data['at']))}")
 
-    def _told(self, what: str, seconds: float | None) -> None:
+    def _show(self, what: str, seconds: float | None) -> None:
         """Show what began beside the spinner, and what ended as a permanent line."""
         if seconds is None:
             self._bar.reset(self._task, description=escape(what), total=None)
@@ -171,7 +129,7 @@ class LiveView:
 
     def close(self) -> None:
         """Remove the bar."""
-        self._hear_no_more()
+        self._stop_listening()
         self._bar.stop()
 
 
@@ -186,15 +144,21 @@ def print_summary(run: RunRecord, folder: str) -> None:
     console.print(_test_table(run))
     if start := start_sentence(run):
         console.print(escape(start))
-    console.print(escape(f"{headline(run)}. {verdict(run)} {at_chance_text(run)}".rstrip()))
+    console.print(escape(f"{headline(run)}. {verdict(run)}"))
     if seen := run.smallest_detectable:
         console.print(
             f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "
             f"{seen.loss:.4f} and accuracy changes from {100 * seen.accuracy:.1f} points "
             "(one-sided .1, power .8)."
         )
-    if told := evaluations_text(run):
-        console.print(told)
+    for line in filter(None, (chance_sentence(run.test), rules_sentence(run))):
+        console.print(escape(line))
+    if steps := steps_sentences(run.test):
+        console.print("Step by step on test:")
+        for step in steps:
+            console.print(escape(f"  {step}"))
+    if counts := evaluations_text(run):
+        console.print(counts)
     slow = sorted(run.timing_s.items(), key=lambda item: -item[1])
     split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slow if seconds >= 0.5)
     console.print(
@@ -214,8 +178,7 @@ def _test_table(run: RunRecord) -> Table:
     )
     for column in ("", "accuracy", "95 % interval", "log-loss", "gold margin"):
         table.add_column(column, justify="left" if not column else "right")
-    for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
-        name += ", at chance" if side.at_chance else ""
+    for name, side in sides(run.test).items():
         low, high = side.ci95
         values = (
             f"{100 * side.accuracy:.1f} %",
@@ -224,5 +187,6 @@ def _test_table(run: RunRecord) -> Table:
         )
         table.add_row(name, *values, f"{side.margin:+.4f}")
     if run.test.chance is not None:
-        table.add_row("chance", percent(run.test.chance), "", guess_text(run.test.baseline), "", style="dim")
+        guessing = number(run.test.baseline.uniform_loss) if run.test.baseline.uniform_loss else ""
+        table.add_row("guessing", percent(run.test.chance), "", guessing, "", style="dim")
     return table

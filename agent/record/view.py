@@ -13,7 +13,8 @@ from rich.text import Text
 
 from agent.record.commands import next_step, start_command
 from agent.record.events import evaluations_text, sentence
-from agent.record.questions import paired_change
+from agent.record.gains import chance_sentence, rules_sentence, sides, steps_sentences
+from agent.record.page.questions import paired_change
 from agent.record.runs import RunSummary
 from agent.record.schema import Run
 from agent.record.trace_file import Event
@@ -24,7 +25,6 @@ from agent.record.wording import (
     compared_sentence,
     drift_sentence,
     duration,
-    guess_text,
     headline,
     interval,
     number,
@@ -121,9 +121,11 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
         console.print(_starts(run))
     for caveat in caveats(run):
         console.print(Text(f"  {caveat}", "dim"))
+    if rules := rules_sentence(run):
+        console.print(Text(visible(rules)))
     console.print(_attempts(run.trials))
-    if told := evaluations_text(run):
-        console.print(Text(f"  {told}", "dim"))
+    if counts := evaluations_text(run):
+        console.print(Text(f"  {counts}", "dim"))
     console.print(Text(visible(drift_sentence(run.drift))))
     if compared := compared_sentence(run):
         console.print(Text(f"  {compared}", "dim"))
@@ -131,6 +133,8 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
         console.print(Text(f"  {visible(caveat)}", "dim"))
     if run.test:
         console.print(_test(run))
+        for line in filter(None, (chance_sentence(run.test), *steps_sentences(run.test))):
+            console.print(Text(f"  {visible(line)}"))
     if run.timing_s:
         console.print(_times(run))
 
@@ -163,10 +167,11 @@ def _sentence(node: str, data: dict[str, JsonValue]) -> str:
 def _attempts(trials: tuple[Trial, ...]) -> Table:
     table = empty_table(">try", "proposed", "verdict", ">Δ accuracy", ">Δ log-loss", ">p", ">time", "reason")
     for i, trial in enumerate(trials, start=1):
-        found = trial.comparison
-        change = signed(100 * found.accuracy_change, 1) if found and found.accuracy_change is not None else "—"
-        loss = signed(found.loss_change) if found else "—"
-        p_value = bare_p(found.loss_p_value) if found else "—"
+        comparison = trial.comparison
+        accuracy = comparison.accuracy_change if comparison else None
+        change = signed(100 * accuracy, 1) if accuracy is not None else "—"
+        loss = signed(comparison.loss_change) if comparison else "—"
+        p_value = bare_p(comparison.loss_p_value) if comparison else "—"
         word = Text(outcome(trial), "green" if trial.accepted else "yellow")
         what, why = Text(proposal(trial.strategy, trial.raw)), Text(one_line(trial.reason, 200))
         table.add_row(str(i), what, word, change, loss, p_value, duration(trial.seconds), why)
@@ -176,28 +181,27 @@ def _attempts(trials: tuple[Trial, ...]) -> Table:
 def _starts(run: Run) -> Table:
     table = empty_table("start", ">accuracy", ">95 % interval", ">log-loss", ">Δ log-loss", ">p", "")
     for name, reward in run.reward.starts().items():
-        found = run.reward.comparisons.get(name)
-        p_value = bare_p(found.loss_p_value) if found else "—"
-        change = signed(found.loss_change) if found else "—"
+        comparison = run.reward.comparisons.get(name)
+        p_value = bare_p(comparison.loss_p_value) if comparison else "—"
+        change = signed(comparison.loss_change) if comparison else "—"
         measured = (percent(reward.score), interval(reward.ci95), number(reward.loss), change, p_value)
         chosen = Text("the loop starts here", "green") if name == run.reward.start else Text("")
         after = run.reward.dropped_after.get(name)
         if after is not None:  # its accuracy and its log-loss are those of other questions
-            measured = (points(found.accuracy_change if found else None), "—", "—", change, p_value)
+            measured = (points(comparison.accuracy_change if comparison else None), "—", "—", change, p_value)
             chosen = Text(f"dropped after {after} questions", "yellow")
-        at_chance = ", at chance" if reward.at_chance and after is None else ""
-        table.add_row(START_NAMES[name].removeprefix("the ") + at_chance, *measured, chosen)
+        table.add_row(START_NAMES[name].removeprefix("the "), *measured, chosen)
     return table
 
 
 def _test(run: Run) -> Table:
     assert run.test
     table = empty_table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
-    for name, side in (("base model", run.test.baseline), ("adapted", run.test.adapted)):
-        name += ", at chance" if side.at_chance else ""
+    for name, side in sides(run.test).items():
         table.add_row(name, percent(side.accuracy), interval(side.ci95), number(side.loss), str(side.n or "—"))
     if run.test.chance is not None:
-        table.add_row("chance", percent(run.test.chance), "", guess_text(run.test.baseline), style="dim")
+        guessing = number(run.test.baseline.uniform_loss) if run.test.baseline.uniform_loss else ""
+        table.add_row("guessing", percent(run.test.chance), "", guessing, style="dim")
     return table
 
 

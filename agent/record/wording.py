@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from agent.record.schema import GENERATED, RUNNING, UNFINISHED, PartScore, Run
+from agent.record.measurements import GENERATED
+from agent.record.schema import RUNNING, UNFINISHED, Run
 from cao.drift import DriftReport
 from cao.strategy import strategy_text
 from cao.types import StrategyFields, Trial
@@ -102,15 +103,15 @@ def policy_text(run: Run) -> str:
 
 def compute_text(run: Run) -> str:
     """Return what the run computed in and on, and why; empty where the run does not say."""
-    found = run.compute
-    if found is None:
+    compute = run.compute
+    if compute is None:
         return ""
-    threads = f"{count(found.threads, 'thread')} on " if found.threads else ""
-    why = f" ({found.reason})" if found.reason else ""
-    chosen = "chosen automatically" if found.asked == "auto" else "asked for"
-    switched = "".join(f"; {name}={value}" for name, value in found.switched_off.items())
-    told = f"{found.dtype}, {chosen}{why}; {threads}{found.processor or 'an unknown processor'}{switched}"
-    return one_line(told, 400)
+    threads = f"{count(compute.threads, 'thread')} on " if compute.threads else ""
+    why = f" ({compute.reason})" if compute.reason else ""
+    chosen = "chosen automatically" if compute.asked == "auto" else "asked for"
+    switched = "".join(f"; {name}={value}" for name, value in compute.switched_off.items())
+    text = f"{compute.dtype}, {chosen}{why}; {threads}{compute.processor or 'an unknown processor'}{switched}"
+    return one_line(text, 400)
 
 
 def proposal(strategy: StrategyFields | None, raw: str | None, length: int = 120) -> str:
@@ -128,7 +129,7 @@ def outcome(trial: Trial) -> str:
 
 
 def drift_sentence(drift: DriftReport | None) -> str:
-    """Return what the detector found, in one sentence."""
+    """Return the drift report in one sentence."""
     if drift is None or not drift.sentence:
         return "Drift was not measured."
     return f"{drift.sentence[:1].upper()}{drift.sentence[1:]}."
@@ -189,8 +190,8 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
             else ""
         )
         if run.reason:
-            told = one_line(run.reason, 400)
-            return f"{told[:1].upper()}{told[1:]}. Nothing was tried; the deployed model is left as it was{base}."
+            reason = one_line(run.reason, 400)
+            return f"{reason[:1].upper()}{reason[1:]}. Nothing was tried; the deployed model is left as it was{base}."
         made = [START_NAMES[name] for name in GENERATED if name in run.reward.starts()]
         nothing = f"Neither {' nor '.join(made)} nor any of {tries}" if made else f"None of {tries}"
         return f"{nothing} beat the deployed model on the reward questions; it is left as it was{base}."
@@ -209,26 +210,6 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
     )
 
 
-def guess_text(side: PartScore) -> str:
-    """Return the log-loss of guessing, empty where there are no choices or an older file does not say."""
-    return number(side.uniform_loss) if side.uniform_loss else ""
-
-
-def at_chance_text(run: Run) -> str:
-    """Return which models know no more of the test questions than guessing does, in a sentence; empty for none."""
-    if run.test is None:
-        return ""
-    sides = {"the base model": run.test.baseline, "the adapted one": run.test.adapted}
-    if run.status != "improved":
-        del sides["the adapted one"]
-    named = [name for name, side in sides.items() if side.at_chance]
-    if not named:
-        return ""
-    base = run.test.baseline
-    told = f"On test {' and '.join(named)} {'is' if len(named) == 1 else 'are'} at chance"
-    return f"{told}: guessing has accuracy {percent(base.chance)} and log-loss {number(base.uniform_loss)}."
-
-
 def adopted_text(run: Run) -> str:
     """Return what was adopted, as the beginning of a sentence."""
     start = START_NAMES[run.reward.start] if run.reward.start in GENERATED else ""
@@ -245,23 +226,25 @@ def start_sentence(run: Run) -> str:
     base = starts.pop("base", None)
     if base is None or not starts:
         return ""
-    chosen, told = run.reward.start or "base", {}
+    chosen, outcomes = run.reward.start or "base", {}
     for name, reward in starts.items():
-        found, after = run.reward.comparisons.get(name), run.reward.dropped_after.get(name)
+        comparison, after = run.reward.comparisons.get(name), run.reward.dropped_after.get(name)
         if after is None:
             loss = f", log-loss {number(base.loss)} → {number(reward.loss)}" if reward.loss is not None else ""
-            p_value = f" ({p_text(found.loss_p_value)})" if found else ""
-            told[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}{p_value}"
+            p_value = f" ({p_text(comparison.loss_p_value)})" if comparison else ""
+            outcomes[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}{p_value}"
         else:  # what it scored on a few questions is not comparable with that on all: changes only
             change = (
-                f": accuracy {points(found.accuracy_change)}, log-loss {signed(found.loss_change)}" if found else ""
+                f": accuracy {points(comparison.accuracy_change)}, log-loss {signed(comparison.loss_change)}"
+                if comparison
+                else ""
             )
-            change += " on these" if found else ""
-            told[name] = f"was dropped after {after}{f' of {base.n}' if base.n else ''} questions{change}"
-    others = [f"{START_NAMES[name]} {text}" for name, text in told.items() if name != chosen]
+            change += " on these" if comparison else ""
+            outcomes[name] = f"was dropped after {after}{f' of {base.n}' if base.n else ''} questions{change}"
+    others = [f"{START_NAMES[name]} {text}" for name, text in outcomes.items() if name != chosen]
     first = f"Start: {START_NAMES[chosen]}"
-    if chosen in told:
-        first += f", {told[chosen].removeprefix('had ')}, made {variant_text(run)}without a gradient"
+    if chosen in outcomes:
+        first += f", {outcomes[chosen].removeprefix('had ')}, made {variant_text(run)}without a gradient"
     return f"{first}." + "".join(f" {text[0].upper()}{text[1:]}." for text in others)
 
 

@@ -53,8 +53,8 @@ class Mark(BaseModel):
         return file.read(len(expected)) == expected and os.fstat(file.fileno()).st_size >= self.offset
 
 
-def _warn(told: str) -> None:
-    sys.stderr.write(f"note: {told}\n")
+def _warn(note: str) -> None:
+    sys.stderr.write(f"note: {note}\n")
 
 
 @dataclass
@@ -226,12 +226,12 @@ def next_lines(source: FileSource | PipeSource, offset: int) -> list[tuple[bytes
     while more := source.read(offset + len(data) + passed):
         data += more
         if b"\n" in data:
-            found = []
+            lines = []
             for line in data[: data.rfind(b"\n")].split(b"\n"):
                 offset += len(line) + 1 + passed
                 passed = 0
-                found.append((line[: MAX_LINE + 1], offset))
-            return found
+                lines.append((line[: MAX_LINE + 1], offset))
+            return lines
         if len(data) > MAX_LINE + 1:
             passed += len(data) - MAX_LINE - 1
             data = data[: MAX_LINE + 1]

@@ -1,10 +1,79 @@
 """What a watched stream is resumed from."""
 
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from agent.stream.source import Mark
+from tools.detect_drift.sequential import DetectorState
+
+
+class WatchSettings(TypedDict, total=False):
+    """What a watch is resumed with only if equal.
+
+    Attributes:
+        stream: the file, or ``-``.
+        reference: the tasks that are expected.
+        threshold: prompts without drift to a false alarm.
+        window: prompts that are collected after an alarm.
+        seed: of every random choice.
+        encoder: the encoder's hash.
+    """
+
+    stream: str
+    reference: list[str]
+    threshold: int | float
+    window: int
+    seed: int
+    encoder: str
+
+
+class EventData(TypedDict, total=False):
+    """What events say besides their number and their kind; each kind has some of these keys."""
+
+    adapter: str | None
+    alarm: int | None
+    alarms: int
+    count: int
+    every: int
+    expected: list[str]
+    holds: bool
+    kind: str
+    known: list[str]
+    line: int
+    prompt: int
+    prompts: int
+    reason: str
+    report: dict[str, JsonValue]
+    run: str | None
+    since: int
+    skipped: int
+    statistic: float
+    stored: bool
+    task: str
+    tasks: list[str]
+    told: str
+    unreadable: dict[str, int]
+
+
+class Event(EventData):
+    """One line of ``events.jsonl``: its number, its kind, and what that kind says."""
+
+    seq: int
+    event: str
+
+
+class Adapted(TypedDict):
+    """What came of adapting to a window: the run's folder if it improved the model, else None, and words."""
+
+    run: str | None
+    told: str
+
+
+class Deployed(TypedDict):
+    """What is deployed for a task: the run's folder, and in it the adapter's; None where there is none."""
+
+    run: str | None
+    adapter: str | None
 
 
 class WatchState(BaseModel):
@@ -32,7 +101,7 @@ class WatchState(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    settings: dict[str, Any]
+    settings: WatchSettings
     offset: int = 0
     file: Mark | None = None
     events_bytes: int = 0
@@ -42,7 +111,7 @@ class WatchState(BaseModel):
     unreadable: dict[str, int] = {}
     alarms: int = 0
     current: list[str]
-    detector: dict[str, Any] | None = None
+    detector: DetectorState | None = None
     every: int = 1
     window: list[str] = []
     alarm: int | None = None

@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from agent.stream.source import FileSource, PipeSource, next_lines, prompt_of
-from agent.stream.state import WatchState
+from agent.stream.state import Adapted, Deployed, Event, EventData, WatchState
 from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic, write_json
@@ -39,9 +39,8 @@ TOGETHER = 64
 MIXTURE_PART = 0.05
 """Share from which a known task counts as part of a mixture."""
 
-Adapt = Callable[[str, Path], dict[str, Any]]
-"""Runs the adaptation graph on a window's file, for a task name; returns ``run``, its folder if it improved the
-model, else None, and ``told``, words."""
+Adapt = Callable[[str, Path], Adapted]
+"""Runs the adaptation graph on a window's file, for a task name."""
 
 
 @dataclass
@@ -63,7 +62,7 @@ class Watcher:
     encoder: Encoder
     known: KnownTasks
     state: WatchState
-    tell: Callable[[dict[str, Any]], None]
+    tell: Callable[[Event], None]
     adapt: Adapt | None = None
     _recent: dict[str, None] = field(default_factory=dict, repr=False)
     _detector: StreamDetector = field(init=False, repr=False)
@@ -90,7 +89,7 @@ class Watcher:
             self._commit()
         read = self.state.prompts + self.state.skipped
         if len(self.state.window) == self.state.settings["window"]:  # a kill fell between the window and its verdict
-            self._judge()
+            self._name_window()
             self._commit()
         while (lines := next_lines(self.source, self.state.offset)) or self._turn():
             for start in range(0, len(lines), TOGETHER):
@@ -98,13 +97,13 @@ class Watcher:
                 self._commit()
             self._release()
         if self.state.alarm is not None:
-            self._judge()
+            self._name_window()
         state = self.state
         if state.ended and state.prompts + state.skipped == read:
             return state  # nothing came since
         state.ended = True
-        told = {"prompts": state.prompts, "skipped": state.skipped, "unreadable": state.unreadable}
-        self.log("end", **told, alarms=state.alarms)
+        skipped, unreadable = state.skipped, state.unreadable
+        self.log("end", prompts=state.prompts, skipped=skipped, unreadable=unreadable, alarms=state.alarms)
         self._commit()
         return state
 
@@ -165,10 +164,10 @@ class Watcher:
         state.window.append(line)
         if len(state.window) == state.settings["window"]:
             self._commit()  # an adaptation takes minutes; a kill in it must find the window whole
-            self._judge()
+            self._name_window()
             self._commit()
 
-    def _judge(self) -> None:
+    def _name_window(self) -> None:
         """Name the window behind an alarm, and go on with what it shows to be current."""
         state = self.state
         asked = [asked_from(value_of(line, "the line"), "the line") for line in state.window]
@@ -243,7 +242,7 @@ class Watcher:
         deployed = self._adopted(task if len(state.current) == 1 else "")
         write_json(self.folder / "deployed.json", {"tasks": state.current, **deployed})
 
-    def _adopted(self, task: str) -> dict[str, str | None]:
+    def _adopted(self, task: str) -> Deployed:
         run = self.state.runs.get(task)
         adapter = f"{run}/adapter" if run is not None else None
         return {"run": run, "adapter": adapter if adapter is not None and (self.folder / adapter).exists() else None}
@@ -273,9 +272,9 @@ class Watcher:
         path.mkdir(exist_ok=True)
         return path / f"{name}.safetensors"
 
-    def log(self, event: str, **data: Any) -> None:
+    def log(self, event: str, **data: Unpack[EventData]) -> None:
         """Append an event to ``events.jsonl``, flushed to the disk, and show it."""
-        line = {"seq": self.state.seq, "event": event, **data}
+        line: Event = {"seq": self.state.seq, "event": event, **data}
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()

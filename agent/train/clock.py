@@ -5,6 +5,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from cao.progress import Pace
+
 EVERY_S = 10.0
 """Seconds between two lines about one piece of work."""
 
@@ -28,21 +30,17 @@ class Clock:
         self.total, self.done, self.workers = total, total - len(jobs), workers
         self.left = Counter(kind for kind, _ in jobs)
         self.took: dict[str, list[float]] = defaultdict(list)
-        self.begun: dict[str, tuple[float, int, int]] = {}  # when a piece of work was first heard of, where it was, is
+        self.pace = Pace()
         self.last = -EVERY_S
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Write a line every ten seconds: how far a piece of work is and how long it will take yet."""
         now = time.monotonic()
-        began, first, before = self.begun.get(label, (now, done, done))
-        if done < before:  # the same work for another variant
-            began, first = now, done
-        self.begun[label] = (began, first, done)
+        left = self.pace.left(label, done, total, now)
         if now - self.last < EVERY_S and done != total:
             return
         self.last = now
-        left = (now - began) / max(done - first, 1) * (total - done)
-        self._write(f"{label}: {done} of {total}{f', {span(left)} left' if done > first and left >= 1 else ''}")
+        self._write(f"{label}: {done} of {total}{f', {span(left)} left' if left and left >= 1 else ''}")
 
     def finished(self, job: tuple[str, str], seconds: float) -> None:
         """Count a job and write how long all the others will take, as far as their kinds have been seen."""
@@ -55,10 +53,10 @@ class Clock:
     def _rest(self) -> str:
         known = sum(sum(took) / len(took) * self.left[kind] for kind, took in self.took.items()) / self.workers
         unseen = [f"{count} {kind}" for kind, count in self.left.items() if count and kind not in self.took]
-        told = [f"about {span(known)}"] if known else []
+        rest = [f"about {span(known)}"] if known else []
         if unseen:
-            told.append(f"{' and '.join(unseen)} jobs, of which none is timed yet")
-        return f"; {' and '.join(told)} left" if told else ""
+            rest.append(f"{' and '.join(unseen)} jobs, of which none is timed yet")
+        return f"; {' and '.join(rest)} left" if rest else ""
 
     def _write(self, text: str) -> None:
         sys.stderr.write(f"[{self.done}/{self.total} done] {text}\n" if self.total else f"{text}\n")

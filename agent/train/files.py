@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cao.errors import InputError
 from cao.files import write_atomic
+
+T = TypeVar("T")
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
@@ -43,13 +46,17 @@ def read_tensors(path: Path, *names: str) -> list[Tensor]:
         raise InputError(f"{path}: damaged ({error}); delete it to make it again") from None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, kind: type[T]) -> T:
     """Return what a JSON file holds.
 
+    Args:
+        path: the file.
+        kind: its type.
+
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or of another type.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}); delete it to make it again") from None

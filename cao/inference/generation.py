@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from cao.inference.scoring import Move, batches, context_length, start_token
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from transformers.modeling_outputs import BaseModelOutputWithPast
 
 TOKEN_BUDGET = 8192
 """Tokens of one batch, answers at their full budget: what bounds the cache of keys and values."""
@@ -90,7 +93,7 @@ def _write(
     live, ends, cache = list(range(len(rows))), lm.end_tokens(), None
     tokens, mask, positions = _left_padded(lm, rows)
     for _ in range(max_new_tokens):
-        output: Any = lm.trunk(
+        output: BaseModelOutputWithPast = lm.trunk(
             input_ids=tokens,
             attention_mask=mask,
             position_ids=positions,

@@ -1,11 +1,15 @@
 """The prompt that a model read last, kept as far as the next one begins alike."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cao.model.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from transformers import Cache
+    from transformers.modeling_outputs import BaseModelOutputWithPast
 
 
 class PromptMemory:
@@ -19,10 +23,10 @@ class PromptMemory:
         """Remember nothing yet."""
         self._ids: list[int] = []
         self._beginning = 0
-        self._cache: Any = None
+        self._cache: Cache | None = None
         self._logits: Tensor | None = None
 
-    def read(self, lm: LanguageModel, ids: list[int], beginning: int) -> tuple[Any, Tensor]:
+    def read(self, lm: LanguageModel, ids: list[int], beginning: int) -> tuple["Cache", Tensor]:
         """Return the cache with the prompt in it, and the next token's logits, (1, V).
 
         Args:
@@ -46,17 +50,17 @@ class PromptMemory:
         self._logits = lm.logits(output.last_hidden_state[:, -1]).float().cpu()
         return self._cache, self._logits
 
-    def _read(self, lm: LanguageModel, ids: list[int]) -> Any:
+    def _read(self, lm: LanguageModel, ids: list[int]) -> "BaseModelOutputWithPast":
         return lm.trunk(input_ids=torch.tensor([ids], device=lm.device), past_key_values=self._cache, use_cache=True)
 
 
-def _croppable(cache: Any) -> bool:
+def _croppable(cache: "Cache | None") -> bool:
     """Return whether a cache can forget its end: not where layers keep a window only."""
-    layers: list[Any] = getattr(cache, "layers", None) or []
+    layers: list[object] = getattr(cache, "layers", None) or []
     return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
 
 
-def _crop(cache: Any, length: int) -> None:
+def _crop(cache: "Cache", length: int) -> None:
     """Have a cache forget everything behind its first ``length`` positions."""
     if excess := int(cache.get_seq_length()) - length:
         cache.crop(-excess)

@@ -1,10 +1,8 @@
 """Sampling many continuations of one prompt at once, freely or under a grammar."""
 
-import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from jinja2 import TemplateError
 from torch import Tensor
@@ -12,6 +10,12 @@ from torch import Tensor
 from cao.inference.prompt_memory import PromptMemory
 from cao.model.language_model import LanguageModel
 from cao.types import Message
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+    from transformers import Cache
+
+    from cao.inference.grammar import Grammar  # llguidance may not be installed
 
 
 def draw(logits: Tensor, *, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
@@ -38,49 +42,6 @@ def draw(logits: Tensor, *, temperature: float, top_k: int, top_p: float, genera
     kept = probabilities.masked_fill(before >= top_p, 0.0)
     place = torch.multinomial(kept, 1, generator=generator)
     return tokens.gather(-1, place).squeeze(-1)
-
-
-class Grammar:
-    """The tokens that may come next for a text to become JSON of a schema.
-
-    llguidance bounds integers and lengths well but lets the digits of a decimal run on and knows no exclusive bounds,
-    so what comes out is validated all the same.
-    """
-
-    def __init__(self, lm: LanguageModel, schema: dict[str, Any]) -> None:
-        """Compile a grammar.
-
-        Args:
-            lm: whose tokens.
-            schema: a JSON schema.
-
-        Raises:
-            ImportError: llguidance is not installed.
-            ValueError: the tokenizer is not a fast one.
-        """
-        import llguidance.hf  # noqa: PLC0415  (optional)
-
-        self.vocabulary = int(lm.head.weight.shape[0])
-        self._tokenizer = llguidance.hf.from_tokenizer(lm.tokenizer, n_vocab=self.vocabulary)
-        # without this the model may pad with white space until its tokens are spent
-        compact = {"whitespace_flexible": False}
-        self._text = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=compact)
-
-    def matchers(self, n: int) -> list[Any]:
-        """Return ``n`` fresh matchers, one a row."""
-        import llguidance  # noqa: PLC0415  (optional)
-
-        return [llguidance.LLMatcher(self._tokenizer, self._text, log_level=0) for _ in range(n)]
-
-    def allowed(self, matchers: list[Any]) -> Tensor:
-        """Return which tokens may come next, (n, V), bool."""
-        import llguidance.numpy  # noqa: PLC0415  (optional)
-
-        bits = llguidance.numpy.allocate_token_bitmask(len(matchers), self.vocabulary)
-        for row, matcher in enumerate(matchers):
-            llguidance.numpy.fill_next_token_bitmask(matcher, bits, row)
-        flags = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : self.vocabulary]
-        return torch.from_numpy(flags.astype(bool))
 
 
 def chat_text(lm: LanguageModel, messages: list[Message]) -> str:
@@ -121,7 +82,7 @@ def sample(
     top_p: float,
     max_tokens: int,
     generator: torch.Generator,
-    grammar: Grammar | None = None,
+    grammar: "Grammar | None" = None,
     memory: PromptMemory | None = None,
     beginning: int = 0,
 ) -> list[str]:
@@ -189,7 +150,7 @@ class _Text:
         done: whether it has ended.
     """
 
-    matcher: Any
+    matcher: "LLMatcher | None"
     tokens: list[int] = field(default_factory=list)
     fresh: list[int] = field(default_factory=list)
     done: bool = False
@@ -212,8 +173,8 @@ class _Text:
 
 
 def _read_on(
-    lm: LanguageModel, texts: list[_Text], prompt: int, owners: Tensor | None, cache: Any
-) -> tuple[Any, Tensor]:
+    lm: LanguageModel, texts: list[_Text], prompt: int, owners: Tensor | None, cache: "Cache"
+) -> tuple["Cache", Tensor]:
     """Read what is fresh of g texts; return the cache with it, and the next token's logits, (g, V).
 
     Args:

@@ -228,6 +228,6 @@ def score_queries(
             most = len(group) // 2
             waiting.appendleft(group)
             continue
-        results |= {i: _query_score(queries[i], rows[i], found) for i, found in zip(group, sums, strict=True)}
+        results |= {i: _query_score(queries[i], rows[i], logprobs) for i, logprobs in zip(group, sums, strict=True)}
         progress("score", len(results), len(rows))
     return [results[i] for i in range(len(rows))]

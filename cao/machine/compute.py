@@ -7,10 +7,9 @@ aligners compute in float32 everywhere: what they are compared with was made so,
 """
 
 import statistics
-import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated, get_args
 
 from pydantic import Field, ValidationError
 
@@ -20,19 +19,10 @@ from cao.machine.assets import cache_dir
 from cao.machine.processor import compute_threads, processor_lines, processor_name, switched_off
 from cao.types import Dtype, DtypeChoice, Record
 
-if TYPE_CHECKING:
-    import torch
-
 DTYPES: tuple[DtypeChoice, ...] = get_args(DtypeChoice)
 
 PROBE_SECONDS = 0.12
 """When no further round is begun: a round of slow products takes .05 s, and the first one is for warming up."""
-ROUNDS = 5
-"""Timed rounds, at least two of them."""
-SHAPE = (64, 576, 1536)
-"""(rows, inputs, outputs) of the products: few rows of a small model's layer, since slow ones take long enough."""
-BLOCK_SECONDS = 0.004
-"""A round repeats each product for this long: a single fast one is too short to time."""
 NOISY = 1.5
 """Median over least time of the rounds from which on other load is taken to have disturbed them."""
 LEAST_SHARE = 0.8
@@ -62,7 +52,7 @@ class Rates(Record):
         gain = self.least_gain if self.noisy else self.bfloat16 / self.float32
         return "bfloat16" if gain > MARGIN else "float32"
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """Return the rates in words."""
         beside = ", measured beside other load" if self.noisy else ""
         return f"bfloat16 {self.bfloat16 / 1e9:.0f} GFLOP/s, float32 {self.float32 / 1e9:.0f} GFLOP/s{beside}"
@@ -89,13 +79,6 @@ class Compute(Record):
     rates: Rates | None = None
     reason: str = ""
 
-    @property
-    def torch_dtype(self) -> "torch.dtype":
-        """The dtype as torch has it."""
-        import torch  # noqa: PLC0415  (seconds to import; what is kept is told without it)
-
-        return torch.float32 if self.dtype == "float32" else torch.bfloat16
-
 
 def choose_compute(asked: DtypeChoice = "auto", device: str = "cpu") -> Compute:
     """Return what to compute with.
@@ -112,7 +95,7 @@ def choose_compute(asked: DtypeChoice = "auto", device: str = "cpu") -> Compute:
     rates = None
     if device == "cpu":
         rates = processor_rates()
-        dtype, reason = rates.faster, rates.told()
+        dtype, reason = rates.faster, rates.sentence()
     else:
         able = device_has_bfloat16(device)
         dtype, reason = ("bfloat16", f"{device} has bfloat16") if able else ("float32", f"{device} has no bfloat16")
@@ -150,7 +133,7 @@ def device_has_bfloat16(device: str) -> bool:
     Args:
         device: ``cuda``, ``cuda:N`` or ``mps``.
     """
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415  (a second; rates that are kept need none)
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -217,39 +200,13 @@ def measure_rates(budget_s: float = PROBE_SECONDS) -> Rates:
     Args:
         budget_s: no further round is begun after so many seconds, but for the first two.
     """
-    import torch  # noqa: PLC0415  (this and the next: seconds to import)
+    from cao.machine.products import time_products  # noqa: PLC0415  (torch; rates that are kept need none)
 
-    from cao.machine.linear import linear  # noqa: PLC0415
-
-    def seconds(a: torch.Tensor, b: torch.Tensor) -> float:
-        """Return the seconds of one product, repeated until they can be timed."""
-        began, count, took = time.perf_counter(), 0, 0.0
-        while took < BLOCK_SECONDS:
-            linear(a, b)
-            count += 1
-            took = time.perf_counter() - began
-        return took / count
-
-    m, k, n = SHAPE
-    pairs = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        pairs[dtype] = torch.ones(m, k, dtype=dtype), torch.ones(n, k, dtype=dtype)
-    took: dict[torch.dtype, list[float]] = {dtype: [] for dtype in pairs}
-    with torch.inference_mode():
-        for a, b in pairs.values():
-            linear(a, b)  # libraries prepare themselves at the first product of a size
-        started, used = time.perf_counter(), time.process_time()
-        for turn in range(ROUNDS):
-            if turn >= 2 and time.perf_counter() - started > budget_s:
-                break
-            for dtype, (a, b) in pairs.items():
-                took[dtype].append(seconds(a, b))
-        share = (time.process_time() - used) / (time.perf_counter() - started) / torch.get_num_threads()
-    work = 2.0 * m * k * n
-    single, half = took[torch.float32], took[torch.bfloat16]
+    timed = time_products(budget_s)
+    single, half = timed.float32, timed.bfloat16
     return Rates(
-        float32=work / min(single),
-        bfloat16=work / min(half),
+        float32=timed.work / min(single),
+        bfloat16=timed.work / min(half),
         least_gain=min(s / h for s, h in zip(single, half, strict=True)),
-        noisy=share < LEAST_SHARE or any(statistics.median(each) > NOISY * min(each) for each in (single, half)),
+        noisy=timed.share < LEAST_SHARE or any(statistics.median(each) > NOISY * min(each) for each in (single, half)),
     )

@@ -6,11 +6,11 @@ own; the gradient towards the input is a product of the same kind.
 """
 
 from functools import cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction, FunctionCtx
 
 FEWEST = 16
 """Outputs below which the default library is faster: LoRA's narrow matrices."""
@@ -38,12 +38,12 @@ class _Linear(torch.autograd.Function):
     """The product with a frozen weight: the gradient goes to the input alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
         return multiply(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
         return multiply(grads[0].contiguous(), weight.T, None), None, None
 

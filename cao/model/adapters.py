@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from safetensors.torch import save
@@ -21,10 +21,7 @@ from torch import Tensor
 from cao.errors import InputError
 from cao.files import usual_modes, write_atomic
 from cao.sealed import content_sha256, not_finite, read_tensors
-from cao.types import AdapterRef, Record
-
-WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
+from cao.types import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, Record
 
 
 class NotPlainError(InputError):
@@ -89,7 +86,7 @@ class AdapterHeader(Record):
         return cls(base_sha256=entries.get("base_sha256", ""), sha256=entries.get("sha256", ""), provenance=others)
 
 
-def _peft_config(weights: LoraWeights, base_name: str) -> dict[str, Any]:
+def _peft_config(weights: LoraWeights, base_name: str) -> dict[str, object]:
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from cao.model.adapters import LoraWeights
 from cao.model.fast_paths import FastPaths
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import WRITTEN_OUT, Packed, Row, Span, packed_states
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 PROMPT, BRANCHES = 6, (3, 2)
 """Tokens of the prompt and of each branch behind it."""
@@ -50,7 +53,7 @@ def compare_paths(lm: LanguageModel) -> FastPaths:
     return _with_rows(lm, plain, row, texts, adapted)
 
 
-def longest_row(config: Any) -> int:
+def longest_row(config: "PretrainedConfig") -> int:
     """Return how many tokens a row of several texts may have; 0 where there is no bound.
 
     Args:
@@ -70,7 +73,7 @@ def _with_rows(
     plain: FastPaths,
     row: Row,
     texts: list[list[int]],
-    adapted: Iterable[AbstractContextManager[Any]],
+    adapted: Iterable[AbstractContextManager[object]],
 ) -> FastPaths:
     """Return ``plain`` with whether a row's tree, and the layers written out, agree; with an adapter too."""
     trees, layers = replace(plain, trees=True), replace(plain, trees=True, layers=True)

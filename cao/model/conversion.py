@@ -6,10 +6,12 @@ transformers reads a GGUF file too, but parses it three times and asks for the n
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
+from gguf import GGUFReader, ReaderTensor, dequantize
+from safetensors.torch import save_file
 from torch import Tensor
+from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
 _CONFIG = {
     "vocab_size": "llama.vocab_size",
@@ -55,10 +57,6 @@ def convert(gguf: Path, folder: Path) -> None:
     Raises:
         ValueError: the file holds something else.
     """
-    from gguf import GGUFReader  # noqa: PLC0415  (this and what follows: seconds to import)
-    from safetensors.torch import save_file  # noqa: PLC0415
-    from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast  # noqa: PLC0415
-
     reader = GGUFReader(gguf)
     fields = reader.fields
     if (architecture := fields["general.architecture"].contents()) != "llama":
@@ -76,13 +74,11 @@ def convert(gguf: Path, folder: Path) -> None:
     PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
 
 
-def _weights(tensors: list[Any], config: Any) -> Iterator[tuple[str, Tensor]]:
+def _weights(tensors: list[ReaderTensor], config: LlamaConfig) -> Iterator[tuple[str, Tensor]]:
     """Yield each tensor's name and values in bf16, de-quantised in threads: NumPy holds no lock meanwhile."""
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
 
-    def weight(tensor: Any) -> tuple[str, Tensor]:
-        from gguf import dequantize  # noqa: PLC0415
-
+    def weight(tensor: ReaderTensor) -> tuple[str, Tensor]:
         values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()).to(torch.bfloat16)
         if tensor.name in _TOP:
             return _TOP[tensor.name], values

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cao.files import sha256_file
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 MAX_TOKENS = 384
 """L. all-MiniLM-L6-v2 defaults to 256; the paper uses 384. Source: CAO-LLM §2.2, E."""
@@ -78,7 +81,7 @@ class Encoder:
         return sha256_file(self.folder / "model.safetensors")
 
     @cached_property
-    def _model(self) -> Any:
+    def _model(self) -> "SentenceTransformer":
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (seconds to import)
 
         model = SentenceTransformer(str(self.folder), device=self.device, local_files_only=True)
@@ -131,22 +134,22 @@ class Encoder:
         A prompt that was encoded lately is not encoded again.
         """
         new = [prompt for prompt in dict.fromkeys(prompts) if _key(prompt) not in self._known]
-        found = {prompt: self._known[_key(prompt)] for prompt in prompts if _key(prompt) in self._known}
+        embedded = {prompt: self._known[_key(prompt)] for prompt in prompts if _key(prompt) in self._known}
         for rows, hidden, kept in self._batches(new, batch_size):  # never all token states at once: 0.6 MB a row
-            found.update(zip([new[i] for i in rows], pool(hidden, kept), strict=True))
-        self._remember(found)
+            embedded.update(zip([new[i] for i in rows], pool(hidden, kept), strict=True))
+        self._remember(embedded)
         if not prompts:
             return torch.zeros(0, self._model.get_embedding_dimension())
-        return torch.stack([found[prompt] for prompt in prompts])
+        return torch.stack([embedded[prompt] for prompt in prompts])
 
     def forget(self) -> None:
         """Forget what is kept, so that the next prompts are encoded whatever came before."""
         self._known.clear()
         self._held = None
 
-    def _remember(self, found: dict[str, Tensor]) -> None:
+    def _remember(self, embedded: dict[str, Tensor]) -> None:
         """Keep the latest embeddings, the oldest go first."""
-        for prompt, row in found.items():
+        for prompt, row in embedded.items():
             self._known.pop(_key(prompt), None)
             self._known[_key(prompt)] = row.clone()
         while len(self._known) > REMEMBERED:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from cao.model.adapters import LoraWeights, NotPlainError, initial_lora
 from cao.model.fast_paths import FastPaths
 from cao.model.lora_layers import Kind, LoraLayers, kind_of, make_lora_layers
 from cao.model.profiles import LORA_TARGETS, ModelProfile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass
@@ -32,8 +35,8 @@ class LanguageModel:
     """
 
     profile: ModelProfile
-    model: Any
-    tokenizer: Any
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
     sha256: str
     device: str = "cpu"
     compute: Compute | None = None
@@ -48,15 +51,16 @@ class LanguageModel:
         return str(self.model.dtype).removeprefix("torch.")
 
     @property
-    def trunk(self) -> Any:
+    def trunk(self) -> "PreTrainedModel":
         """The transformer without its head: token ids to normalised last hidden states (…, d)."""
         decoder = self.model.get_decoder()
         return self.model.model if decoder is self.model else decoder
 
     @property
-    def head(self) -> Any:
+    def head(self) -> nn.Linear:
         """The linear layer from hidden states (…, d) to the vocabulary; ``logits`` has what comes behind it, too."""
-        return self.model.get_output_embeddings()
+        layer: nn.Linear = self.model.get_output_embeddings()
+        return layer
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of hidden states as the architecture makes them: scaled or capped where it does so.

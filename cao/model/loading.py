@@ -15,7 +15,7 @@ from cao.machine.linear import use_fast_linear
 from cao.model.agreement import compare_paths
 from cao.model.language_model import LanguageModel
 from cao.model.profiles import LORA_TARGETS, ModelProfile, find_profile
-from cao.progress import say, told
+from cao.progress import say, timed
 from cao.types import DtypeChoice
 
 
@@ -30,9 +30,9 @@ def convert_gguf(gguf: Path, sha256: str) -> Path:
     """
 
     def build(folder: Path) -> None:
-        from cao.model.conversion import convert  # noqa: PLC0415  (seconds to import)
+        from cao.model.conversion import convert  # noqa: PLC0415  (once a machine)
 
-        with told("converting the model, once"):
+        with timed("converting the model, once"):
             convert(gguf, folder)
 
     return assets.build_once(assets.cache_dir() / "models" / f"{gguf.stem.lower()}-{sha256[:16]}", build)
@@ -49,7 +49,7 @@ def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path,
         gguf = assets.smollm2_gguf()
         sha256 = sha256_file(gguf)  # of what was shipped, not of what one library version made of it
         return convert_gguf(gguf, sha256), sha256
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  (a model of the hub alone)
 
     try:
         patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -133,7 +133,7 @@ def load_language_model(
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=compute.torch_dtype,
+            dtype=getattr(torch, compute.dtype),
             use_safetensors=True,
             local_files_only=True,
         )

@@ -4,12 +4,15 @@ PEFT builds them once for each kind of adapter, not at each use.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from cao.model.adapters import LoraWeights
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 Kind = tuple[int, int, int, tuple[str, ...]]
 """What decides whether two adapters share their layers: model, rank, alpha, targets."""
@@ -24,7 +27,7 @@ class LoraLayers:
         parameters: the LoRA parameters by their names in an adapter's file.
     """
 
-    layers: list[tuple[nn.Module, str, Any]]
+    layers: list[tuple[nn.Module, str, "LoraLayer"]]
     parameters: dict[str, nn.Parameter]
 
     def attach(self) -> None:
@@ -50,19 +53,20 @@ def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
         model: a transformers model.
         weights: for rank, alpha and the names of the modules.
     """
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415  (seconds to import)
-    from peft.tuners.lora import LoraLayer  # noqa: PLC0415
+    import peft.tuners.lora  # noqa: PLC0415  (two seconds; a reference or a graph is shown without it)
 
     names = [
         name.removeprefix("base_model.model.") for name in weights.modules()
     ]  # a last name may be an expert's, too
-    config = LoraConfig(r=weights.rank, lora_alpha=weights.alpha, target_modules=names, lora_dropout=0.0, bias="none")
+    config = peft.LoraConfig(
+        r=weights.rank, lora_alpha=weights.alpha, target_modules=names, lora_dropout=0.0, bias="none"
+    )
     with torch.random.fork_rng(devices=[]):
-        around: Any = get_peft_model(model, config)
+        around: peft.PeftModel = peft.get_peft_model(model, config)
     modules = dict(around.named_modules())
     layers = []
     for path, module in modules.items():
-        if isinstance(module, LoraLayer):
+        if isinstance(module, peft.tuners.lora.LoraLayer):
             parent, _, name = path.rpartition(".")
             module.cast_input_dtype_enabled = False  # see LanguageModel.mixed_precision
             layers.append((modules[parent], name, module))

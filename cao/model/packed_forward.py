@@ -14,14 +14,18 @@ forward with the tree as a mask; and where that is not what the model gives for 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cao.model.language_model import LanguageModel
 from cao.model.packing import as_mask, states_alone
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import Linear as LoraLinear
+    from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm
 
 WRITTEN_OUT = ("LlamaModel", "Qwen2Model")
 """Architectures whose layers are written out here."""
@@ -201,22 +205,23 @@ def _states_alone(lm: LanguageModel, packed: Packed) -> Tensor:
     return states
 
 
-def _rms_norm(norm: Any, x: Tensor) -> Tensor:
+def _rms_norm(norm: "LlamaRMSNorm", x: Tensor) -> Tensor:
     """Return float32 ``x`` over its root mean square, rounded to the model's dtype, times the weight."""
     norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     scale = torch.rsqrt(norms * norms / x.shape[-1] + norm.variance_epsilon)
     return torch.mul(x, scale, out=torch.empty_like(x, dtype=norm.weight.dtype)).mul_(norm.weight)
 
 
-def _linear(module: Any, x: Tensor) -> Tensor:
-    """Return the projection of (T, i), with the adapter's part added in place where the module wears one."""
+def _linear(module: nn.Linear, x: Tensor) -> Tensor:
+    """Return the projection of (T, i), with the adapter's part added in place where the module has one."""
     if not hasattr(module, "lora_A"):
         result: Tensor = module(x)
         return result
-    (name,) = module.active_adapters
-    down, up = module.lora_A[name].weight, module.lora_B[name].weight
-    result = module.base_layer(x)
-    return result.addmm_(F.linear(x.to(down.dtype), down).to(x.dtype), up.T.to(x.dtype), alpha=module.scaling[name])
+    worn: LoraLinear = module
+    (name,) = worn.active_adapters
+    down, up = worn.lora_A[name].weight, worn.lora_B[name].weight
+    result = worn.base_layer(x)
+    return result.addmm_(F.linear(x.to(down.dtype), down).to(x.dtype), up.T.to(x.dtype), alpha=worn.scaling[name])
 
 
 def _rotation(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,7 +237,9 @@ def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     return torch.addcmul(x * rotation[0], exchanged, rotation[1])
 
 
-def _attention(attention: Any, x: Tensor, packed: Packed, rotation: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+def _attention(
+    attention: "LlamaAttention", x: Tensor, packed: Packed, rotation: tuple[Tensor, Tensor], bias: Tensor
+) -> Tensor:
     """Return the attention layer's output, (T, d), for normed states (T, d)."""
     size = attention.head_dim
     query, key, value = (

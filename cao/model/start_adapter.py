@@ -10,9 +10,10 @@ import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from cao.errors import InputError
 from cao.files import sha256_file
 from cao.machine.linear import use_fast_linear
-from cao.model.adapters import CONFIG_FILE, WEIGHTS_FILE, LoraWeights, NotPlainError, load_adapter
+from cao.model.adapters import LoraWeights, NotPlainError, load_adapter
 from cao.model.agreement import close, compare_paths
 from cao.model.language_model import LanguageModel
+from cao.types import CONFIG_FILE, WEIGHTS_FILE
 
 BASE_KNOWN = ("pissa", "olora")
 """Initialisations that take their first B·A out of the base weights, and find it from these weights alone."""
@@ -75,16 +77,14 @@ def attach_adapter(lm: LanguageModel, folder: Path) -> LoraWeights | None:
             linear[name].data.copy_(weight)
 
 
-def _initial(config: Any) -> str:
+def _initial(config: LoraConfig) -> str:
     """Return the initialisation that changed the base weights, or nothing."""
     how = str(config.init_lora_weights)
     return how if how.startswith(BASE_KNOWN) else ""
 
 
-def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
+def _read(folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
     """Return PEFT's configuration of an adapter, and its tensors without the name that some files put into theirs."""
-    from peft import LoraConfig, PeftConfig  # noqa: PLC0415  (seconds to import)
-
     try:
         config = PeftConfig.from_pretrained(str(folder))
         tensors = load_file(folder / WEIGHTS_FILE)
@@ -112,25 +112,20 @@ def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
     return config, named
 
 
-def _wrap(lm: LanguageModel, folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
+def _wrap(lm: LanguageModel, folder: Path, config: LoraConfig) -> tuple[PeftModel, dict[str, LoraLayer]]:
     """Return PEFT's model around the language model, and its LoRA layers by their modules' PEFT names."""
-    from peft import get_peft_model  # noqa: PLC0415  (seconds to import)
-    from peft.tuners.lora import LoraLayer  # noqa: PLC0415
-
     config.inference_mode = True
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             torch.manual_seed(0)
             warnings.simplefilter("ignore")
-            wrapped: Any = get_peft_model(lm.model, config)
+            wrapped: PeftModel = get_peft_model(lm.model, config)
     except Exception as error:  # noqa: BLE001  (PEFT raises whatever it meets in a configuration)
         raise InputError(f"{folder}: does not fit {lm.profile.name} ({_line(error)})") from None
     return wrapped, {name: part for name, part in wrapped.named_modules() if isinstance(part, LoraLayer)}
 
 
-def _fill(folder: Path, wrapped: Any, tensors: dict[str, Tensor]) -> None:
-    from peft import set_peft_model_state_dict  # noqa: PLC0415  (seconds to import)
-
+def _fill(folder: Path, wrapped: PeftModel, tensors: dict[str, Tensor]) -> None:
     try:
         loaded = set_peft_model_state_dict(wrapped, tensors)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -141,7 +136,7 @@ def _fill(folder: Path, wrapped: Any, tensors: dict[str, Tensor]) -> None:
         raise InputError(f"{folder / WEIGHTS_FILE}: {name} is {'missing' if lacking else 'of no layer of this model'}")
 
 
-def _product(layer: Any) -> tuple[Tensor, Tensor]:
+def _product(layer: LoraLayer) -> tuple[Tensor, Tensor]:
     """Return A (r, in) and B (out, r) of a layer, float32, with the scale in B."""
     (name,) = layer.active_adapters
     up = layer.lora_B[name].weight.detach().float() * layer.scaling[name]
@@ -151,7 +146,7 @@ def _product(layer: Any) -> tuple[Tensor, Tensor]:
 def _plain(
     lm: LanguageModel,
     shapes: dict[str, tuple[int, int]],
-    config: Any,
+    config: LoraConfig,
     products: dict[str, tuple[Tensor, Tensor]],
     first: dict[str, tuple[Tensor, Tensor]],
 ) -> LoraWeights:
@@ -181,7 +176,7 @@ def _plain(
     return LoraWeights(rank, rank, targets, tensors, lm.sha256, made)
 
 
-def _merge(lm: LanguageModel, folder: Path, wrapped: Any, tensors: dict[str, Tensor]) -> None:
+def _merge(lm: LanguageModel, folder: Path, wrapped: PeftModel, tensors: dict[str, Tensor]) -> None:
     """Merge what PEFT has put on into the model."""
     _fill(folder, wrapped, tensors)
     ids = torch.arange(8, device=lm.device)[None]

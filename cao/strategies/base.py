@@ -5,11 +5,11 @@ read it and tools apply it, so it lies below both; it imports no torch, and name
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from cao.types import AdapterRef
+from cao.types import AdaptedModel, AdapterRef, StrategyFields
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Pace:
         read: seconds a token that is read.
         scored: seconds a position at which the vocabulary is needed.
         each: seconds in which the deployed model answers one question.
+        reward: reward questions.
+        test: test questions.
     """
 
     prompts: int
@@ -29,6 +31,8 @@ class Pace:
     read: float
     scored: float
     each: float
+    reward: int = 0
+    test: int = 0
 
 
 class Price(NamedTuple):
@@ -37,17 +41,68 @@ class Price(NamedTuple):
     Attributes:
         seconds: of applying it.
         times: how many times as long as the deployed model the adapted one takes for a question.
+        again: seconds of applying it once more for the test questions, 0 where what was made serves them too.
     """
 
     seconds: float = 0.0
     times: float = 1.0
+    again: float = 0.0
+
+
+class SettingRule(TypedDict, total=False):
+    """What a strategy's JSON schema says of one setting; numbers have both bounds."""
+
+    title: str
+    type: str
+    enum: list[str]
+    const: str
+    default: str
+    minimum: int | float
+    maximum: int | float
+    multipleOf: int | float
+
+
+class FamilySchema(TypedDict, total=False):
+    """A family's JSON schema, as servers and grammars read it."""
+
+    title: str
+    description: str
+    type: str
+    properties: dict[str, SettingRule]
+    required: list[str]
+    additionalProperties: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a strategy would act on.
+
+    Attributes:
+        current: the model to beat, which a strategy builds on.
+        model: the base model's name.
+        generator: whether a trained generator exists for it.
+        ranks: whether questions have choices that are ranked by their likelihood.
+        labels: whether the choices are the same words in every question.
+    """
+
+    current: AdaptedModel
+    model: str
+    generator: bool
+    ranks: bool = True
+    labels: bool = False
+
+    @property
+    def adapter(self) -> AdapterRef | None:
+        """The current adapter, None for the plain base model and where several answer together."""
+        return self.current.members[0] if len(self.current.members) == 1 else None
 
 
 class Strategy(BaseModel):
     """One choice of a policy: a family with its settings, every number bounded on both ends.
 
     A subclass has a docstring, which servers read as the schema's description, and fields in the order that a policy
-    writes them, ``family`` first. Only ``kernel``, ``about``, ``usual`` and ``grid`` must be given besides.
+    writes them, ``family`` first; a key that may be left out has a default and comes last. Only ``kernel``, ``about``,
+    ``usual`` and ``grid`` must be given besides.
 
     Attributes:
         kernel: ``module:function`` that applies the family; see ``tools.apply_strategy``.
@@ -71,9 +126,19 @@ class Strategy(BaseModel):
 
     family: str
 
-    def canonical(self) -> dict[str, Any]:
-        """Return the JSON object of this strategy, keys as in the paper."""
-        return self.model_dump(mode="json", by_alias=True)
+    def canonical(self) -> StrategyFields:
+        """Return the JSON object of this strategy, keys as in the paper.
+
+        A key at its default is left out, so that a text from before the key was known is its own canonical form.
+        """
+        fields: StrategyFields = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return fields
+
+    @classmethod
+    def schema_of(cls) -> FamilySchema:
+        """Return the JSON schema of this family, keys as in the paper."""
+        schema = cls.model_json_schema(by_alias=True)
+        return cast(FamilySchema, schema)
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
@@ -86,21 +151,30 @@ class Strategy(BaseModel):
         return None
 
     @classmethod
-    def obstacle(cls, adapter: AdapterRef | None, model: str, *, generator: bool) -> str | None:
-        """Return why the family cannot act now, in one sentence, or None where it can.
-
-        Args:
-            adapter: the current adapter, None for the plain base model.
-            model: the base model's name.
-            generator: whether a trained generator exists for it.
-        """
+    def obstacle(cls, standing: Standing) -> str | None:
+        """Return why the family cannot act now, in one sentence, or None where it can."""
         return None
+
+    def refusal(self, standing: Standing) -> str | None:
+        """Return why this strategy cannot act now, in one sentence, or None where it can."""
+        return type(self).obstacle(standing)
 
     def price(self, pace: Pace) -> Price:
         """Return what applying this strategy and answering with it costs."""
         return Price()
 
     @property
+    def transductive(self) -> bool:
+        """Whether it acts on the unlabelled questions about to be answered, so that each part has its own model."""
+        return False
+
+    @property
     def trained_on(self) -> int:
-        """Prompts that it trains on, steps times batch size; 0 for a family that does not train."""
+        """Prompts that it trains on when it is applied, steps times batch size; 0 for a family that does not train."""
         return 0
+
+
+def several(standing: Standing) -> str | None:
+    """Return that a family which changes one adapter has none to change, where several answer together."""
+    many = len(standing.current.members)
+    return f"{many} adapters answer together, and it changes one" if many > 1 else None

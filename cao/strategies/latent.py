@@ -7,7 +7,7 @@ from pydantic import Field
 
 from cao.strategies.base import Pace, Price, Strategy
 
-SLOT_STEPS, SLOT_RATES = (3, 5, 10), (0.003, 0.01, 0.03, 0.1)
+SLOT_STEPS, SLOT_RATES = (5,), (0.003, 0.01, 0.03, 0.1)
 
 
 class Latent(Strategy):
@@ -33,7 +33,7 @@ class Latent(Strategy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return a few steps at rates up to the paper's."""
+        """Return the paper's steps at rates up to the paper's."""
         return tuple(
             cls(family="Latent", slot_steps=steps, slot_lr=rate) for steps, rate in product(SLOT_STEPS, SLOT_RATES)
         )

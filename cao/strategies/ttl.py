@@ -1,13 +1,12 @@
 """TTL, the family that trains on the unlabelled prompts. Source: CAO-LLM §2.4, G.1, G.6; the bounds are ours."""
 
-from itertools import product
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from cao.strategies.base import Pace, Price, Strategy
+from cao.strategies.base import Pace, Price, Standing, Strategy, several
 
-STEPS, RATES = (10, 25), (1e-4, 3e-4)
+RATES = (1e-4, 3e-4)
 TRAINING_OVER_READING = 3.0
 """A step of training reads forwards and backwards."""
 
@@ -17,14 +16,16 @@ class TTL(Strategy):
 
     kernel: ClassVar = "tools.apply_strategy.ttl:apply"
     about: ClassVar = (
-        "trains a few weights on the task's own questions, without answers. It helps where the wording or the subject "
-        "is unfamiliar. A large learning rate makes the model forget."
+        "trains a few weights on questions without their answers: on other questions of the task (support), or on the "
+        "very questions about to be answered (test). Only questions of high perplexity are trained on. A large "
+        "learning rate makes the model forget."
     )
     usual: ClassVar = {
         "ttl_steps": "10 to 50",
         "learning_rate": "0.00001 to 0.001",
         "batch_size": "2 to 8",
         "shuffle_data": "true or false",
+        "inputs": "support or test",
     }
     effort: ClassVar = 3
     other_names: ClassVar = ("TTT",)
@@ -35,6 +36,7 @@ class TTL(Strategy):
     learning_rate: Annotated[float, Field(ge=1e-7, le=1e-2)]
     batch_size: Annotated[int, Field(ge=1, le=16)]
     shuffle_data: bool
+    inputs: Literal["support", "test"] = "support"
 
     @classmethod
     def papers_numbers(cls) -> Self:
@@ -43,21 +45,30 @@ class TTL(Strategy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return the paper's numbers, and rates that are larger."""
-        return (
-            cls.papers_numbers(),
-            *(
-                cls(family="TTL", ttl_steps=steps, learning_rate=rate, batch_size=4, shuffle_data=True)
-                for rate, steps in product(RATES, STEPS)
-            ),
-        )
+        """Return the paper's numbers and two larger rates, on the support prompts and on the questions themselves."""
+        first = cls.papers_numbers()
+        points = (first, *(first.model_copy(update={"learning_rate": rate}) for rate in RATES))
+        return (*points, *(point.model_copy(update={"inputs": "test"}) for point in points))
+
+    @classmethod
+    def obstacle(cls, standing: Standing) -> str | None:
+        """Return that several adapters answer together."""
+        return several(standing)
 
     def price(self, pace: Pace) -> Price:
-        """Return the price of the training; answering costs what it did."""
-        passes = TRAINING_OVER_READING * self.ttl_steps * self.batch_size + pace.prompts
-        return Price(seconds=passes * pace.tokens * (pace.read + pace.scored))
+        """Return the price of the training, of both where each part has its own; answering costs what it did."""
+        each = pace.tokens * (pace.read + pace.scored)
+        steps = TRAINING_OVER_READING * self.ttl_steps * self.batch_size
+        if self.transductive:
+            return Price(seconds=(steps + pace.reward) * each, again=(steps + pace.test) * each)
+        return Price(seconds=(steps + pace.prompts) * each)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether it trains on the unlabelled questions about to be answered, as the paper's Algorithm 2 does."""
+        return self.inputs == "test"
 
     @property
     def trained_on(self) -> int:
-        """Prompts that it trains on, steps times batch size."""
+        """Prompts that it trains on when it is applied, steps times batch size."""
         return self.ttl_steps * self.batch_size

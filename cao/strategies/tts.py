@@ -5,15 +5,14 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from cao.strategies.base import Pace, Price, Strategy
-from cao.types import AdapterRef
+from cao.strategies.base import Pace, Price, Standing, Strategy
 
 Method = Literal["avg_sim_score", "avg_prompt_embed", "max_confidence", "majority_vote", "sum_logprobs"]
 ROUTING: tuple[Method, ...] = ("avg_sim_score", "avg_prompt_embed")
 """Methods that send a question to one adapter."""
 COMBINING: tuple[Method, ...] = ("max_confidence", "majority_vote", "sum_logprobs")
 """Methods that combine all adapters' answers."""
-BATCHES = (4, 8)
+BATCHES = (4,)
 GENERATING_SECONDS = 0.3
 """Of one adapter."""
 ROUTED_TIMES = 1.2
@@ -50,9 +49,13 @@ class TTS(Strategy):
         return (*small, cls.papers_numbers())
 
     @classmethod
-    def obstacle(cls, adapter: AdapterRef | None, model: str, *, generator: bool) -> str | None:
-        """Return that no generator makes the adapters."""
-        return None if generator else f"there is nothing to route over: no generator exists for {model}"
+    def obstacle(cls, standing: Standing) -> str | None:
+        """Return that no generator makes the adapters, or that several answer together already."""
+        if len(standing.current.members) > 1:
+            return f"{len(standing.current.members)} adapters answer together already"
+        return (
+            None if standing.generator else f"there is nothing to route over: no generator exists for {standing.model}"
+        )
 
     def price(self, pace: Pace) -> Price:
         """Return the price of generating the adapters, and of answering with one or with all of them."""

@@ -1,7 +1,7 @@
 """The tasks: one file each, one line each in ``TASKS``; a user's own file is a task too.
 
-To add one, write a file with a ``Task`` and add it to the tuple below. Nothing is read before a task's
-``load`` is called.
+To add one, write a file with a ``Task`` and add it to the tuple below; those to practise on are made from the tables of
+``practice``. Nothing is read before a task's ``load`` is called.
 """
 
 import difflib
@@ -22,6 +22,7 @@ from cao.tasks import (
     mmlu,
     openbookqa,
     piqa,
+    practice,
     sciq,
     social_iqa,
     winogrande,
@@ -66,22 +67,26 @@ TASKS: dict[str, Task] = {
     )
 }
 
+PRACTICE: dict[str, Task] = {**practice.EMBEDDED, **practice.GENERATED}
+"""Tasks to practise on; ``--task`` takes them too, but they are listed apart."""
+
 
 def get_task(name_or_path: str) -> Task:
     """Return the task of a name, or of a JSONL file, which is read and checked at once.
 
     Args:
-        name_or_path: a name of ``TASKS``; anything else that ends in ``.jsonl`` or is a file.
+        name_or_path: a name of ``TASKS`` or ``PRACTICE``; anything else that ends in ``.jsonl`` or is a file.
 
     Raises:
         InputError: there is no such task or file, or a line of the file is wrong.
     """
-    if name_or_path in TASKS:
-        return TASKS[name_or_path]
+    named = TASKS | PRACTICE
+    if name_or_path in named:
+        return named[name_or_path]
     path = Path(name_or_path)
     if name_or_path.lower().endswith(".jsonl") or _exists(path):
-        return load_user_task(path, reserved=TASKS)
-    close = difflib.get_close_matches(name_or_path[:64].lower(), TASKS, n=3)
+        return load_user_task(path, reserved=named)
+    close = difflib.get_close_matches(name_or_path[:64].lower(), named, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(TASKS))};"
     raise InputError(
         f"no task is called {name_or_path[:64]!r}: {hint} for your own questions give a file FILE.jsonl "

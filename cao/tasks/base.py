@@ -197,3 +197,10 @@ class Task:
     def query(self, example: Example, style: AnswerStyle) -> Query:
         """Return the likelihood question in the style that the model's profile asks for."""
         return self.likelihood(example) if style == "text" else letter_query(example)
+
+    def neutral(self, style: AnswerStyle, question: str) -> str:
+        """Return what stands before a choice where ``question`` asks nothing; letters then stand for no choice."""
+        if style == "letter":
+            return plain(question)
+        nothing = Example(id="neutral", question=question, choices=("-",), answer=0)
+        return self.likelihood(nothing).prefix

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from cao.errors import InputError
 from cao.tasks.base import LETTERS, choice_example, letter_query, plain
@@ -44,7 +44,7 @@ class Asked:
         return plain(self.prompt)
 
 
-def value_of(line: str, where: str) -> Any:
+def value_of(line: str, where: str) -> object:
     """Return what a line says: a list, an object or a string of JSON, else its own text.
 
     Args:
@@ -66,7 +66,7 @@ def value_of(line: str, where: str) -> Any:
     return value
 
 
-def values(path: Path) -> Iterator[tuple[str, Any]]:
+def values(path: Path) -> Iterator[tuple[str, object]]:
     """Yield the place (``FILE:LINE``) and the value of each line of a file that is not blank.
 
     Raises:
@@ -119,13 +119,13 @@ def read_windows(path: Path, size: int | None = None) -> list[list[Asked]]:
     if listed and size is not None:
         raise InputError(f"{path}: holds lists of prompts, which are windows already; only single prompts can be cut")
     if listed:
-        return [_window(value, where) for where, value in lines]
+        return [_window(value, where) for where, value in lines if _is_window(value)]
     asked = [asked_from(value, where) for where, value in lines]
     size = size or len(asked)
     return [asked[start : start + size] for start in range(0, len(asked), size)]
 
 
-def asked_from(value: Any, where: str) -> Asked:
+def asked_from(value: object, where: str) -> Asked:
     """Return what one prompt from outside says.
 
     Args:
@@ -158,20 +158,20 @@ def asked_from(value: Any, where: str) -> Asked:
     return Asked(prompt, example, labelled=answer is not None, correct=correct)
 
 
-def _is_window(value: Any) -> bool:
+def _is_window(value: object) -> TypeGuard[list[object]]:
     """Return whether a line is a list of prompts; a chat is one prompt."""
     return isinstance(value, list) and not _is_chat(value)
 
 
-def _is_chat(value: Any) -> bool:
+def _is_chat(value: object) -> TypeGuard[list[dict[str, object]]]:
     return isinstance(value, list) and bool(value) and all(isinstance(it, dict) and "role" in it for it in value)
 
 
-def _window(value: list[Any], where: str) -> list[Asked]:
+def _window(value: list[object], where: str) -> list[Asked]:
     return [asked_from(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(value, 1)]
 
 
-def _question(value: Any, where: str) -> str:
+def _question(value: object, where: str) -> str:
     """Return a text, the last message of the user in a chat, or the texts among the parts of a message."""
     if _is_chat(value):
         mine = [message.get("content") for message in value if message["role"] == "user"]
@@ -183,7 +183,7 @@ def _question(value: Any, where: str) -> str:
     return check_text(value, where)
 
 
-def check_text(value: Any, where: str) -> str:
+def check_text(value: object, where: str) -> str:
     """Return ``value`` if it is a text that an encoder can read.
 
     Args:
@@ -202,7 +202,7 @@ def check_text(value: Any, where: str) -> str:
     return value
 
 
-def _choices(value: Any, where: str) -> list[str]:
+def _choices(value: object, where: str) -> list[str]:
     if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS):
         raise InputError(f"{where}: 'choices' must be a list of 2 to {len(LETTERS)} texts")
     choices = [check_text(choice, where) for choice in value]
@@ -211,7 +211,7 @@ def _choices(value: Any, where: str) -> list[str]:
     return choices
 
 
-def _answer(value: Any, count: int, where: str) -> int | None:
+def _answer(value: object, count: int, where: str) -> int | None:
     if value is None:
         return None
     letters = LETTERS[:count]

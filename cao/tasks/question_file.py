@@ -14,7 +14,6 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
 from cao.errors import InputError
 from cao.tasks.base import LETTERS, Task, answer_form, as_read, example_id, grade_letter, lettered, plain, read_id
@@ -119,7 +118,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _decode(raw: bytes) -> dict[str, Any]:
+def _decode(raw: bytes) -> dict[str, object]:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -146,7 +145,7 @@ def _decode(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
         raise _BadLineError(f"key {next(key for key in keys if keys.count(key) > 1)[:40]!r} appears more than once")
@@ -168,7 +167,7 @@ def _number(text: str) -> Decimal:
     return number
 
 
-def _example(row: dict[str, Any]) -> Example:
+def _example(row: dict[str, object]) -> Example:
     question = _text(row, "question")
     context = _text(row, "context") if row.get("context") is not None else ""
     if "answer" not in row:
@@ -188,7 +187,7 @@ def _example(row: dict[str, Any]) -> Example:
     )
 
 
-def _text(row: dict[str, Any], key: str) -> str:
+def _text(row: dict[str, object], key: str) -> str:
     if key not in row:
         raise _BadLineError(f"{key!r} is missing")
     return _clean(row[key], repr(key))

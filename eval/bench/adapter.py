@@ -116,7 +116,7 @@ def bench(cheap: Cheap, training: Training, *, repetitions: int, progress: Progr
         cheap: from prompts to an aligned adapter.
         training: the training of one.
         repetitions: of both.
-        progress: told after each.
+        progress: called after each.
     """
     described = machine()
     time_stages(cheap)  # loads the encoder

@@ -197,7 +197,7 @@ def operations(cheap: Cheap, training: Training, progress: Progress = silent) ->
     Args:
         cheap: from prompts to an aligned adapter.
         training: the training of one.
-        progress: told after each of the two.
+        progress: called after each of the two.
     """
     totals, counter = list[float](), FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter:
@@ -255,7 +255,7 @@ def measure(cheap: Cheap, training: Training, *, whole: bool, progress: Progress
         cheap: from prompts to an aligned adapter; made once without being counted.
         training: the training of one.
         whole: run all of the training for its time.
-        progress: told after each of the measurements.
+        progress: called after each of the measurements.
     """
     seconds = medians([time_stages(cheap) for _ in range(REPETITIONS + 1)][1:])
     progress("seconds", 1, 2)

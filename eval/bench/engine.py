@@ -18,13 +18,14 @@ from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Run, Work
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
-from cao.model.loading import load_language_model
-from cao.model.profiles import MODELS
+from cao.model.loading import load_model
+from cao.model.profiles import find_profile
 from cao.progress import Progress
-from cao.tasks import TASKS
+from cao.tasks import get_task
 from cao.tasks.splits import part
 from cao.types import AdaptedModel, Example
 from eval.bench.measure import BenchResult, Line, machine, ratio
+from eval.bench.options import EngineBench
 from tools.evaluate import evaluate
 
 WARM_UP = -1
@@ -32,34 +33,11 @@ WARM_UP = -1
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is measured.
-
-    Attributes:
-        model: a model profile.
-        model_path: a folder that takes the place of the profile's source.
-        task: whose questions are scored.
-        cells: independent jobs.
-        questions: of each.
-        repetitions: of both sides, one after the other in turn.
-        offline: never touch the network.
-    """
-
-    model: str = "smollm2-135m"
-    model_path: str | None = None
-    task: str = "arc_easy"
-    cells: int = 4
-    questions: int = 40
-    repetitions: int = 5
-    offline: bool = True
-
-
-@dataclass(frozen=True)
 class _Worker:
     """What a worker works with."""
 
     lm: LanguageModel
-    plan: Plan
+    options: EngineBench
     questions: list[Example]
 
 
@@ -122,29 +100,28 @@ class EngineResult(BenchResult):
         ]
 
 
-def bench(plan: Plan, settings: EngineSettings) -> EngineResult:
+def bench(options: EngineBench, settings: EngineSettings) -> EngineResult:
     """Measure what two workers do in the time of one.
 
     Args:
-        plan: what is measured.
+        options: what is measured.
         settings: the engine; it runs on this machine.
 
     Raises:
         InputError: an unknown model or task, or too few questions.
         UnavailableError: the engine, the model or the data are not at hand.
     """
-    if plan.model not in MODELS or plan.task not in TASKS:
-        raise InputError(f"no model is called {plan.model!r}, or no task {plan.task!r}")
+    find_profile(options.model)
     check_engine(settings)
-    _questions(plan)
+    _questions(options)
     described = machine()
     seconds: dict[int, list[float]] = {1: [], 2: []}
     cpu: dict[int, list[float]] = {1: [], 2: []}
     losses = set()
     with _one_thread():
-        for _ in range(plan.repetitions):
+        for _ in range(options.repetitions):
             for count, took in seconds.items():
-                done = _measured(settings.model_copy(update={"cpus": None}), count, plan)
+                done = _measured(settings.model_copy(update={"cpus": None}), count, options)
                 took.append(max(cell.ended for cell in done) - min(cell.began for cell in done))
                 cpu[count].append(sum(cell.cpu_s for cell in done))
                 losses.add(tuple(cell.losses for cell in done))
@@ -152,12 +129,12 @@ def bench(plan: Plan, settings: EngineSettings) -> EngineResult:
     return EngineResult(
         bench="engine",
         machine=described,
-        repetitions=plan.repetitions,
+        repetitions=options.repetitions,
         engine=settings.kind,
-        model=plan.model,
-        task=plan.task,
-        cells=plan.cells,
-        questions=plan.questions,
+        model=options.model,
+        task=options.task,
+        cells=options.cells,
+        questions=options.limit,
         threads=1,
         seconds={str(count): took for count, took in seconds.items()},
         cpu_seconds={str(count): took for count, took in cpu.items()},
@@ -169,13 +146,13 @@ def bench(plan: Plan, settings: EngineSettings) -> EngineResult:
     )
 
 
-def _measured(settings: EngineSettings, count: int, plan: Plan) -> list[_Cell]:
+def _measured(settings: EngineSettings, count: int, options: EngineBench) -> list[_Cell]:
     """Return the cells in order, done by workers that were set up before."""
-    work = Work(partial(_set_up, plan), _score, offline=plan.offline)
+    work = Work(partial(_set_up, options), _score, offline=options.offline)
     with open_engine(settings, count, work) as run:
         _warm_up(run, count)
-        done = dict(run(range(plan.cells)))
-    return [done[cell] for cell in range(plan.cells)]
+        done = dict(run(range(options.cells)))
+    return [done[cell] for cell in range(options.cells)]
 
 
 def _warm_up(run: Run[int, _Cell], count: int) -> None:
@@ -187,23 +164,22 @@ def _warm_up(run: Run[int, _Cell], count: int) -> None:
             return
 
 
-def _questions(plan: Plan) -> list[Example]:
-    asked = part(TASKS[plan.task], "test")[: plan.cells * plan.questions]
-    if len(asked) < plan.cells * plan.questions or not all(example.choices for example in asked):
-        raise InputError(f"{plan.task} has too few questions with choices; give fewer cells or questions")
+def _questions(options: EngineBench) -> list[Example]:
+    asked = part(get_task(options.task), "test")[: options.cells * options.limit]
+    if len(asked) < options.cells * options.limit or not all(example.choices for example in asked):
+        raise InputError(f"{options.task} has too few questions with choices; give fewer cells or questions")
     return asked
 
 
-def _set_up(plan: Plan, progress: Progress) -> _Worker:
-    lm = load_language_model(MODELS[plan.model], path=plan.model_path, offline=plan.offline)
-    return _Worker(lm, plan, _questions(plan))
+def _set_up(options: EngineBench, progress: Progress) -> _Worker:
+    return _Worker(load_model(options), options, _questions(options))
 
 
 def _score(worker: _Worker, cell: int) -> _Cell:
-    first = max(cell, 0) * worker.plan.questions
-    asked: Sequence[Example] = worker.questions[first : first + (4 if cell == WARM_UP else worker.plan.questions)]
+    first = max(cell, 0) * worker.options.limit
+    asked: Sequence[Example] = worker.questions[first : first + (4 if cell == WARM_UP else worker.options.limit)]
     began, cpu = time.time(), time.process_time()
-    items = evaluate(TASKS[worker.plan.task], asked, AdaptedModel(), "likelihood", lm=worker.lm)
+    items = evaluate(get_task(worker.options.task), asked, AdaptedModel(), "likelihood", lm=worker.lm)
     losses = tuple(item.loss for item in items)
     return _Cell(os.getpid(), began, time.time(), time.process_time() - cpu, losses)
 

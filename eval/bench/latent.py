@@ -145,7 +145,7 @@ def bench(
         lm: the model, undressed.
         prompts: token ids of each.
         repetitions: passes of each side.
-        progress: told after each.
+        progress: called after each.
     """
     described, batches = machine(), batched(prompts)
     difference = largest_difference(lm, prompts, batches)

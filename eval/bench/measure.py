@@ -78,7 +78,7 @@ def machine() -> Machine:
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         load_before=round(os.getloadavg()[0], 2),
-        rates=rates.told(),
+        rates=rates.sentence(),
         faster=rates.faster,
         switched_off=switched_off(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -188,7 +188,7 @@ def plain_linear(module: nn.Module) -> Iterator[None]:
 
 
 def now(device: str = "cpu") -> float:
-    """Return the time, once the device has done what it was told."""
+    """Return the time once the device has finished its queue."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -214,7 +214,7 @@ def alternate(
         sides: name → work.
         repetitions: how often each is done.
         device: that is waited for.
-        progress: told after each turn.
+        progress: called after each turn.
 
     Returns:
         Name → seconds of each repetition.

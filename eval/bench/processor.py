@@ -138,7 +138,7 @@ def bench(repetitions: int, progress: Progress = silent) -> ProcessorResult:
 
     Args:
         repetitions: of each.
-        progress: told after each.
+        progress: called after each.
     """
     described, probes = machine(), list[Probe]()
     rates: dict[tuple[str, bool], list[float]] = {(how, busy): [] for busy in (False, True) for how in WAITING}

@@ -109,7 +109,7 @@ def bench(
         subjects: the tasks.
         repetitions: timed passes of each side.
         batch: sequences of one forward pass of the harness.
-        progress: told after each pass.
+        progress: called after each pass.
     """
     described = machine()
     harness = open_harness(lm, batch)
@@ -183,7 +183,7 @@ def decisions(lm: LanguageModel, subjects: Sequence[Subject], batch: int, progre
         lm: the model, undressed.
         subjects: the tasks.
         batch: sequences of one forward pass of the harness.
-        progress: told after each task.
+        progress: called after each task.
     """
     exact, single = (open_harness(lm, size, "float32") for size in (batch, 1))
     chosen: dict[str, list[int]] = {}

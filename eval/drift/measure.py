@@ -49,7 +49,7 @@ def measure(
         command: that asked for it; what was measured before keeps its own.
         windows: of a cell, about.
         seed: of the draws; every measurement draws from a stream of its own.
-        progress: hears about the work.
+        progress: called during the work.
         only: the measurements to make, all if empty.
         before: the object of a ``drift.json`` with the same windows and seed; the other measurements are taken from it.
 

@@ -39,7 +39,7 @@ class Windows:
         count: windows of a cell, about.
         seed: of the pools.
         rng: draws windows.
-        progress: hears about the work.
+        progress: called during the work.
     """
 
     references: Mapping[str, Reference]

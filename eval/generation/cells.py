@@ -47,7 +47,7 @@ class Cells:
         lm: the base model, undressed.
         questions: task → its questions.
         make: makes a recipe's adapter, None for the base model.
-        progress: hears how many cells are scored.
+        progress: called as cells are scored.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Cells:
     def __post_init__(self) -> None:
         path = self.folder / "adapters.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.known: dict[str, str] = {BASE: BASE, **(read_json(path) if path.exists() else {})}
+        self.known: dict[str, str] = {BASE: BASE, **(read_json(path, dict[str, str]) if path.exists() else {})}
 
     def read(self, recipe: Recipe, task: str) -> list[Item] | None:
         """Return a scored cell, None where it is not scored, damaged, or about other questions."""
@@ -89,7 +89,7 @@ class Cells:
         return missing
 
     def score(self, missing: dict[Recipe, list[str]], run: Run[Job, str] | None = None) -> None:
-        """Score what ``missing`` found.
+        """Score the cells that ``missing`` returns.
 
         Args:
             missing: each recipe with its tasks.

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.train.files import read_json
 from agent.train.generator.presets import Preset
+from agent.train.generator.settings import Claim
 from agent.train.generator.steps import Consolidation
 from agent.train.generator.variants import Variant, variants
 from cao.errors import InputError, UnavailableError
@@ -31,7 +32,7 @@ def open_folder(
         device: torch device.
         dtype: what the model computes in.
         offline: never touch the network.
-        progress: told about long work.
+        progress: called during long work.
 
     Raises:
         InputError: this is no consolidation's folder, or its settings cannot be read.
@@ -39,10 +40,11 @@ def open_folder(
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{folder}: no consolidation's folder (no config.json); python -m agent.consolidate makes one")
-    config = read_json(path)
+    read = read_json(path, dict[str, object])
     try:
+        config = TypeAdapter(Claim).validate_python(read)
         preset = TypeAdapter(Preset).validate_json(canonical_json(config["preset"]))
-        seed, profile = int(config["seed"]), MODELS[config["model"]]
+        seed, profile = config["seed"], MODELS[config["model"]]
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a consolidation's settings ({type(error).__name__})") from None
     if config.get("model_path_sha256") and not model_path:
@@ -95,7 +97,7 @@ def check_finished(consolidation: Consolidation, tasks: list[str]) -> None:
     missing = [path for path in paths if not (consolidation.folder / f"{path}.safetensors").is_file()]
     if missing:
         which = f"{missing[0]}.safetensors and {len(missing) - 1} more files are" if missing[1:] else f"{missing[0]} is"
-        config = read_json(consolidation.folder / "config.json")
+        config = read_json(consolidation.folder / "config.json", Claim)
         command = f"python -m agent.consolidate --model {config['model']} --preset {consolidation.preset.name}"
         raise UnavailableError(
             f"{consolidation.folder} is not finished ({which} missing); go on with the command that began it: {command}"

@@ -8,9 +8,7 @@ Source: CAO-LLM §2.2, §2.3; the controls and the recovery ratio are this proje
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -25,8 +23,7 @@ from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights
 from cao.model.loading import check_device
 from cao.progress import Progress, silent
-from cao.tasks.splits import Part
-from cao.types import DtypeChoice, Example, Item
+from cao.types import Example, Item
 from eval.bench.cost import Cheap, Cost, Training
 from eval.bench.cost import measure as measure_cost
 from eval.generation.bootstrap import REPETITIONS as BOOTSTRAP
@@ -34,71 +31,41 @@ from eval.generation.bootstrap import Answers, Draws
 from eval.generation.cells import Cells, cells_folder
 from eval.generation.consolidation import check_finished, open_folder, serving
 from eval.generation.cosines import alikeness
-from eval.generation.recipes import Recipe, Workshop, others
+from eval.generation.recipes import REPORTED, Recipe, Workshop, others
 from eval.generation.results import Consolidated, Cosines, GenerationResult, Setting, TaskResult
 from eval.generation.scores import TaskAnswers, aims, averages, task_scores
+from eval.options import TablesOptions
 from eval.questions import asked_prompts
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for.
-
-    Attributes:
-        folder: a finished consolidation.
-        tasks: what is measured.
-        split: the part of each task.
-        limit: questions of a task, at most.
-        seeds: each chooses other support prompts.
-        device: torch device.
-        dtype: what the model computes in.
-        offline: never touch the network.
-        model_path: a folder that takes the place of the model profile's source.
-        full_cost: time a whole training for the cost, not its first steps.
-        workers: processes that share the cells.
-        engine: what runs them.
-    """
-
-    folder: Path
-    tasks: tuple[str, ...]
-    split: Part
-    limit: int
-    seeds: tuple[int, ...]
-    device: str = "cpu"
-    dtype: DtypeChoice = "auto"
-    offline: bool = False
-    model_path: str | None = None
-    full_cost: bool = False
-    workers: int = 1
-    engine: EngineSettings = field(default_factory=EngineSettings)
-
-
-def measure(options: Options, command: str, progress: Progress) -> GenerationResult:
+def measure(options: TablesOptions, engine: EngineSettings, command: str, progress: Progress) -> GenerationResult:
     """Measure everything of the table.
 
     Args:
         options: what is measured.
+        engine: what runs the workers.
         command: that asked for it.
-        progress: told about long work.
+        progress: called during long work.
 
     Raises:
         InputError: settings or a folder that cannot be used, or another process works in it.
         UnavailableError: the consolidation is not finished, or data or model are not at hand.
     """
     check_device(options.device)
-    options = replace(options, dtype=settled(options.dtype, options.device))  # the same for every worker
+    options = options.model_copy(update={"dtype": settled(options.dtype, options.device)})  # the same for every worker
     consolidation = _opened(options, progress)
-    check_finished(consolidation, list(options.tasks))
-    check_engine(options.engine)
+    tasks = options.tasks or REPORTED
+    check_finished(consolidation, list(tasks))
+    check_engine(engine)
     scores = options.folder / "scores"
     scores.mkdir(exist_ok=True)
     with locked(scores):
         workshop = Workshop(consolidation, options.split, options.limit, options.seeds)
-        plan = {task: workshop.compared(task) for task in options.tasks}
-        cells = _scored(workshop, plan, options, progress)
+        plan = {task: workshop.compared(task) for task in tasks}
+        cells = _scored(workshop, plan, options, engine, progress)
         answers = {task: _answers(cells, task, recipes, options.seeds) for task, recipes in plan.items()}
-        scored = {task: task_scores(answers[task], in_domain=workshop.is_source(task)) for task in options.tasks}
-        settings = {task: _setting(workshop, cells, task, plan[task]) for task in options.tasks}
+        scored = {task: task_scores(answers[task], in_domain=workshop.is_source(task)) for task in tasks}
+        settings = {task: _setting(workshop, cells, task, plan[task]) for task in tasks}
         return GenerationResult(
             command=command,
             table="generation",
@@ -111,15 +78,15 @@ def measure(options: Options, command: str, progress: Progress) -> GenerationRes
             dtype=options.dtype,
             bootstrap=BOOTSTRAP,
             aligner_target=workshop.trained(workshop.full.name)[1].header.target,
-            tasks={task: TaskResult(**dict(settings[task]), **dict(scored[task])) for task in options.tasks},
+            tasks={task: TaskResult(**dict(settings[task]), **dict(scored[task])) for task in tasks},
             average=averages(list(answers.values())),
             aims=aims(scored, answers),
-            cosines=_cosines(workshop, options.tasks, progress),
-            cost=_cost(workshop, options, progress),
+            cosines=_cosines(workshop, tasks, progress),
+            cost=_cost(workshop, tasks, progress, whole=options.full_cost),
         )
 
 
-def _opened(options: Options, progress: Progress) -> Consolidation:
+def _opened(options: TablesOptions, progress: Progress) -> Consolidation:
     return open_folder(
         options.folder,
         model_path=options.model_path,
@@ -130,19 +97,25 @@ def _opened(options: Options, progress: Progress) -> Consolidation:
     )
 
 
-def open_cells(options: Options, questions: dict[str, list[Example]], progress: Progress) -> Cells:
+def open_cells(options: TablesOptions, questions: dict[str, list[Example]], progress: Progress) -> Cells:
     """Return the cells of a folder with a model and a workshop of their own: what a worker works with."""
     workshop = Workshop(_opened(options, progress), options.split, options.limit, options.seeds)
     return _cells(workshop, questions, options, silent)
 
 
-def _cells(workshop: Workshop, questions: dict[str, list[Example]], options: Options, progress: Progress) -> Cells:
+def _cells(
+    workshop: Workshop, questions: dict[str, list[Example]], options: TablesOptions, progress: Progress
+) -> Cells:
     folder = cells_folder(options.folder, options.device, workshop.consolidation.lm.dtype, options.split, options.limit)
     return Cells(folder, workshop.consolidation.lm, questions, workshop.make, progress)
 
 
 def _scored(
-    workshop: Workshop, plan: dict[str, dict[str, list[Recipe]]], options: Options, progress: Progress
+    workshop: Workshop,
+    plan: dict[str, dict[str, list[Recipe]]],
+    options: TablesOptions,
+    engine: EngineSettings,
+    progress: Progress,
 ) -> Cells:
     """Return the cells with everything scored that the plan asks for."""
     wanted = [(r, task) for task, recipes in plan.items() for several in recipes.values() for r in several]
@@ -151,7 +124,7 @@ def _scored(
     missing = cells.missing(wanted)
     if missing:
         work = Work(partial(open_cells, options, questions), Cells.do, offline=options.offline)
-        with open_engine(options.engine, options.workers, work, here=cells) as run:
+        with open_engine(engine, options.workers, work, here=cells) as run:
             cells.score(missing, run)
     return cells
 
@@ -190,23 +163,23 @@ def _cosines(workshop: Workshop, tasks: Sequence[str], progress: Progress) -> Co
     return alikeness(tasks, first, second, variant=workshop.full.name, seed=seed)
 
 
-def _cost(workshop: Workshop, options: Options, progress: Progress) -> Cost:
+def _cost(workshop: Workshop, tasks: Sequence[str], progress: Progress, *, whole: bool) -> Cost:
     """Return what an adapter costs, on the first task that there is a checkpoint of."""
-    task = next((task for task in options.tasks if workshop.is_source(task)), workshop.full.sources[0])
+    task = next((task for task in tasks if workshop.is_source(task)), workshop.full.sources[0])
     variant = _cost_variant(workshop, task)
     generator, aligner = workshop.trained(variant.name)
     consolidation, examples = workshop.consolidation, workshop.support(task, workshop.seeds[0])
     asked = asked_prompts(task, examples, consolidation.lm.profile.answer_style)
     prompts = [example.prompt for example in examples]
     cheap = Cheap(consolidation.encoder, generator, aligner, consolidation.lm, prompts, asked)
-    return measure_cost(cheap, Training(consolidation, task), whole=options.full_cost, progress=progress)
+    return measure_cost(cheap, Training(consolidation, task), whole=whole, progress=progress)
 
 
 def _cost_variant(workshop: Workshop, task: str) -> Variant:
     return serving(workshop.consolidation, task) if task in workshop.consolidation.preset.leave_out else workshop.full
 
 
-def _consolidated(workshop: Workshop, options: Options) -> Consolidated:
+def _consolidated(workshop: Workshop, options: TablesOptions) -> Consolidated:
     consolidation = workshop.consolidation
     return Consolidated(
         folder=options.folder.name,

@@ -50,14 +50,14 @@ def imports(text: str, modules: Iterable[str]) -> set[str]:
         text: Python.
         modules: those that count.
     """
-    known, found = set(modules), set()
+    known, imported = set(modules), set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            imported |= {name.name for name in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
             inner = (f"{node.module}.{name.name}" for name in node.names)
-            found |= {name if name in known else node.module for name in inner}
-    return found & known
+            imported |= {name if name in known else node.module for name in inner}
+    return imported & known
 
 
 def rooms(modules: Mapping[str, str]) -> tuple[dict[str, int], Edges]:

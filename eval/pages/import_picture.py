@@ -1,5 +1,6 @@
 """The picture of the imports: a row a layer, a box a package, arrows that follow from others left out."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from agent.record.wording import count
-from eval.pages.import_graph import FLOORS, against, contracts, layers, order, rooms
+from eval.pages.import_graph import FLOORS, against, contracts, layers, order, rooms, sources
 
 ROW, GAP = 0.72, 0.25
 """Height of a layer and space between boxes, in inches."""
@@ -74,6 +75,15 @@ def reduced(edges: set[tuple[Box, Box]]) -> set[tuple[Box, Box]]:
             yield from reach(other)
 
     return {(a, b) for a, b in edges if not any(b in set(reach(c)) for c in below[a] if c != b)}
+
+
+def draw_both(before: str, after: str, folder: Path) -> int:
+    """Draw two commits' imports, say where the pictures lie, and return the exit status."""
+    for name, revision in (("before", before), ("after", after)):
+        path = folder / f"imports-{name}.svg"
+        wrong = draw(name.capitalize(), sources(revision), path)
+        sys.stdout.write(f"{path}: {count(len(wrong), 'arrow')} against the order\n")
+    return 0
 
 
 def draw(title: str, modules: Mapping[str, str], path: Path) -> list[tuple[str, str]]:
@@ -152,10 +162,10 @@ def _picture(
                     "connectionstyle": f"arc3,rad={bend}",
                 },
             )
-    told = "; ".join(f"{a} → {b}" for a, b in wrong)
+    text = "; ".join(f"{a} → {b}" for a, b in wrong)
     title = f"{title}: {count(len(wrong), 'arrow')} against the order"
     axes.text(-half + 0.1, ROW, title, fontsize=11, fontweight="bold", va="center")
-    axes.text(-half + 0.1, 0.7 * ROW, told, color=AGAINST, va="center")
+    axes.text(-half + 0.1, 0.7 * ROW, text, color=AGAINST, va="center")
     return figure
 
 

@@ -29,15 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
 
     def body() -> int:
-        from agent.record.wording import count  # noqa: PLC0415  (this and what follows: seconds to import)
-        from eval.pages.import_graph import sources  # noqa: PLC0415
-        from eval.pages.import_picture import draw  # noqa: PLC0415
+        from eval.pages.import_picture import draw_both  # noqa: PLC0415  (matplotlib; arguments come first)
 
-        for name, revision in (("before", arguments.before), ("after", arguments.after)):
-            path = arguments.out / f"imports-{name}.svg"
-            wrong = draw(name.capitalize(), sources(revision), path)
-            sys.stdout.write(f"{path}: {count(len(wrong), 'arrow')} against the order\n")
-        return 0
+        return draw_both(arguments.before, arguments.after, arguments.out)
 
     return run_command(body)
 

@@ -9,8 +9,10 @@ Source: CAO-LLM §2.4, G.5, G.6; the comparison is this project's.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from agent.config import RunConfig
 from agent.loop.run_folder import locked
@@ -20,7 +22,7 @@ from agent.train.files import read_json
 from agent.train.policy.rest_em import Judged
 from agent.train.policy.rollouts import Plan, Rollouts, lay_out, open_rollouts
 from agent.train.policy.settings import Settings, read_settings
-from agent.train.policy.situations import Situation
+from agent.train.policy.situations import Situation, Wanted
 from cao.errors import InputError, UnavailableError
 from cao.machine.compute import settled
 from cao.model.adapters import adapter_sha256, load_adapter
@@ -28,10 +30,11 @@ from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
-from cao.types import DtypeChoice
+from cao.types import StrategyFields
+from eval.options import TablesOptions
 from eval.policies.entrants import Writing, entrants
 from eval.policies.loops import ATTEMPTS, cells, lead, oracle, tested
-from eval.policies.results import Family, PoliciesResult, StrategyObject, TaskRole, TrainingReport
+from eval.policies.results import Family, PoliciesResult, TaskRole, TrainingReport
 from policies.grid import grid
 from policies.local import LocalPolicy
 
@@ -45,62 +48,33 @@ ORACLE = "oracle"
 ORACLE_IS = "the best of the exhaustive grid on the reward part"
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for.
-
-    Attributes:
-        folders: of finished ``agent.train_policy``; the last policy of the last one is the one to judge.
-        tasks: what is measured; None for those of the first training, its held-out ones first.
-        seeds: each chooses other questions.
-        limit: test questions.
-        workers: processes that share the situations.
-        engine: what runs them.
-        device: torch device.
-        dtype: what the model computes in.
-        offline: never touch the network.
-        model_path: a folder that takes the place of the model profile's source.
-    """
-
-    folders: tuple[Path, ...]
-    tasks: tuple[str, ...] | None
-    seeds: tuple[int, ...]
-    limit: int
-    workers: int = 1
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    device: str = "cpu"
-    dtype: DtypeChoice = "auto"
-    offline: bool = False
-    model_path: str | None = None
-
-
-def measure(options: Options, command: str, progress: Progress) -> PoliciesResult:
+def measure(options: TablesOptions, engine: EngineSettings, command: str, progress: Progress) -> PoliciesResult:
     """Measure everything of the table.
 
     Args:
         options: what is measured.
+        engine: what runs the workers.
         command: that asked for it.
-        progress: told about long work.
+        progress: called during long work.
 
     Raises:
         InputError: settings or a folder that cannot be used, or another process works in it.
         UnavailableError: the training is not finished, or data or model are not at hand.
     """
-    trainings = [_finished(folder) for folder in options.folders]
+    trainings = [_finished(folder) for folder in options.training]
     first = trainings[0].settings
     config = _config(trainings, options)
     tasks = options.tasks or tuple(dict.fromkeys((*first.held_out, *first.tasks)))
-    check_engine(options.engine)
+    check_engine(engine)
     practice = max((training.arms for training in trainings), key=lambda arms: sum(map(sum, arms.values())))
-    wanted = tuple((task, seed, False) for seed in options.seeds for task in tasks)
-    with locked(first.places):
-        plan = Plan(first.places, config, wanted)
+    wanted = tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in tasks)
+    with locked(first.situations_folder):
+        plan = Plan(first.situations_folder, config, wanted)
         situations = lay_out(plan, progress)
         lm = next(iter(situations.values())).bench.lm
         weights = {name: load_adapter(path, lm.sha256) for each in trainings for name, path in each.policies.items()}
-        memory = options.folders[0] / "texts.jsonl"
-        rows = entrants(lm, config.policy_settings, weights, practice, DRAWS, memory)
-        with open_rollouts(options.engine, options.workers, plan, situations, progress) as rollouts:
+        rows = entrants(lm, config.policy_settings, weights, practice, DRAWS, options.training[0] / "texts.jsonl")
+        with open_rollouts(engine, options.workers, plan, situations, progress) as rollouts:
             rollouts.prepare(list(situations), progress)
             points = {name: grid(situation.context.families) for name, situation in situations.items()}
             landscape = _landscape(rollouts, points, progress)
@@ -159,20 +133,20 @@ def _finished(folder: Path) -> Finished:
     settings, path = read_settings(folder), folder / "report.json"
     if not path.exists():
         raise UnavailableError(f"{folder} is not finished (no report.json); give its command again")
-    report = read_json(path)
+    report = read_json(path, dict[str, object])
     warm = "warm " if settings.warm_start else ""
     policies = {f"{warm}ReST-EM {n}": folder / f"policy-{n}" for n in range(1, settings.iterations + 1)}
     if warm:
         policies = {"taught by the grid": folder / "policy-0", **policies}
     try:
-        arms = {strategy: (won, lost) for strategy, (won, lost) in report["arms"].items()}
+        arms = TypeAdapter(dict[str, tuple[int, int]]).validate_python(report["arms"])
         read = TrainingReport.model_validate({key: report[key] for key in ("settings", "iterations", "costs")})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a training's report ({type(error).__name__})") from None
     return Finished(folder.name, settings, read, arms, policies)
 
 
-def _config(trainings: Sequence[Finished], options: Options) -> RunConfig:
+def _config(trainings: Sequence[Finished], options: TablesOptions) -> RunConfig:
     check_device(options.device)
     config = trainings[0].settings.config
     if any(training.settings.config != config for training in trainings):
@@ -181,7 +155,7 @@ def _config(trainings: Sequence[Finished], options: Options) -> RunConfig:
         raise InputError("two trainings of one kind would have the same rows; give one of them at a time")
     if config.model_path and not options.model_path:
         own = "was made with a model folder of your own; give it with --set model_path=DIR"
-        raise InputError(f"{options.folders[0]} {own}")
+        raise InputError(f"{options.training[0]} {own}")
     return config.model_copy(
         update={
             "test": options.limit,
@@ -228,7 +202,7 @@ def _is_strategy(text: str) -> bool:
 def _families(points: Sequence[Strategy], worth: Sequence[Judged]) -> dict[str, Family]:
     """Return the landscape of a situation: family → points measured, and the strategies that improve the model."""
     measured = dict.fromkeys(FAMILIES, 0)
-    improve: dict[str, list[tuple[StrategyObject, float]]] = {family: [] for family in FAMILIES}
+    improve: dict[str, list[tuple[StrategyFields, float]]] = {family: [] for family in FAMILIES}
     for strategy, judged in zip(points, worth, strict=True):
         measured[strategy.family] += 1
         if judged.improved and judged.comparison:

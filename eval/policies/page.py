@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.train.policy.report import Empty, Side
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic
 from cao.strategies import FAMILIES
 from eval.pages.markdown import table
 from eval.policies.pictures import first_attempts, landscape
-from eval.policies.results import Aim, Empty, PoliciesPage, PoliciesResult, Side, Verdict, Verdicts
+from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
 from eval.policies.verdicts import RANDOM, verdicts, versus
 from policies.grid import grid
 

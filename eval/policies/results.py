@@ -2,59 +2,13 @@
 
 from pydantic import Field, JsonValue
 
-from agent.train.policy.fine_tune import Tuning
+from agent.train.policy.report import Costs, Empty, Side
 from agent.train.policy.rest_em import Sampling
-from cao.types import Record
+from agent.train.policy.settings import Tuning
+from cao.types import Record, StrategyFields
 from eval.pages.absent import is_none
 
 Interval = tuple[float, float]
-StrategyObject = dict[str, JsonValue]
-"""A strategy's canonical JSON object."""
-
-
-class Empty(Record):
-    """An object without keys: there is nothing to say."""
-
-
-class Drawn(Record):
-    """One situation's samples: how many, how many improve the model, and what the sequential test concludes."""
-
-    drawn: int
-    improved: int
-    verdict: str | None
-
-
-class Side(Record):
-    """The samples of one iteration in practice, or on held-out tasks.
-
-    Attributes:
-        drawn: texts.
-        valid: that are strategies.
-        improved: that improve the model.
-        rate: improved over drawn.
-        ci95: its Wilson interval.
-        first_attempt: how many first ones improve, of how many, in words.
-        situations: situation → its samples.
-    """
-
-    drawn: int
-    valid: int
-    improved: int
-    rate: float
-    ci95: Interval
-    first_attempt: str
-    situations: dict[str, Drawn]
-
-
-class Costs(Record):
-    """What a training cost; ``naive_questions`` is what a fixed number of samples, none remembered, would ask."""
-
-    drawn: int
-    valid: int
-    measured: int
-    questions: int
-    seconds: float
-    naive_questions: int
 
 
 class TrainingSettings(Record):
@@ -66,6 +20,7 @@ class TrainingSettings(Record):
     seeds: int
     sampling: Sampling
     tuning: Tuning
+    bare: bool = False
     budget: int | None
     warm_start: bool
     seed: int
@@ -94,7 +49,7 @@ class Family(Record):
     """
 
     measured: int
-    improve: tuple[tuple[StrategyObject, float], ...]
+    improve: tuple[tuple[StrategyFields, float], ...]
 
 
 class Cell(Record):
@@ -112,7 +67,7 @@ class Cell(Record):
     first: tuple[int, int]
     improved: bool
     attempts: int
-    adopted: StrategyObject | None
+    adopted: StrategyFields | None
     reward: tuple[float, float]
     test: tuple[float, float]
 

@@ -5,6 +5,7 @@ outcome.
 """
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -51,8 +52,8 @@ class _Part(BaseModel):
 class _Message(BaseModel):
     content: str | list[_Part] | None = None
     refusal: str | None = None
-    tool_calls: Any = None
-    function_call: Any = None
+    tool_calls: object = None
+    function_call: object = None
 
     def said(self) -> str:
         """Return the text with the answer in it: the content, or the arguments of a call where they hold the object."""
@@ -105,7 +106,7 @@ class ChatClient:
     def ask(
         self,
         messages: list[Message],
-        schema: dict[str, Any],
+        schema: Mapping[str, object],
         *,
         seed: int,
         max_tokens: int,
@@ -182,7 +183,7 @@ class ChatClient:
         return ChatReply(text=said, outcome="complete" if said else "empty")
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
@@ -204,7 +205,7 @@ def _charged(model: str, body: bytes, most: float) -> float:
     return min(most, _cost(model, usage.prompt_tokens, usage.completion_tokens))
 
 
-def _response_format(form: RequestForm, schema: dict[str, Any]) -> dict[str, Any]:
+def _response_format(form: RequestForm, schema: Mapping[str, object]) -> dict[str, object]:
     """Return the part of a request that a form adds; plain text adds nothing, as the oldest servers expect."""
     if form == "text":
         return {}

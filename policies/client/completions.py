@@ -76,7 +76,7 @@ class CompletionClient:
             prompts: Q texts.
             max_new_tokens: the budget of one answer.
             stop: texts that end an answer.
-            progress: told after each batch.
+            progress: called after each batch.
 
         Raises:
             UnavailableError: the server cannot be reached, refuses after several attempts, or sends no completion.
@@ -115,11 +115,11 @@ class CompletionClient:
             choices = _Completion.model_validate_json(body).choices
         except ValidationError:
             choices = []
-        found = {choice.index: choice.text for choice in choices}
-        if len(choices) != len(batch) or set(found) != set(range(len(batch))):
-            told = f"{self._transport.origin} sent no completion for each of {len(batch)} prompts"
-            raise UnavailableError(f"{told}; check that it serves /completions, or give --server-batch 1")
-        return [_before(self._transport.redact(found[i]), stop) for i in range(len(batch))]
+        texts = {choice.index: choice.text for choice in choices}
+        if len(choices) != len(batch) or set(texts) != set(range(len(batch))):
+            incomplete = f"{self._transport.origin} sent no completion for each of {len(batch)} prompts"
+            raise UnavailableError(f"{incomplete}; check that it serves /completions, or give --server-batch 1")
+        return [_before(self._transport.redact(texts[i]), stop) for i in range(len(batch))]
 
     def _send(self, batch: list[str], max_new_tokens: int, stop: list[str]) -> bytes:
         return self._transport.read(
@@ -135,5 +135,5 @@ class CompletionClient:
 
 
 def _before(text: str, stop: Sequence[str]) -> str:
-    found = [position for position in (text.find(mark) for mark in stop) if position >= 0]
-    return text[: min(found)] if found else text
+    stops = [position for position in (text.find(mark) for mark in stop) if position >= 0]
+    return text[: min(stops)] if stops else text

@@ -4,7 +4,20 @@ import socket
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Protocol, Self, TypedDict
+
+
+class Stream(Protocol):
+    """The HTTP library's connection."""
+
+    def get_extra_info(self, info: str) -> socket.socket | None:
+        """Return what is asked for, a ``socket`` here."""
+
+
+class Traced(TypedDict, total=False):
+    """What the HTTP library's trace tells of a connection that was made."""
+
+    return_value: Stream
 
 
 class Deadline:
@@ -34,7 +47,7 @@ class Deadline:
     ) -> None:
         self._timer.cancel()
 
-    def watch(self, event: str, info: dict[str, Any]) -> None:
+    def watch(self, event: str, info: Traced) -> None:
         """Note the connection when it is made, and again when it is encrypted: the HTTP library's trace.
 
         Args:

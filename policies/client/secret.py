@@ -72,8 +72,8 @@ class Secret:
         """Yield where parts of the key begin and end, in order. Every part holds a gram at one of the steps."""
         at = done = 0
         while at <= len(signs) - _GRAM:
-            found = [self._around(signs, at, done, *hit) for hit in self._grams.get(signs[at : at + _GRAM], ())]
-            start, end = max(filter(None, found), key=lambda run: run[1] - run[0], default=(0, 0))
+            runs = [self._around(signs, at, done, *hit) for hit in self._grams.get(signs[at : at + _GRAM], ())]
+            start, end = max(filter(None, runs), key=lambda run: run[1] - run[0], default=(0, 0))
             if end:
                 yield start, end
                 at = done = end

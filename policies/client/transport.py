@@ -9,8 +9,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Protocol, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 import openai
@@ -26,6 +26,13 @@ FAILURES = (openai.OpenAIError, httpx2.HTTPError, TimeoutError, UnicodeError)
 """Whatever a request can end in; ``Transport.unavailable`` says it in one line."""
 
 T = TypeVar("T")
+
+
+class Streamed(Protocol):
+    """A reply whose body comes in pieces."""
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        """Yield the body."""
 
 
 class _Unread(httpx2.SyncByteStream):
@@ -80,7 +87,7 @@ class Transport:
         """Scheme, host and port: an address may carry a password."""
         return _origin(str(self.sdk.base_url))
 
-    def read(self, streamed: AbstractContextManager[Any]) -> bytes:
+    def read(self, streamed: AbstractContextManager[Streamed]) -> bytes:
         """Send a request and return the body of its streamed reply, the beginning of one that is too large.
 
         Raises:
@@ -169,7 +176,7 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 
-def _split(url: str) -> Any:
+def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port):
@@ -180,7 +187,7 @@ def _split(url: str) -> Any:
 
 
 def _is_loopback(url: str) -> bool:
-    host = _split(url).hostname
+    host = _split(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.drift import line, main
+from agent.drift import main
+from agent.stages.drift import line
 from cao.drift import DriftReport
 from cao.tasks.prompt_file import read_windows
 

@@ -12,11 +12,12 @@ from peft import PeftModel
 
 from agent.generate import main, read_prompts
 from cao.machine.assets import minilm_folder
-from cao.model.adapters import CONFIG_FILE, WEIGHTS_FILE, load_adapter, save_adapter
+from cao.model.adapters import load_adapter, save_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
+from cao.types import CONFIG_FILE, WEIGHTS_FILE
 from tests.agent import tiny_pretrained
 from tools import pretrained
 from tools.align_lora import align_lora

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def state(**changes: object) -> dict[str, object]:
     return {
         "accepted": False,
+        "until": "first",
         "trials": [],
         "max_attempts": 2,
         "proposal": None,
@@ -39,6 +40,9 @@ def state(**changes: object) -> dict[str, object]:
         ({"proposal": {"family": "TTL"}, "trials": [{}]}, "apply"),
         ({"accepted": True, "trials": [{}]}, "conclude"),
         ({"accepted": True, "trials": [{}, {}]}, "conclude"),
+        ({"accepted": True, "trials": [{}], "until": "budget"}, "decide"),
+        ({"accepted": True, "trials": [{}, {}], "until": "budget"}, "conclude"),
+        ({"accepted": True, "trials": [{}], "until": "budget", "out_of_time": True}, "conclude"),
         ({"start": "aligned", "trials": [{}]}, "decide"),  # a better start alone does not end the loop
     ],
 )

@@ -38,18 +38,24 @@ def layout_of(lm: LanguageModel) -> TokenLayout:
     return TokenLayout.of(lm.lora_shapes(), lm.profile.lora_rank, lm.profile.lora_alpha, (16, 16))
 
 
-def learned(lm: LanguageModel, prefixes: list[str], answer: str, steps: int = 20) -> Tensor:
-    """A residual (layers, D_l) that makes one answer likelier: trained on it, from the recorded initialisation."""
+def learned(lm: LanguageModel, lessons: list[tuple[str, str]], steps: int = 20) -> Tensor:
+    """A residual (layers, D_l) that makes answers likelier, trained on two lessons a step from the initialisation.
+
+    Args:
+        lm: the model.
+        lessons: prompts with what is to follow them.
+        steps: of training.
+    """
     start = lm.fresh_lora(0)
-    rows = [(len(lm.encode(prefix)), lm.encode(f"{prefix}{answer}")) for prefix in prefixes]
+    rows = [(len(lm.encode(prefix)), lm.encode(f"{prefix}{answer}")) for prefix, answer in lessons]
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.Adam(live.values(), lr=1e-2)
         for step in range(steps):
-            length, ids = rows[step % len(rows)]
-            with lm.mixed_precision():
-                logits = lm.model(input_ids=torch.tensor([ids])).logits[0, length - 1 : -1].float()
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(logits, torch.tensor(ids[length:])).backward()
+            for length, ids in (rows[2 * step % len(rows)], rows[(2 * step + 1) % len(rows)]):
+                with lm.mixed_precision():
+                    logits = lm.model(input_ids=torch.tensor([ids])).logits[0, length - 1 : -1].float()
+                torch.nn.functional.cross_entropy(logits, torch.tensor(ids[length:])).backward()
             optimizer.step()
         tensors = {name: value.detach().clone() for name, value in live.items()}
     return flatten(tensors, layout_of(lm)) - flatten(start.tensors, layout_of(lm))

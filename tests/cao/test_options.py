@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -12,18 +13,16 @@ import pytest
 from pydantic import Field
 
 from agent.config import RunConfig, make_config, settings_of
-from agent.drift import DriftOptions
-from agent.generate import GenerateOptions
+from agent.stages.options import DriftOptions, GenerateOptions
+from agent.stream.options import WatchOptions
 from agent.train.engine.settings import read_engine
 from agent.train.generator.options import ConsolidateOptions
 from agent.train.policy.options import TrainPolicyOptions
-from agent.watch import WatchOptions
 from cao.configuration import TABLES, Machine, read_settings
 from cao.console import VERBS
 from cao.errors import InputError
 from cao.options import SET, Option, add_common, add_options, command_parser, given
-from eval.score import ScoreOptions
-from eval.tables import TablesOptions
+from eval.options import ScoreOptions, TablesOptions
 from policies.propose import ProposeOptions, understand
 
 ROOT = Path(__file__).parents[2]
@@ -138,7 +137,7 @@ def test_shared_options_have_the_same_words_in_every_command() -> None:
     assert {name: len(words[name]) for name in SHARED} == dict.fromkeys(SHARED, 1), words
 
 
-@pytest.mark.parametrize("module", ["agent.drift", "agent.watch", "agent.generate", "agent.consolidate", "eval.tables"])
+@pytest.mark.parametrize("module", [module for module, _ in VERBS.values()])
 def test_help_imports_nothing_that_takes_seconds(module: str) -> None:
     code = (
         f"import sys, {module} as command\n"
@@ -149,6 +148,33 @@ def test_help_imports_nothing_that_takes_seconds(module: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("agent.drift", ["--windows", "no.jsonl"]),
+        ("agent.generate", ["--out", "no", "--prompts", "no.jsonl"]),
+        ("agent.watch", ["--stream", "no.jsonl"]),
+        ("agent.trace", ["show", "no", "--out", "no"]),
+        ("agent.trace", ["graph", "no", "--out", "no"]),
+        ("agent.reference", ["list", "--set", "no=1"]),
+        ("eval.score", ["--task", "no.jsonl"]),
+        ("eval.score", ["--task", "gsm8k", "--limit", "0"]),
+        ("eval.tables", ["--table", "generation"]),
+        ("eval.bench.command", ["run", "--repetitions", "0"]),
+    ],
+)
+def test_mistakes_are_told_without_torch(module: str, words: list[str], tmp_path: Path) -> None:
+    code = (
+        f"import sys, {module} as command\nstatus = command.main({words})\nsys.exit('torch' in sys.modules or status)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith("error: ")
 
 
 def test_the_doctor_needs_the_standard_library_alone() -> None:

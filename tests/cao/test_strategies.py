@@ -1,5 +1,6 @@
 """The families' table against their files, and what every family has to say of itself."""
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,10 @@ import pytest
 
 import cao.strategies
 from cao.strategies import FAMILIES, Strategy
-from cao.strategy import parse_strategy, restore_strategy, strategy_text, validate_strategy
+from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy, strategy_text, validate_strategy
 from policies.grid import grid
 from policies.messages import plain_json
+from policies.uniform import draw
 
 
 def test_every_file_is_a_family_of_the_table() -> None:
@@ -35,6 +37,30 @@ def test_a_family_speaks_of_every_field_and_its_grid_is_within_its_bounds(name: 
 def test_a_strategy_comes_back_from_its_json_as_it_was(point: Strategy) -> None:
     assert restore_strategy(point.canonical()) == point
     assert parse_strategy(plain_json(point.canonical())) == point
+
+
+@pytest.mark.parametrize(("family", "key"), [("TTL", "inputs"), ("LORA", "reading")])
+def test_a_key_at_its_default_is_not_written(family: str, key: str) -> None:
+    before = next(point.canonical() for point in FAMILIES[family].grid() if key not in point.canonical())
+    default = FAMILIES[family].model_fields[key].default
+    assert validate_strategy({**before, key: default}).canonical() == before
+    assert getattr(restore_strategy(before), key) == default
+
+
+def test_lambda_goes_beyond_one_as_a_strength_only() -> None:
+    strong = {"family": "LORA", "lambda": 1.5, "reading": "strength"}
+    assert validate_strategy(strong).canonical() == strong
+    with pytest.raises(StrategyRejectedError, match="LORA: lambda: Input should be less than or equal to 1"):
+        validate_strategy({**strong, "lambda": 1.51})
+    with pytest.raises(StrategyRejectedError, match="LORA: object: lambda is at most 1 with reading butterfly"):
+        validate_strategy({**strong, "reading": "butterfly"})
+
+
+def test_what_is_drawn_at_random_is_valid_and_canonical() -> None:
+    rng = random.Random(0)
+    for family in FAMILIES:
+        for drawn in (draw(family, rng) for _ in range(100)):
+            assert validate_strategy(drawn).canonical() == drawn
 
 
 def test_a_strategy_reads_as_its_family_with_its_settings() -> None:

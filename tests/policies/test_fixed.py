@@ -18,6 +18,8 @@ from policies.base import PolicyContext
 from policies.extract import first_object, unwrap
 from policies.fixed import FixedPolicy
 from policies.registry import POLICIES, build_policy
+from policies.selection.learnt import Selection, selection_file
+from policies.selection.surrogate import fit
 
 A = '{"family": "LORA", "lambda": 0.5}'
 B = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'
@@ -97,8 +99,24 @@ def test_any_bytes_give_texts_or_bad_input(tmp_path_factory: pytest.TempPathFact
 def test_policies_are_built_by_name(tmp_path: Path, tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     settings = PolicySettings(strategy_file=str(write(tmp_path, A)))
+    strategy = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
+    learnt = Selection(
+        base_sha256=tiny_lm.sha256, portfolio=(strategy,), surrogate=fit([{"drift": 0.0}], [{}], [strategy])
+    )
+    folder = selection_file("tiny", str(tmp_path))
+    folder.parent.mkdir()
+    folder.write_text(learnt.model_dump_json())
     for name in POLICIES:
-        assert build_policy(name, settings, lm=tiny_lm, offline=False).name == name
+        built = build_policy(
+            name, settings, lm=tiny_lm, offline=False, pretrained=None if name == "local" else str(tmp_path)
+        )
+        assert built.name == name
+
+
+@pytest.mark.parametrize("name", ["portfolio", "surrogate"])
+def test_what_was_not_learnt_names_the_command_that_makes_it(name: str, tmp_path: Path, tiny_lm: LanguageModel) -> None:
+    with pytest.raises(UnavailableError, match=r"python -m agent.train_policy --landscape --install"):
+        build_policy(name, PolicySettings(), lm=tiny_lm, offline=True, pretrained=str(tmp_path))
 
 
 def test_names_and_settings_that_lead_nowhere_say_so(tiny_lm: LanguageModel, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cao.errors import InputError
-from policies.propose import judge, main, read_context
+from policies.propose import check_proposal, main, read_context
 
 GOOD = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'
 
@@ -149,7 +149,7 @@ def test_a_context_may_state_any_subset_of_keys(tmp_path: Path) -> None:
     context = read_context(path)
     assert (context.task_context, context.families, len(context.history)) == ("τ", ("Latent",), 1)
     path.write_text("{}")
-    assert read_context(path).families == ("TTL", "LORA", "TTS", "Latent")
+    assert read_context(path).families == ("TTL", "LORA", "TTS", "Latent", "Calibrate")
 
 
 @given(st.binary(max_size=300))
@@ -182,7 +182,7 @@ ALMOST = st.builds(
 
 @given(st.one_of(st.text(max_size=200), ALMOST))
 def test_any_output_of_a_policy_is_judged_and_never_raises(raw: str) -> None:
-    proposal = judge(raw)
+    proposal = check_proposal(raw)
     assert proposal.valid == (proposal.strategy is not None) == (proposal.reason == "")
     assert "\n" not in proposal.reason
     line = json.dumps(proposal.model_dump(), allow_nan=False)

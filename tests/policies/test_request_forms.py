@@ -10,19 +10,15 @@ from agent.run import main
 from cao.errors import UnavailableError
 from cao.policy_settings import PolicySettings
 from cao.types import Trial
-from policies.base import REPLIES, PolicyContext
+from policies.base import REPLIES
 from policies.describe import describe
-from policies.openai import OpenAIPolicy
+from tests.policies.contexts import CONTEXT
+from tests.policies.openai_policies import policy
 
 GOOD = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'
 OTHER = '{"family": "Latent", "slot_steps": 3, "slot_lr": 0.01}'
 WRAPPED = f'{{"strategy": {GOOD}}}'
-CONTEXT = PolicyContext(task_context="Sums.", families=("TTL", "Latent"))
 STRICTEST_FIRST = ["json_schema", "json_object", "text"]
-
-
-def policy(server: Any, **settings: Any) -> OpenAIPolicy:
-    return OpenAIPolicy(PolicySettings(base_url=server.url, **{"timeout_s": 5, **settings}), offline=True)
 
 
 def call(arguments: Any) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def _meta_epoch(vae: FusionVAE, pairs: list[_Pair], weight: float, preset: Align
 
 
 def _fingerprint(tasks: list[SourceTask], aligner: TrainedAligner, preset: AlignerPreset, seed: int) -> str:
-    told = {"header": aligner.header.model_dump(mode="json"), "preset": preset.model_dump(), "seed": seed}
+    depends_on = {"header": aligner.header.model_dump(mode="json"), "preset": preset.model_dump(), "seed": seed}
     start = adapter_sha256(aligner.initial)
     hashes = [
         sha256_bytes(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -153,7 +153,7 @@ def _fingerprint(tasks: list[SourceTask], aligner: TrainedAligner, preset: Align
         for part in (task.generated, task.vectors, task.checkpoint)
         if part is not None
     ]
-    return sha256_bytes(canonical_json({**told, "start": start, "data": hashes}).encode())
+    return sha256_bytes(canonical_json({**depends_on, "start": start, "data": hashes}).encode())
 
 
 def _untrained(

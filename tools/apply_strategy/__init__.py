@@ -12,10 +12,9 @@ from pkgutil import resolve_name
 
 from cao.errors import NotApplicableError
 from cao.model.language_model import LanguageModel
-from cao.model.profiles import ModelProfile
 from cao.progress import Progress, silent
-from cao.strategies import FAMILIES, Strategy
-from cao.types import AdaptedModel, AdapterRef
+from cao.strategies import FAMILIES, Standing, Strategy
+from cao.types import AdaptedModel
 from tools.apply_strategy.inputs import Inputs
 from tools.generate_lora.conditioning import Generator, PromptEncoder
 
@@ -27,26 +26,19 @@ Kernel = Callable[[Strategy, Inputs], AdaptedModel]
 
 def kernel(family: type[Strategy]) -> Kernel:
     """Return the function that a family names as its kernel."""
-    found: Kernel = resolve_name(family.kernel)
-    return found
+    kernel: Kernel = resolve_name(family.kernel)
+    return kernel
 
 
-def applicable(adapter: AdapterRef | None, generator: Generator | None, profile: ModelProfile) -> dict[str, str | None]:
-    """Return, for each family, None where it can act now, or the reason why not, in one sentence.
-
-    Args:
-        adapter: the current adapter, None for the plain base model.
-        generator: a trained generator for the base model, None where there is none.
-        profile: the base model's.
-    """
-    made = generator is not None
-    return {name: family.obstacle(adapter, profile.name, generator=made) for name, family in FAMILIES.items()}
+def applicable(standing: Standing) -> dict[str, str | None]:
+    """Return, for each family, None where it can act now, or the reason why not, in one sentence."""
+    return {name: family.obstacle(standing) for name, family in FAMILIES.items()}
 
 
 def apply_strategy(
     strategy: Strategy,
     prompts: list[str],
-    adapter: AdapterRef | None,
+    standing: Standing,
     seed: int,
     *,
     lm: LanguageModel,
@@ -60,15 +52,16 @@ def apply_strategy(
 
     Args:
         strategy: what to apply.
-        prompts: the unlabelled support prompts.
-        adapter: the current adapter, None for the plain base model.
+        prompts: the unlabelled support prompts, or the unlabelled questions about to be answered where the strategy
+            is transductive.
+        standing: the current model, which the result builds on, and what can be relied on.
         seed: of everything random in it; equal arguments give an equal result.
         lm: the base model, undressed.
         store: folder for adapters and routing files.
         generator: makes TTS's adapters.
         encoder: encodes the prompts for the generator; needed with it.
         checkpoint: file that a killed TTL goes on from.
-        progress: told about long work.
+        progress: called during long work.
 
     Returns:
         What to score with; ``note`` says in one sentence what was done.
@@ -79,8 +72,8 @@ def apply_strategy(
 
     Source: CAO-LLM §2.4, G.1-G.6.
     """
-    obstacle = strategy.obstacle(adapter, lm.profile.name, generator=generator is not None)
-    if obstacle:
-        raise NotApplicableError(obstacle)
-    inputs = Inputs(prompts, adapter, seed, lm, store, generator, encoder, checkpoint, progress)
+    refusal = strategy.refusal(standing)
+    if refusal:
+        raise NotApplicableError(refusal)
+    inputs = Inputs(prompts, standing.current, seed, lm, store, generator, encoder, checkpoint, progress)
     return kernel(type(strategy))(strategy, inputs)

@@ -6,7 +6,7 @@ from pathlib import Path
 from cao.model.adapters import LoraWeights, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
-from cao.types import AdapterRef
+from cao.types import AdaptedModel, AdapterRef
 from tools.generate_lora.conditioning import Conditioning, Generator, PromptEncoder, condition
 
 
@@ -15,19 +15,19 @@ class Inputs:
     """What the families act on; the attributes are ``apply_strategy``'s arguments.
 
     Attributes:
-        prompts: the unlabelled support prompts.
-        adapter: the current adapter, None for the plain base model.
+        prompts: the unlabelled support prompts, or those about to be answered.
+        current: the model that the strategy builds on.
         seed: of everything random.
         lm: the base model, undressed.
         store: folder for adapters and routing files.
         generator: makes adapters, None where there is none.
         encoder: encodes the prompts for the generator, None where nothing is generated.
         checkpoint: file that a killed training goes on from.
-        progress: told about long work.
+        progress: called during long work.
     """
 
     prompts: list[str]
-    adapter: AdapterRef | None
+    current: AdaptedModel
     seed: int
     lm: LanguageModel
     store: Path
@@ -42,9 +42,10 @@ class Inputs:
             raise ValueError("adapters are made by a generator, from what the encoder gives")
         return condition(self.prompts, self.generator, self.encoder)
 
-    def current(self) -> LoraWeights | None:
-        """Return the current adapter's weights, None for the plain base model."""
-        return load_adapter(Path(self.adapter.path), self.lm.sha256) if self.adapter else None
+    def weights(self) -> LoraWeights | None:
+        """Return the weights of the one current adapter, None for the plain base model."""
+        (adapter,) = self.current.members
+        return load_adapter(Path(adapter.path), self.lm.sha256) if adapter else None
 
     def keep(self, weights: LoraWeights) -> AdapterRef:
         """Write an adapter to the store."""

@@ -35,7 +35,7 @@ def apply(strategy: Latent, inputs: Inputs) -> AdaptedModel:
     """Change nothing yet: each question's vector is fitted when the question is answered."""
     settings = LatentSettings(slot_steps=strategy.slot_steps, slot_lr=strategy.slot_lr)
     note = f"each question gets its own vector from {settings.slot_steps} steps at rate {settings.slot_lr:g}"
-    return AdaptedModel(members=(inputs.adapter,), latent=settings, note=note)
+    return inputs.current.model_copy(update={"latent": settings, "note": note})
 
 
 def moving(latent: LatentSettings | None) -> Move | None:
@@ -101,13 +101,13 @@ def optimise_delta(
     assert targets.shape == mask.shape == (batch, length), (hidden.shape, targets.shape, mask.shape)
     assert head_weight.shape[1] == width, (hidden.shape, head_weight.shape)
     assert 0 <= steps <= MAX_STEPS, steps
-    found = torch.zeros(batch, width, dtype=_wide(head_weight), device=hidden.device)
+    deltas = torch.zeros(batch, width, dtype=_wide(head_weight), device=hidden.device)
     for group in pieces(mask.sum(1).tolist(), _most_kept(head_weight)):
         mine = mask[group]
         owner = torch.arange(len(group), device=hidden.device).repeat_interleave(mine.sum(1))
         prompts = Prompts(hidden[group][mine], targets[group][mine], owner, len(group))
-        found[group] = _descend(prompts, head_weight, steps, lr)
-    return found
+        deltas[group] = _descend(prompts, head_weight, steps, lr)
+    return deltas
 
 
 def optimise_delta_through(
@@ -127,15 +127,15 @@ def optimise_delta_through(
         (B, d) float32.
     """
     assert 0 <= steps <= MAX_STEPS, steps
-    found = torch.zeros(len(hidden), hidden.shape[2], device=hidden.device)
+    deltas = torch.zeros(len(hidden), hidden.shape[2], device=hidden.device)
     for i in mask.any(1).nonzero()[:, 0].tolist():
         states, wanted = hidden[i][mask[i]].float(), targets[i][mask[i]]
 
         def gradient(delta: Tensor, states: Tensor = states, wanted: Tensor = wanted) -> Tensor:
             return nll_and_slope(states + delta, wanted, logits, gradient=True)[1].mean(0, keepdim=True)
 
-        found[i] = _adamw(gradient, found[i : i + 1].clone(), steps, lr)[0]
-    return found
+        deltas[i] = _adamw(gradient, deltas[i : i + 1].clone(), steps, lr)[0]
+    return deltas
 
 
 @dataclass(frozen=True)
@@ -175,10 +175,10 @@ def _descend(prompts: Prompts, head_weight: Tensor, steps: int, lr: float) -> Te
         kept, wanted = probabilities(prompts.states, head_weight), mean_targets(prompts, head_weight)
 
     def gradient(delta: Tensor) -> Tensor:
-        found = None
+        weighted = None
         if kept is not None and wanted is not None:
-            found = reweighted_gradient(kept, wanted, prompts, delta, head_weight)
-        return mean_gradient(prompts, delta, head_weight) if found is None else found
+            weighted = reweighted_gradient(kept, wanted, prompts, delta, head_weight)
+        return mean_gradient(prompts, delta, head_weight) if weighted is None else weighted
 
     return _adamw(gradient, delta, steps, lr)
 

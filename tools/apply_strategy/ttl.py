@@ -6,6 +6,8 @@ What the source leaves open is settled so:
   under the current weights (see ``ttl_loss``).
 - A prompt takes part when P > P0 under the weights that the training starts from; only those are cycled over,
   so that every step has something to learn. One that falls to P0 on the way weighs zero while it is there.
+- With ``inputs`` = ``test`` the prompts are the unlabelled questions about to be answered, as in the paper's Algorithm
+  2; nothing else differs. Only texts come in here, so neither labels nor the right choice's place can.
 - Prompts longer than ``MAX_TOKENS`` keep their end, which is where the question stands.
 
 Source: CAO-LLM §2.4, G.1 (family ``TTL``).
@@ -39,7 +41,7 @@ SCAN = 32
 
 def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
     """Train on the prompts, from the current adapter on or from a fresh one."""
-    start = inputs.current() or inputs.lm.fresh_lora(inputs.seed)
+    start = inputs.weights() or inputs.lm.fresh_lora(inputs.seed)
     trained = train_ttl(
         inputs.lm,
         inputs.prompts,
@@ -49,12 +51,13 @@ def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
         progress=inputs.progress,
         checkpoint=inputs.checkpoint,
     )
-    found = trained.provenance
+    made = trained.provenance
+    which = "questions about to be answered" if strategy.transductive else "prompts"
     note = (
-        f"{found['steps']} steps on the {found['passed']} prompts that passed P0; their loss went from "
-        f"{found['loss_before']} to {found['loss_after']} nats per token"
+        f"{made['steps']} steps on the {made['passed']} {which} that passed P0; their loss went from "
+        f"{made['loss_before']} to {made['loss_after']} nats per token"
     )
-    return AdaptedModel(members=(inputs.keep(trained),), note=note)
+    return inputs.current.model_copy(update={"members": (inputs.keep(trained),), "note": note})
 
 
 @torch.no_grad()
@@ -131,8 +134,8 @@ def plan_training(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed:
 
 
 def _fingerprint(lm: LanguageModel, prompts: list[str], settings: TTL, start: LoraWeights, seed: int) -> str:
-    told = {"prompts": prompts, "settings": settings.canonical(), "seed": seed, "model": lm.sha256}
-    return sha256_bytes(canonical_json({**told, "start": adapter_sha256(start)}).encode())
+    depends_on = {"prompts": prompts, "settings": settings.canonical(), "seed": seed, "model": lm.sha256}
+    return sha256_bytes(canonical_json({**depends_on, "start": adapter_sha256(start)}).encode())
 
 
 def _step(

@@ -41,12 +41,13 @@ def apply(strategy: TTS, inputs: Inputs) -> AdaptedModel:
         embeddings.append(pool(given.states[rows], given.mask[rows]))
         inputs.progress("generating adapters", done, len(batches))
     note = f"{len(members)} adapters from as many prompt batches, together by {strategy.method}"
+    together = {"members": tuple(members), "method": strategy.method, "note": note}
     if strategy.method not in ROUTING:
-        return AdaptedModel(members=tuple(members), method=strategy.method, note=note)
+        return inputs.current.model_copy(update=together)
     data = save({"places": centroids(embeddings, strategy.method).contiguous()})
     path = inputs.store / f"routes-{sha256_bytes(data)}.safetensors"
     write_atomic(path, data)
-    return AdaptedModel(members=tuple(members), method=strategy.method, centroids=str(path), note=note)
+    return inputs.current.model_copy(update={**together, "centroids": str(path)})
 
 
 def prompt_batches(prompts: Sequence[P], m: int, seed: int) -> list[list[P]]:
@@ -121,9 +122,9 @@ def _in_order_of_the_vote(pooled: Tensor, votes: Tensor) -> Tensor:
     order = (votes + pooled.exp() * m / (m + 1)).argsort(descending=True, stable=True)  # the share is below one vote
     ranked = torch.empty_like(pooled)
     ranked[order] = pooled.sort(descending=True).values
-    found = torch.logaddexp(ranked + math.log1p(-VOTE_SHARE), (votes / m).log() + math.log(VOTE_SHARE))
-    found[order] -= TIE * torch.arange(len(order), dtype=found.dtype)
-    return found
+    combined = torch.logaddexp(ranked + math.log1p(-VOTE_SHARE), (votes / m).log() + math.log(VOTE_SHARE))
+    combined[order] -= TIE * torch.arange(len(order), dtype=combined.dtype)
+    return combined
 
 
 def centroids(batches: list[Tensor], method: str) -> Tensor:

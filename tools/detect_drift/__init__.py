@@ -10,7 +10,7 @@ from cao.errors import InputError
 from cao.model.encoder import Encoder
 from cao.tasks.prompt_text import MOSTLY, blank, distinct, is_foreign
 from tools.detect_drift.known_tasks import KnownTasks
-from tools.detect_drift.verdict import Window, judge
+from tools.detect_drift.verdict import Window, with_verdict
 from tools.detect_drift.window import apart, draw
 from tools.detect_drift.wording import NOT_IDENTIFIABLE, sentence, small_print, small_references
 
@@ -70,7 +70,7 @@ def detect_drift(
         outcomes = [correct[i] for i in (everything if drawn_from else kept)] if correct is not None else []
         asked = signals[kept] if signals is not None else None
         window = Window(encoded, np.argsort(kept), asked, outcomes, covered=foreign <= MOSTLY * len(texts))
-        measured = judge(window, known, measured, seed=seed, permutations=permutations)
+        measured = with_verdict(window, known, measured, seed=seed, permutations=permutations)
         usual = dict(zip(kept, measured.typicality, strict=True))
         measured = measured.model_copy(update={"typicality": tuple(usual.get(i) for i in range(len(prompts)))})
     caveats = small_print(measured, prompts, cut, foreign) + (_of_references(measured, known) if kept else [])

@@ -9,7 +9,6 @@ Everything here depends on the references alone and is computed once for any num
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -143,7 +142,7 @@ class KnownTasks:
         return torch.cat([reference.embeddings for reference in self.references.values()]).double()
 
     @cached_property
-    def _classifier(self) -> Any:
+    def _classifier(self) -> LinearDiscriminantAnalysis:
         return _discriminants([reference.learnt for reference in self.references.values()])
 
     def log_probabilities(self, points: Tensor) -> Array:
@@ -176,7 +175,7 @@ class KnownTasks:
         return _odds(logs, self.names.index(name))
 
     @cached_property
-    def _signal_classifiers(self) -> dict[str | None, tuple[list[str], Any]]:
+    def _signal_classifiers(self) -> dict[str | None, tuple[list[str], LinearDiscriminantAnalysis]]:
         """For each model that was asked: the tasks that hold its signals, and what tells them apart by these."""
         asked: dict[str | None, dict[str, Tensor]] = {}
         for name, it in self.references.items():
@@ -196,7 +195,7 @@ class KnownTasks:
         return _odds(_log_probabilities(classifier, signals), names.index(name)) if name in names else None
 
 
-def _discriminants(samples: Sequence[Tensor]) -> Any:
+def _discriminants(samples: Sequence[Tensor]) -> LinearDiscriminantAnalysis:
     """Return normal classes with one shrunken covariance and equal shares, fitted to (m_k, C) rows each."""
     labels = np.repeat(np.arange(len(samples)), [len(rows) for rows in samples])
     share = np.full(len(samples), 1 / len(samples))
@@ -204,7 +203,7 @@ def _discriminants(samples: Sequence[Tensor]) -> Any:
     return model.fit(torch.cat(list(samples)).double().numpy(), labels)
 
 
-def _log_probabilities(classifier: Any, points: Tensor) -> Array:
+def _log_probabilities(classifier: LinearDiscriminantAnalysis, points: Tensor) -> Array:
     scores = classifier.decision_function(points.double().numpy())
     if scores.ndim == 1:  # two tasks: the library gives the log-odds of the second
         scores = np.stack([np.zeros_like(scores), scores], axis=1)

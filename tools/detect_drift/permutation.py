@@ -6,13 +6,12 @@ permutation distribution, whatever their dependence, so the combined test keeps 
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Rows = NDArray[np.signedinteger[Any]]
+Rows = NDArray[np.signedinteger]
 """Row numbers, in the smallest type that holds them."""
 
 SLICE = 8192

@@ -16,7 +16,7 @@ from cao.errors import InputError
 from cao.files import canonical_json, is_path, sha256_bytes
 from cao.machine.assets import cache_dir, data_dir
 from cao.model.encoder import Encoder
-from cao.progress import told
+from cao.progress import timed
 from cao.tasks import TASKS, get_task
 from cao.tasks.prompt_file import Asked, read_prompts
 from cao.tasks.prompt_text import distinct
@@ -188,7 +188,7 @@ def _cached(name: str, asked: list[Asked], encoder: Encoder) -> Reference:
     try:
         embeddings = read_reference(path, encoder.sha256).embeddings
     except InputError:  # absent or damaged: the same file comes out again
-        with told(f"encoding {len(prompts)} prompts of the reference {name}, once"):
+        with timed(f"encoding {len(prompts)} prompts of the reference {name}, once"):
             write_reference(path, Reference(encoder.embed(prompts)), encoder.sha256, "cache", ())
         embeddings = read_reference(path, encoder.sha256).embeddings
     return Reference(embeddings, correct=correct)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -44,11 +44,11 @@ class ReferenceHeader(Header):
     in_order: bool = False
 
     @classmethod
-    def unpack(cls, entries: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], str, str]:
+    def unpack(cls, entries: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[dict[str, object], str, str]:
         """Return values and hashes of a file; the shipped ones hold an entry a value, and hash the tensors alone."""
         if ENTRY in entries:
             return super().unpack(entries, tensors)
-        values = {
+        values: dict[str, object] = {
             "format": "cao-reference-1",
             "encoder_sha256": entries["encoder_sha256"],
             "judged_by": entries.get("judged_by") or None,

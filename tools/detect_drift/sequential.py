@@ -13,14 +13,13 @@ that of the task the prompt came from, so however a stream mixes the tasks, no b
 Source: Vovk et al., Testing randomness online, 2021; Shin, Ramdas and Rinaldo, E-detectors, 2024.
 """
 
-import copy
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.permutation import Array
@@ -72,6 +71,19 @@ class Strangeness:
         odds = np.zeros(len(embeddings)) if alone else self.known.odds_against(name, logs)
         (apart,) = self.known.distances_to(embeddings, (name,)).values()
         return np.stack([self.known.references[name].remoteness(apart), odds], axis=1)
+
+
+class DetectorState(TypedDict):
+    """What a ``StreamDetector`` goes on from, in its fields' names."""
+
+    bags: list[list[float]]
+    threshold: int | float
+    seed: int
+    seen: int
+    sums: list[float]
+    gains: list[float]
+    starts: list[int]
+    cap: int
 
 
 @dataclass
@@ -142,9 +154,18 @@ class StreamDetector:
             p_values.append((above + share * equal) / (len(bag) + 1))
         return p_values
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> DetectorState:
         """Return what the detector knows as plain values; ``StreamDetector(**state)`` goes on from there."""
-        return copy.deepcopy(vars(self))
+        return DetectorState(
+            bags=[list(bag) for bag in self.bags],
+            threshold=self.threshold,
+            seed=self.seed,
+            seen=self.seen,
+            sums=list(self.sums),
+            gains=list(self.gains),
+            starts=list(self.starts),
+            cap=self.cap,
+        )
 
 
 def bets(p: float) -> list[float]:

@@ -49,7 +49,7 @@ class Window:
                 raise ValueError(f"the {name} of the window hold values that are not finite")
 
 
-def judge(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, permutations: int) -> DriftReport:
+def with_verdict(window: Window, known: KnownTasks, blank: DriftReport, *, seed: int, permutations: int) -> DriftReport:
     """Fill a report with the tests' results and the verdict.
 
     Args:

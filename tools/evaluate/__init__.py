@@ -3,36 +3,40 @@
 Source: CAO-LLM §2.4 (Operating), G.5.
 """
 
-import json
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
-import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from cao.configuration import first_error
 from cao.errors import InputError
-from cao.files import sha256_bytes, write_atomic
 from cao.inference.generation import Generated, generate
 from cao.inference.hidden_cache import HiddenCache, Reader
 from cao.inference.scoring import QueryScore, score_queries
-from cao.model.adapters import load_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.tasks.base import Task, answer_form
-from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Branch, Example, Item, LatentSettings, Query
+from cao.types import (
+    AdaptedModel,
+    AnswerProtocol,
+    AnswerRule,
+    AnswerStyle,
+    Branch,
+    ChoiceLikelihood,
+    Example,
+    Item,
+    LatentSettings,
+    Query,
+)
 from tools.apply_strategy.latent import moving
 from tools.apply_strategy.tts import combine, route
+from tools.evaluate.answer_rule import Prior, ranked, under_rule
+from tools.evaluate.items import load_items, save_items
+from tools.evaluate.priors import batch_prior, choice_prior, scored_texts, with_adapter
 from tools.evaluate.written import chosen
 
-__all__ = ["HiddenCache", "evaluate", "load_items", "save_items", "together"]
-
-_SEAL = "sha256"
+__all__ = ["HiddenCache", "answer_by", "evaluate", "load_items", "prior_of", "save_items", "together"]
 
 Assignment = list[list[int]]
 """For each question, the members that answer it."""
@@ -46,6 +50,7 @@ def evaluate(
     *,
     lm: LanguageModel,
     encoder: Encoder | None = None,
+    support: Sequence[Example] = (),
     states: HiddenCache | None = None,
     progress: Progress = silent,
 ) -> list[Item]:
@@ -58,6 +63,7 @@ def evaluate(
         protocol: ``likelihood`` ranks the choices, ``generate`` parses what the model writes.
         lm: the base model, without an adapter.
         encoder: needed where questions are routed to members.
+        support: prompts of the task, needed for the prior ``batch``; their answers are not read.
         states: hidden states of earlier calls, and a place for those of this one.
         progress: called after each batch.
 
@@ -66,7 +72,7 @@ def evaluate(
 
     Raises:
         InputError: free-text questions under ``likelihood``, or an adapter that cannot be used.
-        NotApplicableError: the adapted model's output is not finite.
+        NotApplicableError: the adapted model's output is not finite, or its answer rule has nothing to act on.
 
     Source: CAO-LLM §2.4, G.5.
     """
@@ -80,8 +86,12 @@ def evaluate(
     for member, reference in enumerate(adapted.members):
         mine = [question for question, members in enumerate(who) if member in members]
         read = kept.reader(reference.sha256 if reference else None)
-        with _with_adapter(lm, reference):
-            items, shortened = run(task, [examples[q] for q in mine], lm, adapted.latent, read, progress)
+        asked = [examples[q] for q in mine]
+        with with_adapter(lm, reference):
+            items, shortened = run(task, asked, lm, adapted.latent, read, progress)
+        if adapted.answer_rule != AnswerRule():
+            prior = prior_of(adapted, member, task, asked, support, lm=lm, states=kept)
+            items = answer_by(adapted.answer_rule, task, asked, items, prior, lm.profile.answer_style)
         cut += shortened
         for q, item in zip(mine, items, strict=True):
             answers[q].append(item)
@@ -89,6 +99,61 @@ def evaluate(
         label = "prompts longer than the model's context, beginning dropped"
         progress(label, cut, sum(len(given) for given in answers))
     return [together(e, given, adapted.method) for e, given in zip(examples, answers, strict=True)]
+
+
+def prior_of(
+    adapted: AdaptedModel,
+    member: int,
+    task: Task,
+    examples: Sequence[Example],
+    support: Sequence[Example],
+    *,
+    lm: LanguageModel,
+    states: HiddenCache,
+    progress: Progress = silent,
+) -> Prior:
+    """Return the prior that an adapted model's answer rule takes off, as one of its members has it.
+
+    A choice's prior is read without Latent's vectors, which are fitted to questions.
+
+    Args:
+        adapted: what answers.
+        member: which of its adapters.
+        task: how questions are asked.
+        examples: questions that are to be answered.
+        support: unlabelled prompts with their choices.
+        lm: the base model, without an adapter.
+        states: hidden states of earlier calls.
+        progress: told about long work.
+
+    Raises:
+        NotApplicableError: there is no such prior for this task.
+    """
+    kind, reference = adapted.answer_rule.prior, adapted.members[member]
+    if kind == "none":
+        return {}
+    with with_adapter(lm, reference):
+        if kind == "choice":
+            return choice_prior(task, examples, lm, progress)
+        read = states.reader(reference.sha256 if reference else None)
+        items, _ = _rank(task, support, lm, adapted.latent, read, progress)
+    return batch_prior(task, support, items, lm.profile.answer_style)
+
+
+def answer_by(
+    rule: AnswerRule, task: Task, examples: Sequence[Example], items: Sequence[Item], prior: Prior, style: AnswerStyle
+) -> list[Item]:
+    """Return one member's answers under a rule, from its answers under any other.
+
+    Raises:
+        NotApplicableError: a choice has no prior.
+    """
+    asked = zip(examples, items, strict=True)
+    needed = rule.prior != "none"
+    return [
+        under_rule(example, item, rule, prior, scored_texts(task, example, style) if needed else ())
+        for example, item in asked
+    ]
 
 
 def together(example: Example, answers: Sequence[Item], method: str | None) -> Item:
@@ -107,7 +172,8 @@ def together(example: Example, answers: Sequence[Item], method: str | None) -> I
     if not answers[0].scores:
         surest = _agree(answers, str(method))
         return surest.model_copy(update={"loss": nll / surest.gold_chars, "gold_nll": nll})
-    return _ranked(example, combine([list(a.scores) for a in answers], str(method)), nll, answers[0].gold_chars)
+    item = ranked(example, combine([list(a.scores) for a in answers], str(method)), gold_nll=nll)
+    return item.model_copy(update={"gold_chars": answers[0].gold_chars})
 
 
 def _assign(examples: Sequence[Example], adapted: AdaptedModel, encoder: Encoder | None) -> Assignment:
@@ -120,13 +186,6 @@ def _assign(examples: Sequence[Example], adapted: AdaptedModel, encoder: Encoder
     if len(centroids) != len(adapted.members):
         raise InputError(f"{adapted.centroids}: {len(centroids)} centroids for {len(adapted.members)} adapters")
     return [[member] for member in route(encoder.embed([example.prompt for example in examples]), centroids)]
-
-
-@contextmanager
-def _with_adapter(lm: LanguageModel, reference: AdapterRef | None) -> Iterator[None]:
-    weights = None if reference is None else load_adapter(Path(reference.path), lm.sha256)
-    with lm.adapted(weights):
-        yield
 
 
 def _rank(
@@ -142,26 +201,11 @@ def _rank(
     scored = score_queries(lm, queries, move=moving(latent), read=read, progress=progress)
     items = []
     for example, score in zip(examples, scored, strict=True):
-        gold = score.branches[example.answer]
-        items.append(_ranked(example, [branch.per_char for branch in score.branches], -gold.logprob, gold.chars))
+        choices = tuple(ChoiceLikelihood(b.logprob, b.tokens, b.chars) for b in score.branches)
+        gold = choices[example.answer]
+        item = ranked(example, [branch.per_char for branch in score.branches], gold_nll=-gold.logprob)
+        items.append(item.model_copy(update={"gold_chars": gold.chars, "choices": choices}))
     return items, sum(score.cut > 0 for score in scored)
-
-
-def _ranked(example: Example, scores: list[float], gold_nll: float, gold_chars: int) -> Item:
-    """Grade one question from the scores of its choices."""
-    gold, choice = example.answer, scores.index(max(scores))
-    others = scores[:gold] + scores[gold + 1 :]
-    return Item(
-        id=example.id,
-        scores=tuple(scores),
-        choice=choice,
-        gold=gold,
-        correct=choice == gold,
-        loss=-float(torch.tensor(scores, dtype=torch.double).log_softmax(0)[gold]),
-        margin=scores[gold] - max(others) if others else 0.0,
-        gold_nll=gold_nll,
-        gold_chars=gold_chars,
-    )
 
 
 def _write(
@@ -226,49 +270,3 @@ def _answer_key(answer: Item) -> str:
         return f"choice {answer.choice}"
     numbers = re.findall(r"-?\d+(?:\.\d+)?", answer.text.replace(",", ""))
     return numbers[-1] if numbers else answer_form(answer.text)
-
-
-def save_items(path: Path, items: Sequence[Item]) -> None:
-    """Write items as JSON lines in one step, each with its own hash."""
-    write_atomic(path, "".join(f"{_sealed(item)}\n" for item in items))
-
-
-def _sealed(item: Item) -> str:
-    """Return an item's line: it ends with the hash of all the rest."""
-    line = item.model_dump_json()
-    return f'{line[:-1]},"{_SEAL}":"{sha256_bytes(line.encode())}"}}'
-
-
-def _opened(line: str) -> Item:
-    """Return a line's item; a line of an older version has no hash.
-
-    Raises:
-        ValueError: it is no item, or not the one that was written.
-    """
-    value = json.loads(line)
-    seal = value.pop(_SEAL, None) if isinstance(value, dict) else None
-    item = Item.model_validate_json(json.dumps(value))
-    if seal is not None and sha256_bytes(item.model_dump_json().encode()) != seal:
-        raise ValueError("its content does not match its hash")
-    return item
-
-
-def load_items(path: Path) -> list[Item]:
-    """Read what ``save_items`` wrote.
-
-    Raises:
-        InputError: the file is missing or a line is no item.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({type(error).__name__})") from None
-    items = []
-    for number, line in enumerate(lines, 1):
-        if line:
-            try:
-                items.append(_opened(line))
-            except (ValueError, RecursionError) as error:
-                told = first_error(error)[1] if isinstance(error, ValidationError) else str(error)
-                raise InputError(f"{path}:{number}: no item ({told})") from None
-    return items

@@ -141,7 +141,7 @@ def _fingerprint(
     lm: LanguageModel, rows: Sequence[Row], layout: TokenLayout, preset: CheckpointPreset, initial_seed: int, seed: int
 ) -> str:
     """Return what a resumed training has to agree in: settings, seeds, model, layout and questions."""
-    told = {
+    depends_on = {
         "preset": preset.model_dump(),
         "seed": seed,
         "initial": initial_seed,
@@ -149,7 +149,7 @@ def _fingerprint(
         "layout": layout.sha256,
         "rows": sha256_bytes(canonical_json([row.tokens for row in rows]).encode()),
     }
-    return sha256_bytes(canonical_json(told).encode())
+    return sha256_bytes(canonical_json(depends_on).encode())
 
 
 def batches(count: int, size: int, steps: int, seed: int) -> list[list[int]]:

@@ -5,7 +5,6 @@ Source: CAO-LLM §2.2, E.
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ class TrainedGenerator(nn.Module):
         if ladder.shapes[-1] != wanted:
             raise InputError(f"a ladder that ends in {ladder.shapes[-1]} does not make the layout's tokens {wanted}")
         self.layout, self.identity, self.mode = layout, identity, statistics.mode
-        self.made: dict[str, Any] = {}
+        self.made: dict[str, object] = {}
         self.sha256 = ""
         self.initial = initial_lora(
             layout.shapes(), LORA_TARGETS, layout.rank, layout.alpha, identity.initial_seed, identity.base_sha256

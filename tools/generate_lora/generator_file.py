@@ -1,7 +1,7 @@
 """What a generator's sealed file says about it: sizes, normalisation, what it is for, how it was trained."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,7 +50,7 @@ class GeneratorHeader(Header):
     layout: TokenLayout
     statistics: StatisticsMode
     identity: Identity
-    made: dict[str, Any]
+    made: dict[str, object]
 
 
 def check_statistics(statistics: Statistics, layout: TokenLayout) -> None:

@@ -289,6 +289,6 @@ def _fingerprint(
         }
         for source in sources
     ]
-    told = {"preset": preset.model_dump(), "seed": seed, "model": lm.sha256, "layout": generator.layout.sha256}
+    depends_on = {"preset": preset.model_dump(), "seed": seed, "model": lm.sha256, "layout": generator.layout.sha256}
     weights = sha256_bytes(b"".join(array.tobytes() for array in begin))
-    return sha256_bytes(canonical_json({**told, "about": about, "begin": weights, "data": data}).encode())
+    return sha256_bytes(canonical_json({**depends_on, "about": about, "begin": weights, "data": data}).encode())

@@ -41,7 +41,7 @@ def open_engine(
         settings: which engine, and where.
         count: workers, at least 1.
         work: what they do.
-        progress: told about long work in this process; workers elsewhere write to standard error.
+        progress: called during long work in this process; workers elsewhere write to standard error.
         here: what this process works with where it is its own only worker, None to set it up.
 
     Raises:

@@ -64,8 +64,8 @@ def _processes(count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
             if child not in others:
                 child.terminate()  # what they were at goes on from its last checkpoint
         if isinstance(error, BrokenProcessPool):
-            told = "give the same command again, with --workers 1 if memory was short"
-            raise UnavailableError(f"a worker ended without a word; {told}") from None
+            advice = "give the same command again, with --workers 1 if memory was short"
+            raise UnavailableError(f"a worker ended without a word; {advice}") from None
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -75,7 +75,7 @@ _held: list[Any] = []
 """In a worker: its work, its threads and its folder, and then what it works with."""
 
 
-def _open_worker(work: Work[Any, Any, Any], threads: int, folder: Path) -> None:
+def _open_worker(work: Work[S, J, R], threads: int, folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to tell of
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _held[:] = [work, threads, folder]
@@ -91,7 +91,7 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _do(job: Any) -> Any:
+def _do(job: object) -> Any:
     work = _held[0]
     if len(_held) == 3:  # here, not when the process starts: what fails in a job has a message, not a broken pool
         _held.append(begin(*_held))

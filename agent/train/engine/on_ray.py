@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 
@@ -63,8 +63,8 @@ def check_answers(address: str) -> None:
     asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-        told = subprocess.run(asked, env={**os.environ, **QUIET}, capture_output=True, timeout=HEALTH_S, check=False)
-        well, closed = told.returncode == 0, b"AuthenticationError" in told.stderr
+        answer = subprocess.run(asked, env={**os.environ, **QUIET}, capture_output=True, timeout=HEALTH_S, check=False)
+        well, closed = answer.returncode == 0, b"AuthenticationError" in answer.stderr
     except (OSError, OverflowError, subprocess.TimeoutExpired):
         well = closed = False
     if closed:
@@ -92,8 +92,7 @@ def workers(
 @contextmanager
 def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
     os.environ.update(QUIET)
-    import ray  # noqa: PLC0415  (an extra, and slow)
-    from ray.util import ActorPool  # noqa: PLC0415
+    import ray.util  # noqa: PLC0415  (an extra)
 
     share = 1 if settings.address else max(1, torch.get_num_threads() // count)
     cpus = settings.cpus or share
@@ -108,13 +107,13 @@ def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Ite
             runtime_env={"env_vars": carried},
         )
         shared = [ray.put(work)]  # in a list, so that it is fetched once and not with every call
-        pool = ActorPool([actor.remote(cpus, Path.cwd()) for _ in range(count)])
+        pool = ray.util.ActorPool([actor.remote(cpus, Path.cwd()) for _ in range(count)])
 
         def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
-            found = pool.map_unordered(lambda worker, item: worker.do.remote(shared, *item), list(enumerate(jobs)))
+            results = pool.map_unordered(lambda worker, item: worker.do.remote(shared, *item), list(enumerate(jobs)))
             while True:
                 try:
-                    index, result = next(found)
+                    index, result = next(results)
                 except StopIteration:
                     return
                 except ray.exceptions.RayError as error:
@@ -126,7 +125,7 @@ def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Ite
         ray.shutdown()  # what workers were at goes on from its last checkpoint
 
 
-def _connect(ray: Any, settings: EngineSettings, count: int, cpus: int) -> None:
+def _connect(ray: ModuleType, settings: EngineSettings, count: int, cpus: int) -> None:
     quiet = {"log_to_driver": True, "logging_level": "ERROR"}
     where = settings.address or "this machine"
     try:
@@ -140,17 +139,17 @@ def _connect(ray: Any, settings: EngineSettings, count: int, cpus: int) -> None:
     have = ray.cluster_resources()
     for kind, wanted in (("CPU", count * cpus), ("GPU", count * settings.gpus)):
         if have.get(kind, 0) < wanted:
-            told = f"{count} workers need {kind} {wanted:g}, Ray on {where} has {have.get(kind, 0):g}"
-            raise InputError(f"{told}; give fewer --workers")
+            shortage = f"{count} workers need {kind} {wanted:g}, Ray on {where} has {have.get(kind, 0):g}"
+            raise InputError(f"{shortage}; give fewer --workers")
 
 
-def _ours(ray: Any, error: Exception) -> Exception:
+def _ours(ray: ModuleType, error: Exception) -> Exception:
     """Return what a failed call means: the job's own error, or that its workers died."""
     cause = getattr(error, "cause", None)
     if isinstance(error, ray.exceptions.RayTaskError):
         return cause if isinstance(cause, CaoError) else error  # the latter is a defect, shown with its traceback
-    told = f"({type(error).__name__}); give the same command again, with fewer --workers if memory was short"
-    return UnavailableError(f"a worker died {RETRIES + 1} times at one job {told}")
+    advice = f"({type(error).__name__}); give the same command again, with fewer --workers if memory was short"
+    return UnavailableError(f"a worker died {RETRIES + 1} times at one job {advice}")
 
 
 class _Worker:
@@ -158,14 +157,14 @@ class _Worker:
 
     def __init__(self, threads: int, folder: Path) -> None:
         self._threads, self._folder = threads, folder
-        self._held: list[Any] = []
+        self._held: list[tuple[Work[object, object, object], object]] = []
 
-    def do(self, shared: list[Any], index: int, job: Any) -> tuple[int, Any]:
+    def do(self, shared: list[object], index: int, job: object) -> tuple[int, object]:
         """Do one job of the shared work and return its number with its result."""
         if not self._held:  # here, not above: what fails in a call comes back as itself
             import ray  # noqa: PLC0415  (an extra)
 
-            work = ray.get(shared[0])
-            self._held += [work, begin(work, self._threads, self._folder)]
-        work, state = self._held
+            given: Work[object, object, object] = ray.get(shared[0])
+            self._held.append((given, begin(given, self._threads, self._folder)))
+        work, state = self._held[0]
         return index, work.do(state, job)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import torch
+
 from agent.train.clock import Clock
 from cao.command_line import quiet_libraries
 from cao.errors import UnavailableError
@@ -48,13 +50,11 @@ def begin(work: Work[S, J, R], threads: int, folder: Path) -> S:
     Raises:
         UnavailableError: this machine does not have the folder.
     """
-    import torch  # noqa: PLC0415  (a worker that only waits needs none)
-
     quiet_libraries(offline=work.offline)
     try:
         os.chdir(folder)
     except OSError:
-        told = f"a worker on {os.uname().nodename} has no folder {folder}"
-        raise UnavailableError(f"{told}; the machines of a cluster have to share it") from None
+        missing = f"a worker on {os.uname().nodename} has no folder {folder}"
+        raise UnavailableError(f"{missing}; the machines of a cluster have to share it") from None
     torch.set_num_threads(threads)
     return work.setup(Clock([], 0).progress)

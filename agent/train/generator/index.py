@@ -1,7 +1,8 @@
 """What a finished consolidation leaves: its index, its installation, and what came of it in words."""
 
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 import cao
 from agent.train.generator.settings import Settings
@@ -13,8 +14,11 @@ from tools import pretrained
 from tools.align_lora.aligner import load_aligner
 from tools.generate_lora.generator import load_generator
 
+_LOSSES = TypeAdapter(dict[str, dict[str, float]])
+"""Source → model → the answers' loss, as a generator's file says it."""
 
-def write_index(settings: Settings, folder: Path) -> dict[str, Any]:
+
+def write_index(settings: Settings, folder: Path) -> dict[str, object]:
     """Write ``index.json`` into a finished consolidation's folder and return it.
 
     Raises:
@@ -56,7 +60,7 @@ def write_index(settings: Settings, folder: Path) -> dict[str, Any]:
         )
     assert base_sha256 is not None
     shelf = pretrained.Shelf(name=settings.model, variants=tuple(entries))
-    index = pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json")
+    index: dict[str, object] = pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json")
     write_json(folder / "index.json", index)
     return index
 
@@ -117,7 +121,7 @@ def summary(folder: Path, installed: Path | None = None) -> str:
     lines = []
     for shelf in index.models.values():
         for variant in shelf.variants:
-            ratios = recovery(variant.made.get("validation", {}))
+            ratios = recovery(_LOSSES.validate_python(variant.made.get("validation", {})))
             if ratios:
                 mean, n = sum(ratios.values()) / len(ratios), len(ratios)
                 lines.append(f"{variant.name:<26} recovers {mean:5.2f} of the checkpoints' gain on {n} sources")

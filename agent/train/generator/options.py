@@ -1,6 +1,6 @@
 """What the command ``agent.consolidate`` takes; it is understood before anything that computes is imported."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -23,11 +23,11 @@ class ConsolidateOptions(Machine):
     workers: Workers = 1
     install: Annotated[bool, Field(description="put the finished weights where agent.run finds them")] = False
     pretrained: Pretrained = None
-    values: dict[str, Any] = Field(default_factory=dict)
+    values: dict[str, object] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _gather(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _gather(cls, given: dict[str, object]) -> dict[str, object]:
         own = {key: value for key, value in given.items() if key in cls.model_fields}
         return own if len(own) == len(given) else {**own, "values": {k: v for k, v in given.items() if k not in own}}
 

@@ -3,7 +3,6 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from agent.loop.run_folder import locked
 from agent.train.clock import Clock
@@ -89,7 +88,8 @@ def consolidate(settings: Settings) -> Path:
     preset = settings.resolved()
     check_device(settings.device)
     folder = settings.folder
-    begun = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    path = folder / "config.json"
+    begun = read_json(path, dict[str, object]) if path.exists() else {}
     settings = settings.model_copy(update={"dtype": settled(settings.dtype, settings.device, begun.get("dtype"))})
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,10 +124,10 @@ def claim(settings: Settings, folder: Path) -> None:
     """
     wanted, path = settings.claim(), folder / "config.json"
     if path.exists():
-        other = _different(read_json(path), wanted)
+        other = _different(read_json(path, dict[str, object]), wanted)
         if other:
-            told = f"other settings ({', '.join(other)}; see config.json)"
-            raise InputError(f"{folder} was begun with {told}; give them again, or another --out")
+            changed = f"other settings ({', '.join(other)}; see config.json)"
+            raise InputError(f"{folder} was begun with {changed}; give them again, or another --out")
         return
     consolidation = open_consolidation(settings, lambda label, done, total: None)
     layout = consolidation.layout  # a preset that does not fit the model is refused before hours of work
@@ -135,15 +135,15 @@ def claim(settings: Settings, folder: Path) -> None:
     write_json(path, wanted)
 
 
-def _different(found: Any, wanted: Any, where: str = "") -> list[str]:
+def _different(stored: object, wanted: object, where: str = "") -> list[str]:
     """Return the names of the values in which two nested mappings differ."""
-    if not (isinstance(found, dict) and isinstance(wanted, dict)):
-        return [] if found == wanted else [where]
-    names = sorted({*found, *wanted})
+    if not (isinstance(stored, dict) and isinstance(wanted, dict)):
+        return [] if stored == wanted else [where]
+    names = sorted({*stored, *wanted})
     return [
         other
         for name in names
-        for other in _different(found.get(name), wanted.get(name), f"{where}.{name}" if where else name)
+        for other in _different(stored.get(name), wanted.get(name), f"{where}.{name}" if where else name)
     ]
 
 

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from agent.train.engine.settings import EngineSettings
 from agent.train.generator.options import ConsolidateOptions
@@ -18,6 +18,16 @@ from cao.tasks import TASKS
 
 STATE_WIDTH = 384
 """Channels of the frozen encoder's token states."""
+
+
+class Claim(TypedDict, total=False):
+    """What a consolidation's folder is for, as its ``config.json`` states it; older versions knew fewer keys."""
+
+    model: str
+    model_path_sha256: str | None
+    seed: int
+    dtype: str
+    preset: dict[str, JsonValue]
 
 
 class Settings(ConsolidateOptions):
@@ -56,7 +66,7 @@ class Settings(ConsolidateOptions):
         preset = self.preset or find_profile(self.model).preset
         return Path(self.out) / f"consolidate-{self.model}-{preset}-s{self.seed}"
 
-    def claim(self) -> dict[str, Any]:
+    def claim(self) -> Claim:
         """Return what a folder is for, in JSON values: everything that its files depend on.
 
         Raises:

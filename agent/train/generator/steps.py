@@ -54,7 +54,7 @@ class Consolidation:
         seed: of every draw.
         load_lm: loads the base model, when a step needs it.
         load_encoder: loads the encoder, when a step needs it.
-        progress: told about long work.
+        progress: called during long work.
     """
 
     folder: Path
@@ -74,7 +74,7 @@ class Consolidation:
         lm, path = self.load_lm(), self.folder / "model.json"
         if not path.exists():
             write_json(path, {"name": lm.profile.name, "sha256": lm.sha256})
-        begun = read_json(path)["sha256"]
+        begun = read_json(path, dict[str, str])["sha256"]
         if begun != lm.sha256:
             raise InputError(f"{self.folder} was begun with base model {begun[:12]}, this one is {lm.sha256[:12]}")
         return lm
@@ -104,12 +104,14 @@ class Consolidation:
             chosen = [e for e in part(TASKS[task], "train") if e.choices][: self.preset.checkpoints.samples]
             write_atomic(path, "".join(example.model_dump_json() + "\n" for example in chosen))
         try:
-            found = [Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+            examples = [
+                Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line
+            ]
         except ValueError as error:
             raise InputError(f"{path}: damaged ({type(error).__name__}); delete the folder to start again") from None
-        if len(found) < 2:
-            raise InputError(f"{task} has {len(found)} training questions with choices; 2 are the least")
-        return found
+        if len(examples) < 2:
+            raise InputError(f"{task} has {len(examples)} training questions with choices; 2 are the least")
+        return examples
 
     def rows(self, task: str) -> tuple[list[Row], list[Row]]:
         """Return a source's questions with their gold answers: those trained on, and those only measured on."""
@@ -123,12 +125,12 @@ class Consolidation:
             path.parent.mkdir(exist_ok=True)
             examples = self.examples(task)
             prompts = [e.prompt for i, e in enumerate(examples) if i % VALIDATION][: self.preset.prompts_encoded]
-            found = []
+            states = []
             for start in range(0, len(prompts), 32):
                 hidden, mask = self.encoder.condition(prompts[start : start + 32])
-                found += [state[kept].half() for state, kept in zip(hidden, mask, strict=True)]
-                self.progress(f"encode {task}", len(found), len(prompts))
-            tensors = {"values": torch.cat(found), "lengths": torch.tensor([len(state) for state in found])}
+                states += [state[kept].half() for state, kept in zip(hidden, mask, strict=True)]
+                self.progress(f"encode {task}", len(states), len(prompts))
+            tensors = {"values": torch.cat(states), "lengths": torch.tensor([len(state) for state in states])}
             save_tensors(path, tensors, {"encoder_sha256": self.encoder.sha256})
         values, lengths = read_tensors(path, "values", "lengths")
         return list(torch.split(values, lengths.tolist()))
@@ -231,14 +233,14 @@ class Consolidation:
 
     def validate(self, generator: TrainedGenerator, variant: Variant) -> dict[str, dict[str, float]]:
         """Return the answers' loss on questions that nothing was trained on: base, checkpoint and generated."""
-        found = {}
+        losses = {}
         for task in variant.sources:
             states = self.states(task)[:VALIDATION_PROMPTS]
             tensor, mask = conditioning(states, (len(states), *generator.decoder.ladder.shapes[0][1:]))
             generated = self._validation_loss(task, generator.generate(tensor, mask))
-            found[task] = {**self.reference_losses(task, generator), "generated": generated}
-            self.progress(f"validate {variant.name}", len(found), len(variant.sources))
-        return found
+            losses[task] = {**self.reference_losses(task, generator), "generated": generated}
+            self.progress(f"validate {variant.name}", len(losses), len(variant.sources))
+        return losses
 
     def reference_losses(self, task: str, generator: TrainedGenerator) -> dict[str, float]:
         """Return the losses of ``validate`` that are the same for every variant."""
@@ -248,8 +250,7 @@ class Consolidation:
             checkpoint = generator.to_weights(self.average(f"checkpoints/{task}"), {})
             adapters = {"base": None, "checkpoint": checkpoint}
             write_json(path, {name: self._validation_loss(task, weights) for name, weights in adapters.items()})
-        losses: dict[str, float] = read_json(path)
-        return losses
+        return read_json(path, dict[str, float])
 
     def _validation_loss(self, task: str, weights: LoraWeights | None) -> float:
         rows = sorted(self.rows(task)[1][:VALIDATION_ROWS], key=lambda row: len(row.tokens))

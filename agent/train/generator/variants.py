@@ -22,7 +22,7 @@ class Variant:
 
 def variants(preset: Preset) -> list[Variant]:
     """Return the full variant and one without each source of ``leave_out``; other tasks were never seen anyway."""
-    found = [Variant("full", preset.sources)]
+    listed = [Variant("full", preset.sources)]
     for name in (task for task in preset.sources if task in preset.leave_out):
-        found.append(Variant(f"without-{name}", tuple(s for s in preset.sources if s != name), (name,)))
-    return found
+        listed.append(Variant(f"without-{name}", tuple(s for s in preset.sources if s != name), (name,)))
+    return listed

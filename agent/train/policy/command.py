@@ -8,10 +8,9 @@ from agent.config import RunConfig
 from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings
 from agent.train.policy import report, run
-from agent.train.policy.fine_tune import Tuning
 from agent.train.policy.options import DEFAULT_HELD_OUT, TrainPolicyOptions
 from agent.train.policy.rest_em import Sampling
-from agent.train.policy.settings import Settings
+from agent.train.policy.settings import Settings, Tuning
 from policies.trained import index_of
 
 
@@ -25,7 +24,7 @@ def run_options(options: TrainPolicyOptions, config: RunConfig, engine: EngineSe
         as_json: print the report as JSON, else as a page.
     """
     held_out = options.held_out or tuple(name for name in DEFAULT_HELD_OUT if name not in options.tasks)
-    shared = {"tasks", "seeds", "iterations", "budget", "landscape", "warm_start", "workers"}
+    shared = {"tasks", "seeds", "iterations", "bare", "budget", "landscape", "warm_start", "workers"}
     settings = Settings(
         **options.model_dump(include=shared),
         config=config,
@@ -41,14 +40,16 @@ def run_options(options: TrainPolicyOptions, config: RunConfig, engine: EngineSe
         training = run.train(settings, view.progress)
     finally:
         view.close()
-    found = report.write_report(training)
+    result = report.write_report(training)
     if options.install:
-        report.install(training, found, index_of(config.pretrained))
-    sys.stdout.write(json.dumps(found) + "\n" if as_json else _summary(settings.folder, options.install))
+        report.install(training, result, index_of(config.pretrained))
+    sys.stdout.write(
+        json.dumps(result.model_dump(mode="json")) + "\n" if as_json else _summary(settings.folder, options.install)
+    )
     return 0
 
 
 def _summary(folder: Path, installed: bool) -> str:
-    told = (folder / "report.md").read_text(encoding="utf-8")
+    tables = (folder / "report.md").read_text(encoding="utf-8")
     what = "Installed: agent.run decides with it." if installed else "Add --install to have agent.run decide with it."
-    return f"{told}\n{folder}\n{what}\n"
+    return f"{tables}\n{folder}\n{what}\n"

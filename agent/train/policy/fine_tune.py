@@ -11,32 +11,17 @@ import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from cao.configuration import Count
+from agent.train.policy.settings import Tuning
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packing import as_mask, states_alone
 from cao.progress import Progress, silent
-from cao.types import Record
-
-
-class Tuning(Record):
-    """How a policy is fine-tuned.
-
-    Attributes:
-        epochs: passes over the prompts.
-        rate: AdamW's learning rate, constant.
-        seed: of the prompts' order.
-    """
-
-    epochs: Count = 4
-    rate: float = 3e-4
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,8 +100,8 @@ def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
     return branch_tensors(prompt, replies)
 
 
-def _arguments(tuning: Tuning) -> dict[str, Any]:
-    """Return what the Trainer is told of a training, whatever it runs on."""
+def _arguments(tuning: Tuning) -> dict[str, object]:
+    """Return the Trainer's settings that are the same on every device."""
     return {
         "per_device_train_batch_size": 1,
         "num_train_epochs": tuning.epochs,
@@ -144,24 +129,22 @@ def fine_tune(
         lessons: one or more.
         start: the adapter to go on from.
         tuning: epochs, rate, seed.
-        progress: told after each step.
+        progress: called after each step.
 
     Raises:
         InputError: a lesson is too long, or the training diverged.
 
     Source: CAO-LLM §2.4, G.5.
     """
-    from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: PLC0415  (seconds to import)
-
     rows = [encode_lesson(lm, lesson) for lesson in lessons]
     steps = tuning.epochs * len(rows)
 
-    class Told(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, arguments: Any, state: Any, *_: Any, **__: Any) -> None:
+    class Progressing(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, arguments: object, state: TrainerState, *_: object, **__: object) -> None:
             progress("fine-tuning the policy", state.global_step, steps)
 
     class Replies(Trainer):  # type: ignore[misc]
-        def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+        def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: object, **__: object) -> Tensor:
             return reply_loss(lm, inputs)
 
     with (
@@ -174,7 +157,7 @@ def fine_tune(
             args=TrainingArguments(output_dir=folder, use_cpu=lm.device == "cpu", **_arguments(tuning)),
             train_dataset=rows,
             data_collator=lambda batch: batch[0],
-            callbacks=[Told()],
+            callbacks=[Progressing()],
         )
         trainer.train()
         tensors = {name: value.detach().float().cpu().clone() for name, value in live.items()}

@@ -9,16 +9,16 @@ from cao.options import Option
 from cao.types import Record
 
 DEFAULT_TASKS = (
-    "arc_easy",
-    "arc_challenge",
-    "hellaswag",
-    "boolq",
-    "piqa",
-    "winogrande",
-    "openbookqa",
-    "commonsense_qa",
+    *("arc_challenge", "hellaswag", "winogrande", "openbookqa", "commonsense_qa", "sciq"),
+    *("mmlu_math", "mmlu_physics", "mmlu_chemistry", "mmlu_biology", "mmlu_medicine", "mmlu_history", "mmlu_law"),
+    *("mmlu_economics", "mmlu_psychology", "mmlu_philosophy", "mmlu_politics", "mmlu_business", "mmlu_general"),
+    *("basic_skills_arithmetic", "basic_skills_coding", "basic_skills_common_knowledge"),
+    *("basic_skills_string_operations", "sciriff_yesno"),
 )
-DEFAULT_HELD_OUT = ("social_iqa", "sciq", "gsm8k", "mmlu_logic")
+DEFAULT_HELD_OUT = (
+    *("arc_easy", "boolq", "piqa", "social_iqa", "gsm8k", "math", "medqa", "basic_skills_logical_reasoning"),
+)
+"""None of these tasks' questions trained the generator that serves it."""
 
 RUN_OPTIONS = (
     *("model", "model_path", "support", "reward", "accept", "seed", "out", "device", "dtype", "offline", "pretrained"),
@@ -32,15 +32,23 @@ class TrainPolicyOptions(Record):
     tasks: Annotated[
         tuple[str, ...],
         Field(min_length=1, description="learn on these tasks' train parts"),
-        Option("NAME,...", commas=True, default="eight"),
+        Option("NAME,...", commas=True, default="24 of them"),
     ] = DEFAULT_TASKS
     held_out: Annotated[
         tuple[str, ...] | None,
         Field(description="only measure on these"),
-        Option("NAME,...", commas=True, default="four others"),
+        Option("NAME,...", commas=True, default="eight others"),
     ] = None
     seeds: Annotated[int, Field(ge=1, description="draws of questions for each task"), Option("N")] = 2
-    iterations: Annotated[int, Field(ge=1, description="of sampling and fine-tuning"), Option("N")] = 2
+    iterations: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="of sampling and fine-tuning; 0 without --warm-start trains no language model, and with"
+            " --landscape a portfolio and a surrogate all the same",
+        ),
+        Option("N"),
+    ] = 2
     samples: Annotated[int, Field(ge=1, description="samples of each situation"), Option("N")] = 20
     sequential: Annotated[
         bool,
@@ -49,6 +57,7 @@ class TrainPolicyOptions(Record):
             " most"
         ),
     ] = False
+    bare: Annotated[bool, Field(description="practise on each task without an adapter, too")] = False
     budget: Annotated[
         Annotated[int, Field(ge=1)] | None,
         Field(description="TTL that trains on more than N prompts earns nothing"),

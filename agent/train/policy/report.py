@@ -2,73 +2,153 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import Field, JsonValue
 
 import cao
 from agent.train.policy.rest_em import CHUNK, Sample, Sampling, costs, verdict
 from agent.train.policy.run import Training
+from agent.train.policy.selection import install_selection, practised, summary
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic, write_json
 from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.strategies import FAMILIES
+from cao.types import Record
 from policies.grid import grid
 from policies.trained import PolicyIndex, TrainedPolicy, read_policies
 from tools.evaluate.statistics import wilson
 
 
-def write_report(training: Training) -> dict[str, Any]:
+class Empty(Record):
+    """An object without keys: there is nothing to say."""
+
+
+class Drawn(Record):
+    """One situation's samples: how many, how many improve the model, and what the sequential test concludes."""
+
+    drawn: int
+    improved: int
+    verdict: str | None
+
+
+class Side(Record):
+    """The samples of one iteration in practice, or on held-out tasks.
+
+    Attributes:
+        drawn: texts.
+        valid: that are strategies.
+        improved: that improve the model.
+        rate: improved over drawn.
+        ci95: its Wilson interval.
+        first_attempt: how many first ones improve, of how many, in words.
+        situations: situation → its samples.
+    """
+
+    drawn: int
+    valid: int
+    improved: int
+    rate: float
+    ci95: tuple[float, float]
+    first_attempt: str
+    situations: dict[str, Drawn]
+
+
+class Costs(Record):
+    """What a training cost; ``naive_questions`` is what a fixed number of samples, none remembered, would ask."""
+
+    drawn: int
+    valid: int
+    measured: int
+    questions: int
+    seconds: float
+    naive_questions: int
+
+
+Landscape = dict[str, dict[str, int]]
+"""Family → how many points of its grid were ``measured``, and how many of these ``improve`` the model."""
+
+
+class Report(Record):
+    """What ``report.json`` holds.
+
+    Attributes:
+        model, model_sha256: the model profile, and the hash of its weights.
+        policy, policy_sha256: the last iteration's folder, and the hash of its adapter; None where none was trained.
+        settings: what the training is for.
+        iterations: of each iteration, ``practice`` and ``held_out``.
+        costs: what it cost.
+        arms: strategy → situations in practice that it improved, and that it did not.
+        landscape: situation → its landscape.
+        selection: portfolio and surrogate with each practised task left out in turn: row → share of first attempts
+            that are accepted, and gain of a loop in nats; empty where no landscape is known.
+    """
+
+    model: str
+    model_sha256: str
+    policy: str | None
+    policy_sha256: str | None
+    settings: dict[str, JsonValue]
+    iterations: tuple[dict[str, Side | Empty], ...]
+    costs: Costs
+    arms: dict[str, tuple[int, int]]
+    landscape: dict[str, Landscape]
+    selection: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+
+def write_report(training: Training) -> Report:
     """Write ``report.json`` and ``report.md`` into the training's folder and return the former's object.
 
     Args:
         training: a finished one.
     """
     settings = training.settings
-    last = settings.folder / f"policy-{settings.iterations}"
+    last, known = training.last, practised([training.situations[name] for name in training.practice])
     sides = {
         "practice": training.practice,
         "held_out": training.held_out,
     }
     samples = training.log.samples
-    report = {
-        "model": settings.config.model,
-        "model_sha256": training.lm.sha256,
-        "policy": last.name,
-        "policy_sha256": adapter_sha256(load_adapter(last, training.lm.sha256)),
-        "settings": settings.claim(),
-        "iterations": [
+    report = Report(
+        model=settings.config.model,
+        model_sha256=training.lm.sha256,
+        policy=last.name if last else None,
+        policy_sha256=adapter_sha256(load_adapter(last, training.lm.sha256)) if last else None,
+        settings=settings.claim(),
+        iterations=tuple(
             {name: _side(samples, iteration, names, settings.sampling) for name, names in sides.items()}
             for iteration in range(settings.iterations + 1)
-        ],
-        "costs": {**costs(samples), "naive_questions": _naive(training)},
-        "arms": _arms([training.situations[name] for name in training.practice]),
-        "landscape": {name: _landscape(situation) for name, situation in training.situations.items()},
-    }
-    write_json(settings.folder / "report.json", report)
+        ),
+        costs=Costs(**costs(samples), naive_questions=_naive(training)),
+        arms=_arms([training.situations[name] for name in training.practice]),
+        landscape={name: _landscape(situation) for name, situation in training.situations.items()},
+        selection=summary(known) if len({one.task for one in known}) > 1 else {},
+    )
+    write_json(settings.folder / "report.json", report.model_dump(mode="json"))
     write_atomic(settings.folder / "report.md", text(report))
     return report
 
 
-def _side(samples: Sequence[Sample], iteration: int, names: Sequence[str], sampling: Sampling) -> dict[str, Any]:
+def _side(samples: Sequence[Sample], iteration: int, names: Sequence[str], sampling: Sampling) -> Side | Empty:
     mine = [sample for sample in samples if sample.iteration == iteration and sample.situation in names]
     if not mine:
-        return {}
+        return Empty()
     won, first = sum(s.reward for s in mine), [s for s in mine if s.number == 0]
-    found = {}
+    found: dict[str, Drawn] = {}
     for name in names:
         rewards = [s.reward for s in mine if s.situation == name]
-        found[name] = {"drawn": len(rewards), "improved": sum(rewards), "verdict": verdict(rewards, sampling)}
-    return {
-        "drawn": len(mine),
-        "valid": sum(s.valid for s in mine),
-        "improved": won,
-        "rate": round(won / len(mine), 4),
-        "ci95": [round(value, 4) for value in wilson(won, len(mine))],
-        "first_attempt": f"{sum(s.reward for s in first)} of {len(first)}",
-        "situations": found,
-    }
+        found[name] = Drawn(drawn=len(rewards), improved=sum(rewards), verdict=verdict(rewards, sampling))
+    low, high = wilson(won, len(mine))
+    return Side(
+        drawn=len(mine),
+        valid=sum(s.valid for s in mine),
+        improved=won,
+        rate=round(won / len(mine), 4),
+        ci95=(round(low, 4), round(high, 4)),
+        first_attempt=f"{sum(s.reward for s in first)} of {len(first)}",
+        situations=found,
+    )
 
 
 def _naive(training: Training) -> int:
@@ -79,35 +159,35 @@ def _naive(training: Training) -> int:
     return samples * len(training.situations) * settings.config.reward
 
 
-def _landscape(situation: Situation) -> dict[str, Any]:
+def _landscape(situation: Situation) -> Landscape:
     """Return how many points of the grid improve the model in a situation, family by family, as far as measured."""
-    known, found = situation.known(), dict[str, dict[str, int]]()
+    known, families = situation.known(), Landscape()
     for point in grid(situation.context.families):
         judged = known.get(canonical_json(point.canonical()))
         if judged is not None:
-            counts = found.setdefault(point.family, {"measured": 0, "improve": 0})
+            counts = families.setdefault(point.family, {"measured": 0, "improve": 0})
             counts["measured"] += 1
             counts["improve"] += judged.improved
-    return found
+    return families
 
 
 def _arms(practised: Sequence[Situation]) -> dict[str, tuple[int, int]]:
     """Return what the grid's points came to in practice: strategy → (situations improved, situations not improved)."""
-    found: dict[str, tuple[int, int]] = {}
+    arms: dict[str, tuple[int, int]] = {}
     for situation in practised:
         known = situation.known()
         for point in grid(situation.context.families):
             key = canonical_json(point.canonical())
             if key in known:
-                won, lost = found.get(key, (0, 0))
-                found[key] = (won + known[key].improved, lost + (not known[key].improved))
-    return found
+                won, lost = arms.get(key, (0, 0))
+                arms[key] = (won + known[key].improved, lost + (not known[key].improved))
+    return arms
 
 
-def text(report: dict[str, Any]) -> str:
+def text(report: Report) -> str:
     """Return the report for people, as Markdown."""
     lines = [
-        f"# The policy of {report['model']}, trained by ReST-EM",
+        f"# The policy of {report.model}, trained by ReST-EM",
         "",
         "Share of sampled strategies that improve the model over the loop's start on the reward questions, with its",
         "95 % Wilson interval. Samples of one situation are not independent of each other: the interval is too narrow",
@@ -116,39 +196,47 @@ def text(report: dict[str, Any]) -> str:
         "| iteration | tasks | improved | rate | 95 % | valid | first attempts that improve |",
         "|---|---|---|---|---|---|---|",
     ]
-    for iteration, sides in enumerate(report["iterations"]):
+    for iteration, sides in enumerate(report.iterations):
         for name, side in sides.items():
-            if side:
-                low, high = side["ci95"]
-                drawn = side["drawn"]
+            if isinstance(side, Side):
+                low, high = side.ci95
                 cells = [
                     str(iteration),
                     name.replace("_", " "),
-                    f"{side['improved']} of {drawn}",
-                    f"{side['rate']:.2f}",
+                    f"{side.improved} of {side.drawn}",
+                    f"{side.rate:.2f}",
                 ]
-                cells += [f"{low:.2f} – {high:.2f}", f"{side['valid']} of {drawn}", side["first_attempt"]]
+                cells += [f"{low:.2f} – {high:.2f}", f"{side.valid} of {side.drawn}", side.first_attempt]
                 lines.append(f"| {' | '.join(cells)} |")
-    cost = report["costs"]
+    cost = report.costs
     lines += [
         "",
-        f"{cost['drawn']} texts were drawn, {cost['valid']} were strategies, {cost['measured']} had to be measured: "
-        f"{cost['questions']} reward questions where a fixed number of samples without racing and memory asks "
-        f"{cost['naive_questions']}; {cost['seconds']:.0f} s.",
+        f"{cost.drawn} texts were drawn, {cost.valid} were strategies, {cost.measured} had to be measured: "
+        f"{cost.questions} reward questions where a fixed number of samples without racing and memory asks "
+        f"{cost.naive_questions}; {cost.seconds:.0f} s.",
     ]
-    measured = {name: families for name, families in report["landscape"].items() if families}
+    if report.selection:
+        lines += [
+            "",
+            "Strategies chosen without a language model, in each situation by the landscapes of all *other* tasks:",
+            "",
+            "| who chooses | first attempts accepted | gain of a loop of four, nats |",
+            "|---|---|---|",
+        ]
+        lines += [f"| {name} | {row['first']:.2f} | {row['gain']:.4f} |" for name, row in report.selection.items()]
+    measured = {name: families for name, families in report.landscape.items() if families}
     if measured:
         lines += ["", "Points of the strategy grid that improve the model, of those measured:", ""]
         lines += [f"| situation | {' | '.join(FAMILIES)} |", "|---" * (1 + len(FAMILIES)) + "|"]
         for name, families in measured.items():
-            cells = [families.get(family) for family in FAMILIES]
-            told = " | ".join(f"{c['improve']} of {c['measured']}" if c else "–" for c in cells)
-            lines.append(f"| {name} | {told} |")
+            counts = [families.get(family) for family in FAMILIES]
+            columns = " | ".join(f"{c['improve']} of {c['measured']}" if c else "–" for c in counts)
+            lines.append(f"| {name} | {columns} |")
     return "\n".join(lines) + "\n"
 
 
-def install(training: Training, report: dict[str, Any], index: Path) -> None:
-    """Copy the trained policy to where ``agent.run`` looks for the local policy's adapter.
+def install(training: Training, report: Report, index: Path) -> None:
+    """Put what was learnt where ``agent.run`` looks for it: the policy's adapter, the portfolio and the surrogate.
 
     Args:
         training: a finished one.
@@ -159,13 +247,21 @@ def install(training: Training, report: dict[str, Any], index: Path) -> None:
         InputError: it cannot be written there.
     """
     lm, settings = training.lm, training.settings
-    weights = load_adapter(settings.folder / report["policy"], lm.sha256)
+    try:
+        if report.selection:
+            known = practised([training.situations[name] for name in training.practice])
+            install_selection(known, lm.profile.name, lm.sha256, settings.config.pretrained)
+    except OSError as error:
+        raise InputError(f"{index.parent}: cannot be written ({error.strerror})") from None
+    if report.policy is None:
+        return
+    weights = load_adapter(settings.folder / report.policy, lm.sha256)
     store = index.parent / lm.profile.name / "policy"
     try:
         reference = save_adapter(store, weights, lm.profile.name, torch.bfloat16)
-        made = {"code_version": cao.__version__, **{key: report[key] for key in ("settings", "costs")}}
+        made = {"code_version": cao.__version__, "settings": report.settings, "costs": report.costs.model_dump()}
         entry = TrainedPolicy(name=lm.profile.name, path=f"{lm.profile.name}/policy/{reference.sha256}", made=made)
-        known = read_policies(index).policies
-        write_json(index, PolicyIndex(format=1, policies={**known, lm.sha256: entry}).model_dump(mode="json"))
+        others = read_policies(index).policies
+        write_json(index, PolicyIndex(format=1, policies={**others, lm.sha256: entry}).model_dump(mode="json"))
     except OSError as error:
         raise InputError(f"{index.parent}: cannot be written ({error.strerror})") from None

@@ -10,7 +10,6 @@ The sequential test in place of a fixed number is this project's.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,7 +19,7 @@ from cao.files import append_line, sha256_bytes, whole_lines
 from cao.progress import Progress, silent
 from cao.strategies import Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
-from cao.types import Comparison, Record
+from cao.types import Comparison, Record, StrategyFields
 
 CHUNK = 5
 """Texts drawn together; how many more are drawn is decided between two."""
@@ -67,7 +66,7 @@ class Sample(Record):
     number: int
     raw: str
     valid: bool
-    strategy: dict[str, Any] | None
+    strategy: StrategyFields | None
     reward: int
     judged: Judged | None
     reason: str = ""
@@ -162,7 +161,7 @@ def collect(
         judge: the reward.
         sampling: how many.
         log: where samples are kept.
-        progress: told after each situation of a round.
+        progress: called after each situation of a round.
 
     Source: CAO-LLM §2.4, G.5.
     """
@@ -176,9 +175,9 @@ def collect(
             for name, samples in drawn.items()
         }
         for done, (name, worth) in enumerate(judge(asked), 1):
-            found = iter(worth)
+            rewards = iter(worth)
             for sample in drawn[name]:
-                judged = next(found) if sample.valid else None
+                judged = next(rewards) if sample.valid else None
                 reward = int(judged is not None and judged.improved)
                 log.add(sample.model_copy(update={"judged": judged, "reward": reward}))
             progress(f"iteration {iteration}: judging", done, len(waiting))
@@ -225,12 +224,12 @@ def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
         samples: of one iteration.
         most: texts of one situation, so that an easy one does not outweigh the others.
     """
-    found: dict[str, list[str]] = {}
+    chosen: dict[str, list[str]] = {}
     for sample in samples:
-        texts = found.setdefault(sample.situation, [])
+        texts = chosen.setdefault(sample.situation, [])
         if sample.reward and len(texts) < most:
             texts.append(sample.raw)
-    return {situation: texts for situation, texts in found.items() if texts}
+    return {situation: texts for situation, texts in chosen.items() if texts}
 
 
 def costs(samples: Sequence[Sample]) -> Mapping[str, float]:

@@ -15,13 +15,14 @@ from agent.train.engine.engines import open_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Run, Work
 from agent.train.policy.rest_em import Judged
-from agent.train.policy.situations import Measured, Place, Situation
+from agent.train.policy.situations import Loaded, Situation, Wanted
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
 from cao.progress import Progress, silent
 from cao.strategies import Strategy
+from cao.tasks.splits import MeasuredPart
 from tools.evaluate import HiddenCache
 
 
@@ -30,14 +31,14 @@ class Plan:
     """The situations that strategies are tried in; it travels to the workers, who lay them out for themselves.
 
     Attributes:
-        folder: where situations keep what they found out.
+        folder: of all situations.
         config: of the runs that situations stand for.
-        wanted: (task, seed, whether for practice) of each.
+        wanted: which they are.
     """
 
     folder: Path
     config: RunConfig
-    wanted: tuple[tuple[str, int, bool], ...]
+    wanted: tuple[Wanted, ...]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Rollout:
 
     situation: str
     strategies: tuple[Strategy, ...] = ()
-    part: Measured = "reward"
+    part: MeasuredPart = "reward"
 
 
 def lay_out(plan: Plan, progress: Progress) -> dict[str, Situation]:
@@ -70,13 +71,13 @@ def lay_out(plan: Plan, progress: Progress) -> dict[str, Situation]:
         dtype=config.dtype,
         offline=config.offline,
     )
-    place = Place(plan.folder, config, lm, Encoder(minilm_folder(), lm.device), HiddenCache(), progress)
-    made = [Situation(place, task, seed, for_practice=practice) for task, seed, practice in plan.wanted]
+    loaded = Loaded(plan.folder, config, lm, Encoder(minilm_folder(), lm.device), HiddenCache(), progress)
+    made = [Situation(loaded, wanted) for wanted in plan.wanted]
     return {situation.name: situation for situation in made}
 
 
 def _quiet_worker(plan: Plan, progress: Progress) -> dict[str, Situation]:
-    """Lay out a worker's situations; what is told of long work is told here, job by job."""
+    """Lay out a worker's situations without progress: the first process reports it, job by job."""
     return lay_out(plan, silent)
 
 
@@ -99,13 +100,13 @@ class Rollouts:
 
         Args:
             names: theirs.
-            progress: told after each.
+            progress: called after each.
         """
         for done, _ in enumerate(self._run([Rollout(name) for name in names]), 1):
             progress("situations ready", done, len(names))
 
     def judge(
-        self, asked: Mapping[str, Sequence[Strategy]], part: Measured = "reward"
+        self, asked: Mapping[str, Sequence[Strategy]], part: MeasuredPart = "reward"
     ) -> Iterator[tuple[str, list[Judged]]]:
         """Yield each situation with what its strategies are worth, as they are done.
 
@@ -129,7 +130,7 @@ def open_rollouts(
         workers: how many; one is this process.
         plan: the situations.
         here: this process's own.
-        progress: told about long work.
+        progress: called during long work.
 
     Raises:
         InputError: no workers.

@@ -53,6 +53,12 @@ class Training:
     progress: Progress
 
     @property
+    def last(self) -> Path | None:
+        """The folder of the last trained policy, None where no language model was trained."""
+        trained = self.settings.iterations or self.settings.warm_start
+        return self.settings.folder / f"policy-{self.settings.iterations}" if trained else None
+
+    @property
     def lm(self) -> LanguageModel:
         """The model that is adapted and that decides."""
         return next(iter(self.situations.values())).bench.lm
@@ -70,22 +76,24 @@ def train(settings: Settings, progress: Progress) -> Training:
     settings.check()
     check_engine(settings.engine)
     try:
-        for folder in (settings.folder, settings.places):
+        for folder in (settings.folder, settings.situations_folder):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{settings.out}: cannot be made ({error.strerror}); choose another --out") from None
-    with locked(settings.places):
+    with locked(settings.situations_folder):
         path, config = settings.folder / "config.json", settings.config
         check_device(config.device)
-        begun = read_json(path).get("dtype") if path.exists() else None
+        begun = read_json(path, dict[str, object]).get("dtype") if path.exists() else None
         dtype = settled(config.dtype, config.device, begun)
         write_json(path, {**settings.claim(), "dtype": dtype})
-        plan = Plan(settings.places, config.model_copy(update={"dtype": dtype}), settings.wanted)
+        plan = Plan(settings.situations_folder, config.model_copy(update={"dtype": dtype}), settings.wanted)
         situations = lay_out(plan, progress)
         names = tuple(situations)
-        learnt = len(settings.tasks) * settings.seeds
+        sides = {True: tuple[str, ...](), False: tuple[str, ...]()}
+        for name, situation in situations.items():
+            sides[situation.practice] += (name,)
         log = SampleLog(settings.folder / "samples.jsonl")
-        training = Training(settings, situations, names[:learnt], names[learnt:], log, progress)
+        training = Training(settings, situations, sides[True], sides[False], log, progress)
         with open_rollouts(settings.engine, settings.workers, plan, situations, progress) as rollouts:
             rollouts.prepare(names, progress)
             if settings.landscape:
@@ -95,7 +103,8 @@ def train(settings: Settings, progress: Progress) -> Training:
                 _sample(training, rollouts, iteration, weights, settings.sampling)
                 weights = _tuned(training, iteration, weights)
             last = settings.sampling.model_copy(update={"most": min(CHUNK, settings.sampling.most)})
-            _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
+            if weights is not None:
+                _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
     return training
 
 
@@ -105,7 +114,7 @@ def measure_landscape(rollouts: Rollouts, situations: Mapping[str, Situation], p
     Args:
         rollouts: try strategies.
         situations: where, each ready.
-        progress: told after each situation.
+        progress: called after each situation.
     """
     points = {name: grid(situation.context.families) for name, situation in situations.items()}
     for done, (name, _) in enumerate(rollouts.judge(points), 1):
@@ -141,8 +150,8 @@ def within_budget(judge: Judge, budget: int | None) -> Judge:
             for name, strategies in asked.items()
         }
         for name, worth in judge(tried):
-            found = iter(worth)
-            yield name, [Judged(improved=False, reason=r) if r else next(found) for r in refused[name]]
+            rewards = iter(worth)
+            yield name, [Judged(improved=False, reason=r) if r else next(rewards) for r in refused[name]]
 
     return judged
 
@@ -155,8 +164,8 @@ def _too_much(strategy: Strategy, budget: int | None) -> str:
 def _tuned(training: Training, iteration: int, weights: LoraWeights | None) -> LoraWeights:
     """Return the policy behind an iteration, fine-tuned on the samples that improve the model."""
     mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
-    told = f"iteration {iteration}: none of {len(mine)} samples improves the model"
-    return _fine_tuned(training, iteration + 1, kept(mine, KEPT), weights, told)
+    refusal = f"iteration {iteration}: none of {len(mine)} samples improves the model"
+    return _fine_tuned(training, iteration + 1, kept(mine, KEPT), weights, refusal)
 
 
 def _taught(training: Training) -> LoraWeights:
@@ -169,12 +178,12 @@ def _taught(training: Training) -> LoraWeights:
             if judged and judged.improved and judged.comparison:
                 better.append((judged.comparison.loss_change, plain_json(point.canonical(), spaced=False)))
         texts[name] = [text for _, text in sorted(better)[:KEPT]]
-    told = "no point of the grid that was measured improves the model (--landscape measures them all)"
-    return _fine_tuned(training, 0, {name: found for name, found in texts.items() if found}, None, told)
+    refusal = "no point of the grid that was measured improves the model (--landscape measures them all)"
+    return _fine_tuned(training, 0, {name: lessons for name, lessons in texts.items() if lessons}, None, refusal)
 
 
 def _fine_tuned(
-    training: Training, number: int, texts: Mapping[str, Sequence[str]], weights: LoraWeights | None, told: str
+    training: Training, number: int, texts: Mapping[str, Sequence[str]], weights: LoraWeights | None, refusal: str
 ) -> LoraWeights:
     """Return policy ``number``, from its folder where it is there already.
 
@@ -183,15 +192,15 @@ def _fine_tuned(
         number: of the policy.
         texts: situation → what is right there.
         weights: the adapter to go on from, None for a fresh one.
-        told: what to say where there are no texts.
+        refusal: what to say where there are no texts.
     """
     place = training.settings.folder / f"policy-{number}"
     if place.exists():
         return load_adapter(place, training.lm.sha256)
     if not texts:
-        raise InputError(f"{told}, so there is nothing to learn from; give more --tasks, --seeds or --samples")
+        raise InputError(f"{refusal}, so there is nothing to learn from; give more --tasks, --seeds or --samples")
     policy = LocalPolicy(training.lm, training.settings.config.policy_settings, weights)
-    lessons = [Lesson(policy.prompt(training.situations[name].context), found) for name, found in texts.items()]
+    lessons = [Lesson(policy.prompt(training.situations[name].context), mine) for name, mine in texts.items()]
     start = weights or training.lm.fresh_lora(INITIAL_SEED)
     tuned = fine_tune(training.lm, lessons, start, training.settings.tuning, progress=training.progress)
     return _keep(tuned, place, training.lm)

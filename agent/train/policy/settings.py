@@ -1,16 +1,17 @@
 """What the command line of the policy's training asks for, checked before anything is computed."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from agent.config import RunConfig
 from agent.train.engine.settings import EngineSettings
 from agent.train.files import read_json
-from agent.train.policy.fine_tune import Tuning
 from agent.train.policy.options import DEFAULT_HELD_OUT, DEFAULT_TASKS
 from agent.train.policy.rest_em import Sampling
+from agent.train.policy.situations import Wanted
 from cao.configuration import Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
@@ -19,6 +20,35 @@ from cao.types import Record
 
 KEPT = 10
 """Improving samples of one situation that the policy is fine-tuned on, at most."""
+
+
+class Tuning(Record):
+    """How a policy is fine-tuned.
+
+    Attributes:
+        epochs: passes over the prompts.
+        rate: AdamW's learning rate, constant.
+        seed: of the prompts' order.
+    """
+
+    epochs: Count = 4
+    rate: float = 3e-4
+    seed: int = 0
+
+
+class Claim(TypedDict, total=False):
+    """What a training's folder is for, as its ``config.json`` states it."""
+
+    config: dict[str, JsonValue]
+    tasks: list[str]
+    held_out: list[str]
+    seeds: int
+    sampling: dict[str, JsonValue]
+    tuning: dict[str, JsonValue]
+    bare: bool
+    budget: int | None
+    warm_start: bool
+    seed: int
 
 
 class Settings(Record):
@@ -32,6 +62,7 @@ class Settings(Record):
         iterations: of sampling and fine-tuning.
         sampling: how many samples a situation gets.
         tuning: how the model is fine-tuned.
+        bare: practise on each task without an adapter, too.
         budget: prompts that a TTL strategy may train on, steps times batch size; one above it is not tried and earns
             nothing. None: no bound but the strategies' own.
         landscape: measure the whole grid of strategies in every situation first.
@@ -49,6 +80,7 @@ class Settings(Record):
     iterations: CountOrNone = 2
     sampling: Sampling = Sampling()
     tuning: Tuning = Tuning()
+    bare: bool = False
     budget: Count | None = None
     landscape: bool = False
     warm_start: bool = False
@@ -60,21 +92,23 @@ class Settings(Record):
     @property
     def folder(self) -> Path:
         """The training's folder, the same for the same command."""
-        told = repr(sorted(self.claim().items()))
-        return self.out / f"policy-{self.config.model}-s{self.seed}-{sha256_bytes(told.encode())[:8]}"
+        claimed = repr(sorted(self.claim().items()))
+        return self.out / f"policy-{self.config.model}-s{self.seed}-{sha256_bytes(claimed.encode())[:8]}"
 
     @property
-    def places(self) -> Path:
+    def situations_folder(self) -> Path:
         """The folder of situations, which other trainings and the tables share."""
         return self.out / "situations"
 
     @property
-    def wanted(self) -> tuple[tuple[str, int, bool], ...]:
-        """(task, seed, whether for practice) of every situation, those to learn in first."""
-        sides = ((self.tasks, True), (self.held_out, False))
-        return tuple((t, seed, practice) for tasks, practice in sides for seed in range(self.seeds) for t in tasks)
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Every situation, those to learn in first; with ``bare``, practice has each task without an adapter too."""
+        kinds = (False, True) if self.bare else (False,)
+        learn = (Wanted(t, seed, True, bare) for seed in range(self.seeds) for t in self.tasks for bare in kinds)
+        hold_out = (Wanted(t, seed, False) for seed in range(self.seeds) for t in self.held_out)
+        return (*learn, *hold_out)
 
-    def claim(self) -> dict[str, Any]:
+    def claim(self) -> Claim:
         """Return what a folder is for, in JSON values."""
         return {
             "config": self.config.fingerprint(),
@@ -83,6 +117,7 @@ class Settings(Record):
             "seeds": self.seeds,
             "sampling": self.sampling.model_dump(),
             "tuning": self.tuning.model_dump(),
+            "bare": self.bare,
             "budget": self.budget,
             "warm_start": self.warm_start,
             "seed": self.seed,
@@ -92,8 +127,10 @@ class Settings(Record):
         """Find mistakes in the tasks' names before a model is loaded.
 
         Raises:
-            InputError: a task to learn on without a train part, or the same task on both sides.
+            InputError: nothing to do, a task to learn on without a train part, or the same task on both sides.
         """
+        if not (self.iterations or self.warm_start or self.landscape):
+            raise InputError("--iterations 0 leaves nothing to learn: add --landscape or --warm-start")
         both = sorted(set(self.tasks) & set(self.held_out))
         if both:
             raise InputError(f"{both[0]} cannot be learnt on and held out at once")
@@ -114,21 +151,23 @@ def read_settings(folder: Path) -> Settings:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{folder}: no training's folder (no config.json); python -m agent.train_policy makes one")
-    found = read_json(path)
+    read = read_json(path, dict[str, object])
     try:
-        config = {key: value for key, value in found["config"].items() if key in RunConfig.model_fields}
+        stored = TypeAdapter(Claim).validate_python(read)
+        config = {key: value for key, value in stored["config"].items() if key in RunConfig.model_fields}
         return Settings(
             config=RunConfig.model_validate_json(canonical_json(config)),
-            tasks=tuple(found["tasks"]),
-            held_out=tuple(found["held_out"]),
-            seeds=int(found["seeds"]),
+            tasks=tuple(stored["tasks"]),
+            held_out=tuple(stored["held_out"]),
+            seeds=stored["seeds"],
             iterations=len(list(folder.glob("policy-[1-9]*"))),
-            sampling=Sampling(**found["sampling"]),
-            tuning=Tuning(**found["tuning"]),
-            budget=found["budget"],
-            warm_start=found["warm_start"],
+            sampling=Sampling(**stored["sampling"]),
+            tuning=Tuning(**stored["tuning"]),
+            bare=stored.get("bare", False),
+            budget=stored["budget"],
+            warm_start=stored["warm_start"],
             out=folder.parent,
-            seed=int(found["seed"]),
+            seed=stored["seed"],
         )
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a training's settings ({type(error).__name__})") from None

@@ -1,7 +1,7 @@
 """Situations: tasks at the point where the loop begins, and what any strategy is worth there.
 
 A situation goes through the run's own nodes up to the measured start, and a strategy's reward is that of the run's own
-``apply`` and ``evaluate``. What was found out is a line of ``rewards.jsonl``: an equal strategy on an equal state has
+``apply`` and ``evaluate``. Each reward is a line of ``rewards.jsonl``: an equal strategy on an equal state has
 an equal reward, so nothing is measured twice, in this process or in another one.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import NamedTuple, cast
 
 from agent.config import RunConfig
 from agent.loop import nodes
@@ -31,7 +31,7 @@ from cao.progress import Progress
 from cao.strategies import Strategy
 from cao.tasks import get_task
 from cao.tasks.base import Task
-from cao.tasks.splits import Splits, practice, split
+from cao.tasks.splits import MeasuredPart, Splits, practice, split
 from cao.types import Trial
 from policies.base import Policy, PolicyContext
 from policies.uniform import RandomPolicy
@@ -41,23 +41,23 @@ from tools.evaluate.statistics import compare
 PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.choose)
 """What a run does before its loop."""
 
-CODE = 4
+CODE = 5
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
 
-REWARDS_DEPEND_ON = ("adapter", "variant", "start_adapter", "describer", "accept", "racing", "racing_error", "seed")
+REWARDS_DEPEND_ON = (
+    *("adapter", "variant", "start_adapter", "describer", "accept", "answer_rules", "serving_price", "max_attempts"),
+    *("racing", "racing_error", "seed"),
+)
 """Keys of the configuration; a reward is the same whoever proposes, whatever the policy sees and how long the loop is.
 """
 
-Measured = Literal["reward", "test"]
-"""The part of a task that a strategy is measured on."""
-
 
 @dataclass(frozen=True)
-class Place:
+class Loaded:
     """What is loaded once for all situations.
 
     Attributes:
-        folder: where situations keep what they found out.
+        folder: of all situations.
         config: of the runs that situations stand for; the task and the seed are the situations' own.
         lm: the language model.
         encoder: the frozen encoder.
@@ -73,47 +73,70 @@ class Place:
     progress: Progress
 
 
+class Wanted(NamedTuple):
+    """Which situation is wanted.
+
+    Attributes:
+        task: its name, or a JSONL file.
+        seed: chooses the questions.
+        practice: draw every question from the train part, as for anything that is trained and shipped.
+        bare: begin with the deployed model alone, without an adapter that was made for the task.
+    """
+
+    task: str
+    seed: int
+    practice: bool
+    bare: bool = False
+
+
 class Situation:
     """One task at the beginning of the loop.
 
     Attributes:
-        name: ``TASK-SEED``, with ``practice-`` before it where all questions are from the train part.
+        name: ``TASK-SEED``, with ``practice-`` before it where all questions are from the train part, and ``-bare``
+            behind it where no adapter is made.
+        practice: whether all questions are from the train part.
         bench: the run's workbench.
-        folder: where this situation keeps what it found out; its name has a hash of all that rewards depend on.
+        folder: where this situation keeps its state and its rewards; its name has a hash of all that rewards depend on.
     """
 
-    def __init__(self, place: Place, task_name: str, seed: int, *, for_practice: bool) -> None:
+    def __init__(self, loaded: Loaded, wanted: Wanted) -> None:
         """Take a task; nothing is computed yet.
 
+        Where the only generator has seen a practice task, its adapter would look better than on any new task: such a
+        situation begins with the deployed model alone.
+
         Args:
-            place: what is loaded.
-            task_name: a task's name or a JSONL file.
-            seed: chooses the questions.
-            for_practice: draw every question from the train part, as for anything that is trained and shipped.
+            loaded: what is loaded.
+            wanted: which situation.
 
         Raises:
             InputError: no such task, or it has too few questions.
         """
-        config = place.config.model_copy(update={"task": task_name, "seed": seed})
-        task = get_task(task_name)
-        splits = _questions(task, config, for_practice=for_practice)
+        config = loaded.config.model_copy(update={"task": wanted.task, "seed": wanted.seed})
+        task = get_task(wanted.task)
+        splits = _questions(task, config, for_practice=wanted.practice)
         protocol = protocol_of(config, task, splits)
         align = config.adapter == "aligned"
-        trained = find_trained(place.lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
-        self.name = f"{'practice-' if for_practice else ''}{task.name}-{seed}"
+        trained = find_trained(loaded.lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
+        self.practice = wanted.practice
+        bare = wanted.bare or (wanted.practice and bool(trained.saw_task))
+        if bare:
+            config = config.model_copy(update={"adapter": "none"})
+        self.name = f"{'practice-' if wanted.practice else ''}{task.name}-{wanted.seed}{'-bare' if bare else ''}"
         depends_on = {
             "code": CODE,
-            "config": {key: getattr(config, key) for key in REWARDS_DEPEND_ON},
-            "device": place.lm.device,
-            "dtype": place.lm.dtype,
-            "model": place.lm.sha256,
+            "config": config.model_dump(include=set(REWARDS_DEPEND_ON)),
+            "device": loaded.lm.device,
+            "dtype": loaded.lm.dtype,
+            "model": loaded.lm.sha256,
             "trained": trained.hashes(),
-            "encoder": place.encoder.sha256,
+            "encoder": loaded.encoder.sha256,
             "protocol": protocol,
             "questions": [example.model_dump(mode="json") for example in (*splits.support, *splits.reward)],
         }
         self.key = sha256_bytes(canonical_json(depends_on).encode())[:12]
-        self.folder = place.folder / f"{self.name}-{self.key}"
+        self.folder = loaded.folder / f"{self.name}-{self.key}"
         nobody = cast(Policy, RandomPolicy())
         self._sees_measurements = config.policy_sees_measurements
         self.bench = Workbench(
@@ -122,13 +145,13 @@ class Situation:
             task=task,
             splits=splits,
             protocol=protocol,
-            lm=place.lm,
-            encoder=place.encoder,
+            lm=loaded.lm,
+            encoder=loaded.encoder,
             policy=nobody,
             trained=trained,
-            states=place.states,
+            states=loaded.states,
             record=lambda *_, **__: None,
-            progress=place.progress,
+            progress=loaded.progress,
         )
 
     @cached_property
@@ -159,7 +182,7 @@ class Situation:
         """Return what a policy sees once these attempts have failed."""
         return self.context.model_copy(update={"history": tuple(trials)})
 
-    def known(self, part: Measured = "reward") -> dict[str, Judged]:
+    def known(self, part: MeasuredPart = "reward") -> dict[str, Judged]:
         """Return the strategies measured so far, by their canonical JSON; other processes measure too.
 
         Args:
@@ -177,7 +200,7 @@ class Situation:
                 raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
         return known
 
-    def judge(self, strategy: Strategy, part: Measured = "reward") -> Judged:
+    def judge(self, strategy: Strategy, part: MeasuredPart = "reward") -> Judged:
         """Return what a strategy is worth at the first attempt, from memory where it is known.
 
         Args:
@@ -196,7 +219,7 @@ class Situation:
         append_line(self._memory(part), line)
         return judged
 
-    def _memory(self, part: Measured) -> Path:
+    def _memory(self, part: MeasuredPart) -> Path:
         if part == "reward":
             return self.folder / "rewards.jsonl"
         ids = canonical_json([example.id for example in self.bench.splits.test])
@@ -211,7 +234,7 @@ class Situation:
     def _examine(self, state: State) -> Judged:
         """Return what a strategy changes on the test part, over what the loop starts from."""
         began = time.monotonic()
-        applied = nodes.apply(state, self.bench)
+        applied = nodes.apply(state, self.bench, "test")
         if "candidate" not in applied:
             return judged_of(applied["trials"][-1])
         start, candidate = self.bench.adapted(state["best"]), self.bench.adapted(applied["candidate"])

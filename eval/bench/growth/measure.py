@@ -122,7 +122,7 @@ def bench(axes: Sequence[Axis], *, repetitions: int, device: str = "cpu", progre
         axes: what grows.
         repetitions: of every size.
         device: torch device.
-        progress: told after each axis.
+        progress: called after each axis.
     """
     described, measured = machine(), dict[str, AxisResult]()
     for done, axis in enumerate(axes, 1):

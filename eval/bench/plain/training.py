@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
@@ -50,14 +52,12 @@ def weighted_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 @contextmanager
 def peft_model(lm: LanguageModel, start: LoraWeights) -> Iterator[nn.Module]:
-    """Yield the model in PEFT's clothes with the adapter's weights, float32, as PEFT trains them.
+    """Yield the model wrapped by PEFT with the adapter's weights, float32, as PEFT trains them.
 
     Args:
         lm: the model, undressed; it is undressed again behind the block.
         start: the adapter.
     """
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415  (seconds to import)
-
     config = LoraConfig(r=start.rank, lora_alpha=start.alpha, target_modules=list(start.targets), lora_dropout=0.0)
     dressed = get_peft_model(lm.model, config)
     try:
@@ -96,7 +96,6 @@ def train(
         weighted: TTL's loss in place of the mean over label tokens.
         lap: called after each step.
     """
-    from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: PLC0415  (seconds to import)
 
     class Lap(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: object, **__: object) -> None:

@@ -89,7 +89,7 @@ def compare(loop: Loop, repetitions: int, progress: Progress = silent) -> LoopRe
     Args:
         loop: what both sides do.
         repetitions: of each side.
-        progress: told after each.
+        progress: called after each.
     """
     sides = {"ours": loop.ours, "theirs": loop.theirs}
     took: dict[str, list[float]] = {name: [] for name in sides}
@@ -148,7 +148,7 @@ def bench(
         batch: rows a step.
         repetitions: of each side.
         memory_counts: numbers of prompts that TTL's memory is measured with.
-        progress: told after each repetition.
+        progress: called after each repetition.
     """
     described = machine()
     ttl_memory(lm, prompts, memory_counts[:1], batch)  # what grows once, whatever the number of prompts

@@ -79,7 +79,7 @@ def test_a_clock_counts_what_earlier_processes_took(monkeypatch: pytest.MonkeyPa
 
 
 def test_prices_by_hand() -> None:
-    prices = Prices(Speed(0.01, 0.02, 0.1), each=0.5, test=100)
+    prices = Prices(Speed(0.01, 0.02, 0.1), each=0.5, test=100, reward=50)
     assert prices.reserve() == 100
     assert prices.reserve(4) == 250
     assert prices.attempt() == pytest.approx(900 * 0.01 + 60 * 0.1 + LEAST * 0.5)
@@ -89,11 +89,18 @@ def test_prices_by_hand() -> None:
         '{"family": "TTL", "ttl_steps": 5, "learning_rate": 1e-4, "batch_size": 2, "shuffle_data": true}': (
             (3 * 10 + 2) * 10 * 0.03 + 0.5 * LEAST + 100
         ),
+        (
+            '{"family": "TTL", "ttl_steps": 5, "learning_rate": 1e-4, "batch_size": 2, "shuffle_data": true, '
+            '"inputs": "test"}'
+        ): (3 * 10 + 50 + 3 * 10 + 100) * 10 * 0.03 + 0.5 * LEAST + 100,
         '{"family": "TTS", "num_prompt_batches": 4, "method": "max_confidence"}': 1.2 + 4 * 0.5 * LEAST + 250,
         '{"family": "Latent", "slot_steps": 10, "slot_lr": 0.1}': (1 + 0.8) * 0.5 * LEAST + (2 + 0.8) * 50,
     }
     for text, seconds in wanted.items():
-        assert prices.whole(validate_strategy(json.loads(text)), prompts) == pytest.approx(seconds)
+        strategy = validate_strategy(json.loads(text))
+        assert prices.whole(strategy, prompts) == pytest.approx(seconds)
+        once_more = (3 * 10 + 100) * 10 * 0.03 if "inputs" in text else 0
+        assert prices.again(strategy, prompts) == pytest.approx(once_more)
 
 
 # whole runs ----------------------------------------------------------------------------------------------------------

@@ -1,120 +1,28 @@
-"""What a run keeps in its folder: checked when it is read again, complete or absent after a kill, small at the end."""
+"""A run's folder while it is made: complete or absent, held by one run, shown as it is."""
 
 import io
 import json
 import os
-import random
 import resource
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import closing, redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from agent import trace
-from agent.loop import kept, run_folder
-from agent.loop.state import Made, State
-from agent.run import main
+from agent.loop import run_folder
 from cao.errors import InputError, UnavailableError
 from cao.files import write_json
-from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
-from cao.types import AdaptedModel, AdapterRef
-from tests.agent import tiny_pretrained
-from tests.agent.test_run import LATENT, SIZES, TTL, result, strategies
+from tests.agent.loop.started_runs import Started, begun, command, resume
+from tests.agent.run.tiny_runs import result
 
-TTS = {"family": "TTS", "num_prompt_batches": 2, "method": "avg_prompt_embed"}
 ROOT = Path(__file__).parents[3]
-
-
-@dataclass
-class Started:
-    """How runs are started here, one that nothing disturbed, and the folder of one that was interrupted early."""
-
-    argv: list[str]
-    record: dict[str, Any]
-    whole: Path
-    cut: Path
-    told: str
-    status: int
-
-
-def command(argv: list[str], *more: str) -> tuple[int, str, str]:
-    """Run the command; return its status, output and errors."""
-    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-        status = main([*argv, *more])
-    return status, out.getvalue(), err.getvalue()
-
-
-def begun(node: str, out: Path) -> Path:
-    """Wait until the only run in a folder has come to a node, and return the run's folder."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for path in out.glob("*/trace.jsonl"):
-            if f'"{node}", "event": "start"' in path.read_text():
-                return path.parent
-        time.sleep(0.001)
-    raise TimeoutError(node)
-
-
-def terminate_at(node: str, out: Path) -> threading.Thread:
-    """Ask this process to terminate once the only run in a folder has come to a node."""
-
-    def wait() -> None:
-        begun(node, out)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
-
-
-@pytest.fixture(scope="module")
-def shelf(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    lm = tiny_pretrained.load(tiny_model_folder)
-    layout = tiny_pretrained.layout_of(lm)
-    centres = {"full": torch.zeros(layout.layers, layout.length)}
-    return tiny_pretrained.shelve(tmp_path_factory.mktemp("shelf"), lm, centres, {"full": ["arc_easy"]}).parent
-
-
-@pytest.fixture(scope="module")
-def started(shelf: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Started:
-    folder = tmp_path_factory.mktemp("started")
-    rows = [
-        {"question": f"How much is {a} plus 7?", "choices": [str(a + 7), str(a + 8)], "answer": 0} for a in range(60)
-    ]
-    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    plan = strategies(folder, {**TTL, "ttl_steps": 60, "learning_rate": 1e-7}, TTS, LATENT)
-    argv = ["--task", str(folder / "sums.jsonl"), *SIZES, "--model", "qwen2.5-0.5b", "--policy", "fixed", "--offline"]
-    argv += ["--set", f"model_path={tiny_model_folder}", "--set", f"policy_settings.strategy_file={plan}"]
-    argv += ["--max-attempts", "3", "--json", "--pretrained", str(shelf)]
-    status, out, err = command(argv, "--out", str(folder / "whole"))
-    assert status == 0, err
-    waiting = terminate_at("apply", folder / "cut")
-    status, _, told = command(argv, "--out", str(folder / "cut"))
-    waiting.join()
-    record = json.loads(out)
-    assert [bool(trial["reward"]) for trial in record["trials"]] == [True, True, True], "each family was measured"
-    [cut] = (folder / "cut").iterdir()
-    return Started(argv, record, folder / "whole" / record["run_id"], cut, told, status)
-
-
-@pytest.fixture
-def cut(started: Started, tmp_path: Path) -> Path:
-    """A copy of the interrupted run."""
-    return shutil.copytree(started.cut, tmp_path / "runs" / started.cut.name)
-
-
-def resume(started: Started, folder: Path) -> tuple[int, str, str]:
-    return command([*started.argv, "--out", str(folder.parent)], "--resume", folder.name)
 
 
 def test_a_request_to_terminate_ends_a_run_as_an_interrupt_does(started: Started, cut: Path) -> None:
@@ -125,69 +33,6 @@ def test_a_request_to_terminate_ends_a_run_as_an_interrupt_does(started: Started
     status, out, err = resume(started, cut)
     assert status == 0, err
     assert result(json.loads(out)) == result(started.record)
-
-
-def flip(path: Path, seed: int) -> None:
-    """Change one bit of a file's second half, where contents lie and not headers."""
-    data = bytearray(path.read_bytes())
-    draw = random.Random(seed)
-    data[draw.randrange(len(data) // 2, len(data))] ^= 1 << draw.randrange(8)
-    path.write_bytes(data)
-
-
-def test_a_changed_adapter_is_named_with_the_command_that_makes_it_again(started: Started, cut: Path) -> None:
-    weights = sorted(cut.glob("adapters/*/adapter_model.safetensors"))
-    flip(weights[0], 0)
-    status, out, err = resume(started, cut)
-    assert (status, out) == (2, "")
-    assert str(weights[0]) in err
-    words = err.strip().rpartition("python -m agent.trace ")[2].split()
-    with redirect_stdout(io.StringIO()) as told, redirect_stderr(io.StringIO()):
-        assert trace.main([*words, "--json"]) == 0
-    assert result(json.loads(told.getvalue())) == result(started.record)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_changed_items_that_are_built_on_are_named_and_kept_answers_are_measured_again(
-    started: Started, cut: Path, seed: int
-) -> None:
-    for path in cut.glob("items/kept-*.jsonl"):
-        path.write_text(path.read_text().replace('"loss":1', '"loss":2').replace('"loss":0', '"loss":1'))
-    status, out, err = resume(started, shutil.copytree(cut, cut.parent / "again" / cut.name))
-    assert status == 0, err
-    assert result(json.loads(out)) == result(started.record)
-    base = cut / "items" / "base.jsonl"
-    text = base.read_text()
-    digits = [i for i, char in enumerate(text) if char in "12345678"]
-    place = random.Random(seed).choice(digits)
-    base.write_text(text[:place] + str(int(text[place]) + 1) + text[place + 1 :])
-    status, out, err = resume(started, cut)
-    assert (status, out) == (2, "")
-    assert f"{base}:" in err
-    assert "--from generate" in err
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_changed_number_in_a_checkpoint_is_damage(started: Started, cut: Path, seed: int) -> None:
-    with closing(sqlite3.connect(cut / "checkpoints.sqlite")) as connection:
-        [(name, row)] = connection.execute(
-            "select checkpoint_id, checkpoint from checkpoints order by checkpoint_id desc limit 1"
-        )
-        place = random.Random(seed).randrange(len(row))
-        changed = row[:place] + bytes([row[place] ^ 1]) + row[place + 1 :]
-        connection.execute("update checkpoints set checkpoint = ? where checkpoint_id = ?", (changed, name))
-        connection.commit()
-    status, out, err = resume(started, cut)
-    assert (status, out) == (2, "")
-    assert "checkpoints.sqlite: damaged" in err
-
-
-def test_another_runs_header_is_refused(started: Started, cut: Path) -> None:
-    header = json.loads((cut / "config.json").read_text())
-    write_json(cut / "config.json", {**header, "run_id": header["run_id"][:-1] + "x"})
-    status, _, err = resume(started, cut)
-    assert status == 2
-    assert "config.json: missing or damaged" in err
 
 
 def test_a_file_that_another_program_holds_is_waited_for_and_not_called_damaged(
@@ -319,63 +164,6 @@ def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_resume_makes_the_report_that_a_kill_prevented_and_sweeps_what_writers_left(
-    started: Started, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(started.whole, tmp_path / started.whole.name)
-    (folder / "report.html").unlink()
-    for name in (".run.json.ab12cd34", "items/.base.jsonl.ab12cd34", "items/.kept-0123.jsonl.ef56"):
-        (folder / name).write_text("half of")
-    (folder / "adapters" / ".adapter.xy").mkdir()
-    (folder / "adapters" / ".adapter.xy" / "adapter_config.json").write_text("{}")
-    status, out, err = resume(started, folder)
-    assert status == 0, err
-    assert json.loads(out) == started.record
-    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert [path.name for path in folder.rglob(".*")] == [".lock"]
-
-
-def test_a_finished_run_keeps_what_its_outcome_and_a_replay_need(started: Started) -> None:
-    folder, made = started.whole, started.record["adapters"]
-    assert {path.name for path in folder.iterdir()} == {
-        *("run.json", "config.json", "trace.jsonl", "checkpoints.sqlite", "strategy.json", "report.html"),
-        *("items", "adapters", ".lock"),
-    }
-    assert {path.name for path in (folder / "adapters").iterdir()} == {
-        made["generated"]["sha256"],
-        made["aligned"]["sha256"],
-    }
-
-
-@pytest.mark.parametrize("node", ["describe", "generate", "align", "choose", "evaluate", "decide", "apply", "conclude"])
-def test_a_finished_run_is_replayed_from_any_step(started: Started, tmp_path: Path, node: str) -> None:
-    shutil.copytree(started.whole, tmp_path / started.whole.name)
-    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-        status = trace.main(["replay", started.whole.name, "--from", node, "--out", str(tmp_path), "--json"])
-    assert status == 0, err.getvalue()
-    assert result(json.loads(out.getvalue())) == result(started.record)
-
-
-def test_adapters_that_answer_together_are_kept(tmp_path: Path) -> None:
-    store = tmp_path / "adapters"
-    for name in ("generated", "first", "second", "rejected"):
-        (store / name).mkdir(parents=True)
-    for name in ("routes-12.safetensors", "routes-34.safetensors"):
-        (store / name).write_text("")
-
-    def ref(name: str) -> AdapterRef:
-        return AdapterRef(path=f"adapters/{name}", sha256=name, base_sha256="b", rank=4)
-
-    nothing: Made = {"generated": None, "aligned": None, "variant": None, "saw_task": None, "caveats": [], "reason": ""}
-    states: list[State] = [
-        {"adapters": {**nothing, "generated": ref("generated")}},
-        {"candidate": AdaptedModel(members=(ref("rejected"),))},
-        {"best": AdaptedModel(members=(ref("first"), ref("second")), centroids="adapters/routes-12.safetensors")},
-    ]
-    kept.prune(tmp_path, states)
-    assert {path.name for path in store.iterdir()} == {"generated", "first", "second", "routes-12.safetensors"}
-
-
 def test_output_that_nothing_has_room_for_is_told() -> None:
     command = [sys.executable, "-m", "agent.trace", "list", "--out", "absent"]
     with Path("/dev/full").open("w") as full:
@@ -383,16 +171,3 @@ def test_output_that_nothing_has_room_for_is_told() -> None:
     assert done.returncode == 3
     assert done.stderr.startswith("error: what was to be written: the disk is full")
     assert done.stderr.count("\n") == 1
-
-
-def test_an_adapter_that_was_changed_is_written_anew(tmp_path: Path, tiny_model_folder: Path) -> None:
-    weights = tiny_pretrained.load(tiny_model_folder).fresh_lora(0)
-    folder = Path(save_adapter(tmp_path, weights, "tiny").path)
-    file = folder / "adapter_model.safetensors"
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(InputError):
-        load_adapter(folder)
-    save_adapter(tmp_path, weights, "tiny")
-    assert adapter_sha256(load_adapter(folder)) == folder.name
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]

@@ -12,8 +12,8 @@ from agent.loop.start import best_start
 from agent.loop.state import load_state
 from agent.record import wording
 from agent.record.events import evaluations_text, sentence
+from agent.record.page.report import write_report
 from agent.record.reading import read_run
-from agent.record.report import write_report
 from agent.record.schema import RunRecord, Together
 from agent.trace import main as trace
 from cao.types import AdaptedModel, AdapterRef, Comparison, Reward, Trial

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent import run, trace
 from agent.config import RunConfig, make_config, settings_of
 from agent.record import commands
-from agent.record.report import write_report
+from agent.record.page.report import write_report
 from agent.record.schema import Run, RunRecord
 from agent.record.terminal import print_summary
 from cao.tasks import get_task

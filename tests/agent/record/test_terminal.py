@@ -7,27 +7,27 @@ from typing import Any
 
 import pytest
 
-from agent.loop import conclude, reward
+from agent.loop import answers, conclude, reward
 from agent.record import terminal
 from agent.record.events import sentence
 from agent.record.schema import RunRecord
-from agent.record.terminal import LiveView, Pace, PlainView, print_summary
+from agent.record.terminal import LiveView, PlainView, print_summary
 from agent.record.wording import start_sentence, verdict
-from cao.progress import Progress, hear, told
+from cao.progress import Pace, Progress, listen, timed
 from cao.types import AdaptedModel, Example, Item
 from tests.agent import run_folders as made
-from tests.agent.loop.test_reward import N, adapter, bench
+from tests.agent.loop.rewards import N, adapter, bench
 
 
 def test_a_step_is_told_when_it_begins_and_with_its_seconds_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    with told("converting the model"):
+    with timed("converting the model"):
         assert capsys.readouterr().err == f"{'':<20}converting the model …\n"
     seconds, _, what = capsys.readouterr().err.strip().partition(" s  ")
     assert (what, float(seconds) >= 0) == ("converting the model", True)
 
 
 def test_a_step_that_fails_is_not_told_as_done(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="broken"), told("converting the model"):
+    with pytest.raises(ValueError, match="broken"), timed("converting the model"):
         raise ValueError("broken")
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -35,19 +35,19 @@ def test_a_step_that_fails_is_not_told_as_done(capsys: pytest.CaptureFixture[str
 def test_the_last_one_that_listens_hears_until_it_stops() -> None:
     first: list[str] = []
     second: list[str] = []
-    stop_first = hear(lambda what, seconds: first.append(what))
-    stop_second = hear(lambda what, seconds: second.append(what))
-    with told("a"):
+    stop_first = listen(lambda what, seconds: first.append(what))
+    stop_second = listen(lambda what, seconds: second.append(what))
+    with timed("a"):
         pass
     stop_second()
-    with told("b"):
+    with timed("b"):
         stop_first()  # even one that stops during a step
     assert (first, second) == (["b"], ["a", "a"])
 
 
 def test_the_live_view_keeps_one_line_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     view = LiveView()
-    with told("converting the model [once]"):
+    with timed("converting the model [once]"):
         pass
     view.close()
     lines = [line for line in capsys.readouterr().err.splitlines() if "converting" in line]
@@ -123,8 +123,8 @@ def _answering(parts: int) -> Callable[..., list[Item]]:
 def test_progress_counts_one_measurement_up_and_says_whose_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, members: int
 ) -> None:
-    monkeypatch.setattr(reward, "evaluate", _answering(parts))
-    monkeypatch.setattr(reward, "together", lambda example, given, method: given[0])
+    monkeypatch.setattr(answers, "evaluate", _answering(parts))
+    monkeypatch.setattr(answers, "together", lambda example, given, method: given[0])
     heard: list[tuple[str, int, int]] = []
     work = bench(tmp_path)
     work.progress = lambda *told: heard.append(told)
@@ -140,14 +140,14 @@ def test_progress_counts_one_measurement_up_and_says_whose_it_is(
 
 
 @pytest.mark.parametrize("chance", [0.25, None])
-def test_the_summary_has_a_line_for_chance_and_counts_one_attempt(
+def test_the_summary_has_a_line_for_guessing_and_counts_one_attempt(
     capsys: pytest.CaptureFixture[str], chance: float | None
 ) -> None:
     run = made.record("one")
     run["test"]["chance"], run["trials"] = chance, run["trials"][-1:]
     print_summary(RunRecord.model_validate(run), "runs/one")
     shown = capsys.readouterr().out
-    assert ("│ chance     │   25.0 % │" in shown) == (chance is not None)
+    assert ("│ guessing       │   25.0 % │" in shown) == (chance is not None)
     assert "\n1 attempt in 177 s" in shown
     assert "Computed in bfloat16, chosen automatically; an unknown processor." in shown
 
@@ -158,18 +158,3 @@ def test_chance_is_drawn_over_the_choices_of_each_question() -> None:
 
     assert conclude.chance_level([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
     assert conclude.chance_level([ask("a", "b"), ask()]) is None
-
-
-def test_models_at_chance_are_called_so_and_guessing_stands_beside_them(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    raw = made.record("one")
-    for side in ("baseline", "adapted"):
-        raw["test"][side] |= {"chance": 0.25, "uniform_loss": 1.3863, "at_chance": side == "baseline"}
-    raw["test"]["chance"] = 0.25
-    print_summary(RunRecord.model_validate(raw), "runs/one")
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "base model, at chance" in shown
-    assert "adapted, at chance" not in shown
-    assert "1.3863" in shown
-    assert "On test the base model is at chance: guessing has accuracy 25.0 % and log-loss 1.3863." in shown

@@ -50,7 +50,7 @@ def test_this_processor_is_measured() -> None:
     found = measure_rates()
     assert found.float32 > 1e8
     assert found.bfloat16 > 1e7
-    assert ("other load" in found.told()) == found.noisy
+    assert ("other load" in found.sentence()) == found.noisy
 
 
 def test_rates_are_kept_for_this_kind_of_processor(cache: Path, measured: list[Rates]) -> None:
@@ -112,7 +112,7 @@ def test_what_is_asked_for_is_taken(cache: Path, measured: list[Rates]) -> None:
         "float32": "float32",
         "bfloat16": "bfloat16",
     }
-    assert found["auto"].torch_dtype == torch.bfloat16
+    assert found["auto"].dtype == "bfloat16"
     assert found["auto"].threads == torch.get_num_threads()
     assert "2 GFLOP/s" in found["auto"].reason
     with pytest.raises(InputError, match="known: auto, float32, bfloat16"):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from agent.train.policy.fine_tune import Lesson, Tuning, fine_tune
+from agent.train.policy.fine_tune import Lesson, fine_tune
+from agent.train.policy.settings import Tuning
 from cao.inference.answer_loss import answer_loss, answer_rows
 from cao.inference.sampling import sample
 from cao.machine.linear import FastLinear

@@ -6,7 +6,8 @@ import pytest
 
 from agent.train.engine.settings import EngineSettings
 from cao.errors import InputError
-from eval.bench.engine import Plan, bench
+from eval.bench.engine import bench
+from eval.bench.options import EngineBench
 from tests.eval.bench.parts import check
 
 pytestmark = pytest.mark.slow
@@ -14,8 +15,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.slow
 def test_both_sides_give_the_same_answers_and_the_ratio_is_of_their_seconds(tiny_model_folder: Path) -> None:
-    plan = Plan("qwen2.5-0.5b", str(tiny_model_folder), cells=3, questions=4, repetitions=1)
-    result = bench(plan, EngineSettings())
+    model = {"model": "qwen2.5-0.5b", "model_path": str(tiny_model_folder), "dtype": "float32", "offline": True}
+    result = bench(EngineBench(**model, cells=3, limit=4, repetitions=1), EngineSettings())
     check(result)
     assert result.equal
     assert set(result.seconds) == set(result.cpu_seconds) == {"1", "2"}
@@ -28,13 +29,13 @@ def test_both_sides_give_the_same_answers_and_the_ratio_is_of_their_seconds(tiny
 
 
 @pytest.mark.parametrize(
-    ("plan", "words"),
+    ("options", "words"),
     [
-        (Plan(model="gpt"), "no model is called 'gpt'"),
-        (Plan(task="nothing"), "no task 'nothing'"),
-        (Plan(questions=10**6), "too few questions"),
+        (EngineBench(model="gpt"), "unknown model 'gpt'"),
+        (EngineBench(task="nothing"), "no task is called 'nothing'"),
+        (EngineBench(limit=10**6), "too few questions"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(plan: Plan, words: str) -> None:
+def test_what_cannot_be_measured_is_refused(options: EngineBench, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        bench(plan, EngineSettings())
+        bench(options, EngineSettings())

@@ -18,9 +18,10 @@ def test_a_section_of_the_page_is_replaced_alone() -> None:
 
 
 def test_the_page_has_a_place_for_every_benchmark() -> None:
-    from eval.bench.command import BENCHES, SUMMARIES
+    from eval.bench.command import BENCHES
+    from eval.bench.measurements import MEASUREMENTS
 
-    assert set(BENCHES) == set(SUMMARIES)
+    assert set(BENCHES) == set(MEASUREMENTS)
     text = page.PAGE.read_text(encoding="utf-8")
     for name in BENCHES:
         for kind in ("",) if name in page.ONE_KIND else (":float32", ":bfloat16"):

@@ -12,7 +12,7 @@ import pytest
 from agent import consolidate
 from eval import tables
 from eval.generation import cells
-from tests.agent.tiny_consolidation import FOLDER, command
+from tests.agent.train.generator.tiny_consolidation import FOLDER, command
 
 pytestmark = pytest.mark.slow
 

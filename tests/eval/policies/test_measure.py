@@ -7,7 +7,7 @@ import pytest
 
 from agent.train.policy import situations as situations_module
 from eval.tables import main
-from tests.agent.tiny_policy_training import call, judging, measured, train
+from tests.agent.train.policy.tiny_policy_training import call, judging, measured, train
 
 pytestmark = pytest.mark.slow
 

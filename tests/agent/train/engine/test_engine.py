@@ -21,8 +21,9 @@ from agent.train.engine.engines import ENGINES, check_engine, open_engine
 from agent.train.engine.settings import EngineSettings, read_engine
 from agent.train.engine.work import Work
 from cao.errors import InputError, UnavailableError
-from tests.agent import engine_jobs, tiny_pretrained
-from tests.agent.engine_jobs import begun
+from tests.agent import tiny_pretrained
+from tests.agent.train.engine import engine_jobs
+from tests.agent.train.engine.engine_jobs import begun
 
 pytestmark = pytest.mark.slow
 
@@ -173,7 +174,7 @@ def _ready(address: str) -> bool:
 def test_workers_of_a_cluster_work_in_this_folder_and_go_when_the_work_is_done(
     cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = [sys.executable, "-m", "tests.agent.engine_jobs", cluster, str(tmp_path)]
+    program = [sys.executable, "-m", "tests.agent.train.engine.engine_jobs", cluster, str(tmp_path)]
     for _ in range(2):  # in a process of its own: Ray reads its token once; and the cluster outlasts the first
         ended = subprocess.run(program, cwd=tiny_pretrained.ROOT, capture_output=True, text=True, check=False)
         assert json.loads(ended.stdout) == [[1, 1], [2, 4], [3, 9]], ended.stderr

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from agent.train.policy.fine_tune import Lesson, Tuning, encode_lesson, fine_tune, reply_loss
+from agent.train.policy.fine_tune import Lesson, encode_lesson, fine_tune, reply_loss
 from agent.train.policy.rest_em import CHUNK, Judged, SampleLog, Sampling, collect, costs, kept, verdict
+from agent.train.policy.settings import Tuning
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
@@ -206,7 +207,7 @@ def test_a_bandit_takes_what_has_won() -> None:
 
 def test_the_grid_holds_the_papers_choices_and_nothing_twice() -> None:
     points = [json.dumps(point.canonical()) for point in grid(FAMILIES)]
-    assert len(set(points)) == len(points) == 32
+    assert len(set(points)) == len(points) == 49
     choices = [family.papers_numbers() for family in FAMILIES.values()]
     assert {json.dumps(choice.canonical()) for choice in choices if choice} <= set(points)
     assert papers_choice("arc_challenge") == FAMILIES["Latent"].papers_numbers()

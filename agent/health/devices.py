@@ -1,0 +1,23 @@
+"""What the doctor says of torch: what it can compute on."""
+
+import os
+
+import torch
+
+from agent.health.checks import Check
+
+
+def check_torch() -> list[Check]:
+    """Load torch and say what it can compute on."""
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return [
+        Check(
+            "devices",
+            "ok",
+            f"{', '.join(devices)}; {torch.get_num_threads()} threads of {os.cpu_count()} processors",
+        )
+    ]

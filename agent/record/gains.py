@@ -1,0 +1,70 @@
+"""What made which part of a gain, in words: answer rules, adapters and strategies, each credited with its own step."""
+
+from agent.record.measurements import PartScore, TestPart
+from agent.record.schema import Run
+from agent.record.wording import number, p_text, percent, points, signed, visible
+from cao.types import AnswerRule
+
+RULE_STEP = "answer rule"
+"""The step from the default answer rule to the deployed model's own best one."""
+
+PRIORS = {"none": "log p", "choice": "log p − {:g} log p(choice)", "batch": "log p − {:g} log p(label's mean)"}
+LENGTHS = {"none": "", "token": " per token", "char": " per character"}
+
+
+def rule_text(rule: AnswerRule) -> str:
+    """Return an answer rule as a short formula: ``log p − 0.5 log p(choice) per character``."""
+    formula = PRIORS[rule.prior].format(rule.strength)
+    unit = LENGTHS[rule.length]
+    return f"({formula}){unit}" if rule.prior != "none" and unit else f"{formula}{unit}"
+
+
+def rules_sentence(run: Run) -> str:
+    """Return by which rules the deployed and the best model answer; empty where there was nothing to choose."""
+    if len(run.reward.rules) < 2:
+        return ""
+    base, best = run.reward.answer_rules["baseline"], run.reward.answer_rules["best"]
+    both = "; so does the best model" if base == best else f", the best model by {rule_text(best)}"
+    return (
+        f"Of {len(run.reward.rules)} answer rules, measured for every model alike, the deployed model answers best by "
+        f"{rule_text(base)}{both}."
+    )
+
+
+def steps_sentences(test: TestPart | None) -> list[str]:
+    """Return what each step from the deployed model under the default rule to the adopted one changed on test."""
+    if test is None or not test.default:
+        return []
+    named = {RULE_STEP: "the deployed model's own best answer rule"}
+    return [
+        f"{named.get(step.what, visible(step.what))}: accuracy {points(step.accuracy_change)} "
+        f"(McNemar {p_text(step.p_value)}), log-loss {signed(step.loss_change)} → {number(step.loss)} "
+        f"({p_text(step.loss_p_value)})"
+        for step in test.steps
+    ]
+
+
+def sides(test: TestPart) -> dict[str, PartScore]:
+    """Return name → score of the sides of the test part, the deployed model twice where its best rule is another."""
+    ruled = any(step.what == RULE_STEP for step in test.steps)
+    if not (ruled and test.default):
+        return {"deployed model": test.baseline, "adapted": test.adapted}
+    return {"deployed model": test.default, "… by its best rule": test.baseline, "adapted": test.adapted}
+
+
+def chance_sentence(test: TestPart | None) -> str:
+    """Return which sides of the test part are at chance, and how that is told; empty where none is."""
+    if test is None:
+        return ""
+    at = [
+        name
+        for name, side in (("the deployed model", test.baseline), ("the adapted one", test.adapted))
+        if side.at_chance
+    ]
+    if not at:
+        return ""
+    who = "Both models are" if len(at) == 2 else f"{at[0][0].upper()}{at[0][1:]} is"
+    return (
+        f"{who} at chance: guessing has accuracy {percent(test.baseline.chance)} and log-loss "
+        f"{number(test.baseline.uniform_loss)}, and nothing on {test.baseline.n} questions says that more is known."
+    )

@@ -1,0 +1,53 @@
+"""What adapts to a window of new prompts: a run of the graph."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent import session
+from agent.config import RunConfig, make_config
+from agent.loop import request
+from agent.record.terminal import make_view
+from agent.stream.options import WatchOptions
+from agent.stream.state import Adapted
+from agent.stream.watcher import Adapt
+from cao.configuration import merge
+from cao.errors import InputError
+
+
+def adapting(options: WatchOptions, file: Path | None, folder: Path) -> Adapt:
+    """Return what adapts to a window: a run of the graph in the watch's folder, resumed if it was cut off.
+
+    Raises:
+        InputError: the configuration cannot be used, whatever the window.
+    """
+    machine = options.model_dump(include={"device", "offline"}, exclude_unset=True)
+
+    def configure(path: Path, out: Path, lines: int, stored: Mapping[str, object]) -> RunConfig:
+        reward = test = lines // 3
+        sizes = {"support": lines - reward - test, "reward": reward, "test": test}
+        given = {"task": str(path), "out": str(out), "seed": options.seed, **sizes, **machine}
+        return make_config(file, merge(stored, given), [])
+
+    request.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
+
+    def adapt(task: str, path: Path) -> Adapted:
+        out = folder / "runs" / task
+        lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        begun = sorted(out.glob("*/config.json")) if out.exists() else []
+        try:
+            stored = request.read_stored(out, begun[0].parent.name) if begun else None
+            config = configure(path, out, lines, stored.config if stored else {})
+            questions, splits, protocol = request.read_task(config)
+        except InputError as error:
+            return {"run": None, "told": f"{error} (adapting needs questions with their answers)"}
+
+        view = make_view()
+        try:
+            record = session.run(request.Request(config, questions, splits, protocol, stored), view=view)
+        finally:
+            view.close()
+        improved = record.status == "improved"
+        outcome = f"run {record.run_id}: {record.status.replace('_', ' ')}"
+        return {"run": f"runs/{task}/{record.run_id}" if improved else None, "told": outcome}
+
+    return adapt

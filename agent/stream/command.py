@@ -1,0 +1,81 @@
+"""The command ``agent.watch`` behind its options: watch, go on where an earlier process was, tell the events."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.loop.run_folder import locked
+from agent.stream.options import WatchOptions
+from agent.stream.source import FileSource, PipeSource
+from agent.stream.state import Event, WatchSettings, WatchState
+from agent.stream.watcher import Watcher
+from agent.stream.wording import unreadable, words
+from cao.errors import InputError
+from cao.machine.assets import minilm_folder
+from cao.model.encoder import Encoder
+from tools.detect_drift.reference import known_tasks
+
+
+def watch(options: WatchOptions, source: FileSource | PipeSource, file: Path | None, *, as_json: bool) -> int:
+    """Watch a stream to its end and print its events.
+
+    Args:
+        options: what the command takes.
+        source: the stream.
+        file: a configuration file, for the runs that adapt.
+        as_json: print an object a line.
+
+    Raises:
+        InputError: the folder holds another watch, or no line of the stream could be read.
+        UnavailableError: the encoder is not at hand.
+    """
+    folder = options.out
+    adapt = None
+    if options.adapt:
+        from agent.stream.adapting import adapting  # noqa: PLC0415  (a second more, for langgraph)
+
+        adapt = adapting(options, file, folder)
+    encoder = Encoder(minilm_folder(), options.device)
+    known = known_tasks(options.reference, encoder, folder=options.registry)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    settings: WatchSettings = {
+        "stream": options.stream,
+        "reference": list(known.expected),
+        "threshold": options.run_length,
+        "window": options.window,
+        "seed": options.seed,
+        "encoder": encoder.sha256,
+    }
+    with locked(folder):
+        state = _state(folder / "state.json", settings, known.expected)
+        state = Watcher(folder, source, encoder, known, state, _teller(as_json=as_json), adapt).run()
+    if state.unreadable and not state.prompts:
+        raise InputError(f"{options.stream}: no prompt could be read: {unreadable(state.unreadable)}")
+    return 0
+
+
+def _state(path: Path, settings: WatchSettings, expected: tuple[str, ...]) -> WatchState:
+    """Return the state to go on from: a fresh one, or what an earlier process left."""
+    if not path.exists():
+        return WatchState(settings=settings, current=list(expected))
+    try:
+        state = WatchState.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        raise InputError(f"{path}: damaged; give another --out") from None
+    changed = [key for key, value in settings.items() if state.settings.get(key) != value]
+    if changed:
+        raise InputError(f"{path.parent} holds a watch with another {changed[0]}; repeat it, or give another --out")
+    sys.stderr.write(f"going on behind prompt {state.prompts}\n")
+    return state
+
+
+def _teller(*, as_json: bool) -> Callable[[Event], None]:
+    def tell(event: Event) -> None:
+        sys.stdout.write((json.dumps(event, ensure_ascii=False) if as_json else words(event)) + "\n")
+        sys.stdout.flush()
+
+    return tell

@@ -1,0 +1,153 @@
+"""What practice teaches about choosing strategies: a portfolio and a surrogate, and how well they do on other tasks.
+
+Both are fitted to the landscape of the practised situations. How good they are is estimated by leaving out one task
+at a time: with all of its situations, so that another seed of the same task teaches nothing about it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from agent.train.policy.situations import Situation
+from cao.files import canonical_json, write_json
+from cao.strategies import FAMILIES
+from cao.types import StrategyFields
+from policies.grid import grid
+from policies.selection.learnt import Selection, selection_file
+from policies.selection.portfolio import greedy_order
+from policies.selection.surrogate import Surrogate, fit
+
+LENGTH = 12
+"""Strategies of a portfolio at most."""
+
+ATTEMPTS = 4
+"""Attempts that a loop is judged by."""
+
+
+@dataclass(frozen=True)
+class Practised:
+    """One situation whose landscape is known.
+
+    Attributes:
+        name: of the situation.
+        task: its task.
+        features: what is known of it without a label.
+        change: canonical JSON of a strategy → what it changes, −log-loss in nats, whether accepted or not.
+        accepted: canonical JSON of each accepted one → what the loop gains by it, nats.
+    """
+
+    name: str
+    task: str
+    features: Mapping[str, float]
+    change: Mapping[str, float]
+    accepted: Mapping[str, float]
+
+    @property
+    def gains(self) -> dict[str, float]:
+        """Every measured strategy → what the loop gains by it, 0 where it is not accepted."""
+        return {name: self.accepted.get(name, 0.0) for name in self.change}
+
+
+def practised(situations: Sequence[Situation]) -> list[Practised]:
+    """Return the situations in which strategies were measured."""
+    found = []
+    for situation in situations:
+        known = {k: j.comparison for k, j in situation.known().items() if j.comparison is not None}
+        if known:
+            change = {name: -comparison.loss_change for name, comparison in known.items()}
+            accepted = {name: change[name] for name, comparison in known.items() if comparison.accepted}
+            features = situation.state["features"]
+            found.append(Practised(situation.name, situation.bench.task.name, features, change, accepted))
+    return found
+
+
+def points() -> list[StrategyFields]:
+    """Return the grid as JSON objects."""
+    return [strategy.canonical() for strategy in grid(FAMILIES)]
+
+
+def portfolio_of(known: Sequence[Practised]) -> list[str]:
+    """Return the portfolio of some situations."""
+    return greedy_order([one.gains for one in known], LENGTH)
+
+
+def surrogate_of(known: Sequence[Practised]) -> Surrogate:
+    """Return the surrogate of some situations."""
+    return fit([one.features for one in known], [one.change for one in known], points())
+
+
+def ranked_by(surrogate: Surrogate, one: Practised) -> list[str]:
+    """Return the strategies measured in a situation, the one predicted to be best first."""
+    predicted = surrogate.predict(one.features)
+    return sorted((name for name in predicted if name in one.change), key=lambda name: -predicted[name])
+
+
+Chooser = Callable[[Sequence[Practised], Practised], list[str]]
+"""(situations to learn from, the situation at hand) → strategies in the order in which they are tried."""
+
+CHOOSERS: dict[str, Chooser] = {
+    "portfolio": lambda known, one: portfolio_of(known),
+    "surrogate": lambda known, one: ranked_by(surrogate_of(known), one),
+}
+
+
+def apart(known: Sequence[Practised], chooser: Chooser) -> list[tuple[bool, float]]:
+    """Return, for each situation, what a chooser does that learnt from all other tasks.
+
+    Args:
+        known: the situations.
+        chooser: who chooses.
+
+    Returns:
+        Whether the first attempt is accepted, and the gain of the first accepted one of ``ATTEMPTS``, nats.
+    """
+    found = []
+    for one in known:
+        order = chooser([other for other in known if other.task != one.task], one)[:ATTEMPTS]
+        gains = [one.accepted.get(name, 0.0) for name in order]
+        first = next((gain for gain in gains if gain > 0), 0.0)
+        found.append((bool(gains and gains[0] > 0), first))
+    return found
+
+
+def summary(known: Sequence[Practised]) -> dict[str, dict[str, float]]:
+    """Return row → share of first attempts that are accepted, and mean gain of a loop, by leaving each task out."""
+    rows = {name: apart(known, chooser) for name, chooser in CHOOSERS.items()}
+    best = [max(one.accepted.values(), default=0.0) for one in known]
+    chance = [len(one.accepted) / len(one.change) for one in known]
+    return {
+        **{
+            name: {"first": fmean(first for first, _ in row), "gain": fmean(gain for _, gain in row)}
+            for name, row in rows.items()
+        },
+        "a point by lot": {"first": fmean(chance), "gain": fmean(map(_expected, known))},
+        "oracle": {"first": fmean(gain > 0 for gain in best), "gain": fmean(best)},
+    }
+
+
+def _expected(one: Practised) -> float:
+    """Return the expected gain of ATTEMPTS points drawn without replacement, stopping at the first accepted one."""
+    total, won, left = len(one.change), len(one.accepted), 1.0
+    for attempt in range(min(ATTEMPTS, total)):
+        left *= (total - won - attempt) / (total - attempt) if total - attempt > won else 0.0
+    return (1 - left) * fmean(one.accepted.values()) if won else 0.0
+
+
+def install_selection(known: Sequence[Practised], model: str, base_sha256: str, pretrained: str | None) -> Path:
+    """Write the selection of a base model to where policies look for it, and return the file.
+
+    Args:
+        known: every practised situation.
+        model: the profile's name.
+        base_sha256: hash of its weights.
+        pretrained: the folder of trained parts; None for the shipped one.
+    """
+    by_key = {canonical_json(strategy): strategy for strategy in points()}
+    order = [by_key[name] for name in portfolio_of(known) if name in by_key]
+    made = {"situations": sorted(one.name for one in known), "apart": summary(known)}
+    selection = Selection(base_sha256=base_sha256, portfolio=tuple(order), surrogate=surrogate_of(known), made=made)
+    path = selection_file(model, pretrained)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, selection.model_dump(mode="json"))
+    return path

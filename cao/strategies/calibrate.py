@@ -1,0 +1,77 @@
+"""Calibrate, the family that chooses how likelihoods become an answer; it trains nothing and needs no label.
+
+Ours: the paper's list of families is open. Sources: Holtzman et al., Surface Form Competition, 2021 (PMI_DC); Zhao et
+al., Calibrate Before Use, 2021; Zhou et al., Batch Calibration, 2023; the strengths and lengths between are ours.
+"""
+
+from itertools import product
+from typing import Annotated, ClassVar, Literal, Self, cast
+
+from pydantic import Field, model_validator
+
+from cao.strategies.base import Standing, Strategy
+from cao.types import AnswerRule, LengthUnit, PriorKind
+
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+LENGTHS: tuple[LengthUnit, ...] = ("none", "token", "char")
+
+
+class Calibrate(Strategy):
+    """Another rule of answering: the choices' priors taken off, and another normalisation by length."""
+
+    kernel: ClassVar = "tools.apply_strategy.calibrate:apply"
+    about: ClassVar = (
+        "changes how the likelihoods of the choices become an answer, and no weights. A prior takes off how likely a "
+        "choice is without the question; batch needs choices that are the same words in every question. It helps where "
+        "the model prefers some choices whatever is asked, or where choices differ in length."
+    )
+    usual: ClassVar = {
+        "prior": "none, choice or batch",
+        "strength": "0.25 to 1",
+        "length": "none, token or char",
+    }
+
+    family: Literal["Calibrate"]
+    prior: PriorKind
+    strength: Annotated[float, Field(ge=0.0, le=1.0)]
+    length: LengthUnit
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_to_say_nothing(cls, values: object) -> object:
+        """Without a prior there is no strength, and the other way round: equal rules have equal texts."""
+        if isinstance(values, dict):
+            nothing = values.get("prior") == "none" and isinstance(values.get("strength"), int | float)
+            weak = values.get("strength") in (0, 0.0) and values.get("prior") in ("choice", "batch")
+            if (nothing and 0 <= cast(float, values["strength"]) <= 1) or weak:
+                return {**values, "prior": "none", "strength": 0.0}
+        return values
+
+    @property
+    def rule(self) -> AnswerRule:
+        """The rule that it states."""
+        return AnswerRule(prior=self.prior, strength=self.strength, length=self.length)
+
+    @classmethod
+    def grid(cls) -> tuple[Self, ...]:
+        """Return every length without a prior, and with either prior at four strengths."""
+        priors: tuple[PriorKind, ...] = ("choice", "batch")
+        plain = (cls(family="Calibrate", prior="none", strength=0.0, length=length) for length in LENGTHS)
+        taken_off = (
+            cls(family="Calibrate", prior=prior, strength=strength, length=length)
+            for prior, strength, length in product(priors, STRENGTHS, LENGTHS)
+        )
+        return (*plain, *taken_off)
+
+    @classmethod
+    def obstacle(cls, standing: Standing) -> str | None:
+        """Return that there are no choices to rank."""
+        return None if standing.ranks else "answers are written here: there are no choices whose likelihoods compare"
+
+    def refusal(self, standing: Standing) -> str | None:
+        """Return that the rule is in use, or that it needs choices which are the same words in every question."""
+        if standing.current.answer_rule == self.rule:
+            return "this rule is in use already"
+        if self.prior == "batch" and not standing.labels:
+            return "the prior batch needs choices that are the same words in every question"
+        return super().refusal(standing)

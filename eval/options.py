@@ -1,0 +1,95 @@
+"""What the commands ``eval.score`` and ``eval.tables`` take; nothing here computes."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cao.configuration import Device, Dtype, Machine, ModelPath, Offline, Workers
+from cao.errors import InputError
+from cao.options import Option
+from cao.types import AnswerProtocol, Record
+
+
+class ScoreOptions(Machine):
+    """What ``eval.score`` takes."""
+
+    task: Annotated[str, Field(description="a known task, or your own questions"), Option("NAME|FILE.jsonl")]
+    adapter: Annotated[Path | None, Field(description="a LoRA adapter in PEFT format"), Option("DIR")] = None
+    protocol: Annotated[
+        AnswerProtocol | None,
+        Field(description="how answers are judged"),
+        Option(default="likelihood where there are choices"),
+    ] = None
+    split: Annotated[
+        Literal["reward", "test", "all"] | None,
+        Field(description="which part"),
+        Option(default="test; all for your own file"),
+    ] = None
+    limit: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="a seeded sample of N questions"),
+        Option("N", default="all"),
+    ] = None
+    seed: Annotated[int, Field(description="of that sample"), Option("S")] = 0
+    server: Annotated[
+        str | None,
+        Field(description="generate: let an OpenAI-compatible server write, http://127.0.0.1:8000/v1 say"),
+        Option("URL"),
+    ] = None
+    server_model: Annotated[
+        str | None, Field(description="the name that the server knows the model by"), Option("NAME", default="--model")
+    ] = None
+    server_batch: Annotated[int, Field(ge=1, description="prompts of one request"), Option("N")] = 8
+    server_concurrency: Annotated[int, Field(ge=1, description="requests at a time"), Option("N")] = 4
+
+
+class TablesOptions(Record):
+    """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
+
+    table: Annotated[Literal["drift", "generation", "policies", "acceptance"], Field(description="what is measured")]
+    consolidation: Annotated[
+        Path | None, Field(description="generation: a folder of python -m agent.consolidate"), Option("DIR")
+    ] = None
+    training: Annotated[
+        tuple[Path, ...],
+        Field(description="policies: a folder of python -m agent.train_policy, or two, the one to judge last"),
+        Option("DIR"),
+    ] = ()
+    windows: Annotated[int, Field(ge=1, description="drift: windows of a cell"), Option("N")] = 2000
+    seed: Annotated[int, Field(ge=0, description="drift, acceptance: of the draws"), Option("S")] = 0
+    only: Annotated[
+        tuple[str, ...],
+        Field(description="drift: measure these again, keep the rest of the page"),
+        Option("NAME,...", commas=True),
+    ] = ()
+    tasks: Annotated[
+        tuple[str, ...] | None,
+        Field(description="what is measured on"),
+        Option("NAME,...", commas=True, default="generation: six in-domain, six unseen; policies: all"),
+    ] = None
+    split: Annotated[Literal["reward", "test"], Field(description="generation: part of a task")] = "test"
+    limit: Annotated[int, Field(ge=1, description="questions of a task, at most"), Option("N")] = 200
+    seeds: Annotated[tuple[int, ...], Field(description="choices of support prompts"), Option("S,...", commas=True)] = (
+        0,
+        1,
+        2,
+    )
+    full_cost: Annotated[bool, Field(description="time a whole training for the cost, not its first steps")] = False
+    out: Annotated[
+        Path | None,
+        Field(description="folder of the page"),
+        Option("DIR", default="report/ in the consolidation's or training's folder, or here"),
+    ] = None
+    workers: Workers = 1
+    model_path: ModelPath = None
+    device: Device = "cpu"
+    dtype: Dtype = "auto"
+    offline: Offline = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the consolidation; raises InputError where none was given."""
+        if self.consolidation is None:
+            raise InputError("--table generation needs --consolidation DIR, a folder of python -m agent.consolidate")
+        return self.consolidation

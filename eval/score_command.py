@@ -1,0 +1,176 @@
+"""The command ``eval.score`` behind its options: measure a model, with or without an adapter, or a server."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from agent.record.terminal import make_view
+from cao.configuration import first_error
+from cao.errors import InputError, NotApplicableError
+from cao.model.adapters import NotPlainError, load_adapter, save_adapter
+from cao.model.loading import load_model
+from cao.model.start_adapter import attach_adapter
+from cao.progress import Progress
+from cao.tasks.base import Task
+from cao.types import AdaptedModel, AnswerProtocol, Example, Item, Record, Reward
+from eval.options import ScoreOptions
+from policies.client.completions import CompletionClient, ServerSettings
+from tools.evaluate import evaluate
+from tools.evaluate.statistics import summarise, wilson
+from tools.evaluate.written import grade_texts
+
+GUESSING = ("raw_loss", "chance", "uniform_loss", "at_chance")
+"""Fields of a reward that say how it stands to guessing; see ``cao.types.Reward``."""
+
+
+class Measurement(Record):
+    """What was measured.
+
+    Attributes:
+        task: its name.
+        split: the part of it.
+        model: a model profile.
+        adapter: hash of the adapter, None without one.
+        protocol: how the model was asked.
+    """
+
+    task: str
+    split: str
+    model: str
+    adapter: str | None
+    protocol: AnswerProtocol
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Yield what shows progress; of prompts that were cut there is a line that stays."""
+    with closing(make_view()) as view:
+
+        def show(label: str, done: int, total: int) -> None:
+            if label.startswith("prompts"):
+                view.say(f"{label}: {done} of {total}")
+            else:
+                view.progress(label, done, total)
+
+        yield show
+
+
+def _check_adapter(folder: Path | None) -> None:
+    """Name a damaged adapter before the model is loaded."""
+    if folder is not None:
+        with suppress(NotPlainError):
+            load_adapter(folder)
+
+
+def score(options: ScoreOptions, task: Task, split: str, examples: list[Example], *, as_json: bool) -> int:
+    """Measure the model, or a server, on a task's questions and print what came of it.
+
+    Args:
+        options: what the command takes.
+        task: whose questions they are.
+        split: the part's name.
+        examples: the questions.
+        as_json: print an object.
+
+    Raises:
+        InputError: the adapter or the server's address cannot be used, or the protocol does not fit the questions.
+        UnavailableError: the model or the server is not at hand.
+    """
+    if options.server:
+        return _score_server(options, task, split, examples, as_json=as_json)
+    _check_adapter(options.adapter)
+    protocol: AnswerProtocol = options.protocol or ("likelihood" if all(e.choices for e in examples) else "generate")
+    lm = load_model(options)
+    carried = attach_adapter(lm, options.adapter) if options.adapter else None
+    try:
+        with tempfile.TemporaryDirectory() as store, _progress() as progress:
+            adapter = save_adapter(Path(store), carried, lm.source) if carried else None
+            items = evaluate(task, examples, AdaptedModel(members=(adapter,)), protocol, lm=lm, progress=progress)
+    except NotApplicableError as error:  # to the loop a rejection, here bad input
+        raise InputError(str(error)) from None
+    about = Measurement(
+        task=task.name,
+        split=split,
+        model=options.model,
+        adapter=adapter.sha256 if adapter else None,
+        protocol=protocol,
+    )
+    reward = summarise(items)
+    if as_json:
+        sys.stdout.write(json.dumps(about.model_dump() | _figures(reward, items), ensure_ascii=False) + "\n")
+    else:
+        _table(about, reward)
+    return 0
+
+
+def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[Example], *, as_json: bool) -> int:
+    """Measure what a server writes; the gold answers' likelihoods are not known there and are null."""
+    if options.protocol == "likelihood":
+        raise InputError("--server writes answers and ranks none; use --protocol generate")
+    if options.adapter:
+        refusal = f"the adapter {options.adapter} cannot be put on a model that {options.server} serves"
+        raise InputError(f"{refusal}; let the server serve it and give its name there: --server-model NAME")
+    try:
+        settings = ServerSettings(
+            url=options.server,
+            model=options.server_model or options.model,
+            batch=options.server_batch,
+            concurrency=options.server_concurrency,
+        )
+    except ValidationError as error:
+        raise InputError(f"--server: {first_error(error)[1]}; write it like http://127.0.0.1:8000/v1") from None
+    client, prompts = CompletionClient(settings, offline=options.offline), [task.ask(example) for example in examples]
+    with _progress() as progress:
+        texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=progress)
+    items = grade_texts(task, examples, texts)
+    right, n = sum(item.correct for item in items), len(items)
+    low, high = wilson(right, n)
+    record = {
+        **{"task": task.name, "split": split, "model": settings.model, "server": settings.url},
+        **{"adapter": None, "protocol": "generate", "accuracy": right / n, "ci95": [low, high], "n": n},
+        **dict.fromkeys(("gold_nll_per_char", "loss", *GUESSING, "margin")),
+        "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    else:
+        accuracy = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
+        sys.stdout.write(f"{task.name} ({split}) · {settings.model} at {settings.url}: {accuracy}\n")
+    return 0
+
+
+def _figures(reward: Reward, items: list[Item]) -> dict[str, object]:
+    return {
+        "accuracy": reward.score,
+        "ci95": list(reward.ci95),
+        "n": reward.n,
+        "gold_nll_per_char": reward.gold_nll_per_char,
+        "loss": reward.loss,
+        **reward.model_dump(include=set(GUESSING)),
+        "margin": reward.margin,
+        "items": [item.model_dump(include={"id", "scores", "choice", "gold", "correct"}) for item in items],
+    }
+
+
+def _table(about: Measurement, reward: Reward) -> None:
+    table = Table(show_header=False)
+    for key, value in about.model_dump().items():
+        table.add_row(key, "none" if value is None else str(value))
+    low, high = reward.ci95
+    guessing = f"; guessing {100 * reward.chance:.1f} %" if reward.chance else ""
+    table.add_row("accuracy", f"{100 * reward.score:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f}{guessing})")
+    table.add_row("questions", str(reward.n))
+    table.add_row("gold answer", f"{reward.gold_nll_per_char:.4f} nats per character")
+    if about.protocol == "likelihood":
+        at_chance = "; at chance" if reward.at_chance else ""
+        by_guessing = f"(guessing {reward.uniform_loss:.4f}{at_chance})"
+        table.add_row("choice log-loss", f"{reward.loss:.4f} nats at its own temperature {by_guessing}")
+        table.add_row("gold margin", f"{reward.margin:+.4f} nats per character")
+    Console(highlight=False).print(table)

@@ -1,0 +1,66 @@
+"""The command ``eval.tables`` behind its options: measure one claim and write its page."""
+
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from agent.record.terminal import make_view
+from agent.train.engine.settings import EngineSettings, read_engine
+from agent.train.files import read_json
+from cao.types import Record
+from eval.drift import measure as drift_measure
+from eval.drift import page as drift_page
+from eval.generation import measure as generation_measure
+from eval.generation import page as generation_page
+from eval.options import TablesOptions
+from eval.policies import acceptance
+from eval.policies import measure as policies_measure
+from eval.policies import page as policies_page
+
+
+def measure(options: TablesOptions, file: Path | None, command: str, *, as_json: bool) -> int:
+    """Measure what the options name, write its page and print it.
+
+    Args:
+        options: what the command takes.
+        file: a configuration file, for the engine of the workers.
+        command: as it was given, for the page.
+        as_json: print the figures as an object, else the page.
+
+    Raises:
+        InputError: what is to be measured cannot be.
+        UnavailableError: a model or data is not at hand.
+    """
+    one = {"drift": _drift, "generation": _generation, "policies": _policies, "acceptance": _acceptance}[options.table]
+    result, page = one(options, read_engine(file), command)
+    figures = json.dumps(result.model_dump(mode="json"))
+    sys.stdout.write(f"{figures}\n" if as_json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
+    return 0
+
+
+def _drift(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    out = asked.out or Path()
+    path = out / "drift.json"
+    before = read_json(path, dict[str, object]) if asked.only and path.exists() else {}
+    with closing(make_view()) as view:
+        result = drift_measure.measure(command, asked.windows, asked.seed, view.progress, asked.only, before)
+    return result, drift_page.write_page(result, out)
+
+
+def _generation(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        result = generation_measure.measure(asked, engine, command, view.progress)
+    return result, generation_page.write_page(result, asked.out or asked.folder / "report")
+
+
+def _policies(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        result = policies_measure.measure(asked, engine, command, view.progress)
+    return result, policies_page.write_page(result, asked.out or asked.training[-1] / "report")
+
+
+def _acceptance(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        result = acceptance.measure(command, asked.seed, progress=view.progress)
+    return result, acceptance.write_page(result, asked.out or Path())

@@ -1,0 +1,64 @@
+"""What was learnt from practice about which strategy to choose: a portfolio and a surrogate, one file a base model.
+
+``agent.train_policy --landscape --install`` writes ``<trained parts>/<model>/selection.json``.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, JsonValue, ValidationError
+
+from cao.configuration import SHIPPED
+from cao.errors import InputError, UnavailableError
+from cao.strategy import StrategyRejectedError, validate_strategy
+from cao.types import Record, StrategyFields
+from policies.selection.surrogate import Surrogate
+
+COMMAND = "python -m agent.train_policy --landscape --install"
+
+
+class Selection(Record):
+    """The file.
+
+    Attributes:
+        format: of the file.
+        base_sha256: hash of the base model's weights that it was made with.
+        portfolio: the strategies in their order.
+        surrogate: the regression.
+        made: tasks, seeds and sizes of the practice.
+    """
+
+    format: int = Field(default=1, ge=1, le=1)
+    base_sha256: str
+    portfolio: tuple[StrategyFields, ...] = Field(min_length=1)
+    surrogate: Surrogate
+    made: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+def selection_file(model: str, pretrained: str | None = None) -> Path:
+    """Return where the selection of a base model lies.
+
+    Args:
+        model: the profile's name.
+        pretrained: the folder of trained parts; None for the shipped one.
+    """
+    return Path(pretrained or SHIPPED) / model / "selection.json"
+
+
+def read_selection(path: Path, base_sha256: str) -> Selection:
+    """Return a selection, every strategy of it held against the bounds.
+
+    Raises:
+        UnavailableError: there is none, or it was made with another base model; the message has the command.
+        InputError: it is damaged.
+    """
+    if not path.is_file():
+        raise UnavailableError(f"{path}: nothing was learnt about this base model; this makes it: {COMMAND}")
+    try:
+        found = Selection.model_validate_json(path.read_bytes())
+        for strategy in (*found.portfolio, *(point.strategy for point in found.surrogate.points)):
+            validate_strategy(strategy)
+    except (OSError, ValidationError, StrategyRejectedError, RecursionError) as error:
+        raise InputError(f"{path}: not a selection ({type(error).__name__}); {COMMAND} makes it again") from None
+    if found.base_sha256 != base_sha256:
+        raise UnavailableError(f"{path}: was made with other weights; this makes it: {COMMAND}")
+    return found

@@ -1,0 +1,127 @@
+"""The surrogate: a ridge regression that predicts a strategy's gain from what is known of a task without a label.
+
+There is one for each point of the grid: ŷ = mean gain + w · z, with the standardised features z. A strategy that is no
+point has the mean of its family's points. The policy proposes what is predicted to gain most.
+
+Source: Hoerl and Kennard, 1970 (ridge); Xu et al., SATzilla, 2008 (selection of algorithms by predicted performance).
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from cao.files import canonical_json
+from cao.types import Record, StrategyFields
+from policies.base import PolicyContext
+from policies.messages import plain_json
+
+PENALTY = 10.0
+"""Of the squared weights, for features of variance 1."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Point(Record):
+    """What is predicted for one strategy: the mean gain in practice, nats, and a weight for each feature."""
+
+    strategy: StrategyFields
+    mean: Finite
+    weights: tuple[Finite, ...]
+
+
+class Surrogate(Record):
+    """A fitted regression.
+
+    Attributes:
+        features: names, in the order of everything below.
+        centre: of each feature in practice.
+        scale: its standard deviation there, 1 where it has none.
+        points: the strategies.
+    """
+
+    features: tuple[str, ...]
+    centre: tuple[Finite, ...]
+    scale: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+    points: tuple[Point, ...]
+
+    def predict(self, features: Mapping[str, float]) -> dict[str, float]:
+        """Return the predicted gain of each point by its canonical JSON, nats; a missing feature is an average one."""
+        given = [features.get(name, centre) for name, centre in zip(self.features, self.centre, strict=True)]
+        z = [(value - c) / s for value, c, s in zip(given, self.centre, self.scale, strict=True)]
+        return {
+            canonical_json(point.strategy): point.mean + sum(w * v for w, v in zip(point.weights, z, strict=True))
+            for point in self.points
+        }
+
+    def worth(self, strategy: StrategyFields, predicted: Mapping[str, float]) -> float:
+        """Return what is predicted for any strategy; one that is no point has its family's mean, a new family 0."""
+        key = canonical_json(strategy)
+        if key in predicted:
+            return predicted[key]
+        kin = [predicted[canonical_json(p.strategy)] for p in self.points if p.strategy["family"] == strategy["family"]]
+        return fmean(kin) if kin else 0.0
+
+
+def fit(
+    features: Sequence[Mapping[str, float]],
+    gains: Sequence[Mapping[str, float]],
+    strategies: Sequence[StrategyFields],
+    penalty: float = PENALTY,
+) -> Surrogate:
+    """Fit the regression to n practised situations.
+
+    Args:
+        features: of each situation; all have the same names.
+        gains: of each situation: canonical JSON of a strategy → what it gains there, nats. A strategy that was not
+            measured in a situation does not learn from it.
+        strategies: the points.
+        penalty: of the squared weights.
+    """
+    assert len(features) == len(gains) > 0, (len(features), len(gains))
+    names = tuple(sorted(features[0]))
+    table = np.array([[row[name] for name in names] for row in features], dtype=float)
+    centre, spread = table.mean(0), table.std(0)
+    scale = np.where(spread > 0, spread, 1.0)
+    z = (table - centre) / scale
+    points = []
+    for strategy in strategies:
+        rows = [i for i, known in enumerate(gains) if canonical_json(strategy) in known]
+        if not rows:
+            continue
+        x, y = z[rows], np.array([gains[i][canonical_json(strategy)] for i in rows])
+        mean = float(y.mean())
+        weights = np.linalg.solve(x.T @ x + penalty * np.eye(len(names)), x.T @ (y - mean))
+        points.append(Point(strategy=strategy, mean=mean, weights=tuple(weights.tolist())))
+    return Surrogate(features=names, centre=tuple(centre.tolist()), scale=tuple(scale.tolist()), points=tuple(points))
+
+
+class SurrogatePolicy:
+    """Proposes what the surrogate predicts to gain most.
+
+    Attributes:
+        name: ``surrogate``.
+    """
+
+    name = "surrogate"
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        """Take a fitted regression."""
+        self._surrogate = surrogate
+
+    def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
+        """Return the ``n`` best strategies whose families can act and that this run has not tried, the best first.
+
+        Args:
+            context: the state of the run.
+            n: how many.
+            seed: changes nothing.
+        """
+        predicted = self._surrogate.predict(context.features)
+        points = [dict(point.strategy) for point in self._surrogate.points]
+        able = [s for s in points if s["family"] in context.families] or points
+        left = [s for s in able if canonical_json(s) not in context.tried] or able
+        ranked = sorted(left, key=lambda s: -predicted[canonical_json(s)])
+        return [plain_json(ranked[i % len(ranked)]) for i in range(n)]

@@ -1,0 +1,73 @@
+"""What a finished run keeps: small, and enough for its outcome and a replay."""
+
+import io
+import json
+import shutil
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from agent import trace
+from agent.loop import kept
+from agent.loop.state import Made, State
+from cao.types import AdaptedModel, AdapterRef
+from tests.agent.loop.started_runs import Started, resume
+from tests.agent.run.tiny_runs import result
+
+
+def test_resume_makes_the_report_that_a_kill_prevented_and_sweeps_what_writers_left(
+    started: Started, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(started.whole, tmp_path / started.whole.name)
+    (folder / "report.html").unlink()
+    for name in (".run.json.ab12cd34", "items/.base.jsonl.ab12cd34", "items/.kept-0123.jsonl.ef56"):
+        (folder / name).write_text("half of")
+    (folder / "adapters" / ".adapter.xy").mkdir()
+    (folder / "adapters" / ".adapter.xy" / "adapter_config.json").write_text("{}")
+    status, out, err = resume(started, folder)
+    assert status == 0, err
+    assert json.loads(out) == started.record
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert [path.name for path in folder.rglob(".*")] == [".lock"]
+
+
+def test_a_finished_run_keeps_what_its_outcome_and_a_replay_need(started: Started) -> None:
+    folder, made = started.whole, started.record["adapters"]
+    assert {path.name for path in folder.iterdir()} == {
+        *("run.json", "config.json", "trace.jsonl", "checkpoints.sqlite", "strategy.json", "report.html"),
+        *("items", "adapters", ".lock"),
+    }
+    assert {path.name for path in (folder / "adapters").iterdir()} == {
+        made["generated"]["sha256"],
+        made["aligned"]["sha256"],
+    }
+
+
+@pytest.mark.parametrize("node", ["describe", "generate", "align", "choose", "evaluate", "decide", "apply", "conclude"])
+def test_a_finished_run_is_replayed_from_any_step(started: Started, tmp_path: Path, node: str) -> None:
+    shutil.copytree(started.whole, tmp_path / started.whole.name)
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        status = trace.main(["replay", started.whole.name, "--from", node, "--out", str(tmp_path), "--json"])
+    assert status == 0, err.getvalue()
+    assert result(json.loads(out.getvalue())) == result(started.record)
+
+
+def test_adapters_that_answer_together_are_kept(tmp_path: Path) -> None:
+    store = tmp_path / "adapters"
+    for name in ("generated", "first", "second", "rejected"):
+        (store / name).mkdir(parents=True)
+    for name in ("routes-12.safetensors", "routes-34.safetensors"):
+        (store / name).write_text("")
+
+    def ref(name: str) -> AdapterRef:
+        return AdapterRef(path=f"adapters/{name}", sha256=name, base_sha256="b", rank=4)
+
+    nothing: Made = {"generated": None, "aligned": None, "variant": None, "saw_task": None, "caveats": [], "reason": ""}
+    states: list[State] = [
+        {"adapters": {**nothing, "generated": ref("generated")}},
+        {"candidate": AdaptedModel(members=(ref("rejected"),))},
+        {"best": AdaptedModel(members=(ref("first"), ref("second")), centroids="adapters/routes-12.safetensors")},
+    ]
+    kept.prune(tmp_path, states)
+    assert {path.name for path in store.iterdir()} == {"generated", "first", "second", "routes-12.safetensors"}

@@ -1,0 +1,82 @@
+"""Bad input and missing parts: named before anything is computed, and nothing is left behind."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.run import main
+from tests.agent.run.tiny_runs import LATENT, SIZES, arguments, lines_but_loading, run, strategies
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"question": "q", "choices": ["a", "b"], "answer": 0}\n{"question": \n', ":2:"),
+        ('{"question": "q", "choices": ["a", "b"], "answer": 7}\n', ":1:"),
+        ('{"question": "q", "choices": ["a", "b"], "answer": 0}\n', "different questions"),
+        ("", "empty"),
+    ],
+)
+def test_bad_task_file_is_named_before_anything_is_computed(
+    content: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(content)
+    assert main(["--task", str(path), "--out", str(tmp_path / "runs")]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_missing_is_exit_3(
+    questions: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    argv = arguments(questions, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, LATENT))
+    assert main([*argv, "--policy", "openai"]) == 3
+    assert main(["--task", "gsm8k", "--set", f"model_path={tmp_path}/absent", "--out", str(tmp_path / "runs")]) == 3
+    assert main([*argv, "--device", "cuda:9"]) == 3
+    assert main([*argv, "--policy", "oracle"]) == 2
+    assert main([*argv, "--describer", "poet"]) == 2
+    assert main(["--task", "no_such_task"]) == 2
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_writes_and_computes_nothing(
+    questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--task", str(questions), "--out", str(tmp_path / "runs"), *SIZES, "--dry-run", "--json"]
+    plan = run(capsys, argv)
+    assert plan["splits"] == {"support": 8, "reward": 12, "test": 12}
+    assert plan["estimated_total_seconds"][0] < plan["estimated_total_seconds"][1]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--set", "start_adapter=/nonexistent"],
+        ["--set", "policy_settings.base_url=http://user:secret@127.0.0.1/v1"],
+        ["--set", "seed=" + "9" * 6000],
+        ["--set", "seed=" + "[" * 3000],
+        ["--policy", "bogus", "--dry-run"],
+        ["--resume", ""],
+    ],
+)
+def test_what_cannot_work_leaves_nothing_behind(
+    more: list[str], questions: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments(questions, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, LATENT))
+    assert main([*argv, *more]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert lines_but_loading(captured.err) == 1
+    assert "secret" not in captured.err
+    assert not (tmp_path / "runs").exists()

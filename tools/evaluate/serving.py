@@ -1,0 +1,36 @@
+"""What a model costs to serve, in the reward's own unit: a costlier one must gain more before it is accepted.
+
+The price is ours: ``per_doubling`` nats of log-loss for every doubling of what a question costs, and as much again
+where the model before could be handed over as one adapter folder and this one cannot.
+"""
+
+import math
+
+from cao.strategies.tts import ROUTED_TIMES
+from cao.types import AdaptedModel
+
+SLOT_STEP = 0.1
+"""Forward passes that one of Latent's steps costs: it multiplies the head alone."""
+
+
+def passes(model: AdaptedModel) -> float:
+    """Return what a question costs, in forward passes of one model."""
+    members = ROUTED_TIMES if model.centroids else float(len(model.members))
+    return members * (1.0 + SLOT_STEP * model.latent.slot_steps if model.latent else 1.0)
+
+
+def has_folder(model: AdaptedModel) -> bool:
+    """Return whether the base model with one adapter folder, or with none, is all that it takes."""
+    return len(model.members) == 1 and model.latent is None
+
+
+def serving_price(candidate: AdaptedModel, best: AdaptedModel, per_doubling: float) -> float:
+    """Return what a candidate must gain besides, nats; 0 for one that costs no more than what it would replace.
+
+    Args:
+        candidate: the model that would be served.
+        best: the model that it would replace.
+        per_doubling: nats for twice the cost.
+    """
+    doublings = max(0.0, math.log2(passes(candidate) / passes(best)))
+    return per_doubling * (doublings + (has_folder(best) and not has_folder(candidate)))
