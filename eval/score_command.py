@@ -135,7 +135,7 @@ def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[
     record = {
         **{"task": task.name, "split": split, "model": settings.model, "server": settings.url},
         **{"adapter": None, "protocol": "generate", "accuracy": right / n, "ci95": [low, high], "n": n},
-        **dict.fromkeys(("gold_nll_per_char", "loss", *GUESSING, "margin")),
+        **dict.fromkeys(("gold_nll_per_char", "loss", "raw_loss", "chance", "uniform_loss", "at_chance", "margin")),
         "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
     }
     if as_json:
@@ -153,7 +153,7 @@ def _figures(reward: Reward, items: list[Item]) -> dict[str, object]:
         "n": reward.n,
         "gold_nll_per_char": reward.gold_nll_per_char,
         "loss": reward.loss,
-        **reward.model_dump(include=set(GUESSING)),
+        **reward.model_dump(include={"raw_loss", "chance", "uniform_loss", "at_chance"}),
         "margin": reward.margin,
         "items": [item.model_dump(include={"id", "scores", "choice", "gold", "correct"}) for item in items],
     }
@@ -170,7 +170,7 @@ def _table(about: Measurement, reward: Reward) -> None:
     table.add_row("gold answer", f"{reward.gold_nll_per_char:.4f} nats per character")
     if about.protocol == "likelihood":
         at_chance = "; at chance" if reward.at_chance else ""
-        by_guessing = f"(guessing {reward.uniform_loss:.4f}{at_chance})"
-        table.add_row("choice log-loss", f"{reward.loss:.4f} nats at its own temperature {by_guessing}")
+        loss = f"{reward.loss:.4f} nats at its own temperature (guessing {reward.uniform_loss:.4f}{at_chance})"
+        table.add_row("choice log-loss", loss)
         table.add_row("gold margin", f"{reward.margin:+.4f} nats per character")
     Console(highlight=False).print(table)

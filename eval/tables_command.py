@@ -32,7 +32,8 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         InputError: what is to be measured cannot be.
         UnavailableError: a model or data is not at hand.
     """
-    one = {"drift": _drift, "generation": _generation, "policies": _policies, "acceptance": _acceptance}[options.table]
+    tables = {"drift": _drift, "generation": _generation, "policies": _policies, "acceptance": _acceptance}
+    one = tables[options.table]
     result, page = one(options, read_engine(file), command)
     figures = json.dumps(result.model_dump(mode="json"))
     sys.stdout.write(f"{figures}\n" if as_json else f"{page.read_text(encoding='utf-8')}\n{page}\n")

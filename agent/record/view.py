@@ -13,7 +13,7 @@ from rich.text import Text
 
 from agent.record.commands import next_step, start_command
 from agent.record.events import evaluations_text, sentence
-from agent.record.gains import chance_sentence, rules_sentence, sides, steps_sentences
+from agent.record.gains import rules_sentence, sides, steps_sentences
 from agent.record.page.questions import paired_change
 from agent.record.runs import RunSummary
 from agent.record.schema import Run
@@ -133,7 +133,7 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
         console.print(Text(f"  {visible(caveat)}", "dim"))
     if run.test:
         console.print(_test(run))
-        for line in filter(None, (chance_sentence(run.test), *steps_sentences(run.test))):
+        for line in steps_sentences(run.test):
             console.print(Text(f"  {visible(line)}"))
     if run.timing_s:
         console.print(_times(run))
@@ -198,10 +198,10 @@ def _test(run: Run) -> Table:
     assert run.test
     table = empty_table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
     for name, side in sides(run.test).items():
+        name += ", at chance" if side.at_chance else ""
         table.add_row(name, percent(side.accuracy), interval(side.ci95), number(side.loss), str(side.n or "—"))
     if run.test.chance is not None:
-        guessing = number(run.test.baseline.uniform_loss) if run.test.baseline.uniform_loss else ""
-        table.add_row("guessing", percent(run.test.chance), "", guessing, style="dim")
+        table.add_row("guessing", percent(run.test.chance), "", guess_text(run.test.baseline), style="dim")
     return table
 
 

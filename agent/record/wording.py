@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from agent.record.measurements import GENERATED
+from agent.record.measurements import GENERATED, PartScore
 from agent.record.schema import RUNNING, UNFINISHED, Run
 from cao.drift import DriftReport
 from cao.strategy import strategy_text

@@ -196,6 +196,20 @@ def _read(file: Path, shape: type[Shape]) -> list[Shape]:
         return []
 
 
+def _losses(file: Path) -> dict[str, float]:
+    """Return each question's loss at the model's own temperature, none where the file is not what this code wrote."""
+    from tools.evaluate import load_items  # noqa: PLC0415  (imports torch)
+    from tools.evaluate.temperature import losses  # noqa: PLC0415  (imports torch, too)
+
+    try:
+        items = load_items(file)
+    except InputError:
+        return {}
+    if not all(0 <= item.gold < len(item.scores) for item in items if item.scores):
+        return {}
+    return dict(zip([item.id for item in items], losses(items).tolist(), strict=True))
+
+
 def _right(file: Path) -> dict[str, float]:
     """Return 1 for each question answered right and 0 for the others."""
     return {given.id: float(given.correct) for given in _read(file, Given)}
