@@ -26,9 +26,6 @@ from tools.evaluate import evaluate
 from tools.evaluate.statistics import summarise, wilson
 from tools.evaluate.written import grade_texts
 
-GUESSING = ("raw_loss", "chance", "uniform_loss", "at_chance")
-"""Fields of a reward that say how it stands to guessing; see ``cao.types.Reward``."""
-
 
 class Measurement(Record):
     """What was measured.

@@ -154,7 +154,7 @@ def print_summary(run: RunRecord, folder: str) -> None:
     console.print(_test_table(run))
     if start := start_sentence(run):
         console.print(escape(start))
-    console.print(escape(f"{headline(run)}. {verdict(run)}"))
+    console.print(escape(f"{headline(run)}. {verdict(run)} {at_chance_text(run)}".rstrip()))
     if seen := run.smallest_detectable:
         console.print(
             f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "

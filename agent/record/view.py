@@ -25,6 +25,7 @@ from agent.record.wording import (
     compared_sentence,
     drift_sentence,
     duration,
+    guess_text,
     headline,
     interval,
     number,
@@ -190,7 +191,8 @@ def _starts(run: Run) -> Table:
         if after is not None:  # its accuracy and its log-loss are those of other questions
             measured = (points(comparison.accuracy_change if comparison else None), "—", "—", change, p_value)
             chosen = Text(f"dropped after {after} questions", "yellow")
-        table.add_row(START_NAMES[name].removeprefix("the "), *measured, chosen)
+        at_chance = ", at chance" if reward.at_chance and after is None else ""
+        table.add_row(START_NAMES[name].removeprefix("the ") + at_chance, *measured, chosen)
     return table
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.record.wording import count
+from cao.errors import InputError
 from cao.files import write_atomic
 from cao.tasks.splits import Splits
 
@@ -156,7 +157,7 @@ def paired_change(path: Path, before: str, after: str, key: str) -> tuple[float,
         path: the run's folder.
         before: name of the first item file below ``items/``, without its ending.
         after: name of the second one.
-        key: ``loss`` (nats, at each model's own temperature) or ``correct`` (0 or 1).
+        key: ``loss`` (nats) or ``correct`` (0 or 1).
 
     Returns:
         (mean, low, high) of after minus before, or None where the items are not there or not usable.
@@ -213,9 +214,3 @@ def _losses(file: Path) -> dict[str, float]:
 def _right(file: Path) -> dict[str, float]:
     """Return 1 for each question answered right and 0 for the others."""
     return {given.id: float(given.correct) for given in _read(file, Given)}
-
-
-def _losses(file: Path) -> dict[str, float]:
-    from agent.record.page.losses import read_losses  # noqa: PLC0415  (torch; only the report's charts need it)
-
-    return read_losses(file)
