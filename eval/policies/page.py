@@ -7,12 +7,12 @@ from pathlib import Path
 from agent.train.policy.report import Empty, Side
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic
-from cao.strategies import FAMILIES
+from cao.strategies import FAMILIES, Strategy
+from cao.strategy import validate_strategy
 from eval.pages.markdown import table
 from eval.policies.pictures import first_attempts, landscape
 from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
 from eval.policies.verdicts import RANDOM, verdicts, versus
-from policies.grid import grid
 
 GROUPS = {"held_out": "Tasks that the policy was not trained on", "practised": "Tasks that it was trained on"}
 TIMES = 1.5
@@ -33,7 +33,8 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
     groups = {group: result.names(held_out=group == "held_out") for group in GROUPS}
     judged = {group: verdicts(result, tasks) for group, tasks in groups.items() if tasks}
     aim = _aim(result, groups["held_out"], judged.get("held_out", {}))
-    points = [canonical_json(point.canonical()) for point in grid(FAMILIES)]
+    strategies = _points(result)
+    points = [canonical_json(point.canonical()) for point in strategies]
     parts = [
         _head(result),
         _in_short(aim),
@@ -48,7 +49,7 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         panels = {GROUPS[group]: rows for group, rows in judged.items()}
         first_attempts(panels, list(result.policies), folder / "policies-first.svg")
-        landscape(list(result.tasks), grid(FAMILIES), _shares(result, points), folder / "policies-landscape.svg")
+        landscape(list(result.tasks), strategies, _shares(result, points), folder / "policies-landscape.svg")
         figures = json.dumps(whole.model_dump(mode="json"), indent=1, ensure_ascii=False)
         write_atomic(folder / "policies.json", f"{figures}\n")
         write_atomic(page, "\n".join(parts))
@@ -57,9 +58,16 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
     return page
 
 
+EARLIER = """
+
+**Measured on the log-loss of the scores as they are**, before it was taken at each model's own temperature, before the
+base model had its own best answer rule, and on the grid of that time: these figures are to be made again."""
+
+
 def _head(result: PoliciesResult) -> str:
     tasks = dict.fromkeys(task for training in result.trainings.values() for task in training.settings.tasks)
     rows = "".join(f"- **{name}**: {description}.\n" for name, description in result.rows.items())
+    earlier = "" if result.own_temperature else EARLIER
     return f"""# Policies judged side by side
 
 Made on {result.measured} by
@@ -73,7 +81,7 @@ support prompts, {result.reward} reward questions, at most {result.limit} test q
 {", ".join(map(str, result.seeds))}. A strategy improves the model where the run's rule `{result.rule}` accepts \
 it on the reward questions. Where a policy draws, {result.draws} first attempts are looked at in each situation; \
 its loop has at most {result.attempts} attempts, each with the history of those before. Intervals are 95 %: a \
-bootstrap over tasks, and over seeds within tasks. Validity without the grammar: {result.free} texts a task.
+bootstrap over tasks, and over seeds within tasks. Validity without the grammar: {result.free} texts a task.{earlier}
 
 {rows}"""
 
@@ -190,6 +198,15 @@ def _trainings(result: PoliciesResult) -> str:
     return "\n".join(parts)
 
 
+def _points(result: PoliciesResult) -> list[Strategy]:
+    """Return the grid that was measured; older figures name only what improves the model somewhere."""
+    improve = (family.improve for situation in result.landscape.values() for family in situation.values())
+    known = result.points or tuple({canonical_json(p): p for several in improve for p, _ in several}.values())
+    order = list(FAMILIES)
+    read = [validate_strategy(point) for point in known]
+    return read if result.points else sorted(read, key=lambda p: (order.index(p.family), canonical_json(p.canonical())))
+
+
 def _shares(result: PoliciesResult, points: Sequence[str]) -> list[list[float]]:
     """Return (T, points) the share of seeds in which a point improves the model."""
     shares = []
@@ -204,11 +221,11 @@ def _shares(result: PoliciesResult, points: Sequence[str]) -> list[list[float]]:
 
 
 def _landscape(result: PoliciesResult, points: Sequence[str]) -> str:
-    rows = []
+    rows, families = [], list(next(iter(result.landscape.values())))
     for task in result.tasks:
         situations = [result.landscape[f"{task}-{seed}"] for seed in result.seeds]
         counts = []
-        for family in FAMILIES:
+        for family in families:
             measured = sum(situation[family].measured for situation in situations)
             better = sum(len(situation[family].improve) for situation in situations)
             counts.append(f"{better} of {measured}" if measured else "–")
@@ -218,9 +235,10 @@ def _landscape(result: PoliciesResult, points: Sequence[str]) -> str:
     won = [100 * sum(row[place] for row in shares) / len(shares) for place in range(len(points))]
     ranked = sorted(zip(won, points, strict=True), reverse=True)[:5]
     best = "; ".join(f"`{point}` in {share:.0f} %" for share, point in ranked)
+    which = f"All {len(points)} points of the grid" if result.points else "The points of the grid"
     note = (
-        f"All {len(points)} points of the grid in every situation: how many improve the model over the loop's start, "
+        f"{which} in every situation: how many improve the model over the loop's start, "
         "which is the best of the base model, the generated and the aligned adapter. Most often, over all situations: "
         f"{best}."
     )
-    return f"## The landscape of rewards\n\n{note}\n\n{table(['', 'starts', *FAMILIES], rows)}"
+    return f"## The landscape of rewards\n\n{note}\n\n{table(['', 'starts', *families], rows)}"

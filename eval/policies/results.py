@@ -6,7 +6,7 @@ from agent.train.policy.report import Costs, Empty, Side
 from agent.train.policy.rest_em import Sampling
 from agent.train.policy.settings import Tuning
 from cao.types import Record, StrategyFields
-from eval.pages.absent import is_none
+from eval.pages.absent import is_empty, is_false, is_none
 
 Interval = tuple[float, float]
 
@@ -176,6 +176,8 @@ class PoliciesResult(Record):
         tasks: task → whether it is held out.
         rows: policy → what it is.
         starts: situation → what its loop starts from.
+        points: the grid's; empty in older figures.
+        own_temperature: whether log-losses are at each model's own temperature; false in older figures.
         landscape: situation → family → its points.
         cells: policy → situation → what came of it.
         valid: policy → texts that are strategies without the grammar, and all of them.
@@ -202,6 +204,8 @@ class PoliciesResult(Record):
     tasks: dict[str, TaskRole]
     rows: dict[str, str]
     starts: dict[str, str]
+    points: tuple[StrategyFields, ...] = Field(default=(), exclude_if=is_empty)
+    own_temperature: bool = Field(default=False, exclude_if=is_false)
     landscape: dict[str, dict[str, Family]]
     cells: dict[str, Cells]
     valid: dict[str, tuple[int, int]]

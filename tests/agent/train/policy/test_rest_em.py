@@ -207,7 +207,7 @@ def test_a_bandit_takes_what_has_won() -> None:
 
 def test_the_grid_holds_the_papers_choices_and_nothing_twice() -> None:
     points = [json.dumps(point.canonical()) for point in grid(FAMILIES)]
-    assert len(set(points)) == len(points) == 49
+    assert len(set(points)) == len(points) == 53
     choices = [family.papers_numbers() for family in FAMILIES.values()]
     assert {json.dumps(choice.canonical()) for choice in choices if choice} <= set(points)
     assert papers_choice("arc_challenge") == FAMILIES["Latent"].papers_numbers()
