@@ -160,9 +160,10 @@ class Judge:
 
 def _fitted(situation: Situation, recipe: Recipe) -> tuple[Models, LabelledSituation]:
     """Fit every variant on the half to fit, and give each other model its rule on the half to judge."""
-    bench, state = situation.bench, situation.state
+    bench = situation.bench
     if bench.protocol != "likelihood":
         raise InputError(f"{bench.task.name}: --table labels needs questions with choices")
+    state = situation.state
     fit, judge = (Judge(bench, half) for half in halves(bench.splits.reward))
     rules = rules_of(bench)
     grid = [point.rule for point in Calibrate.grid() if point.rule.prior in {rule.prior for rule in rules}]
