@@ -30,7 +30,7 @@ from cao.configuration import (
     validated,
 )
 from cao.errors import InputError
-from cao.files import is_path, sha256_file
+from cao.files import is_path, sha256_bytes, sha256_file
 from cao.model.profiles import find_profile
 from cao.options import Option
 from cao.policy_settings import PolicySettings
@@ -62,6 +62,10 @@ class RunConfig(BaseModel):
         str | None,
         Field(description="a PEFT folder the deployed model already carries; generated adapters must beat it"),
     ] = None
+    pool: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=4096)]],
+        Field(max_length=16, description="PEFT folders of your own that TTS may let answer with the model's adapters"),
+    ] = []
     adapter: Annotated[
         Literal["none", "generated", "aligned"],
         Field(description="what the loop may start from besides the deployed model"),
@@ -109,7 +113,7 @@ class RunConfig(BaseModel):
         AcceptRule,
         Field(
             description="when a strategy counts as better: confident (accuracy not lower, log-loss lower at one-sided"
-            " .1) or any (accuracy higher)"
+            " .1 and by what the questions can see) or any (accuracy higher)"
         ),
     ] = "confident"
     answer_rules: Annotated[
@@ -172,12 +176,22 @@ class RunConfig(BaseModel):
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not self.reference:  # runs of versions that knew none go on
             del values["reference"], values["when_no_drift"]
+        if not self.pool:
+            del values["pool"]
+        else:
+            values["pool"] = [_adapter_sha256(folder) for folder in self.pool]
         files = {f"reference {source}": source for source in self.reference}
         files |= {"task": self.task, "strategy_file": self.policy_settings.strategy_file or ""}
         for key, path in files.items():
             if path and Path(path).is_file():
                 values[f"{key}_sha256"] = sha256_file(Path(path))
         return values
+
+
+def _adapter_sha256(folder: str) -> str:
+    """Return the hash of an adapter's files, whatever else lies beside them."""
+    files = sorted(path for path in Path(folder).glob("adapter_*") if path.is_file())
+    return sha256_bytes("\n".join(f"{path.name} {sha256_file(path)}" for path in files).encode())
 
 
 def named_sources(given: list[str]) -> list[str]:
@@ -191,6 +205,9 @@ def _absolute(values: dict[str, object]) -> None:
     references = values.get("reference")
     if isinstance(references, list) and all(isinstance(source, str) for source in references):
         values["reference"] = [os.path.abspath(source) if is_path(source) else source for source in references]
+    pool = values.get("pool")
+    if isinstance(pool, list):
+        values["pool"] = [os.path.abspath(each) if isinstance(each, str) and each else each for each in pool]
     settings = values.get("policy_settings")
     if isinstance(settings, dict):
         values["policy_settings"] = settings = dict(settings)

@@ -14,6 +14,8 @@ class PolicySettings(Record):
         model: profile of the local policy's model, None for the run's own model.
         model_path: a folder with the local policy's model.
         adapter: the local policy's training: ``auto`` for the shipped one, ``none``, or a PEFT folder.
+        draws: texts drawn for each proposal of the local policy; of several, the one that the surrogate ranks first is
+            proposed, which goes beyond the paper's τ.
         strategy_file: what the fixed policy proposes.
         constrained: whether the local policy decodes under the strategies' grammar.
         temperature: of sampling; 0 takes the most likely token.
@@ -32,6 +34,7 @@ class PolicySettings(Record):
     model: str | None = None
     model_path: str | None = None
     adapter: Annotated[str, Field(min_length=1)] = "auto"
+    draws: Annotated[int, Field(ge=1, le=32)] = 1
     strategy_file: str | None = None
     constrained: bool = True
     temperature: Annotated[float, Field(ge=0, le=5)] = 1.0

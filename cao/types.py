@@ -4,7 +4,8 @@ All of them are small, frozen and JSON-able, because they travel through the gra
 """
 
 import re
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -97,6 +98,10 @@ class AdapterRef(Record):
     base_sha256: str
     rank: int
 
+    def moved(self, change: Callable[[str], str]) -> Self:
+        """Return the reference with its path changed."""
+        return self.model_copy(update={"path": change(self.path)})
+
 
 class LatentSettings(Record):
     """What Latent needs at scoring time."""
@@ -144,6 +149,11 @@ class AdaptedModel(Record):
     latent: LatentSettings | None = None
     answer_rule: AnswerRule = AnswerRule()
     note: str = ""
+
+    def moved(self, change: Callable[[str], str]) -> Self:
+        """Return the model with every path in it changed."""
+        members = tuple(member and member.moved(change) for member in self.members)
+        return self.model_copy(update={"members": members, "centroids": self.centroids and change(self.centroids)})
 
 
 class ChoiceLikelihood(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cao.configuration import Device, Dtype, Machine, ModelPath, Offline, Workers
+from cao.configuration import Device, Dtype, Machine, ModelPath, Offline, Pretrained, Workers
 from cao.errors import InputError
 from cao.options import Option
 from cao.types import AnswerProtocol, Record
@@ -47,7 +47,9 @@ class ScoreOptions(Machine):
 class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
-    table: Annotated[Literal["drift", "generation", "policies", "labels"], Field(description="what is measured")]
+    table: Annotated[
+        Literal["drift", "generation", "policies", "acceptance", "labels"], Field(description="what is measured")
+    ]
     consolidation: Annotated[
         Path | None, Field(description="generation: a folder of python -m agent.consolidate"), Option("DIR")
     ] = None
@@ -57,7 +59,7 @@ class TablesOptions(Record):
         Option("DIR"),
     ] = ()
     windows: Annotated[int, Field(ge=1, description="drift: windows of a cell"), Option("N")] = 2000
-    seed: Annotated[int, Field(ge=0, description="drift: of the draws"), Option("S")] = 0
+    seed: Annotated[int, Field(ge=0, description="drift, acceptance: of the draws"), Option("S")] = 0
     only: Annotated[
         tuple[str, ...],
         Field(description="drift: measure these again, keep the rest of the page"),
@@ -91,9 +93,7 @@ class TablesOptions(Record):
     workers: Workers = 1
     model: Annotated[str, Field(description="labels: model profile"), Option("NAME")] = "smollm2-135m"
     model_path: ModelPath = None
-    pretrained: Annotated[
-        str | None, Field(description="labels: folder of trained parts"), Option("DIR", default="what ships")
-    ] = None
+    pretrained: Pretrained = None
     device: Device = "cpu"
     dtype: Dtype = "auto"
     offline: Offline = False

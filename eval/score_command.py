@@ -132,7 +132,7 @@ def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[
     record = {
         **{"task": task.name, "split": split, "model": settings.model, "server": settings.url},
         **{"adapter": None, "protocol": "generate", "accuracy": right / n, "ci95": [low, high], "n": n},
-        **dict.fromkeys(("gold_nll_per_char", "loss", "margin")),
+        **dict.fromkeys(("gold_nll_per_char", "loss", "raw_loss", "chance", "uniform_loss", "at_chance", "margin")),
         "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
     }
     if as_json:
@@ -150,6 +150,7 @@ def _figures(reward: Reward, items: list[Item]) -> dict[str, object]:
         "n": reward.n,
         "gold_nll_per_char": reward.gold_nll_per_char,
         "loss": reward.loss,
+        **reward.model_dump(include={"raw_loss", "chance", "uniform_loss", "at_chance"}),
         "margin": reward.margin,
         "items": [item.model_dump(include={"id", "scores", "choice", "gold", "correct"}) for item in items],
     }
@@ -160,10 +161,13 @@ def _table(about: Measurement, reward: Reward) -> None:
     for key, value in about.model_dump().items():
         table.add_row(key, "none" if value is None else str(value))
     low, high = reward.ci95
-    table.add_row("accuracy", f"{100 * reward.score:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f})")
+    guessing = f"; guessing {100 * reward.chance:.1f} %" if reward.chance else ""
+    table.add_row("accuracy", f"{100 * reward.score:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f}{guessing})")
     table.add_row("questions", str(reward.n))
     table.add_row("gold answer", f"{reward.gold_nll_per_char:.4f} nats per character")
     if about.protocol == "likelihood":
-        table.add_row("choice log-loss", f"{reward.loss:.4f} nats")
+        at_chance = "; at chance" if reward.at_chance else ""
+        loss = f"{reward.loss:.4f} nats at its own temperature (guessing {reward.uniform_loss:.4f}{at_chance})"
+        table.add_row("choice log-loss", loss)
         table.add_row("gold margin", f"{reward.margin:+.4f} nats per character")
     Console(highlight=False).print(table)

@@ -14,7 +14,7 @@ from eval.drift import page as drift_page
 from eval.generation import measure as generation_measure
 from eval.generation import page as generation_page
 from eval.options import TablesOptions
-from eval.policies import labels, labels_page
+from eval.policies import acceptance, labels, labels_page
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
 
@@ -32,7 +32,14 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         InputError: what is to be measured cannot be.
         UnavailableError: a model or data is not at hand.
     """
-    one = {"drift": _drift, "generation": _generation, "policies": _policies, "labels": _labels}[options.table]
+    tables = {
+        "drift": _drift,
+        "generation": _generation,
+        "policies": _policies,
+        "acceptance": _acceptance,
+        "labels": _labels,
+    }
+    one = tables[options.table]
     result, page = one(options, read_engine(file), command)
     figures = json.dumps(result.model_dump(mode="json"))
     sys.stdout.write(f"{figures}\n" if as_json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
@@ -58,6 +65,12 @@ def _policies(asked: TablesOptions, engine: EngineSettings, command: str) -> tup
     with closing(make_view()) as view:
         result = policies_measure.measure(asked, engine, command, view.progress)
     return result, policies_page.write_page(result, asked.out or asked.training[-1] / "report")
+
+
+def _acceptance(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        result = acceptance.measure(command, asked.seed, progress=view.progress)
+    return result, acceptance.write_page(result, asked.out or Path())
 
 
 def _labels(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:

@@ -107,7 +107,9 @@ def _attempt(trial: Trial) -> dict[str, object]:
         "number": trial.attempt,
         "proposal": proposal,
         "accepted": trial.accepted,
-        "reason": trial.reason.removeprefix("rejected: "),  # the line says so already
+        "reason": trial.reason.removeprefix(
+            "accepted: " if trial.accepted else "rejected: "
+        ),  # the line says so already
         "accuracy_change": change.accuracy_change if change else None,
         "loss_change": change.loss_change if change else None,
     }

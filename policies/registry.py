@@ -10,6 +10,7 @@ from policies.base import Policy
 from policies.fixed import FixedPolicy
 from policies.selection.learnt import Selection, read_selection, selection_file
 from policies.selection.portfolio import PortfolioPolicy
+from policies.selection.ranked import RankedPolicy
 from policies.selection.surrogate import SurrogatePolicy
 from policies.uniform import RandomPolicy
 
@@ -22,7 +23,10 @@ Builder = Callable[[PolicySettings, Optional["LanguageModel"], bool, str | None]
 def _local(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
     from policies.local import build  # noqa: PLC0415  (torch; the other policies need none)
 
-    return build(settings, lm, offline, pretrained)
+    policy = build(settings, lm, offline, pretrained)
+    if settings.draws == 1:
+        return policy
+    return RankedPolicy(policy, _selection(lm, pretrained).surrogate, settings.draws)
 
 
 def _random(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:

@@ -71,12 +71,14 @@ class Prices:
         each: seconds in which the deployed model answers one question.
         test: questions of the test part.
         reward: questions of the reward part.
+        pool: adapters at hand besides the current one.
     """
 
     speed: Speed
     each: float
     test: int
     reward: int = 0
+    pool: int = 0
 
     def reserve(self, times: float = 1.0) -> float:
         """Return the seconds to set aside for the test part, by the deployed model and by an adapted one.
@@ -111,5 +113,6 @@ class Prices:
 
     def _price(self, strategy: Strategy, prompts: list[str]) -> Price:
         tokens = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
-        pace = Pace(len(prompts), tokens, self.speed.read, self.speed.scored, self.each, self.reward, self.test)
+        speed, parts = self.speed, (self.reward, self.test)
+        pace = Pace(len(prompts), tokens, speed.read, speed.scored, self.each, *parts, pool=self.pool)
         return strategy.price(pace)

@@ -46,6 +46,7 @@ def apply_for(bench: Workbench, strategy: Strategy, model: AdaptedModel, part: P
             lm=bench.lm,
             store=bench.store,
             generator=bench.trained.generator,
+            pool=bench.trained.pool,
             encoder=bench.encoded() if strategy.from_states else None,
             checkpoint=work / "ttl.safetensors",
             progress=bench.progress,

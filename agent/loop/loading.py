@@ -12,7 +12,7 @@ from agent.budget.plan import STARTS, Speed
 from agent.config import RunConfig
 from agent.loop.request import RunHeader, read_task
 from agent.loop.state import NO_TIME, Workbench
-from agent.loop.trained import find_trained
+from agent.loop.trained import find_trained, own_adapters
 from agent.record.terminal import View
 from cao.errors import InputError
 from cao.machine import assets
@@ -59,6 +59,7 @@ def build_workbench(
         say(
             f"{config.start_adapter} is more than added matrices: merged into {lm.profile.name}; the run builds on that"
         )
+    own = own_adapters(lm, config.pool)
     policy = build_policy(
         config.policy, config.policy_settings, lm=lm, offline=config.offline, pretrained=config.pretrained
     )
@@ -74,7 +75,7 @@ def build_workbench(
         lm=lm,
         encoder=encoder,
         policy=policy,
-        trained=trained,
+        trained=replace(trained, own=own),
         states=HiddenCache(),
         record=lambda *_, **__: None,
         progress=view.progress,

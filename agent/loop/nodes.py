@@ -253,7 +253,7 @@ def _summary(update: Stored) -> Stored:
 def _prices(state: State, bench: Workbench) -> Prices:
     """Return what is still to be paid for in the run's time."""
     each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
-    return Prices(bench.speed, each, len(bench.splits.test), len(bench.splits.reward))
+    return Prices(bench.speed, each, len(bench.splits.test), len(bench.splits.reward), len(bench.trained.pool))
 
 
 def _refused(state: State, reason: str, started: float) -> list[Trial]:

@@ -66,6 +66,7 @@ def _apply(bench: Workbench, strategy: str, prompts: Prompts, adapter: Folder = 
         lm=bench.lm,
         store=bench.store,
         generator=bench.trained.generator,
+        pool=bench.trained.pool,
         encoder=bench.encoder,
         progress=bench.progress,
     )
@@ -108,7 +109,7 @@ STAGES: dict[str, Stage] = {
     "generate_lora": Stage(generate_lora, _generate, ("agent.loop.nodes", "agent.generate")),
     "align_lora": Stage(align_lora, _align, ("agent.loop.nodes", "agent.generate")),
     "apply_strategy": Stage(apply_strategy, _apply, ("agent.loop.applying",)),
-    "evaluate": Stage(evaluate, _evaluate, ("agent.loop.reward", "eval.score")),
+    "evaluate": Stage(evaluate, _evaluate, ("agent.loop.answers", "eval.score")),
 }
 """Name for agents → stage. Who proposes strategies is no stage: a policy does, or the agent that calls these tools."""
 

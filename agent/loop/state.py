@@ -196,15 +196,15 @@ class Workbench:
 
     def pack(self, record: Refers) -> Refers:
         """Return a record as the state holds it: its paths relative to the run folder, which may be moved."""
-        return _moved(record, lambda path: os.path.relpath(path, self.folder))
+        return record.moved(lambda path: os.path.relpath(path, self.folder))
 
     def adapted(self, value: AdaptedModel | None) -> AdaptedModel:
         """Return an adapted model from the state, its paths resolved."""
-        return _moved(value or AdaptedModel(), lambda path: str(self.folder / path))
+        return (value or AdaptedModel()).moved(lambda path: str(self.folder / path))
 
     def adapter(self, value: AdapterRef | None) -> AdapterRef | None:
         """Return an adapter's reference from the state, its path resolved."""
-        return value and _moved(value, lambda path: str(self.folder / path))
+        return value and value.moved(lambda path: str(self.folder / path))
 
     def pairs(self) -> list[tuple[str, str | None]]:
         """Return prompts for the describer, with gold answers only where the task has a train part."""
@@ -236,8 +236,8 @@ class Workbench:
 
     def standing(self, current: AdaptedModel) -> Standing:
         """Return what a strategy would act on; the current model's paths are resolved."""
-        ranks, made = self.protocol == "likelihood", self.trained.generator is not None
-        return Standing(current, self.lm.profile.name, made, ranks=ranks, labels=self.labels)
+        ranks, made, pool = self.protocol == "likelihood", self.trained.generator is not None, tuple(self.trained.pool)
+        return Standing(current, self.lm.profile.name, made, ranks=ranks, labels=self.labels, pool=pool)
 
     def seed(self, *labels: object) -> int:
         """Return a seed of its own for one purpose, so that no two random choices share a stream."""
@@ -267,12 +267,3 @@ def workbench(context: Context | None) -> Workbench:
             "LangGraph's server shows the graph and its schemas"
         )
     return bench
-
-
-def _moved(record: Refers, change: Callable[[str], str]) -> Refers:
-    """Return a record with every path in it changed."""
-    if isinstance(record, AdapterRef):
-        return record.model_copy(update={"path": change(record.path)})
-    members = tuple(member and _moved(member, change) for member in record.members)
-    centroids = record.centroids and change(record.centroids)
-    return record.model_copy(update={"members": members, "centroids": centroids})

@@ -1,7 +1,13 @@
 """The trained parts of stages 1 and 2 that serve a base model, looked up once and passed around together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
+from cao.errors import InputError
+from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
+from cao.model.language_model import LanguageModel
 from tools import pretrained
 from tools.align_lora import find_aligner
 from tools.align_lora.aligner import TrainedAligner
@@ -19,6 +25,7 @@ class Trained:
         variant: which of the trained generators, by the index.
         sources: the tasks that it was trained on.
         saw_task: whether the task at hand was among them, None where no task was named or nothing was trained.
+        own: the user's adapters.
     """
 
     generator: TrainedGenerator | None = None
@@ -26,6 +33,13 @@ class Trained:
     variant: str | None = None
     sources: tuple[str, ...] = ()
     saw_task: bool | None = None
+    own: tuple[LoraWeights, ...] = ()
+
+    @cached_property
+    def pool(self) -> dict[str, LoraWeights]:
+        """Hash → adapter at hand besides those of a run: the centre of what the generator makes, and the user's."""
+        centre = self.generator.centre_weights() if self.generator else None
+        return {adapter_sha256(each): each for each in ([centre] if centre else []) + list(self.own)}
 
     def hashes(self) -> dict[str, str]:
         """Return the hash of each part that is there; a run is resumed with the same ones only."""
@@ -59,3 +73,25 @@ def find_trained(
     aligner = find_aligner(generator, index) if align else None
     saw = None if task is None else task in chosen.sources
     return Trained(generator, aligner, chosen.name, tuple(chosen.sources), saw)
+
+
+def own_adapters(lm: LanguageModel, folders: Sequence[str]) -> tuple[LoraWeights, ...]:
+    """Return the user's adapters, each of which fits the model.
+
+    Args:
+        lm: the base model.
+        folders: in PEFT format, the configuration's key ``pool``.
+
+    Raises:
+        InputError: a folder holds no plain LoRA adapter of this model.
+    """
+    found = []
+    for folder in folders:
+        try:
+            weights = load_adapter(Path(folder), lm.sha256)
+            lm.check_fit(weights)
+        except InputError as error:
+            what = f"pool takes folders of plain LoRA adapters of {lm.profile.name} in PEFT format"
+            raise InputError(f"{folder} cannot be a member of pool: {error}. {what}: mend it or leave it out") from None
+        found.append(weights)
+    return tuple(found)

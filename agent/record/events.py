@@ -149,7 +149,8 @@ def _start(end: NodeEnd, base: Reward) -> str:
 
 def _figures(reward: Reward) -> str:
     """Return what a model scored; no changes, so that one sentence has figures of one kind."""
-    return f"accuracy {percent(reward.score)}, log-loss {number(reward.loss)}"
+    at_chance = " (at chance)" if reward.at_chance else ""
+    return f"accuracy {percent(reward.score)}, log-loss {number(reward.loss)}{at_chance}"
 
 
 def _cut(text: str, length: int) -> str:

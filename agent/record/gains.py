@@ -2,7 +2,7 @@
 
 from agent.record.measurements import PartScore, TestPart
 from agent.record.schema import Run
-from agent.record.wording import number, p_text, percent, points, signed, visible
+from agent.record.wording import number, p_text, points, signed, visible
 from cao.types import AnswerRule
 
 RULE_STEP = "answer rule"
@@ -50,21 +50,3 @@ def sides(test: TestPart) -> dict[str, PartScore]:
     if not (ruled and test.default):
         return {"deployed model": test.baseline, "adapted": test.adapted}
     return {"deployed model": test.default, "… by its best rule": test.baseline, "adapted": test.adapted}
-
-
-def chance_sentence(test: TestPart | None) -> str:
-    """Return which sides of the test part are at chance, and how that is told; empty where none is."""
-    if test is None:
-        return ""
-    at = [
-        name
-        for name, side in (("the deployed model", test.baseline), ("the adapted one", test.adapted))
-        if side.at_chance
-    ]
-    if not at:
-        return ""
-    who = "Both models are" if len(at) == 2 else f"{at[0][0].upper()}{at[0][1:]} is"
-    return (
-        f"{who} at chance: guessing has accuracy {percent(test.baseline.chance)} and log-loss "
-        f"{number(test.baseline.uniform_loss)}, and nothing on {test.baseline.n} questions says that more is known."
-    )

@@ -114,8 +114,7 @@ class Run(Record):
         last_node: the last node seen in the trace, for unfinished runs; no key of run.json.
         task: what was adapted to.
         model, model_sha256: the model profile, and the hash of its weights.
-        policy, policy_adapter: who proposed, and the hash of the training that it carries.
-        describer: who wrote the task context.
+        policy, policy_adapter, describer: who proposed, the hash of its training, who wrote the task context.
         request_forms: in which form a server was asked, the describer's and the policy's.
         seed: of every random choice.
         protocol: how answers are judged.
@@ -124,11 +123,9 @@ class Run(Record):
         context, context_note: τ, the task context, and what a reader should know about it.
         adapters: what was made from the prompts.
         trials, attempts: the attempts, and how many they are.
-        reward: what was measured on the reward part.
-        evaluations: how many reward questions that took.
+        reward, evaluations: what was measured on the reward part, and how many questions that took.
         smallest_detectable: the smallest changes that it could have seen, None where nothing was tried.
-        adopted: what was adopted, None where nothing was.
-        test: what was measured on the test part.
+        adopted, test: what was adopted, None where nothing was; what was measured on the test part.
         timing_s, seconds: time in each node and in the graph, s.
         overhead_share: share of the time that went to the graph, its checkpoints and the trace.
         peak_memory_mb: of the run's last process, MB.

@@ -22,9 +22,19 @@ from rich.table import Table
 
 from agent.record.commands import trace_command
 from agent.record.events import evaluations_text, sentence
-from agent.record.gains import chance_sentence, rules_sentence, sides, steps_sentences
+from agent.record.gains import rules_sentence, sides, steps_sentences
 from agent.record.schema import RunRecord
-from agent.record.wording import compute_text, count, duration, headline, number, percent, start_sentence, verdict
+from agent.record.wording import (
+    at_chance_text,
+    compute_text,
+    count,
+    duration,
+    guess_text,
+    headline,
+    percent,
+    start_sentence,
+    verdict,
+)
 from cao.progress import Pace, listen
 
 
@@ -144,15 +154,15 @@ def print_summary(run: RunRecord, folder: str) -> None:
     console.print(_test_table(run))
     if start := start_sentence(run):
         console.print(escape(start))
-    console.print(escape(f"{headline(run)}. {verdict(run)}"))
+    console.print(escape(f"{headline(run)}. {verdict(run)} {at_chance_text(run)}".rstrip()))
     if seen := run.smallest_detectable:
         console.print(
             f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "
             f"{seen.loss:.4f} and accuracy changes from {100 * seen.accuracy:.1f} points "
             "(one-sided .1, power .8)."
         )
-    for line in filter(None, (chance_sentence(run.test), rules_sentence(run))):
-        console.print(escape(line))
+    if rules := rules_sentence(run):
+        console.print(escape(rules))
     if steps := steps_sentences(run.test):
         console.print("Step by step on test:")
         for step in steps:
@@ -179,6 +189,7 @@ def _test_table(run: RunRecord) -> Table:
     for column in ("", "accuracy", "95 % interval", "log-loss", "gold margin"):
         table.add_column(column, justify="left" if not column else "right")
     for name, side in sides(run.test).items():
+        name += ", at chance" if side.at_chance else ""
         low, high = side.ci95
         values = (
             f"{100 * side.accuracy:.1f} %",
@@ -187,6 +198,5 @@ def _test_table(run: RunRecord) -> Table:
         )
         table.add_row(name, *values, f"{side.margin:+.4f}")
     if run.test.chance is not None:
-        guessing = number(run.test.baseline.uniform_loss) if run.test.baseline.uniform_loss else ""
-        table.add_row("guessing", percent(run.test.chance), "", guessing, "", style="dim")
+        table.add_row("guessing", percent(run.test.chance), "", guess_text(run.test.baseline), "", style="dim")
     return table

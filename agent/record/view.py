@@ -13,7 +13,7 @@ from rich.text import Text
 
 from agent.record.commands import next_step, start_command
 from agent.record.events import evaluations_text, sentence
-from agent.record.gains import chance_sentence, rules_sentence, sides, steps_sentences
+from agent.record.gains import rules_sentence, sides, steps_sentences
 from agent.record.page.questions import paired_change
 from agent.record.runs import RunSummary
 from agent.record.schema import Run
@@ -25,6 +25,7 @@ from agent.record.wording import (
     compared_sentence,
     drift_sentence,
     duration,
+    guess_text,
     headline,
     interval,
     number,
@@ -133,7 +134,7 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
         console.print(Text(f"  {visible(caveat)}", "dim"))
     if run.test:
         console.print(_test(run))
-        for line in filter(None, (chance_sentence(run.test), *steps_sentences(run.test))):
+        for line in steps_sentences(run.test):
             console.print(Text(f"  {visible(line)}"))
     if run.timing_s:
         console.print(_times(run))
@@ -190,7 +191,8 @@ def _starts(run: Run) -> Table:
         if after is not None:  # its accuracy and its log-loss are those of other questions
             measured = (points(comparison.accuracy_change if comparison else None), "—", "—", change, p_value)
             chosen = Text(f"dropped after {after} questions", "yellow")
-        table.add_row(START_NAMES[name].removeprefix("the "), *measured, chosen)
+        at_chance = ", at chance" if reward.at_chance and after is None else ""
+        table.add_row(START_NAMES[name].removeprefix("the ") + at_chance, *measured, chosen)
     return table
 
 
@@ -198,10 +200,10 @@ def _test(run: Run) -> Table:
     assert run.test
     table = empty_table("test", ">accuracy", ">95 % interval", ">log-loss", ">n")
     for name, side in sides(run.test).items():
+        name += ", at chance" if side.at_chance else ""
         table.add_row(name, percent(side.accuracy), interval(side.ci95), number(side.loss), str(side.n or "—"))
     if run.test.chance is not None:
-        guessing = number(run.test.baseline.uniform_loss) if run.test.baseline.uniform_loss else ""
-        table.add_row("guessing", percent(run.test.chance), "", guessing, style="dim")
+        table.add_row("guessing", percent(run.test.chance), "", guess_text(run.test.baseline), style="dim")
     return table
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from agent.record.measurements import GENERATED
+from agent.record.measurements import GENERATED, PartScore
 from agent.record.schema import RUNNING, UNFINISHED, Run
 from cao.drift import DriftReport
 from cao.strategy import strategy_text
@@ -208,6 +208,26 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
         f"{what} after {tries}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
         f"{percent(test.adapted.accuracy)} ({points(gain(run))}{within}; exact McNemar {p_text(test.p_value)}){loss}."
     )
+
+
+def guess_text(side: PartScore) -> str:
+    """Return the log-loss of guessing, empty where there are no choices or an older file does not say."""
+    return number(side.uniform_loss) if side.uniform_loss else ""
+
+
+def at_chance_text(run: Run) -> str:
+    """Return which models know no more of the test questions than guessing does, in a sentence; empty for none."""
+    if run.test is None:
+        return ""
+    sides = {"the base model": run.test.baseline, "the adapted one": run.test.adapted}
+    if run.status != "improved":
+        del sides["the adapted one"]
+    named = [name for name, side in sides.items() if side.at_chance]
+    if not named:
+        return ""
+    base = run.test.baseline
+    told = f"On test {' and '.join(named)} {'is' if len(named) == 1 else 'are'} at chance"
+    return f"{told}: guessing has accuracy {percent(base.chance)} and log-loss {number(base.uniform_loss)}."
 
 
 def adopted_text(run: Run) -> str:

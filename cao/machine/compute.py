@@ -7,7 +7,6 @@ aligners compute in float32 everywhere: what they are compared with was made so,
 """
 
 import statistics
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, get_args
@@ -24,12 +23,6 @@ DTYPES: tuple[DtypeChoice, ...] = get_args(DtypeChoice)
 
 PROBE_SECONDS = 0.12
 """When no further round is begun: a round of slow products takes .05 s, and the first one is for warming up."""
-ROUNDS = 5
-"""Timed rounds, at least two of them."""
-SHAPE = (64, 576, 1536)
-"""(rows, inputs, outputs) of the products: few rows of a small model's layer, since slow ones take long enough."""
-BLOCK_SECONDS = 0.004
-"""A round repeats each product for this long: a single fast one is too short to time."""
 NOISY = 1.5
 """Median over least time of the rounds from which on other load is taken to have disturbed them."""
 LEAST_SHARE = 0.8
@@ -207,39 +200,13 @@ def measure_rates(budget_s: float = PROBE_SECONDS) -> Rates:
     Args:
         budget_s: no further round is begun after so many seconds, but for the first two.
     """
-    import torch  # noqa: PLC0415  (this and the next: seconds to import)
+    from cao.machine.products import time_products  # noqa: PLC0415  (torch; rates that are kept need none)
 
-    from cao.machine.linear import linear  # noqa: PLC0415  (torch)
-
-    def seconds(a: torch.Tensor, b: torch.Tensor) -> float:
-        """Return the seconds of one product, repeated until they can be timed."""
-        began, count, took = time.perf_counter(), 0, 0.0
-        while took < BLOCK_SECONDS:
-            linear(a, b)
-            count += 1
-            took = time.perf_counter() - began
-        return took / count
-
-    m, k, n = SHAPE
-    pairs = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        pairs[dtype] = torch.ones(m, k, dtype=dtype), torch.ones(n, k, dtype=dtype)
-    took: dict[torch.dtype, list[float]] = {dtype: [] for dtype in pairs}
-    with torch.inference_mode():
-        for a, b in pairs.values():
-            linear(a, b)  # libraries prepare themselves at the first product of a size
-        started, used = time.perf_counter(), time.process_time()
-        for turn in range(ROUNDS):
-            if turn >= 2 and time.perf_counter() - started > budget_s:
-                break
-            for dtype, (a, b) in pairs.items():
-                took[dtype].append(seconds(a, b))
-        share = (time.process_time() - used) / (time.perf_counter() - started) / torch.get_num_threads()
-    work = 2.0 * m * k * n
-    single, half = took[torch.float32], took[torch.bfloat16]
+    timed = time_products(budget_s)
+    single, half = timed.float32, timed.bfloat16
     return Rates(
-        float32=work / min(single),
-        bfloat16=work / min(half),
+        float32=timed.work / min(single),
+        bfloat16=timed.work / min(half),
         least_gain=min(s / h for s, h in zip(single, half, strict=True)),
-        noisy=share < LEAST_SHARE or any(statistics.median(each) > NOISY * min(each) for each in (single, half)),
+        noisy=timed.share < LEAST_SHARE or any(statistics.median(each) > NOISY * min(each) for each in (single, half)),
     )

@@ -24,6 +24,7 @@ class Pace:
         each: seconds in which the deployed model answers one question.
         reward: reward questions.
         test: test questions.
+        pool: adapters at hand besides the current one.
     """
 
     prompts: int
@@ -33,6 +34,7 @@ class Pace:
     each: float
     reward: int = 0
     test: int = 0
+    pool: int = 0
 
 
 class Price(NamedTuple):
@@ -83,6 +85,7 @@ class Standing:
         generator: whether a trained generator exists for it.
         ranks: whether questions have choices that are ranked by their likelihood.
         labels: whether the choices are the same words in every question.
+        pool: hashes of the adapters at hand besides the current one.
     """
 
     current: AdaptedModel
@@ -90,6 +93,7 @@ class Standing:
     generator: bool
     ranks: bool = True
     labels: bool = False
+    pool: tuple[str, ...] = ()
 
     @property
     def adapter(self) -> AdapterRef | None:

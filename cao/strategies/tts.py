@@ -1,9 +1,12 @@
-"""TTS, the family of several adapters, one a batch of prompts. Source: CAO-LLM §2.4, G.3, G.6; the bounds are ours."""
+"""TTS, the family of several adapters that answer together: one a batch of prompts, or those at hand.
+
+Source: CAO-LLM §2.4, G.3, G.6; the bounds and the pool are this project's.
+"""
 
 from itertools import product
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cao.strategies.base import Pace, Price, Standing, Strategy
 
@@ -12,7 +15,10 @@ ROUTING: tuple[Method, ...] = ("avg_sim_score", "avg_prompt_embed")
 """Methods that send a question to one adapter."""
 COMBINING: tuple[Method, ...] = ("max_confidence", "majority_vote", "sum_logprobs")
 """Methods that combine all adapters' answers."""
-BATCHES = (4,)
+Members = Literal["batches", "pool", "both"]
+BATCHES, MOST_BATCHES = (4,), 32
+POOLED: tuple[Method, ...] = ("sum_logprobs", "max_confidence")
+"""Methods that the grid tries over the pool."""
 GENERATING_SECONDS = 0.3
 """Of one adapter."""
 ROUTED_TIMES = 1.2
@@ -20,21 +26,39 @@ ROUTED_TIMES = 1.2
 
 
 class TTS(Strategy):
-    """Test-time scaling over prompt batches: route each question to an adapter, or combine all answers."""
+    """Test-time scaling: route each question to an adapter, or combine the answers of several.
+
+    The members are adapters made from prompt batches, the pool (the base model without an adapter, the current adapter,
+    the centre of what the generator makes, and the user's own adapters), or both. Over the pool alone no batch is made:
+    num_prompt_batches is 1 then, whatever was given.
+    """
 
     kernel: ClassVar = "tools.apply_strategy.tts:apply"
     about: ClassVar = (
-        "makes several adapters from batches of questions and lets them answer together. "
-        "It helps where single answers are unsteady."
+        "lets several adapters answer together. They are made from batches of questions (batches), or are the model "
+        "without an adapter and the adapters at hand (pool), or all of these (both). pool and both combine answers by "
+        "max_confidence, majority_vote or sum_logprobs; pool reads no num_prompt_batches. It helps where single "
+        "answers are unsteady."
     )
-    usual: ClassVar = {"num_prompt_batches": "4 to 20", "method": "one of the five"}
+    usual: ClassVar = {"num_prompt_batches": "4 to 20", "method": "one of the five", "members": "batches, pool or both"}
     effort: ClassVar = 2
     from_states: ClassVar = True
     papers_tasks: ClassVar = ("hellaswag", "divlogiceval", "codemmlu")
 
     family: Literal["TTS"]
-    num_prompt_batches: Annotated[int, Field(ge=1, le=32)]
+    num_prompt_batches: Annotated[int, Field(ge=1, le=MOST_BATCHES)]
     method: Method
+    members: Members = "batches"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_to_say_pool(cls, values: object) -> object:
+        """The pool reads no number of batches: equal strategies have equal texts."""
+        if isinstance(values, dict) and values.get("members") == "pool":
+            given = values.get("num_prompt_batches")
+            if type(given) is int and 1 <= given <= MOST_BATCHES:
+                return {**values, "num_prompt_batches": 1}
+        return values
 
     @classmethod
     def papers_numbers(cls) -> Self:
@@ -43,21 +67,45 @@ class TTS(Strategy):
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
-        """Return every method over fewer batches, and the paper's numbers."""
+        """Return every method over fewer batches, the paper's numbers, and two methods over the pool."""
         methods = (*ROUTING, *COMBINING)
         small = (cls(family="TTS", num_prompt_batches=m, method=method) for m, method in product(BATCHES, methods))
-        return (*small, cls.papers_numbers())
+        pool = (cls(family="TTS", num_prompt_batches=1, method=method, members="pool") for method in POOLED)
+        both = (
+            cls(family="TTS", num_prompt_batches=m, method=method, members="both")
+            for m, method in product(BATCHES, POOLED)
+        )
+        return (*small, cls.papers_numbers(), *pool, *both)
 
     @classmethod
     def obstacle(cls, standing: Standing) -> str | None:
-        """Return that no generator makes the adapters, or that several answer together already."""
+        """Return that several answer together already, or that nothing can: no generator, and no adapter at hand."""
         if len(standing.current.members) > 1:
             return f"{len(standing.current.members)} adapters answer together already"
-        return (
-            None if standing.generator else f"there is nothing to route over: no generator exists for {standing.model}"
-        )
+        if standing.generator or pool_size(standing) > 1:
+            return None
+        return f"there is nothing to route over: no generator exists for {standing.model}"
+
+    def refusal(self, standing: Standing) -> str | None:
+        """Return that the method routes by batches which the pool has none of, or what its members need."""
+        if reason := super().refusal(standing):
+            return reason
+        if self.members != "batches" and self.method in ROUTING:
+            return f"{self.method} routes by prompt batches, and the pool has none: use {', '.join(COMBINING)}"
+        if self.members == "pool":
+            return None if pool_size(standing) > 1 else "the pool holds nothing besides the base model"
+        if standing.generator:
+            return None
+        return f"no generator exists for {standing.model}, which prompt batches need; members=pool needs none"
 
     def price(self, pace: Pace) -> Price:
         """Return the price of generating the adapters, and of answering with one or with all of them."""
-        times = ROUTED_TIMES if self.method in ROUTING else float(self.num_prompt_batches)
-        return Price(GENERATING_SECONDS * self.num_prompt_batches, times)
+        batches = 0 if self.members == "pool" else self.num_prompt_batches
+        pooled = 0 if self.members == "batches" else 2 + pace.pool
+        times = ROUTED_TIMES if self.method in ROUTING else float(batches + pooled)
+        return Price(GENERATING_SECONDS * batches, times)
+
+
+def pool_size(standing: Standing) -> int:
+    """Return the members of the pool: the base model, the current adapter and what is at hand, repeats once."""
+    return len({None, standing.adapter and standing.adapter.sha256, *standing.pool})

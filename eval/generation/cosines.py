@@ -1,51 +1,15 @@
-"""How alike adapters are: cosines of ΔW = (α/r)·B·A, flattened over all modules, without making any ΔW.
+"""How alike the adapters of tasks are, from one half of a task's prompts and from the other.
 
-⟨B₁A₁, B₂A₂⟩ = tr((B₁ᵀB₂)(A₂A₁ᵀ)), so that r x r products are enough.
-
-Axis letters: T adapters, r rank.
+Axis letter: T tasks.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from cao.model.adapters import LoraWeights
+from cao.model.cosines import Array, cosines, gram
 from eval.generation.results import Alikeness, Cosines, Spread
-
-Array = NDArray[np.float64]
-
-
-def gram(adapters: Sequence[LoraWeights]) -> Array:
-    """Return the inner products of the adapters' ΔW over all modules.
-
-    Args:
-        adapters: T adapters of one base model, with the same modules, rank and α.
-
-    Returns:
-        (T, T), float64.
-    """
-    first = adapters[0]
-    assert all(
-        (other.rank, other.alpha, other.modules()) == (first.rank, first.alpha, first.modules()) for other in adapters
-    ), "adapters of different shapes"
-    rank, total = first.rank, torch.zeros(len(adapters), len(adapters), dtype=torch.float64)
-    for module in first.modules():
-        a = torch.cat([each.tensors[f"{module}.lora_A.weight"] for each in adapters]).double()  # (T·r, in)
-        b = torch.cat([each.tensors[f"{module}.lora_B.weight"].T for each in adapters]).double()  # (T·r, out)
-        blocks = ((b @ b.T) * (a @ a.T)).view(len(adapters), rank, len(adapters), rank)
-        total += blocks.sum((1, 3))
-    scaled: Array = (total * (first.alpha / rank) ** 2).numpy()
-    return scaled
-
-
-def cosines(products: Array) -> Array:
-    """Return the cosines that belong to inner products, (T, T); an adapter of length zero has cosine 0 with all."""
-    lengths = np.sqrt(np.diag(products).clip(min=0))
-    scale = np.outer(lengths, lengths)
-    each: Array = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
-    return each
 
 
 def centred(products: Array) -> Array:

@@ -142,7 +142,7 @@ def fit_lora(
         seed: of the order of the questions.
         shelf: where the training is kept.
         recipe: what is tried.
-        progress: called after each epoch.
+        progress: called after each rate.
 
     Raises:
         InputError: too few questions, or a kept record is damaged.
@@ -156,17 +156,8 @@ def fit_lora(
     most, back = deal(questions, "held back", HELD_BACK)
     if len(back) < 2 * FEWEST:  # no half of them would tell a temperature
         raise InputError(f"{task.name}: {len(questions)} labelled questions are too few to train on and to stop by")
-    tried = dict[str, tuple[float, ...]]()
-    lowest, chosen, rehearsal = float("inf"), (recipe.rates[0], 0), start
-    rows, every = (answer_rows(lm, task, some, ROW_TOKENS) for some in (most, [*most, *back]))
-    for done, rate in enumerate(recipe.rates, 1):
-        course = train(lm, rows, start, rate=rate, epochs=recipe.epochs, batch=recipe.batch, seed=seed)
-        tried[f"{rate:g}"] = found_losses = _answered(lm, task, back, course)
-        for epoch, loss in enumerate(found_losses):
-            if loss < lowest:
-                lowest, chosen, rehearsal = loss, (rate, epoch), course[epoch]
-        progress("LoRA on labels", done, len(recipe.rates) + 1)
-    rate, epochs = chosen
+    tried, (rate, epochs), rehearsal = _rehearsed(lm, task, most, back, start, seed, recipe, progress)
+    every = answer_rows(lm, task, [*most, *back], ROW_TOKENS)
     final = train(lm, every, start, rate=rate, epochs=epochs, batch=recipe.batch, seed=seed)[-1]
     progress("LoRA on labels", len(recipe.rates) + 1, len(recipe.rates) + 1)
     kept = [save_adapter(shelf.store, weights, lm.source).sha256 for weights in (final, rehearsal)]
@@ -183,6 +174,29 @@ def fit_lora(
     shelf.records.mkdir(parents=True, exist_ok=True)
     write_json(path, fitted.model_dump(mode="json"))
     return fitted
+
+
+def _rehearsed(
+    lm: LanguageModel,
+    task: Task,
+    most: Sequence[Example],
+    back: Sequence[Example],
+    start: LoraWeights,
+    seed: int,
+    recipe: Recipe,
+    progress: Progress,
+) -> tuple[dict[str, tuple[float, ...]], tuple[float, int], LoraWeights]:
+    """Return the losses held back by rate, the rate and the epochs of the lowest, and the adapter that has it."""
+    tried, rows = dict[str, tuple[float, ...]](), answer_rows(lm, task, most, ROW_TOKENS)
+    lowest, chosen, rehearsal = float("inf"), (recipe.rates[0], 0), start
+    for done, rate in enumerate(recipe.rates, 1):
+        course = train(lm, rows, start, rate=rate, epochs=recipe.epochs, batch=recipe.batch, seed=seed)
+        tried[f"{rate:g}"] = found = _answered(lm, task, back, course)
+        for epoch, loss in enumerate(found):
+            if loss < lowest:
+                lowest, chosen, rehearsal = loss, (rate, epoch), course[epoch]
+        progress("LoRA on labels", done, len(recipe.rates) + 1)
+    return tried, chosen, rehearsal
 
 
 def train(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import make_config
+from agent.config import RunConfig, make_config
 from agent.loop.reward import measure_part
 from agent.loop.run_folder import locked
 from agent.loop.start import rules_of
@@ -82,18 +82,7 @@ def measure(options: TablesOptions, command: str, progress: Progress, recipe: Re
     folder.mkdir(parents=True, exist_ok=True)
     wanted = tuple(Wanted(task, seed, practice=False) for task in tasks for seed in options.seeds)
     with locked(folder):
-        asked = {
-            "task": tasks[0],
-            "model": options.model,
-            "model_path": options.model_path,
-            "pretrained": options.pretrained,
-            "reward": options.reward,
-            "test": options.limit,
-            "device": options.device,
-            "dtype": settled(options.dtype, options.device),
-            "offline": options.offline,
-        }
-        config = make_config(None, asked, [])
+        config = _config(options, tasks[0])
         situations = lay_out(Plan(folder, config, wanted), progress)
         models, known = dict[str, Models](), dict[str, LabelledSituation]()
         for done, (name, situation) in enumerate(situations.items(), 1):
@@ -129,6 +118,22 @@ def measure(options: TablesOptions, command: str, progress: Progress, recipe: Re
         cells=cells,
         control=control,
     )
+
+
+def _config(options: TablesOptions, task: str) -> RunConfig:
+    """Return the configuration of the runs that situations stand for; the task and the seed are the situations' own."""
+    asked = {
+        "task": task,
+        "model": options.model,
+        "model_path": options.model_path,
+        "pretrained": options.pretrained,
+        "reward": options.reward,
+        "test": options.limit,
+        "device": options.device,
+        "dtype": settled(options.dtype, options.device),
+        "offline": options.offline,
+    }
+    return make_config(None, asked, [])
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class TrainingSettings(Record):
     seeds: int
     sampling: Sampling
     tuning: Tuning
+    bare: bool = False
     budget: int | None
     warm_start: bool
     seed: int

@@ -102,3 +102,17 @@ def test_fingerprint_follows_a_file_by_content_and_ignores_where_the_run_lies(tm
     assert before == second.fingerprint()
     file.write_text("two")
     assert first.fingerprint() != before
+
+
+def test_a_pool_counts_by_the_content_of_its_adapters_wherever_they_lie(tmp_path: Path) -> None:
+    for name, content in (("a", "one"), ("b", "one"), ("c", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_model.safetensors").write_text(content)
+        (tmp_path / name / "adapter_config.json").write_text("{}")
+    (tmp_path / "b" / "README.md").write_text("of no consequence")
+    a, b, c = (make_config(None, {"task": "gsm8k"}, [f'pool=["{tmp_path / name}"]']).fingerprint() for name in "abc")
+    assert a == b != c
+    assert "pool" not in make_config(None, {"task": "gsm8k"}, []).fingerprint()
+    file = tmp_path / "run.toml"
+    file.write_text('task = "gsm8k"\npool = ["mine"]\n')
+    assert make_config(file, {}, []).pool == [str(Path("mine").absolute())]

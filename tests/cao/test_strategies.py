@@ -39,7 +39,7 @@ def test_a_strategy_comes_back_from_its_json_as_it_was(point: Strategy) -> None:
     assert parse_strategy(plain_json(point.canonical())) == point
 
 
-@pytest.mark.parametrize(("family", "key"), [("TTL", "inputs"), ("LORA", "reading")])
+@pytest.mark.parametrize(("family", "key"), [("TTL", "inputs"), ("LORA", "reading"), ("TTS", "members")])
 def test_a_key_at_its_default_is_not_written(family: str, key: str) -> None:
     before = next(point.canonical() for point in FAMILIES[family].grid() if key not in point.canonical())
     default = FAMILIES[family].model_fields[key].default

@@ -72,6 +72,16 @@ def test_prompt_is_the_golden_one(name: str, messages: list[dict[str, str]]) -> 
     assert text(messages) == (GOLDEN / f"{name}.txt").read_text()
 
 
+def test_the_policy_is_told_that_accepted_attempts_are_part_of_the_current_model() -> None:
+    said = "The current model holds what was accepted, and the next strategy builds on it."
+    taken = Trial(attempt=3, strategy=TRIED, accepted=True, reason="accepted: accuracy +4.2 points")
+    context = LATER.model_copy(update={"history": (*LATER.history, taken)})
+    before, after = (policy_messages(one)[1]["content"] for one in (LATER, context))
+    assert said not in before
+    assert f"</attempts>\n{said}\nDo not repeat any of these attempts." in after
+    assert '"shuffle_data": true} -> accepted: accuracy +4.2 points\n' in after
+
+
 def test_every_key_and_bound_of_the_schema_is_in_the_prompt() -> None:
     system = policy_messages(PolicyContext())[0]["content"]
     for name, model in FAMILIES.items():

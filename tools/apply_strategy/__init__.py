@@ -6,11 +6,13 @@ policies read the class, and neither import torch nor know the tools.
 Source: CAO-LLM §2.4 (Operating), G.1-G.6.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
+from types import MappingProxyType
 
 from cao.errors import NotApplicableError
+from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.strategies import FAMILIES, Standing, Strategy
@@ -44,6 +46,7 @@ def apply_strategy(
     lm: LanguageModel,
     store: Path,
     generator: Generator | None = None,
+    pool: Mapping[str, LoraWeights] = MappingProxyType({}),
     encoder: PromptEncoder | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
@@ -59,6 +62,7 @@ def apply_strategy(
         lm: the base model, undressed.
         store: folder for adapters and routing files.
         generator: makes TTS's adapters.
+        pool: hash → adapter that may answer beside the base model and the current one.
         encoder: encodes the prompts for the generator; needed with it.
         checkpoint: file that a killed TTL goes on from.
         progress: called during long work.
@@ -75,5 +79,5 @@ def apply_strategy(
     refusal = strategy.refusal(standing)
     if refusal:
         raise NotApplicableError(refusal)
-    inputs = Inputs(prompts, standing.current, seed, lm, store, generator, encoder, checkpoint, progress)
+    inputs = Inputs(prompts, standing.current, seed, lm, store, generator, pool, encoder, checkpoint, progress)
     return kernel(type(strategy))(strategy, inputs)

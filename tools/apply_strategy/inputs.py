@@ -1,5 +1,6 @@
 """What a family's kernel gets besides the strategy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Inputs:
         lm: the base model, undressed.
         store: folder for adapters and routing files.
         generator: makes adapters, None where there is none.
+        pool: hash → adapter at hand besides the current one.
         encoder: encodes the prompts for the generator, None where nothing is generated.
         checkpoint: file that a killed training goes on from.
         progress: called during long work.
@@ -32,6 +34,7 @@ class Inputs:
     lm: LanguageModel
     store: Path
     generator: Generator | None
+    pool: Mapping[str, LoraWeights]
     encoder: PromptEncoder | None
     checkpoint: Path | None
     progress: Progress

@@ -1,25 +1,28 @@
-"""TTS: test-time scaling over prompt batches: one adapter a batch, and then routing or combining.
+"""TTS: test-time scaling over several adapters, and then routing or combining.
 
 m batches of the unlabelled prompts give m conditioning tensors and m generated adapters. Two methods route
 each question to the batch nearest to it, by Euclidean distance between sentence embeddings; three let every
-adapter answer and combine the answers.
+adapter answer and combine the answers. These three also serve the pool: the base model and the adapters at hand.
 
-Source: CAO-LLM §2.4, G.3 (family ``TTS``).
+Source: CAO-LLM §2.4, G.3 (family ``TTS``); the pool is this project's.
 """
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import NotApplicableError
 from cao.files import sha256_bytes, write_atomic
+from cao.model.adapters import LoraWeights
+from cao.model.cosines import pairwise
 from cao.model.encoder import pool
 from cao.strategies.tts import COMBINING, ROUTING, TTS
-from cao.types import AdaptedModel
+from cao.types import AdaptedModel, AdapterRef
 from tools.apply_strategy.inputs import Inputs
 
 P = TypeVar("P")
@@ -31,23 +34,76 @@ VOTE_SHARE = 1e-6
 """Part of a combined probability that is the share of votes: keeps equal mean probabilities in the votes' order."""
 
 
+class Member(NamedTuple):
+    """One that answers: an adapter with its weights, or the base model without one."""
+
+    adapter: AdapterRef | None
+    weights: LoraWeights | None
+
+
 def apply(strategy: TTS, inputs: Inputs) -> AdaptedModel:
-    """Generate an adapter from each batch of prompts, and what questions are routed by where they are."""
-    members, embeddings = [], []
-    given = inputs.conditioning()
-    batches = prompt_batches(range(len(given.kept)), strategy.num_prompt_batches, inputs.seed)
-    for done, rows in enumerate(batches, 1):
-        members.append(inputs.keep(given.adapter(rows)))
-        embeddings.append(pool(given.states[rows], given.mask[rows]))
-        inputs.progress("generating adapters", done, len(batches))
-    note = f"{len(members)} adapters from as many prompt batches, together by {strategy.method}"
-    together = {"members": tuple(members), "method": strategy.method, "note": note}
+    """Gather the members, and what questions are routed by where they are.
+
+    Raises:
+        NotApplicableError: there are fewer prompts than batches, or fewer than two members beside the pool's repeats.
+    """
+    members: list[Member] = [] if strategy.members == "batches" else pool_members(inputs)
+    said = [f"{len(members)} members of the pool, the base model among them"] if members else []
+    embeddings: list[Tensor] = []
+    if strategy.members != "pool":
+        made, embeddings = batch_members(strategy.num_prompt_batches, inputs)
+        members += made if strategy.members == "batches" else _besides(members, made)
+        said.insert(0, f"{len(made)} adapters from as many prompt batches")
+    if strategy.members != "batches" and len(members) < 2:
+        raise NotApplicableError("the pool holds nothing besides the base model")
+    note = f"{' and '.join(said)}, together by {strategy.method}{_alike(members)}"
+    adapters = tuple(member.adapter for member in members)
+    together = {"members": adapters, "method": strategy.method, "note": note}
     if strategy.method not in ROUTING:
         return inputs.current.model_copy(update=together)
     data = save({"places": centroids(embeddings, strategy.method).contiguous()})
     path = inputs.store / f"routes-{sha256_bytes(data)}.safetensors"
     write_atomic(path, data)
     return inputs.current.model_copy(update={**together, "centroids": str(path)})
+
+
+def pool_members(inputs: Inputs) -> list[Member]:
+    """Return the base model, the current adapter and the adapters at hand, each once; the latter go to the store."""
+    (current,) = inputs.current.members
+    found: list[Member] = [Member(None, None)]
+    if current:
+        found.append(Member(current, inputs.weights()))
+    at_hand = [weights for sha256, weights in inputs.pool.items() if current is None or sha256 != current.sha256]
+    return found + [Member(inputs.keep(weights), weights) for weights in at_hand]
+
+
+def batch_members(m: int, inputs: Inputs) -> tuple[list[Member], list[Tensor]]:
+    """Return an adapter from each of m batches of prompts, and the batches' sentence embeddings, (n_i, C)."""
+    members, embeddings = list[Member](), list[Tensor]()
+    given = inputs.conditioning()
+    batches = prompt_batches(range(len(given.kept)), m, inputs.seed)
+    for done, rows in enumerate(batches, 1):
+        weights = given.adapter(rows)
+        members.append(Member(inputs.keep(weights), weights))
+        embeddings.append(pool(given.states[rows], given.mask[rows]))
+        inputs.progress("generating adapters", done, len(batches))
+    return members, embeddings
+
+
+def _besides(members: list[Member], more: list[Member]) -> list[Member]:
+    """Return those that are not among the members, each once."""
+    known = {member.adapter and member.adapter.sha256 for member in members}
+    found = {member.adapter and member.adapter.sha256: member for member in more}
+    return [member for sha256, member in found.items() if sha256 not in known]
+
+
+def _alike(members: list[Member]) -> str:
+    """Return how alike the members' changes of the weights are; nothing where no two members change any."""
+    pairs = pairwise([member.weights for member in members if member.weights])
+    if not len(pairs):
+        return ""
+    low, middle = pairs.min(), np.median(pairs)
+    return f"; cosines of their changes of the weights: {low:.3f} at least, {middle:.3f} in the median"
 
 
 def prompt_batches(prompts: Sequence[P], m: int, seed: int) -> list[list[P]]:

@@ -191,6 +191,12 @@ class TrainedGenerator(nn.Module):
         layout = self.layout
         return LoraWeights(layout.rank, layout.alpha, self.initial.targets, tensors, self.base_sha256, provenance)
 
+    def centre_weights(self) -> LoraWeights | None:
+        """Return the adapter at the centre of what it makes; None with mode ``layer``, which holds no such adapter."""
+        if self.mode == "layer":
+            return None
+        return self.to_weights(self.centre, {"made_by": "the generator's centre", "generator": self.sha256})
+
     def to_residual(self, weights: LoraWeights) -> Tensor:
         """Return the residual (layers, D_l) of an adapter with this layout."""
         return flatten(weights.tensors, self.layout) - flatten(self.initial.tensors, self.layout)

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.record.trace_file import is_number, refuse_constant
 from agent.record.wording import count
+from cao.errors import InputError
 from cao.files import write_atomic
 from cao.tasks.splits import Splits
 
@@ -162,7 +162,8 @@ def paired_change(path: Path, before: str, after: str, key: str) -> tuple[float,
     Returns:
         (mean, low, high) of after minus before, or None where the items are not there or not usable.
     """
-    first, second = (_item_values(path / "items" / f"{name}.jsonl", key) for name in (before, after))
+    read = _losses if key == "loss" else _right
+    first, second = (read(path / "items" / f"{name}.jsonl") for name in (before, after))
     changes = [second[item] - first[item] for item in first if item in second]
     if len(changes) < 2:
         return None
@@ -196,13 +197,20 @@ def _read(file: Path, shape: type[Shape]) -> list[Shape]:
         return []
 
 
-def _item_values(file: Path, key: str) -> dict[str, float]:
-    values: dict[str, float] = {}
+def _losses(file: Path) -> dict[str, float]:
+    """Return each question's loss at the model's own temperature, none where the file is not what this code wrote."""
+    from tools.evaluate import load_items  # noqa: PLC0415  (imports torch)
+    from tools.evaluate.temperature import losses  # noqa: PLC0415  (imports torch, too)
+
     try:
-        for line in file.read_bytes().split(b"\n"):
-            item = json.loads(line, parse_constant=refuse_constant) if line.strip() else {}
-            if isinstance(item, dict) and isinstance(item.get("id"), str) and is_number(item.get(key)):
-                values[item["id"]] = float(item[key])
-    except (OSError, ValueError, RecursionError):
+        items = load_items(file)
+    except InputError:
         return {}
-    return values
+    if not all(0 <= item.gold < len(item.scores) for item in items if item.scores):
+        return {}
+    return dict(zip([item.id for item in items], losses(items).tolist(), strict=True))
+
+
+def _right(file: Path) -> dict[str, float]:
+    """Return 1 for each question answered right and 0 for the others."""
+    return {given.id: float(given.correct) for given in _read(file, Given)}

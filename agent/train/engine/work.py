@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import torch
+
 from agent.train.clock import Clock
 from cao.command_line import quiet_libraries
 from cao.errors import UnavailableError
@@ -48,8 +50,6 @@ def begin(work: Work[S, J, R], threads: int, folder: Path) -> S:
     Raises:
         UnavailableError: this machine does not have the folder.
     """
-    import torch  # noqa: PLC0415  (a worker that only waits needs none)
-
     quiet_libraries(offline=work.offline)
     try:
         os.chdir(folder)

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -21,10 +21,11 @@ from agent.loop.request import protocol_of
 from agent.loop.reward import measure_part
 from agent.loop.start import first_state
 from agent.loop.state import State, Workbench, dump_state, load_state
-from agent.loop.trained import find_trained
+from agent.loop.trained import find_trained, own_adapters
 from agent.train.policy.rest_em import Judged
 from cao.errors import InputError, NotApplicableError
 from cao.files import append_line, canonical_json, sha256_bytes, whole_lines, write_json
+from cao.model.adapters import adapter_sha256
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
@@ -124,6 +125,7 @@ class Situation:
         if bare:
             config = config.model_copy(update={"adapter": "none"})
         self.name = f"{'practice-' if wanted.practice else ''}{task.name}-{wanted.seed}{'-bare' if bare else ''}"
+        trained = replace(trained, own=own_adapters(loaded.lm, config.pool))
         depends_on = {
             "code": CODE,
             "config": config.model_dump(include=set(REWARDS_DEPEND_ON)),
@@ -133,6 +135,7 @@ class Situation:
             "trained": trained.hashes(),
             "encoder": loaded.encoder.sha256,
             "protocol": protocol,
+            **({"pool": sorted(map(adapter_sha256, trained.own))} if trained.own else {}),
             "questions": [example.model_dump(mode="json") for example in (*splits.support, *splits.reward)],
         }
         self.key = sha256_bytes(canonical_json(depends_on).encode())[:12]

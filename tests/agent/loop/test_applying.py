@@ -136,7 +136,9 @@ def test_a_run_trains_once_for_each_part_and_hands_over_the_second(
 
     monkeypatch.setattr(applying, "apply_strategy", applied)
     path, plan = tmp_path / "birds.jsonl", tmp_path / "plan.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    # the untrained model prefers the first choice in every question; the trained one has read of flying birds
+    rows = [{**row, "choices": ["What is it", "The bird flies"]} for row in ROWS]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     plan.write_text(json.dumps({**TTL, "ttl_steps": 20, "learning_rate": 1e-2}))
     words = ["--task", str(path), "--model", "smollm2-135m", "--policy", "fixed", "--adapter", "none", "--offline"]
     words += ["--support", "8", "--reward", "12", "--test", "14", "--dtype", "float32", "--max-attempts", "1"]

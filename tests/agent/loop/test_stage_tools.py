@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,14 @@ import torch
 from langchain_core.tools import BaseTool
 
 from agent.loop.stage_tools import STAGES, stage_tools
-from agent.loop.trained import Trained
+from agent.loop.trained import Trained, own_adapters
+from cao.errors import InputError
 from cao.machine.assets import minilm_folder
-from cao.model.adapters import load_adapter
+from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import silent
+from cao.strategies import Standing
 from tests.agent import tiny_pretrained as made
 
 PROMPTS = [f"Question: What is {i} plus {i}{' again' * i}?\nAnswer:" for i in range(6)]
@@ -40,6 +43,7 @@ def toolbox(lm: LanguageModel, folder: Path, trained: Trained) -> dict[str, Base
         trained=trained,
         config=config,
         progress=silent,
+        standing=lambda model: Standing(model, "tiny", trained.generator is not None, pool=tuple(trained.pool)),
     )
     return {tool.name: tool for tool in stage_tools(bench)}
 
@@ -104,6 +108,27 @@ def test_tts_gets_the_generator_and_the_encoder(lm: LanguageModel, whole: Traine
     assert applied["method"] == method
     assert (applied["centroids"] is None) == (method == "majority_vote")
     assert all(Path(member["path"]).is_relative_to(tmp_path / "adapters") for member in applied["members"])
+
+
+def test_the_pool_holds_the_base_the_current_adapter_the_centre_and_the_users_own(
+    lm: LanguageModel, whole: Trained, tmp_path: Path
+) -> None:
+    """The user's folder twice, and the current adapter once more, count once."""
+    current, own = (save_adapter(tmp_path, lm.fresh_lora(seed), "tiny") for seed in (1, 2))
+    trained = replace(whole, own=own_adapters(lm, [own.path, own.path, current.path]))
+    strategy = json.dumps({"family": "TTS", "num_prompt_batches": 1, "method": "sum_logprobs", "members": "pool"})
+    named = {"strategy": strategy, "prompts": PROMPTS, "adapter": current.path}
+    other = save_adapter(tmp_path, replace(lm.fresh_lora(3), base_sha256="0" * 64), "tiny")
+    with pytest.raises(InputError, match=r"cannot be a member of pool: .* made for base model 0.*: mend it"):
+        own_adapters(lm, [own.path, other.path])
+    found = toolbox(lm, tmp_path, trained)["apply_strategy"].invoke(named)
+    assert whole.generator is not None
+    centre = whole.generator.centre_weights()
+    assert centre is not None
+    assert torch.allclose(whole.generator.to_residual(centre), whole.generator.centre, atol=1e-6)
+    others = [sha256 for sha256 in trained.pool if sha256 != current.sha256]
+    assert set(others) == {adapter_sha256(centre), own.sha256}
+    assert [member and member["sha256"] for member in found["members"]] == [None, current.sha256, *others]
 
 
 def test_blank_and_repeated_prompts_make_no_other_adapter(lm: LanguageModel, whole: Trained, tmp_path: Path) -> None:

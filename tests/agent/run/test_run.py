@@ -11,6 +11,7 @@ import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from agent.run import main
 from eval import score
 from policies.base import PolicyContext
 from policies.fixed import FixedPolicy
@@ -253,3 +254,22 @@ def test_what_goes_beyond_tau_can_be_kept_from_the_policy(
     assert bool(contexts[0].drift) == bool(contexts[0].measured) == seen
     if seen:
         assert "above TTL's threshold of 20." in contexts[0].measured[-1]
+
+
+def test_a_pool_answers_together_and_what_does_not_fit_ends_the_run(
+    questions: Path, tiny_model_folder: Path, tiny_lm: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cao.model.adapters import save_adapter
+
+    adapter = save_adapter(tmp_path / "store", tiny_lm.fresh_lora(0), "tiny")
+    pool = {"family": "TTS", "num_prompt_batches": 1, "method": "sum_logprobs", "members": "pool"}
+    plan = strategies(tmp_path, {**pool, "num_prompt_batches": 9})
+    argv = arguments(questions, tiny_model_folder, tmp_path / "runs", plan, "--max-attempts", "1")
+    [trial] = run(capsys, [*argv, "--set", f'pool=["{adapter.path}"]'])["trials"]
+    assert trial["strategy"] == pool
+    assert trial["reward"] is not None
+    assert "2 members of the pool, the base model among them, together by sum_logprobs" in trial["reason"]
+    [alone] = run(capsys, argv)["trials"]
+    assert "nothing to route over" in alone["reason"]
+    assert main([*argv, "--set", f'pool=["{tmp_path}"]']) == 2
+    assert f"{tmp_path} cannot be a member of pool" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
-from tests.tools.answered import item
+from tests.tools.evaluate.answered import item
 
 from cao.types import AcceptRule, Item
 from tools.evaluate.racing import (

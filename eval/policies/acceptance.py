@@ -1,0 +1,166 @@
+"""How often the rules of acceptance take what is no better: simulated candidates on questions with four choices.
+
+A model that answers between .3 and .6 of the questions right is drawn, then candidates that cannot be better than it.
+Nothing here needs a language model. ``python -m eval.tables --table acceptance`` writes the table.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cao.files import write_atomic, write_json
+from cao.progress import Progress, silent
+from cao.types import Item, Record
+from tools.evaluate.statistics import compare, paired_one_sided, wilson
+
+CHOICES = 4
+ACCURACY = (0.3, 0.6)
+QUESTIONS = (96, 200)
+DRAWS = 1000
+
+Array = NDArray[np.float64]
+Candidate = Callable[[np.random.Generator, Array, NDArray[np.intp], float], Array]
+"""(generator, scores (n, 4), gold (n,), how much the model knows) → the candidate's scores."""
+
+
+def _noise(size: float) -> Candidate:
+    return lambda rng, scores, gold, knows: scores + size * scores.std() * rng.normal(size=scores.shape)
+
+
+CANDIDATES: dict[str, Candidate] = {
+    "scores × .8": lambda rng, scores, gold, knows: 0.8 * scores,
+    "scores × 3": lambda rng, scores, gold, knows: 3.0 * scores,
+    "each question's scores × its own factor": lambda rng, scores, gold, knows: (
+        scores * rng.lognormal(0.0, 0.5, size=(len(scores), 1))
+    ),
+    "noise, .03 of the scores' spread": _noise(0.03),
+    "noise, .1 of it": _noise(0.1),
+    "noise, .3 of it": _noise(0.3),
+    "noise, all of it": _noise(1.0),
+    "another model, as good": lambda rng, scores, gold, knows: _answered(rng, gold, knows),
+}
+
+
+class Rate(Record):
+    """How often a rule took a kind of candidate.
+
+    Attributes:
+        candidate: what the candidate is.
+        n: reward questions.
+        rule: ``confident``, ``any``, or ``raw``: accuracy not lower and the log-loss of the scores as they are lower
+            at .1, what ``confident`` was without temperatures.
+        rate: share of the draws in which it was accepted.
+        ci95: Wilson's interval.
+    """
+
+    candidate: str
+    n: int
+    rule: Literal["confident", "any", "raw"]
+    rate: float
+    ci95: tuple[float, float]
+
+
+class Acceptance(Record):
+    """The table, and the command that makes it."""
+
+    command: str
+    draws: int
+    seed: int
+    rates: tuple[Rate, ...]
+
+
+def measure(command: str, seed: int = 0, draws: int = DRAWS, progress: Progress = silent) -> Acceptance:
+    """Return how often each rule accepts each candidate.
+
+    Args:
+        command: that makes the table.
+        seed: of the draws.
+        draws: of a cell.
+        progress: called after each cell.
+    """
+    cells = [(n, name) for n in QUESTIONS for name in CANDIDATES]
+    rates: list[Rate] = []
+    for done, (n, name) in enumerate(cells, 1):
+        rates += _cell(name, n, np.random.default_rng((seed, done)), draws)
+        progress("acceptance", done, len(cells))
+    return Acceptance(command=command, draws=draws, seed=seed, rates=tuple(rates))
+
+
+def _cell(name: str, n: int, rng: np.random.Generator, draws: int) -> list[Rate]:
+    counts: dict[Literal["confident", "any", "raw"], int] = {"confident": 0, "any": 0, "raw": 0}
+    for _ in range(draws):
+        scores, gold, knows = _model(rng, n)
+        best, candidate = _items(scores, gold), _items(CANDIDATES[name](rng, scores, gold, knows), gold)
+        verdict = compare(best, candidate, "confident")
+        raw = paired_one_sided([new.loss - old.loss for old, new in zip(best, candidate, strict=True)])
+        counts["confident"] += verdict.accepted
+        counts["any"] += verdict.accuracy_change > 0
+        counts["raw"] += verdict.accuracy_change >= 0 and raw <= 0.1
+    return [
+        Rate(candidate=name, n=n, rule=rule, rate=count / draws, ci95=wilson(count, draws))
+        for rule, count in counts.items()
+    ]
+
+
+def _model(rng: np.random.Generator, n: int) -> tuple[Array, NDArray[np.intp], float]:
+    """Return a model's scores on n questions, the right choices, and how much it knows."""
+    while True:
+        gold, knows = rng.integers(CHOICES, size=n), float(rng.uniform(0.1, 1.2))
+        scores = _answered(rng, gold, knows)
+        if ACCURACY[0] <= (scores.argmax(1) == gold).mean() <= ACCURACY[1]:
+            return scores, gold, knows
+
+
+def _answered(rng: np.random.Generator, gold: NDArray[np.intp], knows: float) -> Array:
+    """Return log-likelihoods per character: the right choice's is higher by ``knows`` spreads on average."""
+    scores = rng.normal(size=(len(gold), CHOICES))
+    scores[np.arange(len(gold)), gold] += knows
+    spread = 0.8 * rng.lognormal(0.0, 0.5, size=(len(gold), 1))
+    return np.asarray(spread * scores - 2.0)
+
+
+def _items(scores: Array, gold: NDArray[np.intp]) -> list[Item]:
+    rows, chosen = np.arange(len(gold)), scores.argmax(1)
+    raw = np.log(np.exp(scores - scores.max(1, keepdims=True)).sum(1)) + scores.max(1) - scores[rows, gold]
+    return [
+        Item(
+            id=f"q{i}",
+            scores=tuple(scores[i].tolist()),
+            choice=int(chosen[i]),
+            gold=int(gold[i]),
+            correct=bool(chosen[i] == gold[i]),
+            loss=float(raw[i]),
+        )
+        for i in rows
+    ]
+
+
+def write_page(result: Acceptance, folder: Path) -> Path:
+    """Write ``acceptance.json`` and ``acceptance.md``; return the page's path."""
+    found = {(rate.candidate, rate.n, rate.rule): rate for rate in result.rates}
+    lines = [
+        "# What the rules of acceptance take that is no better",
+        f"Made by `{result.command}`: {result.draws} draws a cell, four choices a question, the model between "
+        f"{100 * ACCURACY[0]:.0f} and {100 * ACCURACY[1]:.0f} % right. Each rate has its 95 % interval. `confident` "
+        "compares at each side's own temperature and asks for the smallest change that the questions can see; `any` "
+        "is the paper's rule, a higher accuracy; the last column is `confident` as it was, on the scores as they are.",
+        "| candidate | questions | confident | any | log-loss of the scores as they are |\n|---|---|---|---|---|\n"
+        + "\n".join(
+            f"| {name} | {n} | "
+            + " | ".join(_shown(found[name, n, rule]) for rule in ("confident", "any", "raw"))
+            + " |"
+            for n in QUESTIONS
+            for name in CANDIDATES
+        ),
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "acceptance.json", result.model_dump(mode="json"))
+    write_atomic(folder / "acceptance.md", "\n\n".join(lines) + "\n")
+    return folder / "acceptance.md"
+
+
+def _shown(rate: Rate) -> str:
+    return f"{100 * rate.rate:.1f} % ({100 * rate.ci95[0]:.1f} to {100 * rate.ci95[1]:.1f})"

@@ -1,0 +1,74 @@
+"""Runs on a user's file that has little to rank: one choice, equal choices, one label."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.run import main
+from tests.agent.run.tiny_runs import LATENT, TTL, arguments, run, strategies, write_rows
+
+CALIBRATE = {"family": "Calibrate", "prior": "batch", "strength": 1.0, "length": "char"}
+CHOICE = {**CALIBRATE, "prior": "choice"}
+PLAN = [TTL, CALIBRATE, CHOICE, LATENT]
+
+
+def rows(*choices: str) -> list[dict[str, Any]]:
+    return [{"question": f"Is {n} plus {n} odd?", "choices": list(choices), "answer": 0} for n in range(60)]
+
+
+def finished(
+    table: list[dict[str, Any]], model: Path, folder: Path, capsys: pytest.CaptureFixture[str], profile: str
+) -> dict[str, Any]:
+    path = write_rows(folder / "odd.jsonl", table)
+    argv = arguments(path, model, folder / "runs", strategies(folder, *PLAN), "--until", "budget")
+    record = run(capsys, [*argv, "--model", profile, "--max-attempts", "4"])
+    assert (folder / "runs" / record["run_id"] / "report.html").exists()
+    return record
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (("no",), "'choices' must be a list of 2 to 26 texts"),
+        (("no", "no"), "the choice 'no' appears more than once"),
+        (("no", " no "), "the choice 'no' appears more than once"),
+        (("no", " "), "choice 1 is blank"),
+    ],
+)
+def test_choices_that_cannot_be_told_apart_are_refused_with_their_line(
+    choices: tuple[str, ...], words: str, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / "odd.jsonl", [*rows("no", "yes")[:3], *rows(*choices)[3:]])
+    assert main(arguments(path, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, LATENT))) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{path}:4: " in line
+    assert words in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("profile", ["qwen2.5-0.5b", "smollm2-135m"])
+def test_one_label_for_every_question_is_no_reason_to_stop(
+    profile: str, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = finished(rows("no", "yes"), tiny_model_folder, tmp_path, capsys, profile)
+    assert len(record["reward"]["rules"]) == 5  # the choices are the same words in every question
+    assert [trial["strategy"]["family"] for trial in record["trials"]] == ["TTL", "Calibrate", "Calibrate", "Latent"]
+    for trial in record["trials"]:
+        assert trial["reward"] or "in use already" in trial["reason"]
+    batch = next(row["base"] for row in record["reward"]["rules"] if row["rule"]["prior"] == "batch")
+    assert batch["loss"] >= record["reward"]["baseline"]["loss"]  # taking the one true label's mean off helps nobody
+
+
+def test_choices_of_a_questions_own_leave_out_the_rule_that_needs_labels(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [
+        {"question": f"How much is {n} plus {n}?", "choices": [f"{2 * n}", f"{2 * n + 1}", f"{n + 77}"], "answer": 0}
+        for n in range(60)
+    ]
+    record = finished(own, tiny_model_folder, tmp_path, capsys, "smollm2-135m")
+    assert [row["rule"]["prior"] for row in record["reward"]["rules"]] == ["none", "none", "choice", "choice"]
+    refused = record["trials"][1]
+    assert refused["reason"] == "not applied: the prior batch needs choices that are the same words in every question"
+    assert refused["reward"] is None

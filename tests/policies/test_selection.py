@@ -1,0 +1,128 @@
+"""The policies that compute, by hand arithmetic: the greedy portfolio and the ridge regression."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cao.errors import UnavailableError
+from cao.files import canonical_json
+from cao.model.language_model import LanguageModel
+from cao.policy_settings import PolicySettings
+from cao.types import StrategyFields, Trial
+from policies.base import PolicyContext, adapter_of
+from policies.registry import build_policy
+from policies.selection.portfolio import PortfolioPolicy, greedy_order
+from policies.selection.ranked import RankedPolicy
+from policies.selection.surrogate import SurrogatePolicy, fit
+
+LATENT: StrategyFields = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
+SHORT: StrategyFields = {"family": "Latent", "slot_steps": 1, "slot_lr": 0.1}
+MIX: StrategyFields = {"family": "LORA", "lambda": 0.5}
+A, B, C = canonical_json(LATENT), canonical_json(SHORT), canonical_json(MIX)
+
+
+def test_the_portfolio_begins_with_what_gains_most_and_goes_on_with_what_that_lacks() -> None:
+    situations = [{"a": 3.0, "b": 2.0}, {"a": 3.0, "b": 2.0}, {"b": 1.0, "c": 2.5}]
+    # alone: a 6, b 5, c 2.5; behind a: b adds 1 and c 2.5; behind both: b adds nothing
+    assert greedy_order(situations, 3) == ["a", "c"]
+    assert greedy_order(situations, 1) == ["a"]
+    assert greedy_order([{"a": 0.0, "b": -1.0}], 3) == []
+    assert greedy_order([{"b": 1.0, "a": 1.0}], 3) == ["a"]  # of equal ones the first by name
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 20), max_size=4), min_size=1, max_size=5))
+def test_each_step_of_the_portfolio_adds_no_more_than_the_one_before(situations: list[dict[str, int]]) -> None:
+    order = greedy_order(situations, 4)
+    worth = [
+        sum(max((one.get(name, 0) for name in order[:length]), default=0) for one in situations)
+        for length in range(len(order) + 1)
+    ]
+    added = [after - before for before, after in itertools.pairwise(worth)]
+    assert all(more > 0 for more in added)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(added))
+
+
+def tried(*strategies: StrategyFields) -> tuple[Trial, ...]:
+    return tuple(
+        Trial(attempt=n, strategy=strategy, accepted=False, reason="no") for n, strategy in enumerate(strategies, 1)
+    )
+
+
+def names(texts: list[str]) -> list[str]:
+    return [canonical_json(json.loads(text)) for text in texts]
+
+
+def test_the_portfolio_is_proposed_in_order_without_what_cannot_act_or_was_tried() -> None:
+    policy = PortfolioPolicy([LATENT, MIX, SHORT])
+    assert names(policy.propose(PolicyContext(), 4, 0)) == [A, C, B, A]
+    assert names(policy.propose(PolicyContext(history=tried(LATENT)), 2, 0)) == [C, B]
+    assert names(policy.propose(PolicyContext(families=("Latent",), history=tried(LATENT)), 1, 0)) == [B]
+    assert names(policy.propose(PolicyContext(families=("TTS",)), 1, 0)) == [A]  # the loop says why it cannot act
+
+
+FEATURES = [{"x": 1.0, "same": 5.0}, {"x": 3.0, "same": 5.0}]
+"""Standardised: x is −1 and 1, ``same`` is 0 and 0."""
+
+
+def test_the_ridge_regression_by_hand() -> None:
+    fitted = fit(FEATURES, [{A: 1.0, C: 2.0}, {A: 4.0}], [LATENT, MIX, SHORT], penalty=2.0)
+    assert fitted.features == ("same", "x")
+    assert (fitted.centre, fitted.scale) == ((5.0, 2.0), (1.0, 1.0))
+    assert [point.strategy for point in fitted.points] == [LATENT, MIX]  # nothing is known of the third
+    # LATENT: mean 2.5; w = Σ z·(y − mean) / (Σ z² + 2) = (1.5 + 1.5) / (2 + 2); MIX: its one gain is its mean
+    assert [point.mean for point in fitted.points] == [2.5, 2.0]
+    assert fitted.points[0].weights == pytest.approx((0.0, 0.75))
+    assert fitted.points[1].weights == pytest.approx((0.0, 0.0))
+    assert fitted.predict({"x": 4.0}) == pytest.approx({A: 2.5 + 0.75 * 2, C: 2.0})  # the missing feature is average
+    assert fitted.predict({}) == pytest.approx({A: 2.5, C: 2.0})
+
+
+def test_what_is_no_point_is_worth_its_familys_mean_and_a_new_family_nothing() -> None:
+    fitted = fit(FEATURES, [{A: 1.0, B: 3.0}, {A: 1.0, B: 5.0}], [LATENT, SHORT])
+    predicted = fitted.predict({})
+    assert fitted.worth(LATENT, predicted) == 1.0
+    assert fitted.worth({**LATENT, "slot_steps": 9}, predicted) == pytest.approx((1.0 + 4.0) / 2)
+    assert fitted.worth(MIX, predicted) == 0.0
+
+
+def test_the_surrogate_proposes_what_is_predicted_to_gain_most_here() -> None:
+    gains = [{A: 2.0, C: 0.0, B: 1.0}, {A: 0.0, C: 2.0, B: 0.9}]
+    policy = SurrogatePolicy(fit(FEATURES, gains, [LATENT, MIX, SHORT], penalty=0.1))
+    low, high = PolicyContext(features={"x": 1.0}), PolicyContext(features={"x": 3.0})
+    assert names(policy.propose(low, 3, 0)) == [A, B, C]
+    assert names(policy.propose(high, 3, 0)) == [C, B, A]
+    assert names(policy.propose(high.model_copy(update={"history": tried(MIX)}), 1, 0)) == [B]
+    assert names(policy.propose(high.model_copy(update={"families": ("Latent",)}), 1, 0)) == [B]
+
+
+class Says:
+    """Proposes given texts, whatever is asked."""
+
+    name = "says"
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
+        return [self.texts[i % len(self.texts)] for i in range(n)]
+
+
+def test_of_several_draws_the_one_that_the_surrogate_finds_best_is_proposed() -> None:
+    features = [{"drift": 0.0}, {"drift": 1.0}]
+    surrogate = fit(features, [{A: 0.1, C: 0.3}, {A: 0.4, C: 0.2}], [LATENT, MIX], penalty=0.01)
+    says = Says("no strategy", json.dumps(LATENT), json.dumps(MIX))
+    ranked = RankedPolicy(says, surrogate, draws=3)
+    assert names(ranked.propose(PolicyContext(features={"drift": 1.0}), 1, 0)) == [A]
+    assert names(ranked.propose(PolicyContext(features={"drift": 0.0}), 1, 0)) == [C]
+    assert ranked.propose(PolicyContext(), 3, 0)[-1] == "no strategy"
+    assert (ranked.name, adapter_of(ranked)) == ("says", None)
+
+
+def test_ranking_needs_what_was_learnt_from_practice(tmp_path: Path, tiny_lm: LanguageModel) -> None:
+    settings = PolicySettings(draws=4, adapter="none")
+    with pytest.raises(UnavailableError, match=r"--landscape --install"):
+        build_policy("local", settings, lm=tiny_lm, offline=True, pretrained=str(tmp_path))

@@ -1,0 +1,62 @@
+"""What a model costs to serve, by hand arithmetic, and that a gain below its price is not accepted."""
+
+import math
+import random
+
+import pytest
+
+from cao.types import AdaptedModel, AdapterRef, AnswerRule, LatentSettings
+from tests.tools.evaluate.answered import item
+from tools.evaluate.serving import passes, serving_price
+from tools.evaluate.statistics import compare, differences
+
+ONE = AdapterRef(path="p", sha256="x", base_sha256="b", rank=4)
+PLAIN, CARRIED = AdaptedModel(), AdaptedModel(members=(ONE,))
+FOUR = AdaptedModel(members=(ONE,) * 4, method="sum_logprobs")
+ROUTED = AdaptedModel(members=(ONE,) * 4, method="avg_prompt_embed", centroids="c")
+VECTORS = AdaptedModel(latent=LatentSettings(slot_steps=10, slot_lr=0.1))
+RULE = AdaptedModel(answer_rule=AnswerRule(prior="choice", strength=1.0, length="none"))
+
+
+@pytest.mark.parametrize(
+    ("model", "cost"),
+    [(PLAIN, 1), (CARRIED, 1), (RULE, 1), (FOUR, 4), (ROUTED, 1.2), (VECTORS, 2)],
+)
+def test_a_question_costs_a_pass_for_each_adapter_that_answers_it(model: AdaptedModel, cost: float) -> None:
+    assert passes(model) == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "best", "price"),
+    [
+        (CARRIED, PLAIN, 0.0),
+        (RULE, CARRIED, 0.0),
+        (FOUR, PLAIN, 0.01 * (2 + 1)),  # two doublings, and no folder to hand over
+        (ROUTED, CARRIED, 0.01 * (math.log2(1.2) + 1)),
+        (VECTORS, CARRIED, 0.01 * (1 + 1)),
+        (FOUR, VECTORS, 0.01 * 1),  # there was no folder before
+        (VECTORS, FOUR, 0.0),  # cheaper
+        (FOUR.model_copy(update={"latent": VECTORS.latent}), FOUR, 0.01 * 1),
+    ],
+)
+def test_the_price_is_a_rate_for_each_doubling_and_for_the_folder(
+    candidate: AdaptedModel, best: AdaptedModel, price: float
+) -> None:
+    assert serving_price(candidate, best, 0.01) == pytest.approx(price)
+    assert serving_price(candidate, best, 0.0) == 0.0
+
+
+def test_four_adapters_that_gain_less_than_their_price_are_not_accepted() -> None:
+    rng = random.Random(0)
+    noise = [rng.gauss(1.0, 1.0) for _ in range(96)]
+    best = [item(f"q{n}", [by, 0.0], 0) for n, by in enumerate(noise)]
+    better = [item(f"q{n}", [by + 0.2, 0.0], 0) for n, by in enumerate(noise)]  # surely a little better
+    gain = -float(differences(best, better).mean())
+    free = compare(best, better, "confident")
+    assert free.accepted
+    assert gain == pytest.approx(-free.loss_change)
+    for per_doubling, accepted in ((gain / 30, True), (gain / 3 * 1.01, False)):
+        price = serving_price(FOUR, PLAIN, per_doubling)
+        verdict = compare(best, better, "confident", price=price)
+        assert (verdict.accepted, verdict.price) == (accepted, price)
+        assert verdict.loss_change == free.loss_change
