@@ -11,9 +11,9 @@ from itertools import pairwise, starmap
 
 import cao
 from agent.loop.counts import summary
+from agent.loop.outcome import DEFAULT, Tested, step
 from agent.loop.request import RunHeader
 from agent.loop.state import Made, State, Workbench
-from agent.loop.test_part import DEFAULT, Tested, step
 from agent.record.measurements import Detectable, PartScore, Rewards, TestPart
 from agent.record.page.questions import keep_questions
 from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRecord, Together

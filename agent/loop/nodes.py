@@ -14,10 +14,10 @@ from agent.loop.applying import Part, apply_for, remade_for_test
 from agent.loop.conclude import conclude_run
 from agent.loop.counts import counted
 from agent.loop.observations import policy_context
+from agent.loop.outcome import test_steps
 from agent.loop.reward import Bar, explain, judge, race_reward
 from agent.loop.start import measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
-from agent.loop.test_part import test_steps
 from cao.errors import NotApplicableError
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import Trial

@@ -219,7 +219,7 @@ def at_chance_text(run: Run) -> str:
     """Return which models know no more of the test questions than guessing does, in a sentence; empty for none."""
     if run.test is None:
         return ""
-    sides = {"the base model": run.test.baseline, "the adapted one": run.test.adapted}
+    sides = {"the deployed model": run.test.baseline, "the adapted one": run.test.adapted}
     if run.status != "improved":
         del sides["the adapted one"]
     named = [name for name, side in sides.items() if side.at_chance]

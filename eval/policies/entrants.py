@@ -19,6 +19,9 @@ from policies.base import PolicyContext
 from policies.grid import papers_choice
 from policies.local import LocalPolicy
 from policies.messages import plain_json
+from policies.selection.learnt import Selection
+from policies.selection.portfolio import PortfolioPolicy
+from policies.selection.surrogate import SurrogatePolicy
 from policies.uniform import RandomPolicy
 
 
@@ -73,7 +76,7 @@ class Always(Entrant):
 class Drawing(Entrant):
     """A policy of ``policies`` that costs next to nothing."""
 
-    policy: RandomPolicy | BanditPolicy
+    policy: RandomPolicy | BanditPolicy | PortfolioPolicy | SurrogatePolicy
 
     def propose(self, situation: Situation, history: Sequence[Trial], n: int, seed: int) -> list[str]:
         """Return what the policy says."""
@@ -125,6 +128,7 @@ def _texts(memory: Path) -> dict[str, list[str]]:
 
 
 _TRAINED = {
+    "shipped": "the one that ships",
     "ReST-EM": "the same after that iteration, on-policy from the untrained model on",
     "taught by the grid": "the same, fine-tuned on the grid's points that improve the model in practice",
     "warm ReST-EM": "the one taught by the grid after that iteration, on-policy",
@@ -138,6 +142,7 @@ def entrants(
     practice: Mapping[str, tuple[int, int]],
     draws: int,
     memory: Path,
+    selection: Selection | None = None,
 ) -> list[Entrant]:
     """Return the rows of the table but the oracle.
 
@@ -148,6 +153,7 @@ def entrants(
         practice: the bandit's arms: strategy → (situations improved, not improved) in practice.
         draws: first attempts of those that draw, in each situation.
         memory: file of what the model wrote.
+        selection: the portfolio and the surrogate, where the training learnt them.
     """
     families = ", ".join(FAMILIES)
     return [
@@ -164,9 +170,23 @@ def entrants(
             draws,
             BanditPolicy(practice),
         ),
+        *(_selected(selection) if selection else ()),
         Writing("untrained", "the language model under the grammar", draws, LocalPolicy(lm, settings), memory),
         *(
             Writing(name, _TRAINED[name.rstrip(" 0123456789")], draws, LocalPolicy(lm, settings, weights), memory)
             for name, weights in trained.items()
+        ),
+    ]
+
+
+def _selected(selection: Selection) -> list[Entrant]:
+    """Return the rows of what was learnt without a language model; each always says the same in one situation."""
+    return [
+        Drawing("portfolio", "one order of strategies for all tasks", 1, PortfolioPolicy(selection.portfolio)),
+        Drawing(
+            "surrogate",
+            "what a ridge regression on unlabelled features ranks first",
+            1,
+            SurrogatePolicy(selection.surrogate),
         ),
     ]

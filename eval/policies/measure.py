@@ -37,6 +37,8 @@ from eval.policies.loops import ATTEMPTS, cells, lead, oracle, tested
 from eval.policies.results import Family, PoliciesResult, TaskRole, TrainingReport
 from policies.grid import grid
 from policies.local import LocalPolicy
+from policies.selection.learnt import SELECTION, read_selection
+from policies.trained import find_policy, index_of
 
 DRAWS = 4
 """First attempts of a policy that draws, in each situation."""
@@ -73,7 +75,12 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         situations = lay_out(plan, progress)
         lm = next(iter(situations.values())).bench.lm
         weights = {name: load_adapter(path, lm.sha256) for each in trainings for name, path in each.policies.items()}
-        rows = entrants(lm, config.policy_settings, weights, practice, DRAWS, options.training[0] / "texts.jsonl")
+        if not weights and (shipped := find_policy(lm.sha256, index_of(config.pretrained))):
+            weights["shipped"] = shipped
+        learnt = options.training[-1] / SELECTION
+        selection = read_selection(learnt, lm.sha256) if learnt.exists() else None
+        memory = options.training[0] / "texts.jsonl"
+        rows = entrants(lm, config.policy_settings, weights, practice, DRAWS, memory, selection)
         with open_rollouts(engine, options.workers, plan, situations, progress) as rollouts:
             rollouts.prepare(list(situations), progress)
             points = {name: grid(situation.context.families) for name, situation in situations.items()}

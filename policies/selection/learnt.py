@@ -13,6 +13,9 @@ from cao.strategy import StrategyRejectedError, validate_strategy
 from cao.types import Record, StrategyFields
 from policies.selection.surrogate import Surrogate
 
+SELECTION = "selection.json"
+"""The file's name, among the trained parts and in a training's folder."""
+
 COMMAND = "python -m agent.train_policy --landscape --install"
 
 
@@ -41,7 +44,7 @@ def selection_file(model: str, pretrained: str | None = None) -> Path:
         model: the profile's name.
         pretrained: the folder of trained parts; None for the shipped one.
     """
-    return Path(pretrained or SHIPPED) / model / "selection.json"
+    return Path(pretrained or SHIPPED) / model / SELECTION
 
 
 def read_selection(path: Path, base_sha256: str) -> Selection:

@@ -1,6 +1,7 @@
 """The command: what it prints, and how it ends when something is wrong."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -72,6 +73,10 @@ def test_json_is_one_object_with_the_contracts_keys(run: Any, tiny_lm: LanguageM
     assert record["ci95"][0] <= record["accuracy"] <= record["ci95"][1]
     nll = -sum(gold.logprob for gold in golds) / sum(gold.chars for gold in golds)
     assert record["gold_nll_per_char"] == pytest.approx(nll)
+    assert record["chance"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 3 + 1 / 2) / 4)
+    assert record["uniform_loss"] == record["loss"] == pytest.approx(math.log(6) / 2)  # too few for a temperature
+    assert record["at_chance"]
+    assert record["raw_loss"] != record["loss"]
 
 
 def test_without_json_a_table_is_printed(run: Any) -> None:
@@ -79,6 +84,8 @@ def test_without_json_a_table_is_printed(run: Any) -> None:
     assert code == 0
     assert "accuracy" in out
     assert "animals" in out
+    assert "guessing 41.7 %" in out
+    assert "guessing 0.8959; at chance" in " ".join(out.replace("│", " ").split())
 
 
 def test_a_limit_samples_by_the_seed_and_keeps_the_files_order(run: Any) -> None:

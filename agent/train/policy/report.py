@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 import cao
 from agent.train.policy.rest_em import CHUNK, Sample, Sampling, costs, verdict
 from agent.train.policy.run import Training
-from agent.train.policy.selection import install_selection, practised, summary
+from agent.train.policy.selection import practised, selection_of, summary
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic, write_json
@@ -17,6 +17,7 @@ from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.strategies import FAMILIES
 from cao.types import Record
 from policies.grid import grid
+from policies.selection.learnt import SELECTION, selection_file
 from policies.trained import PolicyIndex, TrainedPolicy, read_policies
 from tools.evaluate.statistics import wilson
 
@@ -125,6 +126,9 @@ def write_report(training: Training) -> Report:
         landscape={name: _landscape(situation) for name, situation in training.situations.items()},
         selection=summary(known) if len({one.task for one in known}) > 1 else {},
     )
+    if report.selection:
+        selection = selection_of(known, training.lm.sha256)
+        write_json(settings.folder / SELECTION, selection.model_dump(mode="json"))
     write_json(settings.folder / "report.json", report.model_dump(mode="json"))
     write_atomic(settings.folder / "report.md", text(report))
     return report
@@ -249,8 +253,9 @@ def install(training: Training, report: Report, index: Path) -> None:
     lm, settings = training.lm, training.settings
     try:
         if report.selection:
-            known = practised([training.situations[name] for name in training.practice])
-            install_selection(known, lm.profile.name, lm.sha256, settings.config.pretrained)
+            target = selection_file(lm.profile.name, str(index.parent))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(target, (settings.folder / SELECTION).read_bytes())
     except OSError as error:
         raise InputError(f"{index.parent}: cannot be written ({error.strerror})") from None
     if report.policy is None:

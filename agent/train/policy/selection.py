@@ -6,15 +6,17 @@ at a time: with all of its situations, so that another seed of the same task tea
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
+from pydantic import JsonValue
+
 from agent.train.policy.situations import Situation
-from cao.files import canonical_json, write_json
+from cao.errors import InputError
+from cao.files import canonical_json
 from cao.strategies import FAMILIES
 from cao.types import StrategyFields
 from policies.grid import grid
-from policies.selection.learnt import Selection, selection_file
+from policies.selection.learnt import Selection
 from policies.selection.portfolio import greedy_order
 from policies.selection.surrogate import Surrogate, fit
 
@@ -134,20 +136,19 @@ def _expected(one: Practised) -> float:
     return (1 - left) * fmean(one.accepted.values()) if won else 0.0
 
 
-def install_selection(known: Sequence[Practised], model: str, base_sha256: str, pretrained: str | None) -> Path:
-    """Write the selection of a base model to where policies look for it, and return the file.
+def selection_of(known: Sequence[Practised], base_sha256: str) -> Selection:
+    """Return what all practised situations teach together.
 
     Args:
-        known: every practised situation.
-        model: the profile's name.
-        base_sha256: hash of its weights.
-        pretrained: the folder of trained parts; None for the shipped one.
+        known: the situations.
+        base_sha256: hash of the base model's weights.
+
+    Raises:
+        InputError: no strategy was accepted anywhere.
     """
     by_key = {canonical_json(strategy): strategy for strategy in points()}
     order = [by_key[name] for name in portfolio_of(known) if name in by_key]
-    made = {"situations": sorted(one.name for one in known), "apart": summary(known)}
-    selection = Selection(base_sha256=base_sha256, portfolio=tuple(order), surrogate=surrogate_of(known), made=made)
-    path = selection_file(model, pretrained)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, selection.model_dump(mode="json"))
-    return path
+    if not order:
+        raise InputError("no point of the grid improves any practised situation, so there is no portfolio")
+    made: dict[str, JsonValue] = {"situations": [*sorted(one.name for one in known)]}
+    return Selection(base_sha256=base_sha256, portfolio=tuple(order), surrogate=surrogate_of(known), made=made)

@@ -13,10 +13,10 @@ from agent.loop import applying
 from agent.loop.applying import apply_for, remade_for_test
 from agent.loop.conclude import adopted_of
 from agent.loop.loading import build_workbench
+from agent.loop.outcome import test_steps as answered
 from agent.loop.request import read_task
 from agent.loop.start import deployed, first_state
 from agent.loop.state import State, Workbench
-from agent.loop.test_part import test_steps as answered
 from agent.record.terminal import PlainView
 from agent.run import main
 from cao.model.adapters import load_adapter

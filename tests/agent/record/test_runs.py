@@ -14,6 +14,8 @@ from agent.record.schema import SCHEMA_FILE, RunRecord, json_schema
 from agent.record.trace_file import read_trace, visits
 from cao.errors import InputError
 from tests.agent import run_folders as made
+from tests.tools.evaluate.answered import item, scaled
+from tools.evaluate.items import save_items
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -233,6 +235,15 @@ def test_paired_change_by_hand(tmp_path: Path) -> None:
     half = 1.959964 * (1 / 12) ** 0.5 / 2  # changes -½, 0, -½, 0: variance 1/12 over n - 1 = 3, and √4 = 2
     assert (mean, low, high) == pytest.approx((-0.25, -0.25 - half, -0.25 + half))
     assert (paired_change(path, "base", "attempt-1", "correct") or (0,))[0] == pytest.approx(0.25)
+
+
+def test_a_scale_of_the_scores_is_no_change(tmp_path: Path) -> None:
+    path = made.write_run(tmp_path, "one")
+    (path / "items").mkdir(exist_ok=True)
+    base = [item(f"q{i}", (-1.0 - i % 3, -2.0, -1.5), i % 2) for i in range(20)]
+    save_items(path / "items" / "base.jsonl", base)
+    save_items(path / "items" / "attempt-1.jsonl", scaled(base, 0.5))
+    assert paired_change(path, "base", "attempt-1", "loss") == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
 
 
 def test_damaged_items_give_no_interval(tmp_path: Path) -> None:

@@ -158,3 +158,18 @@ def test_chance_is_drawn_over_the_choices_of_each_question() -> None:
 
     assert conclude.chance_level([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
     assert conclude.chance_level([ask("a", "b"), ask()]) is None
+
+
+def test_models_at_chance_are_called_so_and_guessing_stands_beside_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    raw = made.record("one")
+    for side in ("baseline", "adapted"):
+        raw["test"][side] |= {"chance": 0.25, "uniform_loss": 1.3863, "at_chance": side == "baseline"}
+    raw["test"]["chance"] = 0.25
+    print_summary(RunRecord.model_validate(raw), "runs/one")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "deployed model, at chance" in shown
+    assert "adapted, at chance" not in shown
+    assert "1.3863" in shown
+    assert "On test the deployed model is at chance: guessing has accuracy 25.0 % and log-loss 1.3863." in shown

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
-from tests.tools.evaluate.answered import item
 
 from cao.types import AcceptRule, Item
+from tests.tools.evaluate.answered import item
 from tools.evaluate.racing import (
     FIRST_BLOCK,
     LARGEST_BLOCK,
