@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cao.configuration import Device, Dtype, Machine, ModelPath, Offline, Workers
+from cao.configuration import Device, Dtype, Machine, ModelPath, Offline, Pretrained, Workers
 from cao.errors import InputError
 from cao.options import Option
 from cao.types import AnswerProtocol, Record
@@ -47,7 +47,9 @@ class ScoreOptions(Machine):
 class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
-    table: Annotated[Literal["drift", "generation", "policies", "acceptance"], Field(description="what is measured")]
+    table: Annotated[
+        Literal["drift", "generation", "policies", "acceptance", "labels"], Field(description="what is measured")
+    ]
     consolidation: Annotated[
         Path | None, Field(description="generation: a folder of python -m agent.consolidate"), Option("DIR")
     ] = None
@@ -66,9 +68,16 @@ class TablesOptions(Record):
     tasks: Annotated[
         tuple[str, ...] | None,
         Field(description="what is measured on"),
-        Option("NAME,...", commas=True, default="generation: six in-domain, six unseen; policies: all"),
+        Option(
+            "NAME,...",
+            commas=True,
+            default="generation: six in-domain, six unseen; policies: all; labels: those that no policy practises on",
+        ),
     ] = None
     split: Annotated[Literal["reward", "test"], Field(description="generation: part of a task")] = "test"
+    reward: Annotated[
+        int, Field(ge=48, description="labels: reward questions of a task, half of them to fit"), Option("N")
+    ] = 96
     limit: Annotated[int, Field(ge=1, description="questions of a task, at most"), Option("N")] = 200
     seeds: Annotated[tuple[int, ...], Field(description="choices of support prompts"), Option("S,...", commas=True)] = (
         0,
@@ -79,10 +88,12 @@ class TablesOptions(Record):
     out: Annotated[
         Path | None,
         Field(description="folder of the page"),
-        Option("DIR", default="report/ in the consolidation's or training's folder, or here"),
+        Option("DIR", default="report/ in the consolidation's or training's folder, labels: runs/labels, or here"),
     ] = None
     workers: Workers = 1
+    model: Annotated[str, Field(description="labels: model profile"), Option("NAME")] = "smollm2-135m"
     model_path: ModelPath = None
+    pretrained: Pretrained = None
     device: Device = "cpu"
     dtype: Dtype = "auto"
     offline: Offline = False

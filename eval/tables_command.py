@@ -14,7 +14,7 @@ from eval.drift import page as drift_page
 from eval.generation import measure as generation_measure
 from eval.generation import page as generation_page
 from eval.options import TablesOptions
-from eval.policies import acceptance
+from eval.policies import acceptance, labels, labels_page
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
 
@@ -32,7 +32,13 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         InputError: what is to be measured cannot be.
         UnavailableError: a model or data is not at hand.
     """
-    tables = {"drift": _drift, "generation": _generation, "policies": _policies, "acceptance": _acceptance}
+    tables = {
+        "drift": _drift,
+        "generation": _generation,
+        "policies": _policies,
+        "acceptance": _acceptance,
+        "labels": _labels,
+    }
     one = tables[options.table]
     result, page = one(options, read_engine(file), command)
     figures = json.dumps(result.model_dump(mode="json"))
@@ -65,3 +71,9 @@ def _acceptance(asked: TablesOptions, engine: EngineSettings, command: str) -> t
     with closing(make_view()) as view:
         result = acceptance.measure(command, asked.seed, progress=view.progress)
     return result, acceptance.write_page(result, asked.out or Path())
+
+
+def _labels(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        result = labels.measure(asked, command, view.progress)
+    return result, labels_page.write_page(result, asked.out or labels.FOLDER)

@@ -100,7 +100,7 @@ def collect(
             kept, losses = list(carried["kept"]), carried["losses"].tolist()
         saved = time.monotonic()
         for step in range(len(losses), steps):
-            losses.append(_step(lm, [rows[i] for i in schedule[step]], live, optimizer, preset.rate(step)))
+            losses.append(answer_step(lm, [rows[i] for i in schedule[step]], live, optimizer, preset.rate(step)))
             if step >= preset.warm_steps:
                 kept.append(_residual(live, origin, layout))
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
@@ -114,10 +114,21 @@ def collect(
     return torch.stack(kept), losses
 
 
-def _step(
+def answer_step(
     lm: LanguageModel, rows: Sequence[Row], live: dict[str, Tensor], optimizer: torch.optim.Optimizer, rate: float
 ) -> float:
-    """Take one optimiser step and return its loss."""
+    """Take one optimiser step on gold answers and return its loss, nats per answer token.
+
+    Args:
+        lm: the model with the adapter that is trained.
+        rows: B questions with their gold answers.
+        live: name → parameter of the adapter; their gradient's norm is clipped to 1.
+        optimizer: of these parameters.
+        rate: learning rate of the step.
+
+    Raises:
+        InputError: the loss is not a number.
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad()
