@@ -114,6 +114,12 @@ def roomy_model_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture
+def roomy_lm(roomy_model_folder: Path) -> LanguageModel:
+    """The tiny model with room for the policy's prompt; a new one for each test, so a test may change it."""
+    return load_language_model(TINY, path=str(roomy_model_folder), dtype="bfloat16", offline=True)
+
+
+@pytest.fixture
 def tiny_lm(tiny_model_folder: Path) -> LanguageModel:
     """The tiny model through the real loader, bf16; a new one for each test, so a test may change it."""
     return load_language_model(TINY, path=str(tiny_model_folder), dtype="bfloat16", offline=True)

@@ -43,6 +43,9 @@ class Loop:
 Loops = dict[tuple[str, str], Loop]
 """(policy, situation) → its loop."""
 
+Tests = dict[tuple[str, str], Judged]
+"""(situation, strategy's canonical JSON) → what it changes on the test part."""
+
 
 def lead(rollouts: Rollouts, rows: Sequence[Entrant], situations: Mapping[str, Situation], progress: Progress) -> Loops:
     """Return every policy's loop in every situation that it speaks of, attempt by attempt side by side."""
@@ -131,13 +134,13 @@ def oracle(points: Sequence[Strategy], worth: Sequence[Judged]) -> Loop:
     return Loop([True], [trial], strategy, judged, finished=True)
 
 
-def tested(rollouts: Rollouts, loops: Loops, progress: Progress) -> dict[tuple[str, str], Judged]:
+def tested(rollouts: Rollouts, loops: Loops, progress: Progress) -> Tests:
     """Return situation and strategy → what it changes on the test part, for what loops adopted."""
     asked: dict[str, dict[str, Strategy]] = {}
     for (_, name), loop in loops.items():
         if loop.adopted is not None:
             asked.setdefault(name, {})[canonical_json(loop.adopted.canonical())] = loop.adopted
-    tests: dict[tuple[str, str], Judged] = {}
+    tests: Tests = {}
     work = {name: list(strategies.values()) for name, strategies in asked.items()}
     for done, (name, worth) in enumerate(rollouts.judge(work, "test"), 1):
         tests.update({(name, key): judged for key, judged in zip(asked[name], worth, strict=True)})

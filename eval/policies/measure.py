@@ -32,12 +32,12 @@ from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import StrategyFields
 from eval.options import TablesOptions
-from eval.policies.entrants import Writing, entrants
-from eval.policies.loops import ATTEMPTS, cells, lead, oracle, tested
+from eval.policies.entrants import Entrant, Writing, entrants
+from eval.policies.loops import ATTEMPTS, Loops, Tests, cells, lead, oracle, tested
 from eval.policies.results import Family, PoliciesResult, TaskRole, TrainingReport
 from policies.grid import grid
 from policies.local import LocalPolicy
-from policies.selection.learnt import SELECTION, read_selection
+from policies.selection.learnt import SELECTION, Selection, read_selection
 from policies.trained import find_policy, index_of
 
 DRAWS = 4
@@ -77,17 +77,10 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         weights = {name: load_adapter(path, lm.sha256) for each in trainings for name, path in each.policies.items()}
         if not weights and (shipped := find_policy(lm.sha256, index_of(config.pretrained))):
             weights["shipped"] = shipped
-        learnt = options.training[-1] / SELECTION
-        selection = read_selection(learnt, lm.sha256) if learnt.exists() else None
-        memory = options.training[0] / "texts.jsonl"
+        memory, selection = options.training[0] / "texts.jsonl", _selection(options.training[-1], lm.sha256)
         rows = entrants(lm, config.policy_settings, weights, practice, DRAWS, memory, selection)
         with open_rollouts(engine, options.workers, plan, situations, progress) as rollouts:
-            rollouts.prepare(list(situations), progress)
-            points = {name: grid(situation.context.families) for name, situation in situations.items()}
-            landscape = _landscape(rollouts, points, progress)
-            loops = lead(rollouts, rows, situations, progress)
-            loops |= {(ORACLE, name): oracle(points[name], landscape[name]) for name in situations}
-            tests = tested(rollouts, loops, progress)
+            points, landscape, loops, tests = _measured(rollouts, rows, situations, progress)
         valid = {row.name: _validity(row, config, situations) for row in rows if isinstance(row, Writing)}
     return PoliciesResult(
         command=command,
@@ -117,6 +110,12 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         cells=cells(loops, tests),
         valid=valid,
     )
+
+
+def _selection(folder: Path, base_sha256: str) -> Selection | None:
+    """Return the portfolio and the surrogate that a training learnt, None where it measured no landscape."""
+    path = folder / SELECTION
+    return read_selection(path, base_sha256) if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -179,6 +178,18 @@ def _config(trainings: Sequence[Finished], options: TablesOptions) -> RunConfig:
 def _roles(tasks: Sequence[str], trainings: Sequence[Finished]) -> dict[str, TaskRole]:
     practised = {task for training in trainings for task in training.settings.tasks}
     return {task: TaskRole(held_out=task not in practised) for task in tasks}
+
+
+def _measured(
+    rollouts: Rollouts, rows: Sequence[Entrant], situations: Mapping[str, Situation], progress: Progress
+) -> tuple[dict[str, list[Strategy]], dict[str, list[Judged]], Loops, Tests]:
+    """Return each situation's grid, what it is worth, every policy's loop, and what loops adopted on the test part."""
+    rollouts.prepare(list(situations), progress)
+    points = {name: grid(situation.context.families) for name, situation in situations.items()}
+    landscape = _landscape(rollouts, points, progress)
+    loops = lead(rollouts, rows, situations, progress)
+    loops |= {(ORACLE, name): oracle(points[name], landscape[name]) for name in situations}
+    return points, landscape, loops, tested(rollouts, loops, progress)
 
 
 def _landscape(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from cao.model.adapters import LoraWeights
 from cao.strategies import FAMILIES
+from cao.strategies.calibrate import Calibrate
 from cao.strategies.latent import Latent
 from cao.strategies.lora_mix import LoraMix
 from cao.strategies.ttl import TTL
@@ -30,6 +31,7 @@ GOOD = {
     "LORA": {"family": "LORA", "lambda": 0.5},
     "TTS": {"family": "TTS", "num_prompt_batches": 20, "method": "max_confidence"},
     "Latent": {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1},
+    "Calibrate": {"family": "Calibrate", "prior": "choice", "strength": 1.0, "length": "none"},
 }
 
 
@@ -57,13 +59,14 @@ def test_lora_mixing(lam: float, expected: list[list[float]]) -> None:
     assert delta.tolist() == expected
 
 
-def test_the_papers_strategies_are_valid() -> None:
+def test_a_strategy_of_each_family_is_valid() -> None:
     found = {name: parse_strategy(json.dumps(value)) for name, value in GOOD.items()}
     assert {name: type(value) for name, value in found.items()} == {
         "TTL": TTL,
         "LORA": LoraMix,
         "TTS": TTS,
         "Latent": Latent,
+        "Calibrate": Calibrate,
     }
     assert {name: value.canonical() for name, value in found.items()} == GOOD
 
@@ -80,6 +83,7 @@ BOUNDS = {
     ("TTS", "num_prompt_batches"): (1, 32),
     ("Latent", "slot_steps"): (1, 20),
     ("Latent", "slot_lr"): (1e-5, 1.0),
+    ("Calibrate", "strength"): (0.0, 1.0),
 }
 
 

@@ -228,28 +228,28 @@ def test_the_loss_is_that_of_each_reply_alone(tiny_lm: LanguageModel) -> None:
 
 
 @pytest.mark.slow
-def test_fine_tuning_teaches_the_reply_and_is_repeatable(tiny_lm: LanguageModel) -> None:
-    policy = LocalPolicy(tiny_lm, PolicySettings(adapter="none"))
+def test_fine_tuning_teaches_the_reply_and_is_repeatable(roomy_lm: LanguageModel) -> None:
+    policy = LocalPolicy(roomy_lm, PolicySettings(adapter="none"))
     lesson = Lesson(policy.prompt(PolicyContext(task_context="A task.")), [OTHER])
-    tuning, start = Tuning(epochs=8, rate=1e-2), tiny_lm.fresh_lora(0)
-    first, second = (fine_tune(tiny_lm, [lesson], start, tuning) for _ in range(2))
-    row = encode_lesson(tiny_lm, lesson)
+    tuning, start = Tuning(epochs=8, rate=1e-2), roomy_lm.fresh_lora(0)
+    first, second = (fine_tune(roomy_lm, [lesson], start, tuning) for _ in range(2))
+    row = encode_lesson(roomy_lm, lesson)
     with torch.no_grad():
-        before = float(reply_loss(tiny_lm, row))
-        with tiny_lm.adapted(first):
-            after = float(reply_loss(tiny_lm, row))
+        before = float(reply_loss(roomy_lm, row))
+        with roomy_lm.adapted(first):
+            after = float(reply_loss(roomy_lm, row))
     assert after < before - 0.5
     assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
 
 
 @pytest.mark.slow
-def test_a_policy_that_has_learnt_one_thing_still_finds_another(tiny_lm: LanguageModel) -> None:
+def test_a_policy_that_has_learnt_one_thing_still_finds_another(roomy_lm: LanguageModel) -> None:
     failed = Trial(attempt=1, strategy=json.loads(OTHER), accepted=False, reason="no")
     context = PolicyContext(task_context="A task.", history=(failed,))
     learnt = OTHER.replace(" ", "")  # the form that the grammar leaves to a model
-    lesson = Lesson(LocalPolicy(tiny_lm, PolicySettings()).prompt(context), [learnt])
-    taught = fine_tune(tiny_lm, [lesson], tiny_lm.fresh_lora(0), Tuning(epochs=60, rate=1e-2))
-    policy = LocalPolicy(tiny_lm, PolicySettings(), taught)
+    lesson = Lesson(LocalPolicy(roomy_lm, PolicySettings()).prompt(context), [learnt])
+    taught = fine_tune(roomy_lm, [lesson], roomy_lm.fresh_lora(0), Tuning(epochs=60, rate=1e-2))
+    policy = LocalPolicy(roomy_lm, PolicySettings(), taught)
     assert policy.draw(context, 5, 0) == [learnt] * 5
     [text] = policy.propose(context, 1, 0)
     assert parse_strategy(text).canonical() != json.loads(OTHER)
