@@ -182,6 +182,7 @@ class Item(Record):
         confidence: geometric mean of its tokens' probabilities; 0 where nothing was generated.
         choices: what was measured of each choice, from which any answer rule follows; empty where several adapters
             answered together, and under generate.
+        member: which of the model's adapters answered, where each question goes to one of several.
     """
 
     id: str
@@ -196,6 +197,7 @@ class Item(Record):
     text: str = ""
     confidence: float = 0.0
     choices: tuple[ChoiceLikelihood, ...] = ()
+    member: int = 0
 
 
 class Reward(Record):

@@ -53,8 +53,10 @@ class PolicyContext(Record):
 
     @property
     def tried(self) -> set[str]:
-        """The strategies of the history as canonical JSON: none of them is worth a second attempt."""
-        return {canonical_json(trial.strategy) for trial in self.history if trial.strategy is not None}
+        """The strategies tried on the current model, as canonical JSON: none of them is worth a second attempt."""
+        accepted = [number for number, trial in enumerate(self.history, 1) if trial.accepted]
+        since = self.history[max(accepted, default=0) :]
+        return {canonical_json(trial.strategy) for trial in since if trial.strategy is not None}
 
 
 class Policy(Interface):

@@ -93,7 +93,7 @@ class Answers:
         self._keys = [measurement_key(bench, model, part) for model in alone] if several else [self._key]
         self.of, self.selecting = len(self._models), adapted.method == "max_confidence"
         self._items: dict[str, list[Item]] = {}
-        self._priors: dict[int, Prior] = {}
+        self._priors: dict[tuple[int, int], Prior] = {}
 
     def whole(self) -> Measurement:
         """Return the measurement of all adapters on all questions; the blocks come one after the other."""
@@ -117,23 +117,30 @@ class Answers:
         rule, bench, items = self._adapted.answer_rule, self._bench, self._asked(member, end)
         if rule == AnswerRule():
             return items
-        style, prior = bench.lm.profile.answer_style, {} if rule.prior == "none" else self._prior(member)
-        return answer_by(rule, bench.task, self._examples[:end], items, prior, style)
+        style, answered = bench.lm.profile.answer_style, list[Item]()
+        for example, item in zip(self._examples, items, strict=False):
+            prior = self._prior(member, item.member) if rule.prior != "none" else {}
+            answered += answer_by(rule, bench.task, [example], [item], prior, style)
+        return answered
 
-    def _prior(self, member: int) -> Prior:
-        """Return the prior that the answer rule takes off, as one adapter has it; it is kept like the answers."""
-        if member not in self._priors:
-            bench, model = (
-                self._bench,
-                self._models[member].model_copy(update={"answer_rule": self._adapted.answer_rule}),
-            )
-            kind = self._adapted.answer_rule.prior
-            path = items_folder(bench) / f"prior-{kind}-{self._keys[member]}.json"
-            self._priors[member] = _kept_prior(path) or prior_of(
-                model, 0, bench.task, self._examples, bench.splits.support, lm=bench.lm, states=bench.states
-            )
-            write_json(path, dict(self._priors[member]))
-        return self._priors[member]
+    def _prior(self, member: int, routed: int) -> Prior:
+        """Return the prior that the answer rule takes off, as one adapter has it; it is kept like the answers.
+
+        Args:
+            member: which model of the adapters that answer together.
+            routed: which of its adapters, where each question goes to one of several.
+        """
+        if (member, routed) not in self._priors:
+            bench, rule = self._bench, self._adapted.answer_rule
+            path = items_folder(bench) / f"prior-{rule.prior}-{self._keys[member]}-{routed}.json"
+            prior = _kept_prior(path)
+            if not prior:
+                model, support = self._models[member].model_copy(update={"answer_rule": rule}), bench.splits.support
+                states = bench.states
+                prior = prior_of(model, routed, bench.task, self._examples, support, lm=bench.lm, states=states)
+                write_json(path, dict(prior))
+            self._priors[member, routed] = prior
+        return self._priors[member, routed]
 
     def _asked(self, member: int, end: int) -> list[Item]:
         """Return one adapter's answers on all blocks up to one; a block that is not kept is asked, and kept."""

@@ -92,6 +92,8 @@ def evaluate(
         if adapted.answer_rule != AnswerRule():
             prior = prior_of(adapted, member, task, asked, support, lm=lm, states=kept)
             items = answer_by(adapted.answer_rule, task, asked, items, prior, lm.profile.answer_style)
+        if adapted.centroids is not None:
+            items = [item.model_copy(update={"member": member}) for item in items]
         cut += shortened
         for q, item in zip(mine, items, strict=True):
             answers[q].append(item)

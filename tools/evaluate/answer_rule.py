@@ -25,6 +25,9 @@ from cao.types import AnswerRule, ChoiceLikelihood, Example, Item
 Prior = Mapping[str, float]
 """A choice's text as it is scored → log p₀, in nats."""
 
+KEPT = ("gold_nll", "gold_chars", "choices", "member")
+"""What another rule leaves of an item as it is."""
+
 RULES = (
     AnswerRule(),
     AnswerRule(length="none"),
@@ -93,5 +96,4 @@ def ranked(example: Example, scores: Sequence[float], measured: Item | None = No
     )
     if measured is None:
         return graded
-    kept = {"gold_nll": measured.gold_nll, "gold_chars": measured.gold_chars, "choices": measured.choices}
-    return graded.model_copy(update=kept)
+    return graded.model_copy(update={key: getattr(measured, key) for key in KEPT})

@@ -10,9 +10,11 @@ from agent.config import make_config
 from agent.loop import answers, reward
 from agent.loop import counts as counts_of
 from cao.errors import InputError
-from cao.types import AdaptedModel, Item, LatentSettings
+from cao.tasks.base import Task
+from cao.types import AdaptedModel, AnswerRule, ChoiceLikelihood, Example, Item, LatentSettings
 from tests.agent.loop.rewards import BAR, COUNTED, PLAIN, QUESTIONS, Model, N, adapter, bench
 from tools.evaluate import load_items
+from tools.evaluate.answer_rule import ranked
 
 OTHER = AdaptedModel(members=(adapter("x"),))
 
@@ -145,6 +147,35 @@ def test_routed_adapters_are_put_on_for_fewer_blocks(tmp_path: Path, monkeypatch
     reward.measure_part(bench(tmp_path), OTHER, "reward", "attempt-1")
     reward.measure_part(bench(tmp_path), routed, "reward", "attempt-2")
     assert blocks == [24, 24, 24, 24, 48, 48]
+
+
+def test_each_routed_question_loses_the_prior_of_the_adapter_that_answered_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def routed_answers(task: Task, examples: list[Example], *_: object, **__: object) -> list[Item]:
+        likelihoods = (ChoiceLikelihood(-3.0, 1, 1), ChoiceLikelihood(-4.0, 1, 1))
+        items = [ranked(example, [-3.0, -4.0]) for example in examples]
+        kept = [{"choices": likelihoods, "member": int(item.id.removeprefix("q")) % 2} for item in items]
+        return [item.model_copy(update=known) for item, known in zip(items, kept, strict=True)]
+
+    def prior_of(model: AdaptedModel, member: int, *_: object, **__: object) -> dict[str, float]:
+        return {" a": -1.0, " b": -1.0 - 5 * member}
+
+    monkeypatch.setattr(answers, "evaluate", routed_answers)
+    monkeypatch.setattr(answers, "prior_of", prior_of)
+    (tmp_path / "routes").write_bytes(b"1")
+    at = bench(tmp_path)
+    at.task = Task(name="t", title="T", source="here", load=list)
+    at.lm.profile, at.splits.support = SimpleNamespace(answer_style="text"), []
+    routed = AdaptedModel(
+        members=(adapter("x"), adapter("y")),
+        method="avg_sim_score",
+        centroids=str(tmp_path / "routes"),
+        answer_rule=AnswerRule(prior="choice", strength=1.0, length="none"),
+    )
+    items = reward.measure_part(at, routed, "reward", "attempt-1").items
+    assert [item.scores for item in items[:2]] == [(-2.0, -3.0), (-2.0, 2.0)]
+    assert [item.choice for item in items] == [0, 1] * (N // 2)
 
 
 def test_racing_is_configured(tmp_path: Path) -> None:
