@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 import cao
 from agent.train.policy.rest_em import CHUNK, Sample, Sampling, costs, verdict
 from agent.train.policy.run import Training
-from agent.train.policy.selection import practised, selection_of, summary
+from agent.train.policy.selection import Practised, practised, selection_of, summary
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic, write_json
@@ -84,6 +84,7 @@ class Report(Record):
         landscape: situation → its landscape.
         selection: portfolio and surrogate with each practised task left out in turn: row → share of first attempts
             that are accepted, and gain of a loop in nats; empty where no landscape is known.
+        practised: what every strategy is worth in the practised situations, and their features.
     """
 
     model: str
@@ -96,6 +97,7 @@ class Report(Record):
     arms: dict[str, tuple[int, int]]
     landscape: dict[str, Landscape]
     selection: dict[str, dict[str, float]] = Field(default_factory=dict)
+    practised: tuple[Practised, ...] = ()
 
 
 def write_report(training: Training) -> Report:
@@ -125,6 +127,7 @@ def write_report(training: Training) -> Report:
         arms=_arms([training.situations[name] for name in training.practice]),
         landscape={name: _landscape(situation) for name, situation in training.situations.items()},
         selection=summary(known) if len({one.task for one in known}) > 1 else {},
+        practised=tuple(known),
     )
     if report.selection:
         selection = selection_of(known, training.lm.sha256)
@@ -188,8 +191,8 @@ def _arms(practised: Sequence[Situation]) -> dict[str, tuple[int, int]]:
     return arms
 
 
-def text(report: Report) -> str:
-    """Return the report for people, as Markdown."""
+def _samples(report: Report) -> list[str]:
+    """Return what the language model's samples came to."""
     lines = [
         f"# The policy of {report.model}, trained by ReST-EM",
         "",
@@ -213,12 +216,19 @@ def text(report: Report) -> str:
                 cells += [f"{low:.2f} – {high:.2f}", f"{side.valid} of {side.drawn}", side.first_attempt]
                 lines.append(f"| {' | '.join(cells)} |")
     cost = report.costs
-    lines += [
+    return [
+        *lines,
         "",
         f"{cost.drawn} texts were drawn, {cost.valid} were strategies, {cost.measured} had to be measured: "
         f"{cost.questions} reward questions where a fixed number of samples without racing and memory asks "
         f"{cost.naive_questions}; {cost.seconds:.0f} s.",
     ]
+
+
+def text(report: Report) -> str:
+    """Return the report for people, as Markdown."""
+    title = f"# What practice teaches about choosing strategies for {report.model}"
+    lines = _samples(report) if report.policy else [title]
     if report.selection:
         lines += [
             "",

@@ -4,8 +4,7 @@ Both are fitted to the landscape of the practised situations. How good they are 
 at a time: with all of its situations, so that another seed of the same task teaches nothing about it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from pydantic import JsonValue
@@ -14,7 +13,7 @@ from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
-from cao.types import StrategyFields
+from cao.types import Record, StrategyFields
 from policies.grid import grid
 from policies.selection.learnt import Selection
 from policies.selection.portfolio import greedy_order
@@ -27,8 +26,7 @@ ATTEMPTS = 4
 """Attempts that a loop is judged by."""
 
 
-@dataclass(frozen=True)
-class Practised:
+class Practised(Record):
     """One situation whose landscape is known.
 
     Attributes:
@@ -41,9 +39,9 @@ class Practised:
 
     name: str
     task: str
-    features: Mapping[str, float]
-    change: Mapping[str, float]
-    accepted: Mapping[str, float]
+    features: dict[str, float]
+    change: dict[str, float]
+    accepted: dict[str, float]
 
     @property
     def gains(self) -> dict[str, float]:
@@ -60,7 +58,15 @@ def practised(situations: Sequence[Situation]) -> list[Practised]:
             change = {name: -comparison.loss_change for name, comparison in known.items()}
             accepted = {name: change[name] for name, comparison in known.items() if comparison.accepted}
             features = situation.state["features"]
-            found.append(Practised(situation.name, situation.bench.task.name, features, change, accepted))
+            found.append(
+                Practised(
+                    name=situation.name,
+                    task=situation.bench.task.name,
+                    features=features,
+                    change=change,
+                    accepted=accepted,
+                )
+            )
     return found
 
 
