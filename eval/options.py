@@ -48,7 +48,8 @@ class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
     table: Annotated[
-        Literal["drift", "generation", "policies", "acceptance", "labels"], Field(description="what is measured")
+        Literal["drift", "generation", "policies", "acceptance", "labels", "starts"],
+        Field(description="what is measured"),
     ]
     consolidation: Annotated[
         Path | None, Field(description="generation: a folder of python -m agent.consolidate"), Option("DIR")
@@ -71,12 +72,14 @@ class TablesOptions(Record):
         Option(
             "NAME,...",
             commas=True,
-            default="generation: six in-domain, six unseen; policies: all; labels: those that no policy practises on",
+            default="generation: six in-domain, six unseen; policies: all; labels, starts: what no policy practises on",
         ),
     ] = None
     split: Annotated[Literal["reward", "test"], Field(description="generation: part of a task")] = "test"
     reward: Annotated[
-        int, Field(ge=48, description="labels: reward questions of a task, half of them to fit"), Option("N")
+        int,
+        Field(ge=48, description="labels, starts: reward questions of a task; labels fits on half of them"),
+        Option("N"),
     ] = 96
     limit: Annotated[int, Field(ge=1, description="questions of a task, at most"), Option("N")] = 200
     seeds: Annotated[tuple[int, ...], Field(description="choices of support prompts"), Option("S,...", commas=True)] = (
@@ -88,10 +91,13 @@ class TablesOptions(Record):
     out: Annotated[
         Path | None,
         Field(description="folder of the page"),
-        Option("DIR", default="report/ in the consolidation's or training's folder, labels: runs/labels, or here"),
+        Option(
+            "DIR",
+            default="report/ in the folder that is given; labels, starts: runs/NAME; or here",
+        ),
     ] = None
     workers: Workers = 1
-    model: Annotated[str, Field(description="labels: model profile"), Option("NAME")] = "smollm2-135m"
+    model: Annotated[str, Field(description="labels, starts: model profile"), Option("NAME")] = "smollm2-135m"
     model_path: ModelPath = None
     pretrained: Pretrained = None
     device: Device = "cpu"

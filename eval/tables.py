@@ -1,4 +1,4 @@
-"""``python -m eval.tables --table drift|generation|policies|acceptance|labels``: measure a claim and write its page."""
+"""``python -m eval.tables --table NAME``: measure a claim and write its page."""
 
 import argparse
 import shlex
@@ -14,7 +14,8 @@ EPILOG = """drift: false alarms, power, kinds, naming, streams and speed of the 
 generation: what generated and aligned adapters gain over the base model and over controls that share the
 form of an answer, how alike adapters are within and between tasks, and what one costs. policies: what the trained
 policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an exhaustive
-grid. labels: what LoRA and Calibrate come to that are fitted on half of the labelled reward questions, beside the base
+grid. starts: what the start of a run gains on test, the base model and the adapters under the same answer rules.
+labels: what LoRA and Calibrate come to that are fitted on half of the labelled reward questions, beside the base
 model and the start of a run, which no label made. These three may be stopped at any time: what is scored is kept
 beside the folder that they are given, and the same command goes on. acceptance: how often the rules of acceptance take
 simulated candidates that are no better; a minute. Exit status: 0 written; 2 bad input or configuration; 3 something

@@ -14,7 +14,7 @@ from eval.drift import page as drift_page
 from eval.generation import measure as generation_measure
 from eval.generation import page as generation_page
 from eval.options import TablesOptions
-from eval.policies import acceptance, labels, labels_page
+from eval.policies import acceptance, labels, labels_page, starts
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
 
@@ -38,6 +38,7 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         "policies": _policies,
         "acceptance": _acceptance,
         "labels": _labels,
+        "starts": _starts,
     }
     one = tables[options.table]
     result, page = one(options, read_engine(file), command)
@@ -77,3 +78,9 @@ def _labels(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple
     with closing(make_view()) as view:
         result = labels.measure(asked, command, view.progress)
     return result, labels_page.write_page(result, asked.out or labels.FOLDER)
+
+
+def _starts(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        result = starts.measure(asked, command, view.progress)
+    return result, starts.write_page(result, asked.out or starts.FOLDER)

@@ -82,7 +82,7 @@ def measure(options: TablesOptions, command: str, progress: Progress, recipe: Re
     folder.mkdir(parents=True, exist_ok=True)
     wanted = tuple(Wanted(task, seed, practice=False) for task in tasks for seed in options.seeds)
     with locked(folder):
-        config = _config(options, tasks[0])
+        config = run_config(options, tasks[0])
         situations = lay_out(Plan(folder, config, wanted), progress)
         models, known = dict[str, Models](), dict[str, LabelledSituation]()
         for done, (name, situation) in enumerate(situations.items(), 1):
@@ -120,7 +120,7 @@ def measure(options: TablesOptions, command: str, progress: Progress, recipe: Re
     )
 
 
-def _config(options: TablesOptions, task: str) -> RunConfig:
+def run_config(options: TablesOptions, task: str) -> RunConfig:
     """Return the configuration of the runs that situations stand for; the task and the seed are the situations' own."""
     asked = {
         "task": task,
