@@ -183,9 +183,9 @@ Made on {result.measured} by
     {result.command}
 
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device}; \
-{len(result.tasks)} tasks, seeds {seeds}. Rules and adapters are chosen on {result.reward} reward questions; everything \
-below is on at most {result.limit} test questions. Generators never saw the task that they serve. Intervals are 95 %: \
-a bootstrap over tasks, and over seeds within tasks.
+{len(result.tasks)} tasks, seeds {seeds}. Rules and adapters are chosen on {result.reward} reward questions; all \
+that follows is on at most {result.limit} test questions. Generators never saw the task that they serve. Intervals are \
+95 %: a bootstrap over tasks, and over seeds within tasks.
 
 ## Changes of the accuracy, mean over tasks and seeds
 

@@ -29,7 +29,7 @@ from cao.model.adapters import adapter_sha256
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
-from cao.strategies import Strategy
+from cao.strategies import FAMILIES, Strategy
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import MeasuredPart, Splits, practice, split
@@ -44,6 +44,8 @@ PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.
 
 CODE = 5
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
+
+SEEN = "the generator was trained on this task's questions"
 
 REWARDS_DEPEND_ON = (
     *("adapter", "variant", "start_adapter", "describer", "accept", "answer_rules", "serving_price", "max_attempts"),
@@ -104,8 +106,8 @@ class Situation:
     def __init__(self, loaded: Loaded, wanted: Wanted) -> None:
         """Take a task; nothing is computed yet.
 
-        Where the only generator has seen a practice task, its adapter would look better than on any new task: such a
-        situation begins with the deployed model alone.
+        Where the only generator has seen a practice task, its adapters would look better than on any new task: such a
+        situation begins with the deployed model alone, and no strategy makes adapters there.
 
         Args:
             loaded: what is loaded.
@@ -121,7 +123,8 @@ class Situation:
         align = config.adapter == "aligned"
         trained = find_trained(loaded.lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
         self.practice = wanted.practice
-        bare = wanted.bare or (wanted.practice and bool(trained.saw_task))
+        self._leaks = wanted.practice and bool(trained.saw_task)
+        bare = wanted.bare or self._leaks
         if bare:
             config = config.model_copy(update={"adapter": "none"})
         self.name = f"{'practice-' if wanted.practice else ''}{task.name}-{wanted.seed}{'-bare' if bare else ''}"
@@ -179,6 +182,10 @@ class Situation:
     def context(self) -> PolicyContext:
         """What a policy sees at the first attempt."""
         context = policy_context(self.state, self.bench)
+        if self._leaks:
+            able = tuple(name for name in context.families if not FAMILIES[name].from_states)
+            lost = {name: SEEN for name in context.families if name not in able}
+            context = context.model_copy(update={"families": able, "unavailable": {**context.unavailable, **lost}})
         return context if self._sees_measurements else context.model_copy(update={"measured": ()})
 
     def after(self, trials: Sequence[Trial]) -> PolicyContext:
@@ -198,7 +205,8 @@ class Situation:
         for line in whole_lines(path):
             try:
                 entry = json.loads(line)
-                known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
+                if not (self._leaks and FAMILIES[entry["strategy"]["family"]].from_states):
+                    known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
         return known
