@@ -105,11 +105,11 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     "describe_task": Stage(describe, _describe, ("agent.loop.nodes",)),
-    "detect_drift": Stage(detect_drift, _detect, ("agent.loop.nodes", "agent.drift")),
-    "generate_lora": Stage(generate_lora, _generate, ("agent.loop.nodes", "agent.generate")),
-    "align_lora": Stage(align_lora, _align, ("agent.loop.nodes", "agent.generate")),
+    "detect_drift": Stage(detect_drift, _detect, ("agent.loop.nodes", "agent.stages.drift")),
+    "generate_lora": Stage(generate_lora, _generate, ("agent.loop.nodes", "agent.stages.generate")),
+    "align_lora": Stage(align_lora, _align, ("agent.loop.nodes", "agent.stages.generate")),
     "apply_strategy": Stage(apply_strategy, _apply, ("agent.loop.applying",)),
-    "evaluate": Stage(evaluate, _evaluate, ("agent.loop.answers", "eval.score")),
+    "evaluate": Stage(evaluate, _evaluate, ("agent.loop.answers", "eval.score_command")),
 }
 """Name for agents → stage. Who proposes strategies is no stage: a policy does, or the agent that calls these tools."""
 

@@ -65,5 +65,5 @@ def _short(point: Strategy, points: Sequence[Strategy]) -> str:
     """Return a strategy as text with the settings alone that differ among the points of its family."""
     mine = [other.canonical() for other in points if other.family == point.family]
     settings = point.canonical().items()
-    shown = {key: value for key, value in settings if key == "family" or any(one[key] != value for one in mine)}
+    shown = {key: value for key, value in settings if key == "family" or any(one.get(key) != value for one in mine)}
     return strategy_text(shown)

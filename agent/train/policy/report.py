@@ -129,8 +129,7 @@ def write_report(training: Training) -> Report:
         selection=summary(known) if len({one.task for one in known}) > 1 else {},
         practised=tuple(known),
     )
-    if report.selection:
-        selection = selection_of(known, training.lm.sha256)
+    if selection := selection_of(known, training.lm.sha256) if known else None:
         write_json(settings.folder / SELECTION, selection.model_dump(mode="json"))
     write_json(settings.folder / "report.json", report.model_dump(mode="json"))
     write_atomic(settings.folder / "report.md", text(report))
@@ -262,7 +261,7 @@ def install(training: Training, report: Report, index: Path) -> None:
     """
     lm, settings = training.lm, training.settings
     try:
-        if report.selection:
+        if (settings.folder / SELECTION).exists():
             target = selection_file(lm.profile.name, str(index.parent))
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(target, (settings.folder / SELECTION).read_bytes())

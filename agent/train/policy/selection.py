@@ -10,7 +10,6 @@ from statistics import fmean
 from pydantic import JsonValue
 
 from agent.train.policy.situations import Situation
-from cao.errors import InputError
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
 from cao.types import Record, StrategyFields
@@ -142,19 +141,16 @@ def _expected(one: Practised) -> float:
     return (1 - left) * fmean(one.accepted.values()) if won else 0.0
 
 
-def selection_of(known: Sequence[Practised], base_sha256: str) -> Selection:
-    """Return what all practised situations teach together.
+def selection_of(known: Sequence[Practised], base_sha256: str) -> Selection | None:
+    """Return what all practised situations teach together, None where no strategy was accepted in any.
 
     Args:
         known: the situations.
         base_sha256: hash of the base model's weights.
-
-    Raises:
-        InputError: no strategy was accepted anywhere.
     """
     by_key = {canonical_json(strategy): strategy for strategy in points()}
     order = [by_key[name] for name in portfolio_of(known) if name in by_key]
     if not order:
-        raise InputError("no point of the grid improves any practised situation, so there is no portfolio")
+        return None
     made: dict[str, JsonValue] = {"situations": [*sorted(one.name for one in known)]}
     return Selection(base_sha256=base_sha256, portfolio=tuple(order), surrogate=surrogate_of(known), made=made)

@@ -148,8 +148,8 @@ def test_adapts_to_what_came_by_the_real_graph_and_goes_on_after_a_kill_within_i
 
     own = list({example.group: example.prompt for example in part(get_task("piqa"), "support")}.values())[:60]
     new = [
-        {"question": f"the bird can fly {n} times. what can the bird do?", "choices": ["#7{4q~", "the bird can fly"],
-         "answer": 1}
+        {"question": f"the bird can fly {n} times. what can the bird do?", "answer": n % 2,
+         "choices": ["Who", "the bird can fly"] if n % 2 else ["the bird can fly", "Who"]}
         for n in range(45)
     ]  # fmt: skip
     (tmp_path / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*own, *new]))

@@ -14,6 +14,7 @@ from agent.train.policy import situations as situations_module
 from agent.train.policy.rest_em import Judged, Sample, SampleLog
 from agent.train.policy.rollouts import Plan, lay_out, open_rollouts
 from agent.train.policy.run import within_budget
+from agent.train.policy.situations import Wanted
 from agent.train_policy import main
 from cao.model.adapters import adapter_sha256, load_adapter
 from cao.model.language_model import LanguageModel
@@ -122,7 +123,7 @@ def test_what_costs_too_much_is_not_tried_and_earns_nothing() -> None:
 def test_two_workers_find_what_one_process_finds(roomy_model_folder: Path, tmp_path: Path) -> None:
     values = {"task": "practice", "model_path": str(roomy_model_folder), "support": 4, "reward": 6, "offline": True}
     config = make_config(None, values, ["test=4", "threads=1"])
-    wanted = (("arc_easy", 0, True), ("openbookqa", 0, True), ("sciq", 0, False))
+    wanted = (Wanted("arc_easy", 0, True), Wanted("openbookqa", 0, True), Wanted("sciq", 0, False))
     found = []
     for workers in (1, 2):
         plan = Plan(tmp_path / str(workers), config, wanted)
