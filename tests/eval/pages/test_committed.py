@@ -7,8 +7,11 @@ from eval.drift import page as drift
 from eval.drift.results import DriftResult
 from eval.generation import page as generation
 from eval.generation.results import GenerationResult
+from eval.policies import acceptance, starts
 from eval.policies import page as policies
+from eval.policies.acceptance import Acceptance
 from eval.policies.results import PoliciesPage, PoliciesResult
+from eval.policies.starts import StartsResult
 
 DOCS = next(path.parent for path in Path(__file__).parents[3].glob("docs/**/policies.json"))
 
@@ -36,3 +39,13 @@ def test_the_page_of_generated_adapters_comes_out_of_its_figures(tmp_path: Path)
 def test_the_page_of_the_drift_sense_comes_out_of_its_figures(tmp_path: Path) -> None:
     drift.write_page(DriftResult.model_validate_json((DOCS / "drift.json").read_bytes()), tmp_path)
     same(tmp_path, "drift.md", "drift.json")
+
+
+def test_the_page_of_starts_comes_out_of_its_figures(tmp_path: Path) -> None:
+    starts.write_page(StartsResult.model_validate_json((DOCS / "starts.json").read_bytes()), tmp_path)
+    same(tmp_path, "starts.md", "starts.json")
+
+
+def test_the_page_of_acceptance_comes_out_of_its_figures(tmp_path: Path) -> None:
+    acceptance.write_page(Acceptance.model_validate_json((DOCS / "acceptance.json").read_bytes()), tmp_path)
+    same(tmp_path, "acceptance.md", "acceptance.json")
