@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
@@ -28,7 +29,7 @@ from agent.loop.run_folder import (
     sweep,
 )
 from agent.loop.start import first_state
-from agent.loop.state import Context, Workbench
+from agent.loop.state import Context, State, Workbench, dump_state
 from agent.record.commands import resume_command
 from agent.record.page.report import write_report
 from agent.record.reading import read_record
@@ -152,7 +153,9 @@ def drive(bench: Workbench, folder: Path, header: RunHeader, view: View) -> RunR
             at = snapshot.next[0] if snapshot.next else "the step after the last one"
             recorder(at, "resume", {"at": at})
         if not finished:
-            start = None if snapshot.created_at else first_state(bench)
+            start = (
+                None if snapshot.created_at else cast(State, dump_state(first_state(bench)))
+            )  # as checkpoints hold it
             context: Context = {"workbench": bench}
             for _ in graph.stream(start, thread, context=context, durability="sync", stream_mode="updates"):
                 pass

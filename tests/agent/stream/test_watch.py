@@ -156,8 +156,8 @@ def test_adapts_to_what_came_by_the_real_graph_and_goes_on_after_a_kill_within_i
     steps = {"family": "TTL", "ttl_steps": 20, "learning_rate": 0.01, "batch_size": 2, "shuffle_data": True}
     (tmp_path / "plan.jsonl").write_text(json.dumps(steps) + "\n")
     (tmp_path / "c.toml").write_text(
-        f'model = "qwen2.5-0.5b"\nmodel_path = "{tiny_model_folder}"\npolicy = "fixed"\nmax_attempts = 1\n'
-        f'policy_settings.strategy_file = "{tmp_path}/plan.jsonl"\n'
+        f'model = "qwen2.5-0.5b"\nmodel_path = "{tiny_model_folder}"\npolicy = "fixed"\n'
+        f'max_attempts = 1\naccept = "any"\npolicy_settings.strategy_file = "{tmp_path}/plan.jsonl"\n'
     )
     command = ["--stream", str(tmp_path / "s.jsonl"), "--reference", "piqa", "--window", "32", "--json", "--offline",
                "--adapt", "--config", str(tmp_path / "c.toml"), "--out", str(tmp_path / "w")]  # fmt: skip
