@@ -1,5 +1,6 @@
 """The tool: from examples and an adapted model to graded items."""
 
+import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -239,6 +240,17 @@ def test_prompts_beyond_the_context_are_counted(lm: LanguageModel) -> None:
 def test_equal_inputs_give_equal_items(tiny_lm: LanguageModel) -> None:
     runs = [evaluate(TASK, EXAMPLES, AdaptedModel(), "likelihood", lm=tiny_lm) for _ in range(2)]
     assert runs[0] == runs[1]
+
+
+def test_items_of_a_version_that_knew_fewer_keys_are_read_and_held_against_their_hash(tmp_path: Path) -> None:
+    early = '{"id":"q","scores":[-1.0,-2.0],"choice":0,"gold":0,"correct":true,"loss":0.31}'
+    seal = hashlib.sha256(early.encode()).hexdigest()
+    path = tmp_path / "items.jsonl"
+    path.write_text(f'{early[:-1]},"sha256":"{seal}"}}\n')
+    assert load_items(path) == [Item(id="q", scores=(-1.0, -2.0), choice=0, gold=0, correct=True, loss=0.31)]
+    path.write_text(path.read_text().replace("-2.0", "-2.5"))
+    with pytest.raises(InputError, match="does not match its hash"):
+        load_items(path)
 
 
 def test_items_survive_their_file_and_damage_is_named(tmp_path: Path) -> None:
