@@ -70,10 +70,11 @@ def prune(folder: Path, states: Iterable[State]) -> None:
 
 
 def _named(state: State) -> list[str]:
-    """Return the files that what was made, and the model to beat, refer to."""
+    """Return the files that what was made, and every model on the way to the one to beat, refer to."""
     made = state.get("adapters")
     adapters = [made[name] for name in GENERATED] if made else []
-    return [*(adapter.path for adapter in adapters if adapter), *_files(state.get("best"))]
+    models = (state.get("base"), state.get("started"), state.get("best"), *state.get("steps", []))
+    return [*(adapter.path for adapter in adapters if adapter), *(path for model in models for path in _files(model))]
 
 
 def _files(model: AdaptedModel | None) -> list[str]:

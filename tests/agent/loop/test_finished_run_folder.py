@@ -71,3 +71,15 @@ def test_adapters_that_answer_together_are_kept(tmp_path: Path) -> None:
     ]
     kept.prune(tmp_path, states)
     assert {path.name for path in store.iterdir()} == {"generated", "first", "second", "routes-12.safetensors"}
+
+
+def test_every_model_on_the_way_to_the_best_is_kept(tmp_path: Path) -> None:
+    def model(name: str) -> AdaptedModel:
+        return AdaptedModel(members=(AdapterRef(path=f"adapters/{name}", sha256=name, base_sha256="b", rank=4),))
+
+    for name in ("carried", "start", "first", "second", "refused"):
+        (tmp_path / "adapters" / name).mkdir(parents=True)
+    state: State = {"base": model("carried"), "started": model("start"), "steps": [model("first"), model("second")]}
+    kept.prune(tmp_path, [{**state, "best": model("second")}])
+    left = {path.name for path in (tmp_path / "adapters").iterdir()}
+    assert left == {"carried", "start", "first", "second"}  # a replay from ``conclude`` answers the test part by each
