@@ -150,6 +150,10 @@ class AdaptedModel(Record):
     answer_rule: AnswerRule = AnswerRule()
     note: str = ""
 
+    def under(self, rule: AnswerRule) -> "AdaptedModel":
+        """Return the model as it answers by a rule."""
+        return self.model_copy(update={"answer_rule": rule})
+
     def moved(self, change: Callable[[str], str]) -> Self:
         """Return the model with every path in it changed."""
         members = tuple(member and member.moved(change) for member in self.members)

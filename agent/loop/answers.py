@@ -87,9 +87,7 @@ class Answers:
         self.ends = _ends(self._examples, adapted)
         several = len(adapted.members) > 1 and adapted.centroids is None
         alone = [AdaptedModel(members=(member,), latent=adapted.latent) for member in adapted.members]
-        self._models = [
-            model.model_copy(update={"answer_rule": AnswerRule()}) for model in (alone if several else [adapted])
-        ]
+        self._models = [model.under(AnswerRule()) for model in (alone if several else [adapted])]
         self._keys = [measurement_key(bench, model, part) for model in alone] if several else [self._key]
         self.of, self.selecting = len(self._models), adapted.method == "max_confidence"
         self._items: dict[str, list[Item]] = {}
@@ -135,7 +133,7 @@ class Answers:
             path = items_folder(bench) / f"prior-{rule.prior}-{self._keys[member]}-{routed}.json"
             prior = _kept_prior(path)
             if not prior:
-                model, support = self._models[member].model_copy(update={"answer_rule": rule}), bench.splits.support
+                model, support = self._models[member].under(rule), bench.splits.support
                 states = bench.states
                 prior = prior_of(model, routed, bench.task, self._examples, support, lm=bench.lm, states=states)
                 write_json(path, dict(prior))

@@ -11,7 +11,7 @@ import shutil
 from typing import Literal
 
 from agent.loop.reward import measure_part
-from agent.loop.state import State, Workbench
+from agent.loop.state import State, Workbench, accepted_strategies
 from cao.errors import NotApplicableError
 from cao.strategies import Strategy
 from cao.strategy import restore_strategy
@@ -71,7 +71,7 @@ def remade_for_test(state: State, bench: Workbench) -> State:
     Returns:
         ``steps`` and ``best`` anew, or nothing where the models serve both parts.
     """
-    accepted = [restore_strategy(trial.strategy) for trial in state["trials"] if trial.accepted and trial.strategy]
+    accepted = [restore_strategy(strategy) for strategy in accepted_strategies(state)]
     if not any(strategy.transductive for strategy in accepted):
         return {}
     model, steps = bench.adapted(state["started"]), list[AdaptedModel]()

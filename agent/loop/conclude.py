@@ -13,8 +13,8 @@ import cao
 from agent.loop.counts import summary
 from agent.loop.outcome import DEFAULT, Tested, step
 from agent.loop.request import RunHeader
-from agent.loop.state import Made, State, Workbench
-from agent.record.measurements import Detectable, PartScore, Rewards, TestPart
+from agent.loop.state import Made, State, Workbench, accepted_strategies
+from agent.record.measurements import RULE_STEP, Detectable, PartScore, Rewards, TestPart
 from agent.record.page.questions import keep_questions
 from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRecord, Together
 from agent.record.trace_file import read_trace
@@ -47,7 +47,7 @@ def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bo
         improved: whether anything was adopted.
     """
     keep_questions(bench.folder, bench.splits)  # of a run, too, that an older version began
-    base = tested.get("answer rule", tested[DEFAULT])
+    base = tested.get(RULE_STEP, tested[DEFAULT])
     adapted = list(tested.values())[-1]
     save_items(bench.folder / "items" / "test-baseline.jsonl", base)
     save_items(bench.folder / "items" / "test-adapted.jsonl", adapted)
@@ -91,7 +91,7 @@ def adopted_of(state: State, bench: Workbench) -> Adopted:
         paths = [os.path.relpath(member.path, bench.folder) if member else None for member in model.members]
         routes = os.path.relpath(model.centroids, bench.folder) if model.centroids else None
         together = Together(adapters=tuple(paths), method=model.method, routes=routes)
-    accepted = [trial.strategy for trial in state["trials"] if trial.accepted and trial.strategy]
+    accepted = accepted_strategies(state)
     return Adopted(
         start=state["start"],
         strategy=accepted[-1] if accepted else None,

@@ -1,8 +1,8 @@
 """The test part, read once: every model on the way from the deployed one to what was adopted answers it."""
 
 from agent.loop.reward import measure_part
-from agent.loop.state import State, Workbench
-from agent.record.measurements import TestStep
+from agent.loop.state import State, Workbench, accepted_strategies
+from agent.record.measurements import RULE_STEP, TestStep
 from cao.strategy import strategy_text
 from cao.types import AcceptRule, AnswerRule, Item
 from tools.evaluate.statistics import compare, summarise
@@ -25,10 +25,10 @@ def test_steps(state: State, bench: Workbench) -> Tested:
         started from, and each accepted strategy.
     """
     base = bench.adapted(state["base"])
-    models = {DEFAULT: base.model_copy(update={"answer_rule": AnswerRule()})}
+    models = {DEFAULT: base.under(AnswerRule())}
     if base.answer_rule != AnswerRule():
-        models["answer rule"] = base
-    accepted = [trial.strategy for trial in state["trials"] if trial.accepted and trial.strategy]
+        models[RULE_STEP] = base
+    accepted = accepted_strategies(state)
     steps = [bench.adapted(model) for model in state["steps"]]
     if state["start"] != "base":
         models[f"{state['start']} adapter"] = bench.adapted(state["started"])

@@ -129,9 +129,9 @@ def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
     expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
     took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
     scores = {
-        rule: summarise(measure_part(bench, _under(plain, rule), "reward", "base").items) for rule in rules_of(bench)
+        rule: summarise(measure_part(bench, plain.under(rule), "reward", "base").items) for rule in rules_of(bench)
     }
-    model = _under(plain, best_rule(scores))
+    model = plain.under(best_rule(scores))
     return Contender(model, measure_part(bench, model, "reward", "base").items, first, scores), took
 
 
@@ -162,7 +162,7 @@ def _begun(one: Contender | None, *, failed: bool) -> Start | None:
 def _known_of(bench: Workbench, model: AdaptedModel, start: StartName, starts: Starts, drift: DriftReport) -> State:
     """Return what is known of the start, in sentences and in numbers; its own answers are the last ones in its file."""
     rule, found = model.answer_rule, perplexities(bench, model.members[0])
-    by_rule = {each: measure_part(bench, _under(model, each), "reward", start).items for each in rules_of(bench)}
+    by_rule = {each: measure_part(bench, model.under(each), "reward", start).items for each in rules_of(bench)}
     measure_part(bench, model, "reward", start)
     return {
         "observed": observe(start, starts, rule, found) if bench.config.policy_sees_measurements else [],
@@ -185,18 +185,14 @@ def best_rule(rewards: Mapping[AnswerRule, Reward]) -> AnswerRule:
     return min(rewards, key=lambda rule: rewards[rule].loss)
 
 
-def _under(model: AdaptedModel, rule: AnswerRule) -> AdaptedModel:
-    return model.model_copy(update={"answer_rule": rule})
-
-
 def _race_rules(bench: Workbench, model: AdaptedModel, base: list[Item], name: GeneratedName, bar: Bar) -> Contender:
     """Race an adapter under every rule; return it under its best one, or under the one that lasted longest.
 
     What is answered under one rule is answered under all, so they ask together what the one that lasts longest asks.
     """
-    raced = {rule: race_reward(bench, _under(model, rule), base, name, bar) for rule in rules_of(bench)}
+    raced = {rule: race_reward(bench, model.under(rule), base, name, bar) for rule in rules_of(bench)}
     whole = {rule: summarise(one.items) for rule, one in raced.items() if not one.dropped}
-    chosen = _under(model, best_rule(whole) if whole else max(raced, key=lambda rule: len(raced[rule].items)))
+    chosen = model.under(best_rule(whole) if whole else max(raced, key=lambda rule: len(raced[rule].items)))
     measured = race_reward(bench, chosen, base, name, bar)
     return Contender(chosen, measured.items, measured, whole, judge(bench, base, measured, bar))
 

@@ -151,6 +151,11 @@ def dump_state(state: State) -> Stored:
     return stored
 
 
+def accepted_strategies(state: State) -> list[StrategyFields]:
+    """Return the strategies that were accepted, in the order in which they build on each other."""
+    return [trial.strategy for trial in state["trials"] if trial.accepted and trial.strategy]
+
+
 @dataclass(frozen=True)
 class Workbench:
     """The loaded things a run works with; never stored.

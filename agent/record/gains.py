@@ -1,12 +1,9 @@
 """What made which part of a gain, in words: answer rules, adapters and strategies, each credited with its own step."""
 
-from agent.record.measurements import PartScore, TestPart
+from agent.record.measurements import RULE_STEP, PartScore, TestPart
 from agent.record.schema import Run
 from agent.record.wording import number, p_text, points, signed, visible
 from cao.types import AnswerRule
-
-RULE_STEP = "answer rule"
-"""The step from the default answer rule to the deployed model's own best one."""
 
 PRIORS = {"none": "log p", "choice": "log p − {:g} log p(choice)", "batch": "log p − {:g} log p(label's mean)"}
 LENGTHS = {"none": "", "token": " per token", "char": " per character"}

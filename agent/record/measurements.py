@@ -73,6 +73,10 @@ class PartScore(Record):
     at_chance: bool = False
 
 
+RULE_STEP = "answer rule"
+"""The step from the default answer rule to the deployed model's own best one."""
+
+
 class TestStep(Record):
     """One step from the deployed model to what was adopted, on the test part: what made it, and what it changed.
 

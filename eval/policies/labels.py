@@ -150,7 +150,7 @@ class Judge:
 
     def loss(self, model: AdaptedModel, rule: AnswerRule) -> float:
         """Return the log-loss of a model under a rule, at the model's own temperature."""
-        return float(losses(self.answers(_under(model, rule))).mean())
+        return float(losses(self.answers(model.under(rule))).mean())
 
     def answers(self, model: AdaptedModel) -> list[Item]:
         """Return a model's answers to the questions; all of the part are asked, and kept."""
@@ -160,7 +160,7 @@ class Judge:
     def best(self, model: AdaptedModel, rules: Sequence[AnswerRule]) -> AdaptedModel:
         """Return a model under the rule of the lowest log-loss, of equal ones the first."""
         found = {rule: self.loss(model, rule) for rule in rules}
-        return _under(model, min(rules, key=lambda rule: found[rule]))
+        return model.under(min(rules, key=lambda rule: found[rule]))
 
 
 def _fitted(situation: Situation, recipe: Recipe) -> tuple[Models, LabelledSituation]:
@@ -195,7 +195,7 @@ def _fitted(situation: Situation, recipe: Recipe) -> tuple[Models, LabelledSitua
             side: judge.best(model, rules),
             CALIBRATE[side]: fit.best(model, grid),
             LORA[side]: judge.best(trained, rules),
-            BOTH[side]: _under(trained, stop.best(rehearsal, grid).answer_rule),
+            BOTH[side]: trained.under(stop.best(rehearsal, grid).answer_rule),
         }
     return models, LabelledSituation(
         fit=len(fit.examples),
@@ -230,7 +230,3 @@ def _answers(bench: Workbench, model: AdaptedModel, part: MeasuredPart) -> list[
 def _score(items: Sequence[Item]) -> Score:
     reward = summarise(items)
     return Score(accuracy=reward.score, loss=reward.loss, n=reward.n)
-
-
-def _under(model: AdaptedModel, rule: AnswerRule) -> AdaptedModel:
-    return model.model_copy(update={"answer_rule": rule})

@@ -27,7 +27,7 @@ from eval.options import TablesOptions
 from eval.pages.markdown import table
 from eval.policies.labels import run_config
 from eval.policies.verdicts import Picks
-from tools.evaluate.statistics import mcnemar_exact, summarise
+from tools.evaluate.statistics import compare, summarise
 
 FOLDER = Path("runs/starts")
 """Where the page is written, and what is measured kept, where nothing else is said."""
@@ -125,22 +125,16 @@ def _cell(situation: Situation) -> StartCell:
     state, bench = situation.prepare(), situation.bench
     base, start = bench.adapted(state["base"]), bench.adapted(state["best"])
     models = {"base": base, "adapted": start}
-    plain = {"answer_rule": AnswerRule()}
-    models |= {"base_default": base.model_copy(update=plain), "start_default": start.model_copy(update=plain)}
+    models |= {"base_default": base.under(AnswerRule()), "start_default": start.under(AnswerRule())}
     items = {name: measure_part(bench, model, "test", f"test-{name}").items for name, model in models.items()}
     rewards = {name: summarise(answered) for name, answered in items.items()}
-    pairs = list(zip(items["base"], items["adapted"], strict=True))
-    lost, gained = (
-        sum(a.correct and not b.correct for a, b in pairs),
-        sum(b.correct and not a.correct for a, b in pairs),
-    )
     sides = {name: Side(accuracy=r.score, loss=r.loss, at_chance=r.at_chance) for name, r in rewards.items()}
     return StartCell(
         start=state["start"],
         rules=(rule_text(base.answer_rule), rule_text(start.answer_rule)),
         chance=rewards["base"].chance,
-        p_value=mcnemar_exact(lost, gained),
-        n=len(pairs),
+        p_value=compare(items["base"], items["adapted"], bench.config.accept).mcnemar_p_value,
+        n=rewards["base"].n,
         **sides,
     )
 
