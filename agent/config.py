@@ -19,6 +19,7 @@ from cao.configuration import (
     ModelPath,
     Offline,
     Pretrained,
+    Profile,
     RunsFolder,
     Seed,
     Settings,
@@ -31,9 +32,10 @@ from cao.configuration import (
 )
 from cao.errors import InputError
 from cao.files import is_path, sha256_bytes, sha256_file
-from cao.model.profiles import find_profile
+from cao.model.profiles import absolute_model, check_model
 from cao.options import Option
 from cao.policy_settings import PolicySettings
+from cao.profile_settings import ProfileSettings
 from cao.types import AcceptRule, Until
 
 NOT_IN_FINGERPRINT = {"out", "offline", "pretrained"}
@@ -58,6 +60,7 @@ class RunConfig(BaseModel):
     ]
     model: ModelName = "smollm2-135m"
     model_path: ModelPath = None
+    profile: Profile = ProfileSettings()
     start_adapter: Annotated[
         str | None,
         Field(description="a PEFT folder the deployed model already carries; generated adapters must beat it"),
@@ -176,6 +179,10 @@ class RunConfig(BaseModel):
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not self.reference:  # runs of versions that knew none go on
             del values["reference"], values["when_no_drift"]
+        if self.profile == ProfileSettings():
+            del values["profile"]
+        if self.policy_settings.profile is None:
+            values["policy_settings"] = self.policy_settings.model_dump(mode="json", exclude={"profile"})
         if not self.pool:
             del values["pool"]
         else:
@@ -219,6 +226,9 @@ def _absolute(values: dict[str, object]) -> None:
             continue
         if key != "task" or path.lower().endswith(".jsonl"):
             table[key] = os.path.abspath(path)
+    for table in (values, settings):
+        if isinstance(table, dict) and isinstance(name := table.get("model"), str):
+            table["model"] = absolute_model(name)
 
 
 def make_config(file: Path | None, options: Mapping[str, object], assignments: list[str]) -> RunConfig:
@@ -243,7 +253,9 @@ def make_config(file: Path | None, options: Mapping[str, object], assignments: l
     config = validated(RunConfig, values, "configuration")
     if "\0" in config.out:
         raise InputError("configuration: out: a path cannot hold a NUL character")
-    find_profile(config.model)
+    check_model(config.model)
+    if config.policy_settings.model is not None:
+        check_model(config.policy_settings.model, "the policy")
     return config
 
 
