@@ -1,5 +1,7 @@
 """Qwen2.5's own tokenizer: its ids, its chat, letters behind a prompt, and the grammar over its whole vocabulary."""
 
+import hashlib
+import json
 import unicodedata
 
 import pytest
@@ -28,6 +30,13 @@ CHAT = (
     *(151645, 198, 151644, 872, 198, 9707, 11, 1879, 0, 151645, 198, 151644, 77091, 198),
 )
 """What the published tokenizer makes of “Hello, world!” in a chat."""
+
+PUBLISHED = {
+    "vocab.json": "ca10d7e9fb3ed18575dd1e277a2579c16d108e32f27439684afa0e10b1440910",
+    "merges.txt": "8831e4f1a044471340f7c0a83d7bd71306a5b867e95fd870f74d0c5308a904d5",
+    "added_tokens.json": "58b54bbe36fc752f79a24a271ef66a0a0830054b4dfad94bde757d851968060b",
+}
+"""SHA-256 of the files beside Qwen2.5's weights."""
 
 pytestmark = pytest.mark.skipif(ranks_file() is None, reason=MISSING)
 
@@ -60,6 +69,20 @@ def test_the_vocabulary_is_whole(tokenizer: PreTrainedTokenizerFast) -> None:
     assert [ids[token] for token in added] == list(range(151_643, 151_665))
     decoder = tokenizer.added_tokens_decoder
     assert [number for number, token in decoder.items() if not token.special] == list(range(151_657, 151_665))
+
+
+def test_vocabulary_merges_and_added_tokens_are_the_published_ones_byte_for_byte(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    vocabulary = dict(sorted(model["vocab"].items(), key=lambda entry: entry[1]))
+    added = dict(sorted(tokenizer.get_added_vocab().items()))
+    written = {
+        "vocab.json": json.dumps(vocabulary, ensure_ascii=False, separators=(",", ":")),
+        "merges.txt": "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in model["merges"]),
+        "added_tokens.json": json.dumps(added, indent=2) + "\n",
+    }
+    assert {name: hashlib.sha256(text.encode()).hexdigest() for name, text in written.items()} == PUBLISHED
 
 
 @pytest.mark.parametrize(
