@@ -1,6 +1,7 @@
 """The local policy: any Hugging Face causal language model, decoded under the strategies' grammar."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -213,6 +214,7 @@ def own_model(settings: PolicySettings, lm: LanguageModel | None, offline: bool)
     named, path, over = settings.model, settings.model_path, settings.profile
     if named is not None:
         profile = resolve(named, over, path=path, offline=offline, of="the policy")
+        profile = replace(profile, measure_style=False)  # it writes, and ranks nothing
     elif lm is not None:
         profile = laid_over(lm.profile, over) if over and path is not None else lm.profile
     else:

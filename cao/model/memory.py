@@ -12,8 +12,8 @@ from cao.errors import UnavailableError
 from cao.types import Dtype
 
 BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2}
-_LIMIT = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-"""What a container may use, and uses."""
+CONTAINER = Path("/sys/fs/cgroup")
+"""Where a container's limit stands, and what it uses."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,20 @@ def _numbers(file: Path) -> int:
         return 0  # the loader says what is wrong with it
 
 
-def available() -> int:
-    """Return the bytes of memory that this process may still take."""
+def available(container: Path = CONTAINER) -> int:
+    """Return the bytes of memory that this process may still take.
+
+    Args:
+        container: folder of the control group.
+    """
     free = int(psutil.virtual_memory().available)
     try:
-        most, used = (int(path.read_text()) for path in _LIMIT)
-    except (OSError, ValueError):  # no container, or no limit
+        most, used = (int((container / name).read_text()) for name in ("memory.max", "memory.current"))
+        parts = dict(line.split() for line in (container / "memory.stat").read_text().splitlines())
+        files = int(parts["inactive_file"])  # kept of files that were read; given up where memory is wanted
+    except (OSError, ValueError, KeyError):  # no container, or no limit
         return free
-    return min(free, max(0, most - used))
+    return min(free, max(0, most - used + files))
 
 
 def check_room(needs: list[Need], free: int | None = None) -> None:

@@ -91,7 +91,9 @@ def test_every_key_of_a_profile_can_be_set(folder: Path) -> None:
     assert lm.tokenizer.convert_tokens_to_ids(end) in lm.end_tokens()
 
 
-def test_a_run_takes_a_folder_and_a_table_and_says_the_memory_first(folder: Path, tmp_path: Path) -> None:
+def test_a_run_takes_a_folder_and_a_table_and_says_the_memory_first(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = shutil.copytree(folder, tmp_path / "other" / "My Model")
     (tmp_path / "run.toml").write_text(
         f'task = "arc_easy"\nmodel = "{folder}"\n[profile]\nanswer_style = "text"\nlora_rank = 2\n'
@@ -109,6 +111,7 @@ def test_a_run_takes_a_folder_and_a_table_and_says_the_memory_first(folder: Path
     policy = own_model(config.policy_settings, lm, True)
     assert policy is own_model(config.policy_settings, lm, True)  # the describer's, too
     assert policy.model is not lm.model
+    assert "easy questions" not in capsys.readouterr().err  # a policy ranks no answers
     assert (policy.tokenizer.chat_template, bool(lm.tokenizer.chat_template)) == (None, True)
 
 
@@ -217,13 +220,18 @@ def test_an_adapter_of_another_family_is_refused(folder: Path, tiny_model_folder
 
 
 def test_too_little_memory_is_said_with_both_numbers_before_loading(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs = [Need(TASK, "a", 3 * 10**9), Need(POLICY, "b", 10**9)]
     check_room(needs, 4 * 10**9)
     with pytest.raises(UnavailableError, match=r"a \(3.0 GB\) and b \(1.0 GB\).* take 4.0 GB, 3.9 GB are free"):
         check_room(needs, 39 * 10**8)
-    assert memory.available() > 0
+    assert 0 < memory.available(tmp_path / "no container") == pytest.approx(memory.available(), rel=0.5)
+    for name, text in (("max", "5000\n"), ("current", "4500\n"), ("stat", "anon 4200\ninactive_file 300\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory.available(tmp_path) == 800
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available(tmp_path) > 10**6
     (folder / "tokenizer.json").unlink()  # nothing of it is read
     monkeypatch.setattr(memory, "available", lambda: 1000)
     with pytest.raises(UnavailableError, match="not enough memory for smollm2-135m"):
