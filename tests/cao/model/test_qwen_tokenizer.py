@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from agent.budget.plan import PROPOSAL_TOKENS
 from cao.configuration import Machine
 from cao.inference.grammar import Grammar
 from cao.inference.sampling import chat_text, prompt_tokens, sample
@@ -20,8 +21,11 @@ from cao.profile_settings import ProfileSettings
 from cao.strategies import FAMILIES
 from cao.strategy import parse_strategy, strategy_schema
 from cao.tasks.base import choice_example, letter_query
+from policies.base import PolicyContext
 from policies.local import on_a_grid
+from policies.messages import policy_messages
 from tests.cao.model.qwen_tokenizer import MISSING, PLAIN, SPECIAL, SYSTEM, build, ranks_file
+from tests.prompts.test_render import FIRST, LATER
 
 ROWS = 151_936
 """Of Qwen2.5's embedding."""
@@ -113,6 +117,12 @@ def test_a_chat_is_chatml_with_the_default_system_line(lm: LanguageModel) -> Non
     assert SYSTEM not in own
     assert prompt_tokens(lm, own).count(151645) == 2  # a mark in a message is text
     assert lm.profile.end_tokens == ("<|im_end|>",)
+
+
+@pytest.mark.parametrize("context", [PolicyContext(), FIRST, LATER])
+def test_the_policys_prompt_is_as_long_as_the_plan_reckons(lm: LanguageModel, context: PolicyContext) -> None:
+    prompt = chat_text(lm, policy_messages(context))
+    assert len(prompt_tokens(lm, prompt)) == pytest.approx(PROPOSAL_TOKENS[0], rel=0.3)
 
 
 def test_each_letter_is_one_token_behind_the_prompt(lm: LanguageModel) -> None:
