@@ -226,9 +226,9 @@ def _absolute(values: dict[str, object]) -> None:
             continue
         if key != "task" or path.lower().endswith(".jsonl"):
             table[key] = os.path.abspath(path)
-    for table in (values, settings):
-        if isinstance(table, dict) and isinstance(name := table.get("model"), str):
-            table["model"] = absolute_model(name)
+    for holder in (values, settings):
+        if isinstance(holder, dict) and isinstance(name := holder.get("model"), str):
+            holder["model"] = absolute_model(name)
 
 
 def make_config(file: Path | None, options: Mapping[str, object], assignments: list[str]) -> RunConfig:
