@@ -22,7 +22,8 @@ from cao.tasks.splits import Part, choose, part
 from cao.types import Example
 from eval.generation.consolidation import serving
 from eval.questions import asked_prompts
-from tools.align_lora.aligner import TrainedAligner, load_aligner
+from tools.align_lora.aligner import TrainedAligner
+from tools.align_lora.aligner_file import load_aligner
 from tools.align_lora.task_vector import task_vector
 from tools.detect_drift.reference import IN_DOMAIN
 from tools.generate_lora.conditioning import condition
