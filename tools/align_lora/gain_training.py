@@ -88,8 +88,7 @@ def train_gain_aligner(
         The aligner, on the CPU, and each step's loss through the model and KL, in nats.
 
     Raises:
-        InputError: nothing to train on, values that are not finite, the training diverged, or the checkpoint is
-            damaged.
+        InputError: nothing to train on, values not finite, the training diverged, or the checkpoint is damaged.
 
     Source: CAO-LLM §2.3, F.
     """
