@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from agent import consolidate
+from agent.train.generator import variants
 from eval import tables
-from eval.generation import cells
+from eval.generation import cells, recipes, workshop
 from tests.agent.train.generator.tiny_consolidation import FOLDER, command
+from tools.generate_lora.generator import TrainedGenerator
 
 pytestmark = pytest.mark.slow
 
-MEASURED = ("--tasks", "openbookqa,sciq", "--limit", "6", "--seeds", "0,1", "--split", "reward")
+MEASURED = ("--tasks", "openbookqa,social_iqa", "--limit", "6", "--reward", "48", "--seeds", "0,1")
+FIGURES = ("tasks", "every", "far", "recovery", "retention", "missing", "cosines")
+UNPROMPTED = {"no prompts"} if hasattr(TrainedGenerator, "unconditional") else set()
 
 
 @dataclass
@@ -55,15 +59,18 @@ def test_each_task_is_served_by_a_generator_that_never_saw_it(finished: Finished
     tasks = finished.result["tasks"]
     assert {task: said["variant"] for task, said in tasks.items()} == {
         "openbookqa": "without-openbookqa",
-        "sciq": "full",
+        "social_iqa": "full",
     }
     assert {"checkpoint", "seen"} <= tasks["openbookqa"]["rows"].keys()
-    assert not {"checkpoint", "seen"} & tasks["sciq"]["rows"].keys()
-    assert set(tasks["openbookqa"]["nearest"].values()) == {"arc_easy"}
+    assert not {"checkpoint", "seen"} & tasks["social_iqa"]["rows"].keys()
+    assert {near["source"] for near in tasks["openbookqa"]["near"]["nearest"].values()} == {"arc_easy"}
+    assert all(0 < near["cosine"] < 1 for said in tasks.values() for near in said["near"]["nearest"].values())
+    assert tasks["openbookqa"]["near"]["sharing"] == ["arc_easy"]
     assert all(task not in said["wrong"] for task, said in tasks.items())
     for said in tasks.values():
         counts = {name: len(hashes) for name, hashes in said["adapters"].items()}
-        assert counts == {name: 1 if name in ("base", "mean", "union", "checkpoint") else 2 for name in counts}
+        alone = ("base", "mean", "union", "checkpoint", "no prompts")
+        assert counts == {name: 1 if name in alone else 2 for name in counts}
         made = [hashes[0] for name, hashes in said["adapters"].items() if name not in ("nearest", "mean")]
         assert len(set(made)) == len(made)  # no two kinds are the same adapter by mistake
 
@@ -73,8 +80,17 @@ def test_the_page_says_what_the_figures_say(finished: Finished) -> None:
     for said in result["tasks"].values():
         for row in said["rows"].values():
             assert f"| {row['nll']:.4f} | " in page
+            assert row["at_chance"] == 0 or f"{row['at_chance']} of {row['seeds']} | " in page
+            assert all(rule in page for rule in row["rules"])
     assert f"**{result['cost']['time_ratio']:,.0f}** times cheaper in time" in page
-    assert f"{result['aims']['aligned']['points']:+.1f} points" in page
+    for kind, aims in result["every"]["aims"].items():
+        assert {"base", "union", "nearest", "wrong"} < aims["against"].keys()
+        for other, contrast in aims["against"].items():
+            assert f"| {kind} − {other} | {100 * contrast['change']['accuracy']:+.1f} (" in page
+    assert f"**{100 * result['retention']['accuracy']['mean']:+.1f}** points" in page
+    assert result["far"]["tasks"] == ["social_iqa"]
+    assert "Where no source shares the subject (social_iqa):" in page
+    assert result["format"] == 2
     assert result["command"].startswith("python -m eval.tables --table generation")
     assert "\n    python -m eval.tables --table generation" in page
 
@@ -99,7 +115,7 @@ def test_another_call_scores_nothing_and_says_the_same(
     assert finished.call("--json", "--out", str(tmp_path)) == 0
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "generation.json").read_text())
-    for key in ("tasks", "average", "aims", "cosines"):
+    for key in FIGURES:
         assert result[key] == finished.result[key]
     for name in ("generation-changes.svg", "generation-cosines.svg"):
         assert (tmp_path / name).read_bytes() == (finished.page.parent / name).read_bytes()
@@ -120,7 +136,7 @@ def test_a_kill_between_cells_costs_the_cell_at_work(
     other = ("--limit", "5", "--tasks", "openbookqa", "--out", str(tmp_path))
     assert finished.call(*other) == 130
     assert not list(tmp_path.iterdir())
-    kept = {path: path.read_bytes() for path in (finished.folder / "scores").rglob("reward-5/openbookqa/*.jsonl")}
+    kept = {path: path.read_bytes() for path in (finished.folder / "scores").rglob("test-5/openbookqa/*.jsonl")}
     assert len(kept) == 3
     monkeypatch.setattr(cells, "evaluate", evaluate)
     assert finished.call(*other) == 0
@@ -140,11 +156,11 @@ def test_workers_fill_the_same_cells(
     copy = Finished(tmp_path / FOLDER, finished.model, finished.page, {})
     assert copy.call("--json", "--workers", "2", "--config", str(config)) == 0
     result = json.loads(capsys.readouterr().out)
-    for key in ("tasks", "average", "aims", "cosines"):
+    for key in FIGURES:
         assert result[key] == finished.result[key]
-    for path in (finished.folder / "scores").rglob("reward-6/*/*.jsonl"):
+    for path in (finished.folder / "scores").rglob("test-6/*/*.json*"):
         assert (copy.folder / path.relative_to(finished.folder)).read_bytes() == path.read_bytes()
-    known = f"scores/cpu-{result['dtype']}/reward-6/adapters.json"
+    known = f"scores/cpu-{result['dtype']}/adapters.json"
     assert json.loads((copy.folder / known).read_text()) == json.loads((finished.folder / known).read_text())
 
 
@@ -190,15 +206,47 @@ def test_a_page_that_cannot_be_written_is_named(
 def test_an_unfinished_consolidation_names_the_command_that_finishes_it(
     finished: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = finished.folder / "variants" / "without-openbookqa" / "aligner.safetensors"
+    path = finished.folder / "variants" / "without-openbookqa" / "generator.safetensors"
     away = path.rename(path.with_suffix(".away"))
     try:
         assert finished.call() == 3
         told = capsys.readouterr().err
-        assert "variants/without-openbookqa/aligner is missing" in told
+        assert "variants/without-openbookqa/generator is missing" in told
         assert "python -m agent.consolidate --model qwen2.5-0.5b --preset embedded" in told
     finally:
         away.rename(path)
+
+
+def test_a_folder_without_checkpoints_trains_what_is_nearest_and_says_what_it_lacks(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder has no union, no aligner and no checkpoint, but a generator of few sources beside the one of all."""
+    folder = tmp_path / FOLDER
+    left = shutil.ignore_patterns("scores", "report", "unions", "checkpoints", "aligner*")
+    shutil.copytree(finished.folder, folder, ignore=left)
+    shutil.copytree(folder / "variants" / "without-openbookqa", folder / "variants" / "paper")
+    listed = variants.variants
+    for module in (recipes, workshop):
+        few = lambda preset: [*listed(preset), variants.Variant("paper", ("arc_easy",))]  # noqa: E731
+        monkeypatch.setattr(module, "variants", few)
+    lacking = Finished(folder, finished.model, folder / "report" / "generation.md", {})
+    assert lacking.call("--tasks", "social_iqa") == 0
+    page, result = lacking.page.read_text(), json.loads(lacking.page.with_suffix(".json").read_text())
+    said = result["tasks"]["social_iqa"]
+    made = {"base", "generated", "nearest", "generated+nearest", "wrong", "shuffled", "paper"}
+    assert said["rows"].keys() == made | UNPROMPTED
+    assert set(result["missing"]) == {"aligned", "union", "mean"} | ({"no prompts"} - UNPROMPTED)
+    assert "There is no row **union**: no adapter was trained on all sources of `full`." in page
+    assert said["paper"]["nearest"]["0"]["source"] == "arc_easy"
+    trained = {near["source"] for near in said["near"]["nearest"].values()}
+    assert {path.name for path in (folder / "checkpoints").glob("*-average*")} == {
+        f"{source}-average.safetensors" for source in trained
+    }
+    for source in trained:  # as the consolidation would have trained it
+        name = f"checkpoints/{source}-average.safetensors"
+        assert (folder / name).read_bytes() == (finished.folder / name).read_bytes()
+    assert result["cost"]["vector_prompts"] == 0
+    assert "vector" not in result["cost"]["flops"]
 
 
 @pytest.mark.parametrize("given", [["--seeds", "0,0"], ["--table", "other"]])
