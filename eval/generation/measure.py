@@ -183,7 +183,7 @@ def _result(
         dtype=cells.lm.dtype,
         bootstrap=BOOTSTRAP,
         aligner_target=aligner.header.target if aligner else None,
-        missing={kind: why for one in plan.compared.values() for kind, why in one.missing.items()},
+        missing=_missing(plan),
         tasks={task: TaskResult(**dict(settings[task]), **dict(scored[task])) for task in tasks},
         every=group(scored, answers),
         far=group(scored, far) if 0 < len(far) < len(answers) else None,
@@ -192,6 +192,15 @@ def _result(
         cosines=_cosines(workshop, tasks, options.seeds[0], progress),
         cost=_cost(workshop, tasks, options, progress),
     )
+
+
+def _missing(plan: Plan) -> dict[str, str]:
+    """Return kind → every reason why some task or all have none of it."""
+    reasons: dict[str, dict[str, None]] = {}
+    for one in plan.compared.values():
+        for kind, why in one.missing.items():
+            reasons.setdefault(kind, {})[why] = None
+    return {kind: ", ".join(each) for kind, each in reasons.items()}
 
 
 def _setting(workshop: Workshop, cells: Cells, task: str, found: Compared, seeds: Sequence[int]) -> Setting:
@@ -228,10 +237,9 @@ def _cosines(workshop: Workshop, tasks: Sequence[str], seed: int, progress: Prog
 
 
 def _cost(workshop: Workshop, tasks: Sequence[str], options: TablesOptions, progress: Progress) -> Cost:
-    """Return what an adapter costs, on the first task that there is a checkpoint of."""
+    """Return what an adapter of the full generator costs, on the first task that there is a checkpoint of."""
     task = next((task for task in tasks if in_domain(workshop, task)), workshop.full.sources[0])
-    variant = serving(workshop.consolidation, task) if task in tasks else workshop.full
-    generator, aligner = workshop.trained(variant.name)
+    generator, aligner = workshop.trained(workshop.full.name)
     consolidation, examples = workshop.consolidation, workshop.support(task, options.seeds[0])
     asked = asked_prompts(task, examples, consolidation.lm.profile.answer_style)
     prompts = [example.prompt for example in examples]

@@ -140,7 +140,8 @@ def _contrast(title: str, contrast: Contrast) -> list[str]:
 def _worse(group: Group) -> str:
     said = []
     for kind, aims in group.aims.items():
-        said.append(f"{kind} on {len(aims.worse)} tasks ({', '.join(aims.worse)})" if aims.worse else f"{kind} on none")
+        names = f" ({', '.join(aims.worse)})" if aims.worse else ""
+        said.append(f"{kind} on {len(aims.worse)} of {aims.against['base'].tasks} tasks{names}")
     return f"More than 1 point below the base model by its own best rule: {'; '.join(said)}.\n"
 
 

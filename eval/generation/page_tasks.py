@@ -99,7 +99,8 @@ def versus(result: GenerationResult) -> str:
             others = [other for other in aims.against if other != "base"]
             rows = []
             for name, task in result.tasks.items():
-                found = [task.versus[kind].get(other) for other in others]
-                rows.append([name, *(changed(change)[place] or "–" for change in found)])
+                if kind in task.versus:
+                    found = [task.versus[kind].get(other) for other in others]
+                    rows.append([name, *(changed(change)[place] or "–" for change in found)])
             parts.append(table([f"{kind} minus", *others], rows))
     return "\n".join(parts)

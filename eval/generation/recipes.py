@@ -85,10 +85,7 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int]) -> Compared:
         found.add("aligned", [workshop.aligned(task, seed, variant) for seed in seeds])
     else:
         found.add("aligned", [], f"`{variant.name}` has no aligner")
-    if workshop.unprompted(variant) is None:
-        found.add("no prompts", [], f"the generator `{variant.name}` makes no adapter without prompts")
-    else:
-        found.add("no prompts", [workshop.without(variant)])
+    found.add("no prompts", [workshop.without(variant)])
     _add_averages(found, workshop, variant)
     found.add("nearest", nearest)
     halves = zip(generated, nearest, strict=True)

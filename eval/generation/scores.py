@@ -166,14 +166,15 @@ def group(scores: Mapping[str, Scores], answers: Mapping[str, TaskAnswers]) -> G
     return Group(
         tasks=tuple(answers),
         average={name: GroupAverage(**dict(_average(some, name)), tasks=len(some)) for name, some in having.items()},
-        aims={kind: _aims(scores, answers, kind) for kind in JUDGED if len(having.get(kind, ())) == len(answers)},
+        aims={kind: _aims(scores, answers, kind) for kind in JUDGED if kind in having},
     )
 
 
 def _aims(scores: Mapping[str, Scores], answers: Mapping[str, TaskAnswers], kind: str) -> KindAims:
+    judged = {name: task for name, task in answers.items() if kind in task.answers}
     against: dict[str, Contrast] = {}
-    for other in dict.fromkeys(other for task in answers.values() for other in others(task, kind)):
-        having = [name for name, task in answers.items() if other in task.answers]
+    for other in dict.fromkeys(other for task in judged.values() for other in others(task, kind)):
+        having = [name for name, task in judged.items() if other in task.answers]
         changes = {name: scores[name].versus[kind][other] for name in having}
         against[other] = Contrast(
             tasks=len(having),
@@ -181,7 +182,7 @@ def _aims(scores: Mapping[str, Scores], answers: Mapping[str, TaskAnswers], kind
             below=tuple(name for name, change in changes.items() if change.nll < 0),
             surely_below=tuple(name for name, change in changes.items() if change.nll_ci95[1] < 0),
         )
-    worse = [name for name in answers if scores[name].versus[kind]["base"].accuracy < -POINT]
+    worse = [name for name in judged if scores[name].versus[kind]["base"].accuracy < -POINT]
     return KindAims(worse=tuple(worse), against=against)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -31,15 +30,6 @@ from tools.generate_lora.prompts import usable_prompts
 
 BASE = "base"
 """The recipe, and the hash, of no adapter."""
-
-
-@runtime_checkable
-class Unprompted(Protocol):
-    """A generator that makes an adapter without prompts, too."""
-
-    def unconditional(self) -> LoraWeights | None:
-        """Return the adapter that no prompt is behind, None where there is no such adapter."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -94,11 +84,6 @@ class Workshop:
         """Return whether the folder has a file, such as ``unions/full-average`` or ``variants/full/aligner``."""
         return (self.consolidation.folder / f"{name}.safetensors").is_file()
 
-    def unprompted(self, variant: Variant) -> LoraWeights | None:
-        """Return the adapter that a variant's generator makes without prompts, None where there is no such adapter."""
-        generator = self.trained(variant.name)[0]
-        return generator.unconditional() if isinstance(generator, Unprompted) else None
-
     def _load(self, name: str) -> tuple[TrainedGenerator, TrainedAligner | None]:
         variant = next(v for v in variants(self.consolidation.preset) if v.name == name)
         device = self.consolidation.lm.device
@@ -128,9 +113,7 @@ class Workshop:
 
     def without_prompts(self, variant: Variant) -> LoraWeights:
         """Return the adapter that a variant's generator makes without prompts."""
-        made = self.unprompted(variant)
-        assert made is not None, variant.name
-        return made
+        return self.trained(variant.name)[0].unconditional()
 
     def align(self, variant: Variant, examples: Sequence[Example], task: str) -> LoraWeights:
         """Return the generated adapter of a task's prompts, aligned to them."""

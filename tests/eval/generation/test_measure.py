@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 
 from agent import consolidate
-from agent.train.generator import variants
 from eval import tables
-from eval.generation import cells, recipes, workshop
+from eval.generation import cells
 from tests.agent.train.generator.tiny_consolidation import FOLDER, command
-from tools.generate_lora.generator import TrainedGenerator
 
 pytestmark = pytest.mark.slow
 
 MEASURED = ("--tasks", "openbookqa,social_iqa", "--limit", "6", "--reward", "48", "--seeds", "0,1")
 FIGURES = ("tasks", "every", "far", "recovery", "retention", "missing", "cosines")
-UNPROMPTED = {"no prompts"} if hasattr(TrainedGenerator, "unconditional") else set()
+MADE = {"base", "generated", "no prompts", "nearest", "generated+nearest", "wrong", "shuffled"}
+"""What every folder has."""
 
 
 @dataclass
@@ -217,34 +216,52 @@ def test_an_unfinished_consolidation_names_the_command_that_finishes_it(
         away.rename(path)
 
 
-def test_a_folder_without_checkpoints_trains_what_is_nearest_and_says_what_it_lacks(
-    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The folder has no union, no aligner and no checkpoint, but a generator of few sources beside the one of all."""
-    folder = tmp_path / FOLDER
-    left = shutil.ignore_patterns("scores", "report", "unions", "checkpoints", "aligner*")
+def like_wide(finished: Finished, place: Path, *left_out: str) -> Finished:
+    """A copy with two folds and a generator of few sources; no checkpoint and no union is there.
+
+    The copy's generators are those of the original under other names.
+    """
+    folder = place / FOLDER
+    left = shutil.ignore_patterns("scores", "report", "unions", "checkpoints", *left_out)
     shutil.copytree(finished.folder, folder, ignore=left)
-    shutil.copytree(folder / "variants" / "without-openbookqa", folder / "variants" / "paper")
-    listed = variants.variants
-    for module in (recipes, workshop):
-        few = lambda preset: [*listed(preset), variants.Variant("paper", ("arc_easy",))]  # noqa: E731
-        monkeypatch.setattr(module, "variants", few)
-    lacking = Finished(folder, finished.model, folder / "report" / "generation.md", {})
-    assert lacking.call("--tasks", "social_iqa") == 0
-    page, result = lacking.page.read_text(), json.loads(lacking.page.with_suffix(".json").read_text())
-    said = result["tasks"]["social_iqa"]
-    made = {"base", "generated", "nearest", "generated+nearest", "wrong", "shuffled", "paper"}
-    assert said["rows"].keys() == made | UNPROMPTED
-    assert set(result["missing"]) == {"aligned", "union", "mean"} | ({"no prompts"} - UNPROMPTED)
-    assert "There is no row **union**: no adapter was trained on all sources of `full`." in page
-    assert said["paper"]["nearest"]["0"]["source"] == "arc_easy"
-    trained = {near["source"] for near in said["near"]["nearest"].values()}
-    assert {path.name for path in (folder / "checkpoints").glob("*-average*")} == {
-        f"{source}-average.safetensors" for source in trained
-    }
-    for source in trained:  # as the consolidation would have trained it
-        name = f"checkpoints/{source}-average.safetensors"
-        assert (folder / name).read_bytes() == (finished.folder / name).read_bytes()
+    without = folder / "variants" / "without-openbookqa"
+    (without / "aligner.safetensors").unlink(missing_ok=True)
+    shutil.copytree(without, folder / "variants" / "paper")
+    without.rename(folder / "variants" / "fold-2")
+    config = json.loads((folder / "config.json").read_text())
+    config["preset"] |= {"leave_out": [], "folds": 2, "extra": {"paper": ["openbookqa"]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return Finished(folder, finished.model, folder / "report" / "generation.md", {})
+
+
+def test_folds_serve_their_own_sources_and_what_is_nearest_is_trained(finished: Finished, tmp_path: Path) -> None:
+    wide = like_wide(finished, tmp_path)
+    assert wide.call() == 0
+    page, result = wide.page.read_text(), json.loads(wide.page.with_suffix(".json").read_text())
+    seen, unseen = (result["tasks"][task] for task in ("openbookqa", "social_iqa"))
+    assert (seen["variant"], unseen["variant"]) == ("fold-2", "full")
+    assert seen["rows"].keys() == MADE | {"checkpoint", "seen"}
+    assert unseen["rows"].keys() == MADE | {"aligned", "paper"}
+    assert unseen["paper"]["nearest"]["0"]["source"] == "openbookqa"
+    assert {near["source"] for near in seen["near"]["nearest"].values()} == {"arc_easy"}
+    aims = result["every"]["aims"]
+    assert aims["generated"]["against"]["base"]["tasks"] == 2
+    assert aims["aligned"]["against"]["generated"]["tasks"] == 1
+    assert "Some tasks have no row **aligned**: `fold-2` has no aligner." in page
+    assert "There is no row **union**: no adapter was trained on all sources of `fold-2`, " in page
+    for path in (wide.folder / "checkpoints").glob("*-average*"):  # as the consolidation would have trained it
+        assert path.read_bytes() == (finished.folder / "checkpoints" / path.name).read_bytes()
+    assert (wide.folder / "checkpoints" / "openbookqa-average.safetensors").exists()
+
+
+def test_a_folder_without_an_aligner_is_judged_as_it_is(finished: Finished, tmp_path: Path) -> None:
+    lacking = like_wide(finished, tmp_path, "aligner*")
+    assert lacking.call("--tasks", "social_iqa", "--seeds", "0") == 0
+    result = json.loads(lacking.page.with_suffix(".json").read_text())
+    assert result["tasks"]["social_iqa"]["rows"].keys() == MADE | {"paper"}
+    assert result["missing"].keys() == {"aligned", "union", "mean"}
+    assert list(result["every"]["aims"]) == ["generated"]
+    assert result["aligner_target"] is result["retention"] is None
     assert result["cost"]["vector_prompts"] == 0
     assert "vector" not in result["cost"]["flops"]
 

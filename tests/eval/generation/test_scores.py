@@ -84,6 +84,16 @@ def test_a_control_that_some_tasks_lack_is_compared_on_those_that_have_it() -> N
     assert (found.average["union"].tasks, found.average["wrong"].tasks) == (1, 2)
 
 
+def test_a_judged_kind_that_some_tasks_lack_is_judged_on_those_that_have_it() -> None:
+    whole = measured()
+    fewer = TaskAnswers({kind: kept for kind, kept in whole.answers.items() if kind != "aligned"}, whole.draws)
+    tasks = {"one": whole, "two": fewer}
+    aims = group({name: task_scores(each) for name, each in tasks.items()}, tasks).aims
+    assert aims["generated"].against["base"].tasks == 2
+    assert {contrast.tasks for contrast in aims["aligned"].against.values()} == {1}
+    assert aims["aligned"].against["base"].below == ("one",)
+
+
 def test_a_task_that_lost_two_points_is_named() -> None:
     base = answers(([10.0] * 50, [1] * 50))
     lost = answers(([9.0] * 50, [0] + [1] * 49))
