@@ -112,8 +112,8 @@ def _opened(options: TablesOptions, progress: Progress) -> Consolidation:
 
 
 def _judges(tasks: Sequence[str], options: TablesOptions) -> dict[str, Judge]:
-    parts = ("reward", options.reward), (options.split, options.limit)
-    return {task: Judge(*(Sheet(task, part, limit) for part, limit in parts)) for task in tasks}
+    reward, limit = options.reward, options.limit
+    return {task: Judge(Sheet(task, "reward", reward), Sheet(task, options.split, limit)) for task in tasks}
 
 
 def open_cells(options: TablesOptions, progress: Progress) -> Cells:

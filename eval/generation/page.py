@@ -18,7 +18,7 @@ KINDS = {
     "generated": "made from 32 support prompts by the generator that never saw the task",
     "aligned": "the same after alignment to those prompts",
     "no prompts": "what that generator makes with its prompts masked out",
-    "union": "Union-Train: one adapter trained on all sources, by the recipe of one checkpoint",
+    "union": "Union-Train: one adapter trained on all sources of that generator, whatever the task",
     "mean": "mean of that generator's source checkpoints, A and B separately",
     "nearest": "checkpoint of the source whose prompts are nearest by embedding",
     "generated+nearest": "halfway between these two: the mean of their ΔW",
