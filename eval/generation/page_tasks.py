@@ -47,7 +47,10 @@ def far_sources(result: GenerationResult) -> str:
 def _near(near: Neighbours | None) -> tuple[str, str]:
     if near is None:
         return "", ""
-    nearest = dict.fromkeys(f"{each.source} ({each.cosine:.2f})" for each in near.nearest.values())
+    found: dict[str, list[str]] = {}
+    for each in sorted(near.nearest.values(), key=lambda each: each.cosine):
+        found.setdefault(each.source, []).append(f"{each.cosine:.2f}")
+    nearest = [f"{source} ({'–'.join(dict.fromkeys((own[0], own[-1])))})" for source, own in found.items()]
     return ", ".join(nearest), f"{len(near.sharing)}: {_some(near.sharing)}" if near.sharing else "none"
 
 

@@ -87,6 +87,8 @@ def test_the_page_says_what_the_figures_say(finished: Finished) -> None:
         for other, contrast in aims["against"].items():
             assert f"| {kind} − {other} | {100 * contrast['change']['accuracy']:+.1f} (" in page
     assert f"**{100 * result['retention']['accuracy']['mean']:+.1f}** points" in page
+    low, high = sorted(near["cosine"] for near in result["tasks"]["openbookqa"]["near"]["nearest"].values())
+    assert f"| arc_easy ({low:.2f}–{high:.2f}) | 1: arc_easy |" in page
     assert result["far"]["tasks"] == ["social_iqa"]
     assert "Where no source shares the subject (social_iqa):" in page
     assert result["format"] == 2
