@@ -69,7 +69,11 @@ def test_another_model_for_a_folder_is_refused(finished: Finished, tmp_path: Pat
         (["--set", "ladder.kernel=4"], 2, "kernel is odd"),
         (["--set", "ladder.shapes=[[4,100,384],[16,16,32]]"], 2, "begins at (N, 384, 384)"),
         (["--set", "ladder.shapes=[[4,384,384],[16,8,32]]"], 2, "too small for tokens of (16, 32)"),
-        (["--set", "ladder.shapes=[[4,384,384],[15,16,32]]"], 2, "the decoder ends in (15, 16, 32), this model needs (16, 16, 32)"),
+        (
+            ["--set", "ladder.shapes=[[4,384,384],[15,16,32]]"],
+            2,
+            "the decoder ends in (15, 16, 32), this model needs (16, 16, 32)",
+        ),
         (["--set", "generator.reconstruction=0"], 2, "generator.behaviour_from=0"),
         (["--set", "aligner.widths=[2,2,2,2,2,2,2,2,2]"], 2, "not the sizes of a Fusion VAE"),
         (["--set", "model_path=7"], 2, "--set model_path: Input should be a valid string"),
