@@ -62,7 +62,7 @@ def test_damaged_cells_and_other_questions_are_scored_again(cells: Cells) -> Non
 def test_the_choices_behind_an_empty_question_are_scored_where_they_are_wanted(cells: Cells) -> None:
     cells.score(cells.missing([(Recipe(BASE), PIQA)]))
     assert cells.prior(Recipe(BASE), PIQA.sheet) is None
-    wanted = [(Recipe(BASE), PIQA._replace(prior=True))]
+    wanted = [(Recipe(BASE), Ask(PIQA.sheet, prior=True))]
     cells.score(cells.missing(wanted))
     assert cells.missing(wanted) == {}
     prior = cells.prior(Recipe(BASE), PIQA.sheet)
