@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from agent.train.generator.steps import INITIAL_SEED, Consolidation
+from agent.train.generator.generators import INITIAL_SEED
+from agent.train.generator.steps import Consolidation
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.types import Record
 from eval.bench.measure import now
 from tools.align_lora.aligner import TrainedAligner
-from tools.align_lora.task_vector import task_vector
+from tools.align_lora.task_vector import condition
 from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.generator import TrainedGenerator
 
@@ -69,7 +70,8 @@ class Cheap:
         lap("generate")
         if self.aligner is None:
             return
-        vector = task_vector(self.lm, weights, self.asked, self.aligner.header.vector_prompts)
+        limit, whole = self.aligner.header.vector_prompts, self.aligner.reads_base_state
+        vector = condition(self.lm, weights, self.asked, limit, with_base_state=whole)
         lap("vector")
         self.aligner.align(weights, vector)
         lap("align")

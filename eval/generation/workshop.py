@@ -22,8 +22,9 @@ from cao.tasks.splits import choose, part
 from cao.types import Example
 from eval.generation.sheets import PROMPTS
 from eval.questions import asked_prompts
-from tools.align_lora.aligner import TrainedAligner, load_aligner
-from tools.align_lora.task_vector import task_vector
+from tools.align_lora.aligner import TrainedAligner
+from tools.align_lora.aligner_file import load_aligner
+from tools.align_lora.task_vector import condition as aligner_condition
 from tools.generate_lora.conditioning import condition
 from tools.generate_lora.generator import TrainedGenerator
 from tools.generate_lora.prompts import usable_prompts
@@ -121,7 +122,8 @@ class Workshop:
         assert aligner is not None, variant.name
         weights = self.generate(variant, [example.prompt for example in examples])
         asked = asked_prompts(task, examples, lm.profile.answer_style)
-        return aligner.align(weights, task_vector(lm, weights, asked, aligner.header.vector_prompts))
+        limit, whole = aligner.header.vector_prompts, aligner.reads_base_state
+        return aligner.align(weights, aligner_condition(lm, weights, asked, limit, with_base_state=whole))
 
     def average(self, variant: Variant, names: Sequence[str]) -> LoraWeights:
         """Return the mean of stored averages as an adapter, A and B separately, all from one initialisation.
