@@ -29,7 +29,7 @@ from tests.agent.train.generator.tiny_consolidation import LEFT_OUT, SOURCES, co
 from tests.tools.tiny_training import plain_loss
 from tools import pretrained
 from tools.align_lora import find_aligner
-from tools.align_lora.aligner import load_aligner
+from tools.align_lora.aligner_file import load_aligner
 from tools.generate_lora import find_generator
 from tools.generate_lora.generator import load_generator
 
@@ -64,9 +64,9 @@ def test_one_call_leaves_every_part_and_prints_the_index(finished: Finished) -> 
     plain = {name if name in expected else name.rsplit(".", 1)[0] for name in found}
     assert plain == expected
     assert len(found) == len(expected)
-    for stage in ("states", "checkpoints", "union", "variant"):
+    for stage in ("states", "checkpoints", "union", "generator", "aligner"):
         assert f"] {stage} " in finished.ended.err
-    assert "[8/8 done]" in finished.ended.err
+    assert "[10/10 done]" in finished.ended.err
     assert list(finished.out.iterdir()) == [finished.folder]
 
 
