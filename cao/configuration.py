@@ -46,6 +46,21 @@ Device = Annotated[str, AfterValidator(_known_device), Field(description="cpu, c
 Dtype = Annotated[
     DtypeChoice, Field(description="what the language model computes in; auto is what is faster here, measured")
 ]
+FileKeys = Annotated[
+    str,
+    Field(max_length=4096, description="keys of your own file, where their names do not say what they hold"),
+    Option("question=K,choices=K,answer=K", default="guessed, and shown"),
+]
+FileGrader = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        description="how free-text answers of your own file are judged: auto (number, or first line), exact, number,"
+        " f1, rouge, label, or MODULE:FUNCTION",
+    ),
+    Option("NAME"),
+]
 Offline = Annotated[bool, Field(description=FLAGS["--offline"])]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="of every random choice"), Option("N")]
 RunsFolder = Annotated[str, Field(description="folder of runs"), Option("DIR")]
