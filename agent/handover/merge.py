@@ -1,0 +1,36 @@
+"""The base model's weights with an adapter merged, as a folder that transformers loads."""
+
+from pathlib import Path
+
+from peft import PeftModel
+
+from agent.record.schema import RunRecord
+from cao.errors import InputError
+from cao.model.loading import load_language_model
+from cao.model.profiles import find_profile
+
+
+def merge(run: RunRecord, adapter: Path, to: Path, *, offline: bool) -> None:
+    """Write the merged model and its tokenizer.
+
+    Args:
+        run: whose base model.
+        adapter: a PEFT folder.
+        to: where to.
+        offline: never touch the network.
+
+    Raises:
+        InputError: the base model has changed, or the run was made on top of another adapter.
+        UnavailableError: the base model is not at hand.
+    """
+    path = run.config.get("model_path")
+    if run.config.get("start_adapter"):
+        raise InputError("--merge: the run was made on top of an adapter of your own; merge both with PEFT instead")
+    lm = load_language_model(
+        find_profile(run.model), path=str(path) if path else None, dtype="float32", offline=offline
+    )
+    if lm.sha256 != run.model_sha256:
+        raise InputError(f"{lm.source}: holds other weights than run {run.run_id} was made with")
+    merged = PeftModel.from_pretrained(lm.model, str(adapter)).merge_and_unload(safe_merge=True)
+    merged.save_pretrained(to, safe_serialization=True)
+    lm.tokenizer.save_pretrained(to)

@@ -1,0 +1,45 @@
+"""What a run hands over: a folder that PEFT loads and acts, with its card, or one line on why there is none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from agent.export import main as export
+from agent.verify import main as verify
+from tests.agent.run.tiny_runs import TTL, arguments, echo_rows, run, strategies, write_rows
+
+
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> tuple[Path, list[str]]:
+    """A folder for runs, and the arguments of a run that adopts what test-time training makes."""
+    out = tmp_path_factory.mktemp("runs")
+    questions = write_rows(out / "echoes.jsonl", echo_rows())
+    return out, arguments(questions, tiny_model_folder, out, strategies(out, TTL), "--accept", "any", "--seed", "1")
+
+
+def test_a_run_is_exported_verified_and_merged(
+    adopted: tuple[Path, list[str]], tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, argv = adopted
+    record: dict[str, Any] = run(capsys, argv)
+    to = tmp_path / "served"
+    words = [record["run_id"], "--out", str(out), "--to", str(to)]
+    if record["status"] != "improved":
+        assert export(words) == 2
+        assert "adopted nothing" in capsys.readouterr().err
+        pytest.fail("the run adopted nothing, so nothing could be exported")
+    assert export([*words, "--merge", "--offline", "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert {"README.md", "cao.json", "adapter_config.json", "adapter_model.safetensors"} <= set(written["files"])
+    card = (to / "README.md").read_text()
+    assert all(word in card for word in ("95 % interval", "Drift", "Licence", "TTL", record["model_sha256"]))
+    told = json.loads((to / "cao.json").read_text())
+    assert (told["members"], told["base_sha256"]) == (["."], record["model_sha256"])
+    AutoModelForCausalLM.from_pretrained(to / "merged")
+    assert verify([str(to), "--base", str(tiny_model_folder), "--offline"]) == 0
+    assert "acts (here)" in capsys.readouterr().out
+    assert export(words) == 2
+    assert "is not empty" in capsys.readouterr().err
