@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import torch
 from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from agent.record.schema import RunRecord
 from cao.errors import InputError
@@ -31,6 +33,7 @@ def merge(run: RunRecord, adapter: Path, to: Path, *, offline: bool) -> None:
     )
     if lm.sha256 != run.model_sha256:
         raise InputError(f"{lm.source}: holds other weights than run {run.run_id} was made with")
-    merged = PeftModel.from_pretrained(lm.model, str(adapter)).merge_and_unload(safe_merge=True)
+    plain = AutoModelForCausalLM.from_pretrained(lm.source, dtype=torch.float32, local_files_only=offline)
+    merged = PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload(safe_merge=True)
     merged.save_pretrained(to, safe_serialization=True)
     lm.tokenizer.save_pretrained(to)

@@ -11,13 +11,15 @@ from agent.export import main as export
 from agent.verify import main as verify
 from tests.agent.run.tiny_runs import TTL, arguments, echo_rows, run, strategies, write_rows
 
+BETTER = {**TTL, "ttl_steps": 10, "learning_rate": 3e-3}
+
 
 @pytest.fixture(scope="module")
 def adopted(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> tuple[Path, list[str]]:
     """A folder for runs, and the arguments of a run that adopts what test-time training makes."""
     out = tmp_path_factory.mktemp("runs")
     questions = write_rows(out / "echoes.jsonl", echo_rows())
-    return out, arguments(questions, tiny_model_folder, out, strategies(out, TTL), "--accept", "any", "--seed", "1")
+    return out, arguments(questions, tiny_model_folder, out, strategies(out, BETTER))
 
 
 def test_a_run_is_exported_verified_and_merged(
@@ -27,10 +29,7 @@ def test_a_run_is_exported_verified_and_merged(
     record: dict[str, Any] = run(capsys, argv)
     to = tmp_path / "served"
     words = [record["run_id"], "--out", str(out), "--to", str(to)]
-    if record["status"] != "improved":
-        assert export(words) == 2
-        assert "adopted nothing" in capsys.readouterr().err
-        pytest.fail("the run adopted nothing, so nothing could be exported")
+    assert record["status"] == "improved", [trial["reason"] for trial in record["trials"]]
     assert export([*words, "--merge", "--offline", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     assert {"README.md", "cao.json", "adapter_config.json", "adapter_model.safetensors"} <= set(written["files"])
@@ -43,3 +42,17 @@ def test_a_run_is_exported_verified_and_merged(
     assert "acts (here)" in capsys.readouterr().out
     assert export(words) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_run_that_adopted_nothing_has_nothing_to_export(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("".join(f"How many birds fly at {n}?\n" for n in range(12)))
+    record = run(capsys, arguments(prompts, tiny_model_folder, tmp_path, strategies(tmp_path, TTL)))
+    words = [record["run_id"], "--out", str(tmp_path), "--to", str(tmp_path / "served")]
+    assert export(words) == 2
+    assert "adopted nothing, so the deployed model is what to serve" in capsys.readouterr().err
+    assert export([*words, "--what", "aligned"]) == 2
+    assert "made no aligned adapter" in capsys.readouterr().err
+    assert not (tmp_path / "served").exists()
