@@ -176,6 +176,17 @@ def packed_states(lm: LanguageModel, packed: Packed) -> Tensor:
     return _rms_norm(trunk.norm, total)
 
 
+def tree_states(lm: LanguageModel, packed: Packed) -> Tensor:
+    """Return what ``packed_states`` does, by the library's forward, through which gradients flow.
+
+    Args:
+        lm: the model, with an adapter or without.
+        packed: T tokens of B rows.
+    """
+    fits = lm.paths.fit(packed.padded.shape[1])
+    return library_states(lm, packed) if fits else _states_alone(lm, packed)
+
+
 def library_states(lm: LanguageModel, packed: Packed) -> Tensor:
     """The library's forward on rows side by side, the tree as a mask."""
     output = lm.trunk(

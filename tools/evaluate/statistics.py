@@ -59,10 +59,10 @@ def paired_one_sided(diffs: Sequence[float]) -> float:
     n = len(diffs)
     if n < 2:
         return 1.0
-    mean, spread = statistics.fmean(diffs), statistics.stdev(diffs)
-    if spread == 0:
+    mean, error = statistics.fmean(diffs), statistics.stdev(diffs) / math.sqrt(n)
+    if error == 0:  # a spread of the smallest number there is has none left behind the division
         return sys.float_info.min if mean < 0 else 1.0
-    return float(stats.t.cdf(mean / (spread / math.sqrt(n)), n - 1))
+    return float(stats.t.cdf(mean / error, n - 1))
 
 
 def smallest_detectable(

@@ -13,8 +13,9 @@ from cao.errors import InputError
 from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
 from cao.model.profiles import LORA_TARGETS
 from cao.sealed import read_sealed, write_sealed
+from tools.generate_lora.core_head import CoreHead
 from tools.generate_lora.decoder import HyperConvDecoder, Ladder
-from tools.generate_lora.generator_file import GeneratorHeader, Identity, check_statistics
+from tools.generate_lora.generator_file import GeneratorHeader, Head, Identity, check_statistics, written
 from tools.generate_lora.statistics import Statistics
 from tools.generate_lora.tokens import (
     TokenLayout,
@@ -37,6 +38,7 @@ class TrainedGenerator(nn.Module):
 
     Attributes:
         layout: the tokens.
+        head: what the decoder writes.
         identity: base model, encoder, initialisation.
         initial: the LoRA initialisation that residuals are added to.
         made: how it was trained, for the index and the report.
@@ -46,6 +48,7 @@ class TrainedGenerator(nn.Module):
     centre: Tensor
     scale: Tensor
     codes: Tensor
+    origin: Tensor
 
     def __init__(
         self,
@@ -55,25 +58,30 @@ class TrainedGenerator(nn.Module):
         identity: Identity,
         *,
         train_centre: bool,
+        head: Head = "tokens",
         empty: bool = False,
     ) -> None:
         """Make an untrained generator; with mode ``element`` it returns about the statistics' centre.
 
         Args:
-            ladder: sizes of the decoder; its last shape is (J, H, W) of the layout.
+            ladder: sizes of the decoder; its last shape is what ``head`` needs for the layout.
             layout: the tokens.
             statistics: how residuals are normalised.
             identity: what it is for.
             train_centre: whether the element-wise centre is trained with the rest (mode ``element`` only).
+            head: ``tokens`` writes every scalar; ``core`` writes small matrices into the centre, the shared adapter.
             empty: whether its weights are without content yet, on the device ``meta``: no random number is drawn.
 
         Raises:
-            InputError: the ladder does not end in the layout's tokens, or the initialisation cannot be drawn again.
+            InputError: the ladder does not end in what the head needs, or the initialisation cannot be drawn again.
         """
         super().__init__()
-        wanted = (layout.tokens, *layout.frame)
+        wanted = written(head, layout)
         if ladder.shapes[-1] != wanted:
-            raise InputError(f"a ladder that ends in {ladder.shapes[-1]} does not make the layout's tokens {wanted}")
+            raise InputError(f"a ladder that ends in {ladder.shapes[-1]} does not make the layout's {head} {wanted}")
+        if head == "core" and statistics.mode != "element":
+            raise InputError("the core head changes a shared adapter: it needs element-wise statistics")
+        self.head = head
         self.layout, self.identity, self.mode = layout, identity, statistics.mode
         self.made: dict[str, object] = {}
         self.sha256 = ""
@@ -88,11 +96,13 @@ class TrainedGenerator(nn.Module):
         with torch.device("meta") if empty else nullcontext():
             self.decoder = HyperConvDecoder(ladder)
             self.own = nn.Linear(ladder.shapes[-2][0], 2 * layout.layers) if self.mode == "layer" else None
-            self.place = nn.Linear(POSITION_WIDTH + 1, 2)
-            nn.init.zeros_(self.place.weight)
-            nn.init.zeros_(self.place.bias)
+            self.core = CoreHead(layout) if head == "core" else None
+            self.place = nn.Linear(POSITION_WIDTH + 1, 2) if head == "tokens" else None
+            for parameter in self.place.parameters() if self.place else ():
+                nn.init.zeros_(parameter)
         ones = torch.ones(layout.tokens, 1)  # E.3's state S, one start: every file's ``place`` holds weights for it
         self.register_buffer("codes", torch.cat([position_codes(layout, POSITION_WIDTH), ones], 1), persistent=False)
+        self.register_buffer("origin", flatten(self.initial.tensors, layout), persistent=False)
         centre = statistics.centre.clone()
         if train_centre and self.mode == "element":
             self.centre = nn.Parameter(centre)
@@ -116,7 +126,7 @@ class TrainedGenerator(nn.Module):
         return Statistics(self.mode, self.centre, self.scale)
 
     def forward(self, conditioning: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode conditioning tensors.
+        """Decode conditioning tensors to the scalars of tokens (head ``tokens``).
 
         Args:
             conditioning: (B, N, L, C) float32, padding zero.
@@ -124,6 +134,7 @@ class TrainedGenerator(nn.Module):
         Returns:
             Normalised scalars (B, layers, D_l), and z-scored layer statistics (B, layers, 2), or (B, layers, 0).
         """
+        assert self.place is not None, self.head
         images, features = self.decoder(conditioning)
         gain, offset = self.place(self.codes).unbind(1)
         images = images * (1 + gain[:, None, None]) + offset[:, None, None]
@@ -142,7 +153,11 @@ class TrainedGenerator(nn.Module):
         Returns:
             (B, layers, D_l), float32.
         """
-        return self.statistics.restore(*self(conditioning * mask.unsqueeze(-1)))
+        given = conditioning * mask.unsqueeze(-1)
+        if self.core is None:
+            return self.statistics.restore(*self(given))
+        whole: Tensor = self.core(self.decoder(given)[0], self.centre + self.origin)
+        return whole - self.origin
 
     @torch.no_grad()
     def generate(self, conditioning: Tensor, mask: Tensor) -> LoraWeights:
@@ -186,7 +201,7 @@ class TrainedGenerator(nn.Module):
         """
         if not bool(torch.isfinite(residual).all()):
             raise ValueError("the residual holds scalars that are not finite")
-        flat = residual.detach().cpu().float() + flatten(self.initial.tensors, self.layout)
+        flat = (residual.detach().float() + self.origin).cpu()
         tensors = {name: part.clone() for name, part in unflatten(flat, self.layout).items()}
         layout = self.layout
         return LoraWeights(layout.rank, layout.alpha, self.initial.targets, tensors, self.base_sha256, provenance)
@@ -197,9 +212,16 @@ class TrainedGenerator(nn.Module):
             return None
         return self.to_weights(self.centre, {"made_by": "the generator's centre", "generator": self.sha256})
 
+    @torch.no_grad()
+    def unconditional(self) -> LoraWeights:
+        """Return the adapter that it makes without any prompt: every place of the conditioning is empty."""
+        nothing = torch.zeros(1, *self.decoder.ladder.shapes[0], device=self.scale.device)
+        residual = self.residual(nothing, torch.zeros_like(nothing[..., 0], dtype=torch.bool))[0]
+        return self.to_weights(residual, {"made_by": "generator without prompts", "generator": self.sha256})
+
     def to_residual(self, weights: LoraWeights) -> Tensor:
         """Return the residual (layers, D_l) of an adapter with this layout."""
-        return flatten(weights.tensors, self.layout) - flatten(self.initial.tensors, self.layout)
+        return flatten(weights.tensors, self.layout) - self.origin.cpu()
 
     @torch.no_grad()
     def round_as_stored(self) -> None:
@@ -222,6 +244,7 @@ class TrainedGenerator(nn.Module):
             ladder=self.decoder.ladder,
             layout=self.layout,
             statistics=self.mode,
+            head=self.head,
             identity=self.identity,
             made=self.made,
         )
@@ -251,7 +274,13 @@ def load_generator(path: Path, base_sha256: str | None = None) -> TrainedGenerat
         statistics = Statistics(header.statistics, tensors["centre"].float(), tensors["scale"].float())
         check_statistics(statistics, header.layout)
         generator = TrainedGenerator(
-            header.ladder, header.layout, statistics, header.identity, train_centre=False, empty=True
+            header.ladder,
+            header.layout,
+            statistics,
+            header.identity,
+            train_centre=False,
+            head=header.head,
+            empty=True,
         )
         generator.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
     except InputError as error:

@@ -7,9 +7,18 @@ from pydantic import Field
 
 from cao.errors import InputError
 from cao.sealed import Header
-from tools.generate_lora.decoder import Ladder
+from tools.generate_lora.core_head import core_shape
+from tools.generate_lora.decoder import Ladder, Shape
 from tools.generate_lora.statistics import Statistics, StatisticsMode
 from tools.generate_lora.tokens import TokenLayout
+
+Head = Literal["tokens", "core"]
+"""What the decoder writes: the adapter's own scalars as tokens, or a core between shared matrices."""
+
+
+def written(head: Head, layout: TokenLayout) -> Shape:
+    """Return the shape in which a decoder ends."""
+    return core_shape(layout) if head == "core" else (layout.tokens, *layout.frame)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class GeneratorHeader(Header):
         ladder: the decoder's sizes.
         layout: the tokens.
         statistics: how residuals are normalised.
+        head: what the decoder writes.
         identity: base model, encoder, initialisation.
         made: how it was trained.
     """
@@ -49,6 +59,7 @@ class GeneratorHeader(Header):
     ladder: Ladder
     layout: TokenLayout
     statistics: StatisticsMode
+    head: Head = "tokens"
     identity: Identity
     made: dict[str, object]
 

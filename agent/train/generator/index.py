@@ -7,12 +7,12 @@ from pydantic import TypeAdapter
 import cao
 from agent.train.generator.settings import Settings
 from agent.train.generator.steps import INITIAL_SEED
-from agent.train.generator.variants import variants
+from agent.train.generator.variants import aligned, variants
 from cao.errors import InputError
 from cao.files import sha256_file, write_atomic, write_json
 from tools import pretrained
-from tools.align_lora.aligner import load_aligner
-from tools.generate_lora.generator import load_generator
+from tools.align_lora.aligner import TrainedAligner, load_aligner
+from tools.generate_lora.generator import TrainedGenerator, load_generator
 
 _LOSSES = TypeAdapter(dict[str, dict[str, float]])
 """Source → model → the answers' loss, as a generator's file says it."""
@@ -30,9 +30,11 @@ def write_index(settings: Settings, folder: Path) -> dict[str, object]:
         place = folder / "variants" / variant.name
         generator = load_generator(place / "generator.safetensors", base_sha256)
         base_sha256 = generator.base_sha256
-        aligner = load_aligner(
-            place / "aligner.safetensors", generator.layout, generator.initial, generator_sha256=generator.sha256
-        )
+        parts: dict[str, TrainedGenerator | TrainedAligner] = {"generator": generator}
+        if variant.name in aligned(preset):
+            path = place / "aligner.safetensors"
+            sha256 = generator.sha256
+            parts["aligner"] = load_aligner(path, generator.layout, generator.initial, generator_sha256=sha256)
         made = {
             "preset": preset.name,
             "seed": settings.seed,
@@ -42,11 +44,12 @@ def write_index(settings: Settings, folder: Path) -> dict[str, object]:
             "code_version": cao.__version__,
             "config_sha256": sha256_file(folder / "config.json"),
             **generator.made,
-            "aligner": aligner.header.provenance,
         }
+        if isinstance(aligner := parts.get("aligner"), TrainedAligner):
+            made["aligner"] = aligner.header.provenance
         files = {
             kind: pretrained.Artefact(path=f"variants/{variant.name}/{kind}.safetensors", sha256=part.sha256)
-            for kind, part in (("generator", generator), ("aligner", aligner))
+            for kind, part in parts.items()
         }
         entries.append(
             pretrained.Variant(
@@ -54,7 +57,7 @@ def write_index(settings: Settings, folder: Path) -> dict[str, object]:
                 sources=variant.sources,
                 leaves_out=variant.leaves_out,
                 generator=files["generator"],
-                aligner=files["aligner"],
+                aligner=files.get("aligner"),
                 made=made,
             )
         )
@@ -121,14 +124,24 @@ def summary(folder: Path, installed: Path | None = None) -> str:
     lines = []
     for shelf in index.models.values():
         for variant in shelf.variants:
-            ratios = recovery(_LOSSES.validate_python(variant.made.get("validation", {})))
-            if ratios:
-                mean, n = sum(ratios.values()) / len(ratios), len(ratios)
-                lines.append(f"{variant.name:<26} recovers {mean:5.2f} of the checkpoints' gain on {n} sources")
-            else:
-                lines.append(f"{variant.name:<26} no source's checkpoint gains anything that could be recovered")
+            lines.append(f"{variant.name:<26} {_came_of(_LOSSES.validate_python(variant.made.get('validation', {})))}")
     where = f"Installed in {installed}." if installed else "Add --install to use it in agent.run."
     return "\n".join([f"{folder}:", *lines, where]) + "\n"
+
+
+def _came_of(validation: dict[str, dict[str, float]]) -> str:
+    """Return what a generator does on questions that nothing was trained on."""
+    ratios = recovery(validation)
+    if ratios:
+        mean, n = sum(ratios.values()) / len(ratios), len(ratios)
+        return f"recovers {mean:5.2f} of the checkpoints' gain on {n} sources"
+    if any("checkpoint" in losses for losses in validation.values()):
+        return "no source's checkpoint gains anything that could be recovered"
+    changes = [losses["generated"] - losses["base"] for losses in validation.values()]
+    if not changes:
+        return "not measured"
+    mean, lower = -sum(changes) / len(changes), sum(change < 0 for change in changes)
+    return f"lowers the loss by {mean:.3f} nats on average, on {lower} of {len(changes)} sources"
 
 
 def recovery(validation: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -136,5 +149,5 @@ def recovery(validation: dict[str, dict[str, float]]) -> dict[str, float]:
     return {
         task: (losses["base"] - losses["generated"]) / (losses["base"] - losses["checkpoint"])
         for task, losses in validation.items()
-        if losses["base"] > losses["checkpoint"]
+        if losses["base"] > losses.get("checkpoint", losses["base"])
     }

@@ -16,7 +16,9 @@ class ConsolidateOptions(Machine):
     """
 
     preset: Annotated[
-        str | None, Field(description="embedded, paper-0.5b or paper-1.5b"), Option("NAME", default="the model's own")
+        str | None,
+        Field(description="wide, embedded, paper-0.5b or paper-1.5b"),
+        Option("NAME", default="the model's own"),
     ] = None
     seed: Seed = 0
     out: RunsFolder = "runs"

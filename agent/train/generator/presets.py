@@ -1,11 +1,14 @@
 """The presets of consolidation: every size and rate of stages 1 and 2 under one name.
 
 ``paper-0.5b`` and ``paper-1.5b`` follow Tables 8 and 9 and appendix F; what those leave open stands in the ADRs.
-``embedded`` is sized for SmolLM2-135M on two CPU cores: hours, not days.
+``wide`` is sized for SmolLM2-135M on two CPU cores: hours, not days. ``embedded`` is what was shipped before it.
 """
 
-from cao.configuration import Count
+from pydantic import Field
+
+from cao.configuration import Count, CountOrNone
 from cao.errors import InputError
+from cao.tasks import PRACTICE
 from cao.types import Record
 from tools.align_lora.presets import EMBEDDED as EMBEDDED_ALIGNER
 from tools.align_lora.presets import PAPER as PAPER_ALIGNER
@@ -13,16 +16,32 @@ from tools.align_lora.presets import AlignerPreset
 from tools.detect_drift.reference import IN_DOMAIN
 from tools.generate_lora.checkpoints import CheckpointPreset
 from tools.generate_lora.decoder import Ladder, paper_ladder
+from tools.generate_lora.generator_file import Head, written
+from tools.generate_lora.sources import GeneratorPreset
 from tools.generate_lora.statistics import StatisticsMode
 from tools.generate_lora.tokens import TokenLayout
-from tools.generate_lora.training import GeneratorPreset
+
+EVALUATED = (
+    *(*IN_DOMAIN, "gsm8k", "math", "social_iqa", "mmlu_logic", "mmlu_cs", "medqa"),
+    "basic_skills_logical_reasoning",
+)
+"""Tasks that results are reported on; no other source has a question of theirs."""
 
 OTHER_SOURCES = (
     *("commonsense_qa", "openbookqa", "sciq", "mmlu_math", "mmlu_physics", "mmlu_chemistry", "mmlu_biology"),
     *("mmlu_medicine", "mmlu_economics", "mmlu_psychology", "mmlu_philosophy"),
     *("mmlu_politics", "mmlu_business", "mmlu_general"),
 )
-"""Sources beyond the paper's six, for variety; none of them is among the tasks that results are reported on."""
+"""Sources of ``embedded`` beyond the paper's six, for variety; none of them is among the tasks that are reported."""
+
+_TWINS = ("mmlu_high_school_mathematics",)
+"""Has a third of its questions in ``math``."""
+
+WIDE_SOURCES = (
+    *(*IN_DOMAIN, "commonsense_qa", "openbookqa", "sciq"),
+    *(name for name in PRACTICE if name not in (*EVALUATED, *_TWINS)),
+)
+"""Sources of ``wide``: the paper's six, three more, and the tasks to practise on."""
 
 
 class Preset(Record):
@@ -32,20 +51,27 @@ class Preset(Record):
         name: its name on the command line.
         sources: tasks whose train parts are used.
         leave_out: tasks for which a generator that never saw them is trained too.
-        ladder: the decoder's sizes; None as the last shape's first number stands for the layout's tokens.
+        folds: parts that the sources are divided into; for each of them a generator is trained on all others.
+        extra: further generators: name → their sources.
+        head: what the decoder writes.
+        ladder: the decoder's sizes; it ends in what the head needs.
         token: scalars of a LoRA token, (h, w).
         statistics: how residuals are normalised.
-        checkpoints: how they are collected.
+        checkpoints: how they are collected; none are where ``generator.reconstruction`` is 0.
         generator: how the generator is trained.
         aligner: sizes and schedule of the Fusion VAE.
-        row_tokens: tokens of a training question with its answer, at most; longer ones keep their end.
+        row_tokens: tokens of a training question with its answer or its choices, at most; longer ones keep their end.
         prompts_encoded: training prompts of a task that conditioning tensors are drawn from, at most.
+        validated: questions of a source that a finished generator is measured on, at most.
         pairs: generated adapters of each task that the aligner is trained on.
     """
 
     name: str
     sources: tuple[str, ...]
     leave_out: tuple[str, ...]
+    folds: CountOrNone = 0
+    extra: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    head: Head = "tokens"
     ladder: Ladder
     token: tuple[Count, Count]
     statistics: StatisticsMode
@@ -54,18 +80,27 @@ class Preset(Record):
     aligner: AlignerPreset
     row_tokens: Count
     prompts_encoded: Count
+    validated: Count = 48
     pairs: Count
 
     def layout(self, shapes: dict[str, tuple[int, int]], rank: int, alpha: int) -> TokenLayout:
         """Return the token layout for a model.
 
+        Args:
+            shapes: of the matrices that carry LoRA.
+            rank: the model profile's.
+            alpha: the model profile's.
+
         Raises:
-            InputError: the decoder does not end in this model's tokens.
+            InputError: the decoder does not end in what this model needs.
         """
         last = self.ladder.shapes[-1]
-        layout = TokenLayout.of(shapes, rank, alpha, self.token, (last[1], last[2]))
-        if layout.tokens != last[0]:
-            raise InputError(f"preset {self.name} makes {last[0]} tokens, this model has {layout.tokens}")
+        frame = (last[1], last[2]) if self.head == "tokens" else None
+        layout = TokenLayout.of(shapes, rank, alpha, self.token, frame)
+        if written(self.head, layout) != last:
+            raise InputError(
+                f"preset {self.name}: the decoder ends in {last}, this model needs {written(self.head, layout)}"
+            )
         return layout
 
 
@@ -89,6 +124,37 @@ def _paper(name: str, size: str, token: tuple[int, int]) -> Preset:
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
+        Preset(
+            name="wide",
+            sources=WIDE_SOURCES,
+            leave_out=(),
+            folds=2,
+            extra={"paper": IN_DOMAIN},
+            head="core",
+            ladder=Ladder(((16, 384, 384), (16, 16, 32), (30, 32, 32), (30, 28, 4)), kernel=3, affine=False),
+            token=(16, 128),
+            statistics="element",
+            checkpoints=CheckpointPreset(
+                warm_steps=40, warm_rate=3e-4, kept_steps=10, kept_rate=3e-5, batch=16, samples=800
+            ),
+            generator=GeneratorPreset(
+                steps=200,
+                tasks=2,
+                rate=2e-3,
+                centre_rate=1e-3,
+                reconstruction=0.0,
+                answers=0.3,
+                choices=1.0,
+                batch=8,
+                unprompted=0.1,
+                contrast=0.5,
+            ),
+            aligner=EMBEDDED_ALIGNER,
+            row_tokens=192,
+            prompts_encoded=64,
+            validated=8,
+            pairs=4,
+        ),
         Preset(
             name="embedded",
             sources=(*IN_DOMAIN, *OTHER_SOURCES),

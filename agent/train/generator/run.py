@@ -12,7 +12,7 @@ from agent.train.files import read_json
 from agent.train.generator.presets import Preset
 from agent.train.generator.settings import Settings
 from agent.train.generator.steps import Consolidation
-from agent.train.generator.variants import Variant, variants
+from agent.train.generator.variants import Variant, aligned, variants
 from cao.errors import InputError
 from cao.files import write_json
 from cao.machine.assets import minilm_folder
@@ -39,11 +39,15 @@ def open_consolidation(settings: Settings, progress: Progress) -> Consolidation:
 
 def stages(preset: Preset) -> list[list[Job]]:
     """Return the jobs, stage by stage; those of one stage do not need each other."""
-    named = [variant.name for variant in variants(preset)]
+    every, through_model_alone = variants(preset), preset.generator.reconstruction == 0
+    tasks = dict.fromkeys(task for variant in every for task in variant.sources)
+    collected: list[Job] = [] if through_model_alone else [("checkpoints", task) for task in preset.sources]
+    unions = [("union", variant.name) for variant in (every[:1] if through_model_alone else every)]
     return [
-        [("states", task) for task in preset.sources],
-        [*(("checkpoints", task) for task in preset.sources), *(("union", name) for name in named)],
-        [("variant", name) for name in named],
+        [("states", task) for task in tasks],
+        [*collected, *unions],
+        [("generator", variant.name) for variant in every],
+        [("aligner", name) for name in aligned(preset)],
     ]
 
 
@@ -52,10 +56,9 @@ def outputs(folder: Path, job: Job) -> list[Path]:
     kind, name = job
     if kind == "states":
         return [folder / "states" / f"{name}.safetensors"]
-    if kind == "variant":
-        return [folder / "variants" / name / "aligner.safetensors"]
-    place = folder / {"checkpoints": "checkpoints", "union": "unions"}[kind]
-    return [place / f"{name}-average.safetensors", place / f"{name}.safetensors"]
+    if kind in ("generator", "aligner"):
+        return [folder / "variants" / name / f"{kind}.safetensors"]
+    return [folder / {"checkpoints": "checkpoints", "union": "unions"}[kind] / f"{name}-average.safetensors"]
 
 
 def do(consolidation: Consolidation, job: Job) -> float:
@@ -68,6 +71,8 @@ def do(consolidation: Consolidation, job: Job) -> float:
         consolidation.checkpoints(name)
     elif kind == "union":
         consolidation.union(_variant(consolidation.preset, name))
+    elif kind == "generator":
+        consolidation.generator(_variant(consolidation.preset, name))
     else:
         consolidation.aligner(_variant(consolidation.preset, name))
     return time.monotonic() - started

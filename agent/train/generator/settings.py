@@ -14,7 +14,7 @@ from cao.errors import InputError, UnavailableError
 from cao.model.encoder import MAX_TOKENS
 from cao.model.loading import weights_sha256
 from cao.model.profiles import find_profile
-from cao.tasks import TASKS
+from cao.tasks import PRACTICE, TASKS
 
 STATE_WIDTH = 384
 """Channels of the frozen encoder's token states."""
@@ -87,16 +87,22 @@ class Settings(ConsolidateOptions):
 
 def _check_tasks(preset: Preset) -> None:
     """Raise InputError where a task is unknown, given twice, or has nothing to train on."""
-    unknown = [task for task in (*preset.sources, *preset.leave_out) if task not in TASKS]
+    known = TASKS | PRACTICE
+    extra = [task for sources in preset.extra.values() for task in sources]
+    unknown = [task for task in (*preset.sources, *preset.leave_out, *extra) if task not in known]
     if unknown or not preset.sources:
         raise InputError(f"sources: no task is called {unknown[0]!r}" if unknown else "sources: there are none")
     if len(set(preset.sources)) < len(preset.sources):
         raise InputError("sources: a task is given twice")
-    untrainable = [task for task in preset.sources if not TASKS[task].has_train]
+    untrainable = [task for task in (*preset.sources, *extra) if not known[task].has_train]
     if untrainable:
         raise InputError(f"sources: {untrainable[0]} sets nothing aside for training")
     if len(preset.sources) == 1 and preset.sources[0] in preset.leave_out:
         raise InputError("leave_out: nothing is left without the only source; add --set leave_out=[]")
+    if preset.folds == 1 or preset.folds > len(preset.sources):
+        raise InputError(f"folds: {preset.folds} of {len(preset.sources)} sources leave a fold nothing; 0 means none")
+    if "full" in preset.extra or not all(preset.extra.values()):
+        raise InputError("extra: a set of sources has another name than full, and at least one source")
 
 
 def _check_losses(preset: Preset) -> None:
@@ -112,5 +118,5 @@ def _check_ladder(preset: Preset) -> None:
     ladder, (h, w) = preset.ladder, preset.token
     if len(ladder.shapes) < 2 or ladder.shapes[0][1:] != (MAX_TOKENS, STATE_WIDTH) or ladder.kernel % 2 == 0:
         raise InputError(f"ladder: it begins at (N, {MAX_TOKENS}, {STATE_WIDTH}), has two shapes and an odd kernel")
-    if ladder.shapes[-1][1] < h or ladder.shapes[-1][2] < w:
+    if preset.head == "tokens" and (ladder.shapes[-1][1] < h or ladder.shapes[-1][2] < w):
         raise InputError(f"ladder: its last shape {ladder.shapes[-1]} is too small for tokens of {preset.token}")

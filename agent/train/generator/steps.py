@@ -6,134 +6,39 @@ a training no more than the seconds since its last checkpoint.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from agent.train.files import read_header, read_json, read_tensors, save_tensors
-from agent.train.generator.presets import Preset
+from agent.train.generator.sources import VALIDATION, Sources
 from agent.train.generator.variants import Variant
-from cao.errors import InputError
-from cao.files import sha256_bytes, sha256_file, write_atomic, write_json
-from cao.inference.answer_loss import answer_loss, answer_rows
-from cao.model.adapters import LoraWeights, adapter_sha256
-from cao.model.encoder import Encoder
-from cao.model.language_model import LanguageModel
+from cao.files import sha256_file, write_json
+from cao.inference.choice_loss import ChoiceRow
+from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
 from cao.model.packed_forward import Row
-from cao.progress import Progress
-from cao.tasks import TASKS
-from cao.tasks.splits import part
-from cao.types import Example
+from cao.model.profiles import LORA_TARGETS
+from cao.tasks import get_task
 from tools.align_lora.task_vector import task_vector
 from tools.align_lora.training import SourceTask, train_aligner
 from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.generator import Identity, TrainedGenerator, load_generator
-from tools.generate_lora.tokens import TokenLayout
-from tools.generate_lora.training import Source, conditioning, fit, train_generator
+from tools.generate_lora.sources import Source, conditioning, fit
+from tools.generate_lora.statistics import Statistics
+from tools.generate_lora.training import train_generator
+from tools.generate_lora.training_step import question_loss
 
 INITIAL_SEED = 0
 """Of the one LoRA initialisation that every checkpoint starts from."""
 
-VALIDATION = 10
-"""Every tenth training question is kept from all training and only measured on."""
-
-VALIDATION_ROWS, VALIDATION_PROMPTS = 48, 32
-"""Questions of a source that are measured on at most, and training prompts that their adapter is generated from."""
+VALIDATION_PROMPTS = 32
+"""Training prompts that a source's adapter is generated from, to be measured."""
 
 
-@dataclass
-class Consolidation:
-    """A consolidation's folder, and what its steps work with.
-
-    Attributes:
-        folder: where everything is written.
-        preset: sizes and rates.
-        seed: of every draw.
-        load_lm: loads the base model, when a step needs it.
-        load_encoder: loads the encoder, when a step needs it.
-        progress: called during long work.
-    """
-
-    folder: Path
-    preset: Preset
-    seed: int
-    load_lm: Callable[[], LanguageModel]
-    load_encoder: Callable[[], Encoder]
-    progress: Progress
-
-    @cached_property
-    def lm(self) -> LanguageModel:
-        """The base model.
-
-        Raises:
-            InputError: it is another one than what this folder was begun with.
-        """
-        lm, path = self.load_lm(), self.folder / "model.json"
-        if not path.exists():
-            write_json(path, {"name": lm.profile.name, "sha256": lm.sha256})
-        begun = read_json(path, dict[str, str])["sha256"]
-        if begun != lm.sha256:
-            raise InputError(f"{self.folder} was begun with base model {begun[:12]}, this one is {lm.sha256[:12]}")
-        return lm
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        """The encoder."""
-        return self.load_encoder()
-
-    @cached_property
-    def layout(self) -> TokenLayout:
-        """The base model's token layout."""
-        profile = self.lm.profile
-        return self.preset.layout(self.lm.lora_shapes(), profile.lora_rank, profile.lora_alpha)
-
-    def seed_for(self, *labels: str) -> int:
-        """Return a seed of its own for one purpose."""
-        return int(sha256_bytes(":".join((str(self.seed), *labels)).encode())[:8], 16)
-
-    # data and conditioning -------------------------------------------------------------------------------------------
-
-    def examples(self, task: str) -> list[Example]:
-        """Return a source's training examples, from the snapshot that the first step wrote."""
-        path = self.folder / "data" / f"{task}.jsonl"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            chosen = [e for e in part(TASKS[task], "train") if e.choices][: self.preset.checkpoints.samples]
-            write_atomic(path, "".join(example.model_dump_json() + "\n" for example in chosen))
-        try:
-            examples = [
-                Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line
-            ]
-        except ValueError as error:
-            raise InputError(f"{path}: damaged ({type(error).__name__}); delete the folder to start again") from None
-        if len(examples) < 2:
-            raise InputError(f"{task} has {len(examples)} training questions with choices; 2 are the least")
-        return examples
-
-    def rows(self, task: str) -> tuple[list[Row], list[Row]]:
-        """Return a source's questions with their gold answers: those trained on, and those only measured on."""
-        rows = answer_rows(self.lm, TASKS[task], self.examples(task), self.preset.row_tokens)
-        return [row for i, row in enumerate(rows) if i % VALIDATION], rows[::VALIDATION]
-
-    def states(self, task: str) -> list[Tensor]:
-        """Return the token states (l_i, C), float16, of a source's training prompts."""
-        path = self.folder / "states" / f"{task}.safetensors"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            examples = self.examples(task)
-            prompts = [e.prompt for i, e in enumerate(examples) if i % VALIDATION][: self.preset.prompts_encoded]
-            states = []
-            for start in range(0, len(prompts), 32):
-                hidden, mask = self.encoder.condition(prompts[start : start + 32])
-                states += [state[kept].half() for state, kept in zip(hidden, mask, strict=True)]
-                self.progress(f"encode {task}", len(states), len(prompts))
-            tensors = {"values": torch.cat(states), "lengths": torch.tensor([len(state) for state in states])}
-            save_tensors(path, tensors, {"encoder_sha256": self.encoder.sha256})
-        values, lengths = read_tensors(path, "values", "lengths")
-        return list(torch.split(values, lengths.tolist()))
+class Consolidation(Sources):
+    """A consolidation's folder, and the steps that fill it."""
 
     # checkpoints -----------------------------------------------------------------------------------------------------
 
@@ -142,10 +47,22 @@ class Consolidation:
         return self._collected(f"checkpoints/{task}", lambda: self.rows(task)[0])
 
     def union(self, variant: Variant) -> Tensor:
-        """Return checkpoints of one adapter trained on all sources of a variant, the Union-Train control."""
-        return self._collected(
-            f"unions/{variant.name}", lambda: [row for task in variant.sources for row in self.rows(task)[0]]
-        )
+        """Return the mean residual of Union-Train, (layers, D_l) float32: one adapter for all sources of a variant.
+
+        Where generators are trained through the model alone, it is the same training with every prompt left out.
+        """
+        if self.preset.generator.reconstruction > 0:
+            rows = lambda: [row for task in variant.sources for row in self.rows(task)[0]]  # noqa: E731
+            self._collected(f"unions/{variant.name}", rows)
+        elif not (path := self.folder / "unions" / f"{variant.name}-average.safetensors").exists():
+            path.parent.mkdir(exist_ok=True)
+            generator, losses = self._trained(
+                variant, path.with_suffix(".partial"), f"union {variant.name}", alone=True
+            )
+            residual = generator.to_residual(generator.unconditional()).to(torch.bfloat16)
+            save_tensors(path, {"residual": residual}, {"losses": json.dumps([loss for _, loss in losses])})
+            path.with_suffix(".partial").unlink(missing_ok=True)
+        return self.average(f"unions/{variant.name}")
 
     def average(self, name: str) -> Tensor:
         """Return the mean of the checkpoints ``checkpoints/TASK`` or ``unions/VARIANT``, (layers, D_l) float32."""
@@ -179,18 +96,8 @@ class Consolidation:
         partial = path.with_suffix(".partial")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            sources = [self.source(t) for t in variant.sources]
-            self.union(variant)
-            generator = self.untrained(sources, self.average(f"unions/{variant.name}"))
-            losses = train_generator(
-                generator,
-                sources,
-                self.lm,
-                preset=self.preset.generator,
-                seed=self.seed_for("generator", variant.name),
-                progress=lambda _, done, total: self.progress(f"generator {variant.name}", done, total),
-                checkpoint=partial,
-            )
+            label = f"generator {variant.name}"
+            generator, losses = self._trained(variant, partial, label, alone=False)
             tail = losses[-50:]
             generator.made = {
                 "preset": self.preset.name,
@@ -208,31 +115,64 @@ class Consolidation:
         partial.unlink(missing_ok=True)
         return load_generator(path, self.lm.sha256)
 
+    def _trained(
+        self, variant: Variant, partial: Path, label: str, *, alone: bool
+    ) -> tuple[TrainedGenerator, list[tuple[float, float]]]:
+        """Train a variant's generator, or the same one without any prompt, and return it with its losses."""
+        sources, preset = [self.source(task) for task in variant.sources], self.preset.generator
+        if alone:
+            preset = preset.model_copy(update={"unprompted": 1.0, "contrast": 0.0})
+        generator = self.untrained(sources, variant)
+        losses = train_generator(
+            generator,
+            sources,
+            self.lm,
+            preset=preset,
+            seed=self.seed_for("generator", variant.name),
+            progress=lambda _, done, total: self.progress(label, done, total),
+            checkpoint=partial,
+        )
+        return generator, losses
+
     def source(self, task: str) -> Source:
         """Return what a task gives to the generator's training."""
-        rows = sorted(self.rows(task)[0], key=lambda row: len(row.tokens))
-        return Source(task, self.states(task), rows, self.checkpoints(task))
+        preset, rows, questions = self.preset.generator, list[Row](), list[ChoiceRow]()
+        if preset.choices:
+            questions = sorted(self.questions(task)[0], key=lambda each: len(each.row.tokens))
+        else:
+            rows = sorted(self.rows(task)[0], key=lambda row: len(row.tokens))
+        kept = self.checkpoints(task) if preset.reconstruction > 0 else torch.empty(0)
+        return Source(task, self.states(task), rows, kept, questions)
 
-    def untrained(self, sources: Sequence[Source], union: Tensor) -> TrainedGenerator:
-        """Return a generator with seeded random weights; with element-wise statistics it returns about ``union``.
+    def untrained(self, sources: Sequence[Source], variant: Variant) -> TrainedGenerator:
+        """Return a generator with seeded random weights; with element-wise statistics it returns about Union-Train.
 
         Args:
-            sources: their checkpoints give the statistics.
-            union: (layers, D_l) residual of one adapter trained on all sources, better than their mean as a centre.
+            sources: their checkpoints give the statistics; where there are none, it begins at the LoRA initialisation.
+            variant: which one; its Union-Train adapter is a better centre than the mean of the checkpoints.
         """
-        initial = self.lm.fresh_lora(INITIAL_SEED)
-        encoder = read_header(self.folder / "states" / f"{self.preset.sources[0]}.safetensors")["encoder_sha256"]
+        layout = self.layout
+        initial = initial_lora(layout.shapes(), LORA_TARGETS, layout.rank, layout.alpha, INITIAL_SEED, self.lm.sha256)
+        encoder = read_header(self.folder / "states" / f"{sources[0].name}.safetensors")["encoder_sha256"]
         identity = Identity(self.lm.sha256, encoder, INITIAL_SEED, adapter_sha256(initial))
-        statistics = fit(self.preset.statistics, sources)
-        if statistics.mode == "element":
-            statistics = replace(statistics, centre=union)
+        statistics = Statistics("element", torch.zeros(layout.layers, layout.length), torch.ones(layout.layers, 1))
+        if self.preset.generator.reconstruction > 0:
+            statistics = fit(self.preset.statistics, sources)
+            if statistics.mode == "element":
+                statistics = replace(statistics, centre=self.union(variant))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            train_centre = self.preset.generator.centre_rate > 0
-            return TrainedGenerator(self.preset.ladder, self.layout, statistics, identity, train_centre=train_centre)
+            return TrainedGenerator(
+                self.preset.ladder,
+                layout,
+                statistics,
+                identity,
+                train_centre=self.preset.generator.centre_rate > 0,
+                head=self.preset.head,
+            )
 
     def validate(self, generator: TrainedGenerator, variant: Variant) -> dict[str, dict[str, float]]:
-        """Return the answers' loss on questions that nothing was trained on: base, checkpoint and generated."""
+        """Return the loss on questions that nothing was trained on: base, checkpoint where there is one, generated."""
         losses = {}
         for task in variant.sources:
             states = self.states(task)[:VALIDATION_PROMPTS]
@@ -247,17 +187,23 @@ class Consolidation:
         path = self.folder / "validation" / f"{task}.json"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            checkpoint = generator.to_weights(self.average(f"checkpoints/{task}"), {})
-            adapters = {"base": None, "checkpoint": checkpoint}
+            adapters: dict[str, LoraWeights | None] = {"base": None}
+            if self.preset.generator.reconstruction > 0:
+                adapters["checkpoint"] = generator.to_weights(self.average(f"checkpoints/{task}"), {})
             write_json(path, {name: self._validation_loss(task, weights) for name, weights in adapters.items()})
         return read_json(path, dict[str, float])
 
     def _validation_loss(self, task: str, weights: LoraWeights | None) -> float:
-        rows = sorted(self.rows(task)[1][:VALIDATION_ROWS], key=lambda row: len(row.tokens))
-        with self.lm.adapted(weights):
+        """Return the training's loss on a source's questions that no training has."""
+        preset = self.preset
+        held = self.questions(task)[1] if preset.generator.choices else self.rows(task)[1]
+        rows = held[: preset.validated]
+        with self.lm.adapted(weights), torch.no_grad():
             batches = [rows[i : i + 8] for i in range(0, len(rows), 8)]
-            losses = [float(answer_loss(self.lm, batch, gradient=False)) * len(batch) for batch in batches]
-        return round(sum(losses) / len(rows), 4)
+            losses = [
+                float(question_loss(self.lm, batch, preset.generator, gradient=False)) * len(batch) for batch in batches
+            ]
+        return round(sum(losses) / max(1, len(rows)), 4)
 
     def aligner(self, variant: Variant) -> Path:
         """Train a variant's aligner and return its file."""
@@ -287,7 +233,7 @@ class Consolidation:
         limit, count = self.preset.aligner.vector_prompts, generator.prompts
         examples = [e for i, e in enumerate(self.examples(task)) if i % VALIDATION][: self.preset.prompts_encoded]
         style = self.lm.profile.answer_style
-        prompts = [TASKS[task].query(example, style).prefix for example in examples]
+        prompts = [get_task(task).query(example, style).prefix for example in examples]
         states, residuals, vectors = self.states(task), [], []
         for k in range(self.preset.pairs):
             places = [(k * count + i) % len(states) for i in range(count)]

@@ -1,4 +1,4 @@
-"""The generators that a consolidation trains: one on all sources, and one without each that is left out."""
+"""The generators that a consolidation trains, each with what it never sees."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class Variant:
     """A generator with its aligner.
 
     Attributes:
-        name: ``full`` or ``without-TASK``.
+        name: ``full``, ``without-TASK``, ``fold-N``, or the name of a set of sources of its own.
         sources: the tasks that it is trained on.
-        leaves_out: the tasks that it never sees.
+        leaves_out: the tasks that it never sees on purpose.
     """
 
     name: str
@@ -21,8 +21,22 @@ class Variant:
 
 
 def variants(preset: Preset) -> list[Variant]:
-    """Return the full variant and one without each source of ``leave_out``; other tasks were never seen anyway."""
+    """Return the full variant, one without each source of ``leave_out``, one for each fold, and the extra ones.
+
+    Source number i is left out by fold 1 + i mod K, so that tasks that stand together in the list are in all folds.
+    """
     listed = [Variant("full", preset.sources)]
     for name in (task for task in preset.sources if task in preset.leave_out):
         listed.append(Variant(f"without-{name}", tuple(s for s in preset.sources if s != name), (name,)))
-    return listed
+    for fold in range(preset.folds):
+        left = tuple(source for i, source in enumerate(preset.sources) if i % preset.folds == fold)
+        listed.append(Variant(f"fold-{fold + 1}", tuple(s for s in preset.sources if s not in left), left))
+    return listed + [Variant(name, sources) for name, sources in preset.extra.items()]
+
+
+def aligned(preset: Preset) -> list[str]:
+    """Return the names of the variants that an aligner is trained behind: those that serve tasks at use.
+
+    The generator of a fold is what an aligner learns from; it has none of its own.
+    """
+    return [variant.name for variant in variants(preset) if not variant.name.startswith("fold-")]

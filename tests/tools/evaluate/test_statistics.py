@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cao.types import AcceptRule, Item
@@ -87,6 +87,7 @@ def test_paired_test_without_spread_or_pairs() -> None:
     assert 0 < paired_one_sided([-0.3] * 9) < 1e-6
 
 
+@example([0.0, 0.0, 5e-324, 5e-324])
 @given(st.lists(st.floats(-5, 5), min_size=0, max_size=30))
 def test_paired_test_is_always_a_probability(diffs: list[float]) -> None:
     assert 0 <= paired_one_sided(diffs) <= 1

@@ -1,5 +1,6 @@
 """Generator training: the gradient through the model against autograd's own, what training does, and kills."""
 
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,14 @@ from cao.errors import InputError
 from cao.model.adapters import adapter_sha256
 from cao.model.language_model import LanguageModel
 from tests.tools.tiny_training import layout_of, plain_loss, rows_of
-from tools.generate_lora import training
+from tools.generate_lora import training_step
 from tools.generate_lora.decoder import Ladder
 from tools.generate_lora.generator import Identity, TrainedGenerator
+from tools.generate_lora.sources import GeneratorPreset, Source, conditioning, draw, fit
 from tools.generate_lora.statistics import Statistics, StatisticsMode
 from tools.generate_lora.tokens import flatten, unflatten
-from tools.generate_lora.training import GeneratorPreset, Source, behaviour, conditioning, train_generator
+from tools.generate_lora.training import train_generator
+from tools.generate_lora.training_step import Trainer
 
 N, LENGTH, CHANNELS = 3, 6, 5
 QUICK = GeneratorPreset(steps=8, tasks=2, rate=1e-2, centre_rate=1e-3, batch=4, noise=0.05, few=0.25)
@@ -95,8 +98,9 @@ def test_the_gradient_through_the_model_is_autograds_own(tiny_lm: LanguageModel,
 
     residual = generator.residual(tensor[None], mask[None])[0]
     with tiny_lm.adapted(start, trainable=True) as live:
-        loss, slope = behaviour(tiny_lm, live, generator, origin + residual.detach(), rows)
-        again, repeated = behaviour(tiny_lm, live, generator, origin + residual.detach(), rows)
+        trainer = Trainer(generator, sources, tiny_lm, live, torch.optim.SGD(parameters), None, QUICK)
+        loss, slope = trainer.behaviour(residual.detach(), rows)
+        again, repeated = trainer.behaviour(residual.detach(), rows)
     found = torch.autograd.grad((residual * slope).sum(), parameters, allow_unused=True)
 
     assert loss == pytest.approx(float(direct.detach()), rel=1e-5)
@@ -116,16 +120,14 @@ def test_a_step_weighs_eq_1_and_the_mean_of_the_tasks_answers(
     generator = untrained(tiny_lm, sources)
     origin = flatten(generator.initial.tensors, generator.layout)
     drawn: list[tuple[Tensor, Tensor]] = []
-    draw = training.draw
-    monkeypatch.setattr(training, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    monkeypatch.setattr(training_step, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
     ones = [replace(source, residuals=source.residuals[:1]) for source in sources]
     optimizer = torch.optim.SGD(generator.parameters(), lr=0.0)
-    statistics = training.fit("element", sources)
-    rng = training.random.Random(0)
-    order = training.random.Random(0).sample(range(2), 2)
+    statistics = fit("element", sources)
+    order = random.Random(0).sample(range(2), 2)
     with tiny_lm.adapted(generator.initial, trainable=True) as live:
-        given = (generator, ones, tiny_lm, live, origin, optimizer, statistics, preset, rng)
-        reconstruction, answers = training.train_step(*given, with_answers=True)
+        trainer = Trainer(generator, ones, tiny_lm, live, optimizer, statistics, preset)
+        reconstruction, answers = trainer.step(0, random.Random(0))
     found = {name: p.grad.clone() for name, p in generator.named_parameters() if p.grad is not None}
     generator.zero_grad()
     wanted, parts = torch.zeros(()), []
@@ -191,17 +193,15 @@ def test_fewer_prompts_are_used_again_in_turn_and_long_ones_cut() -> None:
 def test_draws_make_few_prompts_and_noise_as_often_and_as_loud_as_asked(tiny_lm: LanguageModel) -> None:
     sources = sources_of(tiny_lm)
     generator = untrained(tiny_lm, sources)
-    shape, rng = (N, LENGTH, CHANNELS), training.random.Random(0)
+    shape, rng = (N, LENGTH, CHANNELS), random.Random(0)
     kinds = []
     for _ in range(400):
-        tensor, mask = training.draw(sources[0], generator, QUICK.model_copy(update={"noise": 0.0, "few": 0.5}), rng)
+        tensor, mask = draw(sources[0], generator, QUICK.model_copy(update={"noise": 0.0, "few": 0.5}), rng)
         assert (tensor.shape, mask.shape) == (shape, shape[:2])
         kinds.append(len(tensor.unique(dim=0)))
     assert 0.25 < sum(kind < N for kind in kinds) / len(kinds) < 0.42  # of every other one, 1 or 2 of 3
     clean, noisy = (
-        training.draw(
-            sources[0], generator, QUICK.model_copy(update={"noise": noise, "few": 0.0}), training.random.Random(7)
-        )[0]
+        draw(sources[0], generator, QUICK.model_copy(update={"noise": noise, "few": 0.0}), random.Random(7))[0]
         for noise in (0.0, 0.1)
     )
     mask = clean.abs().sum(-1) > 0

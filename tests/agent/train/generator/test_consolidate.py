@@ -64,9 +64,9 @@ def test_one_call_leaves_every_part_and_prints_the_index(finished: Finished) -> 
     plain = {name if name in expected else name.rsplit(".", 1)[0] for name in found}
     assert plain == expected
     assert len(found) == len(expected)
-    for stage in ("states", "checkpoints", "union", "variant"):
+    for stage in ("states", "checkpoints", "union", "generator", "aligner"):
         assert f"] {stage} " in finished.ended.err
-    assert "[8/8 done]" in finished.ended.err
+    assert "[10/10 done]" in finished.ended.err
     assert list(finished.out.iterdir()) == [finished.folder]
 
 

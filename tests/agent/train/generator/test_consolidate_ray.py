@@ -73,12 +73,13 @@ def test_a_worker_killed_in_the_middle_costs_its_job_and_nothing_else(
     starts = [name for name, _ in begun(notes, "job")]
     assert sorted(starts) == sorted([*(name.replace(" ", "-") for name in JOBS), slow])
     assert len({process for _, process in begun(notes, "job", slow)}) == 2
-    assert "[8/8 done]" in err
+    assert "[10/10 done]" in err
 
 
 JOBS = (
     *("states arc_easy", "states openbookqa", "checkpoints arc_easy", "checkpoints openbookqa"),
-    *("union full", "union without-openbookqa", "variant full", "variant without-openbookqa"),
+    *("union full", "union without-openbookqa", "generator full", "generator without-openbookqa"),
+    *("aligner full", "aligner without-openbookqa"),
 )
 
 

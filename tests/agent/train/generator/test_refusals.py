@@ -47,7 +47,7 @@ def test_another_model_for_a_folder_is_refused(finished: Finished, tmp_path: Pat
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (["--preset", "huge"], 2, "unknown preset 'huge'; known: embedded, paper-0.5b, paper-1.5b"),
+        (["--preset", "huge"], 2, "unknown preset 'huge'; known: wide, embedded, paper-0.5b, paper-1.5b"),
         (["--model", "gpt"], 2, "unknown model 'gpt'; known: smollm2-135m, qwen2.5-0.5b, qwen2.5-1.5b"),
         (["--workers", "0"], 2, "--workers 0: Input should be"),
         (["--seed", "-1"], 2, "--seed -1: Input should be"),
@@ -69,7 +69,11 @@ def test_another_model_for_a_folder_is_refused(finished: Finished, tmp_path: Pat
         (["--set", "ladder.kernel=4"], 2, "kernel is odd"),
         (["--set", "ladder.shapes=[[4,100,384],[16,16,32]]"], 2, "begins at (N, 384, 384)"),
         (["--set", "ladder.shapes=[[4,384,384],[16,8,32]]"], 2, "too small for tokens of (16, 32)"),
-        (["--set", "ladder.shapes=[[4,384,384],[15,16,32]]"], 2, "makes 15 tokens, this model has 16"),
+        (
+            ["--set", "ladder.shapes=[[4,384,384],[15,16,32]]"],
+            2,
+            "the decoder ends in (15, 16, 32), this model needs (16, 16, 32)",
+        ),
         (["--set", "generator.reconstruction=0"], 2, "generator.behaviour_from=0"),
         (["--set", "aligner.widths=[2,2,2,2,2,2,2,2,2]"], 2, "not the sizes of a Fusion VAE"),
         (["--set", "model_path=7"], 2, "--set model_path: Input should be a valid string"),

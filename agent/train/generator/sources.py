@@ -1,0 +1,168 @@
+"""The data of a consolidation: each source's training questions, and the token states of its prompts.
+
+No question of a source is a question of a task that results are reported on: those few that are the same, in letters
+and digits, are left out, and a source that shares many is refused.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from agent.train.files import read_json, read_tensors, save_tensors
+from agent.train.generator.presets import EVALUATED, Preset
+from cao.errors import InputError
+from cao.files import sha256_bytes, write_atomic, write_json
+from cao.inference.answer_loss import answer_rows
+from cao.inference.choice_loss import ChoiceRow, choice_rows
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row
+from cao.progress import Progress
+from cao.tasks import get_task
+from cao.tasks.splits import part
+from cao.types import Example
+from tools.generate_lora.tokens import TokenLayout
+
+VALIDATION = 10
+"""Every tenth training question is kept from all training and only measured on."""
+
+SHARED = 0.05
+"""Share of a source's questions that may be a reported task's; they are left out. A source with more is refused."""
+
+
+@dataclass
+class Sources:
+    """A consolidation's folder and its data.
+
+    Attributes:
+        folder: where everything is written.
+        preset: sizes and rates.
+        seed: of every draw.
+        load_lm: loads the base model, when a step needs it.
+        load_encoder: loads the encoder, when a step needs it.
+        progress: called during long work.
+    """
+
+    folder: Path
+    preset: Preset
+    seed: int
+    load_lm: Callable[[], LanguageModel]
+    load_encoder: Callable[[], Encoder]
+    progress: Progress
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The base model.
+
+        Raises:
+            InputError: it is another one than what this folder was begun with.
+        """
+        lm, path = self.load_lm(), self.folder / "model.json"
+        if not path.exists():
+            write_json(path, {"name": lm.profile.name, "sha256": lm.sha256})
+        begun = read_json(path, dict[str, str])["sha256"]
+        if begun != lm.sha256:
+            raise InputError(f"{self.folder} was begun with base model {begun[:12]}, this one is {lm.sha256[:12]}")
+        return lm
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder."""
+        return self.load_encoder()
+
+    @cached_property
+    def layout(self) -> TokenLayout:
+        """The token layout of the adapters that are made."""
+        profile = self.lm.profile
+        return self.preset.layout(self.lm.lora_shapes(), profile.lora_rank, profile.lora_alpha)
+
+    def seed_for(self, *labels: str) -> int:
+        """Return a seed of its own for one purpose."""
+        return int(sha256_bytes(":".join((str(self.seed), *labels)).encode())[:8], 16)
+
+    def examples(self, task: str) -> list[Example]:
+        """Return a source's training examples, from the snapshot that the first step wrote."""
+        path = self.folder / "data" / f"{task}.jsonl"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            usable = [example for example in part(get_task(task), "train") if example.choices]
+            chosen = unshared(task, usable, self.reported)[: self.preset.checkpoints.samples]
+            write_atomic(path, "".join(example.model_dump_json() + "\n" for example in chosen))
+        try:
+            examples = [
+                Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line
+            ]
+        except ValueError as error:
+            raise InputError(f"{path}: damaged ({type(error).__name__}); delete the folder to start again") from None
+        if len(examples) < 2:
+            raise InputError(f"{task} has {len(examples)} training questions with choices; 2 are the least")
+        return examples
+
+    @cached_property
+    def reported(self) -> dict[str, set[str]]:
+        """The questions of each task that results are reported on, as ``fingerprint`` gives them."""
+        return {task: {fingerprint(example) for example in get_task(task).load()} for task in EVALUATED}
+
+    def rows(self, task: str) -> tuple[list[Row], list[Row]]:
+        """Return a source's questions with their gold answers: those trained on, and those only measured on."""
+        rows = answer_rows(self.lm, get_task(task), self.examples(task), self.preset.row_tokens)
+        return [row for i, row in enumerate(rows) if i % VALIDATION], rows[::VALIDATION]
+
+    def questions(self, task: str) -> tuple[list[ChoiceRow], list[ChoiceRow]]:
+        """Return a source's questions with all of their choices: those trained on, and those only measured on."""
+        examples, limit = self.examples(task), self.preset.row_tokens
+        trained = [example for i, example in enumerate(examples) if i % VALIDATION]
+        return (
+            choice_rows(self.lm, get_task(task), trained, limit),
+            choice_rows(self.lm, get_task(task), examples[::VALIDATION], limit),
+        )
+
+    def states(self, task: str) -> list[Tensor]:
+        """Return the token states (l_i, C), float16, of a source's training prompts."""
+        path = self.folder / "states" / f"{task}.safetensors"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            examples = self.examples(task)
+            prompts = [e.prompt for i, e in enumerate(examples) if i % VALIDATION][: self.preset.prompts_encoded]
+            states = []
+            for start in range(0, len(prompts), 32):
+                hidden, mask = self.encoder.condition(prompts[start : start + 32])
+                states += [state[kept].half() for state, kept in zip(hidden, mask, strict=True)]
+                self.progress(f"encode {task}", len(states), len(prompts))
+            tensors = {"values": torch.cat(states), "lengths": torch.tensor([len(state) for state in states])}
+            save_tensors(path, tensors, {"encoder_sha256": self.encoder.sha256})
+        values, lengths = read_tensors(path, "values", "lengths")
+        return list(torch.split(values, lengths.tolist()))
+
+
+def fingerprint(example: Example) -> str:
+    """Return a question's letters and digits, without case: equal for questions that differ in spaces and signs."""
+    return re.sub(r"[\W_]+", "", example.prompt.casefold())
+
+
+def unshared(task: str, examples: Sequence[Example], reported: dict[str, set[str]]) -> list[Example]:
+    """Return the examples of a source that no other task, among those reported, has too.
+
+    Args:
+        task: the source.
+        examples: its questions.
+        reported: task → the fingerprints of its questions.
+
+    Raises:
+        InputError: the source shares more than a few questions with one of them.
+    """
+    marked = [(fingerprint(example), example) for example in examples]
+    others = {name: known for name, known in reported.items() if name != task}
+    for name, known in others.items():
+        shared = sum(mark in known for mark, _ in marked)
+        if shared > SHARED * len(marked):
+            raise InputError(
+                f"{task} cannot be a source: {shared} of its {len(marked)} questions are {name}'s, which results are "
+                "reported on"
+            )
+    return [example for mark, example in marked if not any(mark in known for known in others.values())]

@@ -1,0 +1,107 @@
+"""Choices as a training signal: how much of its question's probability the gold answer has.
+
+The cross-entropy of a gold answer says what answers look like; its share among the choices of its own question says
+which one is right. Both come from one pass over a question with all of its choices. The share is taken of the scores
+that answer rules are made of: log p of a choice, and log p over its length. The latter is put back to the size of a
+log-probability by the question's mean length, so that one loss fits both.
+
+Source: CAO-LLM Table 8 (question-answer pairs); the share among the choices is this project's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cao.inference.scoring import plan_row
+from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Packed, Row, Span, tree_states
+from cao.tasks.base import Task
+from cao.types import Example
+
+
+@dataclass(frozen=True)
+class ChoiceRow:
+    """One question with all of its choices, as it is trained on.
+
+    Attributes:
+        row: the prompt and one branch for each of k choices.
+        gold: which choice is right.
+        chars: characters of each choice as it is scored, 1 or more.
+    """
+
+    row: Row
+    gold: int
+    chars: tuple[int, ...]
+
+
+def choice_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limit: int) -> list[ChoiceRow]:
+    """Tokenise each example's prompt with all of its choices behind it.
+
+    Args:
+        lm: the model; its profile says whether answers are texts or letters.
+        task: how it is asked.
+        examples: those with fewer than two choices are left out: they have nothing to choose.
+        limit: tokens of a row; a longer one loses the beginning of its prompt, and is left out where its choices alone
+            are longer.
+    """
+    rows = []
+    for example in examples:
+        if len(example.choices) < 2:
+            continue
+        query = task.query(example, lm.profile.answer_style)
+        row = plan_row(lm, query)
+        cut = max(0, len(row.tokens) - limit)
+        if cut >= row.prompt:
+            continue
+        spans = tuple(Span(s.start - cut, s.scored - cut, s.end - cut) for s in row.spans)
+        chars = tuple(max(1, len(branch.scored.strip())) for branch in query.branches)
+        rows.append(ChoiceRow(Row(row.tokens[cut:], row.prompt - cut, spans, row.cut + cut), example.answer, chars))
+    return rows
+
+
+def choice_loss(lm: LanguageModel, rows: Sequence[ChoiceRow], *, gradient: bool) -> tuple[Tensor, Tensor]:
+    """Return the gold answers' cross-entropy and the log-loss of choosing them.
+
+    Args:
+        lm: the model with the adapter that is judged or trained.
+        rows: B questions.
+        gradient: whether a graph is built.
+
+    Returns:
+        Nats per gold token over all gold tokens, and nats a question: the mean over both lengths and all questions of
+        −log softmax(scores)[gold].
+    """
+    with torch.set_grad_enabled(gradient):
+        sums = _branch_sums(lm, [each.row for each in rows])
+        nll, tokens, chosen = sums[0].new_zeros(()), 0, sums[0].new_zeros(())
+        for each, scores in zip(rows, sums, strict=True):
+            chars = torch.tensor(each.chars, dtype=scores.dtype, device=scores.device)
+            by_length = scores / chars * chars.mean()
+            span = each.row.spans[each.gold]
+            nll, tokens = nll - scores[each.gold], tokens + span.end - span.scored
+            chosen = chosen - (scores.log_softmax(0) + by_length.log_softmax(0))[each.gold] / 2
+        return nll / tokens, chosen / len(rows)
+
+
+def _branch_sums(lm: LanguageModel, rows: Sequence[Row]) -> list[Tensor]:
+    """Return log p of each row's branches in nats, (k,) float32 for each of B rows."""
+    packed = Packed.of(rows, lm.device)
+    before: list[int] = []
+    wanted: list[int] = []
+    owner: list[int] = []
+    number = 0
+    for row, places in zip(rows, packed.padded.tolist(), strict=True):
+        for span in row.spans:
+            for at in range(span.scored, span.end):
+                before.append(places[at - 1 if at > span.start else row.prompt - 1])
+                wanted.append(row.tokens[at])
+                owner.append(number)
+            number += 1
+    with lm.mixed_precision():
+        hidden = tree_states(lm, packed)
+        logits = lm.logits(hidden[torch.tensor(before, device=lm.device)])
+    logs = -nn.functional.cross_entropy(logits.float(), torch.tensor(wanted, device=lm.device), reduction="none")
+    sums = logs.new_zeros(number).index_add(0, torch.tensor(owner, device=lm.device), logs)
+    return list(torch.split(sums, [len(row.spans) for row in rows]))
