@@ -26,6 +26,12 @@ class FileReading(Record):
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing of it needs saying: this project's own names in JSONL, all of them read, answers from 0."""
+        own = self.format == "JSONL" and all(role == key for role, key in self.keys.items())
+        return own and not (self.ignored or self.notes or self.answers in ("none", "indexes from 1"))
+
     def sentences(self) -> list[str]:
         """Return it for people, a line each, the sentence on the keys first."""
         keys = ", ".join(f"{role}={key}" for role, key in self.keys.items())

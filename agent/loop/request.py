@@ -119,7 +119,7 @@ def understand(
 
 def told_of(config: RunConfig, task: Task, splits: Splits) -> tuple[str, ...]:
     """Return what is said of a user's file before anything is computed: how it was read, and sizes that fit it."""
-    told = list(task.reading.sentences()) if task.reading else []
+    told = list(task.reading.sentences()) if task.reading and not task.reading.plain else []
     cut = [f"{size} {part}" for part, size in splits.sizes.items() if size and size != getattr(config, part)]
     if cut:
         told.append(f"sizes that fit: {', '.join(cut)}; --support, --reward and --test state others")
