@@ -132,7 +132,7 @@ def split(task: Task, *, support: int, reward: int, test: int, seed: int, free: 
         InputError: a size is below 1, or the task has fewer examples than asked for.
         UnavailableError: the task's source is not at hand.
     """
-    sizes: dict[Part, int] = {"support": support, "reward": reward, "test": test}
+    sizes: Sizes = {"support": support, "reward": reward, "test": test}
     for name, size in sizes.items():
         if size < 1:
             raise InputError(f"--{name} must be at least 1, not {size}")

@@ -48,7 +48,11 @@ class LabelRule:
             if isinstance(answer, str) and answer.strip().isdecimal() and answer.strip() not in labels
         ]
         digits = bool(written) and not all(text in choices for text, choices in written)
-        indexes = [(int(answer), len(choices)) for answer, choices, _ in answers if _whole(answer)]
+        indexes = [
+            (int(answer), len(choices))
+            for answer, choices, _ in answers
+            if isinstance(answer, Decimal) and _whole(answer)
+        ]
         indexes += [(int(text[:9]), len(choices)) for text, choices in written if digits]
         if base is None:
             base = 0 if named else _base(indexes, own=own)
@@ -101,8 +105,8 @@ class LabelRule:
         return ", ".join(self.seen)
 
 
-def _whole(answer: object) -> bool:
-    return isinstance(answer, Decimal) and answer == answer.to_integral_value()
+def _whole(answer: Decimal) -> bool:
+    return answer == answer.to_integral_value()
 
 
 def _letter(text: str, count: int) -> int:
