@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from cao.configuration import (
     TABLES,
+    ByChat,
     Device,
     Dtype,
     FileGrader,
@@ -21,6 +22,7 @@ from cao.configuration import (
     ModelPath,
     Offline,
     Pretrained,
+    Profile,
     RunsFolder,
     Seed,
     Settings,
@@ -33,9 +35,10 @@ from cao.configuration import (
 )
 from cao.errors import InputError
 from cao.files import is_path, sha256_bytes, sha256_file
-from cao.model.profiles import find_profile
+from cao.model.profiles import absolute_model, check_model
 from cao.options import Option
 from cao.policy_settings import PolicySettings
+from cao.profile_settings import ProfileSettings
 from cao.types import AcceptRule, Until
 
 NOT_IN_FINGERPRINT = {"out", "offline", "pretrained"}
@@ -73,14 +76,10 @@ class RunConfig(BaseModel):
     ]
     map: FileKeys = ""
     grader: FileGrader = "auto"
-    chat: Annotated[
-        Literal["auto", "on", "off"],
-        Field(
-            description="whether written answers are asked for by the model's chat template; auto: for your own file"
-        ),
-    ] = "auto"
+    chat: ByChat = "auto"
     model: ModelName = "smollm2-135m"
     model_path: ModelPath = None
+    profile: Profile = ProfileSettings()
     start_adapter: Annotated[
         str | None,
         Field(description="a PEFT folder the deployed model already carries; generated adapters must beat it"),
@@ -199,9 +198,12 @@ class RunConfig(BaseModel):
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not self.reference:  # runs of versions that knew none go on
             del values["reference"], values["when_no_drift"]
-        for key in ("map", "grader", "chat"):
-            if values[key] == type(self).model_fields[key].default:
-                del values[key]
+        for key in (key for key in ("map", "grader", "chat") if values[key] == RunConfig.model_fields[key].default):
+            del values[key]
+        if self.profile == ProfileSettings():
+            del values["profile"]
+        if self.policy_settings.profile is None:
+            values["policy_settings"] = self.policy_settings.model_dump(mode="json", exclude={"profile"})
         if not self.pool:
             del values["pool"]
         else:
@@ -253,6 +255,9 @@ def _absolute(values: dict[str, object]) -> None:
             continue
         if key != "task" or is_path(path):
             table[key] = os.path.abspath(path)
+    for holder in (values, settings):
+        if isinstance(holder, dict) and isinstance(name := holder.get("model"), str):
+            holder["model"] = absolute_model(name)
 
 
 def make_config(file: Path | None, options: Mapping[str, object], assignments: list[str]) -> RunConfig:
@@ -277,7 +282,9 @@ def make_config(file: Path | None, options: Mapping[str, object], assignments: l
     config = validated(RunConfig, values, "configuration")
     if "\0" in config.out:
         raise InputError("configuration: out: a path cannot hold a NUL character")
-    find_profile(config.model)
+    check_model(config.model)
+    if config.policy_settings.model is not None:
+        check_model(config.policy_settings.model, "the policy")
     return config
 
 

@@ -12,7 +12,7 @@ from agent.stages.adapter_folder import check_out
 from agent.stages.options import GenerateOptions
 from cao.command_line import run_main
 from cao.errors import InputError
-from cao.model.profiles import find_profile
+from cao.model.profiles import check_model
 from cao.options import SET, add_common, add_options, command_parser
 from cao.tasks import prompt_file
 from cao.tasks.prompt_file import Asked
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _make(options: GenerateOptions, *, as_json: bool) -> int:
-    find_profile(options.model)
+    check_model(options.model)
     check_out(options.out, overwrite=options.overwrite)
     prompts = read_prompts(options.prompts)
 

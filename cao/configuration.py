@@ -9,12 +9,13 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from cao.errors import InputError
 from cao.options import FLAGS, PRETRAINED, Option, given
+from cao.profile_settings import ProfileSettings
 from cao.types import DtypeChoice, Record
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -25,9 +26,16 @@ SHIPPED = Path(__file__).parents[1] / "pretrained"
 TABLES = ("consolidate", "drift", "engine", "generate", "propose", "score", "tables", "train_policy", "watch")
 """Tables of a configuration file that belong to a command, or to the engine that several commands run jobs on."""
 
-ModelName = Annotated[str, Field(description="model profile"), Option("NAME")]
+ModelName = Annotated[
+    str,
+    Field(min_length=1, max_length=4096, description="a known model, its folder or .gguf file, or a hub id"),
+    Option("NAME|DIR|HUB_ID"),
+]
 ModelPath = Annotated[
     str | None, Field(description="a folder that takes the place of the profile's source"), Option("DIR")
+]
+Profile = Annotated[
+    ProfileSettings, Field(description="what is set over the model's profile: answer_style, lora_rank, chat, …")
 ]
 Pretrained = Annotated[str | None, Field(description=PRETRAINED), Option("DIR", default="what ships")]
 
@@ -61,6 +69,10 @@ FileGrader = Annotated[
     ),
     Option("NAME"),
 ]
+ByChat = Annotated[
+    Literal["auto", "on", "off"],
+    Field(description="whether written answers are asked for by the model's chat template; auto: for your own file"),
+]
 Offline = Annotated[bool, Field(description=FLAGS["--offline"])]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="of every random choice"), Option("N")]
 RunsFolder = Annotated[str, Field(description="folder of runs"), Option("DIR")]
@@ -85,6 +97,7 @@ class Machine(Record):
 
     model: ModelName = "smollm2-135m"
     model_path: ModelPath = None
+    profile: Profile = ProfileSettings()
     device: Device = "cpu"
     dtype: Dtype = "auto"
     offline: Offline = False

@@ -114,7 +114,8 @@ def add_options(
         required: whether a field without a default must be given here; else a file may state it.
     """
     for name in names or settings.model_fields:
-        _add(parser, name, settings.model_fields[name], required)
+        if not hasattr(settings.model_fields[name].annotation, "model_fields"):  # a table is set key by key
+            _add(parser, name, settings.model_fields[name], required)
 
 
 def _add(parser: argparse.ArgumentParser, name: str, field: "FieldInfo", required: bool) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cao.profile_settings import ProfileSettings
 from cao.types import Record
 
 
@@ -11,8 +12,9 @@ class PolicySettings(Record):
     """How policies and describers work. No secret is among them: keys are read from the environment.
 
     Attributes:
-        model: profile of the local policy's model, None for the run's own model.
+        model: the local policy's and describer's model, named as the run's is; None for the run's own model.
         model_path: a folder with the local policy's model.
+        profile: what is set over the profile of a model named here.
         adapter: the local policy's training: ``auto`` for the shipped one, ``none``, or a PEFT folder.
         draws: texts drawn for each proposal of the local policy; of several, the one that the surrogate ranks first is
             proposed, which goes beyond the paper's τ.
@@ -33,6 +35,7 @@ class PolicySettings(Record):
 
     model: str | None = None
     model_path: str | None = None
+    profile: ProfileSettings | None = None
     adapter: Annotated[str, Field(min_length=1)] = "auto"
     draws: Annotated[int, Field(ge=1, le=32)] = 1
     strategy_file: str | None = None

@@ -80,7 +80,7 @@ class TablesOptions(Record):
     split: Annotated[Literal["reward", "test"], Field(description="generation: part of a task")] = "test"
     reward: Annotated[
         int,
-        Field(ge=48, description="labels, starts: reward questions of a task; labels fits on half of them"),
+        Field(ge=48, description="generation, labels, starts: reward questions of a task; labels fits on half of them"),
         Option("N"),
     ] = 96
     limit: Annotated[int, Field(ge=1, description="questions of a task, at most"), Option("N")] = 200

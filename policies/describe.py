@@ -76,20 +76,11 @@ def _cached(request: _Request) -> Description:
 
 
 def _local(request: _Request) -> Description:
-    import torch  # noqa: PLC0415  (a second; names are checked without it)
+    from policies.local import go_on, own_model  # noqa: PLC0415  (torch; names are checked without it)
 
-    from cao.inference.sampling import chat_text, sample  # noqa: PLC0415  (torch)
-
-    written = sample(
-        request.lm,
-        chat_text(request.lm, describer_messages(request.pairs)) + OPENING,
-        1,
-        temperature=LOCAL_TEMPERATURE,
-        top_k=request.settings.top_k,
-        top_p=request.settings.top_p,
-        max_tokens=MAX_TOKENS,
-        generator=torch.Generator().manual_seed(request.seed),
-    )[0]
+    lm = own_model(request.settings, request.lm, request.offline)
+    how = request.settings.model_copy(update={"temperature": LOCAL_TEMPERATURE, "max_tokens": MAX_TOKENS})
+    written = go_on(lm, describer_messages(request.pairs), OPENING, how, request.seed)
     return _finished(f"{OPENING} {written}", "local", request.pairs)
 
 
@@ -184,7 +175,7 @@ def describe(
         task: what to describe.
         pairs: questions with their gold answers, None where the answer must not be read; eight are used at most.
         settings: how the remote model is reached, and the sampling.
-        lm: the run's own model, for the local describer.
+        lm: the run's own model, for the local describer where the settings name no other.
         seed: equal seeds give equal paragraphs where the model is ours.
         offline: never leave this machine.
 

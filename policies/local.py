@@ -1,7 +1,7 @@
 """The local policy: any Hugging Face causal language model, decoded under the strategies' grammar."""
 
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,12 @@ from cao.inference.prompt_memory import PromptMemory
 from cao.inference.sampling import chat_text, prompt_tokens, sample
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.model.language_model import LanguageModel
-from cao.model.loading import load_language_model
-from cao.model.profiles import MODELS, find_profile
+from cao.model.loading import load_language_model, resolve
+from cao.model.profiles import MODELS, ModelProfile, laid_over
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES
 from cao.strategy import StrategyRejectedError, StrategySchema, parse_strategy, strategy_schema
-from cao.types import Trial
+from cao.types import DtypeChoice, Message, Trial
 from policies.base import PolicyContext
 from policies.extract import answer
 from policies.messages import policy_messages
@@ -176,6 +176,60 @@ def on_a_grid(schema: StrategySchema) -> StrategySchema:
     return schema
 
 
+def go_on(lm: LanguageModel, messages: list[Message], opening: str, settings: PolicySettings, seed: int) -> str:
+    """Return how a model goes on with the opening of its reply.
+
+    Args:
+        lm: the model.
+        messages: what it replies to.
+        opening: what the reply begins with.
+        settings: of the sampling.
+        seed: equal seeds give equal texts.
+    """
+    return sample(
+        lm,
+        chat_text(lm, messages) + opening,
+        1,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        generator=torch.Generator().manual_seed(seed),
+    )[0]
+
+
+def own_model(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> LanguageModel:
+    """Return the model that proposes and describes: the run's own, unless the settings name another.
+
+    Args:
+        settings: how policy and describer work.
+        lm: the run's own model.
+        offline: never leave this machine.
+
+    Raises:
+        InputError: no model is named, or what is named is none.
+        UnavailableError: the model is not at hand.
+    """
+    named, path, over = settings.model, settings.model_path, settings.profile
+    if named is not None:
+        profile = resolve(named, over, path=path, offline=offline, of="the policy")
+    elif lm is not None:
+        profile = laid_over(lm.profile, over) if over and path is not None else lm.profile
+    else:
+        raise InputError("the local policy needs a model; name one of: " + ", ".join(MODELS))
+    if lm is not None and path is None and (profile.name, profile.source) == (lm.profile.name, lm.profile.source):
+        return lm
+    device = lm.device if lm else "cpu"
+    dtype = lm.compute.dtype if lm and lm.compute else "auto"
+    return _loaded(profile, path, device, dtype, offline)
+
+
+@lru_cache(maxsize=1)
+def _loaded(profile: ModelProfile, path: str | None, device: str, dtype: DtypeChoice, offline: bool) -> LanguageModel:
+    """Load the policy's model; the describer that asks for the same one gets this one."""
+    return load_language_model(profile, path=path, device=device, dtype=dtype, offline=offline)
+
+
 def build(settings: PolicySettings, lm: LanguageModel | None, offline: bool, pretrained: str | None) -> LocalPolicy:
     """Return the local policy with its model and its training.
 
@@ -189,13 +243,7 @@ def build(settings: PolicySettings, lm: LanguageModel | None, offline: bool, pre
         InputError: no model is named, or the adapter is another model's.
         UnavailableError: the model is not at hand.
     """
-    profile = find_profile(settings.model, "the policy") if settings.model is not None else lm.profile if lm else None
-    if profile is None:
-        raise InputError("the local policy needs a model; name one of: " + ", ".join(MODELS))
-    if lm is None or settings.model_path is not None or profile.name != lm.profile.name:
-        device = lm.device if lm else "cpu"
-        dtype = lm.compute.dtype if lm and lm.compute else "auto"
-        lm = load_language_model(profile, path=settings.model_path, device=device, dtype=dtype, offline=offline)
+    lm = own_model(settings, lm, offline)
     return LocalPolicy(lm, settings, _adapter(settings.adapter, lm, pretrained))
 
 

@@ -24,7 +24,7 @@ from cao.configuration import (
     validated,
 )
 from cao.errors import InputError
-from cao.model.profiles import MODELS, find_profile
+from cao.model.profiles import MODELS
 from cao.options import Option, add_common, add_options, command_parser
 from cao.policy_settings import PolicySettings
 from cao.strategy import StrategyRejectedError, parse_strategy
@@ -45,8 +45,8 @@ class ProposeOptions(Record):
     policy: Annotated[str, Field(description="who proposes: local, openai, fixed, random"), Option("NAME")] = "local"
     model: Annotated[
         str | None,
-        Field(description=f"the local policy's model: {', '.join(MODELS)}"),
-        Option("NAME", default=next(iter(MODELS))),
+        Field(description=f"the local policy's model: {', '.join(MODELS)}, a folder, a .gguf file or a hub id"),
+        Option("NAME|DIR|HUB_ID", default=next(iter(MODELS))),
     ] = None
     model_path: ModelPath = None
     strategy_file: Annotated[str | None, Field(description="what the fixed policy proposes"), Option("FILE")] = None
@@ -100,12 +100,12 @@ def understand(arguments: argparse.Namespace) -> tuple[ProposeOptions, PolicySet
 def _build(options: ProposeOptions, settings: PolicySettings) -> Policy:
     lm = None
     if options.policy == "local":
-        from cao.model.loading import load_language_model  # noqa: PLC0415  (torch; the other policies need none)
+        from cao.model.loading import load_language_model, resolve  # noqa: PLC0415  (torch; the other policies need none)
 
-        name = settings.model or next(iter(MODELS))
+        name, path = settings.model or next(iter(MODELS)), settings.model_path
         lm = load_language_model(
-            find_profile(name),
-            path=settings.model_path,
+            resolve(name, settings.profile, path=path, offline=options.offline),
+            path=path,
             device=options.device,
             dtype=options.dtype,
             offline=options.offline,

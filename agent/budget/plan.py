@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agent.budget.memory import models_memory, task_profile
 from agent.config import RunConfig
 from agent.record.wording import count, visible
 from cao.machine.compute import Compute
+from cao.model.memory import available
+from cao.model.profiles import MODELS, ModelProfile
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
 from cao.types import AnswerProtocol, Example
@@ -20,8 +23,6 @@ from policies.base import REPLIES
 from tools import pretrained
 
 CHARACTERS_PER_TOKEN = 4.0
-WEIGHTS = {"smollm2-135m": (106e6, 28e6), "qwen2.5-0.5b": (358e6, 136e6), "qwen2.5-1.5b": (1310e6, 233e6)}
-"""Model profile → weights of the trunk's products and of the head; each takes two operations a token."""
 USEFUL_SHARE = 0.6
 """What scoring reaches of the rate of products: .6 to .8 seen."""
 ACCELERATOR_RATE = 2e13
@@ -44,6 +45,9 @@ class Plan(TypedDict):
     source: str
     data: dict[str, object] | None
     model: str
+    profile: str
+    memory_mb: dict[str, int]
+    memory_available_mb: int
     policy: str
     describer: str
     protocol: AnswerProtocol
@@ -75,14 +79,15 @@ class Speed:
     written: float
 
     @classmethod
-    def of(cls, compute: Compute, model: str) -> "Speed":
+    def of(cls, compute: Compute, model: ModelProfile) -> "Speed":
         """Return what is expected from the measured rates.
 
         Args:
             compute: what is computed with.
-            model: a model profile's name.
+            model: a model's profile; the larger Qwen2.5 stands in where it does not know its weights.
         """
-        trunk, head = WEIGHTS.get(model, WEIGHTS["qwen2.5-1.5b"])
+        known = model if model.trunk else MODELS["qwen2.5-1.5b"]
+        trunk, head = float(known.trunk), float(known.head)
         rate = getattr(compute.rates, compute.dtype) if compute.rates else ACCELERATOR_RATE
         size = (4 if compute.dtype == "float32" else 2) * (trunk + head)
         read, scored = (2 * weights / (USEFUL_SHARE * rate) for weights in (trunk, head))
@@ -141,7 +146,7 @@ def total_seconds(stages: dict[str, tuple[float, float]], attempts: int) -> tupl
 
 def default_run_seconds(compute: Compute) -> tuple[float, float]:
     """Return the least and the most seconds of the default run, on questions of GSM8K's size."""
-    config, speed = RunConfig(task="gsm8k"), Speed.of(compute, "smollm2-135m")
+    config, speed = RunConfig(task="gsm8k"), Speed.of(compute, MODELS["smollm2-135m"])
     each = speed.question(300, 40)
     stages = stage_seconds(speed, config, config.reward * each, config.test * each, starts=STARTS[config.adapter])
     return total_seconds(stages, config.max_attempts)
@@ -167,7 +172,8 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
     """
     variant = expected_variant(config, task.name)
     starts = STARTS[config.adapter] if variant else 1
-    speed = Speed.of(compute, config.model)
+    profile, needs = task_profile(config), models_memory(config, compute)
+    speed = Speed.of(compute, profile)
     reward, test = (part_seconds(speed, task, part, protocol) for part in (splits.reward, splits.test))
     stages = stage_seconds(speed, config, reward, test, starts=starts)
     replies = config.max_attempts * REPLIES * (config.policy == "openai")
@@ -177,6 +183,9 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "source": task.source,
         "data": task.reading.model_dump(mode="json") if task.reading else None,
         "model": config.model,
+        "profile": profile.sentence(),
+        "memory_mb": {need.what: round(need.size / 1e6) for need in needs},
+        "memory_available_mb": round(available() / 1e6),
         "policy": config.policy,
         "describer": config.describer,
         "protocol": protocol,
@@ -222,6 +231,12 @@ def _starts(content: Plan) -> str:
     return f"the deployed model, the {made} adapter (generator “{content['variant']}”), whichever measures best"
 
 
+def _memory(content: Plan) -> str:
+    """Say what the models' weights take, each loaded once."""
+    parts = [f"{what} {mb} MB" for what, mb in content["memory_mb"].items()]
+    return f"weights of the {', the '.join(parts)}; {content['memory_available_mb']} MB are free"
+
+
 def print_plan(
     config: RunConfig,
     compute: Compute,
@@ -249,6 +264,8 @@ def print_plan(
             "time budget",
             f"{count(config.minutes, 'minute')}; the run times a few prompts and may fit closer",
         )
+    table.add_row("profile", content["profile"])
+    table.add_row("memory", _memory(content))
     table.add_row("protocol", content["protocol"])
     table.add_row("start", _starts(content))
     if config.reference:

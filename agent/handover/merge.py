@@ -6,10 +6,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from agent.config import make_config
 from agent.record.schema import RunRecord
 from cao.errors import InputError
-from cao.model.loading import load_language_model
-from cao.model.profiles import find_profile
+from cao.model.loading import load_model
 
 
 def merge(run: RunRecord, adapter: Path, to: Path, *, offline: bool) -> None:
@@ -25,12 +25,10 @@ def merge(run: RunRecord, adapter: Path, to: Path, *, offline: bool) -> None:
         InputError: the base model has changed, or the run was made on top of another adapter.
         UnavailableError: the base model is not at hand.
     """
-    path = run.config.get("model_path")
     if run.config.get("start_adapter"):
         raise InputError("--merge: the run was made on top of an adapter of your own; merge both with PEFT instead")
-    lm = load_language_model(
-        find_profile(run.model), path=str(path) if path else None, dtype="float32", offline=offline
-    )
+    config = make_config(None, {**run.config, "device": "cpu", "dtype": "float32", "offline": offline}, [])
+    lm = load_model(config)
     if lm.sha256 != run.model_sha256:
         raise InputError(f"{lm.source}: holds other weights than run {run.run_id} was made with")
     plain = AutoModelForCausalLM.from_pretrained(lm.source, dtype=torch.float32, local_files_only=offline)

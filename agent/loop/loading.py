@@ -8,6 +8,7 @@ import torch
 
 from agent.budget.clock import Clock, timed_speed
 from agent.budget.fit import fit
+from agent.budget.memory import models_memory
 from agent.budget.plan import STARTS, Speed
 from agent.config import RunConfig
 from agent.loop.request import RunHeader, read_task
@@ -17,10 +18,11 @@ from agent.record.terminal import View
 from cao.errors import InputError
 from cao.inference.chat import by_chat
 from cao.machine import assets
+from cao.machine.compute import choose_compute
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
-from cao.model.loading import load_language_model
-from cao.model.profiles import MODELS
+from cao.model.loading import load_model
+from cao.model.memory import check_room
 from cao.model.start_adapter import attach_adapter
 from cao.progress import say, timed
 from cao.tasks.base import Task
@@ -51,11 +53,10 @@ def build_workbench(
     if config.threads:
         torch.set_num_threads(config.threads)
     check_describer(config.describer, config.policy_settings, offline=config.offline)
-    profile = MODELS[config.model]
+    if config.device == "cpu":
+        check_room(models_memory(config, choose_compute(config.dtype, config.device)))
     with timed("loading the language model"):
-        lm = load_language_model(
-            profile, path=config.model_path, device=config.device, dtype=config.dtype, offline=config.offline
-        )
+        lm = load_model(config)
     carried = attach_adapter(lm, Path(config.start_adapter)) if config.start_adapter else None
     if config.start_adapter and carried is None:
         say(
@@ -83,7 +84,7 @@ def build_workbench(
         record=lambda *_, **__: None,
         progress=view.progress,
         clock=Clock(60 * config.minutes if config.minutes else None, began=began or time.monotonic()),
-        speed=Speed.of(lm.compute, config.model) if lm.compute else NO_TIME,
+        speed=Speed.of(lm.compute, lm.profile) if lm.compute else NO_TIME,
         carried=carried,
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.budget.fit import fit
+from agent.budget.memory import task_profile
 from agent.budget.plan import START_UP_SECONDS, STARTS, Speed, print_plan
 from agent.config import RunConfig, make_config
 from agent.record.runs import find_run
@@ -210,7 +211,7 @@ def show_plan(asked: Request, *, as_json: bool) -> None:
     config, task, splits, protocol = asked.config, asked.task, asked.splits, asked.protocol
     compute = choose_compute(config.dtype, config.device)
     if config.minutes is not None:
-        speed, left = Speed.of(compute, config.model), 60 * config.minutes - START_UP_SECONDS
+        speed, left = Speed.of(compute, task_profile(config)), 60 * config.minutes - START_UP_SECONDS
         config = fit(config, speed, task, splits, protocol, STARTS[config.adapter], left).config
         task, splits, protocol = read_task(config)
     print_plan(config, compute, task, splits, protocol, asked.told, as_json=as_json)

@@ -17,7 +17,6 @@ from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
-from cao.model.profiles import find_profile
 from cao.tasks.prompt_file import Asked
 from cao.types import AdapterRef
 from tools.align_lora import align_lora
@@ -55,7 +54,7 @@ def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> in
     """
     lm = load_model(options)
     trained = find_trained(lm.sha256, None, options.variant, align=not options.no_align, folder=options.pretrained)
-    command = consolidate_command(find_profile(options.model))
+    command = consolidate_command(lm.profile)
     if trained.generator is None:
         raise UnavailableError(f"no trained generator exists for the base model {options.model}; run: {command}")
     if trained.aligner is None and not options.no_align:

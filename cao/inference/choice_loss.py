@@ -2,8 +2,8 @@
 
 The cross-entropy of a gold answer says what answers look like; its share among the choices of its own question says
 which one is right. Both come from one pass over a question with all of its choices. The share is taken of the scores
-that answer rules are made of: log p of a choice, and log p over its length. The latter is put back to the size of a
-log-probability by the question's mean length, so that one loss fits both.
+that answer rules are made of: log p of a choice, and log p over its length. Scores are put to one spread first, that of
+the batch they stand in: a task with long answers has no larger loss than one with short ones, and scale buys nothing.
 
 Source: CAO-LLM Table 8 (question-answer pairs); the share among the choices is this project's.
 """
@@ -19,6 +19,9 @@ from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Packed, Row, Span, tree_states
 from cao.tasks.base import Task
 from cao.types import Example
+
+SHARPNESS = 1.5
+"""Spread of the scores within a question, as the softmax sees them: a mean over the batch."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +69,30 @@ def choice_loss(lm: LanguageModel, rows: Sequence[ChoiceRow], *, gradient: bool)
 
     Args:
         lm: the model with the adapter that is judged or trained.
-        rows: B questions.
+        rows: B questions of one task.
         gradient: whether a graph is built.
 
     Returns:
         Nats per gold token over all gold tokens, and nats a question: the mean over both lengths and all questions of
-        −log softmax(scores)[gold].
+        −log softmax(1.5 · scores / spread)[gold]. The spread is the root mean square of the scores about their
+        question's mean, a constant to the gradient.
     """
     with torch.set_grad_enabled(gradient):
         sums = _branch_sums(lm, [each.row for each in rows])
-        nll, tokens, chosen = sums[0].new_zeros(()), 0, sums[0].new_zeros(())
-        for each, scores in zip(rows, sums, strict=True):
-            chars = torch.tensor(each.chars, dtype=scores.dtype, device=scores.device)
-            by_length = scores / chars * chars.mean()
-            span = each.row.spans[each.gold]
-            nll, tokens = nll - scores[each.gold], tokens + span.end - span.scored
-            chosen = chosen - (scores.log_softmax(0) + by_length.log_softmax(0))[each.gold] / 2
-        return nll / tokens, chosen / len(rows)
+        golds, tokens = [each.gold for each in rows], 0
+        for each in rows:
+            tokens += each.row.spans[each.gold].end - each.row.spans[each.gold].scored
+        nll = -torch.stack([scores[gold] for scores, gold in zip(sums, golds, strict=True)]).sum() / tokens
+        by_char = [scores / scores.new_tensor(each.chars) for scores, each in zip(sums, rows, strict=True)]
+        return nll, (chosen_loss(sums, golds) + chosen_loss(by_char, golds)) / 2
+
+
+def chosen_loss(scores: Sequence[Tensor], golds: Sequence[int]) -> Tensor:
+    """Return the mean log-loss of B questions' scores, (k,) each, at one spread."""
+    about = torch.cat([each - each.mean() for each in scores]).detach()
+    sharpness = SHARPNESS / about.square().mean().sqrt().clamp(min=1e-6)
+    shares = [(sharpness * each).log_softmax(0)[gold] for each, gold in zip(scores, golds, strict=True)]
+    return -torch.stack(shares).mean()
 
 
 def _branch_sums(lm: LanguageModel, rows: Sequence[Row]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from cao.machine.compute import Compute
 from cao.model.adapters import LoraWeights, NotPlainError, initial_lora
 from cao.model.fast_paths import FastPaths
 from cao.model.lora_layers import Kind, LoraLayers, kind_of, make_lora_layers
-from cao.model.profiles import LORA_TARGETS, ModelProfile
+from cao.model.profiles import ModelProfile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,7 +54,9 @@ class LanguageModel:
     def trunk(self) -> "PreTrainedModel":
         """The transformer without its head: token ids to normalised last hidden states (…, d)."""
         decoder = self.model.get_decoder()
-        return self.model.model if decoder is self.model else decoder
+        if decoder is not self.model:
+            return decoder
+        return self.model.model if hasattr(self.model, "model") else self.model.base_model
 
     @property
     def head(self) -> nn.Linear:
@@ -95,6 +97,7 @@ class LanguageModel:
         """Return every token that ends a text; instruct models end a turn and a text with different ones."""
         stated = getattr(self.model.generation_config, "eos_token_id", None)
         several = stated if isinstance(stated, list) else [stated]
+        several = [*several, *map(self.tokenizer.convert_tokens_to_ids, self.profile.end_tokens)]
         return {token for token in [*several, self.tokenizer.eos_token_id] if token is not None}
 
     def lora_shapes(self) -> dict[str, tuple[int, int]]:
@@ -102,13 +105,14 @@ class LanguageModel:
         return {
             f"base_model.model.{name}": (module.out_features, module.in_features)
             for name, module in self.model.named_modules()
-            if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in LORA_TARGETS
+            if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in self.profile.lora_targets
         }
 
     def fresh_lora(self, seed: int) -> LoraWeights:
         """Return the recorded initialisation for this model (B is zero, so it changes nothing yet)."""
         profile = self.profile
-        return initial_lora(self.lora_shapes(), LORA_TARGETS, profile.lora_rank, profile.lora_alpha, seed, self.sha256)
+        rank, alpha, targets = profile.lora_rank, profile.lora_alpha, profile.lora_targets
+        return initial_lora(self.lora_shapes(), targets, rank, alpha, seed, self.sha256)
 
     def mixed_precision(self) -> torch.autocast:
         """Return the context of one training forward: float32 LoRA parameters compute in the model's dtype.

@@ -1,22 +1,58 @@
 """A language model loaded: found in the cache, the hub or a folder, and its fast paths held against its own forward."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from safetensors import SafetensorError
+from huggingface_hub import snapshot_download
 
-from cao.configuration import Machine
 from cao.errors import InputError, UnavailableError
 from cao.files import sha256_file
 from cao.machine import assets
 from cao.machine.compute import choose_compute
 from cao.machine.linear import use_fast_linear
 from cao.model.agreement import compare_paths
+from cao.model.answer_style import measured_style
 from cao.model.language_model import LanguageModel
-from cao.model.profiles import LORA_TARGETS, ModelProfile, find_profile
+from cao.model.memory import BYTES, Need, check_room, stored_parameters
+from cao.model.profiles import GGUF, ModelProfile, check_model, is_place, known, laid_over
+from cao.profile_settings import ProfileSettings
 from cao.progress import say, timed
 from cao.types import DtypeChoice
+
+ABOUT = ["*.json", "*.txt", "*.model", "*.jinja"]
+"""Files of a hub's model besides its weights."""
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+class Named(Protocol):
+    """Settings that name a model, such as ``cao.configuration.Machine`` and a run's configuration."""
+
+    @property
+    def model(self) -> str:
+        """A known name, a folder, a GGUF file or a hub id."""
+
+    @property
+    def model_path(self) -> str | None:
+        """A folder that takes the place of a known name's source."""
+
+    @property
+    def profile(self) -> ProfileSettings:
+        """What is laid over the profile."""
+
+    @property
+    def device(self) -> str:
+        """Torch device."""
+
+    @property
+    def dtype(self) -> DtypeChoice:
+        """What it computes in."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether the network may not be used."""
 
 
 def convert_gguf(gguf: Path, sha256: str) -> Path:
@@ -41,39 +77,111 @@ def convert_gguf(gguf: Path, sha256: str) -> Path:
 def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path, str]:
     """Return the model's folder and the hash that adapters know it by."""
     if path:
-        folder = Path(path)
-        if not (folder / "config.json").is_file():
-            raise UnavailableError(f"{folder} is no model folder (no config.json); give one with --set model_path=DIR")
-        return folder, weights_sha256(folder)
+        return _folder(path), weights_sha256(_folder(path))
     if profile.source == "embedded:smollm2":
-        gguf = assets.smollm2_gguf()
-        sha256 = sha256_file(gguf)  # of what was shipped, not of what one library version made of it
-        return convert_gguf(gguf, sha256), sha256
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  (a model of the hub alone)
-
-    try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
-        folder = Path(snapshot_download(profile.source, allow_patterns=patterns, local_files_only=offline))
-    except Exception as error:  # noqa: BLE001  (the hub client raises many types for "cannot be had")
-        raise UnavailableError(
-            f"{profile.source} cannot be had ({type(error).__name__}); with network access run: hf download "
-            f"{profile.source}, or give a folder with --set model_path=DIR"
-        ) from None
+        return _converted(assets.smollm2_gguf())
+    if profile.source.lower().endswith(GGUF):
+        return _converted(Path(profile.source))
+    here = Path(profile.source).is_absolute()
+    folder = _folder(profile.source) if here else _from_hub(profile.source, offline, [*ABOUT, "*.safetensors"])
     return folder, weights_sha256(folder)
 
 
-def weights_sha256(folder: Path) -> str:
-    """Return one hash over a model folder's safetensors files.
+def _described(source: str, offline: bool) -> Path:
+    """Return a folder with a model's configuration and tokenizer; of a hub's model its weights are not fetched."""
+    if not Path(source).is_absolute():
+        return _from_hub(source, offline, ABOUT)
+    if source.lower().endswith(GGUF):
+        return _converted(Path(source))[0]
+    weight_files(_folder(source))
+    return Path(source)
+
+
+def _folder(path: str) -> Path:
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise UnavailableError(f"{folder} is no model folder (no config.json); give one with --set model_path=DIR")
+    return folder
+
+
+def _converted(gguf: Path) -> tuple[Path, str]:
+    """Return a GGUF file's folder in the cache and its hash: of what was shipped, not of what a library made of it."""
+    sha256 = sha256_file(gguf)
+    try:
+        return convert_gguf(gguf, sha256), sha256
+    except (ValueError, KeyError, IndexError) as error:
+        raise InputError(
+            f"{gguf}: not a Llama model with tied embeddings, the one kind that is converted here ({error}); write it "
+            "as a folder with transformers (from_pretrained with gguf_file, save_pretrained) and give that as --model"
+        ) from None
+
+
+def _from_hub(source: str, offline: bool, patterns: list[str]) -> Path:
+    try:
+        return Path(snapshot_download(source, allow_patterns=patterns, local_files_only=offline))
+    except Exception as error:  # noqa: BLE001  (the hub client raises many types for "cannot be had")
+        raise UnavailableError(
+            f"{source} cannot be had ({type(error).__name__}); with network access run: hf download "
+            f"{source}, or give a folder with --set model_path=DIR"
+        ) from None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return a model folder's safetensors files.
 
     Raises:
         InputError: there are none; other formats are not read.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
+        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+        if pickles:
+            raise InputError(
+                f"{folder}: {pickles[0]} is a pickle, which can run code when it is read; only safetensors are: load "
+                "the model where you trust it and write it with save_pretrained"
+            )
         raise InputError(f"{folder}: no safetensors file; other formats are not read")
+    return files
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return one hash over a model folder's safetensors files.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = weight_files(folder)
     if len(files) == 1:
         return sha256_file(files[0])
     return hashlib.sha256("".join(sha256_file(file) for file in files).encode()).hexdigest()
+
+
+def resolve(
+    model: str, settings: ProfileSettings | None = None, *, path: str | None = None, offline: bool = False, of: str = ""
+) -> ModelProfile:
+    """Return the profile of what ``--model`` was given: a known one, or one inferred; no weights are read.
+
+    Args:
+        model: a known name, a folder, a GGUF file or a hub id.
+        settings: what is laid over the profile.
+        path: a folder that takes the place of a known profile's source; its weights are counted instead.
+        offline: never touch the network.
+        of: what the model is for, where it is not the only one.
+
+    Raises:
+        InputError: it is none of these, or the model there cannot be used.
+        UnavailableError: it is not at hand.
+    """
+    check_model(model, of)
+    profile = known(model)
+    if profile is None:
+        from cao.model.profiles.inferred import infer_profile  # noqa: PLC0415  (transformers; known names need none)
+
+        source = str(Path(model).resolve()) if is_place(model) else model
+        profile = infer_profile(source, _described(source, offline))
+    elif path:
+        profile = replace(profile, parameters=stored_parameters(Path(path)))
+    return laid_over(profile, settings) if settings else profile
 
 
 def check_device(device: str) -> None:
@@ -91,14 +199,14 @@ def check_device(device: str) -> None:
         raise UnavailableError(f"no device {device!r} here; run with --device cpu")
 
 
-def load_model(of: Machine) -> LanguageModel:
+def load_model(of: Named) -> LanguageModel:
     """Load the language model that a command's settings name.
 
     Raises:
         InputError: no model has this name.
         UnavailableError: its weights or the device are not at hand.
     """
-    profile = find_profile(of.model)
+    profile = resolve(of.model, of.profile, path=of.model_path, offline=of.offline)
     return load_language_model(profile, path=of.model_path, device=of.device, dtype=of.dtype, offline=of.offline)
 
 
@@ -126,43 +234,31 @@ def load_language_model(
     check_device(device)
     compute = choose_compute(dtype, device)
     folder, sha256 = _find(profile, path, offline)
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging  # noqa: PLC0415  (seconds to import)
+    size = BYTES[compute.dtype] * stored_parameters(folder)
+    check_room([Need("model", profile.name, size)], _free(device))
+    from cao.model.reading import read_model  # noqa: PLC0415  (seconds to import)
 
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, compute.dtype),
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise InputError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    model, tokenizer = read_model(folder, compute.dtype, profile)
     model = model.to(device).eval().requires_grad_(False)
     use_fast_linear(model)
-    from_hub = not path and not profile.source.startswith("embedded:")
+    from_hub = not path and not profile.source.startswith("embedded:") and not Path(profile.source).is_absolute()
     source = profile.source if from_hub else str(folder.resolve())
     lm = LanguageModel(profile, model, tokenizer, sha256, device, compute, source)
-    _check_targets(folder, lm)
     lm.paths = compare_paths(lm)
     if not lm.paths.head or not lm.paths.trees or lm.paths.longest:
         say(f"{type(model).__name__}: {_slower(lm)}")
+    if profile.measure_style:
+        style, why = measured_style(lm)
+        lm.profile = replace(profile, answer_style=style, measure_style=False)
+        say(f"{profile.name}: answers by {style} ({why}); --set profile.answer_style=text or letter settles it")
+    if profile.architecture:
+        say(f"{profile.name}: {lm.profile.sentence()}")
     return lm
 
 
-def _check_targets(folder: Path, lm: LanguageModel) -> None:
-    """Raise InputError where no layer can carry LoRA."""
-    if lm.lora_shapes():
-        return
-    weighted = (name for name, part in lm.model.named_modules() if getattr(part, "weight", None) is not None)
-    parts = {name.rsplit(".", 1)[-1] for name in weighted}
-    raise InputError(
-        f"{folder}: {type(lm.model).__name__} has none of the linear layers that carry LoRA "
-        f"({', '.join(LORA_TARGETS)}); its layers are {', '.join(sorted(parts))}"
-    )
+def _free(device: str) -> int | None:
+    """Return the bytes that an accelerator has free, None for the machine's own memory."""
+    return torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
 
 
 def _slower(lm: LanguageModel) -> str:

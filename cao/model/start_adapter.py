@@ -121,7 +121,10 @@ def _wrap(lm: LanguageModel, folder: Path, config: LoraConfig) -> tuple[PeftMode
             warnings.simplefilter("ignore")
             wrapped: PeftModel = get_peft_model(lm.model, config)
     except Exception as error:  # noqa: BLE001  (PEFT raises whatever it meets in a configuration)
-        raise InputError(f"{folder}: does not fit {lm.profile.name} ({_line(error)})") from None
+        raise InputError(
+            f"{folder}: does not fit {lm.profile.name} ({_line(error)}); give an adapter made for this model, or its "
+            "own base model as --model"
+        ) from None
     return wrapped, {name: part for name, part in wrapped.named_modules() if isinstance(part, LoraLayer)}
 
 

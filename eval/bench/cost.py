@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from agent.train.generator.steps import INITIAL_SEED, Consolidation
+from agent.train.generator.generators import INITIAL_SEED
+from agent.train.generator.steps import Consolidation
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.types import Record
 from eval.bench.measure import now
 from tools.align_lora.aligner import TrainedAligner
-from tools.align_lora.task_vector import task_vector
+from tools.align_lora.task_vector import condition
 from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.generator import TrainedGenerator
 
@@ -39,7 +40,7 @@ class Cheap:
     Attributes:
         encoder: the frozen encoder.
         generator: from token states to an adapter.
-        aligner: from a generated adapter to an aligned one.
+        aligner: from a generated adapter to an aligned one; None where the generated one is used as it is.
         lm: the base model, for the task vector.
         prompts: N texts of one task.
         asked: the same as the model reads them.
@@ -47,10 +48,15 @@ class Cheap:
 
     encoder: Encoder
     generator: TrainedGenerator
-    aligner: TrainedAligner
+    aligner: TrainedAligner | None
     lm: LanguageModel
     prompts: list[str] = field(repr=False)
     asked: list[str] = field(repr=False)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Its stages, in order."""
+        return STAGES if self.aligner else STAGES[:2]
 
     def go(self, lap: Callable[[str], None]) -> None:
         """Make the adapter once.
@@ -62,7 +68,10 @@ class Cheap:
         lap("encode")
         weights = self.generator.generate(conditioning, mask)
         lap("generate")
-        vector = task_vector(self.lm, weights, self.asked, self.aligner.header.vector_prompts)
+        if self.aligner is None:
+            return
+        limit, whole = self.aligner.header.vector_prompts, self.aligner.reads_base_state
+        vector = condition(self.lm, weights, self.asked, limit, with_base_state=whole)
         lap("vector")
         self.aligner.align(weights, vector)
         lap("align")
@@ -76,12 +85,13 @@ def time_stages(cheap: Cheap) -> dict[str, float]:
     """Make the adapter once and return the seconds of each stage and of all of them."""
     stamps = [now(cheap.lm.device)]
     cheap.go(lambda _: stamps.append(now(cheap.lm.device)))
-    return {**{stage: stamps[i + 1] - stamps[i] for i, stage in enumerate(STAGES)}, "all": stamps[-1] - stamps[0]}
+    laps = {stage: stamps[i + 1] - stamps[i] for i, stage in enumerate(cheap.stages)}
+    return {**laps, "all": stamps[-1] - stamps[0]}
 
 
 def medians(repeated: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the median of each stage, and of all of them, over repetitions."""
-    return {stage: statistics.median(once[stage] for once in repeated) for stage in (*STAGES, "all")}
+    return {stage: statistics.median(once[stage] for once in repeated) for stage in repeated[0]}
 
 
 @dataclass(frozen=True)
@@ -202,7 +212,7 @@ def operations(cheap: Cheap, training: Training, progress: Progress = silent) ->
     totals, counter = list[float](), FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter:
         cheap.go(lambda _: totals.append(float(counter.get_total_flops())))
-    stages = {stage: totals[i] - (totals[i - 1] if i else 0.0) for i, stage in enumerate(STAGES)}
+    stages = {stage: totals[i] - (totals[i - 1] if i else 0.0) for i, stage in enumerate(cheap.stages)}
     progress("operations", 1, 2)
     trained, operators = count(lambda: training.go(training.measured, lambda: None))
     progress("operations", 2, 2)
@@ -218,7 +228,7 @@ class Cost(Record):
     Attributes:
         task: whose adapter.
         prompts: that it is made from.
-        vector_prompts: of them, that the task vector is taken from.
+        vector_prompts: of them, that the task vector is taken from; 0 where nothing is aligned.
         steps: of the whole training.
         batch: questions a step.
         whole: whether all of the training was timed.
@@ -265,7 +275,7 @@ def measure(cheap: Cheap, training: Training, *, whole: bool, progress: Progress
     return Cost(
         task=training.task,
         prompts=len(cheap.prompts),
-        vector_prompts=cheap.aligner.header.vector_prompts,
+        vector_prompts=cheap.aligner.header.vector_prompts if cheap.aligner else 0,
         steps=training.steps,
         batch=training.batch,
         whole=whole,

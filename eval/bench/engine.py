@@ -19,7 +19,7 @@ from agent.train.engine.work import Run, Work
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
-from cao.model.profiles import find_profile
+from cao.model.profiles import check_model
 from cao.progress import Progress
 from cao.tasks import get_task
 from cao.tasks.splits import part
@@ -111,7 +111,7 @@ def bench(options: EngineBench, settings: EngineSettings) -> EngineResult:
         InputError: an unknown model or task, or too few questions.
         UnavailableError: the engine, the model or the data are not at hand.
     """
-    find_profile(options.model)
+    check_model(options.model)
     check_engine(settings)
     _questions(options)
     described = machine()

@@ -1,18 +1,21 @@
-"""Paired bootstrap over questions and seeds: what chance there is in a difference between two sets of answers.
+"""Paired bootstrap over tasks, questions and seeds: what chance there is in a difference between two sets of answers.
 
 One draw takes questions with replacement, and seeds with replacement where a side has several; both sides of a
-difference are read from the same draw, so what makes a question hard for both cancels.
+difference are read from the same draw, so what makes a question hard for both cancels. Of a mean over tasks, a draw
+takes tasks with replacement, too.
 
-Axis letters: S seeds, n questions, R draws.
+Axis letters: T tasks, S seeds, n questions, R draws.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cao.types import Item
+from cao.types import AnswerRule, Item
+from tools.evaluate.statistics import summarise
+from tools.evaluate.temperature import losses
 
 Array = NDArray[np.float64]
 
@@ -21,37 +24,77 @@ REPETITIONS = 5000
 
 
 @dataclass(frozen=True)
+class Graded:
+    """What one kind of adapter answers on one task under an answer rule.
+
+    Attributes:
+        correct: (S, n) 1 where the answer is right, else 0.
+        loss: (S, n) choice log-loss at the adapter's own temperature, nats.
+    """
+
+    correct: Array = field(repr=False)
+    loss: Array = field(repr=False)
+
+    @classmethod
+    def of(cls, seeds: Sequence[Sequence[Item]]) -> "Graded":
+        """Return the answers of S adapters to the same questions, as these items grade them."""
+        correct = [[float(item.correct) for item in items] for items in seeds]
+        return cls(np.array(correct), np.stack([losses(items) for items in seeds]))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, mean over seeds."""
+        return float(self.correct.mean())
+
+    @property
+    def log_loss(self) -> float:
+        """Choice log-loss, nats, mean over seeds and questions."""
+        return float(self.loss.mean())
+
+
+@dataclass(frozen=True)
 class Answers:
     """What one kind of adapter answers on one task.
 
     Attributes:
-        nll: (S, n) negative log-likelihood of the gold answer, nats.
-        correct: (S, n) 1 where the answer is right, else 0.
-        loss: (S, n) choice log-loss, nats.
+        nll: (S, n) negative log-likelihood of the gold answer, nats; the same under every answer rule.
+        best: under each adapter's own best answer rule.
+        default: under the default rule.
         chars: (n,) characters of the gold answer.
+        rules: S answer rules, each adapter's best one.
+        at_chance: of the S adapters, how many are no better than guessing by their best rule.
     """
 
     nll: Array = field(repr=False)
-    correct: Array = field(repr=False)
-    loss: Array = field(repr=False)
+    best: Graded = field(repr=False)
+    default: Graded = field(repr=False)
     chars: Array = field(repr=False)
+    rules: tuple[AnswerRule, ...] = (AnswerRule(),)
+    at_chance: int = 0
 
     @classmethod
-    def of(cls, seeds: Sequence[Sequence[Item]]) -> "Answers":
+    def of(
+        cls,
+        default: Sequence[Sequence[Item]],
+        best: Sequence[Sequence[Item]] | None = None,
+        rules: Sequence[AnswerRule] = (),
+    ) -> "Answers":
         """Return the answers of S adapters to the same questions.
 
         Args:
-            seeds: the items of each, with the same ids in the same order.
+            default: the items of each under the default rule, with the same ids in the same order.
+            best: the same under its own best rule; None where that is the default.
+            rules: S best rules.
         """
-        assert seeds, "no answers"
-        assert all([item.id for item in items] == [item.id for item in seeds[0]] for items in seeds), "other questions"
-
-        def table(value: Callable[[Item], float]) -> Array:
-            return np.array([[value(item) for item in items] for items in seeds], dtype=np.float64)
-
-        chars = np.array([item.gold_chars for item in seeds[0]], dtype=np.float64)
-        nll, loss = table(lambda item: item.gold_nll), table(lambda item: item.loss)
-        return cls(nll, table(lambda item: item.correct), loss, chars)
+        judged = default if best is None else best
+        assert judged, "no answers"
+        ids = [item.id for item in judged[0]]
+        assert all([item.id for item in items] == ids for items in (*default, *judged)), "other questions"
+        nll = np.array([[item.gold_nll for item in items] for items in judged], dtype=np.float64)
+        chars = np.array([item.gold_chars for item in judged[0]], dtype=np.float64)
+        guessing = sum(summarise(items).at_chance for items in judged)
+        every = tuple(rules) or (AnswerRule(),) * len(judged)
+        return cls(nll, Graded.of(judged), Graded.of(default), chars, every, guessing)
 
     @property
     def n(self) -> int:
@@ -67,16 +110,6 @@ class Answers:
     def nll_per_char(self) -> float:
         """Gold negative log-likelihood per character, nats, mean over seeds."""
         return float(self.nll.mean(0).sum() / self.chars.sum())
-
-    @property
-    def accuracy(self) -> float:
-        """Share of right answers, mean over seeds."""
-        return float(self.correct.mean())
-
-    @property
-    def log_loss(self) -> float:
-        """Choice log-loss, nats, mean over seeds and questions."""
-        return float(self.loss.mean())
 
 
 @dataclass(frozen=True)
@@ -118,10 +151,26 @@ class Draws:
         drawn: Array = (self._means(answers.nll) * self.questions).sum(1) / (self.questions @ answers.chars)
         return drawn
 
-    def accuracy(self, answers: Answers) -> Array:
-        """Return (R,) the accuracy of each draw."""
-        drawn: Array = (self._means(answers.correct) * self.questions).sum(1) / answers.n
+    def means(self, table: Array) -> Array:
+        """Return (R,) the mean over questions and seeds of each draw.
+
+        Args:
+            table: (S, n) or (1, n) a value of each answer.
+        """
+        drawn: Array = (self._means(table) * self.questions).sum(1) / table.shape[1]
         return drawn
+
+
+def over_tasks(drawn: Sequence[Array]) -> Array:
+    """Return (R,) the mean over tasks of each draw, which takes tasks with replacement, too.
+
+    Args:
+        drawn: T tasks' values, (R,) each; the same tasks are drawn for every kind of value, so that pairs stay pairs.
+    """
+    values, count = np.stack(drawn, axis=1), len(drawn)
+    picked = np.random.default_rng(0).multinomial(count, [1 / count] * count, len(values))
+    means: Array = (picked * values).sum(1) / count
+    return means
 
 
 def interval(values: Array, level: float = LEVEL) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Opening a finished consolidation for measuring: from its folder alone, and without training what is missing."""
+"""Opening a finished consolidation for measuring: from its folder alone."""
 
 from functools import partial
 from pathlib import Path
@@ -75,7 +75,9 @@ def serving(consolidation: Consolidation, task: str) -> Variant:
 
 
 def check_finished(consolidation: Consolidation, tasks: list[str]) -> None:
-    """Refuse a folder that lacks what measuring these tasks takes; nothing is trained here.
+    """Refuse a folder that lacks what measuring these tasks takes: generators, and the prompts that they saw.
+
+    A control that lacks what it is made of is left out of the table instead.
 
     Args:
         consolidation: the opened folder.
@@ -91,9 +93,7 @@ def check_finished(consolidation: Consolidation, tasks: list[str]) -> None:
     needed = {variant.name: variant for variant in (serving(consolidation, task) for task in tasks)}
     full = variants(consolidation.preset)[0]
     needed[full.name] = full
-    paths = [f"checkpoints/{task}-average" for task in full.sources] + [f"states/{task}" for task in full.sources]
-    for name in needed:
-        paths += [f"unions/{name}-average", f"variants/{name}/generator", f"variants/{name}/aligner"]
+    paths = [f"states/{task}" for task in full.sources] + [f"variants/{name}/generator" for name in needed]
     missing = [path for path in paths if not (consolidation.folder / f"{path}.safetensors").is_file()]
     if missing:
         which = f"{missing[0]}.safetensors and {len(missing) - 1} more files are" if missing[1:] else f"{missing[0]} is"

@@ -9,7 +9,47 @@ import numpy as np
 
 from cao.model.adapters import LoraWeights
 from cao.model.cosines import Array, cosines, gram
-from eval.generation.results import Alikeness, Cosines, Spread
+from cao.types import Record
+
+
+class Spread(Record):
+    """Mean, lowest and highest of some cosines."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Alikeness(Record):
+    """How alike the tasks' adapters are.
+
+    Attributes:
+        matrix: (T, T) cosines, rounded.
+        within: tasks, from disjoint halves of their prompts.
+        between: different tasks; None for a single one.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]
+    within: Spread | None
+    between: Spread | None
+
+
+class Cosines(Record):
+    """Cosines of ΔW between adapters that one generator makes.
+
+    Attributes:
+        variant: the generator.
+        seed: of the support prompts.
+        tasks: T names.
+        whole: of ΔW.
+        centred: of ΔW less the mean over tasks.
+    """
+
+    variant: str
+    seed: int
+    tasks: tuple[str, ...]
+    whole: Alikeness
+    centred: Alikeness
 
 
 def centred(products: Array) -> Array:

@@ -2,12 +2,14 @@
 
 The generator that serves a task never saw it. What it gains over the base model is partly the form of an answer,
 which all tasks share; the controls have that part too, so that what conditioning earns is what remains against them.
+Base model and adapters answer by their own best rule each, chosen on the reward part.
 
 Source: CAO-LLM §2.2, §2.3; the controls and the recovery ratio are this project's.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -23,19 +25,45 @@ from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights
 from cao.model.loading import check_device
 from cao.progress import Progress, silent
-from cao.types import Example, Item
 from eval.bench.cost import Cheap, Cost, Training
 from eval.bench.cost import measure as measure_cost
+from eval.generation import retention
 from eval.generation.bootstrap import REPETITIONS as BOOTSTRAP
-from eval.generation.bootstrap import Answers, Draws
+from eval.generation.bootstrap import Draws
 from eval.generation.cells import Cells, cells_folder
 from eval.generation.consolidation import check_finished, open_folder, serving
-from eval.generation.cosines import alikeness
-from eval.generation.recipes import REPORTED, Recipe, Workshop, others
-from eval.generation.results import Consolidated, Cosines, GenerationResult, Setting, TaskResult
-from eval.generation.scores import TaskAnswers, aims, averages, task_scores
+from eval.generation.cosines import Cosines, alikeness
+from eval.generation.recipes import (
+    PAPER,
+    REPORTED,
+    Compared,
+    compared,
+    in_domain,
+    others,
+    paper_variant,
+    train_checkpoints,
+)
+from eval.generation.results import Consolidated, GenerationResult, Nearest, Neighbours, Setting, TaskResult
+from eval.generation.rules import Judge
+from eval.generation.scores import JUDGED, TaskAnswers, group, mean_recoveries, task_scores
+from eval.generation.sheets import Sheet, questions
+from eval.generation.subjects import sharing, subjects_of
+from eval.generation.workshop import Workshop
 from eval.options import TablesOptions
 from eval.questions import asked_prompts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared, and by what it is judged.
+
+    Attributes:
+        compared: task → kinds of adapters.
+        judges: task → its sheets.
+    """
+
+    compared: dict[str, Compared]
+    judges: dict[str, Judge]
 
 
 def measure(options: TablesOptions, engine: EngineSettings, command: str, progress: Progress) -> GenerationResult:
@@ -60,30 +88,16 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
     scores = options.folder / "scores"
     scores.mkdir(exist_ok=True)
     with locked(scores):
-        workshop = Workshop(consolidation, options.split, options.limit, options.seeds)
-        plan = {task: workshop.compared(task) for task in tasks}
-        cells = _scored(workshop, plan, options, engine, progress)
-        answers = {task: _answers(cells, task, recipes, options.seeds) for task, recipes in plan.items()}
-        scored = {task: task_scores(answers[task], in_domain=workshop.is_source(task)) for task in tasks}
-        settings = {task: _setting(workshop, cells, task, plan[task]) for task in tasks}
-        return GenerationResult(
-            command=command,
-            table="generation",
-            measured=time.strftime("%Y-%m-%d", time.gmtime()),
-            consolidation=_consolidated(workshop, options),
-            split=options.split,
-            limit=options.limit,
-            seeds=options.seeds,
-            device=options.device,
-            dtype=options.dtype,
-            bootstrap=BOOTSTRAP,
-            aligner_target=workshop.trained(workshop.full.name)[1].header.target,
-            tasks={task: TaskResult(**dict(settings[task]), **dict(scored[task])) for task in tasks},
-            average=averages(list(answers.values())),
-            aims=aims(scored, answers),
-            cosines=_cosines(workshop, tasks, progress),
-            cost=_cost(workshop, tasks, progress, whole=options.full_cost),
-        )
+        workshop = Workshop(consolidation)
+        train_checkpoints(workshop, tasks, options.seeds, progress)
+        plan = Plan({task: compared(workshop, task, options.seeds) for task in tasks}, _judges(tasks, options))
+        cells = _cells(workshop, options, progress)
+        fill = partial(_fill, cells, options, engine)
+        fill(_wanted(plan, cells))
+        answers = {task: _answers(cells, plan, task, options.seeds) for task in tasks}
+        started = {task: _started(plan.compared[task]) for task in tasks}
+        kept = retention.measure(cells, plan.judges, started, fill)
+        return _result(workshop, cells, plan, answers, kept, options, command, progress)
 
 
 def _opened(options: TablesOptions, progress: Progress) -> Consolidation:
@@ -97,64 +111,123 @@ def _opened(options: TablesOptions, progress: Progress) -> Consolidation:
     )
 
 
-def open_cells(options: TablesOptions, questions: dict[str, list[Example]], progress: Progress) -> Cells:
+def _judges(tasks: Sequence[str], options: TablesOptions) -> dict[str, Judge]:
+    reward, limit = options.reward, options.limit
+    return {task: Judge(Sheet(task, "reward", reward), Sheet(task, options.split, limit)) for task in tasks}
+
+
+def open_cells(options: TablesOptions, progress: Progress) -> Cells:
     """Return the cells of a folder with a model and a workshop of their own: what a worker works with."""
-    workshop = Workshop(_opened(options, progress), options.split, options.limit, options.seeds)
-    return _cells(workshop, questions, options, silent)
+    return _cells(Workshop(_opened(options, progress)), options, silent)
 
 
-def _cells(
-    workshop: Workshop, questions: dict[str, list[Example]], options: TablesOptions, progress: Progress
-) -> Cells:
-    folder = cells_folder(options.folder, options.device, workshop.consolidation.lm.dtype, options.split, options.limit)
-    return Cells(folder, workshop.consolidation.lm, questions, workshop.make, progress)
+def _cells(workshop: Workshop, options: TablesOptions, progress: Progress) -> Cells:
+    lm = workshop.consolidation.lm
+    return Cells(cells_folder(options.folder, options.device, lm.dtype), lm, workshop.make, progress)
 
 
-def _scored(
-    workshop: Workshop,
-    plan: dict[str, dict[str, list[Recipe]]],
-    options: TablesOptions,
-    engine: EngineSettings,
-    progress: Progress,
-) -> Cells:
-    """Return the cells with everything scored that the plan asks for."""
-    wanted = [(r, task) for task, recipes in plan.items() for several in recipes.values() for r in several]
-    questions = {task: workshop.questions(task) for task in plan}
-    cells = _cells(workshop, questions, options, progress)
+def _fill(cells: Cells, options: TablesOptions, engine: EngineSettings, wanted: retention.Wanted) -> None:
+    """Score what is missing of what is wanted."""
     missing = cells.missing(wanted)
     if missing:
-        work = Work(partial(open_cells, options, questions), Cells.do, offline=options.offline)
+        work = Work(partial(open_cells, options), Cells.do, offline=options.offline)
         with open_engine(engine, options.workers, work, here=cells) as run:
             cells.score(missing, run)
-    return cells
 
 
-def _answers(cells: Cells, task: str, recipes: dict[str, list[Recipe]], seeds: Sequence[int]) -> TaskAnswers:
-    def items(recipe: Recipe) -> list[Item]:
-        scored = cells.read(recipe, task)
-        assert scored is not None, (recipe, task)
-        return scored
+def _wanted(plan: Plan, cells: Cells) -> retention.Wanted:
+    for task, one in plan.compared.items():
+        asks = plan.judges[task].asks(cells.lm.profile.answer_style)
+        for recipes in one.recipes.values():
+            yield from ((recipe, ask) for recipe in recipes for ask in asks)
 
-    answers = {name: Answers.of([items(recipe) for recipe in several]) for name, several in recipes.items()}
+
+def _answers(cells: Cells, plan: Plan, task: str, seeds: Sequence[int]) -> TaskAnswers:
+    judge = plan.judges[task]
+    answers = {kind: judge.judged(cells, recipes) for kind, recipes in plan.compared[task].recipes.items()}
     rng = np.random.default_rng(int(sha256_bytes(task.encode())[:8], 16))
-    return TaskAnswers(answers, Draws.make(answers["base"].n, len(seeds), rng))
+    chance = float(np.mean([1 / len(example.choices) for example in questions(judge.test)]))
+    return TaskAnswers(answers, Draws.make(answers["base"].n, len(seeds), rng), chance)
 
 
-def _setting(workshop: Workshop, cells: Cells, task: str, recipes: dict[str, list[Recipe]]) -> Setting:
-    variant = serving(workshop.consolidation, task)
-    return Setting(
-        variant=variant.name,
-        in_domain=workshop.is_source(task),
-        prompts={str(seed): len(workshop.support(task, seed)) for seed in workshop.seeds},
-        nearest={str(seed): workshop.nearest(task, variant, seed) for seed in workshop.seeds},
-        wrong=tuple(others(task, len(workshop.seeds))),
-        adapters={kind: tuple(cells.hash_of(recipe)[:16] for recipe in some) for kind, some in recipes.items()},
+def _started(found: Compared) -> retention.Started:
+    """Return what a run starts from, of the first seed: the aligned adapter where there is one."""
+    kind = next(kind for kind in reversed(JUDGED) if kind in found.recipes)
+    return retention.Started(kind, found.recipes[kind][0])
+
+
+def _result(
+    workshop: Workshop,
+    cells: Cells,
+    plan: Plan,
+    answers: Mapping[str, TaskAnswers],
+    kept: retention.Retention | None,
+    options: TablesOptions,
+    command: str,
+    progress: Progress,
+) -> GenerationResult:
+    scored = {task: task_scores(each) for task, each in answers.items()}
+    settings = {task: _setting(workshop, cells, task, plan.compared[task], options.seeds) for task in answers}
+    far = {task: each for task, each in answers.items() if not settings[task].near.sharing}
+    aligner, tasks = workshop.trained(workshop.full.name)[1], tuple(answers)
+    return GenerationResult(
+        command=command,
+        table="generation",
+        measured=time.strftime("%Y-%m-%d", time.gmtime()),
+        consolidation=_consolidated(workshop, options),
+        split=options.split,
+        limit=options.limit,
+        reward=options.reward,
+        seeds=options.seeds,
+        device=options.device,
+        dtype=cells.lm.dtype,
+        bootstrap=BOOTSTRAP,
+        aligner_target=aligner.header.target if aligner else None,
+        missing=_missing(plan),
+        tasks={task: TaskResult(**dict(settings[task]), **dict(scored[task])) for task in tasks},
+        every=group(scored, answers),
+        far=group(scored, far) if 0 < len(far) < len(answers) else None,
+        recovery=mean_recoveries(scored, answers),
+        retention=kept,
+        cosines=_cosines(workshop, tasks, options.seeds[0], progress),
+        cost=_cost(workshop, tasks, options, progress),
     )
 
 
-def _cosines(workshop: Workshop, tasks: Sequence[str], progress: Progress) -> Cosines:
+def _missing(plan: Plan) -> dict[str, str]:
+    """Return kind → every reason why some task or all have none of it."""
+    reasons: dict[str, dict[str, None]] = {}
+    for one in plan.compared.values():
+        for kind, why in one.missing.items():
+            reasons.setdefault(kind, {})[why] = None
+    return {kind: ", ".join(each) for kind, each in reasons.items()}
+
+
+def _setting(workshop: Workshop, cells: Cells, task: str, found: Compared, seeds: Sequence[int]) -> Setting:
+    variant, paper = serving(workshop.consolidation, task), paper_variant(workshop)
+    return Setting(
+        variant=variant.name,
+        in_domain=in_domain(workshop, task),
+        prompts={str(seed): len(workshop.support(task, seed)) for seed in seeds},
+        subjects=tuple(sorted(subjects_of(task))),
+        near=_neighbours(workshop, task, variant, seeds),
+        paper=_neighbours(workshop, task, paper, seeds) if paper and PAPER in found.recipes else None,
+        wrong=tuple(others(task, len(seeds))),
+        adapters={kind: tuple(cells.hash_of(r)[:16] for r in recipes) for kind, recipes in found.recipes.items()},
+    )
+
+
+def _neighbours(workshop: Workshop, task: str, variant: Variant, seeds: Sequence[int]) -> Neighbours:
+    nearest = {seed: workshop.nearest(task, variant, seed) for seed in seeds}
+    return Neighbours(
+        nearest={str(seed): Nearest(source=name, cosine=cosine) for seed, (name, cosine) in nearest.items()},
+        sharing=sharing(task, variant.sources),
+    )
+
+
+def _cosines(workshop: Workshop, tasks: Sequence[str], seed: int, progress: Progress) -> Cosines:
     """Return the cosines of ΔW between adapters of every other prompt and those of the rest, one generator for all."""
-    seed, first, second = workshop.seeds[0], list[LoraWeights](), list[LoraWeights]()
+    first, second = list[LoraWeights](), list[LoraWeights]()
     for done, task in enumerate(tasks, 1):
         prompts = [example.prompt for example in workshop.support(task, seed)]
         for half, kept in ((first, prompts[::2]), (second, prompts[1::2])):
@@ -163,20 +236,15 @@ def _cosines(workshop: Workshop, tasks: Sequence[str], progress: Progress) -> Co
     return alikeness(tasks, first, second, variant=workshop.full.name, seed=seed)
 
 
-def _cost(workshop: Workshop, tasks: Sequence[str], progress: Progress, *, whole: bool) -> Cost:
-    """Return what an adapter costs, on the first task that there is a checkpoint of."""
-    task = next((task for task in tasks if workshop.is_source(task)), workshop.full.sources[0])
-    variant = _cost_variant(workshop, task)
-    generator, aligner = workshop.trained(variant.name)
-    consolidation, examples = workshop.consolidation, workshop.support(task, workshop.seeds[0])
+def _cost(workshop: Workshop, tasks: Sequence[str], options: TablesOptions, progress: Progress) -> Cost:
+    """Return what an adapter of the full generator costs, on the first task that there is a checkpoint of."""
+    task = next((task for task in tasks if in_domain(workshop, task)), workshop.full.sources[0])
+    generator, aligner = workshop.trained(workshop.full.name)
+    consolidation, examples = workshop.consolidation, workshop.support(task, options.seeds[0])
     asked = asked_prompts(task, examples, consolidation.lm.profile.answer_style)
     prompts = [example.prompt for example in examples]
     cheap = Cheap(consolidation.encoder, generator, aligner, consolidation.lm, prompts, asked)
-    return measure_cost(cheap, Training(consolidation, task), whole=whole, progress=progress)
-
-
-def _cost_variant(workshop: Workshop, task: str) -> Variant:
-    return serving(workshop.consolidation, task) if task in workshop.consolidation.preset.leave_out else workshop.full
+    return measure_cost(cheap, Training(consolidation, task), whole=options.full_cost, progress=progress)
 
 
 def _consolidated(workshop: Workshop, options: TablesOptions) -> Consolidated:

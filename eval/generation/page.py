@@ -6,22 +6,27 @@ from pathlib import Path
 from cao.errors import InputError
 from cao.files import write_atomic
 from eval.bench.cost import Cost
+from eval.generation.cosines import Cosines
+from eval.generation.page_tasks import between, changed, far_sources, points, tasks, versus
 from eval.generation.pictures import changes, matrices
-from eval.generation.results import Change, Cosines, GenerationResult, Interval, KindAims, KindScore, TaskResult
-from eval.generation.scores import CONTROLS, JUDGED
+from eval.generation.results import Contrast, GenerationResult, Group, KindAims
+from eval.generation.retention import Retention
 from eval.pages.markdown import table
 
 KINDS = {
     "base": "the base model",
     "generated": "made from 32 support prompts by the generator that never saw the task",
     "aligned": "the same after alignment to those prompts",
+    "no prompts": "what that generator makes with its prompts masked out",
+    "union": "Union-Train: one adapter trained on all sources of that generator, whatever the task",
     "mean": "mean of that generator's source checkpoints, A and B separately",
     "nearest": "checkpoint of the source whose prompts are nearest by embedding",
-    "union": "Union-Train: one adapter trained on all sources, by the recipe of one checkpoint",
+    "generated+nearest": "halfway between these two: the mean of their ΔW",
     "wrong": "generated from another task's prompts",
     "shuffled": "generated from the same prompts with all their words in another order",
-    "seen": "made by the generator that was trained on the task too",
     "checkpoint": "trained on the task itself",
+    "seen": "made by the generator that was trained on the task too",
+    "paper": "made by the generator of the six in-domain tasks alone, for tasks that it never saw",
 }
 
 
@@ -38,12 +43,14 @@ def write_page(result: GenerationResult, folder: Path) -> Path:
     page = folder / "generation.md"
     parts = [
         _head(result),
-        _aims(result),
+        _short(result),
         "![Change of the gold NLL per character, task by task](generation-changes.svg)\n",
-        _tasks(result),
-        _average(result),
-        _versus(result),
+        far_sources(result),
+        tasks(result),
+        _averages(result),
+        versus(result),
         _recovery(result),
+        _retention(result.retention),
         _cosines(result.cosines),
         _cost(result.cost),
     ]
@@ -54,134 +61,146 @@ def write_page(result: GenerationResult, folder: Path) -> Path:
         matrices(result.cosines.tasks, grids, folder / "generation-cosines.svg")
         figures = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False)
         write_atomic(folder / "generation.json", f"{figures}\n")
-        write_atomic(page, "\n".join(parts))
+        write_atomic(page, "\n".join(part for part in parts if part))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
     return page
 
 
-def _between(interval: Interval, digits: int, scale: float = 1) -> str:
-    low, high = interval
-    return f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}"
-
-
 def _head(result: GenerationResult) -> str:
-    about = result.consolidation
-    kinds = "".join(f"- **{name}**: {description}.\n" for name, description in KINDS.items())
+    about, measured = result.consolidation, dict.fromkeys(kind for task in result.tasks.values() for kind in task.rows)
+    kinds = "".join(f"- **{name}**: {description}.\n" for name, description in KINDS.items() if name in measured)
     return f"""# Generated and aligned adapters, judged
 
 Made on {result.measured} by
 
     {result.command}
 
-{about.model} (sha256 {about.model_sha256[:12]}…), preset `{about.preset}`, seed {about.seed}, \
+{about.model} (sha256 {about.model_sha256[:12]}…), {result.dtype}, preset `{about.preset}`, seed {about.seed}, \
 {len(about.sources)} sources; at most {result.limit} questions of each task's `{result.split}` part, support \
-prompts of seeds {", ".join(map(str, result.seeds))}, device {result.device}; the aligner was trained towards \
-`{result.aligner_target}`. Lower NLL is better. Intervals are 95 %: a paired bootstrap of {result.bootstrap} \
-draws over questions and, where there are several, seeds.
+prompts of seeds {", ".join(map(str, result.seeds))}, device {result.device}{_target(result)}.
 
-{kinds}"""
+The base model and every adapter answer by their own best answer rule each, which is chosen by the log-loss on at most \
+{result.reward} questions of the `reward` part; log-losses are at each one's own temperature. Lower NLL is better; it \
+does not depend on the rule. "At chance" counts the adapters that are no better than guessing. Intervals are 95 %: a \
+paired bootstrap of {result.bootstrap} draws over questions and, where there are several, seeds and tasks.
 
-
-def _aims(result: GenerationResult) -> str:
-    rows = []
-    for kind, counts in result.aims.kinds().items():
-        rows += _kind_rows(kind, counts, result.aims.tasks)
-    for name, mean in result.aims.recovery.items():
-        if mean:
-            ci = _between(mean.ci95, 2) if mean.ci95 else "no interval"
-            rows.append([f"recovery ratio, {name}", f"{mean.ratio:.2f}", f"{ci}, {len(mean.tasks)} tasks"])
-    return f'## In short\n\n"Surely" means that the whole interval lies below.\n\n{table(["", "", ""], rows)}'
+{kinds}{_missing(result)}"""
 
 
-def _kind_rows(kind: str, counts: KindAims, total: int) -> list[list[str]]:
-    worse = ", ".join(counts.worse) or "none"
-    rows = [
-        [
-            f"{kind}: gold NLL below base",
-            f"{len(counts.below_base)} of {total}",
-            f"{len(counts.surely_below_base)} surely",
-        ],
-        [f"{kind}: accuracy against base, mean over tasks", f"{counts.points:+.1f} points", ""],
-        [f"{kind}: tasks more than 1 point below base", str(len(counts.worse)), worse],
+def _target(result: GenerationResult) -> str:
+    return f"; the aligner was trained towards `{result.aligner_target}`" if result.aligner_target else ""
+
+
+def _missing(result: GenerationResult) -> str:
+    some = {kind for task in result.tasks.values() for kind in task.rows}
+    said = [
+        f"{'Some tasks have' if kind in some else 'There is'} no row **{kind}**: {why}."
+        for kind, why in result.missing.items()
     ]
-    for control in CONTROLS:
-        below, surely = counts.below[control], counts.surely_below[control]
-        rows.append([f"{kind}: NLL below {control}", f"{len(below)} of {total}", f"{len(surely)} surely"])
-    return rows
+    return f"\n{' '.join(said)}\n" if said else ""
 
 
-def _tasks(result: GenerationResult) -> str:
-    return "\n".join(["## Task by task\n", *(_task(name, task) for name, task in result.tasks.items())])
-
-
-def _task(name: str, task: TaskResult) -> str:
-    place = "in domain, never seen by its generator" if task.in_domain else "out of domain"
-    nearest = ", ".join(dict.fromkeys(task.nearest.values()))
-    tested = "; ".join(
-        f"{kind}: McNemar p = {task.tests[kind].mcnemar_p:.3g} (first seed, {task.tests[kind].gained} gained, "
-        f"{task.tests[kind].lost} lost), NLL lower p = {task.tests[kind].nll_p:.2g}"
-        for kind in JUDGED
-    )
-    heads = ["", "gold NLL per character", "change (95 %)", "accuracy", "change in points (95 %)"]
-    rows = [_row(kind, score) for kind, score in task.rows.items()]
-    return (
-        f"### {name}\n\n{place} (`{task.variant}`), {task.n} questions; nearest source {nearest}; wrong "
-        f"prompts from {', '.join(task.wrong)}.\n\n{table(heads, rows)}\n{tested}.\n"
-    )
-
-
-def _row(kind: str, score: KindScore) -> list[str]:
-    low, high = score.ci95
-    accuracy = f"{100 * score.accuracy:.1f} % ({100 * low:.0f}–{100 * high:.0f})"
-    nll, points = _changed(score.change)
-    return [kind, f"{score.nll:.4f}", nll, accuracy, points]
-
-
-def _changed(change: Change | None) -> tuple[str, str]:
-    """Return a change of the NLL and of the accuracy, nothing for the base model's."""
-    if change is None:
-        return "", ""
-    return _difference(change), f"{100 * change.accuracy:+.1f} ({_between(change.accuracy_ci95, 1, 100)})"
-
-
-def _difference(change: Change) -> str:
-    return f"{change.nll:+.4f} ({_between(change.nll_ci95, 3)})"
-
-
-def _average(result: GenerationResult) -> str:
-    rows = [
-        [kind, f"{mean.nll:.4f}", f"{100 * mean.accuracy:.1f} %", f"{mean.log_loss:.4f}", *_changed(mean.change)]
-        for kind, mean in result.average.items()
+def _short(result: GenerationResult) -> str:
+    heads = ["", "accuracy, points (95 %)", "gold NLL per character (95 %)", "NLL lower on", "surely"]
+    parts = [
+        "## In short\n\nMeans over tasks, each model by its own best answer rule. "
+        '"Surely" means that the whole interval lies below.\n',
+        table(heads, _contrasts(result.every)),
+        _worse(result.every),
     ]
-    heads = ["mean over tasks", "gold NLL per character", "accuracy", "choice log-loss", "NLL change", "points"]
-    return f"## Over all tasks\n\n{table(heads, rows)}"
-
-
-def _versus(result: GenerationResult) -> str:
-    parts = ["## Against the controls\n\nDifference of the gold NLL per character; negative is better.\n"]
-    for kind in JUDGED:
-        others = list(next(iter(result.tasks.values())).versus[kind])
-        rows = [
-            [name, *(_difference(task.versus[kind][other]) for other in others)] for name, task in result.tasks.items()
-        ]
-        parts.append(f"{table([f'{kind} minus', *others], rows)}")
+    if result.far:
+        few = f"Where no source shares the subject ({', '.join(result.far.tasks)}):"
+        parts += [f"{few}\n", table(heads, _contrasts(result.far)), _worse(result.far)]
+    rows = [
+        [name, f"{mean.ratio:.2f}", between(mean.ci95, 2) if mean.ci95 else "–", str(len(mean.tasks))]
+        for name, mean in result.recovery.items()
+        if mean
+    ]
+    if rows:
+        parts.append(table(["recovery of the checkpoint's gain", "ratio", "95 %", "tasks"], rows))
     return "\n".join(parts)
 
 
-def _recovery(result: GenerationResult) -> str:
+def _contrasts(group: Group) -> list[list[str]]:
+    return [_contrast(f"{kind} − {other}", each) for kind, aims in group.aims.items() for other, each in _ordered(aims)]
+
+
+def _ordered(aims: KindAims) -> list[tuple[str, Contrast]]:
+    """Return what a kind is held against, as the page lists kinds."""
+    return [(other, aims.against[other]) for other in KINDS if other in aims.against]
+
+
+def _contrast(title: str, contrast: Contrast) -> list[str]:
+    nll, accuracy, _ = changed(contrast.change)
+    lower = f"{len(contrast.below)} of {contrast.tasks}"
+    return [title, accuracy, nll, lower, str(len(contrast.surely_below))]
+
+
+def _worse(group: Group) -> str:
+    said = []
+    for kind, aims in group.aims.items():
+        names = f" ({', '.join(aims.worse)})" if aims.worse else ""
+        said.append(f"{kind} on {len(aims.worse)} of {aims.against['base'].tasks} tasks{names}")
+    return f"More than 1 point below the base model by its own best rule: {'; '.join(said)}.\n"
+
+
+def _averages(result: GenerationResult) -> str:
+    parts = ["## Over all tasks\n", _average(result.every)]
+    if result.far:
+        parts += [f"## Over the tasks without a source of their subject\n\n{', '.join(result.far.tasks)}.\n"]
+        parts += [_average(result.far)]
+    return "\n".join(parts)
+
+
+def _average(group: Group) -> str:
     rows = []
+    for kind, mean in group.average.items():
+        shares = [f"{100 * mean.default_accuracy:.1f} %", f"{100 * mean.accuracy:.1f} %"]
+        nll, accuracy, _ = changed(mean.change)
+        rows.append([kind, str(mean.tasks), f"{mean.nll:.4f}", nll, *shares, accuracy, f"{mean.log_loss:.4f}"])
+    heads = ["mean over", "tasks", "gold NLL per character", "change", "default rule", "best rule", "change in points"]
+    return table([*heads, "log-loss, best rule"], rows)
+
+
+def _recovery(result: GenerationResult) -> str:
+    kinds, rows = list(result.recovery), []
     for name, task in result.tasks.items():
         if task.recovery:
-            ratios = [
-                f"{each.ratio:.2f} ({_between(each.ci95, 2)})" if each and each.ci95 else "–"
-                for each in task.recovery.values()
-            ]
-            rows.append([name, *ratios])
+            found = [task.recovery.get(kind) for kind in kinds]
+            rows.append([name, *(f"{r.ratio:.2f} ({between(r.ci95, 2)})" if r and r.ci95 else "–" for r in found)])
     if not rows:
-        return "## Recovery ratio\n\nNone of these tasks was a source.\n"
+        return ""
     note = "(NLL of base − NLL of the adapter) / (NLL of base − NLL of the task's own checkpoint), gold answers."
-    return f"## Recovery ratio\n\n{note}\n\n{table(['', 'seen', *JUDGED], rows)}"
+    return f"## Recovery ratio\n\n{note}\n\n{table(['', *kinds], rows)}"
+
+
+def _retention(kept: Retention | None) -> str:
+    if kept is None:
+        return ""
+    rows = [
+        [
+            f"{task} ({kind})",
+            points(sum(kept.points[task].values()) / len(kept.points[task])),
+            ", ".join(f"{other} {points(value)}" for other, value in _furthest(kept.points[task])),
+            f"{kept.perplexity[task]:.2f}",
+        ]
+        for task, kind in kept.kinds.items()
+    ]
+    heads = ["adapter of", "other tasks, points", "most lost on", "perplexity"]
+    return f"""## What other tasks lose
+
+Each task's adapter of the first seed answers the other tasks, at most {kept.questions} questions each, both sides by \
+the base model's own best rule for that task, and reads {kept.passages} passages of novels ({kept.tokens} tokens), \
+which no source has. Accuracy changes by **{points(kept.accuracy.mean)}** points \
+({between(kept.accuracy.ci95, 1, 100)}) on average; the perplexity of a token is {kept.base_perplexity:.2f} without an \
+adapter, and a token costs {kept.prose.mean:+.4f} nats more ({between(kept.prose.ci95, 4)}) with one.
+
+{table(heads, rows)}"""
+
+
+def _furthest(changes: dict[str, float]) -> list[tuple[str, float]]:
+    return sorted(changes.items(), key=lambda pair: pair[1])[:2]
 
 
 def _cosines(cosines: Cosines) -> str:
@@ -202,11 +221,11 @@ def _cosines(cosines: Cosines) -> str:
 def _cost(cost: Cost) -> str:
     rows = [[stage, f"{cost.seconds[stage]:.3f} s", f"{cost.flops[stage] / 1e9:,.1f}"] for stage in cost.seconds]
     timed = "its whole length timed" if cost.whole else f"{cost.timed_steps} of its steps timed"
+    aligned = f"task vector from {cost.vector_prompts}" if cost.vector_prompts else "not aligned"
     note = (
-        f"{cost.prompts} prompts of {cost.task} (task vector from {cost.vector_prompts}), median of "
-        f"{cost.repetitions}; training {cost.steps} steps of {cost.batch}, {timed}. One process, one "
-        "machine; loading is in neither."
+        f"{cost.prompts} prompts of {cost.task} ({aligned}), median of {cost.repetitions}; training {cost.steps} steps "
+        f"of {cost.batch}, {timed}. One process, one machine; loading is in neither."
     )
-    ratios = f"An aligned adapter is **{cost.time_ratio:,.0f}** times cheaper in time and \
+    ratios = f"An adapter from prompts is **{cost.time_ratio:,.0f}** times cheaper in time and \
 **{cost.flop_ratio:,.0f}** times in operations than training one."
     return f"## What it costs\n\n{note}\n\n{table(['', 'time', 'GFLOP'], rows)}\n{ratios}\n"

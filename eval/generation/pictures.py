@@ -12,11 +12,13 @@ from eval.pages.style import BEST, FALSE, GREY, JUDGED, OURS, STYLE, save_pictur
 SERIES = {
     "generated": ("o", OURS),
     "aligned": ("D", JUDGED),
-    "mean": ("s", GREY),
-    "nearest": ("^", GREY),
+    "no prompts": ("o", GREY),
     "union": ("v", GREY),
+    "nearest": ("^", GREY),
+    "generated+nearest": ("s", GREY),
     "wrong": ("x", FALSE),
     "shuffled": ("+", FALSE),
+    "paper": ("P", GREY),
     "checkpoint": ("*", BEST),
 }
 """Kind of adapter → marker and colour: what is judged stands out, controls are grey, false prompts purple."""
@@ -30,9 +32,9 @@ def changes(tasks: Mapping[str, TaskResult], path: Path) -> None:
         path: the SVG file.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.5 * len(tasks) + 1.4))
+        figure = Figure(figsize=(8, 0.6 * len(tasks) + 1.6))
         axes = figure.add_subplot()
-        shifts = {kind: 0.3 - 0.6 * i / (len(SERIES) - 1) for i, kind in enumerate(SERIES)}
+        shifts = {kind: 0.36 - 0.72 * i / (len(SERIES) - 1) for i, kind in enumerate(SERIES)}
         for kind, (marker, colour) in SERIES.items():
             rows = _changes(tasks, kind)
             if not rows:
@@ -51,7 +53,7 @@ def changes(tasks: Mapping[str, TaskResult], path: Path) -> None:
         axes.invert_yaxis()
         axes.grid(axis="y", alpha=0.2)
         axes.set_xlabel("change of the gold answer's NLL per character against the base model, nats (95 % intervals)")
-        figure.legend(loc="outside upper center", ncols=len(SERIES), frameon=False, handletextpad=0.1, columnspacing=1)
+        figure.legend(loc="outside upper center", ncols=5, frameon=False, handletextpad=0.1, columnspacing=1)
         save_picture(figure, path)
 
 

@@ -1,214 +1,135 @@
 """What is compared on a task: the generated and the aligned adapter, and the controls that they have to beat.
 
+A folder that lacks what a control is made of has no such row, and the page says why.
+
 Source: CAO-LLM §2.2, §2.3; the controls are this project's.
 """
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
-from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from agent.train.generator.steps import Consolidation
 from agent.train.generator.variants import Variant, variants
-from cao.files import canonical_json, sha256_bytes, sha256_file
-from cao.model.adapters import LoraWeights
-from cao.model.encoder import pool
-from cao.tasks import TASKS
-from cao.tasks.splits import Part, choose, part
-from cao.types import Example
+from cao.progress import Progress
 from eval.generation.consolidation import serving
-from eval.questions import asked_prompts
-from tools.align_lora.aligner import TrainedAligner, load_aligner
-from tools.align_lora.task_vector import task_vector
+from eval.generation.workshop import BASE, Recipe, Workshop
 from tools.detect_drift.reference import IN_DOMAIN
-from tools.generate_lora.conditioning import condition
-from tools.generate_lora.generator import TrainedGenerator
-from tools.generate_lora.prompts import usable_prompts
 
 REPORTED: tuple[str, ...] = (*IN_DOMAIN, "gsm8k", "math", "social_iqa", "mmlu_logic", "mmlu_cs", "medqa")
 """The tasks of the report, and those whose prompts serve as another task's."""
 
-PROMPTS = 32
-"""Support prompts that an adapter is generated from."""
-
-BASE = "base"
-"""The recipe, and the hash, of no adapter."""
+PAPER = "paper"
+"""The variant that is trained on the six in-domain tasks alone."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How an adapter is made, known by everything that decides what comes of it.
+class Compared:
+    """What is compared on a task.
 
     Attributes:
-        key: kind and hashes of the inputs; equal keys make equal adapters.
-        make: makes it with a workshop, any worker's own; None for the base model.
-        label: what it is, for progress.
+        recipes: kind → a recipe for each seed, or a single one.
+        missing: kind → why the folder cannot make it, a clause.
     """
 
-    key: str
-    make: "Callable[[Workshop], LoraWeights] | None" = field(default=None, repr=False, compare=False)
-    label: str = field(default="", compare=False)
+    recipes: dict[str, list[Recipe]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, recipes: Sequence[Recipe], reason: str = "") -> None:
+        """Add a kind of adapter, or why there is none."""
+        if reason:
+            self.missing[kind] = reason
+        else:
+            self.recipes[kind] = list(recipes)
 
 
-@dataclass
-class Workshop:
-    """Makes everything that is compared, from a finished consolidation.
+def in_domain(workshop: Workshop, task: str) -> bool:
+    """Return whether a task is one of the paper's six, or a source: there is a checkpoint of it."""
+    return task in IN_DOMAIN or task in workshop.full.sources
 
-    Attributes:
-        consolidation: the opened folder.
-        split: part of each task that is scored.
-        limit: questions of a task, at most.
-        seeds: each chooses other support prompts.
+
+def train_checkpoints(workshop: Workshop, tasks: Sequence[str], seeds: Sequence[int], progress: Progress) -> None:
+    """Train the checkpoints that the comparison takes and the folder lacks: the nearest sources', and the tasks' own.
+
+    Args:
+        workshop: makes adapters.
+        tasks: what is measured on.
+        seeds: choices of support prompts.
+        progress: called after each.
+
+    Raises:
+        InputError: a training diverged, or a task has no questions to train on.
     """
+    wanted = []
+    for task in tasks:
+        variant = serving(workshop.consolidation, task)
+        wanted += [workshop.nearest(task, variant, seed)[0] for seed in seeds]
+        wanted += [task] if in_domain(workshop, task) else []
+    lacking = [name for name in dict.fromkeys(wanted) if not workshop.has(f"checkpoints/{name}-average")]
+    for done, name in enumerate(lacking, 1):
+        workshop.consolidation.checkpoints(name)
+        progress("checkpoints", done, len(lacking))
 
-    consolidation: Consolidation
-    split: Part
-    limit: int
-    seeds: tuple[int, ...]
-    _questions: dict[str, list[Example]] = field(default_factory=dict, repr=False)
-    _parts: dict[str, list[Example]] = field(default_factory=dict, repr=False)
-    _last: tuple[str, LoraWeights] | None = field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
-        self.trained = lru_cache(maxsize=2)(self._load)  # a generator fills tens of megabytes
-        self._file_sha256 = lru_cache(maxsize=None)(sha256_file)
+def compared(workshop: Workshop, task: str, seeds: Sequence[int]) -> Compared:
+    """Return what is compared on a task, after ``train_checkpoints``.
 
-    @cached_property
-    def full(self) -> Variant:
-        """The variant that is trained on every source."""
-        return variants(self.consolidation.preset)[0]
+    ``wrong`` takes another task's prompts for each seed. ``checkpoint`` is there for in-domain tasks, ``seen``, the
+    generator that was trained on the task, for sources, and ``paper`` for tasks that its generator never saw.
+    """
+    variant, found = serving(workshop.consolidation, task), Compared()
+    generated = [workshop.generated(task, seed, variant) for seed in seeds]
+    nearest = [_checkpoint(workshop, variant, workshop.nearest(task, variant, seed)[0]) for seed in seeds]
+    foreign = zip(others(task, len(seeds)), seeds, strict=True)
+    found.add("base", [Recipe(BASE, None, "the base model")])
+    found.add("generated", generated)
+    if workshop.has(f"variants/{variant.name}/aligner"):
+        found.add("aligned", [workshop.aligned(task, seed, variant) for seed in seeds])
+    else:
+        found.add("aligned", [], f"`{variant.name}` has no aligner")
+    found.add("no prompts", [workshop.without(variant)])
+    _add_averages(found, workshop, variant)
+    found.add("nearest", nearest)
+    halves = zip(generated, nearest, strict=True)
+    found.add("generated+nearest", [workshop.between(*pair) for pair in halves])
+    found.add("wrong", [workshop.generated(other, seed, variant) for other, seed in foreign])
+    found.add("shuffled", [workshop.generated(task, seed, variant, shuffle=True) for seed in seeds])
+    if in_domain(workshop, task):
+        found.add("checkpoint", [_checkpoint(workshop, variant, task)])
+    if task in workshop.full.sources:
+        found.add("seen", [workshop.generated(task, seed, workshop.full) for seed in seeds])
+    _add_paper(found, workshop, task, seeds)
+    return found
 
-    def is_source(self, task: str) -> bool:
-        """Return whether there is a checkpoint of the task itself, and a generator that was trained on it."""
-        return task in self.full.sources
 
-    # data ------------------------------------------------------------------------------------------------------------
+def _add_averages(found: Compared, workshop: Workshop, variant: Variant) -> None:
+    """Add the adapters that are made of a variant's sources alone."""
+    union, sources = f"unions/{variant.name}", [f"checkpoints/{source}" for source in variant.sources]
+    if workshop.has(f"{union}-average"):
+        found.add("union", [workshop.averaged(variant, [union], f"Union-Train {variant.name}")])
+    else:
+        found.add("union", [], f"no adapter was trained on all sources of `{variant.name}`")
+    if all(workshop.has(f"{source}-average") for source in sources):
+        found.add("mean", [workshop.averaged(variant, sources, f"mean of {variant.name}'s sources")])
+    else:
+        found.add("mean", [], f"not every source of `{variant.name}` has a checkpoint")
 
-    def questions(self, task: str) -> list[Example]:
-        """Return the questions that are scored, the same for every seed."""
-        if task not in self._questions:
-            self._questions[task] = choose(part(TASKS[task], self.split), self.limit, f"0:{self.split}")
-        return self._questions[task]
 
-    def support(self, task: str, seed: int) -> list[Example]:
-        """Return the examples whose prompts a seed chooses; blank and repeated ones are left out, as in a run."""
-        if task not in self._parts:
-            self._parts[task] = part(TASKS[task], "support")
-        chosen = choose(self._parts[task], PROMPTS, f"{seed}:support")
-        kept = usable_prompts([example.prompt for example in chosen], None, PROMPTS).kept
-        return [chosen[i] for i in kept]
+def paper_variant(workshop: Workshop) -> Variant | None:
+    """Return the variant of the six in-domain tasks alone, None where the folder has no such generator."""
+    listed = (each for each in variants(workshop.consolidation.preset) if each.name == PAPER)
+    return next((each for each in listed if workshop.has(f"variants/{each.name}/generator")), None)
 
-    # adapters --------------------------------------------------------------------------------------------------------
 
-    def _load(self, name: str) -> tuple[TrainedGenerator, TrainedAligner]:
-        variant = next(v for v in variants(self.consolidation.preset) if v.name == name)
-        device = self.consolidation.lm.device
-        generator = self.consolidation.generator(variant).to(device)
-        path = self._variant_file(variant, "aligner")
-        aligner = load_aligner(path, generator.layout, generator.initial, generator_sha256=generator.sha256)
-        return generator, aligner.to(device)
+def _add_paper(found: Compared, workshop: Workshop, task: str, seeds: Sequence[int]) -> None:
+    """Add what the generator of the paper's six sources makes, where it never saw the task."""
+    paper = paper_variant(workshop)
+    if paper is None:
+        found.add(PAPER, [], "no generator was trained on the six in-domain tasks alone")
+    elif task not in paper.sources:
+        found.add(PAPER, [workshop.generated(task, seed, paper) for seed in seeds])
 
-    def _variant_file(self, variant: Variant, kind: str) -> Path:
-        return self.consolidation.folder / "variants" / variant.name / f"{kind}.safetensors"
 
-    def make(self, recipe: Recipe) -> LoraWeights | None:
-        """Return the adapter of a recipe, None for the base model."""
-        return recipe.make(self) if recipe.make else None
-
-    def generate(self, variant: Variant, prompts: Sequence[str]) -> LoraWeights:
-        """Return the adapter that a variant's generator makes from prompts; the last one is remembered."""
-        key = f"{variant.name}:{_sha256(prompts)}"
-        if self._last is None or self._last[0] != key:
-            made = condition(prompts, self.trained(variant.name)[0], self.consolidation.encoder).adapter()
-            self._last = key, made
-        return self._last[1]
-
-    def align(self, variant: Variant, examples: Sequence[Example], task: str) -> LoraWeights:
-        """Return the generated adapter of a task's prompts, aligned to them."""
-        aligner, lm = self.trained(variant.name)[1], self.consolidation.lm
-        weights = self.generate(variant, [example.prompt for example in examples])
-        asked = asked_prompts(task, examples, lm.profile.answer_style)
-        return aligner.align(weights, task_vector(lm, weights, asked, aligner.header.vector_prompts))
-
-    def average(self, variant: Variant, names: Sequence[str]) -> LoraWeights:
-        """Return the mean of stored averages as an adapter, A and B separately, all from one initialisation.
-
-        Args:
-            variant: whose generator knows that initialisation.
-            names: ``checkpoints/TASK`` or ``unions/VARIANT``.
-        """
-        mean = torch.stack([self.consolidation.average(name) for name in names]).mean(0)
-        return self.trained(variant.name)[0].to_weights(mean, {"made_by": f"mean of {len(names)} trained"})
-
-    @cached_property
-    def _known(self) -> dict[str, Tensor]:
-        """The mean prompt embedding of each source, (C,), from the token states that its generators saw."""
-        return {task: _mean_embedding(self.consolidation.states(task)) for task in self.full.sources}
-
-    def nearest(self, task: str, variant: Variant, seed: int) -> str:
-        """Return the source of a variant whose prompts are nearest to a task's support prompts, by cosine."""
-        embeddings = self.consolidation.encoder.embed([example.prompt for example in self.support(task, seed)])
-        mean = embeddings.mean(0)
-        return max(variant.sources, key=lambda source: float(torch.cosine_similarity(mean, self._known[source], dim=0)))
-
-    # recipes ---------------------------------------------------------------------------------------------------------
-
-    def generated(self, task: str, seed: int, variant: Variant, *, shuffle: bool = False) -> Recipe:
-        """Return the recipe of a generated adapter; with ``shuffle`` from the same words in another order."""
-        prompts = [example.prompt for example in self.support(task, seed)]
-        prompts = shuffled(prompts, seed) if shuffle else prompts
-        key = f"generated:{self._file_sha256(self._variant_file(variant, 'generator'))}:{_sha256(prompts)}"
-        label = f"{variant.name} generated from {'shuffled ' if shuffle else ''}{task}, seed {seed}"
-        return Recipe(key, partial(Workshop.generate, variant=variant, prompts=prompts), label)
-
-    def aligned(self, task: str, seed: int, variant: Variant) -> Recipe:
-        """Return the recipe of an aligned adapter."""
-        examples = self.support(task, seed)
-        style = self.consolidation.lm.profile.answer_style
-        files = [self._file_sha256(self._variant_file(variant, kind)) for kind in ("generator", "aligner")]
-        texts = [[example.prompt for example in examples], asked_prompts(task, examples, style)]
-        key = f"aligned:{':'.join(files)}:{_sha256(texts)}"
-        label = f"{variant.name} aligned to {task}, seed {seed}"
-        return Recipe(key, partial(Workshop.align, variant=variant, examples=examples, task=task), label)
-
-    def averaged(self, variant: Variant, names: Sequence[str], label: str) -> Recipe:
-        """Return the recipe of a mean of stored averages."""
-        files = [self._file_sha256(self.consolidation.folder / f"{name}-average.safetensors") for name in names]
-        return Recipe(
-            f"average:{':'.join(files)}", partial(Workshop.average, variant=variant, names=tuple(names)), label
-        )
-
-    def compared(self, task: str) -> dict[str, list[Recipe]]:
-        """Return what is compared on a task: name → a recipe for each seed, or a single one.
-
-        ``wrong`` takes another task's prompts for each seed. ``checkpoint`` and ``seen``, the generator that was
-        trained on the task, are there for sources only.
-        """
-        variant, seeds = serving(self.consolidation, task), self.seeds
-        foreign = others(task, len(seeds))
-        sources = [f"checkpoints/{source}" for source in variant.sources]
-        compared = {
-            "base": [Recipe(BASE, None, "the base model")],
-            "generated": [self.generated(task, seed, variant) for seed in seeds],
-            "aligned": [self.aligned(task, seed, variant) for seed in seeds],
-            "mean": [self.averaged(variant, sources, f"mean of {variant.name}'s sources")],
-            "nearest": [self._nearest_recipe(task, variant, seed) for seed in seeds],
-            "union": [self.averaged(variant, [f"unions/{variant.name}"], f"Union-Train {variant.name}")],
-            "wrong": [self.generated(other, seed, variant) for other, seed in zip(foreign, seeds, strict=True)],
-            "shuffled": [self.generated(task, seed, variant, shuffle=True) for seed in seeds],
-        }
-        if self.is_source(task):
-            compared["checkpoint"] = [self.averaged(self.full, [f"checkpoints/{task}"], f"checkpoint of {task}")]
-            compared["seen"] = [self.generated(task, seed, self.full) for seed in seeds]
-        return compared
-
-    def _nearest_recipe(self, task: str, variant: Variant, seed: int) -> Recipe:
-        source = self.nearest(task, variant, seed)
-        return self.averaged(variant, [f"checkpoints/{source}"], f"checkpoint of {source}")
+def _checkpoint(workshop: Workshop, variant: Variant, task: str) -> Recipe:
+    return workshop.averaged(variant, [f"checkpoints/{task}"], f"checkpoint of {task}")
 
 
 def others(task: str, count: int) -> list[str]:
@@ -217,25 +138,3 @@ def others(task: str, count: int) -> list[str]:
     assert count <= len(rest), (task, count)
     first = (REPORTED.index(task) if task in REPORTED else 0) + len(rest) // (2 * count)  # not the list's next, its kin
     return [rest[(first + i * len(rest) // count) % len(rest)] for i in range(count)]
-
-
-def shuffled(prompts: Sequence[str], seed: int) -> list[str]:
-    """Return prompts of the same lengths in words, all words of all of them in another order."""
-    words = [word for prompt in prompts for word in prompt.split()]
-    random.Random(f"{seed}:shuffled").shuffle(words)
-    remaining = iter(words)
-    return [" ".join(next(remaining) for _ in prompt.split()) for prompt in prompts]
-
-
-def _mean_embedding(states: Sequence[Tensor]) -> Tensor:
-    """Return (C,), the mean of the prompts' embeddings.
-
-    Args:
-        states: token states of each prompt, (l_i, C).
-    """
-    each = [pool(state.float()[None], torch.ones(1, len(state), dtype=torch.bool))[0] for state in states]
-    return torch.stack(each).mean(0)
-
-
-def _sha256(texts: object) -> str:
-    return sha256_bytes(canonical_json(texts).encode())

@@ -1,12 +1,19 @@
 """What the table of generated adapters holds, from the measurement to the page; ``generation.json`` is this."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from cao.types import Record
 from eval.bench.cost import Cost
+from eval.generation.cosines import Cosines
+from eval.generation.retention import Retention
 from eval.pages.absent import is_none
 
 Interval = tuple[float, float]
+
+FORMAT: Literal[2] = 2
+"""Version of the figures; those of 1 knew one answer rule for all."""
 
 
 class Change(Record):
@@ -15,47 +22,59 @@ class Change(Record):
     Attributes:
         nll: of the gold answer per character, nats; negative is better.
         nll_ci95: its interval.
-        accuracy: share of questions.
+        accuracy: share of questions, each side by its own best rule.
         accuracy_ci95: its interval.
+        log_loss: of the choice, nats, likewise; negative is better.
+        log_loss_ci95: its interval.
     """
 
     nll: float
     nll_ci95: Interval
     accuracy: float
     accuracy_ci95: Interval
+    log_loss: float
+    log_loss_ci95: Interval
 
 
-class KindScore(Record):
-    """What one kind of adapter reaches on one task.
+class KindAverage(Record):
+    """What one kind of adapter reaches.
 
     Attributes:
         nll: of the gold answer per character, nats.
-        accuracy: share of questions.
-        ci95: its Wilson interval.
-        log_loss: of the choice, nats.
-        seeds: adapters of this kind.
+        accuracy: share of questions, by each adapter's own best rule.
+        log_loss: of the choice by that rule, nats, at each adapter's own temperature.
+        default_accuracy: share of questions by the default rule.
+        default_log_loss: of the choice by that rule.
         change: against the base model, left out for that one itself.
     """
 
     nll: float
     accuracy: float
+    log_loss: float
+    default_accuracy: float
+    default_log_loss: float
+    change: Change | None = Field(default=None, exclude_if=is_none)
+
+
+class KindScore(KindAverage):
+    """The same on one task.
+
+    Attributes:
+        ci95: Wilson interval of the accuracy.
+        seeds: adapters of this kind.
+        at_chance: how many of them are no better than guessing: the interval of the accuracy holds it, or the
+            log-loss is not below that of guessing.
+        rules: the best rule of each, in words.
+    """
+
     ci95: Interval
-    log_loss: float
     seeds: int
-    change: Change | None = Field(default=None, exclude_if=is_none)
-
-
-class KindAverage(Record):
-    """The same as a mean over tasks, without seeds."""
-
-    nll: float
-    accuracy: float
-    log_loss: float
-    change: Change | None = Field(default=None, exclude_if=is_none)
+    at_chance: int
+    rules: tuple[str, ...]
 
 
 class Tests(Record):
-    """A kind of adapter against the base model.
+    """A kind of adapter against the base model, each by its own best rule.
 
     Attributes:
         lost: questions of the first seed that only the base model answers right.
@@ -83,14 +102,35 @@ class MeanRecovery(Recovery):
     tasks: tuple[str, ...]
 
 
+class Nearest(Record):
+    """The source whose prompts are nearest to a task's support prompts, and their cosine."""
+
+    source: str
+    cosine: float
+
+
+class Neighbours(Record):
+    """Sources of a generator that are near to a task.
+
+    Attributes:
+        nearest: seed → the nearest source.
+        sharing: sources that are about the same subject.
+    """
+
+    nearest: dict[str, Nearest]
+    sharing: tuple[str, ...]
+
+
 class Setting(Record):
     """What a task's adapters were made from.
 
     Attributes:
         variant: the generator that serves it.
-        in_domain: whether it was a source, so that there is a checkpoint of it.
+        in_domain: whether it is one of the paper's six, or a source, so that there is a checkpoint of it.
         prompts: seed → support prompts.
-        nearest: seed → the nearest source.
+        subjects: what the task is about.
+        near: sources of that generator.
+        paper: those of the generator of the six in-domain tasks, where it is compared.
         wrong: the tasks whose prompts served as wrong ones.
         adapters: kind → beginnings of the adapters' hashes.
     """
@@ -98,7 +138,9 @@ class Setting(Record):
     variant: str
     in_domain: bool
     prompts: dict[str, int]
-    nearest: dict[str, str]
+    subjects: tuple[str, ...]
+    near: Neighbours
+    paper: Neighbours | None
     wrong: tuple[str, ...]
     adapters: dict[str, tuple[str, ...]]
 
@@ -108,13 +150,15 @@ class Scores(Record):
 
     Attributes:
         n: questions.
+        chance: accuracy of guessing.
         rows: kind of adapter → what it reaches.
         tests: judged kind → against the base model.
-        versus: judged kind → control → the change against it.
+        versus: judged kind → any other kind → the change against it.
         recovery: kind → its ratio, None where the checkpoint gains nothing; None where there is no checkpoint.
     """
 
     n: int
+    chance: float
     rows: dict[str, KindScore]
     tests: dict[str, Tests]
     versus: dict[str, dict[str, Change]]
@@ -125,84 +169,52 @@ class TaskResult(Scores, Setting):
     """One task of the table: how its adapters were made, and what their answers say."""
 
 
-class KindAims(Record):
-    """Counts over tasks for one judged kind.
-
-    Attributes:
-        below_base: tasks whose gold NLL is below the base model's.
-        surely_below_base: those whose whole interval is.
-        points: mean change of the accuracy against the base model, points.
-        worse: tasks that lost more than a point.
-        below: control → tasks whose gold NLL is below its.
-        surely_below: the same by the whole interval.
-    """
-
-    below_base: tuple[str, ...]
-    surely_below_base: tuple[str, ...]
-    points: float
-    worse: tuple[str, ...]
-    below: dict[str, tuple[str, ...]]
-    surely_below: dict[str, tuple[str, ...]]
-
-
-class Aims(Record):
-    """What the aims are held against.
+class Contrast(Record):
+    """A judged kind against another one, over the tasks that have both.
 
     Attributes:
         tasks: how many.
-        generated: counts of the generated adapters.
-        aligned: counts of the aligned ones.
-        recovery: kind → its mean ratio, None where no checkpoint gains.
+        change: mean over them; its intervals draw tasks, questions and seeds.
+        below: those whose gold NLL is lower.
+        surely_below: those whose whole interval is.
     """
 
     tasks: int
-    generated: KindAims
-    aligned: KindAims
-    recovery: dict[str, MeanRecovery | None]
-
-    def kinds(self) -> dict[str, KindAims]:
-        """Return judged kind → its counts."""
-        return {"generated": self.generated, "aligned": self.aligned}
+    change: Change
+    below: tuple[str, ...]
+    surely_below: tuple[str, ...]
 
 
-class Spread(Record):
-    """Mean, lowest and highest of some cosines."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class Alikeness(Record):
-    """How alike the tasks' adapters are.
+class KindAims(Record):
+    """What is claimed of one judged kind.
 
     Attributes:
-        matrix: (T, T) cosines, rounded.
-        within: tasks, from disjoint halves of their prompts.
-        between: different tasks; None for a single one.
+        worse: tasks on which it is more than a point below the base model.
+        against: kind → against that one; ``base`` is among them.
     """
 
-    matrix: tuple[tuple[float, ...], ...]
-    within: Spread | None
-    between: Spread | None
+    worse: tuple[str, ...]
+    against: dict[str, Contrast]
 
 
-class Cosines(Record):
-    """Cosines of ΔW between adapters that one generator makes.
+class GroupAverage(KindAverage):
+    """The same as a mean over the tasks that have this kind; ``tasks`` says how many."""
+
+    tasks: int
+
+
+class Group(Record):
+    """Several tasks together.
 
     Attributes:
-        variant: the generator.
-        seed: of the support prompts.
-        tasks: T names.
-        whole: of ΔW.
-        centred: of ΔW less the mean over tasks.
+        tasks: their names.
+        average: kind → its mean.
+        aims: judged kind → what is claimed of it.
     """
 
-    variant: str
-    seed: int
     tasks: tuple[str, ...]
-    whole: Alikeness
-    centred: Alikeness
+    average: dict[str, GroupAverage]
+    aims: dict[str, KindAims]
 
 
 class Consolidated(Record):
@@ -220,37 +232,47 @@ class GenerationResult(Record):
     """What was measured.
 
     Attributes:
+        format: version of these figures.
         command: that measured it.
         table: ``generation``.
         measured: the day.
         consolidation: what was measured.
-        split: part of each task.
+        split: part of each task that is reported.
         limit: questions of a task, at most.
+        reward: questions that answer rules are chosen on, at most.
         seeds: each chose other support prompts.
         device: torch device.
-        dtype: what the model computed in; pages from before that was chosen do not say it.
+        dtype: what the model computed in.
         bootstrap: draws.
-        aligner_target: what the aligner was trained towards.
+        aligner_target: what the aligner was trained towards, None where there is none.
+        missing: kind of adapter → why it is not there, on all tasks or on some.
         tasks: task → what was measured there.
-        average: kind → its mean over tasks.
-        aims: counts over tasks.
+        every: all tasks together.
+        far: those without a source of their subject, None where there are none or all are.
+        recovery: kind → its mean ratio, None where no checkpoint gains.
+        retention: what adapters cost where they were not made for, None for fewer than two tasks.
         cosines: how alike adapters are.
         cost: of one adapter.
     """
 
+    format: Literal[2] = FORMAT
     command: str
     table: str
     measured: str
     consolidation: Consolidated
     split: str
     limit: int
+    reward: int
     seeds: tuple[int, ...]
     device: str
-    dtype: str | None = Field(default=None, exclude_if=is_none)
+    dtype: str
     bootstrap: int
-    aligner_target: str
+    aligner_target: str | None
+    missing: dict[str, str]
     tasks: dict[str, TaskResult]
-    average: dict[str, KindAverage]
-    aims: Aims
+    every: Group
+    far: Group | None
+    recovery: dict[str, MeanRecovery | None]
+    retention: Retention | None
     cosines: Cosines
     cost: Cost

@@ -16,7 +16,7 @@ from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
-from tools.align_lora.aligner import AlignerHeader, TrainedAligner
+from tools.align_lora.aligner import AlignerHeader, ChunkAligner
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, chunk_count
 from tools.generate_lora.decoder import Ladder
 from tools.generate_lora.generator import Identity, TrainedGenerator
@@ -72,7 +72,7 @@ def generator_of(lm: LanguageModel, centre: Tensor) -> TrainedGenerator:
         return TrainedGenerator(ladder, layout, statistics, identity, train_centre=False).eval().requires_grad_(False)
 
 
-def aligner_of(lm: LanguageModel, generator: TrainedGenerator, size: float) -> TrainedAligner:
+def aligner_of(lm: LanguageModel, generator: TrainedGenerator, size: float) -> ChunkAligner:
     """An aligner with random weights whose correction is about ``size`` in every weight."""
     layout, widths = generator.layout, (2, 4)
     width = int(lm.model.config.hidden_size)
@@ -90,7 +90,7 @@ def aligner_of(lm: LanguageModel, generator: TrainedGenerator, size: float) -> T
         provenance={"made_by": "a test, with random weights"},
     )
     statistics = {"scale": torch.full((layout.layers,), size), "mean": torch.zeros(width), "std": torch.ones(width)}
-    return TrainedAligner(vae, header, layout, generator.initial, **statistics).eval().requires_grad_(False)
+    return ChunkAligner(vae, header, layout, generator.initial, **statistics).eval().requires_grad_(False)
 
 
 def shelve(

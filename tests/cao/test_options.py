@@ -94,7 +94,7 @@ def test_a_field_is_an_option_and_what_is_not_given_is_the_default() -> None:
         (("--set", "count=0"), "--set count: Input should be greater than or equal to 1"),
         (
             ("--set", "cuont=1"),
-            "--set cuont: unknown key; known: model, model_path, device, dtype, offline, source, mode, count",
+            "--set cuont: unknown key; known: model, model_path, profile, device, dtype, offline, source, mode, count",
         ),
         (("--set", "count"), "write it as key=value"),
     ],

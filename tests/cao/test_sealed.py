@@ -14,7 +14,7 @@ from torch import Tensor
 from cao.errors import InputError
 from cao.model.adapters import load_adapter
 from cao.sealed import Header, read_sealed, write_sealed
-from tools.align_lora.aligner import load_aligner
+from tools.align_lora.aligner_file import load_aligner
 from tools.detect_drift.reference_file import read_info
 from tools.generate_lora.generator import load_generator
 from tools.pretrained import read_index

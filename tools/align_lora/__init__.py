@@ -11,8 +11,9 @@ from cao.model.adapters import LoraWeights, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.types import AdapterRef, Record
 from tools import pretrained
-from tools.align_lora.aligner import TrainedAligner, load_aligner
-from tools.align_lora.task_vector import task_vector as vector_of  # the module keeps its name here
+from tools.align_lora.aligner import TrainedAligner
+from tools.align_lora.aligner_file import load_aligner
+from tools.align_lora.task_vector import condition
 from tools.generate_lora import consolidate_command
 from tools.generate_lora.tokens import TokenLayout
 
@@ -121,7 +122,8 @@ def align_lora(
         return AlignmentResult(adapter=None, reason=reason, command=command)
     weights = load_adapter(Path(generated.path), lm.sha256)
     try:
-        vector = vector_of(lm, weights, prompts, aligner.header.vector_prompts)
+        limit, whole = aligner.header.vector_prompts, aligner.reads_base_state
+        vector = condition(lm, weights, prompts, limit, with_base_state=whole)
     except NotApplicableError as error:
         return AlignmentResult(adapter=None, reason=str(error))
     return AlignmentResult(adapter=save_adapter(store, aligner.align(weights, vector), lm.source))

@@ -1,11 +1,13 @@
-"""A trained aligner: the Fusion VAE with the statistics that its inputs are standardised by, in memory and on disk.
+"""Trained aligners: a conditional VAE with the statistics that its inputs are standardised by.
 
-On disk it is one sealed file. The VAE's weights are bf16; the statistics stay float32, because a hidden state's mean
-may be hundreds of its standard deviations, and bf16 would round the whole signal away.
+``ChunkAligner`` decodes a correction to every weight, as the paper has it; ``GainAligner`` two numbers for each module.
+On disk an aligner is one sealed file. The VAE's weights are bf16; the statistics stay float32, because a hidden state's
+mean may be hundreds of its standard deviations, and bf16 would round the whole signal away.
 
 Source: CAO-LLM §2.3, F.
 """
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,12 +16,13 @@ from torch import Tensor, nn
 
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, adapter_sha256
-from cao.sealed import Header, read_sealed, write_sealed
+from cao.sealed import Header, write_sealed
 from cao.types import Record
 from tools.align_lora.fusion_vae import FusionShape, FusionVAE, cut_chunks, join_chunks
+from tools.align_lora.gains import GainShape, GainVAE, features_of, moved
 from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
 
-AlignTarget = Literal["generated", "checkpoint"]
+AlignTarget = Literal["generated", "checkpoint", "answers"]
 
 VECTOR_LIMIT = 5.0
 """A standardised task vector is held within ± this: an unseen task may lie far outside of what was trained on."""
@@ -31,7 +34,8 @@ class AlignerHeader(Record):
     """What an aligner is and belongs to.
 
     Attributes:
-        target: what it was trained to reconstruct: the ``generated`` weights themselves, or the task's ``checkpoint``.
+        target: what it was trained for: to reconstruct the ``generated`` weights themselves or the task's
+            ``checkpoint``, or to answer the task's questions.
         base_sha256: the base model.
         layout_sha256: the token layout.
         generator_sha256: the generator whose weights it was trained on.
@@ -47,68 +51,71 @@ class AlignerHeader(Record):
     provenance: dict[str, str]
 
 
+class AlignerFile(Header):
+    """The header of an aligner's file."""
+
+    what: ClassVar[str] = "an aligner"
+
+    format: Literal[1] = 1
+    shape: FusionShape | GainShape
+    header: AlignerHeader
+
+
 class TrainedAligner(nn.Module):
-    """A Fusion VAE that is ready for use.
+    """An aligner that is ready for use.
 
     Attributes:
         header: what it belongs to.
         layout: the order of an adapter's weights.
-        initial: the recorded LoRA initialisation, which residuals are taken from.
+        initial: the recorded LoRA initialisation.
     """
 
-    scale: Tensor
+    vae: FusionVAE | GainVAE
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self,
-        vae: FusionVAE,
-        header: AlignerHeader,
-        layout: TokenLayout,
-        initial: LoraWeights,
-        *,
-        scale: Tensor,
-        mean: Tensor,
-        std: Tensor,
+        self, header: AlignerHeader, layout: TokenLayout, initial: LoraWeights, *, mean: Tensor, std: Tensor
     ) -> None:
         """Put the parts together.
 
         Args:
-            vae: the trained Fusion VAE.
             header: what it belongs to.
             layout: the order of an adapter's weights.
             initial: the recorded LoRA initialisation.
-            scale: (layers,) root mean square of each layer's generated residuals.
-            mean: (d,) mean of the task vectors.
-            std: (d,) standard deviation of the task vectors, above zero.
+            mean: (v,) mean of the conditions.
+            std: (v,) standard deviation of the conditions, above zero.
         """
         super().__init__()
-        self.vae, self.header, self.layout, self.initial = vae, header, layout, initial
-        assert scale.shape == (layout.layers,), (scale.shape, layout.layers)
-        assert mean.shape == std.shape == (vae.shape.vector,), (mean.shape, std.shape, vae.shape.vector)
-        for name, value in (("scale", scale), ("mean", mean), ("std", std)):
+        self.header, self.layout, self.initial = header, layout, initial
+        for name, value in (("mean", mean), ("std", std)):
             self.register_buffer(name, value.detach().float())
 
     @property
     def sha256(self) -> str:
         """Hash of what ``save`` writes: header and tensors as they are stored."""
-        return _described(self).digest(_stored(self))
+        return self._described().digest(self._stored())
+
+    @property
+    def reads_base_state(self) -> bool:
+        """Whether its condition has the base model's own mean state behind the task vector."""
+        return isinstance(self.vae, GainVAE)
 
     def standardise(self, vector: Tensor) -> Tensor:
-        """Return a task vector in the units that the VAE was trained in.
+        """Return a condition in the units that the VAE was trained in.
 
         Args:
-            vector: (d,).
+            vector: (v,).
         """
         return ((vector - self.mean) / self.std).clamp(-VECTOR_LIMIT, VECTOR_LIMIT)
 
     @torch.no_grad()
     def align(self, generated: LoraWeights, vector: Tensor) -> LoraWeights:
-        """Return the generated adapter plus the decoded correction, z = μ: one forward pass, no gradients, O(D).
+        """Return the aligned adapter, z = μ: one forward pass, no gradients, O(D).
 
         Args:
             generated: an adapter of this aligner's layout.
-            vector: (d,) task vector of ``generated`` on the target's prompts.
+            vector: (v,) its condition on the target's prompts: the task vector, and for some the base model's state.
 
         Raises:
             InputError: another base model or layout, or values that are not finite.
@@ -130,7 +137,7 @@ class TrainedAligner(nn.Module):
         flat = flatten(generated.tensors, self.layout)
         if not bool(flat.isfinite().all() and vector.isfinite().all()):
             raise InputError("the adapter or its task vector holds values that are not finite: nothing was aligned")
-        aligned = flat + self._correction(flat - flatten(self.initial.tensors, self.layout), vector)
+        aligned = self._aligned(flat, self.standardise(vector.to(self.mean.device, torch.float32)))
         if not bool(aligned.isfinite().all()):
             raise InputError("the aligned weights are not finite: the adapter's values are too large")
         tensors = {name: matrix.clone() for name, matrix in unflatten(aligned, self.layout).items()}
@@ -145,80 +152,117 @@ class TrainedAligner(nn.Module):
             {**generated.provenance, **made},
         )
 
-    def _correction(self, residual: Tensor, vector: Tensor) -> Tensor:
-        """Return (layers, D_l) on the CPU."""
-        scale = self.scale.unsqueeze(1)
-        chunks, _ = cut_chunks(residual.to(self.scale.device) / scale, self.vae.shape.chunk)
-        which = torch.arange(len(chunks), device=chunks.device)
-        standard = self.standardise(vector.to(chunks.device, torch.float32))
-        parts = zip(torch.split(chunks, BLOCK), torch.split(which, BLOCK), strict=True)
-        corrections = torch.cat([self.vae(some, numbers, standard)[0] for some, numbers in parts])
-        return (join_chunks(corrections, tuple(residual.shape)) * scale).cpu()
-
     def save(self, path: Path) -> None:
         """Write the aligner to one safetensors file, in one step.
 
         Raises:
             ValueError: a weight is not finite; such an aligner is never written.
         """
-        write_sealed(path, _described(self), _stored(self))
+        write_sealed(path, self._described(), self._stored())
+
+    def _described(self) -> AlignerFile:
+        return AlignerFile(shape=self.vae.shape, header=self.header)
+
+    def _stored(self) -> dict[str, Tensor]:
+        weights = {f"vae.{name}": value.to(torch.bfloat16) for name, value in self.vae.state_dict().items()}
+        return weights | {"mean": self.mean, "std": self.std} | self._kept()
+
+    @abstractmethod
+    def _aligned(self, flat: Tensor, standard: Tensor) -> Tensor:
+        """Return the aligned (layers, D_l) adapter of ``flat``, on the CPU, from the standardised condition."""
+
+    @abstractmethod
+    def _kept(self) -> dict[str, Tensor]:
+        """Return what else a file holds, as it is stored."""
 
 
-class _FileHeader(Header):
-    """The header of an aligner's file."""
+class ChunkAligner(TrainedAligner):
+    """A Fusion VAE that decodes a correction to every weight, chunk by chunk.
 
-    what: ClassVar[str] = "an aligner"
-
-    format: Literal[1] = 1
-    shape: FusionShape
-    header: AlignerHeader
-
-
-def _described(aligner: TrainedAligner) -> _FileHeader:
-    return _FileHeader(shape=aligner.vae.shape, header=aligner.header)
-
-
-def _stored(aligner: TrainedAligner) -> dict[str, Tensor]:
-    weights = {f"vae.{name}": value.to(torch.bfloat16) for name, value in aligner.vae.state_dict().items()}
-    return weights | {name: getattr(aligner, name) for name in ("scale", "mean", "std")}
-
-
-def load_aligner(
-    path: Path, layout: TokenLayout, initial: LoraWeights, *, generator_sha256: str | None = None
-) -> TrainedAligner:
-    """Read an aligner, refusing what is damaged or belongs to something else.
-
-    Args:
-        path: the safetensors file.
-        layout: the generator's token layout.
-        initial: the generator's recorded LoRA initialisation; its base model is the one in use.
-        generator_sha256: the generator in use; None where that is checked elsewhere.
-
-    Raises:
-        InputError: missing, truncated, tampered, not finite, or made for another base model, layout or generator.
+    Source: CAO-LLM §2.3, F.2.
     """
-    described, stored, _ = read_sealed(path, _FileHeader)
-    tensors = {name: tensor.float() for name, tensor in stored.items()}
-    header, shape = described.header, described.shape
-    pairs = [
-        ("base model", header.base_sha256, initial.base_sha256),
-        ("token layout", header.layout_sha256, layout.sha256),
-        ("generator", header.generator_sha256, generator_sha256 or header.generator_sha256),
-    ]
-    for what, theirs, ours in pairs:
-        if theirs != ours:
-            raise InputError(f"{path}: the aligner was made for {what} {theirs[:12]}, this one is {ours[:12]}")
-    with torch.device("meta"):  # sizes are checked before anything of that size is allocated
-        vae = FusionVAE(shape)
-    wanted = {f"vae.{name}": tuple(value.shape) for name, value in vae.state_dict().items()}
-    wanted |= {"scale": (layout.layers,), "mean": (shape.vector,), "std": (shape.vector,)}
-    if {name: tuple(value.shape) for name, value in tensors.items()} != wanted:
-        raise InputError(f"{path}: its tensors are not those of the Fusion VAE that its header describes")
-    if shape.chunks * shape.chunk < layout.total or not bool(
-        (tensors["scale"] > 0).all() and (tensors["std"] > 0).all()
-    ):
-        raise InputError(f"{path}: its chunks or statistics do not fit the token layout")
-    vae.load_state_dict({n.removeprefix("vae."): t for n, t in tensors.items() if n.startswith("vae.")}, assign=True)
-    statistics = {name: tensors[name] for name in ("scale", "mean", "std")}
-    aligner = TrainedAligner(vae, header, layout, initial, **statistics)
-    return aligner.requires_grad_(False).eval()
+
+    vae: FusionVAE
+    scale: Tensor
+
+    def __init__(
+        self,
+        vae: FusionVAE,
+        header: AlignerHeader,
+        layout: TokenLayout,
+        initial: LoraWeights,
+        *,
+        scale: Tensor,
+        mean: Tensor,
+        std: Tensor,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            vae: the trained Fusion VAE.
+            header: what it belongs to.
+            layout: the order of an adapter's weights.
+            initial: the recorded LoRA initialisation, which residuals are taken from.
+            scale: (layers,) root mean square of each layer's generated residuals.
+            mean: (d,) mean of the task vectors.
+            std: (d,) standard deviation of the task vectors, above zero.
+        """
+        super().__init__(header, layout, initial, mean=mean, std=std)
+        assert scale.shape == (layout.layers,), (scale.shape, layout.layers)
+        assert mean.shape == std.shape == (vae.shape.vector,), (mean.shape, std.shape, vae.shape.vector)
+        self.vae = vae
+        self.register_buffer("scale", scale.detach().float())
+
+    def _aligned(self, flat: Tensor, standard: Tensor) -> Tensor:
+        residual = flat - flatten(self.initial.tensors, self.layout)
+        scale = self.scale.unsqueeze(1)
+        chunks, _ = cut_chunks(residual.to(self.scale.device) / scale, self.vae.shape.chunk)
+        which = torch.arange(len(chunks), device=chunks.device)
+        parts = zip(torch.split(chunks, BLOCK), torch.split(which, BLOCK), strict=True)
+        corrections = torch.cat([self.vae(some, numbers, standard)[0] for some, numbers in parts])
+        return flat + (join_chunks(corrections, tuple(residual.shape)) * scale).cpu()
+
+    def _kept(self) -> dict[str, Tensor]:
+        return {"scale": self.scale}
+
+
+class GainAligner(TrainedAligner):
+    """A VAE that moves each module towards the shared adapter and scales its change."""
+
+    vae: GainVAE
+    shared: Tensor
+
+    def __init__(
+        self,
+        vae: GainVAE,
+        header: AlignerHeader,
+        layout: TokenLayout,
+        initial: LoraWeights,
+        *,
+        shared: Tensor,
+        mean: Tensor,
+        std: Tensor,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            vae: the trained VAE.
+            header: what it belongs to.
+            layout: the order of an adapter's weights.
+            initial: the recorded LoRA initialisation.
+            shared: (layers, D_l) the adapter that the generator makes without prompts.
+            mean: (v,) mean of the conditions.
+            std: (v,) standard deviation of the conditions, above zero.
+        """
+        super().__init__(header, layout, initial, mean=mean, std=std)
+        assert shared.shape == (layout.layers, layout.length), (shared.shape, layout.layers, layout.length)
+        self.vae = vae
+        self.register_buffer("shared", shared.detach().to(torch.bfloat16).float())  # as it is stored
+
+    def _aligned(self, flat: Tensor, standard: Tensor) -> Tensor:
+        mine = flat.to(self.shared.device)
+        numbers, _, _ = self.vae(features_of(mine, self.shared, self.layout), standard)
+        return moved(mine, self.shared, numbers, self.layout).cpu()
+
+    def _kept(self) -> dict[str, Tensor]:
+        return {"shared": self.shared.to(torch.bfloat16)}

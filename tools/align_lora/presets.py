@@ -1,4 +1,4 @@
-"""The aligner's presets: the Fusion VAE's sizes and the schedule of its training."""
+"""The aligners' presets: the sizes of a VAE and the schedule of its training."""
 
 from cao.configuration import Amount, Count
 from cao.types import Record
@@ -36,6 +36,30 @@ class AlignerPreset(Record):
         """Return the VAE's sizes for task vectors of width ``vector`` and adapters of ``total`` weights."""
         chunks = chunk_count(total, POSITIONS * STRIDE ** len(self.widths))
         return FusionShape(self.widths, self.latent, vector, self.projected, chunks, self.code)
+
+
+class GainPreset(Record):
+    """The sizes and the schedule of a gain aligner's training.
+
+    Attributes:
+        hidden: width of the layers between.
+        latent: width of z.
+        steps: optimiser steps.
+        tasks: tasks a step.
+        batch: questions of a task in a step.
+        rate: AdamW's.
+        kl: λ at the end of training; the KL is in nats, summed over z.
+        vector_prompts: how many prompts a condition is made from at most.
+    """
+
+    hidden: Count = 64
+    latent: Count = 16
+    steps: Count = 120
+    tasks: Count = 2
+    batch: Count = 8
+    rate: Amount = 1e-3
+    kl: Amount = KL_WEIGHT
+    vector_prompts: Count = 8
 
 
 PAPER = AlignerPreset(

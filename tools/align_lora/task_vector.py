@@ -74,3 +74,29 @@ def task_vector(
     before = mean_state(lm, prompts, limit) if base is None else base
     with lm.adapted(adapter):
         return mean_state(lm, prompts, limit) - before
+
+
+def condition(
+    lm: LanguageModel, adapter: LoraWeights, prompts: list[str], limit: int, *, with_base_state: bool
+) -> Tensor:
+    """Return what an aligner is told of a task: the task vector, and for some the base model's state behind it.
+
+    Args:
+        lm: the base model, without an adapter.
+        adapter: the generated adapter.
+        prompts: the task's prompts.
+        limit: how many of them are read at most.
+        with_base_state: whether z_base follows v.
+
+    Returns:
+        (d,) or (2·d,) float32.
+
+    Raises:
+        InputError: the adapter does not fit the model.
+        NotApplicableError: no prompt has a token.
+
+    Source: CAO-LLM F.5 ("from target prompts using the pre-trained model").
+    """
+    base = mean_state(lm, prompts, limit)
+    vector = task_vector(lm, adapter, prompts, limit, base=base)
+    return torch.cat([vector, base]) if with_base_state else vector

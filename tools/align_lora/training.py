@@ -21,7 +21,7 @@ from cao.files import canonical_json, sha256_bytes
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
-from tools.align_lora.aligner import AlignerHeader, AlignTarget, TrainedAligner
+from tools.align_lora.aligner import AlignerHeader, AlignTarget, ChunkAligner
 from tools.align_lora.fusion_vae import FusionVAE, kl_divergence, kl_weight, masked_mse, take_chunks
 from tools.align_lora.presets import AlignerPreset
 from tools.generate_lora.tokens import TokenLayout
@@ -95,7 +95,7 @@ def _statistics(tasks: list[SourceTask]) -> dict[str, Tensor]:
     return {"scale": torch.where(scale > 0, scale, usual), "mean": mean, "std": variance.sqrt().maximum(floor)}
 
 
-def _pairs(task: SourceTask, aligner: TrainedAligner, preset: AlignerPreset, generator: torch.Generator) -> list[_Pair]:
+def _pairs(task: SourceTask, aligner: ChunkAligner, preset: AlignerPreset, generator: torch.Generator) -> list[_Pair]:
     """Return a support and a query pair: other prompt batches where there are two, other chunks."""
     shape, device, pairs = aligner.vae.shape, aligner.scale.device, []
     unit = (1 / aligner.scale.cpu()).unsqueeze(1).expand(task.generated.shape[1:])
@@ -144,7 +144,7 @@ def _meta_epoch(vae: FusionVAE, pairs: list[_Pair], weight: float, preset: Align
     meta.curve.append((mse.item(), kl.item()))
 
 
-def _fingerprint(tasks: list[SourceTask], aligner: TrainedAligner, preset: AlignerPreset, seed: int) -> str:
+def _fingerprint(tasks: list[SourceTask], aligner: ChunkAligner, preset: AlignerPreset, seed: int) -> str:
     depends_on = {"header": aligner.header.model_dump(mode="json"), "preset": preset.model_dump(), "seed": seed}
     start = adapter_sha256(aligner.initial)
     hashes = [
@@ -164,7 +164,7 @@ def _untrained(
     seed: int,
     target: AlignTarget,
     generator_sha256: str,
-) -> TrainedAligner:
+) -> ChunkAligner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = FusionVAE(preset.shape(tasks[0].vectors.shape[1], layout.total))
@@ -183,7 +183,7 @@ def _untrained(
         vector_prompts=preset.vector_prompts,
         provenance=provenance,
     )
-    return TrainedAligner(vae, header, layout, initial, **_statistics(tasks))
+    return ChunkAligner(vae, header, layout, initial, **_statistics(tasks))
 
 
 def train_aligner(
@@ -199,7 +199,7 @@ def train_aligner(
     progress: Progress = silent,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = 10.0,
-) -> tuple[TrainedAligner, list[tuple[float, float]]]:
+) -> tuple[ChunkAligner, list[tuple[float, float]]]:
     """Return the aligner after exactly ``preset.meta_epochs`` meta-epochs, and their losses.
 
     Args:
@@ -248,7 +248,7 @@ def train_aligner(
     return _finished(aligner, meta), meta.curve
 
 
-def _finished(aligner: TrainedAligner, meta: _Meta) -> TrainedAligner:
+def _finished(aligner: ChunkAligner, meta: _Meta) -> ChunkAligner:
     tenth = max(1, len(meta.curve) // 10)
     losses: dict[str, str] = {}
     for name, part in (("first", meta.curve[:tenth]), ("last", meta.curve[-tenth:])) if meta.curve else ():

@@ -22,7 +22,7 @@ from cao.model.packed_forward import Row
 from tools.generate_lora.generator import TrainedGenerator
 from tools.generate_lora.sources import GeneratorPreset, Source, draw
 from tools.generate_lora.statistics import Statistics
-from tools.generate_lora.tokens import flatten, unflatten
+from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
 
 Questions = Sequence[Row] | Sequence[ChoiceRow]
 
@@ -108,37 +108,52 @@ class Trainer:
         preset, n = self.preset, len(chosen)
         mean, slopes = 0.0, torch.zeros_like(residual)
         for i, source in enumerate(chosen):
-            questions = _neighbours(source.questions if preset.choices else source.rows, preset.batch, rng)
-            loss, slope = self.behaviour(residual[i], questions)
+            questions = neighbours(source.questions if preset.choices else source.rows, preset.batch, rng)
+            loss, slope = self._behaviour(residual[i], questions)
             mean += loss / n
             slopes[i] += slope / n
             if contrast:
                 other = (i + 1) % n
-                foreign, away = self.behaviour(residual[other], questions)
+                foreign, away = self._behaviour(residual[other], questions)
                 if loss + preset.margin > foreign:
                     slopes[i] += preset.contrast * slope / n
                     slopes[other] -= preset.contrast * away / n
         return mean, slopes
 
-    def behaviour(self, residual: Tensor, questions: Questions) -> tuple[float, Tensor]:
-        """Return the loss through the model under an adapter, and its gradient by the adapter's scalars.
+    def _behaviour(self, residual: Tensor, questions: Questions) -> tuple[float, Tensor]:
+        flat = self.generator.origin + residual
+        return behaviour(self.lm, self.live, self.generator.layout, flat, questions, self.preset)
 
-        Args:
-            residual: (layers, D_l).
-            questions: of the kind that the preset asks for.
 
-        Returns:
-            The loss in nats, and (layers, D_l) float32.
-        """
-        layout = self.generator.layout
-        with torch.no_grad():
-            for name, value in unflatten(self.generator.origin + residual, layout).items():
-                self.live[name].copy_(value)
-                self.live[name].grad = None
-        loss = question_loss(self.lm, questions, self.preset, gradient=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        slopes = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in self.live.items()}
-        return float(loss.detach()), flatten(slopes, layout)
+def behaviour(
+    lm: LanguageModel,
+    live: dict[str, Tensor],
+    layout: TokenLayout,
+    flat: Tensor,
+    questions: Questions,
+    preset: GeneratorPreset,
+) -> tuple[float, Tensor]:
+    """Return the loss through the model under an adapter, and its gradient by the adapter's scalars.
+
+    Args:
+        lm: the frozen model, with trainable parameters.
+        live: those parameters, by their PEFT names; they are overwritten.
+        layout: the order of an adapter's scalars.
+        flat: (layers, D_l) adapter, A and B.
+        questions: with all of their choices, or with the gold answer alone.
+        preset: for the loss's weights.
+
+    Returns:
+        The loss in nats, and (layers, D_l) float32.
+    """
+    with torch.no_grad():
+        for name, value in unflatten(flat, layout).items():
+            live[name].copy_(value)
+            live[name].grad = None
+    loss = question_loss(lm, questions, preset, gradient=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    slopes = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in live.items()}
+    return float(loss.detach()), flatten(slopes, layout)
 
 
 def question_loss(lm: LanguageModel, questions: Questions, preset: GeneratorPreset, *, gradient: bool) -> Tensor:
@@ -159,7 +174,7 @@ def question_loss(lm: LanguageModel, questions: Questions, preset: GeneratorPres
     return preset.answers * nll + preset.choices * chosen
 
 
-def _neighbours(rows: Questions, count: int, rng: random.Random) -> Questions:
+def neighbours(rows: Questions, count: int, rng: random.Random) -> Questions:
     """Return neighbours among rows that are sorted by length, so that little is padding."""
     start = rng.randrange(max(1, len(rows) - count + 1))
     return rows[start : start + count]

@@ -5,13 +5,14 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 import cao
+from agent.train.generator.generators import INITIAL_SEED
 from agent.train.generator.settings import Settings
-from agent.train.generator.steps import INITIAL_SEED
 from agent.train.generator.variants import aligned, variants
 from cao.errors import InputError
 from cao.files import sha256_file, write_atomic, write_json
 from tools import pretrained
-from tools.align_lora.aligner import TrainedAligner, load_aligner
+from tools.align_lora.aligner import TrainedAligner
+from tools.align_lora.aligner_file import load_aligner
 from tools.generate_lora.generator import TrainedGenerator, load_generator
 
 _LOSSES = TypeAdapter(dict[str, dict[str, float]])

@@ -12,7 +12,7 @@ from cao.tasks import PRACTICE
 from cao.types import Record
 from tools.align_lora.presets import EMBEDDED as EMBEDDED_ALIGNER
 from tools.align_lora.presets import PAPER as PAPER_ALIGNER
-from tools.align_lora.presets import AlignerPreset
+from tools.align_lora.presets import AlignerPreset, GainPreset
 from tools.detect_drift.reference import IN_DOMAIN
 from tools.generate_lora.checkpoints import CheckpointPreset
 from tools.generate_lora.decoder import Ladder, paper_ladder
@@ -64,6 +64,7 @@ class Preset(Record):
         prompts_encoded: training prompts of a task that conditioning tensors are drawn from, at most.
         validated: questions of a source that a finished generator is measured on, at most.
         pairs: generated adapters of each task that the aligner is trained on.
+        gains: sizes and schedule of a gain aligner, trained across the folds in the place of the Fusion VAE.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Preset(Record):
     prompts_encoded: Count
     validated: Count = 48
     pairs: Count
+    gains: GainPreset | None = None
 
     def layout(self, shapes: dict[str, tuple[int, int]], rank: int, alpha: int) -> TokenLayout:
         """Return the token layout for a model.
@@ -140,20 +142,22 @@ PRESETS: dict[str, Preset] = {
             generator=GeneratorPreset(
                 steps=200,
                 tasks=2,
-                rate=2e-3,
+                rate=1e-2,
                 centre_rate=1e-3,
                 reconstruction=0.0,
                 answers=0.3,
                 choices=1.0,
                 batch=8,
                 unprompted=0.1,
-                contrast=0.5,
+                contrast=1.0,
+                contrast_every=1,
             ),
             aligner=EMBEDDED_ALIGNER,
             row_tokens=192,
             prompts_encoded=64,
             validated=8,
-            pairs=4,
+            pairs=2,
+            gains=GainPreset(),
         ),
         Preset(
             name="embedded",

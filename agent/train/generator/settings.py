@@ -101,6 +101,8 @@ def _check_tasks(preset: Preset) -> None:
         raise InputError("leave_out: nothing is left without the only source; add --set leave_out=[]")
     if preset.folds == 1 or preset.folds > len(preset.sources):
         raise InputError(f"folds: {preset.folds} of {len(preset.sources)} sources leave a fold nothing; 0 means none")
+    if preset.gains and not (preset.folds and preset.generator.choices):
+        raise InputError("gains: such an aligner is trained across folds, and by choices; set folds=2 or gains=null")
     if "full" in preset.extra or not all(preset.extra.values()):
         raise InputError("extra: a set of sources has another name than full, and at least one source")
 

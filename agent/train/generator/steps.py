@@ -1,246 +1,125 @@
 """The steps of consolidation: each makes one file in the run folder and is skipped where that file is there.
 
 data → states → checkpoints and unions → generators → aligners → index. A kill loses the step at work at most, and of
-a training no more than the seconds since its last checkpoint.
+a training no more than the seconds since its last checkpoint. Here are the aligners, which come last.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from agent.train.files import read_header, read_json, read_tensors, save_tensors
-from agent.train.generator.sources import VALIDATION, Sources
-from agent.train.generator.variants import Variant
-from cao.files import sha256_file, write_json
-from cao.inference.choice_loss import ChoiceRow
-from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
-from cao.model.packed_forward import Row
-from cao.model.profiles import LORA_TARGETS
+from agent.train.generator.generators import Generators
+from agent.train.generator.sources import VALIDATION
+from agent.train.generator.variants import Variant, variants
+from cao.errors import InputError
+from cao.files import write_json
+from cao.model.adapters import LoraWeights
 from cao.tasks import get_task
-from tools.align_lora.task_vector import task_vector
+from tools.align_lora.aligner import TrainedAligner
+from tools.align_lora.gain_training import AnsweredTask, train_gain_aligner
+from tools.align_lora.task_vector import condition, task_vector
 from tools.align_lora.training import SourceTask, train_aligner
-from tools.generate_lora.checkpoints import collect
-from tools.generate_lora.generator import Identity, TrainedGenerator, load_generator
-from tools.generate_lora.sources import Source, conditioning, fit
-from tools.generate_lora.statistics import Statistics
-from tools.generate_lora.training import train_generator
-from tools.generate_lora.training_step import question_loss
-
-INITIAL_SEED = 0
-"""Of the one LoRA initialisation that every checkpoint starts from."""
-
-VALIDATION_PROMPTS = 32
-"""Training prompts that a source's adapter is generated from, to be measured."""
+from tools.generate_lora.generator import TrainedGenerator
+from tools.generate_lora.sources import conditioning
+from tools.generate_lora.tokens import flatten
 
 
-class Consolidation(Sources):
+class Consolidation(Generators):
     """A consolidation's folder, and the steps that fill it."""
-
-    # checkpoints -----------------------------------------------------------------------------------------------------
-
-    def checkpoints(self, task: str) -> Tensor:
-        """Return a source's checkpoints, (K, layers, D_l) bfloat16."""
-        return self._collected(f"checkpoints/{task}", lambda: self.rows(task)[0])
-
-    def union(self, variant: Variant) -> Tensor:
-        """Return the mean residual of Union-Train, (layers, D_l) float32: one adapter for all sources of a variant.
-
-        Where generators are trained through the model alone, it is the same training with every prompt left out.
-        """
-        if self.preset.generator.reconstruction > 0:
-            rows = lambda: [row for task in variant.sources for row in self.rows(task)[0]]  # noqa: E731
-            self._collected(f"unions/{variant.name}", rows)
-        elif not (path := self.folder / "unions" / f"{variant.name}-average.safetensors").exists():
-            path.parent.mkdir(exist_ok=True)
-            generator, losses = self._trained(
-                variant, path.with_suffix(".partial"), f"union {variant.name}", alone=True
-            )
-            residual = generator.to_residual(generator.unconditional()).to(torch.bfloat16)
-            save_tensors(path, {"residual": residual}, {"losses": json.dumps([loss for _, loss in losses])})
-            path.with_suffix(".partial").unlink(missing_ok=True)
-        return self.average(f"unions/{variant.name}")
-
-    def average(self, name: str) -> Tensor:
-        """Return the mean of the checkpoints ``checkpoints/TASK`` or ``unions/VARIANT``, (layers, D_l) float32."""
-        return read_tensors(self.folder / f"{name}-average.safetensors", "residual")[0].float()
-
-    def _collected(self, name: str, rows: Callable[[], list[Row]]) -> Tensor:
-        path, average = self.folder / f"{name}.safetensors", self.folder / f"{name}-average.safetensors"
-        if not (path.exists() and average.exists()):
-            path.parent.mkdir(exist_ok=True)
-            residuals, losses = collect(
-                self.lm,
-                rows(),
-                self.layout,
-                preset=self.preset.checkpoints,
-                initial_seed=INITIAL_SEED,
-                seed=self.seed_for(name),
-                progress=lambda _, done, total: self.progress(name, done, total),
-                checkpoint=self.folder / f"{name}.partial",
-            )
-            mean = residuals.float().mean(0).to(torch.bfloat16)
-            save_tensors(average, {"residual": mean}, {"losses": json.dumps(losses)})
-            save_tensors(path, {"residuals": residuals}, {})
-        (self.folder / f"{name}.partial").unlink(missing_ok=True)
-        return read_tensors(path, "residuals")[0]
-
-    # variants --------------------------------------------------------------------------------------------------------
-
-    def generator(self, variant: Variant) -> TrainedGenerator:
-        """Return a variant's trained generator."""
-        path = self.folder / "variants" / variant.name / "generator.safetensors"
-        partial = path.with_suffix(".partial")
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            label = f"generator {variant.name}"
-            generator, losses = self._trained(variant, partial, label, alone=False)
-            tail = losses[-50:]
-            generator.made = {
-                "preset": self.preset.name,
-                "seed": self.seed,
-                "steps": len(losses),
-                "sources": list(variant.sources),
-                "data_sha256": {t: sha256_file(self.folder / "data" / f"{t}.jsonl") for t in variant.sources},
-                "reconstruction_loss": sum(a for a, _ in tail) / len(tail),
-                "answer_loss": sum(b for _, b in tail) / len(tail),
-            }
-            generator.round_as_stored()
-            generator.made["validation"] = self.validate(generator, variant)
-            write_json(path.parent / "generator-losses.json", losses)
-            generator.save(path)
-        partial.unlink(missing_ok=True)
-        return load_generator(path, self.lm.sha256)
-
-    def _trained(
-        self, variant: Variant, partial: Path, label: str, *, alone: bool
-    ) -> tuple[TrainedGenerator, list[tuple[float, float]]]:
-        """Train a variant's generator, or the same one without any prompt, and return it with its losses."""
-        sources, preset = [self.source(task) for task in variant.sources], self.preset.generator
-        if alone:
-            preset = preset.model_copy(update={"unprompted": 1.0, "contrast": 0.0})
-        generator = self.untrained(sources, variant)
-        losses = train_generator(
-            generator,
-            sources,
-            self.lm,
-            preset=preset,
-            seed=self.seed_for("generator", variant.name),
-            progress=lambda _, done, total: self.progress(label, done, total),
-            checkpoint=partial,
-        )
-        return generator, losses
-
-    def source(self, task: str) -> Source:
-        """Return what a task gives to the generator's training."""
-        preset, rows, questions = self.preset.generator, list[Row](), list[ChoiceRow]()
-        if preset.choices:
-            questions = sorted(self.questions(task)[0], key=lambda each: len(each.row.tokens))
-        else:
-            rows = sorted(self.rows(task)[0], key=lambda row: len(row.tokens))
-        kept = self.checkpoints(task) if preset.reconstruction > 0 else torch.empty(0)
-        return Source(task, self.states(task), rows, kept, questions)
-
-    def untrained(self, sources: Sequence[Source], variant: Variant) -> TrainedGenerator:
-        """Return a generator with seeded random weights; with element-wise statistics it returns about Union-Train.
-
-        Args:
-            sources: their checkpoints give the statistics; where there are none, it begins at the LoRA initialisation.
-            variant: which one; its Union-Train adapter is a better centre than the mean of the checkpoints.
-        """
-        layout = self.layout
-        initial = initial_lora(layout.shapes(), LORA_TARGETS, layout.rank, layout.alpha, INITIAL_SEED, self.lm.sha256)
-        encoder = read_header(self.folder / "states" / f"{sources[0].name}.safetensors")["encoder_sha256"]
-        identity = Identity(self.lm.sha256, encoder, INITIAL_SEED, adapter_sha256(initial))
-        statistics = Statistics("element", torch.zeros(layout.layers, layout.length), torch.ones(layout.layers, 1))
-        if self.preset.generator.reconstruction > 0:
-            statistics = fit(self.preset.statistics, sources)
-            if statistics.mode == "element":
-                statistics = replace(statistics, centre=self.union(variant))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return TrainedGenerator(
-                self.preset.ladder,
-                layout,
-                statistics,
-                identity,
-                train_centre=self.preset.generator.centre_rate > 0,
-                head=self.preset.head,
-            )
-
-    def validate(self, generator: TrainedGenerator, variant: Variant) -> dict[str, dict[str, float]]:
-        """Return the loss on questions that nothing was trained on: base, checkpoint where there is one, generated."""
-        losses = {}
-        for task in variant.sources:
-            states = self.states(task)[:VALIDATION_PROMPTS]
-            tensor, mask = conditioning(states, (len(states), *generator.decoder.ladder.shapes[0][1:]))
-            generated = self._validation_loss(task, generator.generate(tensor, mask))
-            losses[task] = {**self.reference_losses(task, generator), "generated": generated}
-            self.progress(f"validate {variant.name}", len(losses), len(variant.sources))
-        return losses
-
-    def reference_losses(self, task: str, generator: TrainedGenerator) -> dict[str, float]:
-        """Return the losses of ``validate`` that are the same for every variant."""
-        path = self.folder / "validation" / f"{task}.json"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            adapters: dict[str, LoraWeights | None] = {"base": None}
-            if self.preset.generator.reconstruction > 0:
-                adapters["checkpoint"] = generator.to_weights(self.average(f"checkpoints/{task}"), {})
-            write_json(path, {name: self._validation_loss(task, weights) for name, weights in adapters.items()})
-        return read_json(path, dict[str, float])
-
-    def _validation_loss(self, task: str, weights: LoraWeights | None) -> float:
-        """Return the training's loss on a source's questions that no training has."""
-        preset = self.preset
-        held = self.questions(task)[1] if preset.generator.choices else self.rows(task)[1]
-        rows = held[: preset.validated]
-        with self.lm.adapted(weights), torch.no_grad():
-            batches = [rows[i : i + 8] for i in range(0, len(rows), 8)]
-            losses = [
-                float(question_loss(self.lm, batch, preset.generator, gradient=False)) * len(batch) for batch in batches
-            ]
-        return round(sum(losses) / max(1, len(rows)), 4)
 
     def aligner(self, variant: Variant) -> Path:
         """Train a variant's aligner and return its file."""
         path = self.folder / "variants" / variant.name / "aligner.safetensors"
         if not path.exists():
-            generator = self.generator(variant).to(self.lm.device)
-            pairs = [self.pairs(task, generator) for task in variant.sources]
-            aligner, losses = train_aligner(
-                pairs,
-                self.layout,
-                generator.initial,
-                preset=self.preset.aligner,
-                seed=self.seed_for("aligner", variant.name),
-                target="checkpoint",
-                generator_sha256=generator.sha256,
-                device=self.lm.device,
-                progress=lambda _, done, total: self.progress(f"aligner {variant.name}", done, total),
-                checkpoint=path.with_suffix(".partial"),
-            )
+            train = self._gain_aligner if self.preset.gains else self._chunk_aligner
+            aligner, losses = train(variant, path.with_suffix(".partial"))
             write_json(path.parent / "aligner-losses.json", losses)
             aligner.save(path)
         path.with_suffix(".partial").unlink(missing_ok=True)
         return path
 
+    def _chunk_aligner(self, variant: Variant, partial: Path) -> tuple[TrainedAligner, list[tuple[float, float]]]:
+        """Train an aligner on the adapters that the variant's own generator makes for its sources."""
+        generator = self.generator(variant).to(self.lm.device)
+        return train_aligner(
+            [self.pairs(task, generator) for task in variant.sources],
+            self.layout,
+            generator.initial,
+            preset=self.preset.aligner,
+            seed=self.seed_for("aligner", variant.name),
+            target="checkpoint",
+            generator_sha256=generator.sha256,
+            device=self.lm.device,
+            progress=lambda _, done, total: self.progress(f"aligner {variant.name}", done, total),
+            checkpoint=partial,
+        )
+
+    def _gain_aligner(self, variant: Variant, partial: Path) -> tuple[TrainedAligner, list[tuple[float, float]]]:
+        """Train an aligner on adapters for tasks that the generator, a fold's, never saw; it says which fold's."""
+        assert self.preset.gains is not None
+        generator = self.generator(variant)
+        folds = [each for each in variants(self.preset) if each.name.startswith("fold-")]
+        tasks = [self.answered(task, fold) for fold in folds for task in fold.leaves_out]
+        aligner, losses = train_gain_aligner(
+            tasks,
+            self.lm,
+            self.layout,
+            generator.initial,
+            preset=self.preset.gains,
+            loss=self.preset.generator,
+            shared=generator.origin + generator.to_residual(generator.unconditional()),
+            seed=self.seed_for("aligner", variant.name),
+            generator_sha256=generator.sha256,
+            progress=lambda _, done, total: self.progress(f"aligner {variant.name}", done, total),
+            checkpoint=partial,
+        )
+        used = {fold.name: " ".join(fold.leaves_out) for fold in folds}
+        aligner.header = aligner.header.model_copy(update={"provenance": {**aligner.header.provenance, **used}})
+        return aligner, losses
+
+    def answered(self, task: str, fold: Variant) -> AnsweredTask:
+        """Return what a task gives to the gain aligner: adapters of a fold that never saw it, and its questions.
+
+        Raises:
+            InputError: the fold saw the task.
+        """
+        if task in fold.sources:
+            raise InputError(f"{fold.name} was trained on {task}, its adapters for it are not those of a new task")
+        preset = self.preset.gains
+        assert preset is not None
+        generator = self.generator(fold).to(self.lm.device)
+        adapters, conditions = [], []
+        for k, (weights, prompts) in enumerate(self._generated(task, generator), 1):
+            adapters.append(flatten(weights.tensors, self.layout))
+            given = condition(self.lm, weights, prompts, preset.vector_prompts, with_base_state=True)
+            conditions.append(given)
+            self.progress(f"task vectors {task}", k, self.preset.pairs)
+        return AnsweredTask(
+            name=task,
+            adapters=torch.stack(adapters),
+            shared=flatten(generator.unconditional().tensors, self.layout),
+            conditions=torch.stack(conditions),
+            questions=sorted(self.questions(task)[0], key=lambda each: len(each.row.tokens)),
+        )
+
     def pairs(self, task: str, generator: TrainedGenerator) -> SourceTask:
         """Return what one task gives to the aligner: generated adapters of several prompt batches and their vectors."""
-        limit, count = self.preset.aligner.vector_prompts, generator.prompts
-        examples = [e for i, e in enumerate(self.examples(task)) if i % VALIDATION][: self.preset.prompts_encoded]
-        style = self.lm.profile.answer_style
-        prompts = [get_task(task).query(example, style).prefix for example in examples]
-        states, residuals, vectors = self.states(task), [], []
-        for k in range(self.preset.pairs):
-            places = [(k * count + i) % len(states) for i in range(count)]
-            tensor, mask = conditioning([states[i] for i in places], generator.decoder.ladder.shapes[0])
-            weights = generator.generate(tensor, mask)
+        limit, residuals, vectors = self.preset.aligner.vector_prompts, list[Tensor](), list[Tensor]()
+        for k, (weights, prompts) in enumerate(self._generated(task, generator), 1):
             residuals.append(generator.to_residual(weights))
-            vectors.append(task_vector(self.lm, weights, [prompts[i] for i in places], limit))
-            self.progress(f"task vectors {task}", k + 1, self.preset.pairs)
+            vectors.append(task_vector(self.lm, weights, prompts, limit))
+            self.progress(f"task vectors {task}", k, self.preset.pairs)
         checkpoint = self.average(f"checkpoints/{task}")
         return SourceTask(task, torch.stack(residuals), torch.stack(vectors), checkpoint)
+
+    def _generated(self, task: str, generator: TrainedGenerator) -> Iterator[tuple[LoraWeights, list[str]]]:
+        """Yield the adapter of each of several prompt batches of a task, and those prompts as the model reads them."""
+        examples = [e for i, e in enumerate(self.examples(task)) if i % VALIDATION][: self.preset.prompts_encoded]
+        style, states = self.lm.profile.answer_style, self.states(task)
+        prompts = [get_task(task).query(example, style).prefix for example in examples]
+        for k in range(self.preset.pairs):
+            places = [(k * generator.prompts + i) % len(states) for i in range(generator.prompts)]
+            tensor, mask = conditioning([states[i] for i in places], generator.decoder.ladder.shapes[0])
+            yield generator.generate(tensor, mask), [prompts[i] for i in places]

@@ -37,6 +37,9 @@ def variants(preset: Preset) -> list[Variant]:
 def aligned(preset: Preset) -> list[str]:
     """Return the names of the variants that an aligner is trained behind: those that serve tasks at use.
 
-    The generator of a fold is what an aligner learns from; it has none of its own.
+    A gain aligner learns from the folds' adapters for what they never saw, so there is one behind the full generator.
+    A fold has none of its own: it would have to come from folds within the fold.
     """
+    if preset.gains:
+        return ["full"]
     return [variant.name for variant in variants(preset) if not variant.name.startswith("fold-")]

@@ -18,8 +18,7 @@ from agent.train.policy.rest_em import Judged
 from agent.train.policy.situations import Loaded, Situation, Wanted
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
-from cao.model.loading import load_language_model
-from cao.model.profiles import MODELS
+from cao.model.loading import load_model
 from cao.progress import Progress, silent
 from cao.strategies import Strategy
 from cao.tasks.splits import MeasuredPart
@@ -64,13 +63,7 @@ def lay_out(plan: Plan, progress: Progress) -> dict[str, Situation]:
         UnavailableError: something needed is not at hand.
     """
     config = plan.config
-    lm = load_language_model(
-        MODELS[config.model],
-        path=config.model_path,
-        device=config.device,
-        dtype=config.dtype,
-        offline=config.offline,
-    )
+    lm = load_model(config)
     loaded = Loaded(plan.folder, config, lm, Encoder(minilm_folder(), lm.device), HiddenCache(), progress)
     made = [Situation(loaded, wanted) for wanted in plan.wanted]
     return {situation.name: situation for situation in made}

@@ -1,9 +1,11 @@
 """The loss of choosing against one plain forward for each branch, and against arithmetic by hand."""
 
+import math
+
 import pytest
 import torch
 
-from cao.inference.choice_loss import choice_loss, choice_rows
+from cao.inference.choice_loss import choice_loss, choice_rows, chosen_loss
 from cao.inference.scoring import score_queries
 from cao.model.language_model import LanguageModel
 from cao.tasks.base import choice_example
@@ -16,17 +18,24 @@ def test_both_losses_are_those_of_the_scores(tiny_lm: LanguageModel) -> None:
     examples = task.load()[:5]
     rows = choice_rows(tiny_lm, task, examples, 200)
     scored = score_queries(tiny_lm, [task.query(example, "text") for example in examples])
-    nll, tokens, chosen = 0.0, 0, 0.0
-    for example, query in zip(examples, scored, strict=True):
-        sums = torch.tensor([branch.logprob for branch in query.branches])
-        chars = torch.tensor([float(branch.chars) for branch in query.branches])
-        gold = query.branches[example.answer]
-        nll, tokens = nll - gold.logprob, tokens + gold.tokens
-        for scores in (sums, sums / chars * chars.mean()):
-            chosen -= 0.5 * float(scores.log_softmax(0)[example.answer]) / len(examples)
+    golds = [query.branches[example.answer] for example, query in zip(examples, scored, strict=True)]
+    nll, tokens = -sum(gold.logprob for gold in golds), sum(gold.tokens for gold in golds)
+    chosen = 0.0
+    for length in (lambda branch: 1, lambda branch: branch.chars):
+        scores = torch.tensor([[branch.logprob / length(branch) for branch in query.branches] for query in scored])
+        about = scores - scores.mean(1, keepdim=True)
+        shares = (1.5 * scores / about.square().mean().sqrt()).log_softmax(1)
+        chosen -= 0.5 * sum(float(shares[i, example.answer]) for i, example in enumerate(examples)) / len(examples)
     found = choice_loss(tiny_lm, rows, gradient=False)
     assert float(found[0]) == pytest.approx(nll / tokens, rel=1e-5)
     assert float(found[1]) == pytest.approx(chosen, rel=1e-5)
+
+
+def test_scale_buys_nothing() -> None:
+    scores = [torch.tensor([1.0, 2.0, 0.5]), torch.tensor([-3.0, 0.0])]
+    plain = float(chosen_loss(scores, [1, 0]))
+    assert float(chosen_loss([40 * each + 7 for each in scores], [1, 0])) == pytest.approx(plain, rel=1e-5)
+    assert float(chosen_loss([torch.zeros(4)], [2])) == pytest.approx(math.log(4))
 
 
 def test_gradients_flow_into_an_adapter_only_where_asked(tiny_lm: LanguageModel) -> None:

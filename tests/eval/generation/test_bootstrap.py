@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from eval.generation.bootstrap import Answers, Draws, interval, recovered, recovery
+from cao.types import AnswerRule
+from eval.generation.bootstrap import Answers, Draws, interval, over_tasks, recovered, recovery
 from tests.eval.generation.parts import answers, items
 
 
@@ -19,8 +20,22 @@ def test_answers_by_hand() -> None:
     found = answers(([1.0, 3.0], [1, 0]), ([3.0, 5.0], [1, 1]))
     assert (found.n, found.seeds) == (2, 2)
     assert found.nll_per_char == pytest.approx(0.3)
-    assert found.accuracy == 0.75
-    assert found.log_loss == pytest.approx(0.3)
+    assert found.best.accuracy == found.default.accuracy == 0.75
+    assert found.best.log_loss == pytest.approx(0.3)
+
+
+def test_answers_by_the_best_rule_stand_beside_those_by_the_default_one() -> None:
+    rule = AnswerRule(length="none")
+    found = Answers.of([items([1.0, 3.0], [1, 0])], [items([1.0, 3.0], [1, 1])], [rule])
+    assert (found.default.accuracy, found.best.accuracy) == (0.5, 1.0)
+    assert found.rules == (rule,)
+
+
+def test_adapters_that_only_guess_are_counted() -> None:
+    """Both choices alike in every question: half of the answers are right, and the loss is that of guessing."""
+    guessing = [item.model_copy(update={"scores": (-1.0, -1.0)}) for item in items([1.0] * 20, [1, 0] * 10)]
+    knowing = [item.model_copy(update={"scores": (0.0, -1.0)}) for item in items([1.0] * 20, [1] * 20)]
+    assert Answers.of([guessing, knowing, guessing]).at_chance == 2
 
 
 def test_answers_to_other_questions_are_no_seeds_of_one_another() -> None:
@@ -33,7 +48,7 @@ def test_draws_by_hand() -> None:
     draws = everything([[2, 0], [1, 1]], [[0, 2], [1, 1]])
     found = answers(([1.0, 3.0], [1, 0]), ([3.0, 5.0], [0, 1]))
     assert draws.nll_per_char(found).tolist() == pytest.approx([0.3, 0.3])
-    assert draws.accuracy(found).tolist() == pytest.approx([0.0, 0.5])
+    assert draws.means(found.best.correct).tolist() == pytest.approx([0.0, 0.5])
     base = answers(([2.0, 4.0], [1, 1]))  # one seed stands beside any draw of seeds
     assert draws.nll_per_char(base).tolist() == pytest.approx([0.2, 0.3])
 
@@ -59,6 +74,16 @@ def test_the_interval_of_a_paired_difference_holds_its_level() -> None:
         assert high - low < 0.03
         covered += low <= -0.05 <= high
     assert 0.89 <= covered / runs <= 0.99
+
+
+def test_a_mean_over_tasks_draws_tasks_too() -> None:
+    """Two tasks that always differ by 1 and by 3: each draw's mean is 1, 2 or 3, about 1 : 2 : 1."""
+    drawn = over_tasks([np.full(4000, 1.0), np.full(4000, 3.0)])
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == [1.0, 2.0, 3.0]
+    assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    one = np.arange(5, dtype=np.float64)
+    assert over_tasks([one]).tolist() == one.tolist()
 
 
 def test_recovery_by_hand() -> None:

@@ -1,22 +1,27 @@
-"""Scored cells: none is scored twice, a damaged one again."""
+"""Scored cells: none is scored twice, a damaged or an older one again."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from cao.model.language_model import LanguageModel
-from cao.tasks import TASKS
-from cao.tasks.splits import part
 from eval.generation import cells as cells_module
-from eval.generation.cells import Cells
-from eval.generation.recipes import BASE, Recipe
+from eval.generation.cells import Ask, Cells
+from eval.generation.sheets import Sheet, questions
+from eval.generation.workshop import BASE, Recipe
+from tools.evaluate import load_items, save_items
+
+ARC, PIQA = (Ask(Sheet(task, "support", 3)) for task in ("arc_easy", "piqa"))
+
+
+def opened(folder: Path, lm: LanguageModel) -> Cells:
+    return Cells(folder, lm, lambda recipe: recipe.make(None) if recipe.make else None)
 
 
 @pytest.fixture
 def cells(tiny_lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cells:
-    questions = {task: part(TASKS[task], "support")[:3] for task in ("arc_easy", "piqa")}
-    made = Cells(tmp_path / "cells", tiny_lm, questions, lambda recipe: recipe.make(None) if recipe.make else None)
-    evaluate, told = cells_module.evaluate, list[str]()
+    made, evaluate, told = opened(tmp_path / "cells", tiny_lm), cells_module.evaluate, list[str]()
     monkeypatch.setattr(
         cells_module, "evaluate", lambda task, *a, **k: told.append(task.name) or evaluate(task, *a, **k)
     )
@@ -25,40 +30,63 @@ def cells(tiny_lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_scored_cell_is_never_scored_again(cells: Cells) -> None:
-    wanted = [(Recipe(BASE), "arc_easy"), (Recipe(BASE), "piqa"), (Recipe(BASE), "piqa")]
+    wanted = [(Recipe(BASE), ARC), (Recipe(BASE), PIQA), (Recipe(BASE), PIQA)]
     missing = cells.missing(wanted)
-    assert list(missing.values()) == [["arc_easy", "piqa"]]
+    assert list(missing.values()) == [[ARC, PIQA]]
     cells.score(missing)
     assert cells.missing(wanted) == {}
-    again = Cells(cells.folder, cells.lm, cells.questions, cells.make)
+    again = opened(cells.folder, cells.lm)
     assert again.missing(wanted) == {}
-    found = again.read(Recipe(BASE), "piqa")
+    found = again.read(Recipe(BASE), PIQA.sheet)
     assert found is not None
-    assert [item.id for item in found] == [example.id for example in cells.questions["piqa"]]
+    assert [item.id for item in found] == [example.id for example in questions(PIQA.sheet)]
     assert cells.told == ["arc_easy", "piqa"]  # type: ignore[attr-defined]
 
 
 def test_damaged_cells_and_other_questions_are_scored_again(cells: Cells) -> None:
-    wanted = [(Recipe(BASE), "piqa")]
+    wanted = [(Recipe(BASE), PIQA)]
     cells.score(cells.missing(wanted))
-    path = cells.folder / "piqa" / "base.jsonl"
+    path = cells.folder / "support-3" / "piqa" / "base.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
     assert cells.missing(wanted)
     path.write_bytes(whole)
     assert not cells.missing(wanted)
-    fewer = Cells(cells.folder, cells.lm, {"piqa": cells.questions["piqa"][:2]}, cells.make)
-    assert fewer.missing(wanted)
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    assert cells.missing(wanted)
+    path.write_bytes(whole)
+    save_items(path, [item.model_copy(update={"choices": ()}) for item in load_items(path)])  # as older versions did
+    assert cells.missing(wanted)
+
+
+def test_the_choices_behind_an_empty_question_are_scored_where_they_are_wanted(cells: Cells) -> None:
+    cells.score(cells.missing([(Recipe(BASE), PIQA)]))
+    assert cells.prior(Recipe(BASE), PIQA.sheet) is None
+    wanted = [(Recipe(BASE), Ask(PIQA.sheet, prior=True))]
+    cells.score(cells.missing(wanted))
+    assert cells.missing(wanted) == {}
+    prior = cells.prior(Recipe(BASE), PIQA.sheet)
+    assert prior is not None
+    assert set(prior) == {f" {choice}" for example in questions(PIQA.sheet) for choice in example.choices}
+    assert cells.told == ["piqa"]  # type: ignore[attr-defined]  # the answers were there
+    path = cells.folder / "support-3" / "piqa" / "base.prior.json"
+    path.write_text(json.dumps(dict(list(prior.items())[1:])))
+    assert cells.missing(wanted)
 
 
 def test_two_recipes_of_one_adapter_share_a_cell_and_other_adapters_do_not(cells: Cells) -> None:
-    start = cells.lm.fresh_lora(0)
     once, twice, other = (
         Recipe(key, lambda _, seed=seed: cells.lm.fresh_lora(seed)) for key, seed in (("a", 0), ("b", 0), ("c", 1))
     )
-    cells.score(cells.missing([(recipe, "piqa") for recipe in (once, twice, other)]))
+    cells.score(cells.missing([(recipe, PIQA) for recipe in (once, twice, other)]))
     assert cells.hash_of(once) == cells.hash_of(twice) != cells.hash_of(other)
     assert cells.told == ["piqa", "piqa"]  # type: ignore[attr-defined]
     assert cells.hash_of(Recipe(BASE)) == BASE
-    assert start.rank  # the model is undressed again
-    assert not any("lora" in name for name, _ in cells.lm.model.named_modules())
+    assert not any("lora" in name for name, _ in cells.lm.model.named_modules())  # the model is undressed again
+
+
+def test_what_an_older_version_knew_of_its_sheets_adapters_is_read(cells: Cells) -> None:
+    recipe = Recipe("a", lambda _: cells.lm.fresh_lora(0))
+    cells.score(cells.missing([(recipe, PIQA)]))
+    (cells.folder / "adapters.json").rename(cells.folder / "support-3" / "adapters.json")
+    assert opened(cells.folder, cells.lm).missing([(recipe, PIQA)]) == {}

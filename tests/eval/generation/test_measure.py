@@ -16,7 +16,10 @@ from tests.agent.train.generator.tiny_consolidation import FOLDER, command
 
 pytestmark = pytest.mark.slow
 
-MEASURED = ("--tasks", "openbookqa,sciq", "--limit", "6", "--seeds", "0,1", "--split", "reward")
+MEASURED = ("--tasks", "openbookqa,social_iqa", "--limit", "6", "--reward", "48", "--seeds", "0,1")
+FIGURES = ("tasks", "every", "far", "recovery", "retention", "missing", "cosines")
+MADE = {"base", "generated", "no prompts", "nearest", "generated+nearest", "wrong", "shuffled"}
+"""What every folder has."""
 
 
 @dataclass
@@ -55,15 +58,18 @@ def test_each_task_is_served_by_a_generator_that_never_saw_it(finished: Finished
     tasks = finished.result["tasks"]
     assert {task: said["variant"] for task, said in tasks.items()} == {
         "openbookqa": "without-openbookqa",
-        "sciq": "full",
+        "social_iqa": "full",
     }
     assert {"checkpoint", "seen"} <= tasks["openbookqa"]["rows"].keys()
-    assert not {"checkpoint", "seen"} & tasks["sciq"]["rows"].keys()
-    assert set(tasks["openbookqa"]["nearest"].values()) == {"arc_easy"}
+    assert not {"checkpoint", "seen"} & tasks["social_iqa"]["rows"].keys()
+    assert {near["source"] for near in tasks["openbookqa"]["near"]["nearest"].values()} == {"arc_easy"}
+    assert all(0 < near["cosine"] < 1 for said in tasks.values() for near in said["near"]["nearest"].values())
+    assert tasks["openbookqa"]["near"]["sharing"] == ["arc_easy"]
     assert all(task not in said["wrong"] for task, said in tasks.items())
     for said in tasks.values():
         counts = {name: len(hashes) for name, hashes in said["adapters"].items()}
-        assert counts == {name: 1 if name in ("base", "mean", "union", "checkpoint") else 2 for name in counts}
+        alone = ("base", "mean", "union", "checkpoint", "no prompts")
+        assert counts == {name: 1 if name in alone else 2 for name in counts}
         made = [hashes[0] for name, hashes in said["adapters"].items() if name not in ("nearest", "mean")]
         assert len(set(made)) == len(made)  # no two kinds are the same adapter by mistake
 
@@ -73,8 +79,19 @@ def test_the_page_says_what_the_figures_say(finished: Finished) -> None:
     for said in result["tasks"].values():
         for row in said["rows"].values():
             assert f"| {row['nll']:.4f} | " in page
+            assert row["at_chance"] == 0 or f"{row['at_chance']} of {row['seeds']} | " in page
+            assert all(rule in page for rule in row["rules"])
     assert f"**{result['cost']['time_ratio']:,.0f}** times cheaper in time" in page
-    assert f"{result['aims']['aligned']['points']:+.1f} points" in page
+    for kind, aims in result["every"]["aims"].items():
+        assert {"base", "union", "nearest", "wrong"} < aims["against"].keys()
+        for other, contrast in aims["against"].items():
+            assert f"| {kind} − {other} | {100 * contrast['change']['accuracy']:+.1f} (" in page
+    assert f"**{100 * result['retention']['accuracy']['mean']:+.1f}** points" in page
+    low, high = sorted(near["cosine"] for near in result["tasks"]["openbookqa"]["near"]["nearest"].values())
+    assert f"| arc_easy ({low:.2f}–{high:.2f}) | 1: arc_easy |" in page
+    assert result["far"]["tasks"] == ["social_iqa"]
+    assert "Where no source shares the subject (social_iqa):" in page
+    assert result["format"] == 2
     assert result["command"].startswith("python -m eval.tables --table generation")
     assert "\n    python -m eval.tables --table generation" in page
 
@@ -99,7 +116,7 @@ def test_another_call_scores_nothing_and_says_the_same(
     assert finished.call("--json", "--out", str(tmp_path)) == 0
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "generation.json").read_text())
-    for key in ("tasks", "average", "aims", "cosines"):
+    for key in FIGURES:
         assert result[key] == finished.result[key]
     for name in ("generation-changes.svg", "generation-cosines.svg"):
         assert (tmp_path / name).read_bytes() == (finished.page.parent / name).read_bytes()
@@ -120,7 +137,7 @@ def test_a_kill_between_cells_costs_the_cell_at_work(
     other = ("--limit", "5", "--tasks", "openbookqa", "--out", str(tmp_path))
     assert finished.call(*other) == 130
     assert not list(tmp_path.iterdir())
-    kept = {path: path.read_bytes() for path in (finished.folder / "scores").rglob("reward-5/openbookqa/*.jsonl")}
+    kept = {path: path.read_bytes() for path in (finished.folder / "scores").rglob("test-5/openbookqa/*.jsonl")}
     assert len(kept) == 3
     monkeypatch.setattr(cells, "evaluate", evaluate)
     assert finished.call(*other) == 0
@@ -140,11 +157,11 @@ def test_workers_fill_the_same_cells(
     copy = Finished(tmp_path / FOLDER, finished.model, finished.page, {})
     assert copy.call("--json", "--workers", "2", "--config", str(config)) == 0
     result = json.loads(capsys.readouterr().out)
-    for key in ("tasks", "average", "aims", "cosines"):
+    for key in FIGURES:
         assert result[key] == finished.result[key]
-    for path in (finished.folder / "scores").rglob("reward-6/*/*.jsonl"):
+    for path in (finished.folder / "scores").rglob("test-6/*/*.json*"):
         assert (copy.folder / path.relative_to(finished.folder)).read_bytes() == path.read_bytes()
-    known = f"scores/cpu-{result['dtype']}/reward-6/adapters.json"
+    known = f"scores/cpu-{result['dtype']}/adapters.json"
     assert json.loads((copy.folder / known).read_text()) == json.loads((finished.folder / known).read_text())
 
 
@@ -190,15 +207,65 @@ def test_a_page_that_cannot_be_written_is_named(
 def test_an_unfinished_consolidation_names_the_command_that_finishes_it(
     finished: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = finished.folder / "variants" / "without-openbookqa" / "aligner.safetensors"
+    path = finished.folder / "variants" / "without-openbookqa" / "generator.safetensors"
     away = path.rename(path.with_suffix(".away"))
     try:
         assert finished.call() == 3
         told = capsys.readouterr().err
-        assert "variants/without-openbookqa/aligner is missing" in told
+        assert "variants/without-openbookqa/generator is missing" in told
         assert "python -m agent.consolidate --model qwen2.5-0.5b --preset embedded" in told
     finally:
         away.rename(path)
+
+
+def like_wide(finished: Finished, place: Path, *left_out: str) -> Finished:
+    """A copy with two folds and a generator of few sources; no checkpoint and no union is there.
+
+    The copy's generators are those of the original under other names.
+    """
+    folder = place / FOLDER
+    left = shutil.ignore_patterns("scores", "report", "unions", "checkpoints", *left_out)
+    shutil.copytree(finished.folder, folder, ignore=left)
+    without = folder / "variants" / "without-openbookqa"
+    (without / "aligner.safetensors").unlink(missing_ok=True)
+    shutil.copytree(without, folder / "variants" / "paper")
+    without.rename(folder / "variants" / "fold-2")
+    config = json.loads((folder / "config.json").read_text())
+    config["preset"] |= {"leave_out": [], "folds": 2, "extra": {"paper": ["openbookqa"]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return Finished(folder, finished.model, folder / "report" / "generation.md", {})
+
+
+def test_folds_serve_their_own_sources_and_what_is_nearest_is_trained(finished: Finished, tmp_path: Path) -> None:
+    wide = like_wide(finished, tmp_path)
+    assert wide.call() == 0
+    page, result = wide.page.read_text(), json.loads(wide.page.with_suffix(".json").read_text())
+    seen, unseen = (result["tasks"][task] for task in ("openbookqa", "social_iqa"))
+    assert (seen["variant"], unseen["variant"]) == ("fold-2", "full")
+    assert seen["rows"].keys() == MADE | {"mean", "checkpoint", "seen"}  # the mean of the two that were wanted
+    assert unseen["rows"].keys() == MADE | {"mean", "aligned", "paper"}
+    assert unseen["paper"]["nearest"]["0"]["source"] == "openbookqa"
+    assert {near["source"] for near in seen["near"]["nearest"].values()} == {"arc_easy"}
+    aims = result["every"]["aims"]
+    assert aims["generated"]["against"]["base"]["tasks"] == 2
+    assert aims["aligned"]["against"]["generated"]["tasks"] == 1
+    assert "Some tasks have no row **aligned**: `fold-2` has no aligner." in page
+    assert "There is no row **union**: no adapter was trained on all sources of `fold-2`, " in page
+    for path in (wide.folder / "checkpoints").glob("*-average*"):  # as the consolidation would have trained it
+        assert path.read_bytes() == (finished.folder / "checkpoints" / path.name).read_bytes()
+    assert (wide.folder / "checkpoints" / "openbookqa-average.safetensors").exists()
+
+
+def test_a_folder_without_an_aligner_is_judged_as_it_is(finished: Finished, tmp_path: Path) -> None:
+    lacking = like_wide(finished, tmp_path, "aligner*")
+    assert lacking.call("--tasks", "social_iqa", "--seeds", "0") == 0
+    result = json.loads(lacking.page.with_suffix(".json").read_text())
+    assert result["tasks"]["social_iqa"]["rows"].keys() == MADE | {"paper"}
+    assert result["missing"].keys() == {"aligned", "union", "mean"}
+    assert list(result["every"]["aims"]) == ["generated"]
+    assert result["aligner_target"] is result["retention"] is None
+    assert result["cost"]["vector_prompts"] == 0
+    assert "vector" not in result["cost"]["flops"]
 
 
 @pytest.mark.parametrize("given", [["--seeds", "0,0"], ["--table", "other"]])

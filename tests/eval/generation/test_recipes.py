@@ -1,13 +1,17 @@
 """Which prompts adapters are made from."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
+from cao.model.adapters import LoraWeights
+from cao.model.cosines import gram
 from cao.tasks import TASKS
 from cao.tasks.splits import choose, part, split
-from eval.generation.recipes import REPORTED, others, shuffled
+from eval.generation.recipes import REPORTED, others
+from eval.generation.workshop import halfway, shuffled
 
 
 @pytest.mark.parametrize("task", [*REPORTED, "sciq"])
@@ -38,3 +42,26 @@ def test_a_seed_chooses_what_a_run_of_that_seed_chooses() -> None:
     assert [example.id for example in drawn] == [example.id for example in splits.support]
     drawn = choose(part(TASKS["arc_easy"], "test"), 200, "0:test")
     assert [example.id for example in drawn] == [example.id for example in splits.test]
+
+
+def adapter(seed: int, rank: int, alpha: int) -> LoraWeights:
+    generator, tensors = torch.Generator().manual_seed(seed), {}
+    for module, out, into in (("layers.0.q", 6, 5), ("layers.0.o", 5, 6)):
+        tensors[f"{module}.lora_A.weight"] = torch.randn(rank, into, generator=generator)
+        tensors[f"{module}.lora_B.weight"] = torch.randn(out, rank, generator=generator)
+    return LoraWeights(rank, alpha, ("q", "o"), tensors, "0" * 64, {})
+
+
+def change(weights: LoraWeights, module: str) -> torch.Tensor:
+    b, a = (weights.tensors[f"{module}.lora_{side}.weight"] for side in "BA")
+    return weights.alpha / weights.rank * b @ a
+
+
+def test_halfway_is_the_mean_of_what_two_adapters_change() -> None:
+    first, second = adapter(0, 2, 8), adapter(1, 3, 3)
+    mean = halfway(first, second)
+    for module in first.modules():
+        wanted = (change(first, module) + change(second, module)) / 2
+        assert torch.allclose(change(mean, module), wanted, atol=1e-5)
+    products = gram([first, halfway(first, first)])
+    assert products == pytest.approx(products[0, 0])

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from eval.drift import page as drift
 from eval.drift.results import DriftResult
 from eval.generation import page as generation
-from eval.generation.results import GenerationResult
+from eval.generation.results import FORMAT, GenerationResult
 from eval.policies import acceptance, starts
 from eval.policies import page as policies
 from eval.policies.acceptance import Acceptance
@@ -31,7 +33,10 @@ def test_the_page_of_policies_comes_out_of_its_figures(tmp_path: Path) -> None:
 
 
 def test_the_page_of_generated_adapters_comes_out_of_its_figures(tmp_path: Path) -> None:
-    generation.write_page(GenerationResult.model_validate_json((DOCS / "generation.json").read_bytes()), tmp_path)
+    figures = (DOCS / "generation.json").read_bytes()
+    if json.loads(figures).get("format") != FORMAT:
+        pytest.skip("measured under one answer rule for all; such a page is not written any more")
+    generation.write_page(GenerationResult.model_validate_json(figures), tmp_path)
     names = ("generation.md", "generation.json", "generation-changes.svg", "generation-cosines.svg")
     same(tmp_path, *names)
 

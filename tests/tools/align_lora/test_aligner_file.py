@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from cao.errors import InputError
 from tests.tools.align_lora.tiny_aligners import GENERATOR, INITIAL, LAYOUT, SHAPES, TASKS, adapter, train
 from tests.tools.forging import Edit, rewrite
-from tools.align_lora.aligner import TrainedAligner, load_aligner
+from tools.align_lora.aligner import TrainedAligner
+from tools.align_lora.aligner_file import load_aligner
 from tools.generate_lora.tokens import TokenLayout
 
 
@@ -103,10 +104,10 @@ def test_tampering_is_found(file: Path, edit: Edit) -> None:
     ("edit", "message"),
     [
         (lambda tensors, told: tensors["vae.codes"].fill_(float("inf")), "vae.codes holds values that are not finite"),
-        (lambda tensors, told: tensors.pop("vae.codes"), "not those of the Fusion VAE"),
-        (lambda tensors, told: tensors.update({"scale": torch.ones(4)}), "not those of the Fusion VAE"),
+        (lambda tensors, told: tensors.pop("vae.codes"), "not those of the VAE"),
+        (lambda tensors, told: tensors.update({"scale": torch.ones(4)}), "not those of the VAE"),
         (lambda tensors, told: tensors["std"].zero_(), "do not fit the token layout"),
-        (lambda tensors, told: told["shape"].update(widths=[2**19] * 8), "not those of the Fusion VAE"),
+        (lambda tensors, told: told["shape"].update(widths=[2**19] * 8), "not those of the VAE"),
         (lambda tensors, told: told["shape"].update(latent=-1), "its header cannot be read"),
         (lambda tensors, told: told["header"].update(target="something"), "its header cannot be read"),
         (lambda tensors, told: told.pop("shape"), "its header cannot be read"),

@@ -21,7 +21,7 @@ from tools.generate_lora.sources import GeneratorPreset, Source, conditioning, d
 from tools.generate_lora.statistics import Statistics, StatisticsMode
 from tools.generate_lora.tokens import flatten, unflatten
 from tools.generate_lora.training import train_generator
-from tools.generate_lora.training_step import Trainer
+from tools.generate_lora.training_step import Trainer, behaviour
 
 N, LENGTH, CHANNELS = 3, 6, 5
 QUICK = GeneratorPreset(steps=8, tasks=2, rate=1e-2, centre_rate=1e-3, batch=4, noise=0.05, few=0.25)
@@ -98,9 +98,8 @@ def test_the_gradient_through_the_model_is_autograds_own(tiny_lm: LanguageModel,
 
     residual = generator.residual(tensor[None], mask[None])[0]
     with tiny_lm.adapted(start, trainable=True) as live:
-        trainer = Trainer(generator, sources, tiny_lm, live, torch.optim.SGD(parameters), None, QUICK)
-        loss, slope = trainer.behaviour(residual.detach(), rows)
-        again, repeated = trainer.behaviour(residual.detach(), rows)
+        given = (tiny_lm, live, layout, origin + residual.detach(), rows, QUICK)
+        (loss, slope), (again, repeated) = behaviour(*given), behaviour(*given)
     found = torch.autograd.grad((residual * slope).sum(), parameters, allow_unused=True)
 
     assert loss == pytest.approx(float(direct.detach()), rel=1e-5)

@@ -29,7 +29,7 @@ from tests.agent.train.generator.tiny_consolidation import LEFT_OUT, SOURCES, co
 from tests.tools.tiny_training import plain_loss
 from tools import pretrained
 from tools.align_lora import find_aligner
-from tools.align_lora.aligner import load_aligner
+from tools.align_lora.aligner_file import load_aligner
 from tools.generate_lora import find_generator
 from tools.generate_lora.generator import load_generator
 

@@ -1,0 +1,30 @@
+"""Which linear layers of a model carry LoRA, by the layers that are there."""
+
+from torch import nn
+
+from cao.model.profiles import LORA_TARGETS
+
+ENTRIES = (
+    *("q_proj", "qkv_proj", "query_key_value", "Wqkv", "c_attn", "att_proj", "kv_b_proj"),
+    *("gate_proj", "up_proj", "gate_up_proj", "fc1", "c_fc", "fc_in", "dense_h_to_4h", "w1"),
+)
+"""First layers of an attention or an MLP, as architectures name them; what stands beside one belongs to it."""
+ROUTERS = ("gate", "router")
+"""Small layers beside experts, which choose among them."""
+
+
+def find_targets(model: nn.Module) -> tuple[str, ...]:
+    """Return the last names of the linear layers of every attention and MLP, empty where there are none.
+
+    Experts that a library keeps as one tensor are no linear layers and carry no LoRA; routers are left alone.
+
+    Args:
+        model: a transformers model; it may lie on the meta device.
+    """
+    found: set[str] = set()
+    for part in model.modules():
+        linear = [name for name, child in part.named_children() if isinstance(child, nn.Linear)]
+        if any(name in ENTRIES for name in linear):
+            found |= {name for name in linear if name not in ROUTERS}
+    known = [name for name in LORA_TARGETS if name in found]
+    return (*known, *sorted(found - set(known)))

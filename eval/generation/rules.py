@@ -1,0 +1,98 @@
+"""Every adapter and the base model answer by their own best rule, which is chosen on the reward part alone.
+
+The rules and the choice are those of a run's start, so that no row of the table is held down by a rule that does not
+suit it. Rules re-score what was measured of each choice; the model is not asked again.
+
+Source: ``tools.evaluate.answer_rule``; the choice on reward is this project's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.loop.start import best_rule
+from cao.types import AnswerRule, AnswerStyle, Item
+from eval.generation.bootstrap import Answers
+from eval.generation.cells import Ask, Cells
+from eval.generation.sheets import PROMPTS, Sheet, questions, task_of
+from eval.generation.workshop import Recipe
+from tools.evaluate import answer_by
+from tools.evaluate.answer_rule import RULES, Prior
+from tools.evaluate.priors import batch_prior, same_choices
+from tools.evaluate.statistics import summarise
+
+
+@dataclass(frozen=True)
+class Judge:
+    """One task: where rules are chosen, and where they are reported.
+
+    Attributes:
+        reward: the questions that a rule is chosen on.
+        test: those that are reported.
+    """
+
+    reward: Sheet
+    test: Sheet
+
+    @property
+    def support(self) -> Sheet:
+        """The unlabelled questions that a label's mean share is taken over, the same for every adapter."""
+        return Sheet(self.reward.task, "support", PROMPTS)
+
+    def rules(self, style: AnswerStyle) -> list[AnswerRule]:
+        """Return the rules that can be compared on the task, the default first."""
+        task, asked = task_of(self.reward.task), [*questions(self.support), *questions(self.reward)]
+        lead = any(branch.lead for example in asked for branch in task.query(example, style).branches)
+        able = {"none": True, "choice": not lead, "batch": same_choices(task, asked, style)}
+        return [rule for rule in RULES if able[rule.prior]]
+
+    def asks(self, style: AnswerStyle) -> list[Ask]:
+        """Return what an adapter is asked, so that every rule follows."""
+        kinds = {rule.prior for rule in self.rules(style)}
+        asked = [Ask(sheet, prior="choice" in kinds) for sheet in (self.reward, self.test)]
+        return [*asked, Ask(self.support)] if "batch" in kinds else asked
+
+    def best(self, cells: Cells, recipe: Recipe) -> AnswerRule:
+        """Return an adapter's best rule: of the lowest log-loss on the reward part, each at its own temperature."""
+        rules = self.rules(cells.lm.profile.answer_style)
+        return best_rule({rule: summarise(self.answers(cells, recipe, self.reward, rule)) for rule in rules})
+
+    def answers(self, cells: Cells, recipe: Recipe, sheet: Sheet, rule: AnswerRule) -> list[Item]:
+        """Return a scored adapter's answers to one of the task's sheets by a rule.
+
+        Args:
+            cells: where it is scored.
+            recipe: of the adapter.
+            sheet: the questions, of this task.
+            rule: one of ``rules``.
+        """
+        task, style = task_of(sheet.task), cells.lm.profile.answer_style
+        prior = self._prior(cells, recipe, sheet, rule)
+        return answer_by(rule, task, questions(sheet), _scored(cells, recipe, sheet), prior, style)
+
+    def _prior(self, cells: Cells, recipe: Recipe, sheet: Sheet, rule: AnswerRule) -> Prior:
+        if rule.prior == "choice":
+            prior = cells.prior(recipe, sheet)
+            assert prior is not None, (recipe, sheet)
+            return prior
+        if rule.prior == "batch":
+            task, items = task_of(sheet.task), _scored(cells, recipe, self.support)
+            return batch_prior(task, questions(self.support), items, cells.lm.profile.answer_style)
+        return {}
+
+    def judged(self, cells: Cells, recipes: Sequence[Recipe]) -> Answers:
+        """Return the answers of one kind of adapter to the test questions, by the default rule and by the best.
+
+        Args:
+            cells: where they are scored.
+            recipes: one for each seed.
+        """
+        rules = [self.best(cells, recipe) for recipe in recipes]
+        default = [self.answers(cells, recipe, self.test, AnswerRule()) for recipe in recipes]
+        best = [self.answers(cells, recipe, self.test, rule) for recipe, rule in zip(recipes, rules, strict=True)]
+        return Answers.of(default, best, rules)
+
+
+def _scored(cells: Cells, recipe: Recipe, sheet: Sheet) -> list[Item]:
+    items = cells.read(recipe, sheet)
+    assert items is not None, (recipe, sheet)
+    return items
