@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from cao.configuration import (
     TABLES,
+    ByChat,
     Device,
     Dtype,
+    FileGrader,
+    FileKeys,
     ModelName,
     ModelPath,
     Offline,
@@ -42,7 +45,20 @@ NOT_IN_FINGERPRINT = {"out", "offline", "pretrained"}
 """Where a run lies and whether the network may be used change nothing about its result; trained parts count by hash."""
 
 OPTIONS = (
-    *("task", "model", "model_path", "policy", "describer", "adapter", "reference", "support", "reward", "test"),
+    *(
+        "task",
+        "map",
+        "grader",
+        "model",
+        "model_path",
+        "policy",
+        "describer",
+        "adapter",
+        "reference",
+        "support",
+        "reward",
+        "test",
+    ),
     *("max_attempts", "until", "minutes", "accept", "seed", "out", "device", "dtype", "offline", "pretrained"),
 )
 """Keys that are options of ``python -m agent.run`` too; the others go through ``--set`` and the file."""
@@ -56,8 +72,11 @@ class RunConfig(BaseModel):
     task: Annotated[
         str,
         Field(min_length=1, max_length=4096, description="a known task, or your own questions"),
-        Option("NAME|FILE.jsonl"),
+        Option("NAME|FILE"),
     ]
+    map: FileKeys = ""
+    grader: FileGrader = "auto"
+    chat: ByChat = "auto"
     model: ModelName = "smollm2-135m"
     model_path: ModelPath = None
     profile: Profile = ProfileSettings()
@@ -179,6 +198,8 @@ class RunConfig(BaseModel):
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not self.reference:  # runs of versions that knew none go on
             del values["reference"], values["when_no_drift"]
+        for key in (key for key in ("map", "grader", "chat") if values[key] == RunConfig.model_fields[key].default):
+            del values[key]
         if self.profile == ProfileSettings():
             del values["profile"]
         if self.policy_settings.profile is None:
@@ -192,7 +213,15 @@ class RunConfig(BaseModel):
         for key, path in files.items():
             if path and Path(path).is_file():
                 values[f"{key}_sha256"] = sha256_file(Path(path))
+            elif key == "task" and is_path(path) and Path(path).is_dir():
+                values[f"{key}_sha256"] = _folder_sha256(Path(path))
         return values
+
+
+def _folder_sha256(folder: Path) -> str:
+    """Return the hash of a saved data set's files, those of its parts among them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return sha256_bytes("\n".join(f"{path.relative_to(folder)} {sha256_file(path)}" for path in files).encode())
 
 
 def _adapter_sha256(folder: str) -> str:
@@ -224,7 +253,7 @@ def _absolute(values: dict[str, object]) -> None:
         path = table.get(key)
         if not isinstance(path, str) or not path or "\0" in path:
             continue
-        if key != "task" or path.lower().endswith(".jsonl"):
+        if key != "task" or is_path(path):
             table[key] = os.path.abspath(path)
     for holder in (values, settings):
         if isinstance(holder, dict) and isinstance(name := holder.get("model"), str):
@@ -249,7 +278,7 @@ def make_config(file: Path | None, options: Mapping[str, object], assignments: l
         values["reference"] = named_sources([reference])
     _absolute(values)
     if "task" not in values:
-        raise InputError("no task; give --task NAME or --task FILE.jsonl (python -m agent.doctor lists the names)")
+        raise InputError("no task; give --task NAME or --task FILE (python -m agent.doctor lists the names)")
     config = validated(RunConfig, values, "configuration")
     if "\0" in config.out:
         raise InputError("configuration: out: a path cannot hold a NUL character")

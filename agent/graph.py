@@ -16,7 +16,7 @@ from agent.loop.state import Context, State
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
     """Say what comes next: the loop's only router, a pure function of the state."""
-    if state.get("out_of_time") or (state["accepted"] and state["until"] == "first"):
+    if state.get("out_of_time") or state.get("ended") or (state["accepted"] and state["until"] == "first"):
         return "conclude"
     if state.get("candidate") is not None:
         return "evaluate"

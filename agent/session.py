@@ -36,6 +36,7 @@ from agent.record.reading import read_record
 from agent.record.runs import find_run
 from agent.record.schema import RunRecord
 from agent.record.terminal import View, make_view, print_summary
+from agent.record.wording import visible
 from cao.errors import InputError, UnavailableError
 from cao.files import sha256_bytes, write_json
 from cao.machine.compute import choose_compute
@@ -50,6 +51,8 @@ def command(asked: Request, *, as_json: bool, began: float | None = None) -> int
     if asked.stored:
         refuse_other_graph(asked.stored)
     view = make_view()
+    for line in asked.told:
+        view.say(visible(line))
     try:
         record = run(asked, view=view, began=began)
     finally:

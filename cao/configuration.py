@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
@@ -53,6 +53,25 @@ def _known_device(name: str) -> str:
 Device = Annotated[str, AfterValidator(_known_device), Field(description="cpu, cuda, cuda:N or mps"), Option("D")]
 Dtype = Annotated[
     DtypeChoice, Field(description="what the language model computes in; auto is what is faster here, measured")
+]
+FileKeys = Annotated[
+    str,
+    Field(max_length=4096, description="keys of your own file, where their names do not say what they hold"),
+    Option("question=K,choices=K,answer=K", default="guessed, and shown"),
+]
+FileGrader = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        description="how free-text answers of your own file are judged: auto (number, or first line), exact, number,"
+        " f1, rouge, label, or MODULE:FUNCTION",
+    ),
+    Option("NAME"),
+]
+ByChat = Annotated[
+    Literal["auto", "on", "off"],
+    Field(description="whether written answers are asked for by the model's chat template; auto: for your own file"),
 ]
 Offline = Annotated[bool, Field(description=FLAGS["--offline"])]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="of every random choice"), Option("N")]

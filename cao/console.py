@@ -18,6 +18,8 @@ VERBS = {
     "reference": ("agent.reference", "the registry of known tasks"),
     "watch": ("agent.watch", "watch a stream of prompts for drift"),
     "generate": ("agent.generate", "make an adapter from prompts"),
+    "export": ("agent.export", "write what a run adopted as a folder that serves"),
+    "verify": ("agent.verify", "prove that an adapter acts, here or on a server"),
     "consolidate": ("agent.consolidate", "train the generator and the aligner for a base model"),
     "train-policy": ("agent.train_policy", "train the local policy"),
     "propose": ("policies.propose", "what a policy would try in a given situation"),

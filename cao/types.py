@@ -48,6 +48,8 @@ class Example(Record):
         gold_text: the gold answer as text (free-text tasks, and the worked answer's value of GSM8K).
         context: a passage the question is about, may be empty.
         group: examples with equal group go to the same part (twins, same video).
+        accepted: other texts that are as right as ``gold_text``.
+        labelled: whether the right answer is known; without it ``answer`` and ``gold_text`` say nothing.
     """
 
     id: str
@@ -57,6 +59,8 @@ class Example(Record):
     gold_text: str = ""
     context: str = ""
     group: str = ""
+    accepted: tuple[str, ...] = ()
+    labelled: bool = True
 
     @property
     def prompt(self) -> str:
@@ -65,6 +69,8 @@ class Example(Record):
 
     @model_validator(mode="after")
     def _answer_in_range(self) -> "Example":
+        if not self.labelled:
+            return self
         if self.choices and not 0 <= self.answer < len(self.choices):
             raise ValueError(f"answer {self.answer} is out of range for {len(self.choices)} choices")
         if not self.choices and not self.gold_text:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cao.configuration import Device, Dtype, Machine, ModelPath, Offline, Pretrained, Workers
+from cao.configuration import Device, Dtype, FileGrader, FileKeys, Machine, ModelPath, Offline, Pretrained, Workers
 from cao.errors import InputError
 from cao.options import Option
 from cao.types import AnswerProtocol, Record
@@ -14,7 +14,9 @@ from cao.types import AnswerProtocol, Record
 class ScoreOptions(Machine):
     """What ``eval.score`` takes."""
 
-    task: Annotated[str, Field(description="a known task, or your own questions"), Option("NAME|FILE.jsonl")]
+    task: Annotated[str, Field(description="a known task, or your own questions"), Option("NAME|FILE")]
+    map: FileKeys = ""
+    grader: FileGrader = "auto"
     adapter: Annotated[Path | None, Field(description="a LoRA adapter in PEFT format"), Option("DIR")] = None
     protocol: Annotated[
         AnswerProtocol | None,

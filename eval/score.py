@@ -31,11 +31,14 @@ def parser() -> argparse.ArgumentParser:
 
 def questions_of(options: ScoreOptions) -> tuple[Task, str, list[Example]]:
     """Return the task, the part's name and its questions in file order."""
-    task = get_task(options.task)
+    task = get_task(options.task, keys=options.map, grader=options.grader)
+    if not task.labelled:
+        raise InputError(f"{options.task}: no answers are known, so nothing can be measured")
     split = options.split or ("test" if options.task in TASKS else "all")
     if split != "all" and not task.has_train:
         sys.stderr.write(
-            f"note: {task.name} is dealt out for the default sizes 32/96/200; a run with other sizes had other parts\n"
+            f"note: {task.name} is dealt out for the default sizes 32/96/200 or those that fit;"
+            " a run with other sizes had other parts\n"
         )
     examples = task.load() if split == "all" else part(task, split)
     if not examples:

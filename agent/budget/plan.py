@@ -2,16 +2,17 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agent.budget.memory import models_memory, task_profile
 from agent.config import RunConfig
-from agent.record.wording import count
+from agent.record.wording import count, visible
 from cao.machine.compute import Compute
 from cao.model.memory import available
 from cao.model.profiles import MODELS, ModelProfile
@@ -42,6 +43,7 @@ class Plan(TypedDict):
 
     task: str
     source: str
+    data: dict[str, object] | None
     model: str
     profile: str
     memory_mb: dict[str, int]
@@ -179,6 +181,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
     return {
         "task": task.name,
         "source": task.source,
+        "data": task.reading.model_dump(mode="json") if task.reading else None,
         "model": config.model,
         "profile": profile.sentence(),
         "memory_mb": {need.what: round(need.size / 1e6) for need in needs},
@@ -235,9 +238,16 @@ def _memory(content: Plan) -> str:
 
 
 def print_plan(
-    config: RunConfig, compute: Compute, task: Task, splits: Splits, protocol: AnswerProtocol, *, as_json: bool
+    config: RunConfig,
+    compute: Compute,
+    task: Task,
+    splits: Splits,
+    protocol: AnswerProtocol,
+    told: Sequence[str] = (),
+    *,
+    as_json: bool,
 ) -> None:
-    """Print the plan on standard output, as one JSON object or for people."""
+    """Print the plan on standard output, as one JSON object or for people; ``told`` is said of a user's file."""
     content = plan(config, compute, task, splits, protocol)
     if as_json:
         sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
@@ -246,6 +256,8 @@ def print_plan(
     table = Table(title=f"plan: {content['task']} on {content['model']}", title_justify="left", show_header=False)
     split = content["splits"]
     table.add_row("data", content["source"])
+    for line in told:
+        table.add_row("", escape(visible(line)))
     table.add_row("questions", f"{split['support']} support, {split['reward']} reward, {split['test']} test")
     if config.minutes is not None:
         table.add_row(

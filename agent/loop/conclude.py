@@ -12,7 +12,7 @@ from itertools import pairwise, starmap
 import cao
 from agent.loop.counts import summary
 from agent.loop.outcome import DEFAULT, Tested, step
-from agent.loop.request import RunHeader
+from agent.loop.request import RunHeader, missing
 from agent.loop.state import Made, State, Workbench, accepted_strategies
 from agent.record.measurements import RULE_STEP, Detectable, PartScore, Rewards, TestPart
 from agent.record.page.questions import keep_questions
@@ -65,6 +65,12 @@ def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bo
     adopted = adopted_of(state, bench) if improved else None
     write_json(bench.folder / "strategy.json", adopted and adopted.model_dump(mode="json"))
     return {"test": test, "adopted": adopted}
+
+
+def conclude_unjudged(bench: Workbench) -> State:
+    """Write the outcome of a run without labels: nothing was measured, so nothing is adopted."""
+    write_json(bench.folder / "strategy.json", None)
+    return {"status": "no_improvement", "test": None, "adopted": None}
 
 
 def chance_level(examples: list[Example]) -> float | None:
@@ -152,6 +158,9 @@ def run_record(
         smallest_detectable=None if state.get("ended") else _smallest(bench, state),
         adopted=state["adopted"],
         test=state["test"],
+        data=bench.task.reading,
+        missing=missing(bench.task),
+        unjudged=state.get("unjudged"),
         timing_s=timing,
         seconds=round(sum(timing.values()), 3),
         overhead_share=round(overhead_share, 5),

@@ -16,9 +16,11 @@ from agent.loop.state import NO_TIME, Workbench
 from agent.loop.trained import find_trained, own_adapters
 from agent.record.terminal import View
 from cao.errors import InputError
+from cao.inference.chat import by_chat
 from cao.machine import assets
 from cao.machine.compute import choose_compute
 from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
 from cao.model.memory import check_room
 from cao.model.start_adapter import attach_adapter
@@ -64,6 +66,7 @@ def build_workbench(
     policy = build_policy(
         config.policy, config.policy_settings, lm=lm, offline=config.offline, pretrained=config.pretrained
     )
+    task = asked_as(task, config, protocol, lm)
     encoder = Encoder(assets.minilm_folder(), config.device)
     align = config.adapter == "aligned"
     trained = find_trained(lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
@@ -84,6 +87,12 @@ def build_workbench(
         speed=Speed.of(lm.compute, lm.profile) if lm.compute else NO_TIME,
         carried=carried,
     )
+
+
+def asked_as(task: Task, config: RunConfig, protocol: AnswerProtocol, lm: LanguageModel) -> Task:
+    """Return the task as it is asked: written answers to a user's file by the chat template, unless said otherwise."""
+    chat = task.reading is not None if config.chat == "auto" else config.chat == "on"
+    return by_chat(task, lm) if chat and protocol == "generate" else task
 
 
 def trained_hashes(bench: Workbench) -> dict[str, str]:
@@ -118,4 +127,5 @@ def fitted(bench: Workbench, view: View) -> Workbench:
     fitting = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
     view.say(fitting.sentence())
     task, splits, protocol = read_task(fitting.config)
+    task = asked_as(task, fitting.config, protocol, bench.lm)
     return replace(bench, config=fitting.config, task=task, splits=splits, protocol=protocol, speed=speed)

@@ -11,12 +11,12 @@ from langgraph.runtime import Runtime
 
 from agent.budget.clock import Prices
 from agent.loop.applying import Part, apply_for, remade_for_test
-from agent.loop.conclude import conclude_run
+from agent.loop.conclude import conclude_run, conclude_unjudged
 from agent.loop.counts import counted
 from agent.loop.observations import policy_context
 from agent.loop.outcome import test_steps
 from agent.loop.reward import Bar, explain, judge, race_reward
-from agent.loop.start import measure_starts
+from agent.loop.start import judge_nothing, measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
 from cao.errors import NotApplicableError
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
@@ -104,11 +104,13 @@ def align(state: State, bench: Workbench) -> State:
 
 def choose(state: State, bench: Workbench) -> State:
     """Measure the deployed model and the adapters on the reward part, and choose what the loop starts from."""
-    return measure_starts(state, bench)
+    return measure_starts(state, bench) if bench.task.labelled else judge_nothing(bench)
 
 
 def decide(state: State, bench: Workbench) -> State:
     """Ask the policy for one strategy; what is not one is recorded and counts as an attempt."""
+    if ended := state.get("ended"):
+        return {"ended": ended}
     started = time.monotonic()
     attempt = len(state["trials"]) + 1
     prices = _prices(state, bench)
@@ -205,6 +207,8 @@ def evaluate(state: State, bench: Workbench) -> State:
 
 def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
+    if not bench.task.labelled:
+        return conclude_unjudged(bench)
     improved = state["accepted"] or state["start"] != "base"
     made = remade_for_test(state, bench)
     update = conclude_run({**state, **made}, bench, test_steps({**state, **made}, bench), improved=improved)
@@ -241,6 +245,7 @@ def _summary(update: Stored) -> Stored:
         "status",
         "test",
         "ended",
+        "unjudged",
     )
     data = {key: update[key] for key in kept if key in update}
     if isinstance(candidate := update.get("candidate"), dict):

@@ -21,10 +21,16 @@ from cao.files import write_json
 from cao.machine.compute import choose_compute
 from cao.tasks import get_task
 from cao.tasks.base import Task
-from cao.tasks.splits import Splits, split
+from cao.tasks.splits import DEFAULT_SIZES, Splits, split
 from cao.types import AnswerProtocol, DtypeChoice
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
+
+MISSING = (
+    "no answers are known: nothing was measured, so no adapter and no strategy was accepted",
+    "give some questions with their answers to have what was made judged: 56 at least",
+)
+"""What is said of a run without labels."""
 
 
 class RunHeader(BaseModel):
@@ -68,6 +74,7 @@ class Request:
         splits: its questions.
         protocol: how answers are judged.
         stored: the content of ``config.json`` of the run to resume, None for a new one.
+        told: what is said before anything is computed, a line each.
     """
 
     config: RunConfig
@@ -75,6 +82,7 @@ class Request:
     splits: Splits
     protocol: AnswerProtocol
     stored: RunHeader | None
+    told: tuple[str, ...] = ()
 
 
 def understand(
@@ -100,11 +108,28 @@ def understand(
     check_names(config)
     check_here(config.device)
     task, splits, protocol = read_task(config)
+    cut = {part: size for part, size in splits.sizes.items() if size}
+    told = told_of(config, task, splits)
+    config = config.model_copy(update=cut)
     if config.reference:
         from tools.detect_drift.reference import check_sources  # noqa: PLC0415  (seconds to import)
 
         check_sources(config.reference)
-    return Request(config, task, splits, protocol, stored)
+    return Request(config, task, splits, protocol, stored, told)
+
+
+def told_of(config: RunConfig, task: Task, splits: Splits) -> tuple[str, ...]:
+    """Return what is said of a user's file before anything is computed: how it was read, and sizes that fit it."""
+    told = list(task.reading.sentences()) if task.reading and not task.reading.plain else []
+    cut = [f"{size} {part}" for part, size in splits.sizes.items() if size and size != getattr(config, part)]
+    if cut:
+        told.append(f"sizes that fit: {', '.join(cut)}; --support, --reward and --test state others")
+    return (*told, *missing(task))
+
+
+def missing(task: Task) -> tuple[str, ...]:
+    """Return what a run of a task without labels cannot do, in sentences without their full stop; else nothing."""
+    return () if task.labelled else MISSING
 
 
 def check_names(config: RunConfig) -> None:
@@ -136,8 +161,9 @@ def check_remote(config: RunConfig) -> None:
 
 def read_task(config: RunConfig) -> tuple[Task, Splits, AnswerProtocol]:
     """Return the task, its splits and the protocol; every mistake in the data is found here."""
-    task = get_task(config.task)
-    splits = split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
+    task = get_task(config.task, keys=config.map, grader=config.grader)
+    free = [part for part in DEFAULT_SIZES if part not in config.model_fields_set]
+    splits = split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed, free=free)
     return task, splits, protocol_of(config, task, splits)
 
 
@@ -147,7 +173,7 @@ def protocol_of(config: RunConfig, task: Task, splits: Splits) -> AnswerProtocol
     Raises:
         InputError: choices are to be ranked and there are none.
     """
-    choices = bool(splits.reward[0].choices)
+    choices = bool(splits.support[0].choices)
     if config.protocol == "likelihood" and not choices:
         raise InputError(f"{task.name} has no choices to rank; use --set protocol=generate")
     automatic: AnswerProtocol = "likelihood" if choices else "generate"
@@ -188,5 +214,5 @@ def show_plan(asked: Request, *, as_json: bool) -> None:
         speed, left = Speed.of(compute, task_profile(config)), 60 * config.minutes - START_UP_SECONDS
         config = fit(config, speed, task, splits, protocol, STARTS[config.adapter], left).config
         task, splits, protocol = read_task(config)
-    print_plan(config, compute, task, splits, protocol, as_json=as_json)
+    print_plan(config, compute, task, splits, protocol, asked.told, as_json=as_json)
     sys.stdout.flush()

@@ -13,15 +13,17 @@ from agent.budget.plan import part_seconds
 from agent.loop.answers import Measurement
 from agent.loop.counts import counted
 from agent.loop.observations import features, observe, perplexities
+from agent.loop.request import MISSING
 from agent.loop.reward import Bar, judge, measure_part, race_reward
 from agent.loop.state import Starts, State, Workbench
 from agent.record.events import Start
-from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, StartName
+from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, StartName, Unjudged
 from agent.record.page.questions import keep_questions
 from cao.drift import DriftReport
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import save_adapter
 from cao.types import AdaptedModel, AnswerRule, Comparison, Item, Reward
+from tools.evaluate import answer_by, evaluate, prior_of
 from tools.evaluate.answer_rule import RULES
 from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
 
@@ -117,6 +119,29 @@ def measure_starts(state: State, bench: Workbench) -> State:
         "reward_seconds": took,
         **_known_of(bench, every[start].model, start, starts, state["drift"]),
     }
+
+
+def judge_nothing(bench: Workbench) -> State:
+    """Find the rule that takes the prior of unlabelled prompts off the deployed model's answers; judge nothing.
+
+    Args:
+        bench: of a task without labels.
+
+    Source: Zhou et al., 2023 (batch calibration).
+    """
+    rule = next(rule for rule in RULES if rule.prior == "batch")
+    asked, model = bench.splits.support, deployed(bench)
+    if not bench.labels:
+        why = "a batch's prior needs choices that are the same words in every question"
+        return {"ended": MISSING[0], "unjudged": Unjudged(prompts=len(asked), reason=why)}
+    lm, task = bench.lm, bench.task
+    model = bench.adapted(bench.pack(model))
+    prior = prior_of(model.under(rule), 0, task, asked, asked, lm=lm, states=bench.states)
+    plain = evaluate(task, asked, model, bench.protocol, lm=lm, states=bench.states, progress=bench.progress)
+    ruled = answer_by(rule, task, asked, plain, prior, lm.profile.answer_style)
+    changed = sum(one.choice != other.choice for one, other in zip(plain, ruled, strict=True))
+    found = Unjudged(answer_rule=rule, prior=dict(prior), changed=changed, prompts=len(asked))
+    return {"ended": MISSING[0], "unjudged": found}
 
 
 def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:

@@ -21,7 +21,7 @@ from agent.budget.plan import Speed
 from agent.config import RunConfig
 from agent.loop.trained import Trained
 from agent.record.events import Start
-from agent.record.measurements import Evaluations, GeneratedName, RuleRewards, StartName, TestPart
+from agent.record.measurements import Evaluations, GeneratedName, RuleRewards, StartName, TestPart, Unjudged
 from agent.record.schema import Adopted
 from cao.drift import DriftReport
 from cao.errors import InputError
@@ -95,7 +95,8 @@ class State(TypedDict, total=False):
         max_attempts: how many attempts there may be.
         adopted: what strategy.json says, at the end.
         status: ``running``, ``improved`` or ``no_improvement``.
-        test: what the test part said, at the end.
+        test: what the test part said, at the end; None without labels.
+        unjudged: what was made of prompts without labels; absent where there are labels.
     """
 
     context: Description
@@ -126,8 +127,9 @@ class State(TypedDict, total=False):
     reward_seconds: float
     max_attempts: int
     status: Literal["running", "improved", "no_improvement"]
-    test: TestPart
+    test: TestPart | None
     adopted: Adopted | None
+    unjudged: Unjudged
 
 
 Stored = dict[str, JsonValue]

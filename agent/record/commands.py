@@ -83,6 +83,8 @@ def next_step(run: Run, out: Path) -> tuple[str, str]:
         return "Wait for the process that works on it; this shows how far it has come.", shown
     if run.status == "improved":
         return _after_improvement(run, out)
+    if run.missing:
+        return "Give a file in which some questions have their answers.", _again(run, out, task="FILE")
     if run.reason:
         return "Adapt all the same, if the task is worth it.", _again(run, out, when_no_drift="go_on")
     if run.trials and not any(trial.reward for trial in run.trials):

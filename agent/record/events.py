@@ -75,6 +75,8 @@ def sentence(node: str, data: Mapping[str, JsonValue]) -> str:
     if end.trial:
         what = strategy_text(end.trial.strategy) if end.trial.strategy else repr(_cut(end.trial.raw or "", 60))
         return f"attempt {end.trial.attempt}: {what} → {end.trial.reason}"
+    if node in ("choose", "decide") and end.ended:
+        return end.ended if node == "choose" else "nothing can be judged, so nothing is proposed"
     if node == "decide" and end.out_of_time:
         return "the time budget leaves no room for another attempt"
     if node == "decide" and end.proposal:

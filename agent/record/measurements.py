@@ -118,6 +118,24 @@ class TestPart(Record):
     loss_p_value: float
 
 
+class Unjudged(Record):
+    """What a run without labels made: nothing says whether it is better than the deployed model.
+
+    Attributes:
+        answer_rule: that takes the batch's prior off, None where the choices are not the same words in every question.
+        prior: choice → the log of its mean probability over the prompts, nats, by the deployed model.
+        changed: prompts whose answer the rule changes.
+        prompts: how many were asked.
+        reason: why there is no such rule, empty where there is one.
+    """
+
+    answer_rule: AnswerRule | None = None
+    prior: dict[str, float] = Field(default_factory=dict)
+    changed: int = 0
+    prompts: int = 0
+    reason: str = ""
+
+
 class Counts(Record):
     """Reward questions: what measuring everything in full would ask, what models answered, what was saved and how.
 

@@ -13,10 +13,11 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.json_schema import GenerateJsonSchema
 
-from agent.record.measurements import Counts, Detectable, Rewards, StartName, TestPart
+from agent.record.measurements import Counts, Detectable, Rewards, StartName, TestPart, Unjudged
 from cao.drift import DriftReport
 from cao.files import write_atomic
 from cao.machine.compute import Rates
+from cao.reading import FileReading
 from cao.types import (
     AnswerRule,
     Dtype,
@@ -27,7 +28,7 @@ from cao.types import (
     Trial,
 )
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 """Raised with every change of run.json that an older reader would misread or refuse."""
 SCHEMA_FILE = Path("docs/reference/run.schema.json")
 
@@ -125,7 +126,11 @@ class Run(Record):
         trials, attempts: the attempts, and how many they are.
         reward, evaluations: what was measured on the reward part, and how many questions that took.
         smallest_detectable: the smallest changes that it could have seen, None where nothing was tried.
-        adopted, test: what was adopted, None where nothing was; what was measured on the test part.
+        adopted, test: what was adopted, None where nothing was; what was measured on the test part, None where there
+            are no labels.
+        data: how the user's file was read, None for a built-in task.
+        missing: what could not be done for want of labels, in sentences without their full stop.
+        unjudged: what was made of prompts without labels, None where there are labels.
         timing_s, seconds: time in each node and in the graph, s.
         overhead_share: share of the time that went to the graph, its checkpoints and the trace.
         peak_memory_mb: of the run's last process, MB.
@@ -162,6 +167,9 @@ class Run(Record):
     smallest_detectable: Detectable | None = None
     adopted: Adopted | None = None
     test: TestPart | None = None
+    data: FileReading | None = None
+    missing: tuple[str, ...] = ()
+    unjudged: Unjudged | None = None
     timing_s: dict[str, float] = Field(default_factory=dict)
     seconds: float | None = None
     overhead_share: float | None = None
@@ -179,7 +187,7 @@ class RunRecord(Run):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     status: Literal["improved", "no_improvement"]
     reason: str | None
     task: str
@@ -203,7 +211,7 @@ class RunRecord(Run):
     evaluations: Counts
     smallest_detectable: Detectable | None
     adopted: Adopted | None
-    test: TestPart
+    test: TestPart | None
     timing_s: dict[str, float]
     seconds: float
     overhead_share: float

@@ -23,6 +23,7 @@ from rich.table import Table
 from agent.record.commands import trace_command
 from agent.record.events import evaluations_text, sentence
 from agent.record.gains import rules_sentence, sides, steps_sentences
+from agent.record.missing import missing_sentences
 from agent.record.schema import RunRecord
 from agent.record.wording import (
     at_chance_text,
@@ -151,10 +152,13 @@ def make_view() -> View:
 def print_summary(run: RunRecord, folder: str) -> None:
     """Print the outcome on standard output, for people."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    console.print(_test_table(run))
+    if run.test:
+        console.print(_test_table(run))
     if start := start_sentence(run):
         console.print(escape(start))
     console.print(escape(f"{headline(run)}. {verdict(run)} {at_chance_text(run)}".rstrip()))
+    for line in missing_sentences(run):
+        console.print(escape(line))
     if seen := run.smallest_detectable:
         console.print(
             f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "
@@ -182,6 +186,7 @@ def print_summary(run: RunRecord, folder: str) -> None:
 
 
 def _test_table(run: RunRecord) -> Table:
+    assert run.test is not None
     table = Table(
         title=f"{run.task} · {run.model} · {run.test.baseline.n} test questions",
         title_justify="left",

@@ -14,6 +14,7 @@ from rich.text import Text
 from agent.record.commands import next_step, start_command
 from agent.record.events import evaluations_text, sentence
 from agent.record.gains import rules_sentence, sides, steps_sentences
+from agent.record.missing import missing_sentences
 from agent.record.page.questions import paired_change
 from agent.record.runs import RunSummary
 from agent.record.schema import Run
@@ -113,6 +114,8 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
     console.print(Text(headline(run), f"bold {STYLES.get(run.status, '')}"))
     change = paired_change(path, "test-baseline", "test-adapted", "correct") if run.status == "improved" else None
     console.print(Text(visible(verdict(run, change))))
+    for line in missing_sentences(run):
+        console.print(Text(visible(line)))
     step, command = next_step(run, path.parent)
     console.print(Text(visible(f"Next: {step}")))
     console.print(Text(visible(f"      {command}"), "cyan"), soft_wrap=True)

@@ -154,6 +154,8 @@ def headline(run: Run) -> str:
         return "Not finished"
     if run.status == RUNNING:
         return "At work"
+    if run.missing:
+        return "Not judged"
     if run.reason:
         return "No drift"
     if run.status != "improved":

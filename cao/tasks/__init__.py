@@ -28,6 +28,7 @@ from cao.tasks import (
     winogrande,
 )
 from cao.tasks.base import Task
+from cao.tasks.files import SUFFIXES
 from cao.tasks.question_file import load_user_task
 
 TASKS: dict[str, Task] = {
@@ -71,26 +72,30 @@ PRACTICE: dict[str, Task] = {**practice.EMBEDDED, **practice.GENERATED}
 """Tasks to practise on; ``--task`` takes them too, but they are listed apart."""
 
 
-def get_task(name_or_path: str) -> Task:
-    """Return the task of a name, or of a JSONL file, which is read and checked at once.
+def get_task(name_or_path: str, *, keys: str = "", grader: str = "auto") -> Task:
+    """Return the task of a name, or of a user's file, which is read and checked at once.
 
     Args:
-        name_or_path: a name of ``TASKS`` or ``PRACTICE``; anything else that ends in ``.jsonl`` or is a file.
+        name_or_path: a name of ``TASKS`` or ``PRACTICE``; anything else that ends like a file of questions or is one.
+        keys: what the user said of the file's keys.
+        grader: how free-text answers of the file are judged.
 
     Raises:
         InputError: there is no such task or file, or a line of the file is wrong.
     """
     named = TASKS | PRACTICE
     if name_or_path in named:
+        if keys or grader != "auto":
+            raise InputError(f"--map and --grader are for a file of your own; {name_or_path} has its own")
         return named[name_or_path]
     path = Path(name_or_path)
-    if name_or_path.lower().endswith(".jsonl") or _exists(path):
-        return load_user_task(path, reserved=named)
+    if name_or_path.lower().endswith(SUFFIXES) or _exists(path):
+        return load_user_task(path, reserved=named, keys=keys, grader=grader)
     close = difflib.get_close_matches(name_or_path[:64].lower(), named, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(TASKS))};"
     raise InputError(
         f"no task is called {name_or_path[:64]!r}: {hint} for your own questions give a file FILE.jsonl "
-        "with question, choices and answer on each line"
+        "with question, choices and answer on each line, or CSV, JSON, Parquet"
     )
 
 

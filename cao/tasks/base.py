@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cao.files import sha256_bytes
+from cao.reading import FileReading
 from cao.types import AnswerStyle, Branch, Example, Query
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -179,6 +180,8 @@ class Task:
         stop: texts that end a generated answer.
         description: our own paragraph about the task (τ), empty for a user's file.
         has_train: whether a fixed share is set aside for training; small sources and a user's file have none.
+        reading: how a user's file was read, None for a built-in task.
+        labelled: whether the right answers are known; without them nothing can be measured.
     """
 
     name: str
@@ -193,6 +196,8 @@ class Task:
     stop: tuple[str, ...] = ("\nQuestion:", "\n\n")
     description: str = ""
     has_train: bool = True
+    reading: FileReading | None = None
+    labelled: bool = True
 
     def query(self, example: Example, style: AnswerStyle) -> Query:
         """Return the likelihood question in the style that the model's profile asks for."""

@@ -9,18 +9,20 @@ and never by the run's seed, so that what is trained on or steered by in one run
   sizes, so that any file with at least support + reward + test questions works; a fixed share would leave
   most small files too short in one part. Its parts depend on the ratio of the sizes, but not on the seed.
 
-The seed only chooses inside a part.
+The seed only chooses inside a part. Where a file has fewer questions than the default sizes need, sizes that nobody
+stated are cut to fit it, by ``fitting_sizes``. Questions without labels are all support.
 """
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from cao.errors import InputError
 from cao.files import sha256_bytes
 from cao.tasks.base import Task
+from cao.tasks.fitting import LEAST_FITTED, fitting_sizes
 from cao.types import Example
 
 Part = Literal["train", "support", "reward", "test"]
@@ -97,7 +99,7 @@ def _by_demand(examples: Iterable[Example], sizes: Mapping[Part, int]) -> dict[P
 def part(task: Task, name: Part) -> list[Example]:
     """Return one part of a task, in the source's order.
 
-    A task without a train part is dealt out for the default sizes.
+    A task without a train part is dealt out for the default sizes, or for those that fit it.
 
     Raises:
         InputError: the task has no such part.
@@ -109,10 +111,11 @@ def part(task: Task, name: Part) -> list[Example]:
         return _by_threshold(task.load())[name]
     if name == "train":
         raise InputError(f"{task.name} sets nothing aside for training")
-    return _by_demand(task.load(), DEFAULT_SIZES)[name]
+    examples = task.load()
+    return _by_demand(examples, _fitted(examples, DEFAULT_SIZES, tuple(DEFAULT_SIZES)) or DEFAULT_SIZES)[name]
 
 
-def split(task: Task, *, support: int, reward: int, test: int, seed: int) -> Splits:
+def split(task: Task, *, support: int, reward: int, test: int, seed: int, free: Collection[Part] = ()) -> Splits:
     """Return a run's examples: a seeded choice inside each part, without replacement.
 
     A larger size keeps the examples of a smaller one as long as the parts stay the same.
@@ -123,18 +126,24 @@ def split(task: Task, *, support: int, reward: int, test: int, seed: int) -> Spl
         reward: examples that steer the loop, at least 1.
         test: examples read once at the end, at least 1.
         seed: chooses inside the parts; it never moves an example to another part.
+        free: sizes that may be cut where a task without a train part has too few questions.
 
     Raises:
         InputError: a size is below 1, or the task has fewer examples than asked for.
         UnavailableError: the task's source is not at hand.
     """
-    sizes: dict[Part, int] = {"support": support, "reward": reward, "test": test}
+    sizes: Sizes = {"support": support, "reward": reward, "test": test}
     for name, size in sizes.items():
         if size < 1:
             raise InputError(f"--{name} must be at least 1, not {size}")
     examples = task.load()
+    if not task.labelled:
+        asked = choose(examples, support, f"{seed}:support")
+        return Splits(asked, [], [], {"support": len(examples)})
+    if free and not task.has_train:
+        sizes = _fitted(examples, sizes, free) or sizes
     parts = _by_threshold(examples) if task.has_train else _by_demand(examples, sizes)
-    _check(task, sizes, parts, examples)
+    _check(task, sizes, parts, examples, free)
     chosen = {name: choose(parts[name], size, f"{seed}:{name}") for name, size in sizes.items()}
     larger: tuple[Part, ...] = ("reward", "test")
     available = {name: _most(task, name, sizes, parts, examples) for name in larger}
@@ -180,7 +189,23 @@ def choose(examples: Iterable[Example], size: int, seed: str) -> list[Example]:
     return ordered[:size]
 
 
-def _check(task: Task, sizes: Sizes, parts: Mapping[Part, list[Example]], examples: list[Example]) -> None:
+def _fitted(examples: list[Example], sizes: Sizes, free: Collection[Part]) -> Sizes | None:
+    """Return the largest fitting sizes that the questions can be dealt out for, None where there are none."""
+    total = min(len(examples), sum(sizes.values()))
+    while (fitted := fitting_sizes(total, sizes, free)) is not None:
+        if _enough(_by_demand(examples, fitted), fitted):
+            return fitted
+        total = min(total - 1, int(0.97 * total))  # large groups leave gaps
+    return None
+
+
+def _check(
+    task: Task,
+    sizes: Sizes,
+    parts: Mapping[Part, list[Example]],
+    examples: list[Example],
+    free: Collection[Part],
+) -> None:
     """Raise InputError where a part has too few questions, with the sizes that would do."""
     if _enough(parts, sizes):
         return
@@ -188,6 +213,13 @@ def _check(task: Task, sizes: Sizes, parts: Mapping[Part, list[Example]], exampl
     give = " ".join(f"--{name} {size}" for name, size in fitting.items() if size != sizes[name])
     advice = f"give {give}" if give else f"a run needs {' + '.join(map(str, LEAST.values()))} at least"
     if not task.has_train and len(examples) < sum(sizes.values()):
+        if free:
+            least = {part: LEAST_FITTED[part] if part in free else size for part, size in sizes.items()}
+            of = ", ".join(f"{size} {part}" for part, size in least.items())
+            raise InputError(
+                f"{task.name} has {len(examples)} different questions; {sum(least.values())} are needed at least "
+                f"({of}), unless fewer are asked for: {advice}"
+            )
         wanted = " + ".join(str(size) for size in sizes.values())
         raise InputError(
             f"{task.name} has {len(examples)} different questions, {wanted} = {sum(sizes.values())} are asked for; "

@@ -73,7 +73,7 @@ def test_no_such_verb_is_exit_2(words: list[str], capsys: pytest.CaptureFixture[
     ("typed", "completed"),
     [
         (["cao", "t"], ["trace", "train-policy", "tables"]),
-        (["cao", "run", "--ma"], ["--max-attempts"]),
+        (["cao", "run", "--ma"], ["--map", "--max-attempts"]),
         (["cao", "reference", "--re"], ["--registry", "--replace"]),
         (["cao", "trace", "d"], ["diff"]),
         (["cao", "bench", "engine", "--ce"], ["--cells"]),

@@ -117,7 +117,7 @@ def keep_questions(folder: Path, splits: Splits) -> None:
     lines = []
     for part, examples in (("reward", splits.reward), ("test", splits.test)):
         for example in examples:
-            fields = example.model_dump(mode="json", exclude={"group"})
+            fields = example.model_dump(mode="json", exclude={"group", "accepted", "labelled"})
             lines.append(json.dumps({"part": part, **fields}, ensure_ascii=False) + "\n")
     (folder / "items").mkdir(exist_ok=True)
     write_atomic(folder / "items" / QUESTIONS_FILE, "".join(lines))

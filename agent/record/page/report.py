@@ -14,6 +14,7 @@ from markupsafe import Markup
 from agent.record import gains, wording
 from agent.record.commands import next_step, reproduce_command
 from agent.record.events import evaluations_text
+from agent.record.missing import missing_sentences
 from agent.record.page.charts import loop_charts, start_charts
 from agent.record.page.questions import SHOWN, paired_change, read_answers
 from agent.record.reading import read_run
@@ -96,6 +97,7 @@ def render(run: Run, events: list[Event], folder: Path) -> str:
         policy=wording.policy_text(run),
         tone=tone,
         verdict=wording.verdict(run, change).replace(" %", "\u00a0%").replace(" = ", "\u00a0=\u00a0"),
+        missing=missing_sentences(run),
         step=step,
         command=command,
         start=wording.start_sentence(run),

@@ -42,7 +42,7 @@ def stages(preset: Preset) -> list[list[Job]]:
     every, through_model_alone = variants(preset), preset.generator.reconstruction == 0
     tasks = dict.fromkeys(task for variant in every for task in variant.sources)
     collected: list[Job] = [] if through_model_alone else [("checkpoints", task) for task in preset.sources]
-    unions = [("union", variant.name) for variant in (every[:1] if through_model_alone else every)]
+    unions = [("union", variant.name) for variant in every if variant.name not in preset.extra]
     return [
         [("states", task) for task in tasks],
         [*collected, *unions],

@@ -54,10 +54,10 @@ def test_a_trace_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, r"run\.json: has schema_version 2, .* reads up to 1; read it with the version that"),
+        ({"schema_version": 3}, r"run\.json: has schema_version 3, .* reads up to 2; read it with the version that"),
         ({"schema_version": 0}, r"run\.json: damaged; schema_version"),
         ({"unheard_of": 3}, r"run\.json: damaged; unheard_of"),
-        ({"test": None}, r"run\.json: damaged; test"),
+        ({"test": 3}, r"run\.json: damaged; test"),
     ],
 )
 def test_a_versioned_run_has_every_key_and_no_other(tmp_path: Path, change: dict[str, object], message: str) -> None:

@@ -1,0 +1,62 @@
+"""What a model answers with an adapter and without it, by transformers and PEFT, as others load them."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from agent.handover.comparison import TOKENS, Answer
+from cao.errors import InputError, UnavailableError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def both(
+    folder: Path, base: str, prompts: list[str], *, offline: bool
+) -> tuple[list[Answer], list[Answer], list[Answer]]:
+    """Return the base model's answers, the same again, and those with the adapter.
+
+    Args:
+        folder: a PEFT folder.
+        base: the base model's folder or hub id.
+        prompts: texts.
+        offline: never touch the network.
+
+    Raises:
+        UnavailableError: the base model is not at hand.
+        InputError: PEFT finds no layer for some of the weights.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=offline)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=offline)
+    except (OSError, ValueError) as error:
+        why = f"{base}: cannot be loaded ({type(error).__name__})"
+        raise UnavailableError(f"{why}; give the model with --base") from None
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            adapted = PeftModel.from_pretrained(model, str(folder)).eval()
+    except Exception as error:  # noqa: BLE001  (PEFT raises whatever it meets)
+        raise InputError(f"{folder}: PEFT cannot put it on {base} ({str(error).splitlines()[0][:200]})") from None
+    if any("adapter keys" in str(one.message) for one in said):
+        raise InputError(f"{folder}: PEFT finds no layer, or no weights, for a part of it on {base}")
+    with adapted.disable_adapter():
+        first = [_answer(adapted, tokenizer, prompt) for prompt in prompts]
+        again = [_answer(adapted, tokenizer, prompt) for prompt in prompts]
+    return first, again, [_answer(adapted, tokenizer, prompt) for prompt in prompts]
+
+
+@torch.inference_mode()
+def _answer(model: PeftModel, tokenizer: "PreTrainedTokenizerBase", prompt: str) -> Answer:
+    """Write behind a prompt greedily, with the log-probability of each token."""
+    ids = tokenizer(prompt, return_tensors="pt").input_ids
+    start, logprobs = ids.shape[1], []
+    for _ in range(TOKENS):
+        scores, token = model(input_ids=ids, use_cache=False).logits[0, -1].float().log_softmax(-1).max(-1)
+        logprobs.append(float(scores))
+        ids = torch.cat([ids, token.view(1, 1)], 1)
+    return Answer(text=str(tokenizer.decode(ids[0, start:])), logprobs=logprobs)

@@ -1,0 +1,106 @@
+"""The model card of an exported run, and the JSON of what is no weights."""
+
+import json
+
+from agent.record.measurements import PartScore
+from agent.record.schema import Adopted, RunRecord
+from agent.record.wording import compared_sentence, drift_sentence, interval, number, percent, visible
+from cao.model.profiles import MODELS
+from cao.strategy import strategy_text
+
+CAO_FILE = "cao.json"
+CAO_VERSION = 1
+LICENCES = {"smollm2-135m": "apache-2.0", "qwen2.5-0.5b": "apache-2.0", "qwen2.5-1.5b": "apache-2.0"}
+"""Model profile → the licence of its weights, which an adapter of them carries on."""
+HUB = {"embedded:smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+
+
+def card(run: RunRecord, what: str, folders: tuple[str, ...]) -> str:
+    """Return the model card in Markdown.
+
+    Args:
+        run: what is exported.
+        what: ``adopted``, ``generated`` or ``aligned``.
+        folders: of its adapters, relative to the card; ``.`` is the card's own.
+    """
+    profile = MODELS.get(run.model)
+    own = bool(run.config.get("model_path")) or profile is None
+    source = "" if profile is None or own else HUB.get(profile.source, profile.source)
+    licence = "other" if own else LICENCES.get(run.model, "other")
+    head = {"base_model": source, "library_name": "peft", "license": licence, "tags": ["lora"] if folders else []}
+    front = [f"{key}: {json.dumps(value)}" for key, value in head.items() if value]
+    accepted = what == "adopted" and run.adopted is not None
+    facts = {
+        "Base model": f"{run.model}, sha256 of its weights {run.model_sha256}",
+        "Task": f"{run.task}{', ' + run.data.format if run.data else ''}",
+        "What it is": (run.adopted and run.adopted.note) or f"the {what} {'model' if accepted else 'adapter'}",
+        "Strategy": _strategies(run) if accepted else "none",
+        "Drift": f"{drift_sentence(run.drift)} {compared_sentence(run)}".strip(),
+        "Licence": f"{licence}; that of the base model. The data's own licence is for you to state.",
+        "Made by": f"cao-llm {run.versions.get('cao-llm', '')}, run {run.run_id}, {run.finished}, seed {run.seed}",
+    }
+    told = [f"- {name}: {visible(fact)}" for name, fact in facts.items()]
+    if not accepted:
+        told.append("- Accepted: no; nothing says that it is better than the base model.")
+    title = f"# {visible(run.task)} on {run.model}"
+    return "\n".join(["---", *front, "---", "", title, "", *told, "", *_scores(run), *_use(folders)])
+
+
+def _strategies(run: RunRecord) -> str:
+    strategies = run.adopted.strategies if run.adopted else ()
+    return "; ".join(strategy_text(strategy) for strategy in strategies) or "none beyond the start"
+
+
+def _scores(run: RunRecord) -> list[str]:
+    """Return the rewards and the test scores with their intervals, as a table."""
+    sides: dict[str, tuple[float, tuple[float, float], int, float]] = {}
+    for name, reward in (("reward, deployed model", run.reward.baseline), ("reward, this", run.reward.best)):
+        if reward:
+            sides[name] = (reward.score, reward.ci95, reward.n, reward.loss)
+    tested: dict[str, PartScore] = {} if run.test is None else {"test, deployed model": run.test.baseline}
+    if run.test is not None and run.adopted is not None:
+        tested["test, this"] = run.test.adapted
+    sides |= {name: (one.accuracy, one.ci95, one.n, one.loss) for name, one in tested.items()}
+    if not sides:
+        return ["Nothing was measured: the run had no labels.", ""]
+    rows = [
+        f"| {name} | {percent(score)} | {interval(ci95)} | {number(loss)} | {n} |"
+        for name, (score, ci95, n, loss) in sides.items()
+    ]
+    return ["| part | accuracy | 95 % interval | log-loss | questions |", "|---|---|---|---|---|", *rows, ""]
+
+
+def _use(folders: tuple[str, ...]) -> list[str]:
+    if folders == (".",):
+        load = 'model = AutoPeftModelForCausalLM.from_pretrained("DIR")'
+        return ["```python", "from peft import AutoPeftModelForCausalLM", "", load, "```", ""]
+    rest = f"`{CAO_FILE}` states how its {len(folders)} adapters answer together." if folders else ""
+    return [rest or f"There are no weights to load: `{CAO_FILE}` states how the base model's answers are read.", ""]
+
+
+def settings_of(run: RunRecord, adopted: Adopted | None, folders: tuple[str | None, ...], routes: str | None) -> str:
+    """Return ``cao.json``: what of the adopted model is no weights.
+
+    Args:
+        run: what is exported.
+        adopted: what it adopted, None where an adapter alone is exported.
+        folders: of the adapters that answer, None for the base model itself; relative to the file.
+        routes: file of the routes, where each question goes to one adapter.
+    """
+    rule = adopted.answer_rule if adopted else None
+    told = {
+        "version": CAO_VERSION,
+        "run_id": run.run_id,
+        "task": run.task,
+        "base_model": run.model,
+        "base_sha256": run.model_sha256,
+        "protocol": run.protocol,
+        "members": list(folders),
+        "method": adopted.together.method if adopted and adopted.together else None,
+        "routes": routes,
+        "answer_rule": rule.model_dump(mode="json") if rule else None,
+        "latent": adopted.latent.model_dump(mode="json") if adopted and adopted.latent else None,
+        "strategies": list(adopted.strategies) if adopted else [],
+        "unjudged": run.unjudged.model_dump(mode="json") if run.unjudged else None,
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

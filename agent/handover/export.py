@@ -1,0 +1,115 @@
+"""A finished run becomes a folder that serves: adapters in PEFT format, a card, and a JSON of what is no weights."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from agent.handover.card import CAO_FILE, card, settings_of
+from agent.handover.options import ExportOptions
+from agent.record.reading import read_record
+from agent.record.runs import find_run
+from agent.record.schema import RunRecord
+from cao.errors import InputError
+from cao.files import room_for, usual_modes, write_atomic
+from cao.model.adapters import load_adapter
+from cao.types import CONFIG_FILE, WEIGHTS_FILE
+
+MERGED, MEMBERS, ROUTES = "merged", "members", "routes.safetensors"
+
+
+def export(options: ExportOptions) -> dict[str, object]:
+    """Write the folder and return what is in it.
+
+    Args:
+        options: the run, and where to.
+
+    Raises:
+        InputError: there is no such run, it adopted nothing, a file of it was changed, or the folder is not empty.
+    """
+    place = find_run(Path(options.out), options.run)
+    run = read_record(place)
+    members, routes = _members(run, options.what)
+    only = members[0] if len(members) == 1 else None
+    if options.merge and only is None:
+        raise InputError(f"run {run.run_id}: --merge merges one adapter, and this run has {_many(members)}")
+    _refuse_taken(options.to)
+    options.to.parent.mkdir(parents=True, exist_ok=True)
+    with room_for(options.to), tempfile.TemporaryDirectory(dir=options.to.parent, prefix=".export.") as made:
+        folder = Path(made) / "folder"
+        folder.mkdir()
+        names = _copy(place, folder, members, run.model_sha256)
+        if routes:
+            _copy_file(place, routes, folder / ROUTES)
+        adopted = run.adopted if options.what == "adopted" else None
+        there = tuple(name for name in names if name is not None)
+        write_atomic(folder / CAO_FILE, settings_of(run, adopted, names, ROUTES if routes else None))
+        write_atomic(folder / "README.md", card(run, options.what, there))
+        if options.merge:
+            from agent.handover.merge import merge  # noqa: PLC0415  (torch; a mistake is reported first)
+
+            merge(run, folder, folder / MERGED, offline=options.offline)
+        usual_modes(folder)
+        if options.to.exists():
+            options.to.rmdir()
+        folder.rename(options.to)
+    files = sorted(str(path.relative_to(options.to)) for path in options.to.rglob("*") if path.is_file())
+    return {"run_id": run.run_id, "folder": str(options.to), "what": options.what, "files": files}
+
+
+def _members(run: RunRecord, what: str) -> tuple[tuple[str | None, ...], str | None]:
+    """Return the adapters' folders of what is exported, relative to the run's, and the file of their routes."""
+    if what != "adopted":
+        made = getattr(run.adapters, what)
+        if made is None:
+            raise InputError(f"run {run.run_id} made no {what} adapter: {run.adapters.reason}")
+        return (made.path,), None
+    if run.adopted is None:
+        made = next((name for name in ("aligned", "generated") if getattr(run.adapters, name)), None)
+        advice = f"; --what {made} exports the adapter that it made, which was not accepted" if made else ""
+        raise InputError(f"run {run.run_id} adopted nothing, so the deployed model is what to serve{advice}")
+    if run.adopted.together:
+        return run.adopted.together.adapters, run.adopted.together.routes
+    return (run.adopted.adapter.path if run.adopted.adapter else None,), None
+
+
+def _many(members: tuple[str | None, ...]) -> str:
+    return f"{len(members)} that answer together" if len(members) > 1 else "none"
+
+
+def _refuse_taken(folder: Path) -> None:
+    try:
+        taken = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: is no folder that can be written ({error.strerror})") from None
+    if taken:
+        raise InputError(f"{folder}: is not empty; give a new or an empty folder")
+
+
+def _copy(place: Path, folder: Path, members: tuple[str | None, ...], base_sha256: str) -> tuple[str | None, ...]:
+    """Copy the adapters, each held against its hash and its base model; return where they lie."""
+    names: list[str | None] = []
+    for number, member in enumerate(members):
+        name = "." if len(members) == 1 else f"{MEMBERS}/{number}"
+        names.append(name if member else None)
+        if member:
+            source = _inside(place, member)
+            load_adapter(source, base_sha256)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for file in (CONFIG_FILE, WEIGHTS_FILE):
+                shutil.copyfile(source / file, folder / name / file)
+    return tuple(names)
+
+
+def _copy_file(place: Path, name: str, to: Path) -> None:
+    source = _inside(place, name)
+    if not source.is_file():
+        raise InputError(f"{source}: missing")
+    shutil.copyfile(source, to)
+
+
+def _inside(place: Path, name: str) -> Path:
+    """Return a path of the run's folder; run.json may have been changed by hand."""
+    path = place / name
+    if not path.resolve().is_relative_to(place.resolve()):
+        raise InputError(f"{place / 'run.json'}: names {name[:80]!r}, which is not in the run's folder")
+    return path

@@ -1,0 +1,52 @@
+"""Does the adapter of a folder act? Answers with it and without it are compared, here or on a server."""
+
+import json
+from pathlib import Path
+
+from agent.handover.acting import both
+from agent.handover.comparison import Verdict, compared
+from agent.handover.options import VerifyOptions
+from agent.handover.served import on_server
+from cao.errors import InputError
+from cao.model.adapters import load_adapter
+from cao.tasks.prompt_file import read_prompts
+from cao.types import CONFIG_FILE
+
+PROMPTS = (
+    "Question: Which animal can fly?\nAnswer:",
+    "Question: How much is 12 + 7?\nAnswer:",
+    "The capital of France is",
+    "Question: Is the sea salty?\nAnswer:",
+    "Water boils at",
+    "Once upon a time",
+)
+MOST_PROMPTS = 16
+
+
+def verify(options: VerifyOptions) -> Verdict:
+    """Return whether the adapter of a folder acts.
+
+    Raises:
+        InputError: the folder holds no sound adapter, or something that was asked for cannot be.
+        UnavailableError: the base model or the server is not at hand.
+    """
+    weights = load_adapter(options.folder)
+    prompts = [one.prompt for one in read_prompts(options.prompts)] if options.prompts else list(PROMPTS)
+    prompts = prompts[:MOST_PROMPTS]
+    if not prompts:
+        raise InputError(f"{options.prompts}: holds no prompt")
+    if all(not bool(tensor.any()) for name, tensor in weights.tensors.items() if ".lora_B." in name):
+        reason = "every lora_B is zero, so it adds nothing to the base model"
+        return Verdict(acts=False, where="here", prompts=0, changed=0, largest=0.0, noise=0.0, reason=reason)
+    if options.server:
+        return on_server(options.server, options.base, options.adapter, prompts, offline=options.offline)
+    base = options.base or _named_base(options.folder)
+    first, second, adapted = both(options.folder, base, prompts, offline=options.offline)
+    return compared("here", first, second, adapted)
+
+
+def _named_base(folder: Path) -> str:
+    named = json.loads((folder / CONFIG_FILE).read_text()).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        raise InputError(f"{folder / CONFIG_FILE}: names no base model; give it with --base")
+    return named

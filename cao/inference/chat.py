@@ -1,0 +1,31 @@
+"""Questions as a chat model is asked them: in its own template, and answered until it ends its turn."""
+
+from dataclasses import replace
+
+from cao.inference.sampling import chat_text
+from cao.model.language_model import LanguageModel
+from cao.tasks.base import Task, lettered
+from cao.types import Example
+
+LEAST_TOKENS = 64
+"""Budget of one answer at least: a chat model answers in a sentence."""
+
+
+def by_chat(task: Task, lm: LanguageModel) -> Task:
+    """Return a task whose written answers are asked for by the model's chat template.
+
+    Args:
+        task: what is asked, and how its answers are graded.
+        lm: whose template; a model without one is asked as before.
+    """
+    if not lm.tokenizer.chat_template:
+        return task
+
+    def ask(example: Example) -> str:
+        content = lettered(example) if example.choices else example.prompt
+        text = chat_text(lm, [{"role": "user", "content": content}])
+        begin = lm.tokenizer.bos_token
+        twice = begin and text.startswith(begin) and len(lm.encode("")) > 0  # encoding adds it, too
+        return text.removeprefix(begin) if twice else text
+
+    return replace(task, ask=ask, stop=(), max_new_tokens=max(LEAST_TOKENS, task.max_new_tokens))

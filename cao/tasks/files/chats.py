@@ -1,0 +1,60 @@
+"""Chats as rows have them: OpenAI's messages, ShareGPT's conversations, and prompts and completions of messages."""
+
+from typing import TypeGuard
+
+from cao.tasks.files.keys import EARLIER, REPLY
+from cao.tasks.files.rows import BadRowError
+
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+_ROLES |= {"chatgpt": "assistant", "model": "assistant", "bot": "assistant", "system": "system"}
+
+
+def unfolded(values: dict[str, object]) -> dict[str, object]:
+    """Return a row in which each chat became texts: its last question, the reply to it, and the turns before.
+
+    Args:
+        values: a row; under a chat's key stands its last question, or the last reply where nobody asks.
+            ``KEY: reply`` and ``KEY: earlier turns`` are there where the chat has them.
+
+    Raises:
+        BadRowError: a turn is no text.
+    """
+    made: dict[str, object] = {}
+    for key, value in values.items():
+        if not _is_chat(value):
+            made[key] = value
+            continue
+        turns = [_turn(key, turn) for turn in value]
+        asked = max((i for i, (role, _) in enumerate(turns) if role == "user"), default=-1)
+        replies = [text for role, text in turns[asked + 1 :] if role == "assistant" and text.strip()]
+        if asked < 0:
+            made[key] = replies[-1] if replies else None
+            continue
+        made[key] = turns[asked][1]
+        if replies:
+            made[f"{key}{REPLY}"] = replies[0]
+        before = [text if role == "system" else f"{role}: {text}" for role, text in turns[:asked] if text.strip()]
+        if before:
+            made[f"{key}{EARLIER}"] = "\n".join(before)
+    return made
+
+
+def _is_chat(value: object) -> TypeGuard[list[dict[str, object]]]:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in value)
+    )
+
+
+def _turn(key: str, turn: dict[str, object]) -> tuple[str, str]:
+    said = turn.get("role", turn.get("from"))
+    role = _ROLES.get(said.casefold(), said[:20]) if isinstance(said, str) else "other"
+    text = turn.get("content", turn.get("value"))
+    if isinstance(text, list) and all(isinstance(part, dict) for part in text):
+        text = "\n".join(str(part["text"]) for part in text if isinstance(part.get("text"), str))
+    if text is None:
+        text = ""
+    if not isinstance(text, str):
+        raise BadRowError(f"a turn of {key[:40]!r} is no text")
+    return role, text

@@ -1,0 +1,97 @@
+"""The choices of a row: a list, an object of letters, texts beside labels, or a column each."""
+
+from decimal import Decimal
+
+from cao.tasks.base import LETTERS
+from cao.tasks.files.keys import CLASS_KEYS, Keys, plain_key
+from cao.tasks.files.rows import BadRowError, Table, text_of
+
+MAX_CLASS_CHARS = 60
+_TEXTS, _LABELS = ("text", "value", "content", "option"), ("label", "key", "id", "letter")
+"""Keys of a choice that is an object, and of an object of lists."""
+
+
+def choices_of(values: dict[str, object], keys: Keys) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return a row's choices and their labels, where it states some.
+
+    Args:
+        values: the row.
+        keys: where they are.
+
+    Raises:
+        BadRowError: there are too few or too many, or one is no text.
+    """
+    if keys.wrong and keys.answer:
+        wrong = [each for key in keys.wrong for each in _several(values.get(key)) if each is not None]
+        return _checked(sorted({_plain(each) for each in (values.get(keys.answer), *wrong)})), ()
+    if len(keys.choices) > 1:
+        return _checked([value for key in keys.choices if (value := values.get(key)) is not None]), ()
+    if not keys.choices or keys.choices[0] not in values:
+        return (), ()
+    value = values[keys.choices[0]]
+    if isinstance(value, str) and "|" in value:
+        value = value.split("|")
+    if isinstance(value, dict):
+        texts, labels = (next((value[k] for k in names if k in value), None) for names in (_TEXTS, _LABELS))
+        if isinstance(texts, list):
+            return _checked(texts), _labels(labels, len(texts))
+        given = {key: text for key, text in value.items() if text is not None}
+        return _checked(list(given.values())), tuple(given)
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        texts = [next((each[k] for k in _TEXTS if k in each), None) for each in value]
+        return _checked(texts), _labels([next((each[k] for k in _LABELS if k in each), None) for each in value], 0)
+    return _checked(value), ()
+
+
+def _several(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _plain(value: object) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else value.strip() if isinstance(value, str) else ""
+
+
+def _checked(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS):
+        raise BadRowError(f"'choices' must be a list of 2 to {len(LETTERS)} texts; leave it out for free text")
+    if all(isinstance(each, Decimal) for each in value):
+        value = [f"{each:f}" for each in value]
+    return tuple(text_of(choice, f"choice {i}") for i, choice in enumerate(value))
+
+
+def _labels(value: object, count: int) -> tuple[str, ...]:
+    """Return the labels of choices, none where they are no different texts."""
+    labels = tuple(_plain(each) for each in value) if isinstance(value, list) else ()
+    usable = all(labels) and len(set(labels)) == len(labels) and len(labels) == (count or len(labels))
+    return labels if usable else ()
+
+
+def classes_of(table: Table, keys: Keys) -> tuple[str, ...]:
+    """Return the words that answers are taken from where a file has no choices but labels; empty where it has none.
+
+    Args:
+        table: the rows.
+        keys: where they have what.
+
+    Raises:
+        BadRowError: labels are numbers that nothing names.
+    """
+    if keys.choices or keys.wrong or keys.answer is None:
+        return ()
+    if keys.answer in table.names:
+        names = tuple(name.strip() for name in table.names[keys.answer])
+        return names if 2 <= len(set(names)) == len(names) <= len(LETTERS) and all(names) else ()
+    answers = [row.values.get(keys.answer) for row in table.rows]
+    if all(isinstance(answer, bool) for answer in answers):
+        return ("no", "yes")
+    if plain_key(keys.answer) not in CLASS_KEYS:
+        return ()
+    words = {answer.strip() for answer in answers if isinstance(answer, str)}
+    if answers and all(isinstance(answer, Decimal) or _is_digits(answer) for answer in answers):
+        raise BadRowError(f"{keys.answer!r} holds numbers that nothing names; give names in their place, or choices")
+    few = 2 <= len(words) <= min(len(LETTERS), len(answers) // 2) and all(0 < len(w) <= MAX_CLASS_CHARS for w in words)
+    return tuple(sorted(words)) if few else ()
+
+
+def _is_digits(value: object) -> bool:
+    return isinstance(value, str) and value.strip().isdigit()

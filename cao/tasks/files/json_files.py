@@ -1,0 +1,182 @@
+"""JSON: one object a line, an array of objects, or an object that holds such an array (SQuAD's own file among them)."""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from cao.errors import InputError
+from cao.tasks.files.rows import MAX_LINE_BYTES, MAX_ROWS, BadRowError, Row, Table
+
+MAX_DIGITS = 30
+_LISTS = ("data", "rows", "questions", "examples", "instances", "train", "validation", "test")
+"""Keys of an object under which a file's rows may lie; the first one there counts."""
+_SPACE = re.compile(r"[\s,]*")
+
+
+def read_jsonl(path: Path) -> Table:
+    """Return the rows of a file with one object a line; blank lines and a byte-order mark do not count."""
+    table = Table("JSONL", [])
+    with path.open("rb") as stream:
+        number = 0
+        while raw := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            try:
+                if len(raw) > MAX_LINE_BYTES:
+                    raise InputError(f"{path}:{number}: longer than {MAX_LINE_BYTES:,} bytes")
+                content = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+                if content.strip():
+                    table.rows.append(Row(number, _object(_decoded(content))))
+            except (BadRowError, InputError) as error:
+                table.broken = (number, str(error).removeprefix(f"{path}:{number}: "))
+                break
+            if number >= MAX_ROWS:
+                raise InputError(f"{path}: more than {MAX_ROWS:,} lines; give a sample of it")
+    return table
+
+
+def read_json(path: Path) -> Table:
+    """Return the rows of a JSON file: an array, an object that holds one, or one object a line."""
+    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: not UTF-8 (byte {error.start + 1} of the file)") from None
+    start = len(text) - len(text.lstrip())
+    if text[start : start + 1] == "[":
+        return _array(text, start)
+    if text[start : start + 1] == "{" and _first_line_is_whole(text):
+        return read_jsonl(path)
+    try:
+        held = _object(_decoded(raw))
+    except BadRowError as error:
+        raise InputError(f"{path}:1: {error}") from None
+    rows = _held_rows(held)
+    if rows is None:
+        raise InputError(f"{path}:1: expected an array of objects, or an object that holds one under 'data'")
+    return Table("JSON", [Row(number, row) for number, row in enumerate(rows, 1)], unit="row ")
+
+
+def _first_line_is_whole(text: str) -> bool:
+    """Return whether the first line is an object and not all there is: such a file has an object a line."""
+    first, _, rest = text.strip().partition("\n")
+    try:
+        return bool(rest.strip()) and isinstance(_DECODER.decode(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _array(text: str, start: int) -> Table:
+    """Read an array object by object, so that each has the line on which it begins."""
+    table, at, line, seen = Table("JSON array", []), start + 1, text.count("\n", 0, start + 1) + 1, start + 1
+    while True:
+        space = _SPACE.match(text, at)
+        assert space  # it matches nothing, too
+        at = space.end()
+        line, seen = line + text.count("\n", seen, at), at
+        try:
+            if text.count(",", space.start(), at) > bool(table.rows):
+                raise BadRowError("not JSON: a comma too many")
+            if at >= len(text):
+                raise BadRowError("not JSON: the array is not closed")
+            if text[at] == "]":
+                if text[at + 1 :].strip():
+                    raise BadRowError("not JSON: more behind the array")
+                return table
+            if table.rows and "," not in text[space.start() : at]:
+                raise BadRowError("not JSON: a comma is missing")
+            value, end = _decode_at(text, at)
+            if end - at > MAX_LINE_BYTES:
+                raise BadRowError(f"longer than {MAX_LINE_BYTES:,} characters")
+            table.rows.append(Row(line, _object(value)))
+            at = end
+        except BadRowError as error:
+            table.broken = (line, str(error))
+            return table
+
+
+def _held_rows(held: dict[str, object]) -> list[dict[str, object]] | None:
+    """Return the rows that an object holds: a list of objects, of the data viewer's rows, or of SQuAD's articles."""
+    found = next((held[key] for key in _LISTS if isinstance(held.get(key), list)), None)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        return None
+    if found and all(isinstance(each.get("paragraphs"), list) for each in found):
+        return list(_squad(found))
+    return [each["row"] if isinstance(each.get("row"), dict) else each for each in found]
+
+
+def _squad(articles: list[dict[str, object]]) -> Iterator[dict[str, object]]:
+    for article in articles:
+        paragraphs = article["paragraphs"]
+        for paragraph in paragraphs if isinstance(paragraphs, list) else []:
+            questions = paragraph.get("qas") if isinstance(paragraph, dict) else None
+            for question in questions if isinstance(questions, list) else []:
+                if isinstance(question, dict):
+                    yield {"context": paragraph.get("context"), **question}
+
+
+def _object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise BadRowError("expected one JSON object with question, choices and answer")
+    return value
+
+
+def _decoded(raw: bytes) -> object:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise BadRowError(f"not UTF-8 (byte {error.start + 1} of the line)") from None
+    space = len(text) - len(text.lstrip())
+    value, end = _decode_at(text, space)
+    if text[end:].strip():
+        raise BadRowError(f"not JSON: Extra data (column {end + 1})")
+    return value
+
+
+def _decode_at(text: str, at: int) -> tuple[object, int]:
+    try:
+        return _DECODER.raw_decode(text, at)
+    except BadRowError:
+        raise
+    except json.JSONDecodeError as error:
+        raise BadRowError(f"not JSON: {error.msg} (column {error.colno})") from None
+    except RecursionError:
+        raise BadRowError("not JSON that can be read: nested too deep") from None
+
+
+def json_value(text: str) -> object:
+    """Return what a JSON text says, as the rows of a file are read.
+
+    Raises:
+        BadRowError: it is no JSON.
+    """
+    return _decoded(text.encode("utf-8", "replace"))
+
+
+def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise BadRowError(f"key {next(key for key in keys if keys.count(key) > 1)[:40]!r} appears more than once")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> None:
+    raise BadRowError(f"{name} is not a number that JSON knows")
+
+
+def _number(text: str) -> Decimal:
+    """Return a JSON number as it is written: floats would round it, and integers have no bound."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("Infinity")
+    if not number.is_finite() or len(text) > MAX_DIGITS or abs(number.adjusted()) > MAX_DIGITS:
+        raise BadRowError(f"the number {text[:MAX_DIGITS]}… has more than {MAX_DIGITS} digits")
+    return number
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_repeats, parse_constant=_no_constant, parse_int=_number, parse_float=_number
+)
