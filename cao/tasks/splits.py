@@ -153,17 +153,21 @@ def split(task: Task, *, support: int, reward: int, test: int, seed: int, free: 
 def practice(task: Task, *, support: int, reward: int, seed: int) -> Splits:
     """Return questions of the train part alone, for what is trained and shipped: support and reward, and no test.
 
+    All of a user's own file is its train part here: who learns on a file measures on another one.
+
     Args:
-        task: a task with a train part.
+        task: a task with a train part, or a user's file with answers.
         support: examples for the tools, at least 1.
         reward: other examples, that strategies are judged by, at least 1.
         seed: chooses among the train part; whole groups go to one side.
 
     Raises:
-        InputError: the task has no train part, or too few questions in it.
+        InputError: the task has no train part, too few questions in it, or no answers.
         UnavailableError: the task's source is not at hand.
     """
-    examples = part(task, "train")
+    if not task.labelled:
+        raise InputError(f"{task.name} has no answers: strategies cannot be judged on it")
+    examples = task.load() if task.reading else part(task, "train")
     groups = sorted({_group(example) for example in examples})
     random.Random(f"{seed}:practice").shuffle(groups)
     side = {group: "support" if position < len(groups) // 4 else "reward" for position, group in enumerate(groups)}

@@ -31,13 +31,13 @@ class TrainPolicyOptions(Record):
 
     tasks: Annotated[
         tuple[str, ...],
-        Field(min_length=1, description="learn on these tasks' train parts"),
-        Option("NAME,...", commas=True, default="24 of them"),
+        Field(min_length=1, description="learn on these tasks' train parts, or on all of your own file"),
+        Option("NAME|FILE,...", commas=True, default="24 of them"),
     ] = DEFAULT_TASKS
     held_out: Annotated[
         tuple[str, ...] | None,
         Field(description="only measure on these"),
-        Option("NAME,...", commas=True, default="eight others"),
+        Option("NAME|FILE,...", commas=True, default="eight others"),
     ] = None
     seeds: Annotated[int, Field(ge=1, description="draws of questions for each task"), Option("N")] = 2
     iterations: Annotated[

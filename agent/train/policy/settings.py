@@ -14,7 +14,7 @@ from agent.train.policy.rest_em import Sampling
 from agent.train.policy.situations import Wanted
 from cao.configuration import Count, CountOrNone
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes
+from cao.files import canonical_json, is_path, sha256_bytes, sha256_file
 from cao.tasks import TASKS, get_task
 from cao.types import Record
 
@@ -39,6 +39,7 @@ class Tuning(Record):
 class Claim(TypedDict, total=False):
     """What a training's folder is for, as its ``config.json`` states it."""
 
+    files: dict[str, str]
     config: dict[str, JsonValue]
     tasks: list[str]
     held_out: list[str]
@@ -109,8 +110,10 @@ class Settings(Record):
         return (*learn, *hold_out)
 
     def claim(self) -> Claim:
-        """Return what a folder is for, in JSON values."""
+        """Return what a folder is for, in JSON values; of files among the tasks, what they hold too."""
+        files = [task for task in (*self.tasks, *self.held_out) if is_path(task) and Path(task).is_file()]
         return {
+            **({"files": {file: sha256_file(Path(file)) for file in files}} if files else {}),
             "config": self.config.fingerprint(),
             "tasks": list(self.tasks),
             "held_out": list(self.held_out),
@@ -127,7 +130,8 @@ class Settings(Record):
         """Find mistakes in the tasks' names before a model is loaded.
 
         Raises:
-            InputError: nothing to do, a task to learn on without a train part, or the same task on both sides.
+            InputError: nothing to do, a task to learn on without a train part, the same task on both sides, or two
+                files of one name.
         """
         if not (self.iterations or self.warm_start or self.landscape):
             raise InputError("--iterations 0 leaves nothing to learn: add --landscape or --warm-start")
@@ -137,6 +141,10 @@ class Settings(Record):
         without = [name for name in self.tasks if name in TASKS and not get_task(name).has_train]
         if without:
             raise InputError(f"{without[0]} sets nothing aside for training; hold it out instead")
+        called: dict[str, str] = {}
+        for given in (*self.tasks, *self.held_out):
+            if is_path(given) and called.setdefault(get_task(given).name, given) != given:
+                raise InputError(f"{called[get_task(given).name]} and {given} are tasks of one name; rename a file")
 
 
 def read_settings(folder: Path) -> Settings:

@@ -18,7 +18,7 @@ def read_csv(path: Path) -> Table:
     """Return the rows of a CSV file whose first line names the columns; empty cells are absent."""
     lines = _lines(path)
     first = next(lines, "")
-    separator = max(SEPARATORS, key=lambda sign: len(next(csv.reader([first], delimiter=sign), [])))
+    separator = max(SEPARATORS, key=lambda sign: _columns(first, sign))
     table = Table("TSV" if separator == "\t" else "CSV", [])
     reader = csv.reader(_with(first, lines), delimiter=separator, strict=True)
     number = 1
@@ -43,6 +43,14 @@ def read_lines(path: Path) -> Table:
     """Return the rows of a text file: each line that is not blank is a question without an answer."""
     rows = [Row(n, {"question": line.strip()}) for n, line in enumerate(_lines(path), 1) if line.strip()]
     return Table("text, one prompt a line", rows)
+
+
+def _columns(line: str, separator: str) -> int:
+    """Return how many columns a line has by a separator, none where it cannot be read so."""
+    try:
+        return len(next(csv.reader([line], delimiter=separator), []))
+    except csv.Error:
+        return 0
 
 
 def _with(first: str, rest: Iterator[str]) -> Iterator[str]:

@@ -58,6 +58,8 @@ def test_broken_json_is_refused(tmp_path: Path, text: str, reason: str) -> None:
         ('question,answer\nq,"a\n', "2: not CSV: unexpected end of data"),
         ('question,answer\nq,"a"b\n', "2: not CSV"),
         ("question,answer\nq," + "a" * 200_000 + "\n", "2: not CSV: field larger"),
+        ("ques\rtion,answer\nq,a\n", "1: not CSV"),
+        ("a" * 200_000 + ",answer\nq,a\n", "1: not CSV: field larger"),
         ("question,answer\nq,a\nq2,\n", "3: 'answer' is missing"),
         ("what,that\nq,a\n", "2: 'question' is missing; name its key with --map question=KEY (keys: what, that)"),
         ("question,A,B,answer\nq,x,y,C\n", "2: answer 'C' names none of the 2 choices"),
