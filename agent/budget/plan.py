@@ -138,9 +138,10 @@ def stage_seconds(
 
 
 def total_seconds(stages: dict[str, tuple[float, float]], attempts: int) -> tuple[float, float]:
-    """Return the least and the most seconds of a whole run of 1 to ``attempts`` attempts."""
+    """Return the least and the most seconds of a whole run of 1 to ``attempts`` attempts, or of none."""
     least = sum(low for low, _ in stages.values())
-    most = sum(high for _, high in stages.values()) + (attempts - 1) * stages["each attempt"][1]
+    most = sum(high for _, high in stages.values())
+    most += (attempts - 1) * stages["each attempt"][1] if attempts else 0.0
     return least, most
 
 
@@ -176,7 +177,10 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
     speed = Speed.of(compute, profile)
     reward, test = (part_seconds(speed, task, part, protocol) for part in (splits.reward, splits.test))
     stages = stage_seconds(speed, config, reward, test, starts=starts)
-    replies = config.max_attempts * REPLIES * (config.policy == "openai")
+    attempts = config.max_attempts if task.labelled else 0
+    if not attempts:
+        del stages["each attempt"]
+    replies = attempts * REPLIES * (config.policy == "openai")
     requests = (config.describer == "openai") + min(replies, config.policy_settings.max_requests)
     return {
         "task": task.name,
@@ -194,10 +198,10 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "adapter": config.adapter,
         "variant": variant,
         "starts": starts,
-        "max_attempts": config.max_attempts,
+        "max_attempts": attempts,
         "compute": compute.model_dump(mode="json"),
         "estimated_seconds": {name: [round(low, 1), round(high, 1)] for name, (low, high) in stages.items()},
-        "estimated_total_seconds": [round(seconds) for seconds in total_seconds(stages, config.max_attempts)],
+        "estimated_total_seconds": [round(seconds) for seconds in total_seconds(stages, attempts)],
         "paid_requests_at_most": requests,
         "dollars_at_most": config.policy_settings.max_dollars if requests else 0.0,
     }
@@ -225,6 +229,8 @@ def _starts(content: Plan) -> str:
     """Say what the loop may start from."""
     if content["adapter"] == "none":
         return "the deployed model"
+    if not content["max_attempts"]:
+        return "the deployed model; without answers nothing is measured against it"
     if content["variant"] is None:
         return "the deployed model; a trained generator for its weights is not known of"
     made = "generated" if content["adapter"] == "generated" else "generated or the aligned"
@@ -278,7 +284,8 @@ def print_plan(
         table.add_row(name, f"about {low:.0f} s" if high - low < 1 else f"about {low:.0f} to {high:.0f} s")
     low, high = content["estimated_total_seconds"]
     most = content["max_attempts"]
-    table.add_row("in all", f"{low} to {high} s here, {'1 attempt' if most == 1 else f'1 to {most} attempts'}")
+    attempts = f"1 to {most} attempts" if most > 1 else count(most, "attempt")
+    table.add_row("in all", f"{low} to {high} s here, {attempts}")
     table.add_row("paid requests", f"{content['paid_requests_at_most']} at most (≤ ${content['dollars_at_most']:.2f})")
     console.print(table)
     console.print("Nothing was computed. Run the same command without --dry-run.")

@@ -274,7 +274,7 @@ def _refused(state: State, reason: str, started: float) -> list[Trial]:
 
 
 def _missing(result: GenerationResult | AlignmentResult) -> str:
-    return f"{result.reason}; this would train it: {result.command}" if result.command else result.reason
+    return f"{result.reason}; {result.command}" if result.command else result.reason
 
 
 NODES: dict[str, Node] = {

@@ -20,7 +20,7 @@ from cao.model.loading import load_model
 from cao.tasks.prompt_file import Asked
 from cao.types import AdapterRef
 from tools.align_lora import align_lora
-from tools.generate_lora import consolidate_command, generate_lora
+from tools.generate_lora import generate_lora, how_to_train
 
 
 class Making(TypedDict):
@@ -54,11 +54,11 @@ def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> in
     """
     lm = load_model(options)
     trained = find_trained(lm.sha256, None, options.variant, align=not options.no_align, folder=options.pretrained)
-    command = consolidate_command(lm.profile)
+    advice = how_to_train(lm.profile)
     if trained.generator is None:
-        raise UnavailableError(f"no trained generator exists for the base model {options.model}; run: {command}")
+        raise UnavailableError(f"no trained generator exists for the base model {options.model}; {advice}")
     if trained.aligner is None and not options.no_align:
-        sys.stderr.write(f"note: no aligner was trained behind this generator; {command} would train one\n")
+        sys.stderr.write(f"note: no aligner was trained behind this generator; {advice}\n")
     with workplace(options.out) as folder:
         reference, making = make_adapter(prompts, lm, trained, folder, options.device)
         for name in sorted(os.listdir(reference.path), reverse=True):  # each in one step, the weights first

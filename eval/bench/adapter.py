@@ -18,7 +18,7 @@ from cao.progress import Progress, silent
 from cao.types import Record
 from eval.bench.cost import STAGES, Cheap, Training, medians, operations, time_stages, time_training
 from eval.bench.measure import BenchResult, Figure, Line, alternate, machine, ratio
-from tools.generate_lora import consolidate_command
+from tools.generate_lora import how_to_train
 from tools.generate_lora.checkpoints import CheckpointPreset
 
 
@@ -89,7 +89,7 @@ def cheap_way(lm: LanguageModel, task: str, prompts: list[str], asked: list[str]
     trained = find_trained(lm.sha256, task, "auto", align=True)
     if trained.generator is None or trained.aligner is None:
         raise UnavailableError(
-            f"no trained generator and aligner exist for {lm.profile.name}; run: {consolidate_command(lm.profile)}"
+            f"no trained generator and aligner exist for {lm.profile.name}; {how_to_train(lm.profile)}"
         )
     encoder = Encoder(minilm_folder(), lm.device)
     return Cheap(encoder, trained.generator.to(lm.device), trained.aligner.to(lm.device), lm, prompts, asked)

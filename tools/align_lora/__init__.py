@@ -14,7 +14,7 @@ from tools import pretrained
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.aligner_file import load_aligner
 from tools.align_lora.task_vector import condition
-from tools.generate_lora import consolidate_command
+from tools.generate_lora import how_to_train
 from tools.generate_lora.tokens import TokenLayout
 
 __all__ = ["AlignmentResult", "SourceGenerator", "align_lora", "find_aligner"]
@@ -50,7 +50,7 @@ class AlignmentResult(Record):
     Attributes:
         adapter: the aligned adapter, or None.
         reason: why there is none, in one sentence; empty where there is one.
-        command: what would train the missing part; empty where no part is missing.
+        command: how the missing part is trained; empty where no part is missing.
     """
 
     adapter: AdapterRef | None
@@ -105,14 +105,14 @@ def align_lora(
         generator: what made ``generated``; its shipped aligner is used where none is given.
 
     Returns:
-        The stored adapter; where there is none, the reason, and the command that trains a missing part.
+        The stored adapter; where there is none, the reason, and how a missing part is trained.
 
     Raises:
         InputError: the adapter or the aligner is damaged or belongs to something else.
 
     Source: CAO-LLM §2.3, F.
     """
-    command = consolidate_command(lm.profile)
+    command = how_to_train(lm.profile)
     if generated is None:
         return AlignmentResult(adapter=None, reason="there is no generated adapter to align", command=command)
     if aligner is None and generator is not None:

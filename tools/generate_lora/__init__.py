@@ -9,13 +9,13 @@ from pathlib import Path
 from cao.errors import InputError
 from cao.model.adapters import save_adapter
 from cao.model.language_model import LanguageModel
-from cao.model.profiles import ModelProfile
+from cao.model.profiles import MODELS, ModelProfile
 from cao.types import AdapterRef, Record
 from tools import pretrained
 from tools.generate_lora.conditioning import Generator, PromptEncoder, condition
 from tools.generate_lora.generator import TrainedGenerator, load_generator
 
-__all__ = ["GenerationResult", "Generator", "consolidate_command", "find_generator", "generate_lora"]
+__all__ = ["GenerationResult", "Generator", "find_generator", "generate_lora", "how_to_train"]
 
 
 class GenerationResult(Record):
@@ -24,7 +24,7 @@ class GenerationResult(Record):
     Attributes:
         adapter: the generated adapter, or None.
         reason: why there is none, in one sentence; empty where there is one.
-        command: what would train the missing generator; empty where there is one.
+        command: how the missing generator is trained; empty where there is one.
         caveats: what limits the adapter, in sentences without their full stop.
         kept: positions of the prompts that it was made from; blank and repeated ones are left out.
     """
@@ -36,9 +36,14 @@ class GenerationResult(Record):
     kept: tuple[int, ...] = ()
 
 
-def consolidate_command(profile: ModelProfile) -> str:
-    """Return the command line that trains generator and aligner for a base model."""
-    return f"python -m agent.consolidate --model {profile.name} --preset {profile.preset}"
+def how_to_train(profile: ModelProfile) -> str:
+    """Return how generator and aligner are trained for a base model, for people: what ``agent.consolidate`` takes."""
+    if profile.name in MODELS:
+        return f"run: python -m agent.consolidate --model {profile.name} --preset {profile.preset}"
+    return (
+        f"by name they are trained for {', '.join(MODELS)} alone; for a folder with the layers of one of these run: "
+        "python -m agent.consolidate --model NAME --model-path DIR"
+    )
 
 
 def find_generator(
@@ -87,7 +92,7 @@ def generate_lora(
         lap: called with ``encode`` and ``generate`` when each is done.
 
     Returns:
-        The stored adapter; without a trained generator none, but the reason and the command that trains one.
+        The stored adapter; without a trained generator none, but the reason and how one is trained.
 
     Raises:
         InputError: no prompt can be used, or the generator reads another encoder's states.
@@ -96,7 +101,7 @@ def generate_lora(
     """
     chosen = generator or find_generator(lm.sha256)
     if chosen is None:
-        command = consolidate_command(lm.profile)
+        command = how_to_train(lm.profile)
         reason = f"no trained generator exists for the base model {lm.profile.name}"
         return GenerationResult(adapter=None, reason=reason, command=command)
     conditioning = condition(prompts, chosen, encoder)

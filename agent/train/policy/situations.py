@@ -80,7 +80,7 @@ class Wanted(NamedTuple):
     """Which situation is wanted.
 
     Attributes:
-        task: its name, or a JSONL file.
+        task: its name, or a file of questions.
         seed: chooses the questions.
         practice: draw every question from the train part, as for anything that is trained and shipped.
         bare: begin with the deployed model alone, without an adapter that was made for the task.

@@ -50,6 +50,10 @@ def test_free_prompts_have_no_rule_and_it_is_said_why(
     path = tmp_path / "prompts.txt"
     path.write_text("".join(f"How many birds fly at {n}?\n" for n in range(12)))
     plan = strategies(tmp_path, MIX)
+    assert main([*arguments(path, tiny_model_folder, tmp_path, plan), "--dry-run"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["max_attempts"] == 0
+    assert "each attempt" not in planned["estimated_seconds"]
     record = run(capsys, arguments(path, tiny_model_folder, tmp_path, plan))
     assert record["unjudged"]["answer_rule"] is None
     assert "the same words" in record["unjudged"]["reason"]
