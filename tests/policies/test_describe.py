@@ -171,9 +171,7 @@ def test_facts_are_counted_right_and_quote_nothing() -> None:
 
 
 def test_counted_facts_stand_behind_a_local_paragraph(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "policies.local.sample", lambda *_, **__: ["elementary arithmetic in short everyday stories."]
-    )
+    monkeypatch.setattr("policies.local.sample", lambda *_, **__: ["elementary arithmetic in short everyday stories."])
     description = ask("local", THEIRS, tiny_lm)
     assert description.text == f"These questions test elementary arithmetic in short everyday stories. {facts(PAIRS)}"
     assert description.source == "local"
@@ -191,9 +189,7 @@ def test_a_model_too_small_to_describe_is_not_asked_unless_it_is_named(
     assert "invoice, refund" in description.text
     assert "M parameters describes none" in description.note
     monkeypatch.setattr("policies.describe.FEWEST_PARAMETERS", 0)
-    monkeypatch.setattr(
-        "policies.local.sample", lambda *_, **__: ["how customers of a shop ask about their bills."]
-    )
+    monkeypatch.setattr("policies.local.sample", lambda *_, **__: ["how customers of a shop ask about their bills."])
     assert (
         describe("cached", THEIRS, pairs, settings=PolicySettings(), lm=tiny_lm, seed=0, offline=True).source == "local"
     )
