@@ -1,4 +1,4 @@
-"""``python -m eval.score --task NAME|FILE.jsonl``: measure a model, with or without an adapter, on a task.
+"""``python -m eval.score --task NAME|FILE``: measure a model, with or without an adapter, on a task.
 
 Nothing is adapted here; this is the measurement of the loop as a command of its own.
 """

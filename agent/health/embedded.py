@@ -72,7 +72,7 @@ def check_cache() -> list[Check]:
 def check_tasks() -> list[Check]:
     """List the tasks that have names: those whose data is embedded, and the others."""
     embedded = [name for name, task in TASKS.items() if "embedded in" in task.source]
-    rows = [Check("tasks", "ok", f"{', '.join(embedded)}; or your own FILE.jsonl")]
+    rows = [Check("tasks", "ok", f"{', '.join(embedded)}; or your own FILE")]
     stored = ", ".join(name for name in practice.EMBEDDED if name not in practice.SAME_QUESTIONS)
     rows.append(Check("practice", "ok", f"{stored}; {len(practice.SAME_QUESTIONS)} subjects as mmlu_SUBJECT"))
     if importlib.util.find_spec("reasoning_gym") is None:
