@@ -15,6 +15,12 @@ LICENCES = {"smollm2-135m": "apache-2.0", "qwen2.5-0.5b": "apache-2.0", "qwen2.5
 HUB = {"embedded:smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 
+def hub_id(run: RunRecord) -> str:
+    """Return where anybody gets a run's base model, empty for a model of the user's own."""
+    profile = MODELS.get(run.model)
+    return "" if profile is None or run.config.get("model_path") else HUB.get(profile.source, profile.source)
+
+
 def card(run: RunRecord, what: str, folders: tuple[str, ...]) -> str:
     """Return the model card in Markdown.
 
@@ -23,10 +29,8 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...]) -> str:
         what: ``adopted``, ``generated`` or ``aligned``.
         folders: of its adapters, relative to the card; ``.`` is the card's own.
     """
-    profile = MODELS.get(run.model)
-    own = bool(run.config.get("model_path")) or profile is None
-    source = "" if profile is None or own else HUB.get(profile.source, profile.source)
-    licence = "other" if own else LICENCES.get(run.model, "other")
+    source = hub_id(run)
+    licence = LICENCES.get(run.model, "other") if source else "other"
     head = {"base_model": source, "library_name": "peft", "license": licence, "tags": ["lora"] if folders else []}
     front = [f"{key}: {json.dumps(value)}" for key, value in head.items() if value]
     accepted = what == "adopted" and run.adopted is not None

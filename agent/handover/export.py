@@ -1,10 +1,11 @@
 """A finished run becomes a folder that serves: adapters in PEFT format, a card, and a JSON of what is no weights."""
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
-from agent.handover.card import CAO_FILE, card, settings_of
+from agent.handover.card import CAO_FILE, card, hub_id, settings_of
 from agent.handover.options import ExportOptions
 from agent.record.reading import read_record
 from agent.record.runs import find_run
@@ -37,7 +38,7 @@ def export(options: ExportOptions) -> dict[str, object]:
     with room_for(options.to), tempfile.TemporaryDirectory(dir=options.to.parent, prefix=".export.") as made:
         folder = Path(made) / "folder"
         folder.mkdir()
-        names = _copy(place, folder, members, run.model_sha256)
+        names = _copy(place, folder, members, run)
         if routes:
             _copy_file(place, routes, folder / ROUTES)
         adopted = run.adopted if options.what == "adopted" else None
@@ -85,18 +86,23 @@ def _refuse_taken(folder: Path) -> None:
         raise InputError(f"{folder}: is not empty; give a new or an empty folder")
 
 
-def _copy(place: Path, folder: Path, members: tuple[str | None, ...], base_sha256: str) -> tuple[str | None, ...]:
-    """Copy the adapters, each held against its hash and its base model; return where they lie."""
+def _copy(place: Path, folder: Path, members: tuple[str | None, ...], run: RunRecord) -> tuple[str | None, ...]:
+    """Copy the adapters, each held against its hash and its base model; return where they lie.
+
+    A copy names its base model by where anybody gets it, and not by a folder of this machine.
+    """
     names: list[str | None] = []
     for number, member in enumerate(members):
         name = "." if len(members) == 1 else f"{MEMBERS}/{number}"
         names.append(name if member else None)
         if member:
             source = _inside(place, member)
-            load_adapter(source, base_sha256)
+            load_adapter(source, run.model_sha256)
             (folder / name).mkdir(parents=True, exist_ok=True)
-            for file in (CONFIG_FILE, WEIGHTS_FILE):
-                shutil.copyfile(source / file, folder / name / file)
+            shutil.copyfile(source / WEIGHTS_FILE, folder / name / WEIGHTS_FILE)
+            config = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
+            config["base_model_name_or_path"] = hub_id(run) or config["base_model_name_or_path"]
+            write_atomic(folder / name / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return tuple(names)
 
 

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 from agent.handover.acting import both
+from agent.handover.card import HUB
 from agent.handover.comparison import Verdict, compared
 from agent.handover.options import VerifyOptions
 from agent.handover.served import on_server
 from cao.errors import InputError
+from cao.files import sha256_file
+from cao.machine.assets import smollm2_gguf
 from cao.model.adapters import load_adapter
+from cao.model.loading import convert_gguf
 from cao.tasks.prompt_file import read_prompts
 from cao.types import CONFIG_FILE
 
@@ -40,9 +44,17 @@ def verify(options: VerifyOptions) -> Verdict:
         return Verdict(acts=False, where="here", prompts=0, changed=0, largest=0.0, noise=0.0, reason=reason)
     if options.server:
         return on_server(options.server, options.base, options.adapter, prompts, offline=options.offline)
-    base = options.base or _named_base(options.folder)
+    base = options.base or _at_hand(_named_base(options.folder))
     first, second, adapted = both(options.folder, base, prompts, offline=options.offline)
     return compared("here", first, second, adapted)
+
+
+def _at_hand(base: str) -> str:
+    """Return the embedded model's folder where that is what a hub id stands for, else the id or folder itself."""
+    if base != HUB["embedded:smollm2"]:
+        return base
+    gguf = smollm2_gguf()
+    return str(convert_gguf(gguf, sha256_file(gguf)))
 
 
 def _named_base(folder: Path) -> str:

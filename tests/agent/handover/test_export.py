@@ -56,3 +56,17 @@ def test_a_run_that_adopted_nothing_has_nothing_to_export(
     assert export([*words, "--what", "aligned"]) == 2
     assert "made no aligned adapter" in capsys.readouterr().err
     assert not (tmp_path / "served").exists()
+
+
+@pytest.mark.integration
+def test_a_copy_names_its_base_model_as_anybody_gets_it_and_is_verified_without_being_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--task", "gsm8k", "--support", "16", "--reward", "24", "--test", "24", "--max-attempts", "1"]
+    record = run(capsys, [*argv, "--policy", "random", "--out", str(tmp_path), "--offline", "--json"])
+    to = tmp_path / "served"
+    assert export([record["run_id"], "--out", str(tmp_path), "--to", str(to), "--what", "generated"]) == 0
+    config = json.loads((to / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert verify([str(to), "--offline"]) == 0
+    assert "acts (here)" in capsys.readouterr().out
