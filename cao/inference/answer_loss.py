@@ -33,9 +33,7 @@ def answer_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limi
         query = task.query(example, lm.profile.answer_style)
         row = plan_row(lm, query.model_copy(update={"branches": (query.branches[example.answer],)}))
         cut = max(0, min(len(row.tokens) - limit, row.prompt - 1))
-        span = row.spans[0]
-        moved = type(span)(span.start - cut, span.scored - cut, span.end - cut)
-        rows.append(Row(row.tokens[cut:], row.prompt - cut, (moved,), row.cut + cut))
+        rows.append(row.without(cut))
     return rows
 
 

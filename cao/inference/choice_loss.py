@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cao.inference.scoring import plan_row
 from cao.model.language_model import LanguageModel
-from cao.model.packed_forward import Packed, Row, Span, tree_states
+from cao.model.packed_forward import Packed, Row, tree_states
 from cao.tasks.base import Task
 from cao.types import Example
 
@@ -58,9 +58,8 @@ def choice_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limi
         cut = max(0, len(row.tokens) - limit)
         if cut >= row.prompt:
             continue
-        spans = tuple(Span(s.start - cut, s.scored - cut, s.end - cut) for s in row.spans)
         chars = tuple(max(1, len(branch.scored.strip())) for branch in query.branches)
-        rows.append(ChoiceRow(Row(row.tokens[cut:], row.prompt - cut, spans, row.cut + cut), example.answer, chars))
+        rows.append(ChoiceRow(row.without(cut), example.answer, chars))
     return rows
 
 
@@ -103,12 +102,11 @@ def _branch_sums(lm: LanguageModel, rows: Sequence[Row]) -> list[Tensor]:
     owner: list[int] = []
     number = 0
     for row, places in zip(rows, packed.padded.tolist(), strict=True):
-        for span in row.spans:
-            for at in range(span.scored, span.end):
-                before.append(places[at - 1 if at > span.start else row.prompt - 1])
-                wanted.append(row.tokens[at])
-                owner.append(number)
-            number += 1
+        for branch, at, previous in row.scored():
+            before.append(places[previous])
+            wanted.append(row.tokens[at])
+            owner.append(number + branch)
+        number += len(row.spans)
     with lm.mixed_precision():
         hidden = tree_states(lm, packed)
         logits = lm.logits(hidden[torch.tensor(before, device=lm.device)])

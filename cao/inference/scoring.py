@@ -147,10 +147,8 @@ def score_batch(lm: LanguageModel, rows: Sequence[Row], move: Move | None, read:
     where = []  # row, predicting place, target, branch; branches that go on from one place share its logits
     count = 0
     for i, (row, places) in enumerate(zip(rows, Shared.of(rows).places, strict=True)):
-        for span in row.spans:
-            for t in range(span.scored, span.end):
-                where.append((i, places[t - 1 if t > span.start else row.prompt - 1], row.tokens[t], count))
-            count += 1
+        where += [(i, places[before], row.tokens[t], count + branch) for branch, t, before in row.scored()]
+        count += len(row.spans)
     owner, place, target, branch = torch.tensor(sorted(where), device=hidden.device).T
     (row_of, kept), state_of = torch.unique_consecutive(torch.stack([owner, place]), dim=1, return_inverse=True)
     states = hidden[kept]

@@ -28,7 +28,7 @@ from tools.align_lora.aligner import AlignerHeader, GainAligner
 from tools.align_lora.fusion_vae import kl_divergence, kl_weight
 from tools.align_lora.gains import GainShape, GainVAE, features_of, moved
 from tools.align_lora.presets import GainPreset
-from tools.align_lora.training import STD_FLOOR
+from tools.align_lora.training import spread
 from tools.generate_lora.sources import GeneratorPreset
 from tools.generate_lora.tokens import TokenLayout, flatten
 from tools.generate_lora.training_step import behaviour, neighbours
@@ -170,10 +170,7 @@ def _untrained(
     seed: int,
     generator_sha256: str,
 ) -> GainAligner:
-    conditions = [task.conditions.float() for task in tasks]
-    mean = torch.stack([each.mean(0) for each in conditions]).mean(0)
-    variance = torch.stack([(each - mean).square().mean(0) for each in conditions]).mean(0)
-    floor = (STD_FLOOR * variance.mean().sqrt()).clamp(min=1e-6)
+    mean, std = spread([task.conditions.float() for task in tasks])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shape = GainShape(layout.layers, len(layout.modules), len(mean), preset.hidden, preset.latent)
@@ -192,7 +189,7 @@ def _untrained(
             "parameters": str(sum(parameter.numel() for parameter in vae.parameters())),
         },
     )
-    return GainAligner(vae, header, layout, initial, shared=shared, mean=mean, std=variance.sqrt().maximum(floor))
+    return GainAligner(vae, header, layout, initial, shared=shared, mean=mean, std=std)
 
 
 def _fingerprint(

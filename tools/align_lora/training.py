@@ -9,6 +9,7 @@ Source: CAO-LLM §2.3, Eq. 3, F.
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,10 +90,23 @@ def _statistics(tasks: list[SourceTask]) -> dict[str, Tensor]:
     squares = torch.stack([task.generated.square().mean((0, 2)) for task in tasks]).mean(0)
     scale = squares.sqrt()
     usual = scale.max() if bool(scale.max() > 0) else torch.ones(())
-    mean = torch.stack([task.vectors.mean(0) for task in tasks]).mean(0)
-    variance = torch.stack([(task.vectors - mean).square().mean(0) for task in tasks]).mean(0)
+    mean, std = spread([task.vectors for task in tasks])
+    return {"scale": torch.where(scale > 0, scale, usual), "mean": mean, "std": std}
+
+
+def spread(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of tasks' vectors, each task weighing the same.
+
+    Args:
+        vectors: (K, d) of each task.
+
+    Returns:
+        (d,) and (d,), the latter above zero.
+    """
+    mean = torch.stack([each.mean(0) for each in vectors]).mean(0)
+    variance = torch.stack([(each - mean).square().mean(0) for each in vectors]).mean(0)
     floor = (STD_FLOOR * variance.mean().sqrt()).clamp(min=1e-6)
-    return {"scale": torch.where(scale > 0, scale, usual), "mean": mean, "std": variance.sqrt().maximum(floor)}
+    return mean, variance.sqrt().maximum(floor)
 
 
 def _pairs(task: SourceTask, aligner: ChunkAligner, preset: AlignerPreset, generator: torch.Generator) -> list[_Pair]:

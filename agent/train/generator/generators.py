@@ -45,8 +45,9 @@ class Generators(Sources):
         Where generators are trained through the model alone, it is the same training with every prompt left out.
         """
         if self.preset.generator.reconstruction > 0:
-            rows = lambda: [row for task in variant.sources for row in self.rows(task)[0]]  # noqa: E731
-            self._collected(f"unions/{variant.name}", rows)
+            self._collected(
+                f"unions/{variant.name}", lambda: [row for task in variant.sources for row in self.rows(task)[0]]
+            )
         elif not (path := self.folder / "unions" / f"{variant.name}-average.safetensors").exists():
             path.parent.mkdir(exist_ok=True)
             generator, losses = self._trained(
@@ -131,7 +132,7 @@ class Generators(Sources):
         """Return what a task gives to the generator's training."""
         preset, rows, questions = self.preset.generator, list[Row](), list[ChoiceRow]()
         if preset.choices:
-            questions = sorted(self.questions(task)[0], key=lambda each: len(each.row.tokens))
+            questions = sorted(self.questions(task), key=lambda each: len(each.row.tokens))
         else:
             rows = sorted(self.rows(task)[0], key=lambda row: len(row.tokens))
         kept = self.checkpoints(task) if preset.reconstruction > 0 else torch.empty(0)
@@ -189,7 +190,7 @@ class Generators(Sources):
     def _validation_loss(self, task: str, weights: LoraWeights | None) -> float:
         """Return the training's loss on a source's questions that no training has."""
         preset = self.preset
-        held = self.questions(task)[1] if preset.generator.choices else self.rows(task)[1]
+        held = self.questions(task, held_back=True) if preset.generator.choices else self.rows(task)[1]
         rows = held[: preset.validated]
         with self.lm.adapted(weights), torch.no_grad():
             batches = [rows[i : i + 8] for i in range(0, len(rows), 8)]

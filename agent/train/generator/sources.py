@@ -113,14 +113,10 @@ class Sources:
         rows = answer_rows(self.lm, get_task(task), self.examples(task), self.preset.row_tokens)
         return [row for i, row in enumerate(rows) if i % VALIDATION], rows[::VALIDATION]
 
-    def questions(self, task: str) -> tuple[list[ChoiceRow], list[ChoiceRow]]:
-        """Return a source's questions with all of their choices: those trained on, and those only measured on."""
-        examples, limit = self.examples(task), self.preset.row_tokens
-        trained = [example for i, example in enumerate(examples) if i % VALIDATION]
-        return (
-            choice_rows(self.lm, get_task(task), trained, limit),
-            choice_rows(self.lm, get_task(task), examples[::VALIDATION], limit),
-        )
+    def questions(self, task: str, *, held_back: bool = False) -> list[ChoiceRow]:
+        """Return a source's questions with all of their choices: those trained on, or those only measured on."""
+        chosen = [e for i, e in enumerate(self.examples(task)) if (i % VALIDATION == 0) == held_back]
+        return choice_rows(self.lm, get_task(task), chosen, self.preset.row_tokens)
 
     def states(self, task: str) -> list[Tensor]:
         """Return the token states (l_i, C), float16, of a source's training prompts."""

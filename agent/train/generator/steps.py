@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agent.train.generator.generators import Generators
 from agent.train.generator.sources import VALIDATION
-from agent.train.generator.variants import Variant, variants
+from agent.train.generator.variants import Variant, folds
 from cao.errors import InputError
 from cao.files import write_json
 from cao.model.adapters import LoraWeights
@@ -60,8 +60,7 @@ class Consolidation(Generators):
         """Train an aligner on adapters for tasks that the generator, a fold's, never saw; it says which fold's."""
         assert self.preset.gains is not None
         generator = self.generator(variant)
-        folds = [each for each in variants(self.preset) if each.name.startswith("fold-")]
-        tasks = [self.answered(task, fold) for fold in folds for task in fold.leaves_out]
+        tasks = [self.answered(task, fold) for fold in folds(self.preset) for task in fold.leaves_out]
         aligner, losses = train_gain_aligner(
             tasks,
             self.lm,
@@ -75,7 +74,7 @@ class Consolidation(Generators):
             progress=lambda _, done, total: self.progress(f"aligner {variant.name}", done, total),
             checkpoint=partial,
         )
-        used = {fold.name: " ".join(fold.leaves_out) for fold in folds}
+        used = {fold.name: " ".join(fold.leaves_out) for fold in folds(self.preset)}
         aligner.header = aligner.header.model_copy(update={"provenance": {**aligner.header.provenance, **used}})
         return aligner, losses
 
@@ -101,7 +100,7 @@ class Consolidation(Generators):
             adapters=torch.stack(adapters),
             shared=flatten(generator.unconditional().tensors, self.layout),
             conditions=torch.stack(conditions),
-            questions=sorted(self.questions(task)[0], key=lambda each: len(each.row.tokens)),
+            questions=sorted(self.questions(task), key=lambda each: len(each.row.tokens)),
         )
 
     def pairs(self, task: str, generator: TrainedGenerator) -> SourceTask:

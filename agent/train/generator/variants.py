@@ -34,6 +34,11 @@ def variants(preset: Preset) -> list[Variant]:
     return listed + [Variant(name, sources) for name, sources in preset.extra.items()]
 
 
+def folds(preset: Preset) -> list[Variant]:
+    """Return the variants that each leave a part of the sources out."""
+    return [variant for variant in variants(preset) if variant.name.startswith("fold-")]
+
+
 def aligned(preset: Preset) -> list[str]:
     """Return the names of the variants that an aligner is trained behind: those that serve tasks at use.
 
@@ -42,4 +47,4 @@ def aligned(preset: Preset) -> list[str]:
     """
     if preset.gains:
         return ["full"]
-    return [variant.name for variant in variants(preset) if not variant.name.startswith("fold-")]
+    return [variant.name for variant in variants(preset) if variant not in folds(preset)]
