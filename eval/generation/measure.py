@@ -18,6 +18,7 @@ from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine, open_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Work
+from agent.train.generator.presets import REPORTED
 from agent.train.generator.steps import Consolidation
 from agent.train.generator.variants import Variant
 from cao.files import sha256_bytes
@@ -35,7 +36,6 @@ from eval.generation.consolidation import check_finished, open_folder, serving
 from eval.generation.cosines import Cosines, alikeness
 from eval.generation.recipes import (
     PAPER,
-    REPORTED,
     Compared,
     compared,
     in_domain,

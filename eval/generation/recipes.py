@@ -8,14 +8,12 @@ Source: CAO-LLM §2.2, §2.3; the controls are this project's.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from agent.train.generator.presets import REPORTED
 from agent.train.generator.variants import Variant, variants
 from cao.progress import Progress
 from eval.generation.consolidation import serving
 from eval.generation.workshop import BASE, Recipe, Workshop
 from tools.detect_drift.reference import IN_DOMAIN
-
-REPORTED: tuple[str, ...] = (*IN_DOMAIN, "gsm8k", "math", "social_iqa", "mmlu_logic", "mmlu_cs", "medqa")
-"""The tasks of the report, and those whose prompts serve as another task's."""
 
 PAPER = "paper"
 """The variant that is trained on the six in-domain tasks alone."""

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
+from agent.train.generator.presets import REPORTED
 from cao.model.adapters import LoraWeights
 from cao.model.cosines import gram
 from cao.tasks import TASKS
 from cao.tasks.splits import choose, part, split
-from eval.generation.recipes import REPORTED, others
+from eval.generation.recipes import others
 from eval.generation.workshop import halfway, shuffled
 
 

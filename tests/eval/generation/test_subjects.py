@@ -1,7 +1,7 @@
 """Every task has a subject, and a source that shares it is found."""
 
+from agent.train.generator.presets import REPORTED
 from cao.tasks import PRACTICE, TASKS
-from eval.generation.recipes import REPORTED
 from eval.generation.subjects import SUBJECTS, sharing, subjects_of
 
 
