@@ -20,6 +20,10 @@ from agent.loop.state import Workbench
 from agent.record.schema import RunRecord
 from cao.command_line import quiet_libraries
 from cao.errors import InputError
+from cao.tasks import PRACTICE, TASKS
+
+UNANSWERED = "answer="
+"""What ``map`` says where answers are not to be read."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def adapt(
     Args:
         questions: a task's name, a file as ``--task`` takes it, or a list: texts, or mappings with ``question``,
             ``choices`` and ``answer``. A list is kept as a file beside the runs.
-        prompts: the same without answers; these are not read.
+        prompts: what the tools are given: in place of a share of the questions, or alone, where there are no answers.
+            The same as ``questions``; answers among them are not read.
         progress: called with each step.
         config: a configuration file.
         resume: id of an interrupted run to go on with.
@@ -105,8 +110,12 @@ def _keys(
     told = str(keys.get("map", ""))
     if questions is not None:
         keys["task"] = as_task(questions, "questions", out, told)
+        keys |= {} if prompts is None else {"prompts": as_task(prompts, "prompts", out, UNANSWERED)}
     elif prompts is not None:
-        keys["task"] = as_task(prompts, "prompts", out, told)
+        keys["map"] = f"{told},{UNANSWERED}"
+        keys["task"] = as_task(prompts, "prompts", out, keys["map"])
+        if keys["task"] in TASKS | PRACTICE:
+            raise InputError(f"prompts: {keys['task']} has answers; give it as questions, or prompts beside questions")
     elif resume is None and "task" not in keys:
         raise InputError("nothing to adapt to; give questions, or prompts where there are no answers")
     return keys

@@ -126,7 +126,8 @@ def fitted(bench: Workbench, view: View) -> Workbench:
     if config.minutes is None:
         return bench
     view.progress("timing a few prompts", 0, 0)
-    speed = timed_speed(bench.speed, bench.lm, bench.task, bench.splits.support, bench.protocol)
+    shown = bench.splits.reward if config.prompts else bench.splits.support  # prompts may have no choices to rank
+    speed = timed_speed(bench.speed, bench.lm, bench.task, shown, bench.protocol)
     starts = STARTS[config.adapter] if bench.trained.generator else 1
     fitting = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
     view.say(fitting.sentence())

@@ -1,5 +1,6 @@
 """``adapt`` on a program's own lists: the record, the progress, the model, and the command's own words."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from agent.run import main
 from cao import adapt
 from cao.errors import InputError, UnavailableError
 from tests.agent.api.conftest import Made
-from tests.agent.run.tiny_runs import echo_rows, write_rows
+from tests.agent.run.tiny_runs import TTL, echo_rows, strategies, write_rows
 
 CHOICES = ["yes", "no"]
 
@@ -95,6 +96,44 @@ def test_prompts_alone_leave_the_deployed_model(made: Made, tmp_path: Path) -> N
     assert run.record.unjudged is not None
     assert run.model.adapted.members == (None,)
     assert run.model.answer("Does the bird fly?", CHOICES).text in CHOICES
+
+
+def test_the_tools_are_given_prompts_of_their_own(made: Made, tmp_path: Path) -> None:
+    prompts = [{"question": f"what can bird number {n} do?", "answer": "fly"} for n in range(40)]
+    plan = strategies(tmp_path, {**TTL, "ttl_steps": 2})
+    told = {"policy": "fixed", "policy_settings": {"strategy_file": str(plan)}, "reward": 12, "test": 12, **made.base}
+    steps: list[Any] = []
+    run = adapt(echo_rows(), prompts=prompts, support=10, out=tmp_path, progress=steps.append, **told)
+    assert run.record.splits == {"support": 10, "reward": 12, "test": 12}
+    assert run.record.drift.n == 10
+    (applied,) = [step.text for step in steps if (step.kind, step.name) == ("end", "apply")]
+    assert "of 10 prompts" in applied
+    kept = [json.loads(line)["question"] for line in (run.folder / "items/questions.jsonl").read_text().splitlines()]
+    assert len(kept) == 24
+    assert all("the bird can fly" in question for question in kept)
+    again = adapt(resume=run.record.run_id, out=tmp_path)
+    assert again.record == run.record
+    Path(run.record.config["prompts"]).write_text('{"question": "another"}\n')
+    with pytest.raises(InputError, match="was started with prompts_sha256="):
+        adapt(resume=run.record.run_id, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"prompts": "gsm8k"}, "prompts: gsm8k has answers; give it as questions"),
+        ({"prompts": [" "]}, "prompts:entry 1: 'question' is blank"),
+        (
+            {"questions": ["a", "b"], "prompts": ["c"]},
+            "--prompts: .* has no answers, so it is what the tools are given",
+        ),
+        ({"questions": "winogrande", "prompts": "piqa"}, "--prompts piqa: have not the form in which winogrande asks"),
+        ({"questions": "piqa", "prompts": "no_such"}, "no task is called 'no_such'"),
+    ],
+)
+def test_prompts_that_do_not_fit_are_refused(data: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        adapt(**data, out=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ PROMPTS = [f"How many wings have {n} birds?" for n in range(12)]
 @pytest.mark.parametrize(
     ("taken", "settings", "apart"),
     [
-        (options.AdaptOptions, RunConfig, {"task"}),
+        (options.AdaptOptions, RunConfig, {"task", "prompts"}),
         (options.DetectOptions, stages.DriftOptions, {"windows"}),
         (options.GenerateOptions, stages.GenerateOptions, {"prompts", "out"}),
         (options.WatchOptions, stream.WatchOptions, {"stream"}),
