@@ -112,8 +112,8 @@ def _keys(
         keys["task"] = as_task(questions, "questions", out, told)
         keys |= {} if prompts is None else {"prompts": as_task(prompts, "prompts", out, UNANSWERED)}
     elif prompts is not None:
-        keys["map"] = f"{told},{UNANSWERED}"
-        keys["task"] = as_task(prompts, "prompts", out, keys["map"])
+        keys["map"] = unanswered = f"{told},{UNANSWERED}"
+        keys["task"] = as_task(prompts, "prompts", out, unanswered)
         if keys["task"] in TASKS | PRACTICE:
             raise InputError(f"prompts: {keys['task']} has answers; give it as questions, or prompts beside questions")
     elif resume is None and "task" not in keys:

@@ -25,6 +25,7 @@ from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
+from cao.model.profiles import MODELS
 from cao.model.start_adapter import attach_adapter
 from cao.sealed import not_finite, read_tensors
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
@@ -145,6 +146,8 @@ def _machine(
     own: dict[str, object] = {"model": handed.base_model, "profile": handed.profile}
     own |= {key: config[key] for key in ("device", "dtype") if config.get(key)}
     place = {"model_path": str(folder) if handed.merged else config.get("model_path")}
+    if handed.merged and handed.base_model not in MODELS:  # a folder of its own, wherever the base model lay
+        own, place = {**own, "model": str(folder)}, {}
     place = {} if {"model", "model_path"} & set(told) else place
     start_adapter = options.start_adapter or config.get("start_adapter")
     try:
