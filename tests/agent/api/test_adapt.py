@@ -18,8 +18,8 @@ CHOICES = ["yes", "no"]
 
 def test_a_run_on_a_list_is_a_run_on_a_file(made: Made) -> None:
     record, folder = made.run.record, made.run.folder
-    assert (record.status, record.splits) == ("improved", {"support": 8, "reward": 12, "test": 12})
-    assert record.adopted.strategies[0]["family"] == "TTL"
+    assert (record.status, record.splits) == ("improved", {"support": 8, "reward": 24, "test": 12})
+    assert (record.adopted.strategies[0]["family"], record.adopted.answer_rule.prior) == ("TTL", "batch")
     assert folder.is_absolute()
     assert folder.name == record.run_id
     assert "<html" in made.run.report.read_text()

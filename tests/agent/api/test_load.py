@@ -119,7 +119,8 @@ def test_each_question_goes_to_its_own_adapter(made: Made, copy: Path) -> None:
     encoder = Encoder(minilm_folder())
     near = [encoder.embed(["the bird can fly"]), encoder.embed(["how much is 12 plus 7?"])]
     save_file({"places": centroids(near, "avg_prompt_embed").contiguous()}, copy / "routes.safetensors")
-    plain, base = load(copy, **made.base), load(changed(copy, members=[None]), **made.base)
+    plain = load(changed(copy, answer_rule=None), **made.base)
+    base = load(changed(copy, members=[None]), **made.base)
     both = {"members": [".", None], "method": "avg_prompt_embed", "routes": "routes.safetensors"}
     model = load(changed(copy, **both), **made.base)
     bird, sum_ = [{"question": text, "choices": CHOICES} for text in ("can the bird fly?", "how much is 12 plus 9?")]
@@ -179,7 +180,7 @@ def set_to(**keys: Any) -> Callable[[Path], None]:
         (set_to(members=[".", "."]), "no method by which they answer together"),
         (set_to(members=[".", "."], method="avg_sim_score"), "the method and the routes do not fit"),
         (set_to(latent={"slot_steps": 10**9, "slot_lr": 0.1}), "cannot be used"),
-        (set_to(answer_rule={"prior": "batch", "strength": 1.0}), "a prior of each member, which is not there"),
+        (set_to(answering={}), "a prior of each member, which is not there"),
         (set_to(base_sha256="0" * 64), "holds other weights than .* give the base model with model="),
         (set_to(base_model="no-such"), "unknown model 'no-such'"),
         (set_to(colour="\x1b[31m"), r"cannot be used; colour: unknown key"),
@@ -215,9 +216,12 @@ def test_a_damaged_run_is_refused_in_one_line(made: Made, tmp_path: Path) -> Non
 
     (folder / "answering.json").write_text('{"stop": 7}')
     refused("answering.json: damaged; stop: .*; do the run again")
-    (folder / "answering.json").unlink()
-    assert load(folder).answer("can it fly?", CHOICES)  # a run of a version that kept nothing of it
-    (folder / "run.json").write_text(json.dumps({**record, "adopted": {**record["adopted"], "adapter": None}}))
+    (folder / "answering.json").unlink()  # as in a run of a version that kept nothing of it
+    refused("a prior of each member, which is not there; do the run again")
+    adopted = {**record["adopted"], "answer_rule": {"prior": "choice", "strength": 1.0}}
+    (folder / "run.json").write_text(json.dumps({**record, "adopted": adopted}))
+    assert load(folder).answer("can it fly?", CHOICES).text in CHOICES
+    (folder / "run.json").write_text(json.dumps({**record, "adopted": {**adopted, "adapter": None}}))
     assert load(folder).adapted.members == (None,)
     (folder / "run.json").write_text(json.dumps({**record, "schema_version": None}))
     refused("too old to be loaded")
