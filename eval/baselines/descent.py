@@ -2,11 +2,12 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cao.configuration import Amount, Count, CountOrNone
 from cao.errors import InputError
@@ -121,6 +122,32 @@ class Timed:
     def seconds(self) -> float:
         """Of all steps."""
         return round((time.monotonic() - self._began) / (self.share or 1.0), 3)
+
+
+@dataclass
+class Read:
+    """Counts what a model reads, for loops that are not this project's own or do not count.
+
+    Attributes:
+        tokens: that went through the embedding, padding included.
+    """
+
+    tokens: int = 0
+
+    @classmethod
+    @contextmanager
+    def by(cls, lm: LanguageModel) -> "Iterator[Read]":
+        """Count for the length of the block."""
+        read = cls()
+
+        def count(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            read.tokens += given[0].numel()
+
+        handle = lm.model.get_input_embeddings().register_forward_pre_hook(count)
+        try:
+            yield read
+        finally:
+            handle.remove()
 
 
 class Plain(Record):

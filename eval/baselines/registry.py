@@ -9,18 +9,22 @@ from typing import Literal
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights
 from cao.progress import Progress, silent
+from eval.baselines.abmll import Abmll
 from eval.baselines.base import Base
 from eval.baselines.baseline import Baseline, Budget, Spent, adapted, prepared
 from eval.baselines.ground import Ground, ground_of
+from eval.baselines.labelled_lora import LabelledLora
 from eval.baselines.maml import MamlEnLlm
 from eval.baselines.mean import Mean
 from eval.baselines.nearest import Nearest
 from eval.baselines.no_meta_train import NoMetaTrain
+from eval.baselines.text_to_lora import TextToLora
 from eval.baselines.union_train import UnionTrain
 from eval.generation.workshop import Workshop
 
 BASELINES: dict[str, type[Baseline]] = {
-    kind.name: kind for kind in (Base, NoMetaTrain, UnionTrain, Mean, Nearest, MamlEnLlm)
+    kind.name: kind
+    for kind in (Base, NoMetaTrain, UnionTrain, Mean, Nearest, MamlEnLlm, Abmll, LabelledLora, TextToLora)
 }
 
 REHEARSED = 3
