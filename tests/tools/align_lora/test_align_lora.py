@@ -51,7 +51,7 @@ def trained(lm: LanguageModel, source: Source) -> TrainedAligner:
     generator = torch.Generator().manual_seed(0)
     made = torch.stack([residual(source, seed) for seed in (1, 2)])
     tasks = [SourceTask("one", made, torch.randn(2, WIDTH, generator=generator), made.mean(0) + 0.05)]
-    options = {"preset": QUICK, "seed": 0, "target": "checkpoint", "generator_sha256": source.sha256}
+    options = {"preset": QUICK, "seed": 0, "generator_sha256": source.sha256}
     return train_aligner(tasks, source.layout, source.initial, **options)[0]
 
 
