@@ -264,7 +264,7 @@ def fingerprint_of(baseline: Baseline, ground: Ground, more: object = None) -> s
         "code": CODE,
         "name": baseline.name,
         "settings": baseline.settings().model_dump(mode="json"),
-        "ground": ground.about(),
+        "ground": ground.about,
         "more": more,
     }
     return sha256_bytes(canonical_json(depends_on).encode())

@@ -40,7 +40,7 @@ class Target:
         seed: that chose its questions.
         support: questions whose prompts, and for some methods labels, are read.
         reward: labelled questions of the part that steers a run.
-        train: labelled questions of the part for training; none where a task sets none aside.
+        train: labelled questions of the part for training; none where they are not asked for.
     """
 
     task: Task
@@ -110,8 +110,9 @@ class Ground:
         """Return the adapter of tensors, on all modules that carry LoRA."""
         return replace(self.lm.fresh_lora(0), tensors=dict(tensors), provenance={"made_by": made_by})
 
+    @cached_property
     def about(self) -> dict[str, object]:
-        """Return what a preparation depends on, in JSON values."""
+        """What a preparation depends on, in JSON values."""
         consolidation, lm = self.workshop.consolidation, self.lm
         return {
             "model": lm.sha256,
@@ -122,17 +123,21 @@ class Ground:
             "sources": {name: _sha256(consolidation.examples(name)) for name in self.variant.sources},
         }
 
-    def target(self, task: str, seed: int) -> Target:
+    def target(self, task: str, seed: int, *, train: bool = False) -> Target:
         """Return a reported task as a baseline may read it.
 
         Args:
             task: its name.
             seed: of a run, whose support and reward questions are taken.
+            train: whether its train questions are among it.
+
+        Raises:
+            InputError: train questions are asked for, and the task has none, or shares them with another one.
         """
         found = get_task(task)
         reward = choose(part(found, "reward"), DEFAULT_SIZES["reward"], f"{seed}:reward")
-        train = tuple(self.examples(task)) if found.has_train else ()
-        return Target(found, seed, tuple(self.workshop.support(task, seed)), tuple(reward), train)
+        own = tuple(self.examples(task)) if train else ()
+        return Target(found, seed, tuple(self.workshop.support(task, seed)), tuple(reward), own)
 
     def rehearsal(self, source: str) -> Target:
         """Return a source in the place of a target, for choosing a rate: made of its train questions alone."""

@@ -97,7 +97,8 @@ def run_cell(
         rate, choosing, losses = chosen_rate(kind, ground, budget)
         baseline = kind.equal(budget.left() if kind.rated else budget, rate, ground)
     ready = prepared(baseline, ground)
-    made = adapted(baseline, ground, ready, ground.target(task, seed))
+    target = ground.target(task, seed, train=kind.reads == "train labels")
+    made = adapted(baseline, ground, ready, target)
     return Cell(made.weights, baseline, choosing, ready.spent, made.spent, losses)
 
 

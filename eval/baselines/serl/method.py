@@ -25,7 +25,7 @@ from cao.types import Example, Record
 from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads, Spent
 from eval.baselines.descent import Extent, Read, taken
 from eval.baselines.ground import Ground, Target
-from eval.baselines.serl.questions import Writing, write_questions
+from eval.baselines.serl.questions import Writing, unasked, write_questions
 from eval.baselines.serl.reinforce import Reinforcing, Watch, need_trainer, reinforce
 from eval.baselines.serl.votes import answer_of, rewards
 from eval.bench.plain.training import live, peft_model
@@ -180,7 +180,8 @@ class _Play:
             return kept.questions
         seeds = [_unlabelled(example) for example in self.target.support]
         seed = f"{self.target.seed}:{course.round}"
-        order = [*seeds, *write_questions(self.ground.lm, seeds, self.hyper.writing, seed)]
+        written = write_questions(self.ground.lm, seeds, self.hyper.writing, seed)
+        order = [*seeds, *unasked(written, self.target.task)]
         random.Random(seed).shuffle(order)
         self._count(0)
         if path:

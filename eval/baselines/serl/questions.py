@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import torch
 
+from agent.train.generator.sources import fingerprint
 from cao.configuration import Amount, Count
 from cao.inference.sampling import sample
 from cao.model.language_model import LanguageModel
-from cao.tasks.base import LETTERS, example_id, lettered
+from cao.tasks.base import LETTERS, Task, example_id, lettered
 from cao.types import Example, Record
 
 WORDS = (4, 150)
@@ -124,3 +125,12 @@ def write_questions(lm: LanguageModel, seeds: Sequence[Example], writing: Writin
         if len(made) >= writing.wanted:
             break
     return made[: writing.wanted]
+
+
+def unasked(written: Sequence[Example], task: Task) -> list[Example]:
+    """Return the questions that are none of the task's own, in letters and digits.
+
+    A model may know a published test part by heart; what it repeats of it is left out.
+    """
+    known = {fingerprint(example) for example in task.load()}
+    return [example for example in written if fingerprint(example) not in known]

@@ -75,7 +75,7 @@ def test_another_setting_is_another_preparation(ground: Ground) -> None:
 
 @pytest.mark.slow
 def test_test_questions_are_read_by_none_and_support_labels_by_those_that_say_so(ground: Ground) -> None:
-    target, ready = ground.target("social_iqa", 0), prepared(QUICK, ground)
+    target, ready = ground.target("social_iqa", 0, train=True), prepared(QUICK, ground)
     turned = tuple(each.model_copy(update={"answer": (each.answer + 1) % 3}) for each in target.support)
     first, second = (adapted(QUICK, ground, ready, each) for each in (target, replace(target, support=turned)))
     assert sha(first.weights) != sha(second.weights)

@@ -4,8 +4,8 @@ import pytest
 
 from cao.model.language_model import LanguageModel
 from cao.tasks.base import choice_example
-from eval.baselines.serl.questions import Writing, listed, parsed, rouge_l, write_questions
-from tests.tools.tiny_training import ANIMALS, examples
+from eval.baselines.serl.questions import Writing, listed, parsed, rouge_l, unasked, write_questions
+from tests.tools.tiny_training import ANIMALS, TASKS, examples
 
 WHOLE = "Which of these animals lives in water?\nA. the bird\nB. the fish\nC. the snake"
 
@@ -65,3 +65,10 @@ def test_what_a_model_writes_is_whole_new_and_the_same_again(tiny_lm: LanguageMo
     turned = [each.model_copy(update={"answer": 1 - each.answer}) for each in seeds]
     assert first == write_questions(tiny_lm, turned, writing, "0:0")
     assert all(len(each.choices) == 2 and not each.labelled for each in first)
+
+
+def test_a_question_of_the_tasks_own_is_left_out_however_it_is_spaced() -> None:
+    own, new = TASKS["animals"].load()[3], parsed(WHOLE, 3)
+    assert new is not None
+    repeated = new.model_copy(update={"question": f"  {own.question.upper()} !"})
+    assert unasked([new, repeated], TASKS["animals"]) == [new]
