@@ -7,6 +7,7 @@ number alone.
 
 import contextlib
 import copy
+import importlib.util
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -66,12 +67,10 @@ class Watch:
 
 def need_trainer() -> None:
     """Raise UnavailableError where the trainer is not installed."""
-    try:
-        import trl  # noqa: F401, PLC0415  (an optional extra, seconds to import)
-    except ImportError:
+    if importlib.util.find_spec("trl") is None:
         raise UnavailableError(
             "SeRL trains by TRL, which is not installed; run: python -m pip install -c constraints.txt -e '.[rl]'"
-        ) from None
+        )
 
 
 def reinforce(
@@ -111,28 +110,7 @@ def reinforce(
     for group in optimizer.param_groups:
         group["lr"] = settings.rate
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), _kept_padding(lm):
-        arguments = RLOOConfig(
-            output_dir=folder,
-            per_device_train_batch_size=settings.samples,
-            gradient_accumulation_steps=settings.prompts,
-            num_generations=settings.samples,
-            max_completion_length=max_tokens,
-            temperature=settings.temperature,
-            top_k=0,
-            beta=settings.kl,
-            max_steps=steps,
-            max_grad_norm=settings.clip,
-            shuffle_dataset=False,
-            gradient_checkpointing=False,
-            bf16=lm.model.dtype == torch.bfloat16,
-            use_cpu=torch.device(lm.device).type == "cpu",
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            seed=watch.seed,
-        )
+        arguments = RLOOConfig(**_arguments(lm, settings, steps, max_tokens, watch.seed), output_dir=folder)
         trainer = RLOOTrainer(
             model=dressed,
             args=arguments,
@@ -147,6 +125,33 @@ def reinforce(
             trainer.train()
         finally:
             dressed.delete_adapter("ref")
+
+
+def _arguments(
+    lm: LanguageModel, settings: Reinforcing, steps: int, max_tokens: int, seed: int
+) -> dict[str, int | float | bool | str | list[str]]:
+    """Return the trainer's configuration; a step's prompts go through the model one after another."""
+    return {
+        "per_device_train_batch_size": settings.samples,
+        "gradient_accumulation_steps": settings.prompts,
+        "num_generations": settings.samples,
+        "max_completion_length": max_tokens,
+        "temperature": settings.temperature,
+        "top_k": 0,
+        "beta": settings.kl,
+        "max_steps": steps,
+        "max_grad_norm": settings.clip,
+        "shuffle_dataset": False,
+        "gradient_checkpointing": False,
+        "bf16": lm.model.dtype == torch.bfloat16,
+        "use_cpu": torch.device(lm.device).type == "cpu",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "seed": seed,
+    }
 
 
 def _grouped(judge: Judge, samples: int) -> Callable[..., list[float | None]]:
