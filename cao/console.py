@@ -24,6 +24,7 @@ VERBS = {
     "train-policy": ("agent.train_policy", "train the local policy"),
     "propose": ("policies.propose", "what a policy would try in a given situation"),
     "score": ("eval.score", "measure a model, with or without an adapter, on a task"),
+    "compare": ("eval.compare", "judge two sets of answers to the same questions by paired tests"),
     "tables": ("eval.tables", "measure a claim and write its page"),
     "bench": ("eval.bench.command", "measure what something costs here"),
 }

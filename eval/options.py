@@ -1,11 +1,22 @@
-"""What the commands ``eval.score`` and ``eval.tables`` take; nothing here computes."""
+"""What the commands ``eval.score``, ``eval.compare`` and ``eval.tables`` take; nothing here computes."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cao.configuration import Device, Dtype, FileGrader, FileKeys, Machine, ModelPath, Offline, Pretrained, Workers
+from cao.configuration import (
+    Device,
+    Dtype,
+    FileGrader,
+    FileKeys,
+    Machine,
+    ModelPath,
+    Offline,
+    Pretrained,
+    RunsFolder,
+    Workers,
+)
 from cao.errors import InputError
 from cao.options import Option
 from cao.types import AnswerProtocol, Record
@@ -44,6 +55,22 @@ class ScoreOptions(Machine):
     ] = None
     server_batch: Annotated[int, Field(ge=1, description="prompts of one request"), Option("N")] = 8
     server_concurrency: Annotated[int, Field(ge=1, description="requests at a time"), Option("N")] = 4
+
+
+class CompareOptions(Record):
+    """What ``eval.compare`` takes."""
+
+    a: Annotated[str, Field(description="what is compared with"), Option("A", positional=True)]
+    b: Annotated[str, Field(description="what is judged"), Option("B", positional=True)]
+    metric: Annotated[
+        str | None,
+        Field(description="of a sample log: what says whether an answer is right, acc_norm say"),
+        Option("NAME", default="its first"),
+    ] = None
+    filter: Annotated[
+        str | None, Field(description="of a sample log that has several"), Option("NAME", default="the only one")
+    ] = None
+    out: RunsFolder = "runs"
 
 
 class TablesOptions(Record):
