@@ -28,11 +28,13 @@ from eval.bench.options import (
     EngineBench,
     GrowthBench,
     LatentBench,
+    ParityBench,
     ProcessorBench,
     RunBench,
     ScoringBench,
     TrainingBench,
 )
+from eval.bench.plain import parity
 from eval.bench.plain.harness import check_harness
 from eval.bench.training import measure as training
 from eval.bench.training.loops import surprising
@@ -56,6 +58,13 @@ def _scoring(a: ScoringBench, progress: Progress) -> BenchResult:
     check_harness()
     subjects = [scoring.Subject(get_task(name), drawn(name, a.limit, "reward")) for name in a.tasks or IN_DOMAIN]
     return scoring.bench(load_model(a), subjects, repetitions=a.repetitions, batch=a.batch, progress=progress)
+
+
+def _parity(a: ParityBench, progress: Progress) -> BenchResult:
+    check_harness()
+    names = a.tasks or [name for name in IN_DOMAIN if name != parity.UNLIKE]
+    asked = [(get_task(name), drawn(name, a.limit, "reward")) for name in names]
+    return parity.bench(load_model(a), asked, batch=a.batch, progress=progress)
 
 
 def _latent(a: LatentBench, progress: Progress) -> BenchResult:
@@ -111,6 +120,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "run": _taking(RunBench, _run),
     "processor": _taking(ProcessorBench, _processor),
     "scoring": _taking(ScoringBench, _scoring),
+    "parity": _taking(ParityBench, _parity),
     "latent": _taking(LatentBench, _latent),
     "training": _taking(TrainingBench, _training),
     "adapter": _taking(AdapterBench, _adapter),
@@ -136,7 +146,8 @@ def bench(name: str, options: Record, command: str, *, write: bool, as_json: boo
     """
     with closing(make_view()) as view:
         result = MEASUREMENTS[name](options, view.progress)
-    setting = f"{result.machine.sentence}; {result.repetitions} repetitions by turns."
+    turns = "" if isinstance(result, parity.ParityResult) else f"; {result.repetitions} repetitions by turns"
+    setting = f"{result.machine.sentence}{turns}."
     if write:
         _write(command, setting, result)
     if as_json:

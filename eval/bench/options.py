@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cao.configuration import Machine
+from cao.configuration import Dtype, Machine
 from cao.options import Option
 from cao.types import Record
 from eval.bench.ways import WAYS
@@ -54,6 +54,20 @@ class ScoringBench(ModelBench):
     ] = ()
     batch: Annotated[int, Field(ge=1, description="the harness's batch"), Option("N")] = 16
     limit: Limit = 48
+
+
+class ParityBench(Machine):
+    """``parity``; rounding in bfloat16 decides near ties by itself."""
+
+    dtype: Dtype = "float32"
+    tasks: Annotated[
+        tuple[str, ...],
+        Field(description="whose questions"),
+        Option("NAME,...", commas=True, default="the in-domain tasks that the harness can ask alike"),
+    ] = ()
+    batch: Annotated[int, Field(ge=1, description="the harness's batch"), Option("N")] = 16
+    limit: Limit = 48
+    write: Write = False
 
 
 class LatentBench(ModelBench):

@@ -3,7 +3,9 @@
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypedDict
+
+from datasets import Dataset
 
 from cao.errors import UnavailableError
 from cao.model.language_model import LanguageModel
@@ -26,6 +28,25 @@ class HarnessClass(Protocol):
 
     def __call__(self, *, pretrained: object, tokenizer: object, batch_size: int, softmax_dtype: str | None) -> Harness:
         """Make a backend around a loaded model."""
+
+
+class Document(TypedDict):
+    """A question as a document of the harness."""
+
+    id: str
+    prompt: str
+    choices: list[str]
+    gold: int
+
+
+class Sample(TypedDict):
+    """What the harness logs of a document, as far as it is read here."""
+
+    doc_id: int
+    doc: Document
+    filtered_resps: list[tuple[float, bool]]
+    acc: float
+    acc_norm: float
 
 
 def check_harness() -> HarnessClass:
@@ -83,3 +104,24 @@ def per_char(harness: Harness, queries: Sequence[Query]) -> list[list[float]]:
 def choices(scores: Sequence[Sequence[float]]) -> list[int]:
     """Return the best branch of each question, the first among equals."""
     return [list(each).index(max(each)) for each in scores]
+
+
+def evaluated(harness: Harness, documents: Sequence[Document]) -> list[Sample]:
+    """Return what the harness's own evaluator logs of a local multiple-choice task.
+
+    Args:
+        harness: what ``open_harness`` returned.
+        documents: its questions.
+    """
+    from lm_eval import evaluator, tasks  # noqa: PLC0415  (an optional extra)
+
+    asked = Dataset.from_list([dict(document) for document in documents])
+    config = {
+        **{"task": "parity", "custom_dataset": lambda **_: {"test": asked}, "test_split": "test"},
+        **{"output_type": "multiple_choice", "doc_to_text": "prompt", "doc_to_choice": "choices"},
+        **{"doc_to_target": "gold", "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]},
+    }
+    loaded = tasks.TaskManager(include_defaults=False).load([config])
+    logged = evaluator.evaluate(lm=harness, task_dict=loaded, bootstrap_iters=0)["samples"]["parity"]
+    samples: list[Sample] = sorted(logged, key=lambda sample: sample["doc_id"])
+    return samples
