@@ -184,6 +184,23 @@ def resolve(
     return laid_over(profile, settings) if settings else profile
 
 
+def planned_shapes(profile: ModelProfile, *, offline: bool = False) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the matrices that carry LoRA, before the model is loaded.
+
+    Args:
+        profile: an inferred one.
+        offline: never touch the network.
+    """
+    from cao.model.profiles.inferred import described_shapes  # noqa: PLC0415  (transformers; known names need none)
+
+    return described_shapes(_described(profile.source, offline), profile.lora_targets)
+
+
+def given_sha256(place: str) -> str:
+    """Return the hash of a model's weights that lie here: a folder's safetensors files, or a GGUF file."""
+    return sha256_file(Path(place)) if place.lower().endswith(GGUF) else weights_sha256(_folder(place))
+
+
 def check_device(device: str) -> None:
     """Raise an error where a torch device is not one of ours or is not here.
 
