@@ -87,7 +87,7 @@ def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path,
     return folder, weights_sha256(folder)
 
 
-def _described(source: str, offline: bool) -> Path:
+def described(source: str, offline: bool) -> Path:
     """Return a folder with a model's configuration and tokenizer; of a hub's model its weights are not fetched."""
     if not Path(source).is_absolute():
         return _from_hub(source, offline, ABOUT)
@@ -178,22 +178,10 @@ def resolve(
         from cao.model.profiles.inferred import infer_profile  # noqa: PLC0415  (transformers; known names need none)
 
         source = str(Path(model).resolve()) if is_place(model) else model
-        profile = infer_profile(source, _described(source, offline))
+        profile = infer_profile(source, described(source, offline))
     elif path:
         profile = replace(profile, parameters=stored_parameters(Path(path)))
     return laid_over(profile, settings) if settings else profile
-
-
-def planned_shapes(profile: ModelProfile, *, offline: bool = False) -> dict[str, tuple[int, int]]:
-    """Return the shapes of the matrices that carry LoRA, before the model is loaded.
-
-    Args:
-        profile: an inferred one.
-        offline: never touch the network.
-    """
-    from cao.model.profiles.inferred import described_shapes  # noqa: PLC0415  (transformers; known names need none)
-
-    return described_shapes(_described(profile.source, offline), profile.lora_targets)
 
 
 def given_sha256(place: str) -> str:

@@ -13,8 +13,9 @@ from agent.train.generator.presets import PRESETS, Preset
 from cao.configuration import explain, merge
 from cao.errors import InputError
 from cao.model.encoder import MAX_TOKENS
-from cao.model.loading import given_sha256, planned_shapes, resolve
+from cao.model.loading import described, given_sha256, resolve
 from cao.model.profiles import ModelProfile, is_place
+from cao.model.profiles.inferred import described_shapes
 from cao.profile_settings import ProfileSettings
 from cao.tasks import PRACTICE, TASKS
 
@@ -64,7 +65,7 @@ class Settings(ConsolidateOptions):
         except ValidationError as error:
             raise InputError(f"--set {explain(error)}") from None
         if base.architecture and "ladder" not in self.values:
-            preset = preset.fitted(planned_shapes(base, offline=self.offline), base.lora_rank, base.lora_alpha)
+            preset = preset.fitted(_shapes(base, self.offline), base.lora_rank, base.lora_alpha)
         _check_tasks(preset)
         _check_ladder(preset)
         _check_losses(preset)
@@ -97,6 +98,11 @@ class Settings(ConsolidateOptions):
 @cache
 def _base(model: str, profile: ProfileSettings, path: str | None, offline: bool) -> ModelProfile:
     return resolve(model, profile, path=path, offline=offline)
+
+
+@cache
+def _shapes(base: ModelProfile, offline: bool) -> dict[str, tuple[int, int]]:
+    return described_shapes(described(base.source, offline), base.lora_targets)
 
 
 def _check_tasks(preset: Preset) -> None:
