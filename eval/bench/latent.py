@@ -110,7 +110,7 @@ def hidden_of(lm: LanguageModel, batch: Batch) -> Tensor:
 def forward(lm: LanguageModel, batch: Batch) -> None:
     """Take a forward pass with the logits of all positions, a bounded number of them at once."""
     states = hidden_of(lm, batch)[batch[2].to(lm.device)]
-    for some in states.split(max(1, CHUNK_BYTES // (4 * lm.head.weight.shape[0]))):
+    for some in torch.split(states, max(1, CHUNK_BYTES // (4 * lm.head.weight.shape[0]))):
         lm.logits(some)
 
 

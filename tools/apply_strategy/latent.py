@@ -198,7 +198,7 @@ def probabilities(states: Tensor, head_weight: Tensor) -> Tensor:
     rows = _block(head_weight)
     for start in range(0, len(states), rows):
         logits = linear(states[start : start + rows].to(head_weight.dtype), head_weight)
-        for some, here in zip(logits.split(SLICE), kept[start : start + rows].split(SLICE), strict=True):
+        for some, here in zip(torch.split(logits, SLICE), torch.split(kept[start : start + rows], SLICE), strict=True):
             here.copy_(torch.softmax(some, 1, dtype=kept.dtype))  # few enough that they stay in the cache
     return kept
 

@@ -15,7 +15,12 @@ from cao.types import Dtype, Record
 from tools.detect_drift.reference import IN_DOMAIN
 
 SEED = 0
-_QWEN = {"vocab_size": 151_936, "num_key_value_heads": 2, "tie_word_embeddings": True, "rms_norm_eps": 1e-6}
+_QWEN: dict[str, object] = {
+    "vocab_size": 151_936,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+    "rms_norm_eps": 1e-6,
+}
 _QWEN |= {"max_position_embeddings": 32_768, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
 _MORE_SOURCES = 4
 
