@@ -53,10 +53,12 @@ def both(
 @torch.inference_mode()
 def _answer(model: PeftModel, tokenizer: "PreTrainedTokenizerBase", prompt: str) -> Answer:
     """Write behind a prompt greedily, with the log-probability of each token."""
-    ids = tokenizer(prompt, return_tensors="pt").input_ids
-    start, logprobs = ids.shape[1], []
+    read = tokenizer(prompt, return_tensors="pt").input_ids
+    written, logprobs, kept = list[int](), list[float](), None
     for _ in range(TOKENS):
-        scores, token = model(input_ids=ids, use_cache=False).logits[0, -1].float().log_softmax(-1).max(-1)
-        logprobs.append(float(scores))
-        ids = torch.cat([ids, token.view(1, 1)], 1)
-    return Answer(text=str(tokenizer.decode(ids[0, start:])), logprobs=logprobs)
+        output = model(input_ids=read, past_key_values=kept, use_cache=True)
+        kept, (score, token) = output.past_key_values, output.logits[0, -1].float().log_softmax(-1).max(-1)
+        logprobs.append(float(score))
+        written.append(int(token))
+        read = token.view(1, 1)
+    return Answer(text=str(tokenizer.decode(written)), logprobs=logprobs)

@@ -10,15 +10,12 @@ from cao.strategy import strategy_text
 
 CAO_FILE = "cao.json"
 CAO_VERSION = 1
-LICENCES = {"smollm2-135m": "apache-2.0", "qwen2.5-0.5b": "apache-2.0", "qwen2.5-1.5b": "apache-2.0"}
-"""Model profile → the licence of its weights, which an adapter of them carries on."""
-HUB = {"embedded:smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 
 def hub_id(run: RunRecord) -> str:
     """Return where anybody gets a run's base model, empty for a model of the user's own."""
     profile = MODELS.get(run.model)
-    return "" if profile is None or run.config.get("model_path") else HUB.get(profile.source, profile.source)
+    return "" if profile is None or run.config.get("model_path") else profile.published
 
 
 def card(run: RunRecord, what: str, folders: tuple[str, ...]) -> str:
@@ -30,7 +27,7 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...]) -> str:
         folders: of its adapters, relative to the card; ``.`` is the card's own.
     """
     source = hub_id(run)
-    licence = LICENCES.get(run.model, "other") if source else "other"
+    licence = MODELS[run.model].licence if source else "other"
     head = {"base_model": source, "library_name": "peft", "license": licence, "tags": ["lora"] if folders else []}
     front = [f"{key}: {json.dumps(value)}" for key, value in head.items() if value]
     accepted = what == "adopted" and run.adopted is not None

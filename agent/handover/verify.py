@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from agent.handover.acting import both
-from agent.handover.card import HUB
 from agent.handover.comparison import Verdict, compared
 from agent.handover.options import VerifyOptions
 from agent.handover.served import on_server
@@ -13,6 +12,7 @@ from cao.files import sha256_file
 from cao.machine.assets import smollm2_gguf
 from cao.model.adapters import load_adapter
 from cao.model.loading import convert_gguf
+from cao.model.profiles import EMBEDDED, MODELS
 from cao.tasks.prompt_file import read_prompts
 from cao.types import CONFIG_FILE
 
@@ -51,7 +51,8 @@ def verify(options: VerifyOptions) -> Verdict:
 
 def _at_hand(base: str) -> str:
     """Return the embedded model's folder where that is what a hub id stands for, else the id or folder itself."""
-    if base != HUB["embedded:smollm2"]:
+    profile = next((each for each in MODELS.values() if each.published == base), None)
+    if profile is None or profile.source != EMBEDDED:
         return base
     gguf = smollm2_gguf()
     return str(convert_gguf(gguf, sha256_file(gguf)))

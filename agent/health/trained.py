@@ -11,14 +11,14 @@ from tools.generate_lora import find_generator
 def check_pretrained(folder: str | None = None) -> list[Check]:
     """Load every trained generator and aligner of a folder of trained parts, the shipped one when None."""
     index = pretrained.index_of(folder)
-    train = "python -m agent.consolidate --model {} --preset {}"
     try:
         listed = pretrained.read_index(index)
     except CaoError as error:
         return [Check("trained generators", "missing", str(error), f"restore {index.parent} as it was shipped")]
     if listed is None:
         detail = f"{index} is absent: runs start from the deployed model"
-        return [Check("trained generators", "optional", detail, train.format("smollm2-135m", "embedded"))]
+        command = "python -m agent.consolidate --model smollm2-135m --install"
+        return [Check("trained generators", "optional", detail, command)]
     rows = []
     for base_sha256, shelf in listed.models.items():
         name = f"generator {shelf.name}"

@@ -96,6 +96,7 @@ def align(state: State, bench: Workbench) -> State:
             lm=bench.lm,
             store=bench.store,
             aligner=bench.trained.aligner,
+            variant=bench.trained.variant,
         )
         adapters["aligned"] = bench.pack(result.adapter) if result.adapter else None
         adapters["reason"] = _missing(result)

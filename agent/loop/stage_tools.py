@@ -52,8 +52,10 @@ def _generate(bench: Workbench, prompts: Prompts) -> GenerationResult:
 
 def _align(bench: Workbench, prompts: Prompts, adapter: Folder = None) -> AlignmentResult:
     """Align generated LoRA weights to the prompts' task, where a trained aligner exists."""
-    reference, aligner = _reference(bench, adapter), bench.trained.aligner
-    return align_lora(reference, prompts, lm=bench.lm, store=bench.store, aligner=aligner)
+    reference, trained = _reference(bench, adapter), bench.trained
+    return align_lora(
+        reference, prompts, lm=bench.lm, store=bench.store, aligner=trained.aligner, variant=trained.variant
+    )
 
 
 def _apply(bench: Workbench, strategy: str, prompts: Prompts, adapter: Folder = None) -> AdaptedModel:

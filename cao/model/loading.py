@@ -17,7 +17,7 @@ from cao.model.agreement import compare_paths
 from cao.model.answer_style import measured_style
 from cao.model.language_model import LanguageModel
 from cao.model.memory import BYTES, Need, check_room, stored_parameters
-from cao.model.profiles import GGUF, ModelProfile, check_model, is_place, known, laid_over
+from cao.model.profiles import EMBEDDED, GGUF, ModelProfile, check_model, is_place, known, laid_over
 from cao.profile_settings import ProfileSettings
 from cao.progress import say, timed
 from cao.types import DtypeChoice
@@ -78,7 +78,7 @@ def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path,
     """Return the model's folder and the hash that adapters know it by."""
     if path:
         return _folder(path), weights_sha256(_folder(path))
-    if profile.source == "embedded:smollm2":
+    if profile.source == EMBEDDED:
         return _converted(assets.smollm2_gguf())
     if profile.source.lower().endswith(GGUF):
         return _converted(Path(profile.source))

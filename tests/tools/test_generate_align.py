@@ -86,3 +86,9 @@ def test_aligning_says_what_is_missing(tiny_lm: LanguageModel, tmp_path: Path) -
     assert unaligned.adapter is None
     assert unaligned.reason == "no trained aligner exists for the base model tiny"
     assert unaligned.command == COMMAND
+    fold = align_lora(generated, ["a prompt"], lm=tiny_lm, store=tmp_path, variant="fold-2")
+    assert (fold.adapter, fold.reason, fold.command) == (
+        None,
+        "no aligner was trained behind generator “fold-2”",
+        "",
+    )

@@ -92,7 +92,7 @@ def align_lora(
     lm: LanguageModel,
     store: Path,
     aligner: TrainedAligner | None = None,
-    generator: SourceGenerator | None = None,
+    variant: str | None = None,
 ) -> AlignmentResult:
     """Align a generated adapter to the task that the prompts come from.
 
@@ -101,8 +101,8 @@ def align_lora(
         prompts: the target's prompts as the model reads them; the task vector is made from them alone.
         lm: the base model, without an adapter.
         store: folder that the adapter is written to.
-        aligner: what to use in place of the shipped aligner.
-        generator: what made ``generated``; its shipped aligner is used where none is given.
+        aligner: that was trained behind the generator, None where there is none.
+        variant: name of the shipped generator that made ``generated``; it is named where no aligner is behind it.
 
     Returns:
         The stored adapter; where there is none, the reason, and how a missing part is trained.
@@ -115,8 +115,8 @@ def align_lora(
     command = how_to_train(lm.profile)
     if generated is None:
         return AlignmentResult(adapter=None, reason="there is no generated adapter to align", command=command)
-    if aligner is None and generator is not None:
-        aligner = find_aligner(generator)
+    if aligner is None and variant:
+        return AlignmentResult(adapter=None, reason=f"no aligner was trained behind generator “{variant}”")
     if aligner is None:
         reason = f"no trained aligner exists for the base model {lm.profile.name}"
         return AlignmentResult(adapter=None, reason=reason, command=command)

@@ -1,8 +1,13 @@
 """The aligners' presets: the sizes of a VAE and the schedule of its training."""
 
+from typing import Literal
+
 from cao.configuration import Amount, Count
 from cao.types import Record
 from tools.align_lora.fusion_vae import KL_WEIGHT, POSITIONS, STRIDE, FusionShape, chunk_count
+
+ChunkTarget = Literal["generated", "checkpoint"]
+"""What Eq. 3 reconstructs: the generated weights themselves, as the paper has it, or the task's checkpoint."""
 
 
 class AlignerPreset(Record):
@@ -19,6 +24,7 @@ class AlignerPreset(Record):
         kl: λ at the end of training.
         chunks_per_step: chunks of an adapter that a loss is taken on.
         vector_prompts: how many prompts a task vector is made from at most.
+        target: what the output is compared with.
     """
 
     widths: tuple[Count, ...]
@@ -31,6 +37,7 @@ class AlignerPreset(Record):
     kl: Amount
     chunks_per_step: Count
     vector_prompts: Count
+    target: ChunkTarget = "checkpoint"
 
     def shape(self, vector: int, total: int) -> FusionShape:
         """Return the VAE's sizes for task vectors of width ``vector`` and adapters of ``total`` weights."""

@@ -22,9 +22,9 @@ from cao.files import canonical_json, sha256_bytes
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
-from tools.align_lora.aligner import AlignerHeader, AlignTarget, ChunkAligner
+from tools.align_lora.aligner import AlignerHeader, ChunkAligner
 from tools.align_lora.fusion_vae import FusionVAE, kl_divergence, kl_weight, masked_mse, take_chunks
-from tools.align_lora.presets import AlignerPreset
+from tools.align_lora.presets import AlignerPreset, ChunkTarget
 from tools.generate_lora.tokens import TokenLayout
 
 STD_FLOOR = 0.05
@@ -69,7 +69,7 @@ class _Meta:
     curve: list[tuple[float, float]]  # MSE and KL on the query pair of each meta-epoch
 
 
-def _check(tasks: list[SourceTask], layout: TokenLayout, target: AlignTarget) -> None:
+def _check(tasks: list[SourceTask], layout: TokenLayout, target: ChunkTarget) -> None:
     if not tasks:
         raise InputError("an aligner is trained on one source task or more, none was given")
     flat = (layout.layers, layout.length)
@@ -176,7 +176,6 @@ def _untrained(
     initial: LoraWeights,
     preset: AlignerPreset,
     seed: int,
-    target: AlignTarget,
     generator_sha256: str,
 ) -> ChunkAligner:
     with torch.random.fork_rng(devices=[]):
@@ -190,7 +189,7 @@ def _untrained(
         "parameters": str(sum(parameter.numel() for parameter in vae.parameters())),
     }
     header = AlignerHeader(
-        target=target,
+        target=preset.target,
         base_sha256=initial.base_sha256,
         layout_sha256=layout.sha256,
         generator_sha256=generator_sha256,
@@ -207,7 +206,6 @@ def train_aligner(
     *,
     preset: AlignerPreset,
     seed: int,
-    target: AlignTarget,
     generator_sha256: str,
     device: str = "cpu",
     progress: Progress = silent,
@@ -220,9 +218,8 @@ def train_aligner(
         tasks: the source tasks.
         layout: the generator's token layout.
         initial: the generator's recorded LoRA initialisation; its base model is the aligner's.
-        preset: sizes and schedule.
+        preset: sizes, schedule and target.
         seed: of the VAE's initialisation and of every draw.
-        target: ``generated`` (Eq. 3) or ``checkpoint`` (the task's trained checkpoint).
         generator_sha256: the generator that made the residuals.
         device: where the VAE is trained; the residuals stay where they are.
         progress: called after each meta-epoch.
@@ -238,8 +235,8 @@ def train_aligner(
 
     Source: CAO-LLM §2.3, Eq. 3, F.
     """
-    _check(tasks, layout, target)
-    aligner = _untrained(tasks, layout, initial, preset, seed, target, generator_sha256)
+    _check(tasks, layout, preset.target)
+    aligner = _untrained(tasks, layout, initial, preset, seed, generator_sha256)
     fingerprint = _fingerprint(tasks, aligner, preset, seed)
     vae = aligner.to(device).vae
     optimizer = torch.optim.Adam(vae.parameters(), lr=preset.meta_rate)

@@ -49,7 +49,6 @@ class Consolidation(Generators):
             generator.initial,
             preset=self.preset.aligner,
             seed=self.seed_for("aligner", variant.name),
-            target="checkpoint",
             generator_sha256=generator.sha256,
             device=self.lm.device,
             progress=lambda _, done, total: self.progress(f"aligner {variant.name}", done, total),

@@ -22,6 +22,8 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 """The matrices that carry LoRA. Source: CAO-LLM E.3."""
 
 GGUF = ".gguf"
+EMBEDDED = "embedded:smollm2"
+"""The source of the model that comes as a package."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -47,6 +49,8 @@ class ModelProfile:
         end_tokens: what ends a text, besides the model's own.
         measure_style: whether the answer style is measured when the model is loaded.
         architecture: the class of the model, of an inferred profile.
+        published: the hub id under which anybody gets the model; empty for one of the user's own.
+        licence: of the weights, which an adapter of them carries on; empty where it is not known.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -65,6 +69,8 @@ class ModelProfile:
     end_tokens: tuple[str, ...] = ()
     measure_style: bool = False
     architecture: str = ""
+    published: str = ""
+    licence: str = ""
 
     def sentence(self) -> str:
         """Return the profile on one line."""

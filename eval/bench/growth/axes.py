@@ -83,11 +83,11 @@ def _trained(layout: TokenLayout, tasks: int, width: int, preset: AlignerPreset)
     ]
     chunks = preset.shape(width, layout.total).chunks
     step = min(CHUNKS_PER_STEP, chunks)
-    sized = preset.model_copy(update={"meta_epochs": math.ceil(2 * tasks * chunks / step), "chunks_per_step": step})
-    initial = _adapter(layout)
-    return lambda: train_aligner(
-        made, layout, initial, preset=sized, seed=0, target="generated", generator_sha256="0" * 64
+    sized = preset.model_copy(
+        update={"meta_epochs": math.ceil(2 * tasks * chunks / step), "chunks_per_step": step, "target": "generated"}
     )
+    initial = _adapter(layout)
+    return lambda: train_aligner(made, layout, initial, preset=sized, seed=0, generator_sha256="0" * 64)
 
 
 def adapter_axes(
@@ -117,9 +117,8 @@ def adapter_axes(
             [SourceTask("t", torch.ones(1, layout.layers, layout.length), torch.ones(1, width))],
             layout,
             initial,
-            preset=preset.model_copy(update={"meta_epochs": 1}),
+            preset=preset.model_copy(update={"meta_epochs": 1, "target": "generated"}),
             seed=0,
-            target="generated",
             generator_sha256="0" * 64,
         )[0]
         assert flatten(initial.tensors, layout).numel() == total

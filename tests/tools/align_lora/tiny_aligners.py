@@ -7,7 +7,6 @@ from torch import Tensor
 
 from cao.model.adapters import LoraWeights, initial_lora
 from tests.tools.tiny_training import TINY_ALIGNER
-from tools.align_lora.aligner import AlignTarget
 from tools.align_lora.training import SourceTask, train_aligner
 from tools.generate_lora.tokens import TokenLayout, flatten, unflatten
 
@@ -36,12 +35,10 @@ def source(name: str, seed: int, batches: int = 3) -> SourceTask:
 TASKS = [source("one", 1), source("two", 2), source("three", 3)]
 
 
-def train(tasks: list[SourceTask] = TASKS, target: AlignTarget = "checkpoint", seed: int = 5, **changes):
+def train(tasks: list[SourceTask] = TASKS, seed: int = 5, **changes):
     options = {key: changes.pop(key) for key in ("progress", "checkpoint", "checkpoint_every_s") if key in changes}
     preset = QUICK.model_copy(update=changes)
-    return train_aligner(
-        *(tasks, LAYOUT, INITIAL), preset=preset, seed=seed, target=target, generator_sha256=GENERATOR, **options
-    )
+    return train_aligner(*(tasks, LAYOUT, INITIAL), preset=preset, seed=seed, generator_sha256=GENERATOR, **options)
 
 
 def adapter(residual: Tensor) -> LoraWeights:

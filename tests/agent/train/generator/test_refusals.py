@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
         ("generator.steps=11", "preset.generator.steps"),
         ('sources=["arc_easy"]', "preset.sources"),
         ("aligner.kl=0.1", "preset.aligner.kl"),
+        ("aligner.target=generated", "preset.aligner.target"),
     ],
 )
 def test_other_settings_for_a_folder_are_refused_by_name(assignment: str, named: str, finished: Finished) -> None:
