@@ -33,7 +33,7 @@ from tools.apply_strategy.latent import moving
 
 SLOT = LatentSettings(slot_steps=5, slot_lr=0.1)
 NEW_TOKENS, PROPOSALS = 16, 2
-PYTHON = 6e8
+PYTHON = 1e9
 """Bytes that a process takes with the libraries alone."""
 LOGITS = 1.2e9
 """Bytes of blocks over the vocabulary: logits, and the probabilities that Latent keeps."""
@@ -204,7 +204,7 @@ def _trains(kind: str) -> Callable[[Order, int], float]:
     def needed(order: Order, parameters: int) -> float:
         settings = settings_of(order.size, order.folder, order.dtype)
         preset, weights = settings.resolved(), float(BYTES[order.dtype] * parameters)
-        efforts = Efforts(preset, settings.base, preset.row_tokens / 4, BYTES[order.dtype])
+        efforts = Efforts(preset, settings.base, preset.row_tokens, BYTES[order.dtype])
         return weights + max(efforts.of(job).memory for job in _jobs(order, kind))
 
     return needed

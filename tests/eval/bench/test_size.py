@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_said_and_not_begun(tmp_path: Path) -> None:
     assert list((tmp_path / "model").iterdir()) == []
     assert [part.seconds for part in result.parts] == [None] * len(PARTS)
     lines = dict(result.lines())
-    assert lines["weights: write the model"] == "not done: it takes about 3.7 GB, 1.0 GB may be taken"
+    assert lines["weights: write the model"] == "not done: it takes about 4.1 GB, 1.0 GB may be taken"
     assert lines["score: eval.score"] == "not done: it needs weights"
     assert reported[-1] == (len(PARTS), len(PARTS))
 
