@@ -34,7 +34,7 @@ from cao.configuration import (
     validated,
 )
 from cao.errors import InputError
-from cao.files import is_path, sha256_bytes, sha256_file
+from cao.files import is_path, sha256_file, sha256_folder
 from cao.model.profiles import absolute_model, check_model
 from cao.options import Option
 from cao.policy_settings import PolicySettings
@@ -47,6 +47,7 @@ NOT_IN_FINGERPRINT = {"out", "offline", "pretrained"}
 OPTIONS = (
     *(
         "task",
+        "prompts",
         "map",
         "grader",
         "model",
@@ -74,6 +75,11 @@ class RunConfig(BaseModel):
         Field(min_length=1, max_length=4096, description="a known task, or your own questions"),
         Option("NAME|FILE"),
     ]
+    prompts: Annotated[
+        str | None,
+        Field(min_length=1, max_length=4096, description="prompts for the tools; their answers, if any, are not read"),
+        Option("NAME|FILE", default="a share of the task's own questions"),
+    ] = None
     map: FileKeys = ""
     grader: FileGrader = "auto"
     chat: ByChat = "auto"
@@ -198,7 +204,9 @@ class RunConfig(BaseModel):
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not self.reference:  # runs of versions that knew none go on
             del values["reference"], values["when_no_drift"]
-        for key in (key for key in ("map", "grader", "chat") if values[key] == RunConfig.model_fields[key].default):
+        for key in (
+            key for key in ("prompts", "map", "grader", "chat") if values[key] == RunConfig.model_fields[key].default
+        ):
             del values[key]
         if self.profile == ProfileSettings():
             del values["profile"]
@@ -207,27 +215,16 @@ class RunConfig(BaseModel):
         if not self.pool:
             del values["pool"]
         else:
-            values["pool"] = [_adapter_sha256(folder) for folder in self.pool]
+            values["pool"] = [sha256_folder(Path(folder), "adapter_*") for folder in self.pool]
         files = {f"reference {source}": source for source in self.reference}
-        files |= {"task": self.task, "strategy_file": self.policy_settings.strategy_file or ""}
+        strategies = self.policy_settings.strategy_file
+        files |= {"task": self.task, "prompts": self.prompts or "", "strategy_file": strategies or ""}
         for key, path in files.items():
             if path and Path(path).is_file():
                 values[f"{key}_sha256"] = sha256_file(Path(path))
-            elif key == "task" and is_path(path) and Path(path).is_dir():
-                values[f"{key}_sha256"] = _folder_sha256(Path(path))
+            elif key in ("task", "prompts") and is_path(path) and Path(path).is_dir():
+                values[f"{key}_sha256"] = sha256_folder(Path(path))
         return values
-
-
-def _folder_sha256(folder: Path) -> str:
-    """Return the hash of a saved data set's files, those of its parts among them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return sha256_bytes("\n".join(f"{path.relative_to(folder)} {sha256_file(path)}" for path in files).encode())
-
-
-def _adapter_sha256(folder: str) -> str:
-    """Return the hash of an adapter's files, whatever else lies beside them."""
-    files = sorted(path for path in Path(folder).glob("adapter_*") if path.is_file())
-    return sha256_bytes("\n".join(f"{path.name} {sha256_file(path)}" for path in files).encode())
 
 
 def named_sources(given: list[str]) -> list[str]:
@@ -247,13 +244,13 @@ def _absolute(values: dict[str, object]) -> None:
     settings = values.get("policy_settings")
     if isinstance(settings, dict):
         values["policy_settings"] = settings = dict(settings)
-    places = [(values, key) for key in ("task", "model_path", "start_adapter", "pretrained")]
+    places = [(values, key) for key in ("task", "prompts", "model_path", "start_adapter", "pretrained")]
     places += [(settings, key) for key in ("strategy_file", "model_path")] if isinstance(settings, dict) else []
     for table, key in places:
         path = table.get(key)
         if not isinstance(path, str) or not path or "\0" in path:
             continue
-        if key != "task" or is_path(path):
+        if key not in ("task", "prompts") or is_path(path):
             table[key] = os.path.abspath(path)
     for holder in (values, settings):
         if isinstance(holder, dict) and isinstance(name := holder.get("model"), str):

@@ -5,20 +5,14 @@ One forward pass makes it, a second one aligns it; nothing is trained and no gra
 
 import argparse
 import sys
-from pathlib import Path
 
 from agent.config import settings_of
 from agent.stages.adapter_folder import check_out
 from agent.stages.options import GenerateOptions
+from agent.stages.prompts import read_prompts
 from cao.command_line import run_main
-from cao.errors import InputError
 from cao.model.profiles import check_model
 from cao.options import SET, add_common, add_options, command_parser
-from cao.tasks import prompt_file
-from cao.tasks.prompt_file import Asked
-
-MAX_PROMPTS = 5000
-"""As many as a run takes for its support part; their token states fill 0.6 MB each."""
 
 _EPILOG = """Each line of the prompts file is a text, an object with 'prompt', 'question', 'content' or 'messages' (and
 perhaps 'context'), or a JSON list of these. DIR becomes a folder in PEFT format. Exit status: 0 made; 2 bad input;
@@ -48,23 +42,6 @@ def _make(options: GenerateOptions, *, as_json: bool) -> int:
     from agent.stages.generate import make  # noqa: PLC0415  (torch; bad input is reported first)
 
     return make(options, prompts, as_json=as_json)
-
-
-def read_prompts(path: Path) -> list[Asked]:
-    """Return the prompts of a file, all of its lines checked before anything is computed.
-
-    Args:
-        path: a line is a prompt or a JSON list of prompts.
-
-    Raises:
-        InputError: the file cannot be read, a line is something else, or there are no prompts or too many.
-    """
-    prompts = prompt_file.read_prompts(path)
-    if not prompts:
-        raise InputError(f"{path}: holds no prompt")
-    if len(prompts) > MAX_PROMPTS:
-        raise InputError(f"{path}: {len(prompts)} prompts; {MAX_PROMPTS} at most")
-    return prompts
 
 
 if __name__ == "__main__":

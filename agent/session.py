@@ -90,6 +90,12 @@ def run(request: Request, *, view: View, began: float | None = None) -> RunRecor
     Returns:
         What ``run.json`` says.
     """
+    record, _ = run_and_keep(request, view=view, began=began)
+    return record
+
+
+def run_and_keep(request: Request, *, view: View, began: float | None = None) -> tuple[RunRecord, Workbench]:
+    """Run the graph as ``run`` does; return what ``run.json`` says, and what was loaded for it."""
     config, stored = request.config, request.stored
     check_device(config.device)
     asked = config.dtype
@@ -116,7 +122,7 @@ def run(request: Request, *, view: View, began: float | None = None) -> RunRecor
         folder = Path(config.out) / name
     with locked(folder), saying_how_to_go_on(folder):
         sweep(folder)
-        return drive(bench, folder, header, view)
+        return drive(bench, folder, header, view), bench
 
 
 def now() -> str:

@@ -1,15 +1,13 @@
 """Watch a stream of prompts for drift: ``python -m agent.watch --stream FILE|-`` reads them as they come."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from agent.config import settings_of
 from agent.stream.options import WatchOptions
-from agent.stream.source import FileSource, PipeSource
+from agent.stream.source import source_of
 from cao.command_line import run_main
-from cao.errors import InputError
 from cao.options import SET, add_common, add_options, command_parser
 
 INTERRUPTED = 130
@@ -45,24 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _watch(options: WatchOptions, file: Path | None, *, as_json: bool) -> int:
-    source = _source(options, options.out)
+    source = source_of(options)
 
     from agent.stream.command import watch  # noqa: PLC0415  (torch; a missing stream is reported first)
 
     return watch(options, source, file, as_json=as_json)
-
-
-def _source(options: WatchOptions, folder: Path) -> FileSource | PipeSource:
-    if options.stream == "-":
-        return PipeSource(folder / "journal.jsonl")
-    path = Path(options.stream)
-    if os.path.isdir(path):
-        raise InputError(f"{path}: is a directory")
-    if not os.path.exists(path):
-        raise InputError(f"{path}: no such file")
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: is no regular file and cannot be read anew after a stop; give --stream - < {path}")
-    return FileSource(path, options.follow)
 
 
 if __name__ == "__main__":

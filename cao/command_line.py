@@ -28,7 +28,7 @@ def quiet_libraries(*, offline: bool) -> None:
     Must run before torch, transformers or langgraph are imported.
 
     Args:
-        offline: forbid the hub and every form of remote tracing.
+        offline: forbid the hub and every form of remote tracing, for the rest of the process.
     """
     prepare_threads()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -40,6 +40,9 @@ def quiet_libraries(*, offline: bool) -> None:
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
     if offline:
         os.environ.update(HF_HUB_OFFLINE="1", LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
+        for name in ("huggingface_hub.constants", "datasets.config"):  # a library's user may have imported them before
+            if name in sys.modules:
+                vars(sys.modules[name])["HF_HUB_OFFLINE"] = True
 
 
 def run_main(
@@ -75,7 +78,7 @@ def run_command(body: Callable[[], int], *, debug: bool = False, unread: int = 0
     write_any_text()
     try:
         with _termination_interrupts():
-            _refuse_other_packages()
+            refuse_other_packages()
             status = body()
             sys.stdout.flush()  # a reader that went away, or a full disk, is noticed here and not at exit
             return status
@@ -101,7 +104,7 @@ def run_command(body: Callable[[], int], *, debug: bool = False, unread: int = 0
         return expected.exit_code
 
 
-def _refuse_other_packages() -> None:
+def refuse_other_packages() -> None:
     """Raise InputError where another package hides one of ours: Python looks into the folder at hand first."""
     ours = Path(__file__).resolve().parents[1]
     for name in PACKAGES:

@@ -58,6 +58,12 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_folder(folder: Path, pattern: str = "**/*") -> str:
+    """Return the hash of a folder's files: those whose path below it matches, whatever else lies beside them."""
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    return sha256_bytes("\n".join(f"{path.relative_to(folder)} {sha256_file(path)}" for path in files).encode())
+
+
 def canonical_json(value: object) -> str:
     """Return the one JSON text of ``value``: sorted keys, no spaces, no NaN.
 

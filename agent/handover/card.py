@@ -1,15 +1,13 @@
-"""The model card of an exported run, and the JSON of what is no weights."""
+"""The model card of an exported run."""
 
 import json
 
+from agent.handover.settings import CAO_FILE
 from agent.record.measurements import PartScore
-from agent.record.schema import Adopted, RunRecord
+from agent.record.schema import RunRecord
 from agent.record.wording import compared_sentence, drift_sentence, interval, number, percent, visible
 from cao.model.profiles import MODELS
 from cao.strategy import strategy_text
-
-CAO_FILE = "cao.json"
-CAO_VERSION = 1
 
 
 def hub_id(run: RunRecord) -> str:
@@ -77,31 +75,3 @@ def _use(folders: tuple[str, ...]) -> list[str]:
         return ["```python", "from peft import AutoPeftModelForCausalLM", "", load, "```", ""]
     rest = f"`{CAO_FILE}` states how its {len(folders)} adapters answer together." if folders else ""
     return [rest or f"There are no weights to load: `{CAO_FILE}` states how the base model's answers are read.", ""]
-
-
-def settings_of(run: RunRecord, adopted: Adopted | None, folders: tuple[str | None, ...], routes: str | None) -> str:
-    """Return ``cao.json``: what of the adopted model is no weights.
-
-    Args:
-        run: what is exported.
-        adopted: what it adopted, None where an adapter alone is exported.
-        folders: of the adapters that answer, None for the base model itself; relative to the file.
-        routes: file of the routes, where each question goes to one adapter.
-    """
-    rule = adopted.answer_rule if adopted else None
-    told = {
-        "version": CAO_VERSION,
-        "run_id": run.run_id,
-        "task": run.task,
-        "base_model": run.model,
-        "base_sha256": run.model_sha256,
-        "protocol": run.protocol,
-        "members": list(folders),
-        "method": adopted.together.method if adopted and adopted.together else None,
-        "routes": routes,
-        "answer_rule": rule.model_dump(mode="json") if rule else None,
-        "latent": adopted.latent.model_dump(mode="json") if adopted and adopted.latent else None,
-        "strategies": list(adopted.strategies) if adopted else [],
-        "unjudged": run.unjudged.model_dump(mode="json") if run.unjudged else None,
-    }
-    return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -5,8 +5,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from agent.handover.card import CAO_FILE, card, hub_id, settings_of
+from agent.handover.card import card, hub_id
 from agent.handover.options import ExportOptions
+from agent.handover.settings import CAO_FILE, handed_of, inside
+from agent.record.answering import read_answering
 from agent.record.reading import read_record
 from agent.record.runs import find_run
 from agent.record.schema import RunRecord
@@ -15,7 +17,7 @@ from cao.files import room_for, usual_modes, write_atomic
 from cao.model.adapters import load_adapter
 from cao.types import CONFIG_FILE, WEIGHTS_FILE
 
-MERGED, MEMBERS, ROUTES = "merged", "members", "routes.safetensors"
+MEMBERS, ROUTES = "members", "routes.safetensors"
 
 
 def export(options: ExportOptions) -> dict[str, object]:
@@ -43,12 +45,13 @@ def export(options: ExportOptions) -> dict[str, object]:
             _copy_file(place, routes, folder / ROUTES)
         adopted = run.adopted if options.what == "adopted" else None
         there = tuple(name for name in names if name is not None)
-        write_atomic(folder / CAO_FILE, settings_of(run, adopted, names, ROUTES if routes else None))
+        handed = handed_of(run, adopted, names, ROUTES if routes else None, read_answering(place))
+        write_atomic(folder / CAO_FILE, handed.text())
         write_atomic(folder / "README.md", card(run, options.what, there))
         if options.merge:
             from agent.handover.merge import merge  # noqa: PLC0415  (torch; a mistake is reported first)
 
-            merge(run, folder, folder / MERGED, offline=options.offline)
+            merge(run, folder, handed, offline=options.offline)
         usual_modes(folder)
         if options.to.exists():
             options.to.rmdir()
@@ -96,7 +99,7 @@ def _copy(place: Path, folder: Path, members: tuple[str | None, ...], run: RunRe
         name = "." if len(members) == 1 else f"{MEMBERS}/{number}"
         names.append(name if member else None)
         if member:
-            source = _inside(place, member)
+            source = inside(place, member, "run.json")
             load_adapter(source, run.model_sha256)
             (folder / name).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / WEIGHTS_FILE, folder / name / WEIGHTS_FILE)
@@ -107,15 +110,7 @@ def _copy(place: Path, folder: Path, members: tuple[str | None, ...], run: RunRe
 
 
 def _copy_file(place: Path, name: str, to: Path) -> None:
-    source = _inside(place, name)
+    source = inside(place, name, "run.json")
     if not source.is_file():
         raise InputError(f"{source}: missing")
     shutil.copyfile(source, to)
-
-
-def _inside(place: Path, name: str) -> Path:
-    """Return a path of the run's folder; run.json may have been changed by hand."""
-    path = place / name
-    if not path.resolve().is_relative_to(place.resolve()):
-        raise InputError(f"{place / 'run.json'}: names {name[:80]!r}, which is not in the run's folder")
-    return path

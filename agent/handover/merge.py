@@ -7,18 +7,22 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from agent.config import make_config
+from agent.handover.settings import CAO_FILE, Handed
 from agent.record.schema import RunRecord
 from cao.errors import InputError
-from cao.model.loading import load_model
+from cao.files import write_atomic
+from cao.model.loading import load_model, weights_sha256
+
+MERGED = "merged"
 
 
-def merge(run: RunRecord, adapter: Path, to: Path, *, offline: bool) -> None:
-    """Write the merged model and its tokenizer.
+def merge(run: RunRecord, folder: Path, handed: Handed, *, offline: bool) -> None:
+    """Write the merged model, its tokenizer and its ``cao.json`` to a folder below the adapter's.
 
     Args:
         run: whose base model.
-        adapter: a PEFT folder.
-        to: where to.
+        folder: a PEFT folder.
+        handed: what of the model is no weights.
         offline: never touch the network.
 
     Raises:
@@ -32,6 +36,9 @@ def merge(run: RunRecord, adapter: Path, to: Path, *, offline: bool) -> None:
     if lm.sha256 != run.model_sha256:
         raise InputError(f"{lm.source}: holds other weights than run {run.run_id} was made with")
     plain = AutoModelForCausalLM.from_pretrained(lm.source, dtype=torch.float32, local_files_only=offline)
-    merged = PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload(safe_merge=True)
+    to = folder / MERGED
+    merged = PeftModel.from_pretrained(plain, str(folder)).merge_and_unload(safe_merge=True)
     merged.save_pretrained(to, safe_serialization=True)
     lm.tokenizer.save_pretrained(to)
+    itself = {"merged": True, "members": (None,), "base_sha256": weights_sha256(to)}
+    write_atomic(to / CAO_FILE, handed.model_copy(update=itself).text())

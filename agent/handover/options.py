@@ -1,11 +1,11 @@
-"""What ``export`` and ``verify`` take; nothing here computes."""
+"""What ``export``, ``verify`` and the library's ``load`` take; nothing here computes."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cao.configuration import Offline, RunsFolder
+from cao.configuration import Machine, Offline, RunsFolder
 from cao.options import Option
 from cao.types import Record
 
@@ -45,3 +45,14 @@ class VerifyOptions(Record):
         str | None, Field(description="the name by which the server serves the adapter"), Option("NAME")
     ] = None
     offline: Offline = False
+
+
+class LoadOptions(Machine):
+    """What ``load`` takes; the base model is the one that the folder names, unless it is given."""
+
+    folder: Annotated[
+        Path, Field(description="a run's folder, or one that export wrote"), Option("DIR", positional=True)
+    ]
+    start_adapter: Annotated[
+        str | None, Field(description="the PEFT folder that the deployed model carried, where the folder is exported")
+    ] = None

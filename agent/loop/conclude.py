@@ -11,15 +11,16 @@ from itertools import pairwise, starmap
 
 import cao
 from agent.loop.counts import summary
-from agent.loop.outcome import DEFAULT, Tested, step
+from agent.loop.outcome import DEFAULT, Tested, answering_of, step
 from agent.loop.request import RunHeader, missing
 from agent.loop.state import Made, State, Workbench, accepted_strategies
+from agent.record.answering import write_answering
 from agent.record.measurements import RULE_STEP, Detectable, PartScore, Rewards, TestPart
 from agent.record.page.questions import keep_questions
 from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRecord, Together
 from agent.record.trace_file import read_trace
 from cao.files import write_json
-from cao.types import Example, Reward
+from cao.types import AdaptedModel, Example, Reward
 from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
@@ -63,12 +64,14 @@ def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bo
         loss_p_value=verdict.loss_p_value,
     )
     adopted = adopted_of(state, bench) if improved else None
+    write_answering(bench.folder, answering_of(bench, bench.adapted(state["best"] if improved else None)))
     write_json(bench.folder / "strategy.json", adopted and adopted.model_dump(mode="json"))
     return {"test": test, "adopted": adopted}
 
 
 def conclude_unjudged(bench: Workbench) -> State:
     """Write the outcome of a run without labels: nothing was measured, so nothing is adopted."""
+    write_answering(bench.folder, answering_of(bench, AdaptedModel()))
     write_json(bench.folder / "strategy.json", None)
     return {"status": "no_improvement", "test": None, "adopted": None}
 

@@ -90,9 +90,13 @@ def build_workbench(
 
 
 def asked_as(task: Task, config: RunConfig, protocol: AnswerProtocol, lm: LanguageModel) -> Task:
-    """Return the task as it is asked: written answers to a user's file by the chat template, unless said otherwise."""
-    chat = task.reading is not None if config.chat == "auto" else config.chat == "on"
-    return by_chat(task, lm) if chat and protocol == "generate" else task
+    """Return the task as it is asked: written answers by the chat template, where they are asked for so."""
+    return by_chat(task, lm) if asks_by_chat(task, config) and protocol == "generate" else task
+
+
+def asks_by_chat(task: Task, config: RunConfig) -> bool:
+    """Return whether written answers are asked for by the chat template: to a user's file, unless said otherwise."""
+    return task.reading is not None if config.chat == "auto" else config.chat == "on"
 
 
 def trained_hashes(bench: Workbench) -> dict[str, str]:
@@ -122,7 +126,8 @@ def fitted(bench: Workbench, view: View) -> Workbench:
     if config.minutes is None:
         return bench
     view.progress("timing a few prompts", 0, 0)
-    speed = timed_speed(bench.speed, bench.lm, bench.task, bench.splits.support, bench.protocol)
+    shown = bench.splits.reward if config.prompts else bench.splits.support  # prompts may have no choices to rank
+    speed = timed_speed(bench.speed, bench.lm, bench.task, shown, bench.protocol)
     starts = STARTS[config.adapter] if bench.trained.generator else 1
     fitting = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
     view.say(fitting.sentence())

@@ -1,10 +1,14 @@
 """The test part, read once: every model on the way from the deployed one to what was adopted answers it."""
 
+from agent.loop.loading import asks_by_chat
 from agent.loop.reward import measure_part
 from agent.loop.state import State, Workbench, accepted_strategies
+from agent.record.answering import Answering
 from agent.record.measurements import RULE_STEP, TestStep
 from cao.strategy import strategy_text
-from cao.types import AcceptRule, AnswerRule, Item
+from cao.types import AcceptRule, AdaptedModel, AnswerRule, Item
+from tools.evaluate import prior_of
+from tools.evaluate.priors import NEUTRAL, neutral_questions
 from tools.evaluate.statistics import compare, summarise
 
 Tested = dict[str, list[Item]]
@@ -52,4 +56,24 @@ def step(rule: AcceptRule, before: tuple[str, list[Item]], after: tuple[str, lis
         loss_change=verdict.loss_change,
         loss_p_value=verdict.loss_p_value,
         p_value=verdict.mcnemar_p_value,
+    )
+
+
+def answering_of(bench: Workbench, model: AdaptedModel) -> Answering:
+    """Return how a model is asked questions in this run; its adapters' priors come from kept hidden states.
+
+    Args:
+        bench: the workbench.
+        model: what answers, its paths resolved.
+    """
+    task, support, prior = bench.task, bench.splits.support, model.answer_rule.prior
+    members = range(len(model.members)) if prior == "batch" else ()
+    found = (prior_of(model, one, task, support, support, lm=bench.lm, states=bench.states) for one in members)
+    style, asked = bench.lm.profile.answer_style, bench.splits.test
+    return Answering(
+        chat=asks_by_chat(task, bench.config),
+        max_new_tokens=task.max_new_tokens,
+        stop=task.stop,
+        neutral=neutral_questions(task, asked, style) if prior == "choice" else len(NEUTRAL),
+        priors=tuple(dict(one) for one in found),
     )

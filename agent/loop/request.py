@@ -5,7 +5,7 @@ A mistyped name, a bad line of a file and ``--dry-run`` are answered from here: 
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -19,9 +19,9 @@ from cao.configuration import merge
 from cao.errors import InputError
 from cao.files import write_json
 from cao.machine.compute import choose_compute
-from cao.tasks import get_task
+from cao.tasks import get_prompts, get_task
 from cao.tasks.base import Task
-from cao.tasks.splits import DEFAULT_SIZES, Splits, split
+from cao.tasks.splits import DEFAULT_SIZES, Splits, choose, split
 from cao.types import AnswerProtocol, DtypeChoice
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import POLICIES, build_policy
@@ -163,8 +163,22 @@ def read_task(config: RunConfig) -> tuple[Task, Splits, AnswerProtocol]:
     """Return the task, its splits and the protocol; every mistake in the data is found here."""
     task = get_task(config.task, keys=config.map, grader=config.grader)
     free = [part for part in DEFAULT_SIZES if part not in config.model_fields_set]
-    splits = split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed, free=free)
-    return task, splits, protocol_of(config, task, splits)
+    sizes = {"support": config.support, "reward": config.reward, "test": config.test}
+    if config.prompts is None:
+        splits = split(task, **sizes, seed=config.seed, free=free)
+        return task, splits, protocol_of(config, task, splits)
+    if not task.labelled:
+        raise InputError(f"--prompts: {task.name} has no answers, so it is what the tools are given; leave one out")
+    prompts = choose(get_prompts(config.prompts), config.support, f"{config.seed}:support")
+    splits = split(task, **{**sizes, "support": 1}, seed=config.seed, free=[part for part in free if part != "support"])
+    splits = replace(splits, support=prompts)
+    protocol = protocol_of(config, task, splits)
+    try:
+        for example in prompts if protocol == "likelihood" else ():
+            task.asked(example, "text")
+    except (ValueError, IndexError):
+        raise InputError(f"--prompts {config.prompts}: have not the form in which {task.name} asks") from None
+    return task, splits, protocol
 
 
 def protocol_of(config: RunConfig, task: Task, splits: Splits) -> AnswerProtocol:
@@ -173,7 +187,7 @@ def protocol_of(config: RunConfig, task: Task, splits: Splits) -> AnswerProtocol
     Raises:
         InputError: choices are to be ranked and there are none.
     """
-    choices = bool(splits.support[0].choices)
+    choices = bool((splits.reward or splits.support)[0].choices)
     if config.protocol == "likelihood" and not choices:
         raise InputError(f"{task.name} has no choices to rank; use --set protocol=generate")
     automatic: AnswerProtocol = "likelihood" if choices else "generate"

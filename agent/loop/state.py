@@ -233,13 +233,14 @@ class Workbench:
         style, examples = self.lm.profile.answer_style, getattr(self.splits, part)
         if self.protocol == "generate":
             return [self.task.ask(example) for example in examples]
-        return [self.task.query(example, style).prefix for example in examples]
+        return [self.task.asked(example, style) for example in examples]
 
     @cached_property
     def labels(self) -> bool:
         """Whether the choices are the same words in every question of the support and the reward part."""
         asked, style = (*self.splits.support, *self.splits.reward), self.lm.profile.answer_style
-        return self.protocol == "likelihood" and same_choices(self.task, asked, style)
+        ranked = self.protocol == "likelihood" and all(example.choices for example in asked)
+        return ranked and same_choices(self.task, asked, style)
 
     def standing(self, current: AdaptedModel) -> Standing:
         """Return what a strategy would act on; the current model's paths are resolved."""

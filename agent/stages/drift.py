@@ -1,7 +1,7 @@
 """Reports on windows of prompts, as ``python -m agent.drift`` prints them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 from torch import Tensor
@@ -39,6 +39,23 @@ def report(options: DriftOptions, windows: list[list[Asked]], *, as_json: bool) 
         InputError: the references or the windows cannot be used.
         UnavailableError: a model is not at hand.
     """
+    for number, found in enumerate(reports(options, windows), 1):
+        sys.stdout.write((found.model_dump_json() if as_json else line(number, found)) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+def reports(options: DriftOptions, windows: list[list[Asked]]) -> Iterator[DriftReport]:
+    """Yield a report on each window as soon as it is there.
+
+    Args:
+        options: what the command takes.
+        windows: the prompts, checked.
+
+    Raises:
+        InputError: the references or the windows cannot be used.
+        UnavailableError: a model is not at hand.
+    """
     _check_memory(options, max(map(len, windows)))
     encoder = Encoder(minilm_folder(), options.device)
     known = known_tasks(options.reference, encoder, folder=options.registry)
@@ -46,7 +63,7 @@ def report(options: DriftOptions, windows: list[list[Asked]], *, as_json: bool) 
     for number, window in enumerate(windows, 1):
         signals, correct = ask(window)
         with timed(f"window {number} of {len(windows)}") if len(window) >= LONG else nullcontext():
-            found = detect_drift(
+            yield detect_drift(
                 [one.prompt for one in window],
                 None,
                 known,
@@ -57,9 +74,6 @@ def report(options: DriftOptions, windows: list[list[Asked]], *, as_json: bool) 
                 alpha=options.alpha,
                 permutations=options.permutations,
             )
-        sys.stdout.write((found.model_dump_json() if as_json else line(number, found)) + "\n")
-        sys.stdout.flush()
-    return 0
 
 
 def line(number: int, report: DriftReport) -> str:

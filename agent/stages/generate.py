@@ -4,11 +4,12 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import TypedDict
 
 from agent.loop.trained import Trained, find_trained
+from agent.record.schema import AdapterFile
 from agent.record.wording import count
 from agent.stages.adapter_folder import workplace
 from agent.stages.options import GenerateOptions
@@ -18,26 +19,31 @@ from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
 from cao.tasks.prompt_file import Asked
-from cao.types import AdapterRef
+from cao.types import Record
 from tools.align_lora import align_lora
 from tools.generate_lora import generate_lora, how_to_train
 
 
-class Making(TypedDict):
-    """What came of making an adapter: how it was made, seconds for each part, its caveats, and of how many prompts."""
+class Made(Record):
+    """What came of making an adapter; the object of ``--json``.
 
+    Attributes:
+        adapter: its folder, and its hash.
+        aligned: whether the aligner corrected it.
+        variant: which of the trained generators made it.
+        sources: the tasks that the generator was trained on.
+        seconds: for each part.
+        caveats: what limits it, in sentences without their full stop.
+        n: prompts that it was made from.
+    """
+
+    adapter: AdapterFile
     aligned: bool
     variant: str | None
-    sources: list[str]
+    sources: tuple[str, ...]
     seconds: dict[str, float]
-    caveats: list[str]
+    caveats: tuple[str, ...]
     n: int
-
-
-class Made(Making):
-    """The object of ``--json``: where the adapter lies, and what came of making it."""
-
-    adapter: dict[str, str]
 
 
 def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> int:
@@ -52,25 +58,39 @@ def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> in
         InputError: no prompt is left to condition on, or the folder cannot be written.
         UnavailableError: the model, or a generator for it, is not at hand.
     """
+    result = made(options, prompts, lambda note: sys.stderr.write(f"note: {note}\n"))
+    sys.stdout.write((json.dumps(result.model_dump(), ensure_ascii=False) if as_json else sentence(result)) + "\n")
+    return 0
+
+
+def made(options: GenerateOptions, prompts: list[Asked], tell: Callable[[str], object]) -> Made:
+    """Make an adapter from prompts and put it into its folder.
+
+    Args:
+        options: what the command takes; the folder is checked.
+        prompts: of one task.
+        tell: says what a person should know before.
+
+    Raises:
+        InputError: no prompt is left to condition on, or the folder cannot be written.
+        UnavailableError: the model, or a generator for it, is not at hand.
+    """
     lm = load_model(options)
     trained = find_trained(lm.sha256, None, options.variant, align=not options.no_align, folder=options.pretrained)
     advice = how_to_train(lm.profile)
     if trained.generator is None:
         raise UnavailableError(f"no trained generator exists for the base model {options.model}; {advice}")
     if trained.aligner is None and not options.no_align:
-        sys.stderr.write(f"note: no aligner was trained behind this generator; {advice}\n")
+        tell(f"no aligner was trained behind this generator; {advice}")
     with workplace(options.out) as folder:
-        reference, making = make_adapter(prompts, lm, trained, folder, options.device)
-        for name in sorted(os.listdir(reference.path), reverse=True):  # each in one step, the weights first
-            os.replace(Path(reference.path) / name, options.out / name)
-    result: Made = {"adapter": {"path": str(options.out), "sha256": reference.sha256}, **making}
-    sys.stdout.write((json.dumps(result, ensure_ascii=False) if as_json else sentence(result)) + "\n")
-    return 0
+        result = make_adapter(prompts, lm, trained, folder, options.device)
+        place = Path(result.adapter.path)
+        for name in sorted(os.listdir(place), reverse=True):  # each in one step, the weights first
+            os.replace(place / name, options.out / name)
+    return result.model_copy(update={"adapter": result.adapter.model_copy(update={"path": str(options.out)})})
 
 
-def make_adapter(
-    asked: list[Asked], lm: LanguageModel, trained: Trained, folder: Path, device: str = "cpu"
-) -> tuple[AdapterRef, Making]:
+def make_adapter(asked: list[Asked], lm: LanguageModel, trained: Trained, folder: Path, device: str = "cpu") -> Made:
     """Make an adapter from prompts: encode, generate and, where there is an aligner, align.
 
     Args:
@@ -79,9 +99,6 @@ def make_adapter(
         trained: the parts to use, a generator among them.
         folder: where the files go.
         device: where the encoder runs.
-
-    Returns:
-        The adapter, and ``aligned``, ``variant``, ``sources``, ``seconds``, ``caveats`` and ``n``.
 
     Raises:
         InputError: no prompt is left to condition on.
@@ -106,14 +123,15 @@ def make_adapter(
         caveats += [result.reason] if result.reason else []
     clock.append(time.monotonic())
     seconds = [round(end - start, 4) for start, end in pairwise(clock)]
-    return reference, {
-        "aligned": aligned,
-        "variant": trained.variant,
-        "sources": list(trained.sources),
-        "seconds": dict(zip(("encode", "generate", "align"), seconds, strict=True)),
-        "caveats": caveats,
-        "n": len(generated.kept),
-    }
+    return Made(
+        adapter=AdapterFile(path=reference.path, sha256=reference.sha256),
+        aligned=aligned,
+        variant=trained.variant,
+        sources=trained.sources,
+        seconds=dict(zip(("encode", "generate", "align"), seconds, strict=True)),
+        caveats=tuple(caveats),
+        n=len(generated.kept),
+    )
 
 
 def sentence(result: Made) -> str:
@@ -122,9 +140,9 @@ def sentence(result: Made) -> str:
     Args:
         result: the object of ``--json``.
     """
-    kind = "an aligned" if result["aligned"] else "a generated"
-    seconds = result["seconds"]
-    spent = ", ".join(f"{name} {seconds[name]:.2f} s" for name in seconds if name != "align" or result["aligned"])
-    about = f"{kind} adapter from {count(result['n'], 'prompt')} by generator “{result['variant']}” ({spent})"
-    lines = [f"{result['adapter']['path']}: {about}.", *(f"Note: {caveat}." for caveat in result["caveats"])]
+    kind = "an aligned" if result.aligned else "a generated"
+    seconds = result.seconds
+    spent = ", ".join(f"{name} {seconds[name]:.2f} s" for name in seconds if name != "align" or result.aligned)
+    about = f"{kind} adapter from {count(result.n, 'prompt')} by generator “{result.variant}” ({spent})"
+    lines = [f"{result.adapter.path}: {about}.", *(f"Note: {caveat}." for caveat in result.caveats)]
     return "\n".join(lines)

@@ -1,12 +1,12 @@
 """What adapts to a window of new prompts: a run of the graph."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agent import session
 from agent.config import RunConfig, make_config
 from agent.loop import request
-from agent.record.terminal import make_view
+from agent.record.terminal import View
 from agent.stream.options import WatchOptions
 from agent.stream.state import Adapted
 from agent.stream.watcher import Adapt
@@ -14,13 +14,18 @@ from cao.configuration import merge
 from cao.errors import InputError
 
 
-def adapting(options: WatchOptions, file: Path | None, folder: Path) -> Adapt:
+def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], View]) -> Adapt:
     """Return what adapts to a window: a run of the graph in the watch's folder, resumed if it was cut off.
+
+    Args:
+        options: of the watch.
+        file: a configuration file, for the runs.
+        make_view: makes what shows a run's progress.
 
     Raises:
         InputError: the configuration cannot be used, whatever the window.
     """
-    machine = options.model_dump(include={"device", "offline"}, exclude_unset=True)
+    folder, machine = options.out, options.model_dump(include={"device", "offline"}, exclude_unset=True)
 
     def configure(path: Path, out: Path, lines: int, stored: Mapping[str, object]) -> RunConfig:
         reward = test = lines // 3

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.loop.run_folder import locked
+from agent.record.terminal import make_view
 from agent.stream.options import WatchOptions
 from agent.stream.source import FileSource, PipeSource
 from agent.stream.state import Event, WatchSettings, WatchState
-from agent.stream.watcher import Watcher
+from agent.stream.watcher import Adapt, Watcher
 from agent.stream.wording import unreadable, words
 from cao.errors import InputError
 from cao.machine.assets import minilm_folder
@@ -30,12 +31,36 @@ def watch(options: WatchOptions, source: FileSource | PipeSource, file: Path | N
         InputError: the folder holds another watch, or no line of the stream could be read.
         UnavailableError: the encoder is not at hand.
     """
-    folder = options.out
     adapt = None
     if options.adapt:
         from agent.stream.adapting import adapting  # noqa: PLC0415  (a second more, for langgraph)
 
-        adapt = adapting(options, file, folder)
+        adapt = adapting(options, file, make_view)
+    watched(options, source, adapt, _teller(as_json=as_json), lambda note: sys.stderr.write(f"{note}\n"))
+    return 0
+
+
+def watched(
+    options: WatchOptions,
+    source: FileSource | PipeSource,
+    adapt: Adapt | None,
+    tell: Callable[[Event], None],
+    say: Callable[[str], object],
+) -> WatchState:
+    """Watch a stream to its end and return the last state.
+
+    Args:
+        options: what the command takes.
+        source: the stream.
+        adapt: what adapts to a window, None without adaptation.
+        tell: shows an event.
+        say: shows a line that is no event.
+
+    Raises:
+        InputError: the folder holds another watch, or no line of the stream could be read.
+        UnavailableError: the encoder is not at hand.
+    """
+    folder = options.out
     encoder = Encoder(minilm_folder(), options.device)
     known = known_tasks(options.reference, encoder, folder=options.registry)
     try:
@@ -51,14 +76,14 @@ def watch(options: WatchOptions, source: FileSource | PipeSource, file: Path | N
         "encoder": encoder.sha256,
     }
     with locked(folder):
-        state = _state(folder / "state.json", settings, known.expected)
-        state = Watcher(folder, source, encoder, known, state, _teller(as_json=as_json), adapt).run()
+        state = _state(folder / "state.json", settings, known.expected, say)
+        state = Watcher(folder, source, encoder, known, state, tell, adapt).run()
     if state.unreadable and not state.prompts:
         raise InputError(f"{options.stream}: no prompt could be read: {unreadable(state.unreadable)}")
-    return 0
+    return state
 
 
-def _state(path: Path, settings: WatchSettings, expected: tuple[str, ...]) -> WatchState:
+def _state(path: Path, settings: WatchSettings, expected: tuple[str, ...], say: Callable[[str], object]) -> WatchState:
     """Return the state to go on from: a fresh one, or what an earlier process left."""
     if not path.exists():
         return WatchState(settings=settings, current=list(expected))
@@ -69,7 +94,7 @@ def _state(path: Path, settings: WatchSettings, expected: tuple[str, ...]) -> Wa
     changed = [key for key, value in settings.items() if state.settings.get(key) != value]
     if changed:
         raise InputError(f"{path.parent} holds a watch with another {changed[0]}; repeat it, or give another --out")
-    sys.stderr.write(f"going on behind prompt {state.prompts}\n")
+    say(f"going on behind prompt {state.prompts}")
     return state
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 
+from agent.stream.options import WatchOptions
 from cao.errors import InputError
 from cao.files import write_atomic
 from cao.tasks.prompt_file import asked_from, value_of
@@ -27,6 +28,9 @@ CHUNK = 65_536
 
 MARKED = 64
 """Bytes before an offset that a file is recognised by."""
+
+JOURNAL = "journal.jsonl"
+"""File of a watch's folder that keeps what was read of a pipe."""
 
 _POLL_S = 0.5
 
@@ -53,8 +57,14 @@ class Mark(BaseModel):
         return file.read(len(expected)) == expected and os.fstat(file.fileno()).st_size >= self.offset
 
 
-def _warn(note: str) -> None:
+def warn(note: str) -> None:
+    """Write a note on standard error."""
     sys.stderr.write(f"note: {note}\n")
+
+
+def from_standard_input() -> bytes:
+    """Return what standard input gives next, empty at its end."""
+    return os.read(sys.stdin.fileno(), CHUNK)
 
 
 @dataclass
@@ -69,7 +79,7 @@ class FileSource:
 
     path: Path
     follow: bool = False
-    tell: Callable[[str], None] = _warn
+    tell: Callable[[str], None] = warn
     _file: BinaryIO | None = field(default=None, init=False, repr=False)
     _mark: Mark = field(default_factory=Mark, init=False, repr=False)
     _over: bool = field(default=False, init=False, repr=False)
@@ -171,13 +181,15 @@ class FileSource:
 
 @dataclass
 class PipeSource:
-    """Standard input, written to a journal before anything is done with it.
+    """Standard input, or the like of it, written to a journal before anything is done with it.
 
     Attributes:
         journal: the file; what was dealt with is cut off again and again.
+        more: returns what comes next, empty at the end.
     """
 
     journal: Path
+    more: Callable[[], bytes] = from_standard_input
 
     def resume(self, offset: int, mark: Mark | None) -> int:
         """Return the offset to go on from: the journal is nobody else's."""
@@ -193,7 +205,7 @@ class PipeSource:
         """Return bytes at an offset of the journal, which takes what the pipe gives next; empty at its end."""
         with self.journal.open("a+b") as file:
             if file.seek(0, os.SEEK_END) <= offset:
-                file.write(os.read(sys.stdin.fileno(), CHUNK))
+                file.write(self.more())
                 file.flush()
                 os.fsync(file.fileno())
             file.seek(offset)
@@ -214,6 +226,28 @@ class PipeSource:
             write_atomic(self.journal, rest)
             return 0
         return offset
+
+
+def source_of(options: WatchOptions, say: Callable[[str], None] = warn) -> FileSource | PipeSource:
+    """Return where a watch reads its lines.
+
+    Args:
+        options: what the command takes.
+        say: shows a line on what became of the file.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read anew after a stop.
+    """
+    if options.stream == "-":
+        return PipeSource(options.out / JOURNAL)
+    path = Path(options.stream)
+    if os.path.isdir(path):
+        raise InputError(f"{path}: is a directory")
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file")
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: is no regular file and cannot be read anew after a stop; give --stream - < {path}")
+    return FileSource(path, options.follow, say)
 
 
 def next_lines(source: FileSource | PipeSource, offset: int) -> list[tuple[bytes, int]]:

@@ -30,6 +30,7 @@ from cao.tasks import (
 from cao.tasks.base import Task
 from cao.tasks.files import SUFFIXES
 from cao.tasks.question_file import load_user_task
+from cao.types import Example
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -97,6 +98,22 @@ def get_task(name_or_path: str, *, keys: str = "", grader: str = "auto") -> Task
         f"no task is called {name_or_path[:64]!r}: {hint} for your own questions give a file FILE.jsonl "
         "with question, choices and answer on each line, or CSV, JSON, Parquet"
     )
+
+
+def get_prompts(name_or_path: str) -> list[Example]:
+    """Return the prompts of a name, or of a user's file, without answers: those of a file are not even read.
+
+    Args:
+        name_or_path: as ``get_task`` takes it.
+
+    Raises:
+        InputError: there is no such task or file, or a line of the file is wrong.
+        UnavailableError: the task's source is not at hand.
+    """
+    named = (TASKS | PRACTICE).get(name_or_path)
+    examples = (named or get_task(name_or_path, keys="answer=")).load()
+    nothing = {"labelled": False, "answer": -1, "gold_text": "", "accepted": ()}
+    return [example.model_copy(update=nothing) for example in examples]
 
 
 def _exists(path: Path) -> bool:

@@ -203,6 +203,10 @@ class Task:
         """Return the likelihood question in the style that the model's profile asks for."""
         return self.likelihood(example) if style == "text" else letter_query(example)
 
+    def asked(self, example: Example, style: AnswerStyle) -> str:
+        """Return what stands before the answer, without choices too."""
+        return self.query(example, style).prefix if example.choices else plain(example.prompt)
+
     def neutral(self, style: AnswerStyle, question: str) -> str:
         """Return what stands before a choice where ``question`` asks nothing; letters then stand for no choice."""
         if style == "letter":

@@ -108,7 +108,20 @@ def read_windows(path: Path, size: int | None = None) -> list[list[Asked]]:
     Raises:
         InputError: the file cannot be read, is empty or mixes the two, or a line is wrong, with its place.
     """
-    lines = list(values(path))
+    return windows_of(list(values(path)), str(path), size)
+
+
+def windows_of(lines: list[tuple[str, object]], path: str, size: int | None = None) -> list[list[Asked]]:
+    """Return the windows that the lines of a file, or the entries of a list, make.
+
+    Args:
+        lines: place and value of each.
+        path: what they are from, for messages.
+        size: as in ``read_windows``.
+
+    Raises:
+        InputError: there are none, they mix prompts with lists of prompts, or one is wrong, with its place.
+    """
     if not lines:
         raise InputError(f"{path}: holds no window; each line is a prompt, or a JSON list of prompts")
     listed = _is_window(lines[0][1])

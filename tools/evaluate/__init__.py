@@ -218,17 +218,24 @@ def _write(
     read: Reader,
     progress: Progress,
 ) -> tuple[list[Item], int]:
-    """Return one model's items by parsing what it writes, and how many prompts were cut."""
+    """Return one model's items by parsing what it writes, and how many prompts were cut.
+
+    Where the right answer is not known, nothing is graded: the item has the text and the choice that it names.
+    """
     prompts = [task.ask(example) for example in examples]
-    golds = [
-        Query(prefix=prompt, branches=(Branch(scored=f" {task.gold(example)}"),))
-        for prompt, example in zip(prompts, examples, strict=True)
-    ]
     written = generate(
         lm, prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, move=moving(latent), progress=progress
     )
-    scored = score_queries(lm, golds, move=moving(latent), read=read, progress=progress)
-    items = [graded(task, *each) for each in zip(examples, written, scored, strict=True)]
+    golds = [
+        Query(prefix=prompt, branches=(Branch(scored=f" {task.gold(example)}"),))
+        for prompt, example in zip(prompts, examples, strict=True)
+        if example.labelled
+    ]
+    scored = iter(score_queries(lm, golds, move=moving(latent), read=read, progress=progress))
+    items = [
+        graded(task, example, answer, next(scored)) if example.labelled else ungraded(task, example, answer)
+        for example, answer in zip(examples, written, strict=True)
+    ]
     return items, sum(answer.cut > 0 for answer in written)
 
 
@@ -246,6 +253,12 @@ def graded(task: Task, example: Example, answer: Generated, score: QueryScore) -
         text=answer.text,
         confidence=answer.mean_prob,
     )
+
+
+def ungraded(task: Task, example: Example, answer: Generated) -> Item:
+    """Return what was written to a question whose answer nobody knows: not right, and without a loss."""
+    choice, confidence = chosen(task, example, answer.text), answer.mean_prob
+    return Item(id=example.id, choice=choice, correct=False, loss=0.0, text=answer.text, confidence=confidence)
 
 
 def _agree(answers: Sequence[Item], method: str) -> Item:

@@ -61,7 +61,20 @@ def same_choices(task: Task, examples: Sequence[Example], style: AnswerStyle) ->
     return len(kinds) == 1 and len(next(iter(kinds))) > 1
 
 
-def choice_prior(task: Task, examples: Sequence[Example], lm: LanguageModel, progress: Progress = silent) -> Prior:
+def neutral_questions(task: Task, examples: Sequence[Example], style: AnswerStyle) -> int:
+    """Return behind how many neutral questions the texts of these questions' choices are read."""
+    texts = {text for example in examples for text in scored_texts(task, example, style)}
+    return len(NEUTRAL) if len(texts) <= LABELS else 1
+
+
+def choice_prior(
+    task: Task,
+    examples: Sequence[Example],
+    lm: LanguageModel,
+    progress: Progress = silent,
+    *,
+    neutral: int | None = None,
+) -> Prior:
     """Return the log of each choice's mean probability behind neutral questions, nats; equal texts are read once.
 
     Args:
@@ -69,13 +82,15 @@ def choice_prior(task: Task, examples: Sequence[Example], lm: LanguageModel, pro
         examples: Q questions; the texts of their choices count, their answers do not.
         lm: the model, with its adapter.
         progress: told about long work.
+        neutral: behind how many neutral questions they are read; None decides by these questions.
 
     Raises:
         NotApplicableError: choices have no prior here, or the model's output is not finite.
     """
     style = lm.profile.answer_style
     texts = list(dict.fromkeys(text for example in examples for text in scored_texts(task, example, style)))
-    prefixes = [task.neutral(style, text) for text in (NEUTRAL if len(texts) <= LABELS else NEUTRAL[:1])]
+    wanted = neutral_questions(task, examples, style) if neutral is None else neutral
+    prefixes = [task.neutral(style, text) for text in NEUTRAL[:wanted]]
     groups = [texts[start : start + TOGETHER] for start in range(0, len(texts), TOGETHER)]
     queries = [
         Query(prefix=prefix, branches=tuple(Branch(scored=text) for text in group))

@@ -1,0 +1,79 @@
+"""Checkpoints of tasks as baselines: trained by Table 8's schedule, or as the consolidation's folder has them."""
+
+from collections.abc import Sequence
+
+from cao.model.adapters import LoraWeights
+from cao.model.packed_forward import Row
+from eval.baselines.baseline import Adapted, Place, Spent
+from eval.baselines.descent import Timed
+from eval.baselines.ground import Ground
+from eval.baselines.objective import tokens_of
+from tools.generate_lora.checkpoints import CheckpointPreset, batches, collect
+from tools.generate_lora.tokens import flatten, unflatten
+
+INITIAL_SEED = 0
+
+
+def cost(rows: Sequence[Row], preset: CheckpointPreset, seed: int, seconds: float | None = None) -> Spent:
+    """Return what a collection of checkpoints takes.
+
+    Args:
+        rows: the questions.
+        preset: steps and batch.
+        seed: of the questions' order.
+        seconds: that it took, None where that was not kept.
+    """
+    steps = preset.warm_steps + preset.kept_steps
+    tokens = sum(
+        tokens_of([rows[place] for place in places]) for places in batches(len(rows), preset.batch, steps, seed)
+    )
+    return Spent(steps=steps, tokens=tokens, seconds=seconds)
+
+
+def collected(
+    ground: Ground, rows: Sequence[Row], preset: CheckpointPreset, seed: int, place: Place, made_by: str
+) -> Adapted:
+    """Return the mean of the checkpoints that a training on questions keeps.
+
+    Args:
+        ground: for model and layout.
+        rows: questions with their gold answers.
+        preset: the schedule.
+        seed: of the questions' order.
+        place: where the training goes on from.
+        made_by: for the adapter's provenance.
+    """
+    lm, layout = ground.lm, ground.workshop.consolidation.layout
+    timed = Timed(ground.progress)
+    residuals, _ = collect(
+        lm,
+        rows,
+        layout,
+        preset=preset,
+        initial_seed=INITIAL_SEED,
+        seed=seed,
+        progress=timed,
+        checkpoint=place.checkpoint,
+        checkpoint_every_s=place.every_s,
+    )
+    start = lm.fresh_lora(INITIAL_SEED)
+    flat = flatten(start.tensors, layout) + residuals.float().mean(0)
+    tensors = {name: part.clone() for name, part in unflatten(flat, layout).items()}
+    weights = LoraWeights(start.rank, start.alpha, start.targets, tensors, start.base_sha256, {"made_by": made_by})
+    return Adapted(weights, cost(rows, preset, seed, timed.seconds))
+
+
+def stored(ground: Ground, names: Sequence[str]) -> Adapted:
+    """Return the mean of the checkpoints that the consolidation's folder has of tasks; those it lacks are trained.
+
+    Args:
+        ground: the opened folder.
+        names: the tasks.
+    """
+    consolidation, spent = ground.workshop.consolidation, Spent()
+    for name in names:
+        consolidation.checkpoints(name)
+        rows, seed = consolidation.rows(name)[0], consolidation.seed_for(f"checkpoints/{name}")
+        spent += cost(rows, consolidation.preset.checkpoints, seed)
+    weights = ground.workshop.average(ground.variant, [f"checkpoints/{name}" for name in names])
+    return Adapted(weights, spent)

@@ -1,0 +1,66 @@
+"""No-Meta-Train: LoRA trained on the target's own train questions, with nothing learnt before.
+
+Source: CAO-LLM Table 2, ``No Meta-Train``, and Table 8 for the schedule.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from cao.errors import InputError
+from cao.inference.answer_loss import answer_rows
+from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads
+from eval.baselines.checkpoints import collected
+from eval.baselines.descent import Extent, Plain, drawn, train_lora
+from eval.baselines.ground import Ground, Target
+from tools.generate_lora.checkpoints import CheckpointPreset
+
+
+@dataclass(frozen=True)
+class NoMetaTrain(Baseline):
+    """LoRA for one task.
+
+    Attributes:
+        how: Table 8's schedule, of whose kept checkpoints the mean is taken, or AdamW within a budget.
+    """
+
+    how: CheckpointPreset | Plain
+
+    name = "no_meta_train"
+    origin = Origin(paper="CAO-LLM, No Meta-Train", year=2026)
+    reads: ClassVar[Reads] = "train labels"
+
+    @classmethod
+    def paper(cls) -> Self:
+        """Return it with Table 8's schedule."""
+        return cls(CheckpointPreset())
+
+    @classmethod
+    def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
+        """Return it with the tokens at test time, and the generator's batch and objective."""
+        batch = ground.workshop.consolidation.preset.generator.batch
+        return cls(Plain(rate=rate, batch=batch, extent=Extent(tokens=budget.adapting), objective=ground.objective))
+
+    def settings(self) -> CheckpointPreset | Plain:
+        """Return the schedule."""
+        return self.how
+
+    def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
+        """Return LoRA that was trained on the target's train questions."""
+        if not target.train:
+            raise InputError(f"{target.task.name} sets nothing aside for training")
+        lm, seed = ground.lm, ground.seed
+        if isinstance(self.how, CheckpointPreset):
+            rows = answer_rows(lm, target.task, target.train[: self.how.samples], ground.row_tokens)
+            return collected(ground, rows, self.how, seed, place, self.name)
+        plain = self.how
+        questions = plain.objective.rows(lm, target.task, target.train, ground.row_tokens)
+        weights, spent = train_lora(
+            lm,
+            lm.fresh_lora(0),
+            lambda number: drawn(questions, plain.batch, seed, number),
+            plain,
+            place,
+            self.name,
+            ground.progress,
+        )
+        return Adapted(weights, spent)

@@ -1,0 +1,152 @@
+"""The baselines, one line each, and the one call that a table's cell makes.
+
+To add one, write a file with a ``Baseline`` and add it to the tuple below.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cao.errors import InputError
+from cao.model.adapters import LoraWeights
+from cao.progress import Progress, silent
+from eval.baselines.abmll import Abmll
+from eval.baselines.base import Base
+from eval.baselines.baseline import Baseline, Budget, Spent, adapted, prepared
+from eval.baselines.ground import Ground, ground_of
+from eval.baselines.labelled_lora import LabelledLora
+from eval.baselines.maml import MamlEnLlm
+from eval.baselines.mean import Mean
+from eval.baselines.nearest import Nearest
+from eval.baselines.no_meta_train import NoMetaTrain
+from eval.baselines.serl.method import Serl
+from eval.baselines.text_to_lora import TextToLora
+from eval.baselines.union_train import UnionTrain
+from eval.generation.workshop import Workshop
+
+BASELINES: dict[str, type[Baseline]] = {
+    kind.name: kind
+    for kind in (Base, NoMetaTrain, UnionTrain, Mean, Nearest, MamlEnLlm, Abmll, Serl, LabelledLora, TextToLora)
+}
+
+REHEARSED = 3
+"""Sources that stand in for a target while a rate is chosen."""
+
+HELD = 32
+"""Questions of each that judge a rate."""
+
+Rules = Literal["paper", "equal"]
+"""A paper's own hyper-parameters, or an equal budget with a rate from the grid."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A baseline on a task, ready to be scored.
+
+    Attributes:
+        weights: the adapter; None for the base model.
+        baseline: with the hyper-parameters that were taken.
+        choosing: spent on choosing a rate.
+        preparing: spent on the source tasks with the rate that was taken.
+        adapting: spent on the target.
+        losses: rate → loss on train questions that no training had, of the rates that were tried; None where the
+            training diverged.
+    """
+
+    weights: LoraWeights | None
+    baseline: Baseline
+    choosing: Spent
+    preparing: Spent
+    adapting: Spent
+    losses: dict[float, float | None] = field(default_factory=dict)
+
+
+def run_cell(
+    workshop: Workshop,
+    name: str,
+    task: str,
+    seed: int,
+    *,
+    rules: Rules,
+    budget: Budget | None = None,
+    progress: Progress = silent,
+) -> Cell:
+    """Return a baseline on a task; whatever of it is done already is not done again.
+
+    Args:
+        workshop: an opened consolidation: model, sources, checkpoints.
+        name: of the baseline.
+        task: that it is adapted to, and never sees before.
+        seed: of the run whose support and reward questions it reads.
+        rules: whose hyper-parameters.
+        budget: for ``equal``.
+        progress: called during long work.
+
+    Raises:
+        InputError: no such baseline, no budget, the task lacks what the method reads, or the training diverged.
+        UnavailableError: something needed is not at hand.
+    """
+    if name not in BASELINES:
+        raise InputError(f"no baseline is called {name!r}; known: {', '.join(BASELINES)}")
+    kind, ground = BASELINES[name], ground_of(workshop, task, progress)
+    choosing, losses = Spent(), dict[float, float | None]()
+    if rules == "paper":
+        baseline = kind.paper()
+    elif budget is None:
+        raise InputError("equal rules need a budget")
+    else:
+        rate, choosing, losses = chosen_rate(kind, ground, budget)
+        baseline = kind.equal(budget.left() if kind.rated else budget, rate, ground)
+    ready = prepared(baseline, ground)
+    target = ground.target(task, seed, train=kind.reads == "train labels")
+    made = adapted(baseline, ground, ready, target)
+    return Cell(made.weights, baseline, choosing, ready.spent, made.spent, losses)
+
+
+def chosen_rate(kind: type[Baseline], ground: Ground, budget: Budget) -> tuple[float, Spent, dict[float, float | None]]:
+    """Return the rate of the lowest loss after a short training at each, what that took, and the losses.
+
+    Each rate is tried with a share of the preparation's tokens. It is then adapted to a few sources in the place of a
+    target, and judged by train questions of theirs that no training has. Neither a target nor a test part is read.
+
+    Args:
+        kind: of baseline.
+        ground: the sources.
+        budget: whose rates are tried.
+
+    Raises:
+        InputError: every rate diverged.
+    """
+    if not kind.rated or len(budget.rates) == 1:
+        return budget.rates[0], Spent(), {}
+    spent, losses = Spent(), dict[float, float | None]()
+    for rate in budget.rates:
+        trial = kind.equal(budget.tried(), rate, ground)
+        try:
+            loss, took = _rehearsed(trial, ground)
+        except InputError as error:
+            if "diverged" not in str(error):
+                raise
+            losses[rate] = None
+            continue
+        losses[rate] = loss
+        spent += took
+    kept = {rate: loss for rate, loss in losses.items() if loss is not None}
+    if not kept:
+        raise InputError(f"{kind.name} diverged at every rate of {', '.join(f'{rate:g}' for rate in losses)}")
+    return min(kept, key=lambda rate: kept[rate]), spent, losses
+
+
+def _rehearsed(baseline: Baseline, ground: Ground) -> tuple[float, Spent]:
+    """Return a baseline's mean loss on sources that stand in for targets, and what that took."""
+    ready = prepared(baseline, ground)
+    spent, total = ready.spent, 0.0
+    names = ground.variant.sources[:: max(1, len(ground.variant.sources) // REHEARSED)][:REHEARSED]
+    for name in names:
+        target = ground.rehearsal(name)
+        made = adapted(baseline, ground, ready, target)
+        spent += made.spent
+        held = ground.examples(name, held_back=True)[:HELD]
+        rows = ground.objective.rows(ground.lm, target.task, held, ground.row_tokens)
+        with ground.lm.adapted(made.weights):
+            total += float(ground.objective.loss(ground.lm, rows, gradient=False))
+    return total / len(names), spent
