@@ -16,6 +16,7 @@ from eval.bench.options import (
     ProcessorBench,
     RunBench,
     ScoringBench,
+    SizeBench,
     TrainingBench,
 )
 from eval.settings import settings_of
@@ -24,12 +25,16 @@ BENCHES: dict[str, tuple[type[Record], str]] = {
     "run": (RunBench, "what a default run costs, where its time goes, and how other ways of running it compare"),
     "processor": (ProcessorBench, "what the processor does in each dtype, and what its threads cost when they wait"),
     "scoring": (ScoringBench, "ranking answers, against lm-evaluation-harness on the same model object"),
-    "parity": (ParityBench, "whether lm-evaluation-harness grades the same questions as we do, item by item"),
+    "parity": (
+        ParityBench,
+        "whether lm-evaluation-harness grades questions as we do, item by item; in float32 unless told otherwise",
+    ),
     "latent": (LatentBench, "SLOT over batches, against a plain implementation a sample at a time"),
     "training": (TrainingBench, "our LoRA loops, against transformers.Trainer"),
     "adapter": (AdapterBench, "prompts to an aligned adapter, against training one on the task"),
     "growth": (GrowthBench, "time and memory against questions, prompt length, adapter length and tasks"),
     "engine": (EngineBench, "independent cells on one worker and on two"),
+    "size": (SizeBench, "memory and time of each part of the work for a model of the paper's size, random weights"),
 }
 """Name → what it takes, and what it measures."""
 

@@ -32,10 +32,12 @@ from eval.bench.options import (
     ProcessorBench,
     RunBench,
     ScoringBench,
+    SizeBench,
     TrainingBench,
 )
 from eval.bench.plain import parity
 from eval.bench.plain.harness import check_harness
+from eval.bench.size import measure as size
 from eval.bench.training import measure as training
 from eval.bench.training.loops import surprising
 from eval.questions import asked_prompts, drawn
@@ -64,7 +66,8 @@ def _parity(a: ParityBench, progress: Progress) -> BenchResult:
     check_harness()
     names = a.tasks or [name for name in IN_DOMAIN if name != parity.UNLIKE]
     asked = [(get_task(name), drawn(name, a.limit, "reward")) for name in names]
-    return parity.bench(load_model(a), asked, batch=a.batch, progress=progress)
+    exact = a.model_copy(update={"dtype": "float32"}) if a.dtype == "auto" else a
+    return parity.bench(load_model(exact), asked, batch=a.batch, progress=progress)
 
 
 def _latent(a: LatentBench, progress: Progress) -> BenchResult:
@@ -108,6 +111,10 @@ def _engine(a: EngineBench, progress: Progress) -> BenchResult:
     return engine.bench(a, EngineSettings(kind=a.kind))
 
 
+def _size(a: SizeBench, progress: Progress) -> BenchResult:
+    return size.bench(a, progress)
+
+
 def _taking(settings: type[Options], measure: Callable[[Options, Progress], BenchResult]) -> Measurement:
     def measured(options: Record, progress: Progress) -> BenchResult:
         assert isinstance(options, settings), options
@@ -126,6 +133,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "adapter": _taking(AdapterBench, _adapter),
     "growth": _taking(GrowthBench, _growth),
     "engine": _taking(EngineBench, _engine),
+    "size": _taking(SizeBench, _size),
 }
 """Name → the measurement."""
 

@@ -1,5 +1,6 @@
 """What each benchmark takes; nothing here computes."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -57,9 +58,8 @@ class ScoringBench(ModelBench):
 
 
 class ParityBench(Machine):
-    """``parity``; rounding in bfloat16 decides near ties by itself."""
+    """``parity``; ``auto`` is float32 here, because rounding in bfloat16 decides near ties by itself."""
 
-    dtype: Dtype = "float32"
     tasks: Annotated[
         tuple[str, ...],
         Field(description="whose questions"),
@@ -97,6 +97,27 @@ class GrowthBench(ModelBench):
 
     task: TaskName = "arc_easy"
     limit: Limit = 64
+
+
+class SizeBench(Record):
+    """``size``."""
+
+    model: Annotated[Literal["qwen2.5-0.5b", "qwen2.5-1.5b"], Field(description="whose sizes")] = "qwen2.5-0.5b"
+    parts: Annotated[
+        tuple[str, ...], Field(description="which, with what they need"), Option("PART,...", commas=True, default="all")
+    ] = ()
+    questions: Annotated[int, Field(ge=1, description="that are asked"), Option("N")] = 8
+    dtype: Dtype = "auto"
+    memory: Annotated[
+        float | None, Field(gt=0, description="do no part that takes more"), Option("GB", default="what is free")
+    ] = None
+    folder: Annotated[
+        Path | None,
+        Field(description="keeps the weights and what is trained"),
+        Option("DIR", default="a temporary one"),
+    ] = None
+    repetitions: Repetitions = 1
+    write: Write = False
 
 
 class EngineBench(ModelBench):
