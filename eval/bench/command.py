@@ -59,7 +59,8 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
 
     from eval.bench.measurements import bench  # noqa: PLC0415  (torch; arguments come first)
 
-    return bench(arguments.name, options, command, write=arguments.write, as_json=arguments.json)
+    write = bool(getattr(arguments, "write", False))  # what is no cost has no place on the page
+    return bench(arguments.name, options, command, write=write, as_json=arguments.json)
 
 
 def main(argv: list[str] | None = None) -> int:
