@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -40,6 +41,7 @@ def quiet_libraries(*, offline: bool) -> None:
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
     if offline:
         os.environ.update(HF_HUB_OFFLINE="1", LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
+        socket.has_ipv6 = False  # else urllib3 opens and binds a socket when it is imported, to learn the same
         for name in ("huggingface_hub.constants", "datasets.config"):  # a library's user may have imported them before
             if name in sys.modules:
                 vars(sys.modules[name])["HF_HUB_OFFLINE"] = True
