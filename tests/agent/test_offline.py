@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cao.command_line import TRACING
 from tests.agent import tiny_pretrained
 from tests.agent.run.tiny_runs import echo_rows, write_rows
 
@@ -19,8 +20,7 @@ NOBODY = "http://127.0.0.1:9"
 TEMPTING = {
     "HF_ENDPOINT": NOBODY,
     "LANGSMITH_ENDPOINT": NOBODY,
-    "LANGSMITH_TRACING": "true",
-    "LANGCHAIN_TRACING_V2": "true",
+    **dict.fromkeys(TRACING, "true"),
     "LANGSMITH_API_KEY": "lsv2-none",
     "OPENAI_API_KEY": "sk-none",
 }
@@ -28,7 +28,7 @@ TEMPTING = {
 pytestmark = pytest.mark.slow
 
 
-def watched(folder: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def watched(folder: Path, *words: str, **environment: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Run a command; returns how it ended and what it asked of the network."""
     seen = folder / "sockets.txt"
     seen.unlink(missing_ok=True)
@@ -37,7 +37,7 @@ def watched(folder: Path, *words: str) -> tuple[subprocess.CompletedProcess[str]
     ended = subprocess.run(
         [sys.executable, "-m", *words],
         **{"capture_output": True, "text": True, "timeout": 500, "check": False, "cwd": folder},
-        env={**asleep, **TEMPTING, "PYTHONPATH": path, "CAO_TESTS_SOCKETS": str(seen)},
+        env={**asleep, **TEMPTING, **environment, "PYTHONPATH": path, "CAO_TESTS_SOCKETS": str(seen)},
     )
     return ended, seen.read_text().splitlines()
 
@@ -95,6 +95,17 @@ def test_the_doctor(place: Path) -> None:
 def test_a_run_of_a_hub_model_that_is_not_here_ends_without_asking(place: Path) -> None:
     ended, sockets = watched(place, "agent.run", "--task", "questions.jsonl", "--model", "nobody/nothing", "--offline")
     assert (ended.returncode, sockets) == (3, []), ended.stderr
+
+
+def test_a_run_whose_plan_says_that_nothing_leaves_asks_nobody_online_either(place: Path, model: list[str]) -> None:
+    sizes = ["--support", "8", "--reward", "12", "--test", "12", "--max-attempts", "1", "--json"]
+    words = ["agent.run", "--task", "questions.jsonl", *sizes, *(word for word in model if word != "--offline")]
+    untraced = dict.fromkeys(TRACING, "false")
+    plan, _ = watched(place, *words, "--dry-run", **untraced)
+    assert json.loads(plan.stdout)["leaves_this_machine"] == []
+    ended, sockets = watched(place, *words, **untraced)
+    assert ended.returncode == 0, ended.stderr
+    assert [line for line in sockets if not line.startswith(("socket.__new__", "socket.bind (('::1', 0),)"))] == []
 
 
 def test_what_is_online_is_seen(place: Path) -> None:
