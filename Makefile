@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast check environment clean
+.PHONY: demo test test-fast check licences environment clean
 .DEFAULT_GOAL := demo
 
 environment: $(VENV)/.ready
@@ -33,6 +33,9 @@ check: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+licences: environment
+	$(BIN)/python -m eval.pages.licences
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
