@@ -1,7 +1,7 @@
 """``python -m agent.consolidate --model smollm2-135m``: train stages 1 and 2 for a base model.
 
 It may be stopped at any time; the same command goes on where it was. With ``--install`` the result is found by
-``python -m agent.run`` without a flag.
+``python -m agent.run`` without a flag. The model is a known one, its folder, a GGUF file or a hub id.
 """
 
 import argparse
@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     p = command_parser("agent.consolidate", __doc__, EPILOG)
     add_options(p, ConsolidateOptions, OPTIONS)
+    p.add_argument("--dry-run", action="store_true", help="print the plan in hours and memory, compute nothing")
     values = 'a preset\'s value, such as generator.steps=100 or sources=["arc_easy","boolq"]; or any of these settings'
     add_common(p, config=True, settable=values)
     return p
@@ -37,7 +38,7 @@ def _consolidate(arguments: argparse.Namespace) -> int:
 
     from agent.train.generator.command import run_options  # noqa: PLC0415  (seconds to import; mistakes are reported first)
 
-    return run_options(options, engine, as_json=arguments.json)
+    return run_options(options, engine, as_json=arguments.json, dry_run=arguments.dry_run)
 
 
 if __name__ == "__main__":

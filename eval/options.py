@@ -50,11 +50,11 @@ class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
     table: Annotated[
-        Literal["drift", "generation", "policies", "acceptance", "labels", "starts"],
+        Literal["2", "drift", "generation", "policies", "acceptance", "labels", "starts"],
         Field(description="what is measured"),
     ]
     consolidation: Annotated[
-        Path | None, Field(description="generation: a folder of python -m agent.consolidate"), Option("DIR")
+        Path | None, Field(description="2, generation: a folder of python -m agent.consolidate"), Option("DIR")
     ] = None
     training: Annotated[
         tuple[Path, ...],
@@ -74,9 +74,17 @@ class TablesOptions(Record):
         Option(
             "NAME,...",
             commas=True,
-            default="generation: six in-domain, six unseen; policies: all; labels, starts: what no policy practises on",
+            default="2, generation: six in-domain, six unseen; policies: all; labels, starts: never practised on",
         ),
     ] = None
+    methods: Annotated[
+        tuple[str, ...] | None,
+        Field(description="2: what is compared"),
+        Option("NAME,...", commas=True, default="every baseline and the project's own stages"),
+    ] = None
+    rules: Annotated[
+        Literal["equal", "paper"], Field(description="2: an equal budget of tokens, or the papers' own settings")
+    ] = "equal"
     split: Annotated[Literal["reward", "test"], Field(description="generation: part of a task")] = "test"
     reward: Annotated[
         int,
@@ -110,5 +118,5 @@ class TablesOptions(Record):
     def folder(self) -> Path:
         """The folder of the consolidation; raises InputError where none was given."""
         if self.consolidation is None:
-            raise InputError("--table generation needs --consolidation DIR, a folder of python -m agent.consolidate")
+            raise InputError(f"--table {self.table} needs --consolidation DIR, a folder of python -m agent.consolidate")
         return self.consolidation

@@ -10,13 +10,14 @@ from cao.options import SET, add_common, add_options, command_parser
 from eval.options import TablesOptions
 from eval.settings import settings_of
 
-EPILOG = """drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half an hour on two cores.
-generation: what generated and aligned adapters gain over the base model and over controls that share the
-form of an answer, how alike adapters are within and between tasks, and what one costs. policies: what the trained
-policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an exhaustive
-grid. starts: what the start of a run gains on test, the base model and the adapters under the same answer rules.
-labels: what LoRA and Calibrate come to that are fitted on half of the labelled reward questions, beside the base
-model and the start of a run, which no label made. These three may be stopped at any time: what is scored is kept
+EPILOG = """2: the paper's Table 2, the project's method and its baselines on tasks that they never saw; what is made
+and scored is kept in the folder. drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half
+an hour on two cores. generation: what generated and aligned adapters gain over the base model and over controls that
+share the form of an answer, how alike adapters are within and between tasks, and what one costs. policies: what the
+trained policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an
+exhaustive grid. starts: what the start of a run gains on test, the base model and the adapters under the same answer
+rules. labels: what LoRA and Calibrate come to that are fitted on half of the labelled reward questions, beside the
+base model and the start of a run, which no label made. These three may be stopped at any time: what is scored is kept
 beside the folder that they are given, and the same command goes on. acceptance: how often the rules of acceptance take
 simulated candidates that are no better; a minute. Exit status: 0 written; 2 bad input or configuration; 3 something
 needed is not available (with the command that provides it); 130 interrupted; 1 a defect.
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
     options = settings_of(TablesOptions, arguments, "tables")
-    if options.table == "generation":
+    if options.table in ("2", "generation"):
         _ = options.folder  # asked for before anything is imported that takes seconds
     if options.table == "policies" and not options.training:
         raise InputError("--table policies needs --training DIR, a folder of python -m agent.train_policy")

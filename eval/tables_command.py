@@ -14,6 +14,8 @@ from eval.drift import page as drift_page
 from eval.generation import measure as generation_measure
 from eval.generation import page as generation_page
 from eval.options import TablesOptions
+from eval.paper import page as table2_page
+from eval.paper import table2
 from eval.policies import acceptance, labels, labels_page, starts
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
@@ -33,6 +35,7 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         UnavailableError: a model or data is not at hand.
     """
     tables = {
+        "2": _table2,
         "drift": _drift,
         "generation": _generation,
         "policies": _policies,
@@ -54,6 +57,12 @@ def _drift(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[
     with closing(make_view()) as view:
         result = drift_measure.measure(command, asked.windows, asked.seed, view.progress, asked.only, before)
     return result, drift_page.write_page(result, out)
+
+
+def _table2(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        result = table2.measure(asked, engine, command, view.progress)
+    return result, table2_page.write_page(result, asked.out or asked.folder / "report")
 
 
 def _generation(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:

@@ -39,13 +39,13 @@ class Answer(Record):
         text: the choice's text, or what was written.
         choice: index of the choice, None where there are none or the text names none.
         scores: of the choices under the model's answer rule, empty where the answer was written.
-        confidence: geometric mean of the written tokens' probabilities, 0 where a choice was ranked.
+        confidence: geometric mean of the written tokens' probabilities; None where a choice was ranked.
     """
 
     text: str
     choice: int | None = None
     scores: tuple[float, ...] = ()
-    confidence: float = 0.0
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -208,4 +208,4 @@ def _example(asked: str | Mapping[str, object], number: int) -> Example:
 def _told(example: Example, item: Item) -> Answer:
     choice = item.choice if item.choice >= 0 else None
     text = example.choices[item.choice] if choice is not None and not item.text else item.text
-    return Answer(text=text, choice=choice, scores=item.scores, confidence=item.confidence)
+    return Answer(text=text, choice=choice, scores=item.scores, confidence=None if item.scores else item.confidence)

@@ -166,7 +166,6 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-@torch.inference_mode()
 def _query_score(query: Query, row: Row, logprobs: Sequence[float]) -> QueryScore:
     branches = tuple(
         BranchScore(logprob, span.end - span.scored, max(1, len(branch.scored.strip())))

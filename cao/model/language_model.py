@@ -14,6 +14,7 @@ from cao.model.adapters import LoraWeights, NotPlainError, initial_lora
 from cao.model.fast_paths import FastPaths
 from cao.model.lora_layers import Kind, LoraLayers, kind_of, make_lora_layers
 from cao.model.profiles import ModelProfile
+from cao.model.profiles.lora_targets import lora_shapes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -102,11 +103,7 @@ class LanguageModel:
 
     def lora_shapes(self) -> dict[str, tuple[int, int]]:
         """Return PEFT module prefix → (out, in) for every matrix that carries LoRA."""
-        return {
-            f"base_model.model.{name}": (module.out_features, module.in_features)
-            for name, module in self.model.named_modules()
-            if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in self.profile.lora_targets
-        }
+        return lora_shapes(self.model, self.profile.lora_targets)
 
     def fresh_lora(self, seed: int) -> LoraWeights:
         """Return the recorded initialisation for this model (B is zero, so it changes nothing yet)."""

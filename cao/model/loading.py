@@ -87,7 +87,7 @@ def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path,
     return folder, weights_sha256(folder)
 
 
-def _described(source: str, offline: bool) -> Path:
+def described(source: str, offline: bool) -> Path:
     """Return a folder with a model's configuration and tokenizer; of a hub's model its weights are not fetched."""
     if not Path(source).is_absolute():
         return _from_hub(source, offline, ABOUT)
@@ -178,10 +178,15 @@ def resolve(
         from cao.model.profiles.inferred import infer_profile  # noqa: PLC0415  (transformers; known names need none)
 
         source = str(Path(model).resolve()) if is_place(model) else model
-        profile = infer_profile(source, _described(source, offline))
+        profile = infer_profile(source, described(source, offline))
     elif path:
         profile = replace(profile, parameters=stored_parameters(Path(path)))
     return laid_over(profile, settings) if settings else profile
+
+
+def given_sha256(place: str) -> str:
+    """Return the hash of a model's weights that lie here: a folder's safetensors files, or a GGUF file."""
+    return sha256_file(Path(place)) if place.lower().endswith(GGUF) else weights_sha256(_folder(place))
 
 
 def check_device(device: str) -> None:

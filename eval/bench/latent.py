@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from cao.inference.scoring import CHUNK_BYTES
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.types import Record
@@ -19,7 +20,7 @@ from tools.apply_strategy.latent import optimise_delta
 STEPS, RATE = 5, 0.1
 TOKEN_BUDGET = 2048
 """Padded tokens of one batch, as in scoring."""
-AIM_DIFFERENCE = 1e-4
+AIM_DIFFERENCE, AIM_STEP = 1e-4, 1.3
 
 Batch = tuple[list[int], Tensor, Tensor]
 """Places of the prompts, token ids (B, L), and the positions whose target lies in the prompt (B, L − 1)."""
@@ -40,7 +41,8 @@ class LatentResult(BenchResult):
         tokens: of all of them.
         slot: the strategy.
         largest_difference: dtype → max |δ − plain δ|.
-        ratios: plain way → throughput over it, None where the machine was too noisy.
+        ratios: plain way → throughput over it, and ``step`` → a step's time over that of a forward pass with the logits
+            of all positions; None where the machine was too noisy.
         spreads: of the ratios.
         noisy: ratios that scatter too widely.
         seconds: way → median of the repetitions.
@@ -70,6 +72,7 @@ LABELS = {
     "forward_each_step": "prompts a second, against a forward pass in every step",
     "cached": "prompts a second, against cached hidden states",
     "steps_alone": "the steps alone, from cached hidden states on both sides",
+    "step": f"time of a step, over that of a forward pass with all logits (aim: at most {AIM_STEP})",
 }
 """Ratio → its line's label."""
 
@@ -101,6 +104,14 @@ def hidden_of(lm: LanguageModel, batch: Batch) -> Tensor:
     """Return the hidden states that predict, (B, L − 1, d); padding stands behind, where the causal mask hides it."""
     hidden: Tensor = lm.trunk(input_ids=batch[1].to(lm.device), use_cache=False).last_hidden_state
     return hidden[:, :-1]
+
+
+@torch.inference_mode()
+def forward(lm: LanguageModel, batch: Batch) -> None:
+    """Take a forward pass with the logits of all positions, a bounded number of them at once."""
+    states = hidden_of(lm, batch)[batch[2].to(lm.device)]
+    for some in torch.split(states, max(1, CHUNK_BYTES // (4 * lm.head.weight.shape[0]))):
+        lm.logits(some)
 
 
 def deltas(lm: LanguageModel, batch: Batch, hidden: Tensor) -> Tensor:
@@ -160,6 +171,7 @@ def bench(
             for tokens, wanted in zip(prompts, targets, strict=True)
         ],
         "forward": lambda: [forward_each_step(lm, tokens, STEPS, RATE) for tokens in prompts],
+        "plain": lambda: [forward(lm, batch) for batch in batches],
         "ours_steps": lambda: [deltas(lm, batch, hidden) for batch, hidden in zip(batches, known, strict=True)],
         "cached_steps": lambda: [
             cached(each, wanted, lm.head.weight, STEPS, RATE) for each, wanted in zip(states, targets, strict=True)
@@ -172,6 +184,7 @@ def bench(
         "forward_each_step": ratio(took["forward"], took["ours"]),
         "cached": ratio(took["cached"], took["ours"]),
         "steps_alone": ratio(took["cached_steps"], took["ours_steps"]),
+        "step": ratio([each / STEPS for each in took["ours_steps"]], took["plain"]),
     }
     return LatentResult(
         bench="latent",

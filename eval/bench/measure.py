@@ -243,6 +243,14 @@ def peak_bytes(body: Callable[[], object]) -> int | None:
         return None
 
 
+def largest_size() -> int | None:
+    """Return the most memory that this process ever held, bytes; None where that cannot be asked."""
+    try:
+        return _status("VmHWM")
+    except (OSError, StopIteration):
+        return None
+
+
 def _status(key: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(f"{key}:")).split()[1])

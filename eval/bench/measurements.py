@@ -31,9 +31,11 @@ from eval.bench.options import (
     ProcessorBench,
     RunBench,
     ScoringBench,
+    SizeBench,
     TrainingBench,
 )
 from eval.bench.plain.harness import check_harness
+from eval.bench.size import measure as size
 from eval.bench.training import measure as training
 from eval.bench.training.loops import surprising
 from eval.questions import asked_prompts, drawn
@@ -99,6 +101,10 @@ def _engine(a: EngineBench, progress: Progress) -> BenchResult:
     return engine.bench(a, EngineSettings(kind=a.kind))
 
 
+def _size(a: SizeBench, progress: Progress) -> BenchResult:
+    return size.bench(a, progress)
+
+
 def _taking(settings: type[Options], measure: Callable[[Options, Progress], BenchResult]) -> Measurement:
     def measured(options: Record, progress: Progress) -> BenchResult:
         assert isinstance(options, settings), options
@@ -116,6 +122,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "adapter": _taking(AdapterBench, _adapter),
     "growth": _taking(GrowthBench, _growth),
     "engine": _taking(EngineBench, _engine),
+    "size": _taking(SizeBench, _size),
 }
 """Name → the measurement."""
 

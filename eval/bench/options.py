@@ -1,10 +1,11 @@
 """What each benchmark takes; nothing here computes."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cao.configuration import Machine
+from cao.configuration import Dtype, Machine
 from cao.options import Option
 from cao.types import Record
 from eval.bench.ways import WAYS
@@ -83,6 +84,27 @@ class GrowthBench(ModelBench):
 
     task: TaskName = "arc_easy"
     limit: Limit = 64
+
+
+class SizeBench(Record):
+    """``size``."""
+
+    model: Annotated[Literal["qwen2.5-0.5b", "qwen2.5-1.5b"], Field(description="whose sizes")] = "qwen2.5-0.5b"
+    parts: Annotated[
+        tuple[str, ...], Field(description="which, with what they need"), Option("PART,...", commas=True, default="all")
+    ] = ()
+    questions: Annotated[int, Field(ge=1, description="that are asked"), Option("N")] = 8
+    dtype: Dtype = "auto"
+    memory: Annotated[
+        float | None, Field(gt=0, description="do no part that takes more"), Option("GB", default="what is free")
+    ] = None
+    folder: Annotated[
+        Path | None,
+        Field(description="keeps the weights and what is trained"),
+        Option("DIR", default="a temporary one"),
+    ] = None
+    repetitions: Repetitions = 1
+    write: Write = False
 
 
 class EngineBench(ModelBench):

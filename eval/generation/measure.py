@@ -81,7 +81,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
     """
     check_device(options.device)
     options = options.model_copy(update={"dtype": settled(options.dtype, options.device)})  # the same for every worker
-    consolidation = _opened(options, progress)
+    consolidation = opened(options, progress)
     tasks = options.tasks or REPORTED
     check_finished(consolidation, list(tasks))
     check_engine(engine)
@@ -90,9 +90,9 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
     with locked(scores):
         workshop = Workshop(consolidation)
         train_checkpoints(workshop, tasks, options.seeds, progress)
-        plan = Plan({task: compared(workshop, task, options.seeds) for task in tasks}, _judges(tasks, options))
-        cells = _cells(workshop, options, progress)
-        fill = partial(_fill, cells, options, engine)
+        plan = Plan({task: compared(workshop, task, options.seeds) for task in tasks}, judges_of(tasks, options))
+        cells = cells_of(workshop, options, progress)
+        fill = partial(fill_cells, cells, options, engine)
         fill(_wanted(plan, cells))
         answers = {task: _answers(cells, plan, task, options.seeds) for task in tasks}
         started = {task: _started(plan.compared[task]) for task in tasks}
@@ -100,7 +100,8 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         return _result(workshop, cells, plan, answers, kept, options, command, progress)
 
 
-def _opened(options: TablesOptions, progress: Progress) -> Consolidation:
+def opened(options: TablesOptions, progress: Progress) -> Consolidation:
+    """Return the opened consolidation of a table's options."""
     return open_folder(
         options.folder,
         model_path=options.model_path,
@@ -111,22 +112,24 @@ def _opened(options: TablesOptions, progress: Progress) -> Consolidation:
     )
 
 
-def _judges(tasks: Sequence[str], options: TablesOptions) -> dict[str, Judge]:
+def judges_of(tasks: Sequence[str], options: TablesOptions) -> dict[str, Judge]:
+    """Return where each task's rules are chosen, and where they are reported."""
     reward, limit = options.reward, options.limit
     return {task: Judge(Sheet(task, "reward", reward), Sheet(task, options.split, limit)) for task in tasks}
 
 
 def open_cells(options: TablesOptions, progress: Progress) -> Cells:
     """Return the cells of a folder with a model and a workshop of their own: what a worker works with."""
-    return _cells(Workshop(_opened(options, progress)), options, silent)
+    return cells_of(Workshop(opened(options, progress)), options, silent)
 
 
-def _cells(workshop: Workshop, options: TablesOptions, progress: Progress) -> Cells:
+def cells_of(workshop: Workshop, options: TablesOptions, progress: Progress) -> Cells:
+    """Return the scored cells beside a consolidation."""
     lm = workshop.consolidation.lm
     return Cells(cells_folder(options.folder, options.device, lm.dtype), lm, workshop.make, progress)
 
 
-def _fill(cells: Cells, options: TablesOptions, engine: EngineSettings, wanted: retention.Wanted) -> None:
+def fill_cells(cells: Cells, options: TablesOptions, engine: EngineSettings, wanted: retention.Wanted) -> None:
     """Score what is missing of what is wanted."""
     missing = cells.missing(wanted)
     if missing:

@@ -12,10 +12,7 @@ from cao.model.language_model import LanguageModel
 from tools.align_lora import align_lora
 from tools.generate_lora import generate_lora
 
-COMMAND = (
-    "by name they are trained for smollm2-135m, qwen2.5-0.5b, qwen2.5-1.5b alone; for a folder with the layers of one "
-    "of these run: python -m agent.consolidate --model NAME --model-path DIR"
-)
+COMMAND = "run: python -m agent.consolidate --model nowhere/tiny --install"
 
 
 class MaskedSum:

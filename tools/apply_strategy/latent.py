@@ -9,12 +9,13 @@ Source: CAO-LLM §2.4, G.5 (family ``Latent``); AdamW's weight decay and eps are
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from cao.inference.head_gradient import Logits, nll_and_slope
-from cao.inference.scoring import CHUNK_BYTES, Move
+from cao.inference.scoring import CHUNK_BYTES, SLICE, Move
 from cao.machine.linear import linear
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row, Shared
@@ -25,8 +26,9 @@ from tools.apply_strategy.inputs import Inputs
 
 MAX_STEPS = 20
 WEIGHT_DECAY, EPS, BETA1, BETA2 = 1e-8, 1e-5, 0.9, 0.999
-KEPT_BLOCKS = 2
-"""Blocks of probabilities that are kept between the steps."""
+KEPT_BLOCKS, KEPT_BLOCKS_OF_MANY = 2, 4
+"""Blocks of probabilities that are kept between the steps, and with a vocabulary of more than ``MANY`` tokens."""
+MANY = 2**16
 WIDEST = 40.0
 """Largest range of W·δ in nats, at which the kept float32 probabilities still hold every token that counts."""
 
@@ -79,7 +81,8 @@ def optimise_delta(
     Samples do not interact: the loss is the sum of the samples' means, and AdamW works element by element.
     The gradient of one position is W'(softmax(W(h+δ)) − onehot(target)), so no graph is kept through the
     vocabulary. W(h+δ) = Wh + Wδ, and Wδ is the same at all positions of a sample: the large product with the head is
-    taken once, and a step costs one row of the vocabulary a sample instead of one a position.
+    taken once, and a step costs two rows of the vocabulary a sample. Where the probabilities are too many to be kept,
+    what is left of a long prompt takes its product with the head anew in each step: less than one forward pass.
 
     AdamW divides by the gradient's own size, so δ is of the rate's order even where the gradient is rounding error: two
     implementations in float32 differ there by up to a thousandth, as either does from double precision.
@@ -163,24 +166,18 @@ def _block(head_weight: Tensor) -> int:
 
 def _most_kept(head_weight: Tensor) -> int:
     """Return at how many positions probabilities are kept between the steps."""
-    return KEPT_BLOCKS * _block(head_weight)
+    return (KEPT_BLOCKS_OF_MANY if len(head_weight) > MANY else KEPT_BLOCKS) * _block(head_weight)
 
 
 def _descend(prompts: Prompts, head_weight: Tensor, steps: int, lr: float) -> Tensor:
     """Return δ of one group of samples, (b, d)."""
     shape = (prompts.count, head_weight.shape[1])
     delta = torch.zeros(shape, dtype=_wide(head_weight), device=prompts.states.device)
-    kept = wanted = None
-    if steps and len(prompts.states) <= _most_kept(head_weight):
-        kept, wanted = probabilities(prompts.states, head_weight), mean_targets(prompts, head_weight)
-
-    def gradient(delta: Tensor) -> Tensor:
-        weighted = None
-        if kept is not None and wanted is not None:
-            weighted = reweighted_gradient(kept, wanted, prompts, delta, head_weight)
-        return mean_gradient(prompts, delta, head_weight) if weighted is None else weighted
-
-    return _adamw(gradient, delta, steps, lr)
+    if not steps:
+        return delta
+    kept = probabilities(prompts.states[: _most_kept(head_weight)], head_weight)
+    wanted = mean_targets(prompts, head_weight)
+    return _adamw(lambda now: mean_gradient(prompts, now, head_weight, kept, wanted), delta, steps, lr)
 
 
 def _adamw(gradient: Callable[[Tensor], Tensor], delta: Tensor, steps: int, lr: float) -> Tensor:
@@ -201,7 +198,8 @@ def probabilities(states: Tensor, head_weight: Tensor) -> Tensor:
     rows = _block(head_weight)
     for start in range(0, len(states), rows):
         logits = linear(states[start : start + rows].to(head_weight.dtype), head_weight)
-        kept[start : start + rows] = torch.softmax(logits, 1, dtype=kept.dtype)
+        for some, here in zip(torch.split(logits, SLICE), torch.split(kept[start : start + rows], SLICE), strict=True):
+            here.copy_(torch.softmax(some, 1, dtype=kept.dtype))  # few enough that they stay in the cache
     return kept
 
 
@@ -213,46 +211,57 @@ def mean_targets(prompts: Prompts, head_weight: Tensor) -> Tensor:
     return mean.index_put_((prompts.owner, prompts.targets), shares, accumulate=True)
 
 
-def reweighted_gradient(
-    kept: Tensor, wanted: Tensor, prompts: Prompts, delta: Tensor, head_weight: Tensor
-) -> Tensor | None:
-    """Return what ``mean_gradient`` does, from the probabilities at δ = 0: softmax(Wh + Wδ) ∝ softmax(Wh)·exp(Wδ).
+def mean_gradient(prompts: Prompts, delta: Tensor, head_weight: Tensor, kept: Tensor, wanted: Tensor) -> Tensor:
+    """Return each sample's mean over positions of (softmax(W(h+δ)) − onehot)·W.
+
+    Probabilities are summed over a sample's positions before the one product with W. The targets are taken off before
+    it, too: two large sums would leave their rounding as the gradient.
 
     Args:
-        kept: (n, V) softmax(Wh).
+        prompts: b samples of n positions in all.
+        delta: (b, d).
+        head_weight: (V, d).
+        kept: (m, V) softmax(Wh) of the first m positions; the others' are computed anew.
         wanted: (b, V) the targets' shares.
-        prompts: b samples.
+
+    Returns:
+        (b, d), in δ's dtype.
+    """
+    excess, counts = -wanted, prompts.counts.tolist()
+    factor = _reweighting(delta, head_weight) if len(kept) else None
+    known = 0 if factor is None else len(kept)
+    if factor is not None:
+        for sample, rows in enumerate(_split(kept, counts)):
+            if len(rows):
+                weight = 1 / (counts[sample] * (rows @ factor[sample]))
+                excess[sample] += (weight @ rows) * factor[sample]
+    size, shares = _block(head_weight), 1.0 / prompts.counts.to(delta.dtype)
+    for start in range(known, len(prompts.states), size):
+        mine = prompts.owner[start : start + size]
+        moved = (prompts.states[start : start + size].to(delta.dtype) + delta[mine]).to(head_weight.dtype)
+        found = torch.softmax(linear(moved, head_weight), 1, dtype=delta.dtype)
+        excess.index_add_(0, mine, found.mul_(shares[mine].unsqueeze(1)))
+    return linear(excess.to(head_weight.dtype), head_weight.T).to(delta.dtype)
+
+
+def _split(rows: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """Return the rows of each sample, as far as there are any."""
+    ends = torch.tensor(counts).cumsum(0).clamp(max=len(rows)).tolist()
+    return [rows[start:end] for start, end in pairwise([0, *ends])]
+
+
+def _reweighting(delta: Tensor, head_weight: Tensor) -> Tensor | None:
+    """Return exp(Wδ) but for a factor: softmax(Wh + Wδ) ∝ softmax(Wh)·exp(Wδ).
+
+    Args:
         delta: (b, d).
         head_weight: (V, d).
 
     Returns:
-        (b, d), or None where Wδ reaches so far that a token which float32 has lost might count.
+        (b, V), or None where Wδ reaches so far that a token which float32 has lost might count.
     """
     shift = linear(delta.to(head_weight.dtype), head_weight).to(delta.dtype)
     top = shift.amax(1, keepdim=True)
     if not bool((top - shift.amin(1, keepdim=True) <= WIDEST).all()):  # also where it is not a number
         return None
-    factor = (shift - top).exp_()
-    excess = -wanted
-    for sample, rows in enumerate(torch.split(kept, prompts.counts.tolist())):
-        if len(rows):
-            weight = 1 / (len(rows) * (rows @ factor[sample]))
-            excess[sample] += (weight @ rows) * factor[sample]
-    return linear(excess.to(head_weight.dtype), head_weight.T).to(delta.dtype)
-
-
-def mean_gradient(prompts: Prompts, delta: Tensor, head_weight: Tensor) -> Tensor:
-    """Return each sample's mean over positions of (softmax(W(h+δ)) − onehot)·W, (b, d), in blocks of positions.
-
-    The targets are taken off before the product with W: two large sums would leave their rounding as the gradient.
-    """
-    total = torch.zeros_like(delta)
-    rows, shares = _block(head_weight), 1.0 / prompts.counts.to(delta.dtype)
-    for start in range(0, len(prompts.states), rows):
-        mine = prompts.owner[start : start + rows]
-        moved = (prompts.states[start : start + rows].to(delta.dtype) + delta[mine]).to(head_weight.dtype)
-        excess = torch.softmax(linear(moved, head_weight), 1, dtype=delta.dtype)
-        excess[torch.arange(len(mine), device=mine.device), prompts.targets[start : start + rows]] -= 1
-        excess *= shares[mine].unsqueeze(1)
-        total.index_add_(0, mine, linear(excess.to(head_weight.dtype), head_weight.T).to(delta.dtype))
-    return total
+    return (shift - top).exp_()

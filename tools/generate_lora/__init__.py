@@ -40,10 +40,7 @@ def how_to_train(profile: ModelProfile) -> str:
     """Return how generator and aligner are trained for a base model, for people: what ``agent.consolidate`` takes."""
     if profile.name in MODELS:
         return f"run: python -m agent.consolidate --model {profile.name} --preset {profile.preset}"
-    return (
-        f"by name they are trained for {', '.join(MODELS)} alone; for a folder with the layers of one of these run: "
-        "python -m agent.consolidate --model NAME --model-path DIR"
-    )
+    return f"run: python -m agent.consolidate --model {profile.source} --install"
 
 
 def find_generator(

@@ -63,7 +63,7 @@ def write_index(settings: Settings, folder: Path) -> dict[str, object]:
             )
         )
     assert base_sha256 is not None
-    shelf = pretrained.Shelf(name=settings.model, variants=tuple(entries))
+    shelf = pretrained.Shelf(name=settings.base.name, variants=tuple(entries))
     index: dict[str, object] = pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json")
     write_json(folder / "index.json", index)
     return index

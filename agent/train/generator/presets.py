@@ -4,6 +4,8 @@
 ``wide`` is sized for SmolLM2-135M on two CPU cores: hours, not days. ``embedded`` is what was shipped before it.
 """
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from cao.configuration import Count, CountOrNone
@@ -96,14 +98,24 @@ class Preset(Record):
         Raises:
             InputError: the decoder does not end in what this model needs.
         """
-        last = self.ladder.shapes[-1]
-        frame = (last[1], last[2]) if self.head == "tokens" else None
-        layout = TokenLayout.of(shapes, rank, alpha, self.token, frame)
+        layout, last = self._laid(shapes, rank, alpha), self.ladder.shapes[-1]
         if written(self.head, layout) != last:
+            fitting = [list(shape) for shape in self.fitted(shapes, rank, alpha).ladder.shapes]
             raise InputError(
-                f"preset {self.name}: the decoder ends in {last}, this model needs {written(self.head, layout)}"
+                f"preset {self.name}: the decoder ends in {last}, this model needs {written(self.head, layout)}; add "
+                f"--set 'ladder.shapes={fitting}'"
             )
         return layout
+
+    def fitted(self, shapes: dict[str, tuple[int, int]], rank: int, alpha: int) -> "Preset":
+        """Return the preset with a decoder that ends in what a model needs; the steps before stay."""
+        last = written(self.head, self._laid(shapes, rank, alpha))
+        return self.model_copy(update={"ladder": replace(self.ladder, shapes=(*self.ladder.shapes[:-1], last))})
+
+    def _laid(self, shapes: dict[str, tuple[int, int]], rank: int, alpha: int) -> TokenLayout:
+        last = self.ladder.shapes[-1]
+        frame = (last[1], last[2]) if self.head == "tokens" else None
+        return TokenLayout.of(shapes, rank, alpha, self.token, frame)
 
 
 def _paper(name: str, size: str, token: tuple[int, int]) -> Preset:

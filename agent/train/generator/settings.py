@@ -1,6 +1,7 @@
 """What a consolidation's command line asks for, checked before anything is computed."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -10,10 +11,12 @@ from agent.train.engine.settings import EngineSettings
 from agent.train.generator.options import ConsolidateOptions
 from agent.train.generator.presets import PRESETS, Preset
 from cao.configuration import explain, merge
-from cao.errors import InputError, UnavailableError
+from cao.errors import InputError
 from cao.model.encoder import MAX_TOKENS
-from cao.model.loading import weights_sha256
-from cao.model.profiles import find_profile
+from cao.model.loading import described, given_sha256, resolve
+from cao.model.profiles import ModelProfile, is_place
+from cao.model.profiles.inferred import described_shapes
+from cao.profile_settings import ProfileSettings
 from cao.tasks import PRACTICE, TASKS
 
 STATE_WIDTH = 384
@@ -25,6 +28,7 @@ class Claim(TypedDict, total=False):
 
     model: str
     model_path_sha256: str | None
+    profile: JsonValue
     seed: int
     dtype: str
     preset: dict[str, JsonValue]
@@ -39,13 +43,18 @@ class Settings(ConsolidateOptions):
 
     engine: EngineSettings = EngineSettings()
 
+    @property
+    def base(self) -> ModelProfile:
+        """The base model's profile, inferred where it has none; no weights are read."""
+        return _base(self.model, self.profile, self.model_path, self.offline)
+
     def resolved(self) -> Preset:
-        """Return the preset with the values laid over it.
+        """Return the preset with the values laid over it; a decoder for a model without a profile ends as it needs.
 
         Raises:
             InputError: an unknown model, preset, source or key, or a value of another type or out of range.
         """
-        name = self.preset or find_profile(self.model).preset
+        base, name = self.base, self.preset or self.base.preset
         if name not in PRESETS:
             raise InputError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
         if "name" in self.values:
@@ -55,6 +64,8 @@ class Settings(ConsolidateOptions):
             preset = Preset.model_validate_json(json.dumps(changed, default=str), strict=True)
         except ValidationError as error:
             raise InputError(f"--set {explain(error)}") from None
+        if base.architecture and "ladder" not in self.values:
+            preset = preset.fitted(_shapes(base, self.offline), base.lora_rank, base.lora_alpha)
         _check_tasks(preset)
         _check_ladder(preset)
         _check_losses(preset)
@@ -63,8 +74,8 @@ class Settings(ConsolidateOptions):
     @property
     def folder(self) -> Path:
         """The consolidation's folder, the same for the same command."""
-        preset = self.preset or find_profile(self.model).preset
-        return Path(self.out) / f"consolidate-{self.model}-{preset}-s{self.seed}"
+        base = self.base
+        return Path(self.out) / f"consolidate-{base.name}-{self.preset or base.preset}-s{self.seed}"
 
     def claim(self) -> Claim:
         """Return what a folder is for, in JSON values: everything that its files depend on.
@@ -72,17 +83,26 @@ class Settings(ConsolidateOptions):
         Raises:
             UnavailableError: the model's folder is none.
         """
-        preset, path = self.resolved(), self.model_path
-        if path and not (Path(path) / "config.json").is_file():
-            raise UnavailableError(f"{path} is no model folder (no config.json); give one with --set model_path=DIR")
-        given = weights_sha256(Path(path)) if path else None
+        base, preset = self.base, self.resolved()
+        place = self.model_path or (self.model if is_place(self.model) else None)
         return {
-            "model": self.model,
-            "model_path_sha256": given,
+            "model": base.source if base.architecture else base.name,
+            "model_path_sha256": given_sha256(place) if place else None,
+            "profile": self.profile.model_dump(mode="json", exclude_none=True) or None,
             "seed": self.seed,
             "dtype": self.dtype,
             "preset": preset.model_dump(mode="json"),
         }
+
+
+@cache
+def _base(model: str, profile: ProfileSettings, path: str | None, offline: bool) -> ModelProfile:
+    return resolve(model, profile, path=path, offline=offline)
+
+
+@cache
+def _shapes(base: ModelProfile, offline: bool) -> dict[str, tuple[int, int]]:
+    return described_shapes(described(base.source, offline), base.lora_targets)
 
 
 def _check_tasks(preset: Preset) -> None:

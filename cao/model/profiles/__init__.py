@@ -43,6 +43,7 @@ class ModelProfile:
         parameters: all weights; 0 where it is not known.
         trunk: weights of the trunk's products.
         head: weights of the head's product.
+        adapter: scalars of a LoRA adapter of rank 1, the inputs and outputs of its matrices; 0 where it is not known.
         chat: whether prompts are put into the tokenizer's chat template, where it has one.
         start_token: what stands before a text that has nothing before it; None for the tokenizer's own.
         end_tokens: what ends a text, besides the model's own.
@@ -62,6 +63,7 @@ class ModelProfile:
     parameters: Annotated[int, Field(ge=0)] = 0
     trunk: Annotated[int, Field(ge=0)] = 0
     head: Annotated[int, Field(ge=0)] = 0
+    adapter: Annotated[int, Field(ge=0)] = 0
     chat: bool = True
     start_token: str | None = None
     end_tokens: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """A profile inferred from a model's folder: its configuration and its tokenizer are read, its weights are not."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from transformers import (
 
 from cao.errors import InputError
 from cao.model.profiles import ModelProfile, rank_and_alpha, short_name
-from cao.model.profiles.lora_targets import find_targets
+from cao.model.profiles.lora_targets import find_targets, lora_shapes
 
 PRESET = "embedded"
 """The consolidation preset of a model that has none of its own."""
@@ -57,12 +58,18 @@ def infer_profile(reference: str, folder: Path) -> ModelProfile:
         parameters=whole,
         trunk=whole - embedded - (0 if tied else head),
         head=head,
+        adapter=sum(sum(shape) for shape in lora_shapes(model, targets).values()),
         chat=bool(tokenizer.chat_template),
         start_token=tokenizer.bos_token,
         end_tokens=_ends(folder, tokenizer),
         measure_style=True,
         architecture=type(model).__name__,
     )
+
+
+def described_shapes(folder: Path, targets: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the matrices that carry LoRA in a model that is not loaded, as ``lora_shapes`` does."""
+    return lora_shapes(_skeleton(folder, read_config(folder)), targets)
 
 
 def read_config(folder: Path) -> PretrainedConfig:

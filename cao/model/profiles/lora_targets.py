@@ -1,5 +1,7 @@
 """Which linear layers of a model carry LoRA, by the layers that are there."""
 
+from collections.abc import Collection
+
 from torch import nn
 
 from cao.model.profiles import LORA_TARGETS
@@ -28,3 +30,17 @@ def find_targets(model: nn.Module) -> tuple[str, ...]:
             found |= {name for name in linear if name not in ROUTERS}
     known = [name for name in LORA_TARGETS if name in found]
     return (*known, *sorted(found - set(known)))
+
+
+def lora_shapes(model: nn.Module, targets: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Return PEFT module prefix → (out, in) for every matrix that carries LoRA.
+
+    Args:
+        model: a transformers model; it may lie on the meta device.
+        targets: last names of the linear layers.
+    """
+    return {
+        f"base_model.model.{name}": (module.out_features, module.in_features)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in targets
+    }

@@ -23,9 +23,9 @@ from cao.strategy import parse_strategy, strategy_schema
 from cao.tasks.base import choice_example, letter_query
 from policies.base import PolicyContext
 from policies.local import on_a_grid
-from policies.messages import policy_messages
+from policies.messages import describer_messages, policy_messages
 from tests.cao.model.qwen_tokenizer import MISSING, PLAIN, SPECIAL, SYSTEM, build, ranks_file
-from tests.prompts.test_render import FIRST, LATER
+from tests.prompts.test_render import FIRST, LATER, PAIRS
 
 ROWS = 151_936
 """Of Qwen2.5's embedding."""
@@ -117,6 +117,22 @@ def test_a_chat_is_chatml_with_the_default_system_line(lm: LanguageModel) -> Non
     assert SYSTEM not in own
     assert prompt_tokens(lm, own).count(151645) == 2  # a mark in a message is text
     assert lm.profile.end_tokens == ("<|im_end|>",)
+
+
+@pytest.mark.parametrize(
+    ("messages", "tokens"),
+    [
+        (policy_messages(PolicyContext()), 980),
+        (policy_messages(FIRST), 942),
+        (policy_messages(LATER), 1_119),
+        (describer_messages(PAIRS), 151),
+    ],
+    ids=["policy_empty", "policy_first", "policy_later", "describe"],
+)
+def test_the_golden_prompts_have_so_many_tokens(lm: LanguageModel, messages: list[dict[str, str]], tokens: int) -> None:
+    prompt = chat_text(lm, messages)
+    assert len(prompt_tokens(lm, prompt)) == tokens
+    assert lm.encode(prompt) == prompt_tokens(lm, prompt)  # no message holds a mark of the chat
 
 
 @pytest.mark.parametrize("context", [PolicyContext(), FIRST, LATER])

@@ -27,4 +27,4 @@ def test_the_package_is_a_command() -> None:
     assert importlib.import_module("eval.bench.__main__").main is command.main
     for name, (settings, _) in command.BENCHES.items():
         given = settings_of(settings, command.parser().parse_args([name]), "bench")
-        assert given.model_dump()["repetitions"] == (1 if name == "run" else 5)
+        assert given.model_dump()["repetitions"] == (1 if name in ("run", "size") else 5)

@@ -8,6 +8,7 @@ from agent.train.generator.presets import PRESETS
 from cao.model.profiles import MODELS
 from tests.tools.generate_lora.tiny_generators import shapes
 from tools.generate_lora.decoder import HyperConvBlock, HyperConvDecoder, Ladder, Shape, paper_ladder
+from tools.generate_lora.generator_file import written
 
 SIZES = {
     "smollm2-135m": (30, 576, 192, 1536),
@@ -45,10 +46,10 @@ def test_the_number_of_parameters(n: int, kernel: int, count: float) -> None:
 
 
 @pytest.mark.parametrize("model", SIZES)
-def test_every_presets_decoder_ends_in_its_models_tokens(model: str) -> None:
+def test_every_presets_decoder_ends_in_what_its_head_writes(model: str) -> None:
     profile, preset = MODELS[model], PRESETS[MODELS[model].preset]
     layout = preset.layout(shapes(*SIZES[model]), profile.lora_rank, profile.lora_alpha)
-    assert walked(preset.ladder)[0][-1] == (layout.tokens, *layout.frame)
+    assert walked(preset.ladder)[0][-1] == written(preset.head, layout)
     assert layout.token == preset.token
 
 
