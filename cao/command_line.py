@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -20,6 +21,9 @@ from cao.machine.processor import prepare_threads
 
 PACKAGES = ("agent", "eval", "policies", "prompts", "tools")
 """The packages beside this one; their names are common ones."""
+
+TRACING = ("LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2", "LANGSMITH_TRACING", "LANGCHAIN_TRACING")
+"""What turns on LangGraph's tracing by LangSmith; of those that are set, its client goes by the first."""
 
 
 def quiet_libraries(*, offline: bool) -> None:
@@ -39,10 +43,13 @@ def quiet_libraries(*, offline: bool) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
     if offline:
-        os.environ.update(HF_HUB_OFFLINE="1", LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
+        os.environ.update(HF_HUB_OFFLINE="1", **dict.fromkeys(TRACING, "false"))
+        socket.has_ipv6 = False  # else urllib3 opens and binds a socket when it is imported, to learn the same
         for name in ("huggingface_hub.constants", "datasets.config"):  # a library's user may have imported them before
             if name in sys.modules:
                 vars(sys.modules[name])["HF_HUB_OFFLINE"] = True
+        if "langsmith.utils" in sys.modules:  # it remembers what the environment said
+            sys.modules["langsmith.utils"].get_env_var.cache_clear()
 
 
 def run_main(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agent.budget.leaving import Leaving, leaving
 from agent.budget.memory import models_memory, task_profile
 from agent.config import RunConfig
 from agent.record.wording import count, visible
@@ -62,6 +63,7 @@ class Plan(TypedDict):
     estimated_total_seconds: list[int]
     paid_requests_at_most: int
     dollars_at_most: float
+    leaves_this_machine: list[Leaving]
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "estimated_total_seconds": [round(seconds) for seconds in total_seconds(stages, attempts)],
         "paid_requests_at_most": requests,
         "dollars_at_most": config.policy_settings.max_dollars if requests else 0.0,
+        "leaves_this_machine": leaving(config, task, attempts),
     }
 
 
@@ -287,5 +290,8 @@ def print_plan(
     attempts = f"1 to {most} attempts" if most > 1 else count(most, "attempt")
     table.add_row("in all", f"{low} to {high} s here, {attempts}")
     table.add_row("paid requests", f"{content['paid_requests_at_most']} at most (≤ ${content['dollars_at_most']:.2f})")
+    sent = [f"to {each['to']} for {each['why']}: {each['what']}" for each in content["leaves_this_machine"]]
+    for i, line in enumerate(sent or ["nothing"]):
+        table.add_row("" if i else "leaves this machine", escape(visible(line)))
     console.print(table)
     console.print("Nothing was computed. Run the same command without --dry-run.")

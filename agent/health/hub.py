@@ -19,7 +19,7 @@ def check_hub(*, offline: bool) -> list[Check]:
     """
     rows, reachable = [], None
     for profile in MODELS.values():
-        if profile.source.startswith("embedded:"):
+        if not profile.on_hub:
             continue
         snapshots = hub_cache() / f"models--{profile.source.replace('/', '--')}" / "snapshots"
         if any((path.parent / "config.json").exists() for path in snapshots.glob("*/*.safetensors")):

@@ -82,8 +82,8 @@ def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path,
         return _converted(assets.smollm2_gguf())
     if profile.source.lower().endswith(GGUF):
         return _converted(Path(profile.source))
-    here = Path(profile.source).is_absolute()
-    folder = _folder(profile.source) if here else _from_hub(profile.source, offline, [*ABOUT, "*.safetensors"])
+    on_hub, source = profile.on_hub, profile.source
+    folder = _from_hub(source, offline, [*ABOUT, "*.safetensors"]) if on_hub else _folder(source)
     return folder, weights_sha256(folder)
 
 

@@ -171,6 +171,7 @@ class Task:
         name: what ``--task`` takes.
         title: for people.
         source: where the examples come from, in one line, with the licence.
+        hub: the data set that the hub is asked for, empty where the examples are here.
         load: returns every example; raises UnavailableError where the source is not at hand.
         likelihood: how choices are asked under the likelihood protocol with answer texts.
         ask: the prompt of the generate protocol.
@@ -198,6 +199,7 @@ class Task:
     has_train: bool = True
     reading: FileReading | None = None
     labelled: bool = True
+    hub: str = ""
 
     def query(self, example: Example, style: AnswerStyle) -> Query:
         """Return the likelihood question in the style that the model's profile asks for."""

@@ -48,6 +48,7 @@ TASK = Task(
     title="CodeMMLU (software knowledge and code)",
     source="CodeMMLU test questions (MIT), from the hub (Fsoft-AIC/CodeMMLU)",
     load=load,
+    hub=DATASET,
     description=(
         "This task consists of multiple-choice questions on software development. One part asks about "
         "knowledge: programming languages and their syntax, interfaces and frameworks, databases, and "

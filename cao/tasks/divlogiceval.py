@@ -70,6 +70,7 @@ TASK = Task(
     title="DivLogicEval (classical logic in natural language)",
     source="DivLogicEval, polished split, from the hub (ttchungc/DivLogicEval; its card states no licence)",
     load=load,
+    hub=DATASET,
     description=(
         "This task tests classical propositional reasoning expressed in natural language. Each item "
         "combines unrelated, often counter-intuitive statements with logical connectives and asks which "

@@ -15,10 +15,10 @@ from cao.errors import UnavailableError
 from cao.policy_settings import PolicySettings
 from cao.types import Message, Record
 from policies.base import RequestForm
+from policies.client.address import OFFICIAL_URL
 from policies.client.transport import FAILURES, Transport, with_retries
 from policies.extract import first_object
 
-OFFICIAL_URL = "https://api.openai.com/v1"
 PRICES = {"gpt-4o-mini": (0.15e-6, 0.60e-6)}
 """Dollars for one input and one output token."""
 

@@ -4,19 +4,18 @@ The server is not trusted: a reply is read up to a size and a time, an error's b
 environment, goes nowhere but to the server, and is taken out of whatever that sends back.
 """
 
-import ipaddress
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 import openai
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from cao.errors import InputError, UnavailableError
+from cao.errors import UnavailableError
+from policies.client.address import is_loopback, origin
 from policies.client.deadline import Deadline
 from policies.client.secret import Secret
 
@@ -67,9 +66,9 @@ class Transport:
             InputError: this is no address.
             UnavailableError: no key, or an address that offline work forbids.
         """
-        local = _is_loopback(url)
+        local = is_loopback(url)
         if offline and not local:
-            raise UnavailableError(f"{_origin(url)} is not on this machine; run without --offline or set base_url")
+            raise UnavailableError(f"{origin(url)} is not on this machine; run without --offline or set base_url")
         key = _read_key(required=not local)
         self._secret, self._timeout_s, self._exchange = Secret(key), timeout_s, threading.local()
         # a proxy or a redirect would lead a local address off this machine; a deadline needs a connection of its own
@@ -85,7 +84,7 @@ class Transport:
     @property
     def origin(self) -> str:
         """Scheme, host and port: an address may carry a password."""
-        return _origin(str(self.sdk.base_url))
+        return origin(str(self.sdk.base_url))
 
     def read(self, streamed: AbstractContextManager[Streamed]) -> bytes:
         """Send a request and return the body of its streamed reply, the beginning of one that is too large.
@@ -169,26 +168,3 @@ def _leave_errors_unread(response: httpx2.Response) -> None:
     stream = response.stream
     if not response.is_success and isinstance(stream, httpx2.SyncByteStream):
         response.stream = _Unread(stream)
-
-
-def _origin(url: str) -> str:
-    parts = _split(url)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port):
-            return parts
-    except ValueError:
-        pass
-    raise InputError("base_url is no address; write it like http://127.0.0.1:8000/v1")
-
-
-def _is_loopback(url: str) -> bool:
-    host = _split(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -72,6 +72,12 @@ class ModelProfile:
     published: str = ""
     licence: str = ""
 
+    @property
+    def on_hub(self) -> bool:
+        """Whether the weights come from the hub or its cache: the source is no package, file or folder."""
+        here = self.source == EMBEDDED or self.source.lower().endswith(GGUF)
+        return not here and not Path(self.source).is_absolute()
+
     def sentence(self) -> str:
         """Return the profile on one line."""
         style = f"answers by {self.answer_style}" if not self.measure_style else "answer style measured when loaded"
