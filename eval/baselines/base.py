@@ -13,12 +13,9 @@ class Nothing(Record):
 
 
 @dataclass(frozen=True)
-class Base(Baseline):
-    """The base model without an adapter."""
+class Fixed(Baseline):
+    """A method without hyper-parameters: the same whatever the rules and the budget."""
 
-    name = "base"
-    origin = Origin(paper="the base model")
-    reads: ClassVar[Reads] = "nothing"
     rated = False
 
     @classmethod
@@ -28,12 +25,21 @@ class Base(Baseline):
 
     @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
-        """Return the one there is."""
+        """Return the one there is; checkpoints that it takes are those that generators are trained on."""
         return cls()
 
     def settings(self) -> Record:
         """Return nothing."""
         return Nothing()
+
+
+@dataclass(frozen=True)
+class Base(Fixed):
+    """The base model without an adapter."""
+
+    name = "base"
+    origin = Origin(paper="the base model")
+    reads: ClassVar[Reads] = "nothing"
 
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
         """Return no adapter."""

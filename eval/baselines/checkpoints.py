@@ -1,11 +1,13 @@
 """Checkpoints of tasks as baselines: trained by Table 8's schedule, or as the consolidation's folder has them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from cao.model.adapters import LoraWeights
 from cao.model.packed_forward import Row
-from eval.baselines.baseline import Adapted, Place, Spent
-from eval.baselines.descent import Timed
+from eval.baselines.baseline import Adapted, Baseline, Place, Spent
+from eval.baselines.descent import Extent, Plain, Timed
 from eval.baselines.ground import Ground
 from eval.baselines.objective import tokens_of
 from tools.generate_lora.checkpoints import CheckpointPreset, batches, collect
@@ -77,3 +79,29 @@ def stored(ground: Ground, names: Sequence[str]) -> Adapted:
         spent += cost(rows, consolidation.preset.checkpoints, seed)
     weights = ground.workshop.average(ground.variant, [f"checkpoints/{name}" for name in names])
     return Adapted(weights, spent)
+
+
+@dataclass(frozen=True)
+class Scheduled(Baseline):
+    """One LoRA adapter, trained by the paper's schedule for checkpoints or within a budget of tokens.
+
+    Attributes:
+        how: Table 8's schedule, of whose kept checkpoints the mean is taken, or AdamW within a budget.
+    """
+
+    how: CheckpointPreset | Plain
+
+    @classmethod
+    def paper(cls) -> Self:
+        """Return it with Table 8's schedule."""
+        return cls(CheckpointPreset())
+
+    @classmethod
+    def within(cls, tokens: int, rate: float, ground: Ground) -> Self:
+        """Return it with the steps that some tokens pay for, and the generator's batch and objective."""
+        batch = ground.workshop.consolidation.preset.generator.batch
+        return cls(Plain(rate=rate, batch=batch, extent=Extent(tokens=tokens), objective=ground.objective))
+
+    def settings(self) -> CheckpointPreset | Plain:
+        """Return the schedule."""
+        return self.how

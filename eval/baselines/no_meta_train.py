@@ -8,41 +8,25 @@ from typing import ClassVar, Self
 
 from cao.errors import InputError
 from cao.inference.answer_loss import answer_rows
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads
-from eval.baselines.checkpoints import collected
-from eval.baselines.descent import Extent, Plain, drawn, train_lora
+from eval.baselines.baseline import Adapted, Budget, Origin, Place, Prepared, Reads
+from eval.baselines.checkpoints import Scheduled, collected
+from eval.baselines.descent import drawn, train_lora
 from eval.baselines.ground import Ground, Target
 from tools.generate_lora.checkpoints import CheckpointPreset
 
 
 @dataclass(frozen=True)
-class NoMetaTrain(Baseline):
-    """LoRA for one task.
-
-    Attributes:
-        how: Table 8's schedule, of whose kept checkpoints the mean is taken, or AdamW within a budget.
-    """
-
-    how: CheckpointPreset | Plain
+class NoMetaTrain(Scheduled):
+    """LoRA for one task."""
 
     name = "no_meta_train"
     origin = Origin(paper="CAO-LLM, No Meta-Train", year=2026)
     reads: ClassVar[Reads] = "train labels"
 
     @classmethod
-    def paper(cls) -> Self:
-        """Return it with Table 8's schedule."""
-        return cls(CheckpointPreset())
-
-    @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
         """Return it with the tokens at test time, and the generator's batch and objective."""
-        batch = ground.workshop.consolidation.preset.generator.batch
-        return cls(Plain(rate=rate, batch=batch, extent=Extent(tokens=budget.adapting), objective=ground.objective))
-
-    def settings(self) -> CheckpointPreset | Plain:
-        """Return the schedule."""
-        return self.how
+        return cls.within(budget.adapting, rate, ground)
 
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
         """Return LoRA that was trained on the target's train questions."""

@@ -12,7 +12,7 @@ from cao.progress import Progress, silent
 from eval.baselines.abmll import Abmll
 from eval.baselines.base import Base
 from eval.baselines.baseline import Baseline, Budget, Spent, adapted, prepared
-from eval.baselines.ground import Ground, ground_of
+from eval.baselines.ground import Ground, Target, ground_of
 from eval.baselines.labelled_lora import LabelledLora
 from eval.baselines.maml import MamlEnLlm
 from eval.baselines.mean import Mean
@@ -97,9 +97,18 @@ def run_cell(
         rate, choosing, losses = chosen_rate(kind, ground, budget)
         baseline = kind.equal(budget.left() if kind.rated else budget, rate, ground)
     ready = prepared(baseline, ground)
-    target = ground.target(task, seed, train=kind.reads == "train labels")
+    target = target_of(kind, ground, task, seed)
     made = adapted(baseline, ground, ready, target)
     return Cell(made.weights, baseline, choosing, ready.spent, made.spent, losses)
+
+
+def target_of(kind: type[Baseline], ground: Ground, task: str, seed: int) -> Target:
+    """Return a target with the parts that a baseline reads.
+
+    Raises:
+        InputError: it reads train questions, and the task has none to give.
+    """
+    return ground.target(task, seed, train=kind.reads == "train labels")
 
 
 def chosen_rate(kind: type[Baseline], ground: Ground, budget: Budget) -> tuple[float, Spent, dict[float, float | None]]:

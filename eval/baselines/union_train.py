@@ -7,41 +7,25 @@ import random
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads
-from eval.baselines.checkpoints import collected
-from eval.baselines.descent import Extent, Plain, drawn, train_lora
+from eval.baselines.baseline import Adapted, Budget, Origin, Place, Prepared, Reads
+from eval.baselines.checkpoints import Scheduled, collected
+from eval.baselines.descent import Plain, drawn, train_lora
 from eval.baselines.ground import Ground, Target
 from tools.generate_lora.checkpoints import CheckpointPreset
 
 
 @dataclass(frozen=True)
-class UnionTrain(Baseline):
-    """LoRA for all sources together.
-
-    Attributes:
-        how: Table 8's schedule, of whose kept checkpoints the mean is taken, or AdamW within a budget.
-    """
-
-    how: CheckpointPreset | Plain
+class UnionTrain(Scheduled):
+    """LoRA for all sources together."""
 
     name = "union_train"
     origin = Origin(paper="CAO-LLM, Union Train", year=2026)
     reads: ClassVar[Reads] = "nothing"
 
     @classmethod
-    def paper(cls) -> Self:
-        """Return it with Table 8's schedule."""
-        return cls(CheckpointPreset())
-
-    @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
         """Return it with the tokens of the preparation, and the generator's batch and objective."""
-        batch = ground.workshop.consolidation.preset.generator.batch
-        return cls(Plain(rate=rate, batch=batch, extent=Extent(tokens=budget.preparing), objective=ground.objective))
-
-    def settings(self) -> CheckpointPreset | Plain:
-        """Return the schedule."""
-        return self.how
+        return cls.within(budget.preparing, rate, ground)
 
     def prepare(self, ground: Ground, place: Place) -> Prepared:
         """Return LoRA that was trained on the sources; within a budget, each source is drawn as often as another."""

@@ -8,7 +8,8 @@ Source: CAO-LLM §2.2, §2.3; the controls and the recovery ratio are this proje
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,7 +49,7 @@ from eval.generation.rules import Judge
 from eval.generation.scores import JUDGED, TaskAnswers, group, mean_recoveries, task_scores
 from eval.generation.sheets import Sheet, questions
 from eval.generation.subjects import sharing, subjects_of
-from eval.generation.workshop import Workshop
+from eval.generation.workshop import Recipe, Workshop
 from eval.options import TablesOptions
 from eval.questions import asked_prompts
 
@@ -79,25 +80,39 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         InputError: settings or a folder that cannot be used, or another process works in it.
         UnavailableError: the consolidation is not finished, or data or model are not at hand.
     """
-    check_device(options.device)
-    options = options.model_copy(update={"dtype": settled(options.dtype, options.device)})  # the same for every worker
-    consolidation = opened(options, progress)
     tasks = options.tasks or REPORTED
+    with at_work(options, engine, tasks, progress) as (options, workshop):
+        train_checkpoints(workshop, tasks, options.seeds, progress)
+        plan = Plan({task: compared(workshop, task, options.seeds) for task in tasks}, judges_of(tasks, options))
+        cells = cells_of(workshop, options, progress)
+        fill = partial(fill_cells, cells, options, engine)
+        recipes = {task: one.recipes for task, one in plan.compared.items()}
+        fill(wanted(cells, plan.judges, recipes))
+        answers = {task: answers_of(cells, plan.judges[task], recipes[task], len(options.seeds)) for task in tasks}
+        started = {task: _started(plan.compared[task]) for task in tasks}
+        kept = retention.measure(cells, plan.judges, started, fill)
+        return _result(workshop, cells, plan, answers, kept, options, command, progress)
+
+
+@contextmanager
+def at_work(
+    options: TablesOptions, engine: EngineSettings, tasks: Sequence[str], progress: Progress
+) -> Iterator[tuple[TablesOptions, Workshop]]:
+    """Hold a finished consolidation's scores; yield the options, their dtype settled for all workers, and a workshop.
+
+    Raises:
+        InputError: settings or a folder that cannot be used, or another process works in it.
+        UnavailableError: the consolidation is not finished, or the engine, data or model are not at hand.
+    """
+    check_device(options.device)
+    options = options.model_copy(update={"dtype": settled(options.dtype, options.device)})
+    consolidation = opened(options, progress)
     check_finished(consolidation, list(tasks))
     check_engine(engine)
     scores = options.folder / "scores"
     scores.mkdir(exist_ok=True)
     with locked(scores):
-        workshop = Workshop(consolidation)
-        train_checkpoints(workshop, tasks, options.seeds, progress)
-        plan = Plan({task: compared(workshop, task, options.seeds) for task in tasks}, judges_of(tasks, options))
-        cells = cells_of(workshop, options, progress)
-        fill = partial(fill_cells, cells, options, engine)
-        fill(_wanted(plan, cells))
-        answers = {task: _answers(cells, plan, task, options.seeds) for task in tasks}
-        started = {task: _started(plan.compared[task]) for task in tasks}
-        kept = retention.measure(cells, plan.judges, started, fill)
-        return _result(workshop, cells, plan, answers, kept, options, command, progress)
+        yield options, Workshop(consolidation)
 
 
 def opened(options: TablesOptions, progress: Progress) -> Consolidation:
@@ -138,19 +153,36 @@ def fill_cells(cells: Cells, options: TablesOptions, engine: EngineSettings, wan
             cells.score(missing, run)
 
 
-def _wanted(plan: Plan, cells: Cells) -> retention.Wanted:
-    for task, one in plan.compared.items():
-        asks = plan.judges[task].asks(cells.lm.profile.answer_style)
-        for recipes in one.recipes.values():
-            yield from ((recipe, ask) for recipe in recipes for ask in asks)
+def wanted(
+    cells: Cells, judges: Mapping[str, Judge], recipes: Mapping[str, Mapping[str, Sequence[Recipe]]]
+) -> retention.Wanted:
+    """Yield what every adapter is asked, so that every answer rule follows.
+
+    Args:
+        cells: whose model answers.
+        judges: task → its sheets.
+        recipes: task → kind of adapter → a recipe for each seed.
+    """
+    for task, kinds in recipes.items():
+        asks = judges[task].asks(cells.lm.profile.answer_style)
+        for each in kinds.values():
+            yield from ((recipe, ask) for recipe in each for ask in asks)
 
 
-def _answers(cells: Cells, plan: Plan, task: str, seeds: Sequence[int]) -> TaskAnswers:
-    judge = plan.judges[task]
-    answers = {kind: judge.judged(cells, recipes) for kind, recipes in plan.compared[task].recipes.items()}
-    rng = np.random.default_rng(int(sha256_bytes(task.encode())[:8], 16))
-    chance = float(np.mean([1 / len(example.choices) for example in questions(judge.test)]))
-    return TaskAnswers(answers, Draws.make(answers["base"].n, len(seeds), rng), chance)
+def answers_of(cells: Cells, judge: Judge, recipes: Mapping[str, Sequence[Recipe]], seeds: int) -> TaskAnswers:
+    """Return what every kind of adapter answers on a task, with the bootstrap's draws.
+
+    Args:
+        cells: where they are scored.
+        judge: the task's sheets.
+        recipes: kind → a recipe for each seed, or a single one.
+        seeds: how many there are.
+    """
+    answers = {kind: judge.judged(cells, each) for kind, each in recipes.items()}
+    rng = np.random.default_rng(int(sha256_bytes(judge.test.task.encode())[:8], 16))
+    asked = questions(judge.test)
+    chance = float(np.mean([1 / len(example.choices) for example in asked]))
+    return TaskAnswers(answers, Draws.make(len(asked), seeds, rng), chance)
 
 
 def _started(found: Compared) -> retention.Started:

@@ -18,7 +18,7 @@ from cao.types import Record
 from eval.baselines.baseline import CODE, Budget, Spent
 from eval.baselines.ground import FEW, Ground, Target, ground_of
 from eval.baselines.objective import tokens_of
-from eval.baselines.registry import Rules, run_cell
+from eval.baselines.registry import BASELINES, Rules, run_cell, target_of
 from eval.generation.workshop import BASE, Recipe, Workshop
 
 TEST_STEPS = 10
@@ -64,7 +64,7 @@ def equal_budget(ground: Ground) -> Budget:
 
 
 def make(
-    workshop: Workshop, method: str, task: str, seed: int, *, rules: Rules, progress: Progress
+    workshop: Workshop, method: str, task: str, seed: int, *, rules: Rules, budget: Budget | None, progress: Progress
 ) -> tuple[Made | None, str]:
     """Return a cell, and why there is none where there is none.
 
@@ -74,14 +74,14 @@ def make(
         task: that it is adapted to.
         seed: of the target's questions.
         rules: whose hyper-parameters.
+        budget: for ``equal``.
         progress: called during long work.
     """
     ground = ground_of(workshop, task, progress)
-    budget = equal_budget(ground) if rules == "equal" else None
-    path = _path(ground, ground.target(task, seed), method, rules, budget)
-    if path.exists():
-        return read_json(path, Made), ""
     try:
+        path = _path(ground, target_of(BASELINES[method], ground, task, seed), method, rules, budget)
+        if path.exists():
+            return read_json(path, Made), ""
         cell = run_cell(workshop, method, task, seed, rules=rules, budget=budget, progress=progress)
     except CaoError as error:
         return None, str(error)

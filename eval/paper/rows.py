@@ -33,6 +33,10 @@ class Plan:
     absent: dict[str, dict[str, str]] = field(default_factory=dict)
     spent: dict[str, list[tuple[Spent, Spent]]] = field(default_factory=dict)
 
+    def of(self, task: str) -> dict[str, list[Recipe]]:
+        """Return the methods that a task has, with their recipes."""
+        return {method: tasks[task] for method, tasks in self.recipes.items() if task in tasks}
+
 
 def rows_of(plan: Plan, answers: Mapping[str, TaskAnswers]) -> dict[str, Row]:
     """Return what each method reaches, and what the project's first stage gains on it.

@@ -7,28 +7,17 @@ Source: CAO-LLM Table 2, H.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from agent.loop.run_folder import locked
-from agent.train.engine.engines import check_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.generator.presets import REPORTED
 from cao.errors import InputError
-from cao.files import sha256_bytes
-from cao.machine.compute import settled
-from cao.model.loading import check_device
 from cao.progress import Progress
-from eval.baselines.baseline import Spent
+from eval.baselines.baseline import Budget, Spent
 from eval.baselines.ground import ground_of
 from eval.baselines.registry import BASELINES
-from eval.generation.bootstrap import Draws
-from eval.generation.cells import Ask, Cells
-from eval.generation.consolidation import check_finished, serving
-from eval.generation.measure import cells_of, fill_cells, judges_of, opened
-from eval.generation.rules import Judge
-from eval.generation.scores import TaskAnswers
+from eval.generation.consolidation import serving
+from eval.generation.measure import answers_of, at_work, cells_of, fill_cells, judges_of, wanted
 from eval.generation.sheets import questions
 from eval.generation.workshop import Recipe, Workshop
 from eval.options import TablesOptions
@@ -54,20 +43,13 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
     unknown = [name for name in methods if name not in (*BASELINES, *OWN)]
     if unknown:
         raise InputError(f"--methods {unknown[0]}: no such method; known: {', '.join((*BASELINES, *OWN))}")
-    check_device(options.device)
-    options = options.model_copy(update={"dtype": settled(options.dtype, options.device)})
-    consolidation = opened(options, progress)
     tasks = options.tasks or REPORTED
-    check_finished(consolidation, list(tasks))
-    check_engine(engine)
-    scores = options.folder / "scores"
-    scores.mkdir(exist_ok=True)
-    with locked(scores):
-        workshop = Workshop(consolidation)
+    with at_work(options, engine, tasks, progress) as (options, workshop):
         plan = _planned(workshop, [*dict.fromkeys((*methods, STAGE_1))], tasks, options, command, progress)
         cells, judges = cells_of(workshop, options, progress), judges_of(tasks, options)
-        fill_cells(cells, options, engine, _wanted(plan, judges, cells))
-        answers = {task: _answers(cells, plan, judges[task], len(options.seeds)) for task in tasks}
+        recipes = {task: plan.of(task) for task in tasks}
+        fill_cells(cells, options, engine, wanted(cells, judges, recipes))
+        answers = {task: answers_of(cells, judges[task], recipes[task], len(options.seeds)) for task in tasks}
         lm = cells.lm
         return Table2Result(
             command=command,
@@ -75,7 +57,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
             measured=time.strftime("%Y-%m-%d", time.gmtime()),
             model=lm.profile.name,
             model_sha256=lm.sha256,
-            preset=consolidation.preset.name,
+            preset=workshop.consolidation.preset.name,
             device=options.device,
             dtype=lm.dtype,
             rules=options.rules,
@@ -90,13 +72,6 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         )
 
 
-def _wanted(plan: Plan, judges: Mapping[str, Judge], cells: Cells) -> Iterator[tuple[Recipe, Ask]]:
-    style = cells.lm.profile.answer_style
-    for of_tasks in plan.recipes.values():
-        for task, recipes in of_tasks.items():
-            yield from ((recipe, ask) for recipe in recipes for ask in judges[task].asks(style))
-
-
 def _planned(
     workshop: Workshop,
     methods: Sequence[str],
@@ -107,24 +82,36 @@ def _planned(
 ) -> Plan:
     """Make every method's adapters that are not there yet, and return how each is had."""
     plan, done, total = Plan(), 0, len(methods) * len(tasks)
+    budgets = _budgets(workshop, tasks, progress)
     for method in methods:
         plan.recipes[method], plan.absent[method] = {}, {}
         for task in tasks:
             if method in OWN:
-                _add_own(workshop, plan, method, task, options.seeds)
+                _add_own(workshop, plan, method, task, budgets[task], options.seeds)
             else:
-                _add_baseline(workshop, plan, method, task, options, command, progress)
+                _add_baseline(workshop, plan, method, task, budgets[task], options, command, progress)
             done += 1
             progress("methods on tasks", done, total)
     return plan
 
 
-def _add_own(workshop: Workshop, plan: Plan, method: str, task: str, seeds: Sequence[int]) -> None:
+def _budgets(workshop: Workshop, tasks: Sequence[str], progress: Progress) -> dict[str, Budget]:
+    """Return each task's equal budget; the tasks that one generator serves have the same."""
+    of_variant = dict[str, Budget]()
+    for task in tasks:
+        ground = ground_of(workshop, task, progress)
+        if ground.variant.name not in of_variant:
+            of_variant[ground.variant.name] = equal_budget(ground)
+    return {task: of_variant[serving(workshop.consolidation, task).name] for task in tasks}
+
+
+def _add_own(workshop: Workshop, plan: Plan, method: str, task: str, budget: Budget, seeds: Sequence[int]) -> None:
     """Add what the project's method makes; it reads its target's prompts, through the encoder."""
     recipes, absent = plan.recipes[method], plan.absent[method]
     variant = serving(workshop.consolidation, task)
-    steps, read = workshop.consolidation.preset.generator.steps, equal_budget(ground_of(workshop, task)).preparing
-    plan.spent.setdefault(method, []).append((Spent(steps=steps, tokens=read, seconds=None), Spent(seconds=None)))
+    steps = workshop.consolidation.preset.generator.steps
+    read = Spent(steps=steps, tokens=budget.preparing, seconds=None)
+    plan.spent.setdefault(method, []).append((read, Spent(seconds=None)))
     if method == STAGE_1:
         recipes[task] = [workshop.generated(task, seed, variant) for seed in seeds]
     elif workshop.has(f"variants/{variant.name}/aligner"):
@@ -138,6 +125,7 @@ def _add_baseline(
     plan: Plan,
     method: str,
     task: str,
+    budget: Budget,
     options: TablesOptions,
     command: str,
     progress: Progress,
@@ -145,7 +133,8 @@ def _add_baseline(
     """Add a baseline's adapters of every seed; where one fails the cell is absent, with the command that shows it."""
     recipes, spent = list[Recipe](), list[tuple[Spent, Spent]]()
     for seed in options.seeds:
-        made, reason = make(workshop, method, task, seed, rules=options.rules, progress=progress)
+        allowed = budget if options.rules == "equal" else None
+        made, reason = make(workshop, method, task, seed, rules=options.rules, budget=allowed, progress=progress)
         if made is None:
             again = f"{command} --methods {method} --tasks {task} --seeds {seed}"
             plan.absent[method][task] = f"{reason}; alone: {again}" if reason.startswith("crashed") else reason
@@ -154,13 +143,3 @@ def _add_baseline(
         spent.append((made.choosing + made.preparing, made.adapting))
     plan.recipes[method][task] = recipes if len({recipe.key for recipe in recipes}) > 1 else recipes[:1]
     plan.spent.setdefault(method, []).extend(spent)
-
-
-def _answers(cells: Cells, plan: Plan, judge: Judge, seeds: int) -> TaskAnswers:
-    task = judge.test.task
-    answers = {
-        method: judge.judged(cells, of_tasks[task]) for method, of_tasks in plan.recipes.items() if task in of_tasks
-    }
-    rng = np.random.default_rng(int(sha256_bytes(task.encode())[:8], 16))
-    chance = float(np.mean([1 / len(example.choices) for example in questions(judge.test)]))
-    return TaskAnswers(answers, Draws.make(answers[STAGE_1].n, seeds, rng), chance)

@@ -8,14 +8,13 @@ and their products are counted there.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from agent.train.generator.presets import Preset
-from agent.train.generator.run import Job, outputs, stages
+from agent.train.generator.run import Job
 from agent.train.generator.variants import variants
 from cao.model.encoder import MAX_TOKENS
 from cao.model.profiles import ModelProfile
@@ -172,9 +171,3 @@ class Efforts:
         vae = fusion_vae(aligner, self.scalars)
         single += 2 * aligner.meta_epochs * vae.step
         return Effort(model, single, memory + 4.0 * (ADAMS + 2) * vae.weights + vae.kept)
-
-
-def jobs_left(folder: Path, preset: Preset) -> list[Job]:
-    """Return the jobs that are not done yet in a consolidation's folder."""
-    every = [job for stage in stages(preset) for job in stage]
-    return [job for job in every if not all(path.exists() for path in outputs(folder, job))]

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.budget.plan import ACCELERATOR_RATE, USEFUL_SHARE
-from agent.train.generator.effort import Efforts, jobs_left
+from agent.train.generator.effort import Efforts
+from agent.train.generator.run import done, stages
 from agent.train.generator.settings import Settings
 from cao.machine.compute import Compute, choose_compute
 from cao.model.memory import BYTES, available, in_words
@@ -74,7 +75,8 @@ def plan(settings: Settings) -> Plan:
     preset, base = settings.resolved(), settings.base
     compute = choose_compute(settings.dtype, settings.device)
     rates = _rates(compute)
-    jobs = jobs_left(settings.folder, preset)
+    every = [job for stage in stages(preset) for job in stage]
+    jobs = [job for job in every if not done(settings.folder, job)]
     tokens = [float(min(FEWEST_TOKENS, preset.row_tokens)), float(preset.row_tokens)]
     size = BYTES[compute.dtype]
     parts: dict[str, Part] = {}
@@ -102,7 +104,7 @@ def plan(settings: Settings) -> Plan:
         tokens=tokens,
         rates=rates,
         shares={"cpu_model": TRAINING_SHARE, "cpu_float32": USEFUL_SHARE},
-        done=len(jobs_left(settings.folder / "nothing", preset)) - len(jobs),
+        done=len(every) - len(jobs),
         parts=parts,
         hours_cpu=[sum(part["hours_cpu"][i] for part in parts.values()) for i in range(2)],
         hours_gpu=[sum(part["hours_gpu"][i] for part in parts.values()) for i in range(2)],

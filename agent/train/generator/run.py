@@ -61,6 +61,11 @@ def outputs(folder: Path, job: Job) -> list[Path]:
     return [folder / {"checkpoints": "checkpoints", "union": "unions"}[kind] / f"{name}-average.safetensors"]
 
 
+def done(folder: Path, job: Job) -> bool:
+    """Return whether everything that a job leaves is there."""
+    return all(path.exists() for path in outputs(folder, job))
+
+
 def do(consolidation: Consolidation, job: Job) -> float:
     """Do one job and return its seconds."""
     kind, name = job
@@ -102,10 +107,7 @@ def consolidate(settings: Settings) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{folder}: cannot be made ({reason}); choose another --out") from None
     with locked(folder):
-        planned = [
-            [job for job in stage if not all(path.exists() for path in outputs(folder, job))]
-            for stage in stages(preset)
-        ]
+        planned = [[job for job in stage if not done(folder, job)] for stage in stages(preset)]
         jobs = [job for stage in planned for job in stage]
         if jobs:
             check_engine(settings.engine)  # before the model is loaded
