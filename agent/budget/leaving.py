@@ -7,14 +7,14 @@ from typing import TypedDict
 from agent.config import RunConfig
 from cao.command_line import TRACING
 from cao.errors import InputError
-from cao.model.profiles import is_place, known
+from cao.model.profiles import hub_address, is_place, known
 from cao.tasks import TASKS
 from cao.tasks.base import Task
 from policies.base import REPLIES
 from policies.client.address import OFFICIAL_URL, is_loopback, origin
 from policies.describe import MAX_PAIRS
 
-HUB, TRACES = "https://huggingface.co", "https://api.smith.langchain.com"
+TRACES = "https://api.smith.langchain.com"
 HUB_ASKED = "its name, with versions of Python and of libraries, and the hub's token where there is one"
 ALREADY = "; this plan has asked for it, too"
 WITH_KEY = "; with the key in OPENAI_API_KEY"
@@ -71,7 +71,7 @@ def _to_server(config: RunConfig, task: Task, attempts: int) -> Iterator[Leaving
 
 
 def _to_hub(config: RunConfig, task: Task) -> Iterator[Leaving]:
-    address = os.environ.get("HF_ENDPOINT") or HUB
+    address = hub_address()
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES or _here(address):
         return
     settings, writers = config.policy_settings, {config.policy, config.describer}

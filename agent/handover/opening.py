@@ -22,16 +22,13 @@ from cao.configuration import Machine, explain
 from cao.errors import InputError
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
-from cao.model.encoder import Encoder
+from cao.model.encoder import CHANNELS, Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
 from cao.model.profiles import MODELS
 from cao.model.start_adapter import attach_adapter
 from cao.sealed import not_finite, read_tensors
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
-
-WIDTH = 384
-"""C of the frozen encoder."""
 
 
 def open_model(options: LoadOptions) -> Model:
@@ -169,6 +166,6 @@ def _routes(folder: Path, name: str, members: int) -> str:
     path = inside(folder, name, CAO_FILE)
     _, tensors = read_tensors(path)
     (places,) = tensors.values() if len(tensors) == 1 else (torch.zeros(0),)
-    if places.ndim not in (2, 3) or places.shape[0] != members or places.shape[-1] != WIDTH or not_finite(tensors):
+    if places.ndim not in (2, 3) or places.shape[0] != members or places.shape[-1] != CHANNELS or not_finite(tensors):
         raise InputError(f"{path}: damaged; it holds no routes to {members} adapters")
     return str(path)

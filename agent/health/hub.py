@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 
 from agent.health.checks import Check
-from cao.model.profiles import MODELS
+from cao.model.profiles import MODELS, hub_address
 
 TIMEOUT_S = 3.0
 
@@ -46,8 +46,7 @@ def hub_cache() -> Path:
 
 
 def _reachable(source: str) -> bool:
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    request = urllib.request.Request(f"{endpoint}/{source}/resolve/main/config.json", method="HEAD")
+    request = urllib.request.Request(f"{hub_address()}/{source}/resolve/main/config.json", method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):
             return True

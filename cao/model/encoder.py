@@ -15,6 +15,8 @@ from cao.files import sha256_file
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+CHANNELS = 384
+"""C."""
 MAX_TOKENS = 384
 """L. all-MiniLM-L6-v2 defaults to 256; the paper uses 384. Source: CAO-LLM §2.2, E."""
 

@@ -12,15 +12,12 @@ from agent.train.generator.options import ConsolidateOptions
 from agent.train.generator.presets import PRESETS, Preset
 from cao.configuration import explain, merge
 from cao.errors import InputError
-from cao.model.encoder import MAX_TOKENS
+from cao.model.encoder import CHANNELS, MAX_TOKENS
 from cao.model.loading import described, given_sha256, resolve
 from cao.model.profiles import ModelProfile, is_place
 from cao.model.profiles.inferred import described_shapes
 from cao.profile_settings import ProfileSettings
 from cao.tasks import PRACTICE, TASKS
-
-STATE_WIDTH = 384
-"""Channels of the frozen encoder's token states."""
 
 
 class Claim(TypedDict, total=False):
@@ -138,7 +135,7 @@ def _check_losses(preset: Preset) -> None:
 def _check_ladder(preset: Preset) -> None:
     """Raise InputError where the decoder does not begin at the encoder's token states."""
     ladder, (h, w) = preset.ladder, preset.token
-    if len(ladder.shapes) < 2 or ladder.shapes[0][1:] != (MAX_TOKENS, STATE_WIDTH) or ladder.kernel % 2 == 0:
-        raise InputError(f"ladder: it begins at (N, {MAX_TOKENS}, {STATE_WIDTH}), has two shapes and an odd kernel")
+    if len(ladder.shapes) < 2 or ladder.shapes[0][1:] != (MAX_TOKENS, CHANNELS) or ladder.kernel % 2 == 0:
+        raise InputError(f"ladder: it begins at (N, {MAX_TOKENS}, {CHANNELS}), has two shapes and an odd kernel")
     if preset.head == "tokens" and (ladder.shapes[-1][1] < h or ladder.shapes[-1][2] < w):
         raise InputError(f"ladder: its last shape {ladder.shapes[-1]} is too small for tokens of {preset.token}")

@@ -102,6 +102,11 @@ def laid_over(profile: ModelProfile, settings: ProfileSettings) -> ModelProfile:
     return replace(profile, **changes)
 
 
+def hub_address() -> str:
+    """Return where the hub is: the environment's, else the public one."""
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+
+
 def _read() -> dict[str, ModelProfile]:
     """Return the profiles of this folder by their names, the smallest model first."""
     reader = TypeAdapter(ModelProfile)
