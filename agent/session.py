@@ -15,7 +15,7 @@ from langgraph.types import StateSnapshot
 
 from agent.graph import build_graph, mermaid
 from agent.loop.conclude import run_record
-from agent.loop.kept import check, prune
+from agent.loop.kept import check, prune, summed
 from agent.loop.loading import build_workbench, fitted, refuse_other_weights, trained_hashes
 from agent.loop.request import Request, RunHeader
 from agent.loop.run_folder import (
@@ -38,7 +38,7 @@ from agent.record.schema import RunRecord
 from agent.record.terminal import View, make_view, print_summary
 from agent.record.wording import visible
 from cao.errors import InputError, UnavailableError
-from cao.files import sha256_bytes, write_json
+from cao.files import SUMS, sha256_bytes, write_json, write_sums
 from cao.machine.compute import choose_compute
 from cao.model.loading import check_device
 
@@ -179,7 +179,8 @@ def drive(bench: Workbench, folder: Path, header: RunHeader, view: View) -> RunR
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
     write_json(folder / "run.json", record.model_dump(mode="json"))
-    (folder / "report.html").unlink(missing_ok=True)  # of an outcome before this one
+    for name in ("report.html", SUMS):  # of an outcome before this one
+        (folder / name).unlink(missing_ok=True)
     return _completed(folder, record, history)
 
 
@@ -189,8 +190,10 @@ def thread_of(run_id: str) -> RunnableConfig:
 
 
 def _completed(folder: Path, record: RunRecord, history: list[StateSnapshot]) -> RunRecord:
-    """Return the outcome once nothing is left to do: a kill may have come before the report, or before the pruning."""
+    """Return the outcome once nothing is left to do: a kill may have come before the report, pruning or hashes."""
     if not (folder / "report.html").exists():
         write_report(folder)
     prune(folder, [state_at(snapshot, folder) for snapshot in history])
+    if not (folder / SUMS).exists():
+        write_sums(folder, summed(folder))
     return record

@@ -1,4 +1,8 @@
-"""Writing files so that a reader never sees half of one, saying where there is no room for them, and hashing them."""
+"""Writing files so that a reader never sees half of one, saying where there is no room for them, and hashing them.
+
+What is read again carries a hash of its own: a JSON object and a line of JSON under a key for it, a folder that is
+finished in the file ``SUMS``. What an older version wrote has none, and is read as it is.
+"""
 
 import errno
 import hashlib
@@ -6,11 +10,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from cao.errors import NoRoomError
+from cao.errors import InputError, NoRoomError
+
+SEAL, LINE_SEAL = "content_sha256", "sha256"
+"""The last key of a sealed object, and of a sealed line: the hash of all the rest."""
+SUMS = "SHA256SUMS"
+"""The hashes of a finished folder's files, as ``sha256sum -c`` reads them."""
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -178,3 +187,75 @@ def write_json(path: Path, value: object) -> None:
         ValueError: a NaN or an infinity is inside.
     """
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sealed(value: Mapping[str, object]) -> dict[str, object]:
+    """Return a JSON object with its hash in it."""
+    return {**value, SEAL: sha256_bytes(canonical_json(value).encode())}
+
+
+def opened(content: bytes | str) -> str:
+    """Return the JSON text of an object without its hash, which is checked; what is no sealed object stays as it is.
+
+    Raises:
+        ValueError: it is no JSON, or not what was written.
+    """
+    try:
+        value = json.loads(content)
+        if not (isinstance(value, dict) and SEAL in value):
+            return content if isinstance(content, str) else content.decode()
+        seal = value.pop(SEAL)
+        text = canonical_json(value)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if seal != sha256_bytes(text.encode()):
+        raise ValueError("its content does not match its hash")
+    return text
+
+
+def sealed_line(line: str) -> str:
+    """Return a line, a JSON object, that ends with the hash of all the rest."""
+    return f'{line[:-1]},"{LINE_SEAL}":"{sha256_bytes(line.encode())}"}}'
+
+
+def opened_line(line: str) -> str:
+    """Return a line without its hash; the hash is that of the text, so what lacks later keys is read, too.
+
+    Raises:
+        ValueError: it is not the one that was written.
+    """
+    body, mark, seal = line.rpartition(f',"{LINE_SEAL}":"')
+    if not mark:  # of a version that wrote none
+        return line
+    text = f"{body}}}"
+    if seal != f'{sha256_bytes(text.encode())}"}}':
+        raise ValueError("its content does not match its hash")
+    return text
+
+
+def write_sums(folder: Path, files: Iterable[Path]) -> None:
+    """Write down the hashes of a finished folder's files."""
+    lines = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in sorted(files)]
+    write_atomic(folder / SUMS, "".join(lines))
+
+
+def check_sums(folder: Path) -> None:
+    """Hold a folder's files against the hashes that were written down once it was finished, where there are any.
+
+    Raises:
+        InputError: a file is missing or was changed, or the hashes were.
+    """
+    sums = folder / SUMS
+    if not sums.is_file():
+        return
+    try:
+        lines = sums.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{sums}: cannot be read ({type(error).__name__})") from None
+    for line in lines:
+        recorded, gap, name = line.partition("  ")
+        path = folder / name
+        if not gap or "\0" in name or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise InputError(f"{sums}: damaged; it names {name[:80]!r}")
+        if not path.is_file() or sha256_file(path) != recorded:
+            raise InputError(f"{path}: damaged; it is not what {SUMS} beside it was written for")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_json
+from cao.files import canonical_json, opened, sealed, sha256_bytes, write_json
 from cao.machine.assets import cache_dir
 from cao.policy_settings import PolicySettings
 from cao.tasks.base import Task
@@ -91,7 +91,7 @@ def _openai(request: _Request) -> Description:
     key = canonical_json({"messages": messages, "model": settings.openai_model, "url": settings.base_url})
     path = cache_dir() / "descriptions" / f"{sha256_bytes(key.encode())}.json"
     try:
-        stored = Description.model_validate_json(path.read_bytes())
+        stored = Description.model_validate_json(opened(path.read_bytes()))
         note = "; ".join(filter(None, ["from the cache", stored.note]))
         return stored.model_copy(update={"note": note, "form": None})
     except (OSError, ValueError):  # absent or damaged: ask again
@@ -107,7 +107,7 @@ def _openai(request: _Request) -> Description:
     description = _finished(_described(reply), "openai", request.pairs).model_copy(update={"form": client.form})
     if reply.outcome == "complete" and description.source == "openai":
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, description.model_dump(mode="json"))
+        write_json(path, sealed(description.model_dump(mode="json")))
     return description
 
 

@@ -46,6 +46,12 @@ CHAT_TEMPLATE = (
 OWN_CACHE = "CAO_TESTS_CACHE"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what chooses the full counts of ``tests/survival``."""
+    what = "the full counts of tests/survival, or a share of them: --long=0.2"
+    parser.addoption("--long", nargs="?", type=float, const=1.0, default=0.0, help=what)
+
+
 def pytest_configure() -> None:
     """Give all processes of the tests one cache, in which what to compute in is settled.
 

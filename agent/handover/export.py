@@ -13,7 +13,7 @@ from agent.record.reading import read_record
 from agent.record.runs import find_run
 from agent.record.schema import RunRecord
 from cao.errors import InputError
-from cao.files import room_for, usual_modes, write_atomic
+from cao.files import room_for, usual_modes, write_atomic, write_sums
 from cao.model.adapters import load_adapter
 from cao.types import CONFIG_FILE, WEIGHTS_FILE
 
@@ -52,6 +52,8 @@ def export(options: ExportOptions) -> dict[str, object]:
             from agent.handover.merge import merge  # noqa: PLC0415  (torch; a mistake is reported first)
 
             merge(run, folder, handed, offline=options.offline)
+        for place_of in {path.parent for path in folder.rglob(CAO_FILE)}:
+            write_sums(place_of, [path for name in (CAO_FILE, ROUTES) if (path := place_of / name).is_file()])
         usual_modes(folder)
         if options.to.exists():
             options.to.rmdir()

@@ -13,6 +13,7 @@ from agent.record.schema import Adopted, RunRecord
 from agent.record.wording import one_line
 from cao.configuration import explain
 from cao.errors import InputError
+from cao.files import check_sums
 from cao.profile_settings import ProfileSettings
 from cao.strategies.latent import Latent
 from cao.strategies.tts import ROUTING, Method
@@ -127,6 +128,7 @@ def read_handed(folder: Path) -> Handed:
     Raises:
         InputError: it is damaged, or of a newer version.
     """
+    check_sums(folder)
     file = folder / CAO_FILE
     content = small_file(file)
     try:

@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter
 from agent.loop.state import Workbench
 from agent.record.counting import counting
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, sha256_file, write_json
+from cao.files import canonical_json, opened, sealed, sha256_bytes, sha256_file, write_json
 from cao.progress import Progress
 from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, AnswerRule, Example, Item
@@ -136,7 +136,7 @@ class Answers:
                 model, support = self._models[member].under(rule), bench.splits.support
                 states = bench.states
                 prior = prior_of(model, routed, bench.task, self._examples, support, lm=bench.lm, states=states)
-                write_json(path, dict(prior))
+                write_json(path, sealed(prior))
             self._priors[member, routed] = prior
         return self._priors[member, routed]
 
@@ -193,7 +193,7 @@ def _kept(path: Path, ids: list[str], ends: list[int]) -> list[Item]:
 def _kept_prior(path: Path) -> Prior:
     """Return the prior that was kept; nothing where there is none or the file is not what this code wrote."""
     try:
-        return _PRIOR.validate_json(path.read_bytes())
+        return _PRIOR.validate_json(opened(path.read_bytes()))
     except (OSError, ValueError):
         return {}
 

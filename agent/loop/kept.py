@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from agent.loop.state import State
+from agent.record.answering import ANSWERING_FILE
 from agent.record.commands import trace_command
 from agent.record.measurements import GENERATED
 from agent.record.page.questions import QUESTIONS_FILE
@@ -67,6 +68,12 @@ def prune(folder: Path, states: Iterable[State]) -> None:
         else:
             path.unlink()
     shutil.rmtree(folder / "work", ignore_errors=True)
+
+
+def summed(folder: Path) -> list[Path]:
+    """Return the files of a finished run that nothing changes any more, less those that have hashes of their own."""
+    here = [folder / name for name in ("run.json", "config.json", "trace.jsonl", "strategy.json", ANSWERING_FILE)]
+    return [path for path in (*here, *folder.glob("items/*"), *folder.glob("adapters/routes-*")) if path.is_file()]
 
 
 def _named(state: State) -> list[str]:

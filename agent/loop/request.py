@@ -17,7 +17,7 @@ from agent.config import RunConfig, make_config
 from agent.record.runs import find_run
 from cao.configuration import merge
 from cao.errors import InputError
-from cao.files import write_json
+from cao.files import opened, sealed, write_json
 from cao.machine.compute import choose_compute
 from cao.tasks import get_prompts, get_task
 from cao.tasks.base import Task
@@ -61,7 +61,7 @@ class RunHeader(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write ``config.json`` into a run's folder."""
-        write_json(folder / "config.json", self.model_dump(mode="json", exclude_unset=True))
+        write_json(folder / "config.json", sealed(self.model_dump(mode="json", exclude_unset=True)))
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def read_stored(out: Path, run_id: str) -> RunHeader:
     folder = find_run(out, run_id)
     path = folder / "config.json"
     try:
-        stored = RunHeader.model_validate_json(path.read_bytes())
+        stored = RunHeader.model_validate_json(opened(path.read_bytes()))
         if stored.run_id != folder.name:
             raise ValueError("another run's")
     except (OSError, ValueError, RecursionError):

@@ -15,6 +15,7 @@ from typing import TextIO
 
 from filelock import FileLock, Timeout
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_id
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -27,7 +28,7 @@ from agent.record.reading import LOCK
 from agent.record.terminal import View
 from agent.record.trace_file import read_trace
 from cao.errors import CaoError, InputError, UnavailableError
-from cao.files import no_room, room_for, room_left, write_atomic
+from cao.files import no_room, room_for, room_left, sealed_line, whole_lines
 from cao.types import ID_PATTERN
 
 Graph = CompiledStateGraph[State, Context, State, State]
@@ -60,10 +61,8 @@ class Recorder:
 
     def __post_init__(self) -> None:
         path = self.folder / "trace.jsonl"
-        events = read_trace(self.folder) if path.exists() else []
-        kept = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
-        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != kept:
-            write_atomic(path, kept)  # a kill cut the last line off
+        events = read_trace(self.folder)
+        whole_lines(path)  # what a kill left of the last one is taken off
         self.seq = len(events)
         self.spent_s = sum(event.get("seconds", 0.0) for event in events)
         self._stream = path.open("a", encoding="utf-8")
@@ -79,7 +78,7 @@ class Recorder:
         if seconds is not None:
             line["seconds"] = round(seconds, 4)
             self.busy_s += seconds
-        text = json.dumps({**line, "data": data}, ensure_ascii=False, allow_nan=False) + "\n"
+        text = sealed_line(json.dumps({**line, "data": data}, ensure_ascii=False, allow_nan=False)) + "\n"
         with room_for(self.folder / "trace.jsonl", len(text)):
             self._stream.write(text)
             self._stream.flush()
@@ -170,7 +169,7 @@ def checkpointer(folder: Path) -> Iterator[SqliteSaver]:
     path = folder / "checkpoints.sqlite"
     try:
         with closing(sqlite3.connect(path, timeout=PATIENCE_S, check_same_thread=False)) as connection:
-            saver = SqliteSaver(
+            saver = InOrder(
                 connection, serde=EncryptedSerializer(Seal(), JsonPlusSerializer(allowed_msgpack_modules=None))
             )
             saver.setup()
@@ -210,6 +209,35 @@ def _refusing_damage(folder: Path) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  (there is no common type)
         reason = type(error).__name__
         raise InputError(f"{folder / 'checkpoints.sqlite'}: damaged ({reason}); start a new run") from None
+
+
+class InOrder(SqliteSaver):
+    """Checkpoints in the order in which they were written: the library goes by names that hold the time of writing.
+
+    A clock that went back between two processes would make it go on from an older one.
+    """
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that is named, or the last one."""
+        if get_checkpoint_id(config):
+            return super().get_tuple(config)
+        return next(self.list(config, limit=1), None)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, object] | None = None,  # noqa: A002  (the library's name)
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yield the checkpoints, the last one first."""
+        with self.cursor(transaction=False) as rows:
+            rows.execute("select checkpoint_id, rowid from checkpoints")
+            place = dict(rows.fetchall())
+        every = super().list(config, filter=filter, before=before)
+        last_first = sorted(every, key=lambda one: place[one.config["configurable"]["checkpoint_id"]], reverse=True)
+        yield from last_first[:limit]
 
 
 class Seal:

@@ -19,6 +19,7 @@ from agent.record.schema import RUNNING, SCHEMA_VERSION, UNFINISHED, Run, RunRec
 from agent.record.trace_file import read_trace, refuse_constant
 from agent.record.wording import one_line
 from cao.errors import InputError
+from cao.files import check_sums, opened
 from cao.types import Trial
 
 LOCK = ".lock"
@@ -43,6 +44,7 @@ def read_run(path: Path) -> Run:
     file = path / "run.json"
     if not file.exists():
         return _unfinished(path)
+    check_sums(path)
     value = {**_read_object(file), "run_id": path.name}
     if value.get("schema_version") is None:
         return _validated(Run, value, file, OLD)
@@ -59,6 +61,7 @@ def read_record(path: Path) -> RunRecord:
         InputError: it is damaged, another run's, or of another version.
     """
     file = path / "run.json"
+    check_sums(path)
     try:
         value = _read_object(file)
         if value.get("run_id") != path.name:
@@ -149,7 +152,7 @@ def _start_rewards(end: NodeEnd) -> Rewards:
 
 def _read_object(file: Path) -> dict[str, JsonValue]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        value = json.loads(opened(file.read_bytes()), parse_constant=refuse_constant)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ from typing import NoReturn, Required, TypedDict, TypeGuard
 from pydantic import JsonValue
 
 from cao.errors import InputError
+from cao.files import opened_line
 
 
 class Event(TypedDict, total=False):
@@ -69,7 +70,7 @@ def visits(events: list[Event]) -> list[str]:
 
 def _event(line: bytes) -> Event | None:
     try:
-        event: Event = json.loads(line.decode("utf-8", "replace"), parse_constant=refuse_constant)
+        event: Event = json.loads(opened_line(line.decode("utf-8", "replace")), parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or not isinstance(event.get("data", {}), dict | None):

@@ -17,7 +17,7 @@ from agent.stream.source import FileSource, PipeSource, next_lines, prompt_of
 from agent.stream.state import Adapted, Deployed, Event, EventData, WatchState
 from cao.drift import DriftReport
 from cao.errors import InputError
-from cao.files import sha256_bytes, write_atomic, write_json
+from cao.files import canonical_json, sealed, sha256_bytes, write_atomic, write_json
 from cao.model.encoder import Encoder
 from cao.tasks.prompt_file import asked_from, value_of
 from cao.tasks.prompt_text import distinct, seen
@@ -288,7 +288,7 @@ class Watcher:
         self.state.file = self.source.mark(self.state.offset)
         self.state.detector = self._detector.state()
         self.state.recent = list(self._recent)
-        write_atomic(self.folder / "state.json", self.state.model_dump_json())
+        write_atomic(self.folder / "state.json", canonical_json(sealed(self.state.model_dump(mode="json"))))
 
 
 def _explaining(report: DriftReport) -> list[str]:

@@ -10,14 +10,20 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import write_atomic
+from cao.files import opened, write_atomic
+from cao.sealed import content_sha256
 
 T = TypeVar("T")
 
 
+_HASH = "content_sha256"
+_LABEL = "{name}{dtype}{shape}"
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write tensors to a safetensors file in one step."""
-    write_atomic(path, save({name: value.contiguous() for name, value in tensors.items()}, header))
+    """Write tensors to a safetensors file in one step; its header holds a hash of all that it states."""
+    kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    write_atomic(path, save(kept, {**header, _HASH: content_sha256(header, kept, _LABEL)}))
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -26,11 +32,7 @@ def read_header(path: Path) -> dict[str, str]:
     Raises:
         InputError: it is damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it to make it again") from None
+    return _read(path)[0]
 
 
 def read_tensors(path: Path, *names: str) -> list[Tensor]:
@@ -39,11 +41,28 @@ def read_tensors(path: Path, *names: str) -> list[Tensor]:
     Raises:
         InputError: it is damaged.
     """
+    tensors = _read(path)[1]
     try:
-        stored = load_file(path)
-        return [stored[name] for name in names]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it to make it again") from None
+        return [tensors[name] for name in names]
+    except KeyError as error:
+        raise _damaged(path, error) from None
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return header and tensors, held against their hash; what an older version wrote has none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = dict(file.metadata() or {})
+        tensors, recorded = load_file(path), header.pop(_HASH, None)
+        if recorded and content_sha256(header, tensors, _LABEL) != recorded:
+            raise ValueError("its content does not match its hash")
+        return header, tensors
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: damaged ({error}); delete it to make it again")
 
 
 def read_json(path: Path, kind: type[T]) -> T:
@@ -57,6 +76,6 @@ def read_json(path: Path, kind: type[T]) -> T:
         InputError: it is damaged, or of another type.
     """
     try:
-        return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        return TypeAdapter(kind).validate_python(json.loads(opened(path.read_bytes())))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}); delete it to make it again") from None

@@ -11,10 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_atomic
+from cao.files import canonical_json, opened, sealed, sha256_bytes, write_json
 from cao.machine.assets import cache_dir
 from cao.machine.processor import compute_threads, processor_lines, processor_name, switched_off
 from cao.types import Dtype, DtypeChoice, Record
@@ -172,7 +172,7 @@ def keep_rates(rates: Rates, key: str) -> None:
     """Keep rates for every process with this key."""
     path = _path(key)
     path.parent.mkdir(exist_ok=True)
-    write_atomic(path, _File(key=key, rates=rates).model_dump_json())
+    write_json(path, sealed(_File(key=key, rates=rates).model_dump(mode="json")))
 
 
 def _path(key: str) -> Path:
@@ -188,8 +188,8 @@ class _File(Record):
 
 def _kept(key: str) -> Rates | None:
     try:
-        file = _File.model_validate_json(_path(key).read_bytes())
-    except (OSError, ValidationError):
+        file = _File.model_validate_json(opened(_path(key).read_bytes()))
+    except (OSError, ValueError):
         return None
     return file.rates if file.key == key else None
 

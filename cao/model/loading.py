@@ -1,6 +1,7 @@
 """A language model loaded: found in the cache, the hub or a folder, and its fast paths held against its own forward."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -9,7 +10,7 @@ import torch
 from huggingface_hub import snapshot_download
 
 from cao.errors import InputError, UnavailableError
-from cao.files import sha256_file
+from cao.files import check_sums, sha256_file, write_sums
 from cao.machine import assets
 from cao.machine.compute import choose_compute
 from cao.machine.linear import use_fast_linear
@@ -64,14 +65,23 @@ def convert_gguf(gguf: Path, sha256: str) -> Path:
         gguf: the file.
         sha256: its hash, the cache's key.
     """
+    place = assets.cache_dir() / "models" / f"{gguf.stem.lower()}-{sha256[:16]}"
 
     def build(folder: Path) -> None:
         from cao.model.conversion import convert  # noqa: PLC0415  (once a machine)
 
         with timed("converting the model, once"):
             convert(gguf, folder)
+        write_sums(folder, list(folder.iterdir()))
 
-    return assets.build_once(assets.cache_dir() / "models" / f"{gguf.stem.lower()}-{sha256[:16]}", build)
+    folder = assets.build_once(place, build)
+    try:
+        check_sums(folder)
+    except InputError as error:
+        say(f"{error}; it is made again")
+        shutil.rmtree(folder)
+        return assets.build_once(place, build)
+    return folder
 
 
 def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path, str]:

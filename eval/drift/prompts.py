@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_atomic
+from agent.train.files import read_tensors, save_tensors
+from cao.files import canonical_json, sha256_bytes
 from cao.machine.assets import cache_dir
 from cao.model.encoder import Encoder
 from cao.model.loading import load_language_model
@@ -78,10 +77,7 @@ def _kept(key: str, make: Callable[[], Tensor]) -> Tensor:
     folder.mkdir(exist_ok=True)
     path = folder / f"{sha256_bytes(key.encode())}.safetensors"
     if not path.exists():
-        write_atomic(path, safetensors.torch.save({"rows": make()}))
-    try:
-        rows: Tensor = safetensors.torch.load_file(path)["rows"]
-    except (OSError, KeyError, safetensors.SafetensorError):
-        raise InputError(f"{path}: damaged; delete it and run the command again") from None
+        save_tensors(path, {"rows": make()}, {})
+    [rows] = read_tensors(path, "rows")
     assert bool(torch.isfinite(rows).all()), path
     return rows

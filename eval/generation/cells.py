@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter
 from agent.train.engine.work import Run
 from agent.train.files import read_json
 from cao.errors import InputError, NotApplicableError
-from cao.files import sha256_bytes, write_json
+from cao.files import opened, sealed, sha256_bytes, write_json
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
@@ -105,7 +105,7 @@ class Cells:
 
     def _prior(self, sha256: str, sheet: Sheet) -> Prior | None:
         try:
-            kept = _PRIOR.validate_json(self._prior_path(sha256, sheet).read_bytes())
+            kept = _PRIOR.validate_json(opened(self._prior_path(sha256, sheet).read_bytes()))
         except (OSError, ValueError):
             return None
         task, style = task_of(sheet.task), self.lm.profile.answer_style
@@ -166,12 +166,12 @@ class Cells:
         if self._items(sha256, sheet) is None:
             save_items(path, evaluate(task, questions(sheet), AdaptedModel(), "likelihood", lm=self.lm))
         if prior and self._prior(sha256, sheet) is None:
-            write_json(self._prior_path(sha256, sheet), dict(choice_prior(task, questions(sheet), self.lm)))
+            write_json(self._prior_path(sha256, sheet), sealed(choice_prior(task, questions(sheet), self.lm)))
 
     def _learn(self, recipe: Recipe, sha256: str) -> None:
         if self.known.get(_short(recipe.key)) != sha256:
             self.known[_short(recipe.key)] = sha256
-            write_json(self.folder / "adapters.json", self.known)
+            write_json(self.folder / "adapters.json", sealed(self.known))
 
     def _path(self, sha256: str, sheet: Sheet) -> Path:
         return self.folder / sheet.folder / sheet.task / f"{sha256[:16]}.jsonl"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent.train.files import read_json
 from cao.errors import CaoError
-from cao.files import canonical_json, sha256_bytes, write_json
+from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.model.adapters import LoraWeights, load_adapter, save_adapter
 from cao.progress import Progress
 from cao.types import Record
@@ -91,7 +91,7 @@ def make(
     kept = save_adapter(_store(ground), cell.weights, ground.lm.source).sha256 if cell.weights else ""
     done = Made(adapter=kept, choosing=cell.choosing, preparing=cell.preparing, adapting=cell.adapting)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, done.model_dump(mode="json"))
+    write_json(path, sealed(done.model_dump(mode="json")))
     return done, ""
 
 

@@ -16,7 +16,7 @@ import torch
 
 from agent.train.files import read_json
 from cao.errors import InputError, NotApplicableError
-from cao.files import canonical_json, sha256_bytes, write_json
+from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.inference.answer_loss import answer_rows
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
@@ -172,7 +172,7 @@ def fit_lora(
         seconds=round(time.monotonic() - began, 3),
     )
     shelf.records.mkdir(parents=True, exist_ok=True)
-    write_json(path, fitted.model_dump(mode="json"))
+    write_json(path, sealed(fitted.model_dump(mode="json")))
     return fitted
 
 

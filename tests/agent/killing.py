@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -25,8 +26,7 @@ def killed(awaited: Callable[[], bool], command: Callable[..., int], *given: Any
         command: a function of a module, so that the other process can find it.
         given: its arguments.
     """
-    process = _FORKS.Process(target=_run, args=(dict(os.environ), command, given))
-    process.start()
+    process = forked(command, *given)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while process.is_alive() and not awaited():
@@ -36,6 +36,18 @@ def killed(awaited: Callable[[], bool], command: Callable[..., int], *given: Any
         process.kill()
         process.join()
     assert awaited(), f"the command ended, with {process.exitcode}, before it could be killed"
+
+
+def forked(command: Callable[..., int], *given: Any) -> ForkServerProcess:
+    """Start a command in another process, without output, and return that.
+
+    Args:
+        command: a function of a module, so that the other process can find it.
+        given: its arguments.
+    """
+    process = _FORKS.Process(target=_run, args=(dict(os.environ), command, given))
+    process.start()
+    return process
 
 
 def _run(environment: dict[str, str], command: Callable[..., int], given: tuple[Any, ...]) -> None:

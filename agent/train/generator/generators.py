@@ -11,7 +11,7 @@ from torch import Tensor
 from agent.train.files import read_header, read_json, read_tensors, save_tensors
 from agent.train.generator.sources import Sources
 from agent.train.generator.variants import Variant
-from cao.files import sha256_file, write_json
+from cao.files import sealed, sha256_file, write_json
 from cao.inference.choice_loss import ChoiceRow
 from cao.model.adapters import LoraWeights, adapter_sha256, initial_lora
 from cao.model.packed_forward import Row
@@ -184,7 +184,7 @@ class Generators(Sources):
             adapters: dict[str, LoraWeights | None] = {"base": None}
             if self.preset.generator.reconstruction > 0:
                 adapters["checkpoint"] = generator.to_weights(self.average(f"checkpoints/{task}"), {})
-            write_json(path, {name: self._validation_loss(task, weights) for name, weights in adapters.items()})
+            write_json(path, sealed({name: self._validation_loss(task, one) for name, one in adapters.items()}))
         return read_json(path, dict[str, float])
 
     def _validation_loss(self, task: str, weights: LoraWeights | None) -> float:

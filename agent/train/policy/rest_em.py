@@ -11,11 +11,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from cao.configuration import Count
 from cao.errors import InputError
-from cao.files import append_line, sha256_bytes, whole_lines
+from cao.files import append_line, opened_line, sealed_line, sha256_bytes, whole_lines
 from cao.progress import Progress, silent
 from cao.strategies import Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
@@ -120,8 +118,8 @@ class SampleLog:
         self.samples: list[Sample] = []
         for number, line in enumerate(whole_lines(path), 1):
             try:
-                self.samples.append(Sample.model_validate_json(line))
-            except ValidationError:
+                self.samples.append(Sample.model_validate_json(opened_line(line)))
+            except ValueError:
                 raise InputError(f"{path}:{number}: no sample; delete the folder to begin again") from None
 
     def of(self, iteration: int, situation: str) -> list[Sample]:
@@ -131,7 +129,7 @@ class SampleLog:
     def add(self, sample: Sample) -> None:
         """Write one sample down."""
         self.samples.append(sample)
-        append_line(self.path, sample.model_dump_json())
+        append_line(self.path, sealed_line(sample.model_dump_json()))
 
 
 Draw = Callable[[str, int, int], Sequence[str]]

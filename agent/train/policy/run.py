@@ -164,6 +164,7 @@ def _too_much(strategy: Strategy, budget: int | None) -> str:
 def _tuned(training: Training, iteration: int, weights: LoraWeights | None) -> LoraWeights:
     """Return the policy behind an iteration, fine-tuned on the samples that improve the model."""
     mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
+    mine.sort(key=lambda one: (training.practice.index(one.situation), one.number))  # workers, and kills, mix the log
     refusal = f"iteration {iteration}: none of {len(mine)} samples improves the model"
     return _fine_tuned(training, iteration + 1, kept(mine, KEPT), weights, refusal)
 

@@ -24,7 +24,17 @@ from agent.loop.state import State, Workbench, dump_state, load_state
 from agent.loop.trained import find_trained, own_adapters
 from agent.train.policy.rest_em import Judged
 from cao.errors import InputError, NotApplicableError
-from cao.files import append_line, canonical_json, sha256_bytes, whole_lines, write_json
+from cao.files import (
+    append_line,
+    canonical_json,
+    opened,
+    opened_line,
+    sealed,
+    sealed_line,
+    sha256_bytes,
+    whole_lines,
+    write_json,
+)
 from cao.model.adapters import adapter_sha256
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
@@ -175,7 +185,7 @@ class Situation:
         for node in PREPARATION:
             self.bench.progress(f"{self.name}: {node.__name__}", 0, 0)
             state = cast(State, {**state, **node(state, self.bench)})
-        write_json(path, dump_state(state))
+        write_json(path, sealed(dump_state(state)))
         return state
 
     @property
@@ -204,7 +214,7 @@ class Situation:
         path, known = self._memory(part), dict[str, Judged]()
         for line in whole_lines(path):
             try:
-                entry = json.loads(line)
+                entry = json.loads(opened_line(line))
                 if not (self._leaks and FAMILIES[entry["strategy"]["family"]].from_states):
                     known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
             except (ValueError, KeyError, TypeError, RecursionError):
@@ -227,7 +237,7 @@ class Situation:
         for folder in set(_folders(self.bench.store)) - adapters:  # weights can be made again; gigabytes cannot be kept
             shutil.rmtree(folder)
         line = canonical_json({"strategy": strategy.canonical(), "judged": judged.model_dump()})
-        append_line(self._memory(part), line)
+        append_line(self._memory(part), sealed_line(line))
         return judged
 
     def _memory(self, part: MeasuredPart) -> Path:
@@ -272,7 +282,7 @@ def _questions(task: Task, config: RunConfig, *, for_practice: bool) -> Splits:
 
 def _read(path: Path) -> State:
     try:
-        return load_state(json.loads(path.read_bytes()))
+        return load_state(json.loads(opened(path.read_bytes())))
     except (OSError, ValueError, RecursionError):
         raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
 

@@ -14,6 +14,9 @@ from cao.errors import InputError
 from cao.tasks.files.rows import MAX_FILE_BYTES, MAX_ROWS, Row, Table, check_size, typed
 
 MAX_UNPACKED_BYTES = 4 * MAX_FILE_BYTES
+TOO_LARGE = "too large when unpacked; give a sample of it"
+TOGETHER = 1000
+"""Rows that are unpacked at a time, at most."""
 _MAX_NOTES_BYTES = 10_000_000
 PARTS = ("test", "validation", "train")
 """Of a folder with several parts the first one of these is read, else its first."""
@@ -23,11 +26,13 @@ def read_parquet(path: Path) -> Table:
     """Return the rows of a Parquet file."""
     try:
         with pq.ParquetFile(path) as file:
-            groups = (file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-            if file.metadata.num_rows > MAX_ROWS or sum(groups) > MAX_UNPACKED_BYTES:
-                raise InputError(f"{path}: too large when unpacked; give a sample of it")
+            size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+            if file.metadata.num_rows > MAX_ROWS or size > MAX_UNPACKED_BYTES:
+                raise InputError(f"{path}: {TOO_LARGE}")
             table = Table("Parquet", [], names=_names(file.schema_arrow.metadata), unit="row ")
-            _fill(path, table, (_sound(batch).to_pylist() for batch in file.iter_batches(1000)))
+            # a value that is written once may stand in every row
+            together = max(1, min(TOGETHER, MAX_UNPACKED_BYTES // max(1, size)))
+            _fill(path, table, file.iter_batches(together))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not a Parquet file that can be read ({type(error).__name__})") from None
     return table
@@ -64,7 +69,9 @@ def _read_arrow(path: Path, table: Table) -> None:
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
             table.names |= _names(stream.schema.metadata)
-            _fill(path, table, (part.to_pylist() for batch in stream for part in _cut(_sound(batch))))
+            if any(pa.types.is_dictionary(column.type) for column in stream.schema):
+                raise InputError(f"{path}: its columns are encoded by dictionaries; save the data set again")
+            _fill(path, table, (part for batch in stream for part in _cut(batch)))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not an Arrow file that can be read ({type(error).__name__})") from None
 
@@ -76,12 +83,17 @@ def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _cut(batch: pa.RecordBatch) -> Iterable[pa.RecordBatch]:
-    return (batch.slice(start, 1000) for start in range(0, batch.num_rows, 1000))
+    return (batch.slice(start, TOGETHER) for start in range(0, batch.num_rows, TOGETHER))
 
 
-def _fill(path: Path, table: Table, batches: Iterable[list[dict[str, object]]]) -> None:
-    for rows in batches:
-        for row in rows:
+def _fill(path: Path, table: Table, batches: Iterable[pa.RecordBatch]) -> None:
+    """Add a file's rows to a table, as long as they fit into what a file may unpack to."""
+    unpacked = 0
+    for batch in batches:
+        unpacked += batch.nbytes
+        if unpacked > MAX_UNPACKED_BYTES:
+            raise InputError(f"{path}: {TOO_LARGE}")
+        for row in _sound(batch).to_pylist():
             values = {str(key): typed(value) for key, value in row.items()}
             table.rows.append(Row(len(table.rows) + 1, values))
         if len(table.rows) > MAX_ROWS:

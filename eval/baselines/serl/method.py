@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from agent.train.files import read_json
 from cao.configuration import Amount, Count
-from cao.files import write_json
+from cao.files import sealed, write_json
 from cao.model.adapters import LoraWeights
 from cao.model.training_state import restore_training, save_training
 from cao.types import Example, Record
@@ -185,7 +185,7 @@ class _Play:
         random.Random(seed).shuffle(order)
         self._count(0)
         if path:
-            write_json(path, Round(questions=tuple(order), spent=course.spent).model_dump(mode="json"))
+            write_json(path, sealed(Round(questions=tuple(order), spent=course.spent).model_dump(mode="json")))
             self._save()
         return tuple(order)
 

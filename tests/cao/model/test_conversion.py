@@ -59,6 +59,22 @@ def test_a_model_is_converted_once_and_this_is_told(
     assert capsys.readouterr().err == ""
 
 
+def test_a_converted_model_that_was_changed_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def convert(gguf: Path, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"weights")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("cao.model.conversion.convert", convert)
+    weights = convert_gguf(tmp_path / "some.gguf", "5" * 64) / "model.safetensors"
+    weights.write_bytes(b"weightt")
+    capsys.readouterr()
+    assert convert_gguf(tmp_path / "some.gguf", "5" * 64) == weights.parent
+    assert weights.read_bytes() == b"weights"
+    assert f"{weights}: damaged" in capsys.readouterr().err
+
+
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     from gguf import GGUFWriter
 
