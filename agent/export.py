@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
         written = export(options)
         if arguments.json:
-            sys.stdout.write(json.dumps(written, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(written) + "\n")
         else:
             sys.stdout.write(f"{written['folder']} holds the {written['what']} model of run {written['run_id']}\n")
         return 0

@@ -36,7 +36,7 @@ from agent.record.reading import read_record
 from agent.record.runs import find_run
 from agent.record.schema import RunRecord
 from agent.record.terminal import View, make_view, print_summary
-from agent.record.wording import visible
+from cao.encodings import visible
 from cao.errors import InputError, UnavailableError
 from cao.files import SUMS, sha256_bytes, write_json, write_sums
 from cao.machine.compute import choose_compute
@@ -64,7 +64,7 @@ def command(asked: Request, *, as_json: bool, began: float | None = None) -> int
 def show(record: RunRecord, folder: Path, *, as_json: bool) -> None:
     """Print the outcome, as one JSON object or for people."""
     if as_json:
-        sys.stdout.write(json.dumps(record.model_dump(mode="json"), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(record.model_dump(mode="json")) + "\n")
     else:
         print_summary(record, str(folder))
 

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
         verdict = verify(options)
         if arguments.json:
-            sys.stdout.write(json.dumps(verdict.model_dump(mode="json"), ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(verdict.model_dump(mode="json")) + "\n")
         if not verdict.acts:
             raise InputError(f"{options.folder}: does not act ({verdict.where}): {verdict.reason}")
         if not arguments.json:

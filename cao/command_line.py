@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from cao.encodings import write_any_text
+from cao.encodings import visible, write_any_text
 from cao.errors import CaoError, InputError
-from cao.files import no_room
+from cao.files import no_room, shut
 from cao.machine.processor import prepare_threads
 
 PACKAGES = ("agent", "eval", "policies", "prompts", "tools")
@@ -98,12 +98,12 @@ def run_command(body: Callable[[], int], *, debug: bool = False, unread: int = 0
         _write_no_more()
         return unread
     except Exception as error:
-        expected = error if isinstance(error, CaoError) else no_room(error)
+        expected = error if isinstance(error, CaoError) else no_room(error) or shut(error)
         if expected is None:
             raise
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"error: {' '.join(str(expected).split())}\n")
+        sys.stderr.write(f"error: {visible(' '.join(str(expected).split()))}\n")
         try:
             sys.stdout.flush()
         except OSError:  # that is where there is no room

@@ -3,6 +3,7 @@
 import codecs
 import io
 import sys
+import unicodedata
 
 PLAIN = {
     **{
@@ -23,7 +24,17 @@ PLAIN = {
 }
 """Characters of our own texts in ASCII."""
 
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories that steer a terminal or hide in a text: control, format, surrogates, private, line ends."""
+
 _HANDLER = "cao-plain"
+
+
+def visible(value: object) -> str:
+    """Return a text in which nothing can steer a terminal or stay unseen: such characters become their escapes."""
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in HIDDEN else char for char in str(value)
+    )
 
 
 def plain(error: UnicodeError) -> tuple[str, int]:

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.record.runs import find_run
-from agent.record.wording import bare_p, count, number, one_line, percent, points, signed, visible
+from agent.record.wording import bare_p, count, number, one_line, percent, points, signed
+from cao.encodings import visible
 from cao.errors import InputError
 from cao.types import ID_PATTERN
 from eval.comparison.answers import Side, check_file
@@ -36,7 +37,7 @@ def compare(options: CompareOptions, *, as_json: bool) -> int:
         raise InputError(f"--metric and --filter choose in a sample log of {LOG}, and neither side is one")
     found = judge(*sides)
     if as_json:
-        sys.stdout.write(json.dumps(found.model_dump(mode="json"), ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(found.model_dump(mode="json"), allow_nan=False) + "\n")
     else:
         _print(found)
     return 0

@@ -101,7 +101,7 @@ def score(options: ScoreOptions, task: Task, split: str, examples: list[Example]
     )
     reward = summarise(items)
     if as_json:
-        sys.stdout.write(json.dumps(about.model_dump() | _figures(reward, items), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(about.model_dump() | _figures(reward, items)) + "\n")
     else:
         _table(about, reward)
     return 0
@@ -136,7 +136,7 @@ def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[
         "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
     }
     if as_json:
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(record) + "\n")
     else:
         accuracy = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
         sys.stdout.write(f"{task.name} ({split}) · {settings.model} at {settings.url}: {accuracy}\n")

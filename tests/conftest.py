@@ -48,8 +48,8 @@ OWN_CACHE = "CAO_TESTS_CACHE"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what chooses the full counts of ``tests/survival``."""
-    what = "the full counts of tests/survival, or a share of them: --long=0.2"
-    parser.addoption("--long", nargs="?", type=float, const=1.0, default=0.0, help=what)
+    what = "share of the full counts of tests/survival; 1 is all of them, hours on two cores"
+    parser.addoption("--long", type=float, default=0.0, metavar="SHARE", help=what)
 
 
 def pytest_configure() -> None:

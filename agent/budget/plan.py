@@ -13,7 +13,8 @@ from rich.table import Table
 from agent.budget.leaving import Leaving, leaving
 from agent.budget.memory import models_memory, task_profile
 from agent.config import RunConfig
-from agent.record.wording import count, visible
+from agent.record.wording import count
+from cao.encodings import visible
 from cao.machine.compute import Compute
 from cao.model.memory import available
 from cao.model.profiles import MODELS, ModelProfile
@@ -259,7 +260,7 @@ def print_plan(
     """Print the plan on standard output, as one JSON object or for people; ``told`` is said of a user's file."""
     content = plan(config, compute, task, splits, protocol)
     if as_json:
-        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(content) + "\n")
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     table = Table(title=f"plan: {content['task']} on {content['model']}", title_justify="left", show_header=False)

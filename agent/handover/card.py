@@ -1,11 +1,13 @@
 """The model card of an exported run."""
 
 import json
+import re
 
 from agent.handover.settings import CAO_FILE
 from agent.record.measurements import PartScore
 from agent.record.schema import RunRecord
-from agent.record.wording import compared_sentence, drift_sentence, interval, number, percent, visible
+from agent.record.wording import compared_sentence, drift_sentence, interval, number, percent
+from cao.encodings import visible
 from cao.model.profiles import MODELS
 from cao.strategy import strategy_text
 
@@ -38,11 +40,16 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...]) -> str:
         "Licence": f"{licence}; that of the base model. The data's own licence is for you to state.",
         "Made by": f"cao-llm {run.versions.get('cao-llm', '')}, run {run.run_id}, {run.finished}, seed {run.seed}",
     }
-    told = [f"- {name}: {visible(fact)}" for name, fact in facts.items()]
+    told = [f"- {name}: {as_text(fact)}" for name, fact in facts.items()]
     if not accepted:
         told.append("- Accepted: no; nothing says that it is better than the base model.")
-    title = f"# {visible(run.task)} on {run.model}"
+    title = f"# {as_text(run.task)} on {as_text(run.model)}"
     return "\n".join(["---", *front, "---", "", title, "", *told, "", *_scores(run), *_use(folders)])
+
+
+def as_text(value: str) -> str:
+    """Return what Markdown shows as this text: no link, picture, table, code or HTML comes of it."""
+    return re.sub(r"([\\`*<>\[\]|])", r"\\\1", visible(value))
 
 
 def _strategies(run: RunRecord) -> str:

@@ -2,7 +2,8 @@
 
 from agent.record.measurements import RULE_STEP, PartScore, TestPart
 from agent.record.schema import Run
-from agent.record.wording import number, p_text, points, signed, visible
+from agent.record.wording import number, p_text, points, signed
+from cao.encodings import visible
 from cao.types import AnswerRule
 
 PRIORS = {"none": "log p", "choice": "log p − {:g} log p(choice)", "batch": "log p − {:g} log p(label's mean)"}

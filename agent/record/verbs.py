@@ -13,7 +13,7 @@ from agent.record.reading import read_run
 from agent.record.runs import find_run, list_runs
 from agent.record.trace_file import read_trace, visits
 from agent.record.view import show_list, show_run
-from agent.record.wording import visible
+from cao.encodings import visible
 from cao.errors import InputError
 
 

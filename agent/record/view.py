@@ -39,8 +39,8 @@ from agent.record.wording import (
     signed,
     start_sentence,
     verdict,
-    visible,
 )
+from cao.encodings import visible
 from cao.types import Trial
 
 WIDTH = 140

@@ -1,6 +1,5 @@
 """How numbers, strategies and outcomes are put into words, for the terminal and the report alike."""
 
-import unicodedata
 from collections.abc import Mapping
 
 from pydantic import JsonValue
@@ -8,11 +7,9 @@ from pydantic import JsonValue
 from agent.record.measurements import GENERATED, PartScore
 from agent.record.schema import RUNNING, UNFINISHED, Run
 from cao.drift import DriftReport
+from cao.encodings import visible
 from cao.strategy import strategy_text
 from cao.types import StrategyFields, Trial
-
-HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories that steer a terminal or hide in a text: control, format, surrogates, private, line ends."""
 
 START_NAMES = {
     "base": "the deployed model",
@@ -23,13 +20,6 @@ START_NAMES = {
 
 SIGNIFICANT = 0.05
 """Level at which a change on test counts as established."""
-
-
-def visible(value: object) -> str:
-    """Return a text in which nothing can steer a terminal or stay unseen: such characters become their escapes."""
-    return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in HIDDEN else char for char in str(value)
-    )
 
 
 def one_line(text: str, length: int) -> str:

@@ -59,7 +59,7 @@ def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> in
         UnavailableError: the model, or a generator for it, is not at hand.
     """
     result = made(options, prompts, lambda note: sys.stderr.write(f"note: {note}\n"))
-    sys.stdout.write((json.dumps(result.model_dump(), ensure_ascii=False) if as_json else sentence(result)) + "\n")
+    sys.stdout.write((json.dumps(result.model_dump()) if as_json else sentence(result)) + "\n")
     return 0
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agent.stages.options import AddOptions, ListOptions, NameOptions
+from cao.encodings import visible
 from cao.errors import InputError, UnavailableError
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
@@ -124,7 +125,7 @@ def _describe(name: str, path: Path, *, as_json: bool) -> None:
         held = [word for word, there in (("option signals", info.signals), ("outcomes", info.answers)) if there]
         also = f", {' and '.join(held)}" if held else ""
         but = f"; unusable, {unusable}" if unusable else ""
-        sys.stdout.write(f"{name}: {info.prompts} prompts{also}, from {info.made_from}{but}\n")
+        sys.stdout.write(visible(f"{name}: {info.prompts} prompts{also}, from {info.made_from}{but}") + "\n")
 
 
 @cache

@@ -12,6 +12,7 @@ from agent.stream.source import FileSource, PipeSource
 from agent.stream.state import Event, WatchSettings, WatchState
 from agent.stream.watcher import Adapt, Watcher
 from agent.stream.wording import unreadable, words
+from cao.encodings import visible
 from cao.errors import InputError
 from cao.files import opened
 from cao.machine.assets import minilm_folder
@@ -101,7 +102,7 @@ def _state(path: Path, settings: WatchSettings, expected: tuple[str, ...], say: 
 
 def _teller(*, as_json: bool) -> Callable[[Event], None]:
     def tell(event: Event) -> None:
-        sys.stdout.write((json.dumps(event, ensure_ascii=False) if as_json else words(event)) + "\n")
+        sys.stdout.write((json.dumps(event) if as_json else visible(words(event))) + "\n")
         sys.stdout.flush()
 
     return tell

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from agent import trace
-from agent.record import view, wording
+from agent.record import view
 from agent.record.runs import list_runs
+from cao.encodings import visible
 from tests.agent import run_folders as made
 
 ROOT = Path(trace.__file__).parents[1]
@@ -137,7 +138,7 @@ def test_hostile_text_cannot_steer_the_terminal(
     made.write_run(tmp_path, "calm")
     status, out, _ = call(capsys, *verb, "--out", tmp_path, *(["--json"] if as_json else []))
     assert status == 0
-    assert not [char for char in out if char != "\n" and wording.visible(char) != char]
+    assert not [char for char in out if char != "\n" and visible(char) != char]
     if as_json:
         json.loads(out)
     else:

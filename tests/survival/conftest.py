@@ -1,8 +1,7 @@
-"""What the tests of survival share: short versions by default, the full counts by ``--long``."""
+"""What the tests of survival share: short versions by default, the full counts by ``--long=1``."""
 
 import json
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from agent.run import main
 from tests.agent import tiny_pretrained
 from tests.agent.run.generated.generated_runs import RIGHT
 from tests.agent.run.tiny_runs import LATENT, SIZES, TTL, TTS, echo_rows, strategies, write_rows
-from tests.survival.deaths import lived
+from tests.survival.deaths import Passed, lived
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +46,7 @@ class Whole:
         argv: how runs are started here, less ``--out``.
         folder: its own.
         record: its run.json.
-        seconds: that its process took.
+        seconds: of processor time that its process took.
         windows: that it went through.
         model: the tiny model's folder.
     """
@@ -72,13 +71,11 @@ def whole(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     argv = ["--task", str(questions), *SIZES, "--model", "qwen2.5-0.5b", "--policy", "fixed", "--offline"]
     argv += ["--set", f"model_path={tiny_model_folder}", "--set", f"policy_settings.strategy_file={plan}"]
     argv += ["--max-attempts", "4", "--accept", "any", "--until", "budget", "--pretrained", str(shelf)]
-    lived(main, ["--help"])  # what is imported once is imported
-    began = time.monotonic()
-    assert lived(main, [*argv, "--out", str(folder / "runs")], count=folder / "windows") == 0
-    seconds = time.monotonic() - began
+    assert lived(main, [*argv, "--out", str(folder / "runs")], passed=folder / "passed") == 0
+    passed = Passed.read(folder / "passed")
     [made] = (folder / "runs").iterdir()
     record = json.loads((made / "run.json").read_text())
-    return Whole(argv, made, record, seconds, int((folder / "windows").read_text()), tiny_model_folder)
+    return Whole(argv, made, record, passed.seconds, passed.windows, tiny_model_folder)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tests.agent.train.generator.tiny_consolidation import command as consolidat
 from tests.agent.train.policy.test_train_policy import arguments as training
 from tests.agent.train.policy.tiny_policy_training import train
 from tests.survival.conftest import Whole
-from tests.survival.deaths import lived, moments
+from tests.survival.deaths import Passed, lived, moments
 
 pytestmark = pytest.mark.slow
 
@@ -47,9 +46,8 @@ def survived(
         draw: of the moments.
         tries: how many.
     """
-    began = time.monotonic()
-    assert lived(command, argv(place / "whole")) == 0
-    seconds, whole = time.monotonic() - began, left(place / "whole")
+    assert lived(command, argv(place / "whole"), passed=place / "passed") == 0
+    seconds, whole = Passed.read(place / "passed").seconds, left(place / "whole")
     equal = 0
     for n in range(tries):
         for death in moments(draw, seconds, 2):

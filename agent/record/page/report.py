@@ -20,6 +20,7 @@ from agent.record.page.questions import SHOWN, paired_change, read_answers
 from agent.record.reading import read_run
 from agent.record.schema import RUNNING, UNFINISHED, Run
 from agent.record.trace_file import Event, read_trace, visits
+from cao.encodings import visible
 from cao.files import write_atomic
 
 NODES = {
@@ -118,7 +119,7 @@ def render(run: Run, events: list[Event], folder: Path) -> str:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, Markup) else wording.visible(value)
+    return value if isinstance(value, Markup) else visible(value)
 
 
 def _drift_bars(run: Run) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cao.errors import InputError
-from cao.tasks.files.rows import MAX_FILE_BYTES, MAX_ROWS, Row, Table, check_size, typed
+from cao.tasks.files.rows import MAX_FILE_BYTES, MAX_LINE_BYTES, MAX_ROWS, Row, Table, check_size, typed
 
 MAX_UNPACKED_BYTES = 4 * MAX_FILE_BYTES
 TOO_LARGE = "too large when unpacked; give a sample of it"
@@ -31,7 +31,7 @@ def read_parquet(path: Path) -> Table:
                 raise InputError(f"{path}: {TOO_LARGE}")
             table = Table("Parquet", [], names=_names(file.schema_arrow.metadata), unit="row ")
             # a value that is written once may stand in every row
-            together = max(1, min(TOGETHER, MAX_UNPACKED_BYTES // max(1, size)))
+            together = max(1, min(TOGETHER, MAX_FILE_BYTES // max(1, size)))
             _fill(path, table, file.iter_batches(together))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not a Parquet file that can be read ({type(error).__name__})") from None
@@ -91,7 +91,7 @@ def _fill(path: Path, table: Table, batches: Iterable[pa.RecordBatch]) -> None:
     unpacked = 0
     for batch in batches:
         unpacked += batch.nbytes
-        if unpacked > MAX_UNPACKED_BYTES:
+        if unpacked > MAX_UNPACKED_BYTES or batch.nbytes > batch.num_rows * MAX_LINE_BYTES:
             raise InputError(f"{path}: {TOO_LARGE}")
         for row in _sound(batch).to_pylist():
             values = {str(key): typed(value) for key, value in row.items()}

@@ -15,6 +15,7 @@ from agent.export import main as export
 from agent.handover.settings import CAO_FILE
 from cao import load
 from cao.errors import InputError
+from cao.files import SUMS
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.tasks.question_file import load_user_task
@@ -36,7 +37,8 @@ def exported(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(exported: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exported, tmp_path / "copy"))
+    """The exported folder, without the hashes that would refuse what a test changes."""
+    return Path(shutil.copytree(exported, tmp_path / "copy", ignore=shutil.ignore_patterns(SUMS)))
 
 
 def changed(folder: Path, **keys: Any) -> Path:
@@ -206,7 +208,7 @@ def test_a_foreign_folder_is_told_what_it_lacks(made: Made, exported: Path, tmp_
 
 
 def test_a_damaged_run_is_refused_in_one_line(made: Made, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(made.run.folder, tmp_path / "kept"))
+    folder = Path(shutil.copytree(made.run.folder, tmp_path / "kept", ignore=shutil.ignore_patterns(SUMS)))
     record = json.loads((folder / "run.json").read_text())
 
     def refused(words: str) -> None:

@@ -14,6 +14,8 @@ from contextlib import closing, redirect_stdout
 from pathlib import Path
 
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
 
 from agent import trace
 from agent.loop import run_folder
@@ -106,6 +108,17 @@ def test_no_room_names_what_was_written_and_the_run_goes_on_later(started: Start
     status, out, err = resume(started, folders[0])
     assert status == 0, err
     assert result(json.loads(out)) == result(started.record)
+
+
+def test_the_last_checkpoint_is_the_one_that_was_written_last_whatever_the_clock_said(tmp_path: Path) -> None:
+    thread: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    with run_folder.checkpointer(tmp_path) as saver:
+        for name in ("1f0c", "1f0a", "1f0b"):  # ids hold the time
+            saver.put(thread, {**empty_checkpoint(), "id": name}, {}, {})
+        last = saver.get_tuple(thread)
+        assert last is not None
+        assert last.checkpoint["id"] == "1f0b"
+        assert [one.checkpoint["id"] for one in saver.list(thread)] == ["1f0b", "1f0a", "1f0c"]
 
 
 def test_a_run_at_work_is_shown_as_such(started: Started, cut: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.record import wording
 from agent.record.page.questions import SHOWN, keep_questions
+from cao.encodings import visible
 from cao.tasks.base import choice_example
 from cao.tasks.splits import Splits
 from cao.types import Example, Item
@@ -78,4 +78,4 @@ def test_a_hostile_question_is_text(tmp_path: Path) -> None:
     html, page = report(path)
     assert set(page.tags) == set(Page(calm).tags)
     assert "<script>alert('x')</script>{{ 7*7 }}" in page.text
-    assert not [char for char in html if char != "\n" and wording.visible(char) != char]
+    assert not [char for char in html if char != "\n" and visible(char) != char]

@@ -12,6 +12,7 @@ from agent.record.measurements import TestPart
 from agent.record.page.report import write_report
 from agent.record.reading import read_run
 from agent.record.schema import Run
+from cao.encodings import visible
 from cao.errors import InputError
 from tests.agent import run_folders as made
 from tests.agent.record.report_pages import report
@@ -59,14 +60,14 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     assert "<script>alert('x')</script>{{ 7*7 }}" in page.text  # as text, and no template was run on it
     assert r"\x1b[31mred" in page.text
     assert r"\u202eright to left\u2066 zero\u200bwidth \x00" in page.text
-    assert not [char for char in html if char != "\n" and wording.visible(char) != char]
+    assert not [char for char in html if char != "\n" and visible(char) != char]
     assert len(html) < len(calm) + 60_000  # 100 kB of a policy's text do not fill the page
 
 
 @given(st.text(st.characters(), max_size=60))
 def test_visible_text_has_nothing_hidden_and_keeps_the_rest(text: str) -> None:
-    shown = wording.visible(text)
-    assert wording.visible(shown) == shown
+    shown = visible(text)
+    assert visible(shown) == shown
     shown.encode("utf-8")
     if text.isascii() and text.isprintable():
         assert shown == text
