@@ -39,6 +39,7 @@ from cao.model.profiles import absolute_model, check_model
 from cao.options import Option
 from cao.policy_settings import PolicySettings
 from cao.profile_settings import ProfileSettings
+from cao.strategies.ttl import TTLSettings
 from cao.types import AcceptRule, Until
 
 NOT_IN_FINGERPRINT = {"out", "offline", "pretrained"}
@@ -197,6 +198,7 @@ class RunConfig(BaseModel):
     policy_settings: Annotated[PolicySettings, Field(description="how the policy and the describer work")] = (
         PolicySettings()
     )
+    ttl: Annotated[TTLSettings, Field(description="what TTL trains: subset, share, peft")] = TTLSettings()
     pretrained: Pretrained = None
 
     def fingerprint(self) -> dict[str, JsonValue]:
@@ -204,12 +206,9 @@ class RunConfig(BaseModel):
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not self.reference:  # runs of versions that knew none go on
             del values["reference"], values["when_no_drift"]
-        for key in (
-            key for key in ("prompts", "map", "grader", "chat") if values[key] == RunConfig.model_fields[key].default
-        ):
-            del values[key]
-        if self.profile == ProfileSettings():
-            del values["profile"]
+        for key in ("prompts", "map", "grader", "chat", "profile", "ttl"):
+            if getattr(self, key) == RunConfig.model_fields[key].default:
+                del values[key]
         if self.policy_settings.profile is None:
             values["policy_settings"] = self.policy_settings.model_dump(mode="json", exclude={"profile"})
         if not self.pool:

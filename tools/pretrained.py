@@ -46,10 +46,17 @@ class Variant(Record):
 
 
 class Shelf(Record):
-    """All variants for one base model; ``name`` is the model profile's."""
+    """All variants for one base model.
+
+    Attributes:
+        name: the model profile's.
+        variants: each with its files.
+        questions: the file of the sources' questions, as hashes; None where that was not kept.
+    """
 
     name: str
     variants: tuple[Variant, ...]
+    questions: Artefact | None = None
 
 
 class Index(Record):

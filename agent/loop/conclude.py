@@ -195,6 +195,7 @@ def _adapters(made: Made) -> Adapters:
         aligned=aligned,
         variant=made["variant"],
         saw_task=made["saw_task"],
+        saw_questions=made.get("saw_questions"),
         caveats=tuple(made["caveats"]),
         reason=made["reason"],
     )

@@ -69,7 +69,10 @@ def build_workbench(
     task = asked_as(task, config, protocol, lm)
     encoder = Encoder(assets.minilm_folder(), config.device)
     align = config.adapter == "aligned"
-    trained = find_trained(lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
+    questions = [example.prompt for example in (*splits.support, *splits.reward, *splits.test)]
+    trained = find_trained(
+        lm.sha256, task.name, config.variant, align=align, folder=config.pretrained, questions=questions
+    )
     return Workbench(
         config=config,
         folder=Path(),  # the run's folder and trace come once all of this is there

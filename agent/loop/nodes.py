@@ -119,7 +119,7 @@ def decide(state: State, bench: Workbench) -> State:
         return {"out_of_time": True}
     raw, form = _ask_policy(state, bench, attempt)
     try:
-        strategy = parse_strategy(raw)
+        strategy = bench.config.ttl.added(parse_strategy(raw))
         accepted = [n for n, trial in enumerate(state["trials"], 1) if trial.accepted]  # behind it, all is new
         if any(trial.strategy == strategy.canonical() for trial in state["trials"][max(accepted, default=0) :]):
             raise StrategyRejectedError("already tried in this run")

@@ -56,6 +56,7 @@ def first_state(bench: Workbench) -> State:
             "aligned": None,
             "variant": trained.variant,
             "saw_task": trained.saw_task,
+            "saw_questions": trained.saw_questions,
             "caveats": [],
             "reason": "",
         },

@@ -11,10 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import (
+    Literal,
+    NotRequired,  # typing's own has no JSON schema before Python 3.12
+    TypeVar,
+)
 
 from pydantic import JsonValue, TypeAdapter
-from typing_extensions import TypedDict  # typing's own has no JSON schema before Python 3.12
+from typing_extensions import TypedDict
 
 from agent.budget.clock import Clock
 from agent.budget.plan import Speed
@@ -52,6 +56,7 @@ class Made(TypedDict):
     aligned: AdapterRef | None
     variant: str | None
     saw_task: bool | None
+    saw_questions: NotRequired[int | None]  # older versions did not ask
     caveats: list[str]
     reason: str
 

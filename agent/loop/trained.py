@@ -13,6 +13,7 @@ from tools.align_lora import find_aligner
 from tools.align_lora.aligner import TrainedAligner
 from tools.generate_lora import find_generator
 from tools.generate_lora.generator import TrainedGenerator
+from tools.source_questions import shared
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Trained:
         aligner: from a generated adapter to an aligned one.
         variant: which of the trained generators, by the index.
         sources: the tasks that it was trained on.
-        saw_task: whether the task at hand was among them, None where no task was named or nothing was trained.
+        saw_task: whether the task at hand was among them by its name, None where no task was named or nothing was
+            trained.
+        saw_questions: how many of the questions at hand it was trained on, None where that is not known.
         own: the user's adapters.
     """
 
@@ -33,6 +36,7 @@ class Trained:
     variant: str | None = None
     sources: tuple[str, ...] = ()
     saw_task: bool | None = None
+    saw_questions: int | None = None
     own: tuple[LoraWeights, ...] = ()
 
     @cached_property
@@ -48,7 +52,13 @@ class Trained:
 
 
 def find_trained(
-    base_sha256: str, task: str | None, variant: str, *, align: bool, folder: str | None = None
+    base_sha256: str,
+    task: str | None,
+    variant: str,
+    *,
+    align: bool,
+    folder: str | None = None,
+    questions: Sequence[str] = (),
 ) -> Trained:
     """Load the trained parts that serve a base model.
 
@@ -58,6 +68,7 @@ def find_trained(
         variant: ``auto``, ``full`` or ``without-TASK``.
         align: whether an aligner is wanted too.
         folder: of trained parts; None for the shipped one.
+        questions: the prompts at hand, each of which may have been trained on.
 
     Returns:
         The parts, none of them where nothing was trained for the base model.
@@ -72,7 +83,14 @@ def find_trained(
         return Trained()
     aligner = find_aligner(generator, index) if align else None
     saw = None if task is None else task in chosen.sources
-    return Trained(generator, aligner, chosen.name, tuple(chosen.sources), saw)
+    asked = saw_questions(base_sha256, questions, chosen, index) if questions else None
+    return Trained(generator, aligner, chosen.name, tuple(chosen.sources), saw, asked)
+
+
+def saw_questions(base_sha256: str, questions: Sequence[str], variant: pretrained.Variant, index: Path) -> int | None:
+    """Return how many questions a variant was trained on, None where the index does not say."""
+    listed = pretrained.read_index(index)
+    return shared(questions, listed.models[base_sha256], variant, index) if listed else None
 
 
 def own_adapters(lm: LanguageModel, folders: Sequence[str]) -> tuple[LoraWeights, ...]:
@@ -90,6 +108,8 @@ def own_adapters(lm: LanguageModel, folders: Sequence[str]) -> tuple[LoraWeights
         try:
             weights = load_adapter(Path(folder), lm.sha256)
             lm.check_fit(weights)
+            if weights.dora:
+                raise InputError("it is a DoRA adapter")
         except InputError as error:
             what = f"pool takes folders of plain LoRA adapters of {lm.profile.name} in PEFT format"
             raise InputError(f"{folder} cannot be a member of pool: {error}. {what}: mend it or leave it out") from None

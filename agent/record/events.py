@@ -129,8 +129,7 @@ def _adapter(node: str, adapters: Adapters) -> str:
     text = f"adapter {made.sha256[:12]}"
     if node == "align" or not adapters.variant:
         return text
-    saw = adapters.saw_task
-    seen = ", trained on this task too" if saw else ", never trained on this task" if saw is False else ""
+    seen = f", {adapters.seen}" if adapters.seen else ""
     caveats = "".join(f"; {caveat}" for caveat in adapters.caveats)
     return f"{text} by generator “{adapters.variant}”{seen}{caveats}"
 

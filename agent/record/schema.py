@@ -50,7 +50,9 @@ class Adapters(Record):
         generated: by the generator, None where there is none.
         aligned: by the aligner, None where there is none.
         variant: which trained generator.
-        saw_task: whether the generator was trained on this task too.
+        saw_task: whether the generator was trained on a task of this name.
+        saw_questions: how many of the run's questions the generator was trained on, by hashes of their letters and
+            digits; null where its index does not hold them.
         caveats: what limits the adapters, in sentences without their full stop.
         reason: why an adapter is missing, empty where none is.
     """
@@ -59,8 +61,24 @@ class Adapters(Record):
     aligned: AdapterFile | None = None
     variant: str | None = None
     saw_task: bool | None = None
+    saw_questions: int | None = None
     caveats: tuple[str, ...] = ()
     reason: str = ""
+
+    @property
+    def seen(self) -> str:
+        """What is known of whether the generator was trained on what it serves; nothing where no task was named.
+
+        A task's name decides only where the index does not hold the questions: a user may call a file as he likes.
+        """
+        by_name, questions = self.saw_task, self.saw_questions
+        if by_name is None:
+            return ""
+        if questions is None:
+            return "trained on a task of this name" if by_name else "by name never trained on this task"
+        if questions:
+            return f"trained on {'this task too, and on ' if by_name else ''}{questions} of these questions"
+        return "trained on other questions of this task" if by_name else "never trained on any of these questions"
 
 
 class Computed(Record):

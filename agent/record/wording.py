@@ -265,8 +265,7 @@ def variant_text(run: Run) -> str:
     adapters = run.adapters
     if adapters is None or not adapters.variant:
         return ""
-    seen = ", which was trained on this task too," if adapters.saw_task is True else ""
-    seen = ", which never saw this task," if adapters.saw_task is False else seen
+    seen = f", {adapters.seen}," if adapters.seen else ""
     return f"by generator “{one_line(adapters.variant, 80)}”{seen} "
 
 

@@ -30,20 +30,24 @@ class NotPlainError(InputError):
 
 _CHANGING = (
     *("rank_pattern", "alpha_pattern", "bias", "lora_bias", "modules_to_save", "layers_to_transform"),
-    *("layer_replication", "fan_in_fan_out", "use_dora", "use_rslora", "alora_invocation_tokens"),
+    *("layer_replication", "fan_in_fan_out", "use_rslora", "alora_invocation_tokens"),
 )
 """Keys of PEFT's configuration that change the arithmetic; an adapter that sets one is refused."""
+
+MAGNITUDE = ".lora_magnitude_vector"
+"""What PEFT calls DoRA's magnitudes in its files, behind the module's name."""
 
 
 @dataclass(frozen=True)
 class LoraWeights:
-    """One LoRA adapter.
+    """One LoRA adapter, or a DoRA adapter where each module has magnitudes, too.
 
     Attributes:
         rank: r.
         alpha: α; ΔW = (α/r)·B·A.
         targets: names of the adapted linear modules, sorted.
-        tensors: PEFT names (``base_model.model.<module>.lora_A.weight``) to float32 tensors; A is (r, in), B (out, r).
+        tensors: PEFT names (``base_model.model.<module>.lora_A.weight``) to float32 tensors; A is (r, in), B (out, r);
+            with DoRA ``<module>.lora_magnitude_vector`` (out,) besides.
         base_sha256: the base model that it belongs to.
         provenance: how it was made, strings only.
     """
@@ -54,6 +58,11 @@ class LoraWeights:
     tensors: dict[str, Tensor]
     base_sha256: str
     provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def dora(self) -> bool:
+        """Whether it is a DoRA adapter: W' = m·(W + ΔW)/‖W + ΔW‖, norms by output row."""
+        return any(name.endswith(MAGNITUDE) for name in self.tensors)
 
     def modules(self) -> list[str]:
         """Return the adapted modules' PEFT prefixes, sorted."""
@@ -97,6 +106,7 @@ def _peft_config(weights: LoraWeights, base_name: str) -> dict[str, object]:
         "bias": "none",
         "target_modules": sorted(weights.targets),
         "inference_mode": True,
+        **({"use_dora": True} if weights.dora else {}),
     }
 
 
@@ -164,7 +174,7 @@ def _holds(folder: Path, sha256: str) -> bool:
     return False
 
 
-def _read_config(folder: Path) -> tuple[int, int, tuple[str, ...]]:
+def _read_config(folder: Path) -> tuple[int, int, tuple[str, ...], bool]:
     try:
         config = json.loads((folder / CONFIG_FILE).read_text())
         rank, alpha, targets = config["r"], config["lora_alpha"], config["target_modules"]
@@ -183,7 +193,7 @@ def _read_config(folder: Path) -> tuple[int, int, tuple[str, ...]]:
     whole = all(isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 4096 for value in (rank, alpha))
     if not whole or not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
         raise NotPlainError(f"{folder / CONFIG_FILE}: r, lora_alpha or target_modules are not usable")
-    return rank, alpha, tuple(sorted(targets))
+    return rank, alpha, tuple(sorted(targets)), config.get("use_dora") is True
 
 
 def load_adapter(folder: Path, base_sha256: str | None = None) -> LoraWeights:
@@ -196,14 +206,14 @@ def load_adapter(folder: Path, base_sha256: str | None = None) -> LoraWeights:
     Raises:
         InputError: missing, truncated, tampered, not finite, odd shapes, or another base model.
     """
-    rank, alpha, targets = _read_config(folder)
+    rank, alpha, targets, dora = _read_config(folder)
     path = folder / WEIGHTS_FILE
     if not path.exists():
         raise InputError(f"{folder}: no {WEIGHTS_FILE}; only safetensors are read")
     entries, stored = read_tensors(path)
     header = AdapterHeader.of_entries(entries)
     tensors = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
-    _check_tensors(path, tensors, rank)
+    _check_tensors(path, tensors, rank, dora=dora)
     stated = header.base_sha256
     if base_sha256 and stated and stated != base_sha256:
         raise InputError(f"{folder}: made for base model {stated[:12]}, this one is {base_sha256[:12]}")
@@ -213,13 +223,17 @@ def load_adapter(folder: Path, base_sha256: str | None = None) -> LoraWeights:
     return weights
 
 
-def _check_tensors(path: Path, tensors: dict[str, Tensor], rank: int) -> None:
+def _check_tensors(path: Path, tensors: dict[str, Tensor], rank: int, *, dora: bool) -> None:
     if not tensors:
         raise InputError(f"{path}: holds no tensors")
+    magnitudes = {name for name in tensors if name.endswith(MAGNITUDE)} if dora else set()
+    twins = {name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight")} if dora else ()
+    if magnitudes != {f"{module}{MAGNITUDE}" for module in twins}:
+        raise NotPlainError(f"{path}: the magnitudes of DoRA are not those of its modules")
     bad = not_finite(tensors)
     if bad:
         raise InputError(f"{path}: {bad} holds values that are not finite")
-    for name, tensor in tensors.items():
+    for name, tensor in ((name, tensor) for name, tensor in tensors.items() if name not in magnitudes):
         side = 0 if name.endswith(".lora_A.weight") else 1 if name.endswith(".lora_B.weight") else None
         if side is None or tensor.ndim != 2 or tensor.shape[side] != rank:
             raise NotPlainError(f"{path}: {name} with shape {tuple(tensor.shape)} is no LoRA matrix of rank {rank}")

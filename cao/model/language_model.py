@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from cao.errors import InputError
 from cao.machine.compute import Compute
-from cao.model.adapters import LoraWeights, NotPlainError, initial_lora
+from cao.model.adapters import MAGNITUDE, LoraWeights, NotPlainError, initial_lora
 from cao.model.fast_paths import FastPaths
-from cao.model.lora_layers import Kind, LoraLayers, kind_of, make_lora_layers
+from cao.model.lora_layers import Kind, LoraLayers, kind_of, magnitudes, make_lora_layers
 from cao.model.profiles import ModelProfile
 from cao.model.profiles.lora_targets import lora_shapes
 
@@ -111,6 +111,15 @@ class LanguageModel:
         rank, alpha, targets = profile.lora_rank, profile.lora_alpha, profile.lora_targets
         return initial_lora(self.lora_shapes(), targets, rank, alpha, seed, self.sha256)
 
+    def as_dora(self, weights: LoraWeights) -> LoraWeights:
+        """Return an adapter as a DoRA adapter that computes the same; one that is DoRA already stays as it is."""
+        found = {}
+        for module in () if weights.dora else weights.modules():
+            layer = self.model.get_submodule(module.removeprefix("base_model.model."))
+            a, b = weights.tensors[f"{module}.lora_A.weight"], weights.tensors[f"{module}.lora_B.weight"]
+            found[f"{module}{MAGNITUDE}"] = magnitudes(layer.weight, a, b, weights.alpha / weights.rank)
+        return replace(weights, tensors={**weights.tensors, **found})
+
     def mixed_precision(self) -> torch.autocast:
         """Return the context of one training forward: float32 LoRA parameters compute in the model's dtype.
 
@@ -184,3 +193,5 @@ class LanguageModel:
                 weights.rank,
             ):
                 raise InputError(f"the adapter's {module} does not fit {self.profile.name}")
+            if weights.dora and tuple(weights.tensors[f"{module}{MAGNITUDE}"].shape) != (out_features,):
+                raise InputError(f"the adapter's magnitudes of {module} do not fit {self.profile.name}")

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from cao.model.adapters import LoraWeights
+from cao.model.adapters import MAGNITUDE, LoraWeights
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
-Kind = tuple[int, int, int, tuple[str, ...]]
-"""What decides whether two adapters share their layers: model, rank, alpha, targets."""
+Kind = tuple[int, int, int, tuple[str, ...], bool]
+"""What decides whether two adapters share their layers: model, rank, alpha, targets, DoRA."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LoraLayers:
 
 def kind_of(model: nn.Module, weights: LoraWeights) -> Kind:
     """Return the kind of layers that an adapter needs on a model."""
-    return id(model), weights.rank, weights.alpha, tuple(weights.targets)
+    return id(model), weights.rank, weights.alpha, tuple(weights.targets), weights.dora
 
 
 def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
@@ -59,7 +59,12 @@ def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
         name.removeprefix("base_model.model.") for name in weights.modules()
     ]  # a last name may be an expert's, too
     config = peft.LoraConfig(
-        r=weights.rank, lora_alpha=weights.alpha, target_modules=names, lora_dropout=0.0, bias="none"
+        r=weights.rank,
+        lora_alpha=weights.alpha,
+        target_modules=names,
+        lora_dropout=0.0,
+        bias="none",
+        use_dora=weights.dora,
     )
     with torch.random.fork_rng(devices=[]):
         around: peft.PeftModel = peft.get_peft_model(model, config)
@@ -71,6 +76,28 @@ def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
             module.cast_input_dtype_enabled = False  # see LanguageModel.mixed_precision
             layers.append((modules[parent], name, module))
     named = around.named_parameters()
-    parameters = {name.replace(".default.", "."): value for name, value in named if ".lora_" in name}
+    filed = ((name.replace(".default.", "."), value) for name, value in named if ".lora_" in name)
+    parameters = {name.replace(f"{MAGNITUDE}.weight", MAGNITUDE): value for name, value in filed}
     around.unload()
     return LoraLayers(layers, parameters)
+
+
+@torch.no_grad()
+def magnitudes(weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
+    """Return the magnitudes under which DoRA computes as plain LoRA does: the norms of W + ΔW by output row.
+
+    DoRA is m·(W + ΔW)/‖W + ΔW‖. The scoring path that writes the layers out calls PEFT's own layer for it.
+
+    Args:
+        weight: W, (out, in).
+        down: A, (r, in), float32.
+        up: B, (out, r), float32.
+        scaling: α/r.
+
+    Returns:
+        (out,) float32.
+
+    Source: Liu et al. 2024 (DoRA), Eq. 5.
+    """
+    assert up.shape[1] == down.shape[0], (up.shape, down.shape)
+    return torch.linalg.vector_norm(weight.float().cpu() + scaling * (up.cpu() @ down.cpu()), dim=1)

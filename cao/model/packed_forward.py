@@ -238,7 +238,7 @@ def _rms_norm(norm: "LlamaRMSNorm", x: Tensor) -> Tensor:
 
 def _linear(module: nn.Linear, x: Tensor) -> Tensor:
     """Return the projection of (T, i), with the adapter's part added in place where the module has one."""
-    if not hasattr(module, "lora_A"):
+    if not hasattr(module, "lora_A") or module.lora_variant:  # DoRA: PEFT's own forward
         result: Tensor = module(x)
         return result
     worn: LoraLinear = module

@@ -54,6 +54,8 @@ def attach_adapter(lm: LanguageModel, folder: Path) -> LoraWeights | None:
     """
     try:
         weights = load_adapter(folder, lm.sha256)
+        if weights.dora:
+            raise NotPlainError(f"{folder}: DoRA is merged")
         lm.check_fit(weights)
         return replace(weights, base_sha256=lm.sha256)
     except NotPlainError:

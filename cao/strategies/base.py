@@ -116,6 +116,7 @@ class Strategy(BaseModel):
         from_states: whether it makes adapters from the encoder's token states; it is then given the bare prompts.
         other_names: of the family in a policy's text.
         papers_tasks: the tasks that the paper found the family best for.
+        unoffered: keys that no policy is offered: neither its prompt nor its grammar has them, a text may.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -127,6 +128,7 @@ class Strategy(BaseModel):
     from_states: ClassVar[bool] = False
     other_names: ClassVar[tuple[str, ...]] = ()
     papers_tasks: ClassVar[tuple[str, ...]] = ()
+    unoffered: ClassVar[tuple[str, ...]] = ()
 
     family: str
 
@@ -140,8 +142,10 @@ class Strategy(BaseModel):
 
     @classmethod
     def schema_of(cls) -> FamilySchema:
-        """Return the JSON schema of this family, keys as in the paper."""
+        """Return the JSON schema of this family as policies are offered it, keys as in the paper."""
         schema = cls.model_json_schema(by_alias=True)
+        for key in cls.unoffered:
+            del schema["properties"][key]
         return cast(FamilySchema, schema)
 
     @classmethod

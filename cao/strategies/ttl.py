@@ -5,7 +5,11 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field
 
 from cao.strategies.base import Pace, Price, Standing, Strategy, several
+from cao.types import Record
 
+Subset = Literal["all", "layers", "modules"]
+Peft = Literal["lora", "dora"]
+Share = Annotated[float, Field(ge=0.02, le=1.0)]
 RATES = (1e-4, 3e-4)
 TRAINING_OVER_READING = 3.0
 """A step of training reads forwards and backwards."""
@@ -30,6 +34,7 @@ class TTL(Strategy):
     effort: ClassVar = 3
     other_names: ClassVar = ("TTT",)
     papers_tasks: ClassVar = ("arc_easy", "jama", "piqa")
+    unoffered: ClassVar = ("subset", "share", "peft")
 
     family: Literal["TTL"]
     ttl_steps: Annotated[int, Field(ge=1, le=100)]
@@ -37,6 +42,9 @@ class TTL(Strategy):
     batch_size: Annotated[int, Field(ge=1, le=16)]
     shuffle_data: bool
     inputs: Literal["support", "test"] = "support"
+    subset: Subset = "all"
+    share: Share = 0.25
+    peft: Peft = "lora"
 
     @classmethod
     def papers_numbers(cls) -> Self:
@@ -58,7 +66,7 @@ class TTL(Strategy):
     def price(self, pace: Pace) -> Price:
         """Return the price of the training, of both where each part has its own; answering costs what it did."""
         each = pace.tokens * (pace.read + pace.scored)
-        steps = TRAINING_OVER_READING * self.ttl_steps * self.batch_size
+        steps = TRAINING_OVER_READING * (self.ttl_steps + (self.subset != "all")) * self.batch_size
         if self.transductive:
             return Price(seconds=(steps + pace.reward) * each, again=(steps + pace.test) * each)
         return Price(seconds=(steps + pace.prompts) * each)
@@ -72,3 +80,23 @@ class TTL(Strategy):
     def trained_on(self) -> int:
         """Prompts that it trains on when it is applied, steps times batch size."""
         return self.ttl_steps * self.batch_size
+
+
+class TTLSettings(Record):
+    """What a run adds to every TTL strategy that does not say it; no policy reads of it.
+
+    Attributes:
+        subset: which LoRA parameters are trained: all, or those of the most salient layers or modules.
+        share: of the layers or modules, where some are trained.
+        peft: what is trained: LoRA, or DoRA, which has a magnitude for each output besides.
+    """
+
+    subset: Subset = "all"
+    share: Share = 0.25
+    peft: Peft = "lora"
+
+    def added(self, strategy: Strategy) -> Strategy:
+        """Return the strategy with these settings, where it is a TTL that states none of them."""
+        if not isinstance(strategy, TTL) or any(key in strategy.model_fields_set for key in TTL.unoffered):
+            return strategy
+        return strategy.model_copy(update=self.model_dump())

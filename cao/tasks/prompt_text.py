@@ -20,6 +20,11 @@ def seen(prompt: str) -> str:
     return " ".join("".join(kept).lower().split())
 
 
+def letters_and_digits(prompt: str) -> str:
+    """Return a prompt's letters and digits, without case: equal for prompts that differ in spaces and signs."""
+    return re.sub(r"[\W_]+", "", prompt.casefold())
+
+
 def distinct(prompts: Sequence[str]) -> list[int]:
     """Return the positions of the prompts that count, in an order that the prompts' own order cannot change.
 

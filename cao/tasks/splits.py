@@ -115,6 +115,18 @@ def part(task: Task, name: Part) -> list[Example]:
     return _by_demand(examples, _fitted(examples, DEFAULT_SIZES, tuple(DEFAULT_SIZES)) or DEFAULT_SIZES)[name]
 
 
+def training_examples(task: Task) -> list[Example]:
+    """Return what a task gives to training: its train part, and all of a user's own file.
+
+    Who learns on a file measures on another one.
+
+    Raises:
+        InputError: the task has no train part.
+        UnavailableError: its source is not at hand.
+    """
+    return task.load() if task.reading else part(task, "train")
+
+
 def split(task: Task, *, support: int, reward: int, test: int, seed: int, free: Collection[Part] = ()) -> Splits:
     """Return a run's examples: a seeded choice inside each part, without replacement.
 
@@ -153,8 +165,6 @@ def split(task: Task, *, support: int, reward: int, test: int, seed: int, free: 
 def practice(task: Task, *, support: int, reward: int, seed: int) -> Splits:
     """Return questions of the train part alone, for what is trained and shipped: support and reward, and no test.
 
-    All of a user's own file is its train part here: who learns on a file measures on another one.
-
     Args:
         task: a task with a train part, or a user's file with answers.
         support: examples for the tools, at least 1.
@@ -167,7 +177,7 @@ def practice(task: Task, *, support: int, reward: int, seed: int) -> Splits:
     """
     if not task.labelled:
         raise InputError(f"{task.name} has no answers: strategies cannot be judged on it")
-    examples = task.load() if task.reading else part(task, "train")
+    examples = training_examples(task)
     groups = sorted({_group(example) for example in examples})
     random.Random(f"{seed}:practice").shuffle(groups)
     side = {group: "support" if position < len(groups) // 4 else "reward" for position, group in enumerate(groups)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from agent.train.generator.sources import VALIDATION
+from agent.train.generator.own import VALIDATION
 from agent.train.generator.variants import Variant
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes

@@ -1,5 +1,6 @@
 """The families' table against their files, and what every family has to say of itself."""
 
+import json
 import random
 import subprocess
 import sys
@@ -9,7 +10,15 @@ import pytest
 
 import cao.strategies
 from cao.strategies import FAMILIES, Strategy
-from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy, strategy_text, validate_strategy
+from cao.strategies.ttl import TTL, TTLSettings
+from cao.strategy import (
+    StrategyRejectedError,
+    parse_strategy,
+    restore_strategy,
+    strategy_schema,
+    strategy_text,
+    validate_strategy,
+)
 from policies.grid import grid
 from policies.messages import plain_json
 from policies.uniform import draw
@@ -24,7 +33,8 @@ def test_every_file_is_a_family_of_the_table() -> None:
 @pytest.mark.parametrize(("name", "family"), FAMILIES.items())
 def test_a_family_speaks_of_every_field_and_its_grid_is_within_its_bounds(name: str, family: type[Strategy]) -> None:
     properties = family.model_json_schema(by_alias=True)["properties"]
-    assert list(properties) == ["family", *family.usual]
+    assert list(properties) == ["family", *family.usual, *family.unoffered]
+    assert list(family.schema_of()["properties"]) == ["family", *family.usual]
     assert family.about.endswith(".")
     assert family.grid()
     for point in family.grid():
@@ -72,3 +82,18 @@ def test_a_strategy_reads_as_its_family_with_its_settings() -> None:
 def test_the_families_are_known_without_torch() -> None:
     code = "import sys, policies.messages, policies.grid, policies.uniform; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_runs_settings_go_to_every_ttl_that_states_none_and_to_no_policy() -> None:
+    salient = TTLSettings(subset="layers", share=0.5)
+    plain = TTL.papers_numbers()
+    assert TTLSettings().added(plain).canonical() == plain.canonical()
+    assert salient.added(plain).canonical() == {**plain.canonical(), "subset": "layers", "share": 0.5}
+    own = validate_strategy({**plain.canonical(), "peft": "dora"})
+    assert salient.added(own) is own
+    calibrate = FAMILIES["Calibrate"].grid()[0]
+    assert salient.added(calibrate) is calibrate
+    with pytest.raises(StrategyRejectedError, match="TTL: share"):
+        validate_strategy({**plain.canonical(), "subset": "layers", "share": 0})
+    offered = json.dumps(strategy_schema())
+    assert not any(f'"{key}"' in offered for key in TTL.unoffered)

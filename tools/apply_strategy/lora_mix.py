@@ -25,6 +25,8 @@ def apply(strategy: LoraMix, inputs: Inputs) -> AdaptedModel:
     """Mix the halves of the current adapter, or scale it."""
     weights = inputs.weights()
     assert weights is not None  # LoraMix.obstacle
+    if weights.dora:
+        raise NotApplicableError("the adapter is DoRA, whose magnitudes mixing would leave behind")
     if strategy.reading == "strength":
         made = inputs.keep(scale(weights, strategy.lambda_))
         note = f"the adapter's change of the weights times {strategy.lambda_:g}"

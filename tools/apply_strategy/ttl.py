@@ -8,6 +8,9 @@ What the source leaves open is settled so:
   so that every step has something to learn. One that falls to P0 on the way weighs zero while it is there.
 - With ``inputs`` = ``test`` the prompts are the unlabelled questions about to be answered, as in the paper's Algorithm
   2; nothing else differs. Only texts come in here, so neither labels nor the right choice's place can.
+- With ``subset`` = ``layers`` or ``modules`` only the share of them is trained that ``saliency`` picks, on the prompts
+  of the schedule's first ``SCAN`` places; the default trains all, as the paper does.
+- With ``peft`` = ``dora`` the start becomes a DoRA adapter that computes the same, and its magnitudes are trained too.
 - Prompts longer than ``MAX_TOKENS`` keep their end, which is where the question stands.
 
 Source: CAO-LLM §2.4, G.1 (family ``TTL``).
@@ -31,6 +34,7 @@ from cao.progress import Progress, silent
 from cao.strategies.ttl import TTL
 from cao.types import AdaptedModel
 from tools.apply_strategy.inputs import Inputs
+from tools.apply_strategy.saliency import as_mask, group_of, pick
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
 
 MAX_TOKENS = 512
@@ -42,6 +46,7 @@ SCAN = 32
 def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
     """Train on the prompts, from the current adapter on or from a fresh one."""
     start = inputs.weights() or inputs.lm.fresh_lora(inputs.seed)
+    start = inputs.lm.as_dora(start) if strategy.peft == "dora" else start
     trained = train_ttl(
         inputs.lm,
         inputs.prompts,
@@ -57,6 +62,7 @@ def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
         f"{made['steps']} steps on the {made['passed']} {which} that passed P0; their loss went from "
         f"{made['loss_before']} to {made['loss_after']} nats per token"
     )
+    note += f"; {picked}" if (picked := made.get("picked")) else ""
     return inputs.current.model_copy(update={"members": (inputs.keep(trained),), "note": note})
 
 
@@ -84,17 +90,24 @@ class Training:
     before: Tensor  # (N,) loss under the start weights, infinite where it was not measured
     last: Tensor  # (N,) loss when the prompt was last trained on
     step: int = 0
+    picked: Tensor | None = None  # (parameters,) which are trained, None for all
 
     NAMES: ClassVar = ("schedule", "before", "last", "step")
 
-    def carried(self) -> dict[str, Tensor]:
+    @classmethod
+    def names(cls, settings: TTL) -> tuple[str, ...]:
+        """Return the names of what a checkpoint holds."""
+        return cls.NAMES if settings.subset == "all" else (*cls.NAMES, "picked")
+
+    def carried(self, names: tuple[str, ...]) -> dict[str, Tensor]:
         """Return the fields as tensors, as a checkpoint holds them."""
-        return {name: torch.as_tensor(getattr(self, name)) for name in self.NAMES}
+        return {name: torch.as_tensor(getattr(self, name)) for name in names}
 
     @classmethod
     def of(cls, carried: dict[str, Tensor]) -> "Training":
         """Return the training that a checkpoint holds."""
-        return cls(carried["schedule"].tolist(), carried["before"], carried["last"], int(carried["step"]))
+        plain = (carried["schedule"].tolist(), carried["before"], carried["last"], int(carried["step"]))
+        return cls(*plain, carried.get("picked"))
 
 
 def _order(count: int, shuffle: bool, generator: torch.Generator) -> list[int]:
@@ -148,7 +161,8 @@ def _step(
     """Take one optimiser step and return the batch's losses; a batch without weight changes nothing."""
     optimizer.zero_grad()
     losses = prompt_losses(lm, [rows[i] for i in batch], divisor=len(batch))
-    norm = nn.utils.clip_grad_norm_(list(live.values()), CLIP_NORM)
+    trained = [parameter for parameter in live.values() if parameter.requires_grad]
+    norm = nn.utils.clip_grad_norm_(trained, CLIP_NORM)
     if not bool(losses.isfinite().all() and norm.isfinite()):
         rate = optimizer.param_groups[0]["lr"]
         raise NotApplicableError(
@@ -198,8 +212,11 @@ def train_ttl(
     fingerprint = _fingerprint(lm, prompts, settings, start, seed)
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.AdamW(list(live.values()), lr=settings.learning_rate, weight_decay=0.0)
-        carried = restore_training(checkpoint, fingerprint, live, optimizer, Training.NAMES) if checkpoint else None
-        training = Training.of(carried) if carried else plan_training(lm, rows, settings, seed)
+        names = Training.names(settings)
+        carried = restore_training(checkpoint, fingerprint, live, optimizer, names) if checkpoint else None
+        training = Training.of(carried) if carried else _begun(lm, rows, settings, seed, live)
+        for parameter, picked in zip(live.values(), () if training.picked is None else training.picked, strict=False):
+            parameter.requires_grad_(bool(picked))
         saved = time.monotonic()
         while training.step < settings.ttl_steps:
             place = training.step * settings.batch_size
@@ -207,11 +224,31 @@ def train_ttl(
             training.last[batch] = _step(lm, rows, batch, live, optimizer)
             training.step += 1
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
-                save_training(checkpoint, fingerprint, live, optimizer, training.carried())
+                save_training(checkpoint, fingerprint, live, optimizer, training.carried(names))
                 saved = time.monotonic()
             progress("test-time learning", training.step, settings.ttl_steps)
         tensors = {name: parameter.detach().cpu().clone() for name, parameter in live.items()}
-    return replace(start, tensors=tensors, provenance=_provenance(training, start))
+    made = _provenance(training, start)
+    if training.picked is not None:
+        made["picked"] = _picked(settings, list(tensors), training.picked)
+    return replace(start, tensors=tensors, provenance=made)
+
+
+def _begun(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed: int, live: dict[str, Tensor]) -> Training:
+    """Lay the training out, and pick what it trains where that is not everything."""
+    training = plan_training(lm, rows, settings, seed)
+    if settings.subset != "all":
+        shown = [rows[i] for i in dict.fromkeys(training.schedule[:SCAN])]
+        training.picked = as_mask(pick(lm, shown, live, settings.subset, settings.share))
+    return training
+
+
+def _picked(settings: TTL, names: list[str], picked: Tensor) -> str:
+    """Say which groups were trained, in short."""
+    groups = dict.fromkeys(group_of(name, settings.subset) for name in names)
+    chosen = dict.fromkeys(group_of(name, settings.subset) for name, is_in in zip(names, picked, strict=True) if is_in)
+    shown = [group.removeprefix("base_model.model.model.") for group in chosen]
+    return f"{len(chosen)} of {len(groups)} {settings.subset} trained: {', '.join(shown[:8])}{', …' * (len(shown) > 8)}"
 
 
 def _provenance(training: Training, start: LoraWeights) -> dict[str, str]:

@@ -12,7 +12,10 @@ from cao.tasks.prompt_text import MOSTLY, blank, distinct, is_foreign
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.verdict import Window, with_verdict
 from tools.detect_drift.window import apart, draw
-from tools.detect_drift.wording import NOT_IDENTIFIABLE, sentence, small_print, small_references
+from tools.detect_drift.wording import NOT_IDENTIFIABLE, in_reference, sentence, small_print, small_references
+
+SAME = 0.9999
+"""Cosine of two embeddings from which on their prompts are taken for one."""
 
 
 def detect_drift(
@@ -74,6 +77,8 @@ def detect_drift(
         usual = dict(zip(kept, measured.typicality, strict=True))
         measured = measured.model_copy(update={"typicality": tuple(usual.get(i) for i in range(len(prompts)))})
     caveats = small_print(measured, prompts, cut, foreign) + (_of_references(measured, known) if kept else [])
+    if encoded is not None and measured.nearest_task:
+        caveats += in_reference(_same(encoded, known.references[measured.nearest_task].embeddings), measured)
     return measured.model_copy(update={"caveats": tuple(caveats), "sentence": sentence(measured)})
 
 
@@ -81,6 +86,16 @@ def _of_references(measured: DriftReport, known: KnownTasks) -> list[str]:
     """Return what the known tasks leave open: few prompts, or no labels."""
     few = small_references({name: len(it.embeddings) for name, it in known.references.items()})
     return few + ([] if measured.feedback else [NOT_IDENTIFIABLE])
+
+
+def _same(encoded: Tensor, reference: Tensor) -> int:
+    """Return how many prompts are in a reference too.
+
+    Args:
+        encoded: (n, C), float32, unit length.
+        reference: (M, C), unit length.
+    """
+    return int(((encoded.cpu().float() @ reference.cpu().float().T).amax(dim=1) > SAME).sum())
 
 
 def _untested(

@@ -82,6 +82,13 @@ def small_print(report: DriftReport, prompts: Sequence[str], cut: int, foreign: 
     return caveats + _resolution(report) + _order(report)
 
 
+def in_reference(same: int, report: DriftReport) -> list[str]:
+    """Return a caveat where prompts of the window are the nearest reference's own: they are no new draw of its task."""
+    task = report.nearest_task
+    told = f"{same} of {report.n} prompts are the reference {task}'s own; new ones would look further from it"
+    return [told] if same else []
+
+
 def small_references(sizes: Mapping[str, int]) -> list[str]:
     """Return a caveat for each known task with so small a sample that tests against it see little."""
     return [

@@ -6,6 +6,8 @@ from pydantic import TypeAdapter
 
 import cao
 from agent.train.generator.generators import INITIAL_SEED
+from agent.train.generator.own import VALIDATION
+from agent.train.generator.run import open_consolidation
 from agent.train.generator.settings import Settings
 from agent.train.generator.variants import aligned, variants
 from cao.errors import InputError
@@ -14,6 +16,7 @@ from tools import pretrained
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.aligner_file import load_aligner
 from tools.generate_lora.generator import TrainedGenerator, load_generator
+from tools.source_questions import FILE, write_questions
 
 _LOSSES = TypeAdapter(dict[str, dict[str, float]])
 """Source → model → the answers' loss, as a generator's file says it."""
@@ -63,10 +66,22 @@ def write_index(settings: Settings, folder: Path) -> dict[str, object]:
             )
         )
     assert base_sha256 is not None
-    shelf = pretrained.Shelf(name=settings.base.name, variants=tuple(entries))
+    shelf = pretrained.Shelf(
+        name=settings.base.name, variants=tuple(entries), questions=_questions(settings, folder, entries)
+    )
     index: dict[str, object] = pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json")
     write_json(folder / "index.json", index)
     return index
+
+
+def _questions(settings: Settings, folder: Path, entries: list[pretrained.Variant]) -> pretrained.Artefact:
+    """Write down, as hashes, which questions the variants were trained on."""
+    snapshots = open_consolidation(settings, lambda label, done, total: None)
+    names = sorted({source for entry in entries for source in entry.sources})
+    prompts = {
+        name: [example.prompt for i, example in enumerate(snapshots.examples(name)) if i % VALIDATION] for name in names
+    }
+    return pretrained.Artefact(path=FILE, sha256=write_questions(folder / FILE, prompts))
 
 
 def install(folder: Path, index: Path) -> None:
@@ -89,7 +104,8 @@ def install(folder: Path, index: Path) -> None:
             taken = any(other.name == shelf.name for sha256, other in before.items() if sha256 != base_sha256)
             place = f"{shelf.name}-{base_sha256[:12]}" if taken else shelf.name
             moved = [_copied(variant, folder, index.parent, f"{place}/{variant.name}") for variant in shelf.variants]
-            models[base_sha256] = shelf.model_copy(update={"variants": tuple(moved)})
+            listed = _moved(shelf.questions, folder, index.parent, place)
+            models[base_sha256] = shelf.model_copy(update={"variants": tuple(moved), "questions": listed})
         write_json(index, pretrained.Index(format=1, models=models).model_dump(mode="json"))
         for path in _files(before) - _files(models):
             pretrained.inside(index, path).unlink(missing_ok=True)
@@ -108,9 +124,19 @@ def _copied(variant: pretrained.Variant, source: Path, target: Path, place: str)
     return variant.model_copy(update=parts)
 
 
+def _moved(part: pretrained.Artefact | None, source: Path, target: Path, place: str) -> pretrained.Artefact | None:
+    """Copy the list of questions in one step, and return its entry with its new path."""
+    if part is None:
+        return None
+    write_atomic(target / place / FILE, (source / part.path).read_bytes())
+    return part.model_copy(update={"path": f"{place}/{FILE}"})
+
+
 def _files(models: dict[str, pretrained.Shelf]) -> set[str]:
     listed = [variant for shelf in models.values() for variant in shelf.variants]
-    return {part.path for variant in listed for part in (variant.generator, variant.aligner) if part is not None}
+    parts = [part for variant in listed for part in (variant.generator, variant.aligner)]
+    parts += [shelf.questions for shelf in models.values()]
+    return {part.path for part in parts if part is not None}
 
 
 def summary(folder: Path, installed: Path | None = None) -> str:

@@ -24,6 +24,11 @@ class ConsolidateOptions(Machine):
     out: RunsFolder = "runs"
     workers: Workers = 1
     install: Annotated[bool, Field(description="put the finished weights where agent.run finds them")] = False
+    sources: Annotated[
+        tuple[str, ...] | None,
+        Field(description="learn on these tasks' train parts and on all of your own files; preset stands for its own"),
+        Option("NAME|FILE,...", commas=True, default="the preset's"),
+    ] = None
     pretrained: Pretrained = None
     values: dict[str, object] = Field(default_factory=dict)
 

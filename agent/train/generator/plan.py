@@ -5,11 +5,13 @@ import sys
 from collections import defaultdict
 from typing import TypedDict
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
 from agent.budget.plan import ACCELERATOR_RATE, USEFUL_SHARE
 from agent.train.generator.effort import Efforts
+from agent.train.generator.own import added
 from agent.train.generator.run import done, stages
 from agent.train.generator.settings import Settings
 from cao.machine.compute import Compute, choose_compute
@@ -46,6 +48,7 @@ class Plan(TypedDict):
         rates: operations a second of two cores, by number format, and what a GPU is credited with reaching.
         shares: what two cores reach of them, through the model and in the parts that are trained.
         done: jobs that an earlier call finished.
+        own: what each of the user's files adds; see ``Added``.
         memory: of the largest job, the model's weights included.
     """
 
@@ -63,6 +66,7 @@ class Plan(TypedDict):
     hours_gpu: list[float]
     memory: list[float]
     memory_available: int
+    own: dict[str, dict[str, JsonValue]]
 
 
 def plan(settings: Settings) -> Plan:
@@ -110,6 +114,7 @@ def plan(settings: Settings) -> Plan:
         hours_gpu=[sum(part["hours_gpu"][i] for part in parts.values()) for i in range(2)],
         memory=[max((part["memory"][i] for part in parts.values()), default=0.0) for i in range(2)],
         memory_available=available(),
+        own={name: it.model_dump() for name, it in added(settings.files, preset.checkpoints.samples).items()},
     )
 
 
@@ -164,6 +169,12 @@ def print_plan(settings: Settings, *, as_json: bool) -> None:
     table.add_row("in all", str(sum(p["jobs"] for p in content["parts"].values())), *whole, _memory(content["memory"]))
     console.print(table)
     console.print(_assumed(content))
+    for name, it in content["own"].items():
+        console.print(
+            f"{name}, of {it['file']}: {it['questions']} questions with choices, {it['trained']} to train on, "
+            f"{it['measured']} only to measure on, {it['left_out']} left out.",
+            soft_wrap=True,
+        )
     if content["done"]:
         console.print(f"{content['done']} jobs are done already and not counted.")
     console.print("Nothing was computed. Run the same command without --dry-run.")

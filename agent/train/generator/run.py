@@ -34,6 +34,7 @@ def open_consolidation(settings: Settings, progress: Progress) -> Consolidation:
         load_lm=partial(load_model, settings),
         load_encoder=lambda: Encoder(minilm_folder(), settings.device),
         progress=progress,
+        files=settings.files,
     )
 
 

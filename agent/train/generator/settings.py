@@ -1,6 +1,7 @@
 """What a consolidation's command line asks for, checked before anything is computed."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from agent.train.engine.settings import EngineSettings
 from agent.train.generator.options import ConsolidateOptions
+from agent.train.generator.own import hashes, named
 from agent.train.generator.presets import PRESETS, Preset
 from cao.configuration import explain, merge
 from cao.errors import InputError
@@ -29,6 +31,7 @@ class Claim(TypedDict, total=False):
     seed: int
     dtype: str
     preset: dict[str, JsonValue]
+    files: dict[str, str]
 
 
 class Settings(ConsolidateOptions):
@@ -57,16 +60,31 @@ class Settings(ConsolidateOptions):
         if "name" in self.values:
             raise InputError("--set name: unknown key")
         changed = merge(PRESETS[name].model_dump(mode="json"), self.values)
+        changed |= {"sources": list(self._named[0])}
         try:
             preset = Preset.model_validate_json(json.dumps(changed, default=str), strict=True)
         except ValidationError as error:
             raise InputError(f"--set {explain(error)}") from None
         if base.architecture and "ladder" not in self.values:
             preset = preset.fitted(_shapes(base, self.offline), base.lora_rank, base.lora_alpha)
-        _check_tasks(preset)
+        _check_tasks(preset, self.files)
         _check_ladder(preset)
         _check_losses(preset)
         return preset
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The file of each source that is one of the user's.
+
+        Raises:
+            InputError: a file cannot be one.
+        """
+        return self._named[1]
+
+    @property
+    def _named(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        presets = PRESETS[self.preset or self.base.preset].sources
+        return (presets, {}) if self.sources is None else named(self.sources, presets)
 
     @property
     def folder(self) -> Path:
@@ -89,6 +107,7 @@ class Settings(ConsolidateOptions):
             "seed": self.seed,
             "dtype": self.dtype,
             "preset": preset.model_dump(mode="json"),
+            **(Claim(files=hashes(self.files)) if self.files else {}),
         }
 
 
@@ -102,16 +121,16 @@ def _shapes(base: ModelProfile, offline: bool) -> dict[str, tuple[int, int]]:
     return described_shapes(described(base.source, offline), base.lora_targets)
 
 
-def _check_tasks(preset: Preset) -> None:
+def _check_tasks(preset: Preset, files: Mapping[str, str]) -> None:
     """Raise InputError where a task is unknown, given twice, or has nothing to train on."""
     known = TASKS | PRACTICE
     extra = [task for sources in preset.extra.values() for task in sources]
-    unknown = [task for task in (*preset.sources, *preset.leave_out, *extra) if task not in known]
+    unknown = [task for task in (*preset.sources, *preset.leave_out, *extra) if task not in (*known, *files)]
     if unknown or not preset.sources:
         raise InputError(f"sources: no task is called {unknown[0]!r}" if unknown else "sources: there are none")
     if len(set(preset.sources)) < len(preset.sources):
         raise InputError("sources: a task is given twice")
-    untrainable = [task for task in (*preset.sources, *extra) if not known[task].has_train]
+    untrainable = [task for task in (*preset.sources, *extra) if task in known and not known[task].has_train]
     if untrainable:
         raise InputError(f"sources: {untrainable[0]} sets nothing aside for training")
     if len(preset.sources) == 1 and preset.sources[0] in preset.leave_out:

@@ -4,9 +4,8 @@ No question of a source is a question of a task that results are reported on: th
 and digits, are left out, and a source that shares many is refused.
 """
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor
 
 from agent.train.files import read_json, read_tensors, save_tensors
-from agent.train.generator.presets import EVALUATED, Preset
+from agent.train.generator.own import VALIDATION, check_enough, chosen, reported_questions
+from agent.train.generator.presets import Preset
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic, write_json
 from cao.inference.answer_loss import answer_rows
@@ -24,15 +24,9 @@ from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.progress import Progress
 from cao.tasks import get_task
-from cao.tasks.splits import part
+from cao.tasks.base import Task
 from cao.types import Example
 from tools.generate_lora.tokens import TokenLayout
-
-VALIDATION = 10
-"""Every tenth training question is kept from all training and only measured on."""
-
-SHARED = 0.05
-"""Share of a source's questions that may be a reported task's; they are left out. A source with more is refused."""
 
 
 @dataclass
@@ -46,6 +40,7 @@ class Sources:
         load_lm: loads the base model, when a step needs it.
         load_encoder: loads the encoder, when a step needs it.
         progress: called during long work.
+        files: the file of each source that is one of the user's.
     """
 
     folder: Path
@@ -54,6 +49,7 @@ class Sources:
     load_lm: Callable[[], LanguageModel]
     load_encoder: Callable[[], Encoder]
     progress: Progress
+    files: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -90,33 +86,35 @@ class Sources:
         path = self.folder / "data" / f"{task}.jsonl"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            usable = [example for example in part(get_task(task), "train") if example.choices]
-            chosen = unshared(task, usable, self.reported)[: self.preset.checkpoints.samples]
-            write_atomic(path, "".join(example.model_dump_json() + "\n" for example in chosen))
+            given = chosen(self.files.get(task, task), task, self.reported, self.preset.checkpoints.samples)
+            write_atomic(path, "".join(example.model_dump_json() + "\n" for example in given))
         try:
             examples = [
                 Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line
             ]
         except ValueError as error:
             raise InputError(f"{path}: damaged ({type(error).__name__}); delete the folder to start again") from None
-        if len(examples) < 2:
-            raise InputError(f"{task} has {len(examples)} training questions with choices; 2 are the least")
+        check_enough(task, examples)
         return examples
+
+    def task(self, name: str) -> Task:
+        """Return a source's task."""
+        return get_task(self.files.get(name, name))
 
     @cached_property
     def reported(self) -> dict[str, set[str]]:
         """The questions of each task that results are reported on, as ``fingerprint`` gives them."""
-        return {task: {fingerprint(example) for example in get_task(task).load()} for task in EVALUATED}
+        return reported_questions()
 
     def rows(self, task: str) -> tuple[list[Row], list[Row]]:
         """Return a source's questions with their gold answers: those trained on, and those only measured on."""
-        rows = answer_rows(self.lm, get_task(task), self.examples(task), self.preset.row_tokens)
+        rows = answer_rows(self.lm, self.task(task), self.examples(task), self.preset.row_tokens)
         return [row for i, row in enumerate(rows) if i % VALIDATION], rows[::VALIDATION]
 
     def questions(self, task: str, *, held_back: bool = False) -> list[ChoiceRow]:
         """Return a source's questions with all of their choices: those trained on, or those only measured on."""
         chosen = [e for i, e in enumerate(self.examples(task)) if (i % VALIDATION == 0) == held_back]
-        return choice_rows(self.lm, get_task(task), chosen, self.preset.row_tokens)
+        return choice_rows(self.lm, self.task(task), chosen, self.preset.row_tokens)
 
     def states(self, task: str) -> list[Tensor]:
         """Return the token states (l_i, C), float16, of a source's training prompts."""
@@ -134,31 +132,3 @@ class Sources:
             save_tensors(path, tensors, {"encoder_sha256": self.encoder.sha256})
         values, lengths = read_tensors(path, "values", "lengths")
         return list(torch.split(values, lengths.tolist()))
-
-
-def fingerprint(example: Example) -> str:
-    """Return a question's letters and digits, without case: equal for questions that differ in spaces and signs."""
-    return re.sub(r"[\W_]+", "", example.prompt.casefold())
-
-
-def unshared(task: str, examples: Sequence[Example], reported: dict[str, set[str]]) -> list[Example]:
-    """Return the examples of a source that no other task, among those reported, has too.
-
-    Args:
-        task: the source.
-        examples: its questions.
-        reported: task → the fingerprints of its questions.
-
-    Raises:
-        InputError: the source shares more than a few questions with one of them.
-    """
-    marked = [(fingerprint(example), example) for example in examples]
-    others = {name: known for name, known in reported.items() if name != task}
-    for name, known in others.items():
-        shared = sum(mark in known for mark, _ in marked)
-        if shared > SHARED * len(marked):
-            raise InputError(
-                f"{task} cannot be a source: {shared} of its {len(marked)} questions are {name}'s, which results are "
-                "reported on"
-            )
-    return [example for mark, example in marked if not any(mark in known for known in others.values())]

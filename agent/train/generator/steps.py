@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from agent.train.generator.generators import Generators
-from agent.train.generator.sources import VALIDATION
+from agent.train.generator.own import VALIDATION
 from agent.train.generator.variants import Variant, folds
 from cao.errors import InputError
 from cao.files import write_json
 from cao.model.adapters import LoraWeights
-from cao.tasks import get_task
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.gain_training import AnsweredTask, train_gain_aligner
 from tools.align_lora.task_vector import condition, task_vector
@@ -116,7 +115,7 @@ class Consolidation(Generators):
         """Yield the adapter of each of several prompt batches of a task, and those prompts as the model reads them."""
         examples = [e for i, e in enumerate(self.examples(task)) if i % VALIDATION][: self.preset.prompts_encoded]
         style, states = self.lm.profile.answer_style, self.states(task)
-        prompts = [get_task(task).query(example, style).prefix for example in examples]
+        prompts = [self.task(task).query(example, style).prefix for example in examples]
         for k in range(self.preset.pairs):
             places = [(k * generator.prompts + i) % len(states) for i in range(generator.prompts)]
             tensor, mask = conditioning([states[i] for i in places], generator.decoder.ladder.shapes[0])

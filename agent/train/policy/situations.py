@@ -131,9 +131,16 @@ class Situation:
         splits = _questions(task, config, for_practice=wanted.practice)
         protocol = protocol_of(config, task, splits)
         align = config.adapter == "aligned"
-        trained = find_trained(loaded.lm.sha256, task.name, config.variant, align=align, folder=config.pretrained)
+        questions = [example.prompt for example in (*splits.support, *splits.reward)] if task.reading else []
+        trained = find_trained(
+            *(loaded.lm.sha256, task.name, config.variant),
+            align=align,
+            folder=config.pretrained,
+            questions=questions,
+        )
         self.practice = wanted.practice
-        self._leaks = wanted.practice and bool(trained.saw_task)
+        learnt = trained.saw_task if trained.saw_questions is None else trained.saw_questions
+        self._leaks = wanted.practice and bool(learnt)
         bare = wanted.bare or self._leaks
         if bare:
             config = config.model_copy(update={"adapter": "none"})

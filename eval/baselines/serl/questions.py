@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from agent.train.generator.sources import fingerprint
+from agent.train.generator.own import fingerprint
 from cao.configuration import Amount, Count
 from cao.inference.sampling import sample
 from cao.model.language_model import LanguageModel

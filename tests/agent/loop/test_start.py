@@ -51,13 +51,13 @@ def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
     run = RunRecord.model_validate(made.started_run("one"))
     assert wording.start_sentence(run) == (
         "Start: the aligned adapter, accuracy 41.7 % → 45.8 %, log-loss 1.5702 → 1.3602 (p < 0.001), made by generator "
-        "“without-gsm8k”, which never saw this task, without a gradient. "
+        "“without-gsm8k”, by name never trained on this task, without a gradient. "
         "The generated adapter had accuracy 41.7 % → 44.8 %, log-loss 1.5702 → 1.4102 (p = 0.031)."
     )
     assert wording.verdict(run).startswith("TTL(ttl_steps=25, ")
     assert "on the aligned adapter was adopted after 3 attempts. Accuracy" in wording.verdict(run)
     seen = run.model_copy(update={"adapters": run.adapters.model_copy(update={"saw_task": True})})
-    assert "which was trained on this task too" in wording.start_sentence(seen)
+    assert "“without-gsm8k”, trained on a task of this name, without" in wording.start_sentence(seen)
     assert wording.start_sentence(RunRecord.model_validate(made.record("one"))) == ""
 
 
@@ -121,7 +121,8 @@ def test_events_say_the_generator_the_start_and_what_went_wrong() -> None:
         "generated adapter accuracy 44.8 %, log-loss 1.4102; aligned adapter accuracy 45.8 %, log-loss 1.3602)"
     )
     assert sentence("generate", {"adapters": run["adapters"]}) == (
-        "adapter abababababab by generator “without-gsm8k”, never trained on this task; 2 of 32 prompts were blank"
+        "adapter abababababab by generator “without-gsm8k”, by name never trained on this task; "
+        "2 of 32 prompts were blank"
     )
     assert sentence("align", {"adapters": run["adapters"]}) == "adapter cdcdcdcdcdcd"
     nothing = {"generated": None, "aligned": None, "reason": "no adapter was asked for (--adapter none)"}

@@ -55,7 +55,7 @@ def test_one_call_leaves_every_part_and_prints_the_index(finished: Finished) -> 
     collected = [*(f"checkpoints/{task}" for task in SOURCES), *(f"unions/{name}" for name in VARIANTS)]
     made = ("generator.safetensors", "generator-losses.json", "aligner.safetensors", "aligner-losses.json")
     expected = {
-        *("config.json", "model.json", "index.json"),
+        *("config.json", "model.json", "index.json", "questions"),
         *(f"{kind}/{task}" for task in SOURCES for kind in ("data", "states", "validation")),
         *(name for stem in collected for name in (stem, f"{stem}-average")),
         *(f"variants/{name}/{part}" for name in VARIANTS for part in made),

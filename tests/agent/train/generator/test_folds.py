@@ -9,10 +9,10 @@ import torch
 from agent.config import settings_of
 from agent.consolidate import parser
 from agent.train.generator.options import ConsolidateOptions
+from agent.train.generator.own import fingerprint, unshared
 from agent.train.generator.presets import EVALUATED, PRESETS
 from agent.train.generator.run import open_consolidation
 from agent.train.generator.settings import Settings
-from agent.train.generator.sources import fingerprint, unshared
 from agent.train.generator.steps import Consolidation
 from agent.train.generator.variants import variants
 from cao.errors import InputError
