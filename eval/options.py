@@ -47,11 +47,14 @@ class ScoreOptions(Machine):
     seed: Annotated[int, Field(description="of that sample"), Option("S")] = 0
     server: Annotated[
         str | None,
-        Field(description="generate: let an OpenAI-compatible server write, http://127.0.0.1:8000/v1 say"),
+        Field(description="let an OpenAI-compatible server answer, http://127.0.0.1:8000/v1 say"),
         Option("URL"),
     ] = None
     server_model: Annotated[
         str | None, Field(description="the name that the server knows the model by"), Option("NAME", default="--model")
+    ] = None
+    server_adapter: Annotated[
+        str | None, Field(description="the name that it knows an adapter of that model by"), Option("NAME")
     ] = None
     server_batch: Annotated[int, Field(ge=1, description="prompts of one request"), Option("N")] = 8
     server_concurrency: Annotated[int, Field(ge=1, description="requests at a time"), Option("N")] = 4

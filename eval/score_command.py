@@ -3,16 +3,14 @@
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from agent.record.terminal import make_view
-from cao.configuration import first_error
 from cao.errors import InputError, NotApplicableError
 from cao.model.adapters import NotPlainError, load_adapter, save_adapter
 from cao.model.loading import load_model
@@ -21,10 +19,10 @@ from cao.progress import Progress
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AnswerProtocol, Example, Item, Record, Reward
 from eval.options import ScoreOptions
-from policies.client.completions import CompletionClient, ServerSettings
+from eval.served import answers_of_server
 from tools.evaluate import evaluate
 from tools.evaluate.statistics import summarise, wilson
-from tools.evaluate.written import grade_texts
+from tools.evaluate.written import Written
 
 
 class Measurement(Record):
@@ -108,39 +106,28 @@ def score(options: ScoreOptions, task: Task, split: str, examples: list[Example]
 
 
 def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[Example], *, as_json: bool) -> int:
-    """Measure what a server writes; the gold answers' likelihoods are not known there and are null."""
-    if options.protocol == "likelihood":
-        raise InputError("--server writes answers and ranks none; use --protocol generate")
-    if options.adapter:
-        refusal = f"the adapter {options.adapter} cannot be put on a model that {options.server} serves"
-        raise InputError(f"{refusal}; let the server serve it and give its name there: --server-model NAME")
-    try:
-        settings = ServerSettings(
-            url=options.server,
-            model=options.server_model or options.model,
-            batch=options.server_batch,
-            concurrency=options.server_concurrency,
-        )
-    except ValidationError as error:
-        raise InputError(f"--server: {first_error(error)[1]}; write it like http://127.0.0.1:8000/v1") from None
-    client, prompts = CompletionClient(settings, offline=options.offline), [task.ask(example) for example in examples]
+    """Measure a server; of written answers the gold answers' likelihoods are not known there, and are null."""
     with _progress() as progress:
-        texts = client.write(prompts, max_new_tokens=task.max_new_tokens, stop=task.stop, progress=progress)
-    items = grade_texts(task, examples, texts)
-    right, n = sum(item.correct for item in items), len(items)
+        served = answers_of_server(options, task, examples, progress)
+    about = {"task": task.name, "split": split} | served.model_dump(exclude={"items"})
+    ranked = [item for item in served.items if isinstance(item, Item)]
+    right, n = sum(item.correct for item in served.items), len(served.items)
     low, high = wilson(right, n)
-    record = {
-        **{"task": task.name, "split": split, "model": settings.model, "server": settings.url},
-        **{"adapter": None, "protocol": "generate", "accuracy": right / n, "ci95": [low, high], "n": n},
-        **dict.fromkeys(("gold_nll_per_char", "loss", "raw_loss", "chance", "uniform_loss", "at_chance", "margin")),
-        "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
-    }
+    figures = _figures(summarise(ranked), ranked) if ranked else _unranked(right / n, (low, high), served.items)
     if as_json:
-        sys.stdout.write(json.dumps(record) + "\n")
-    else:
-        accuracy = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
-        sys.stdout.write(f"{task.name} ({split}) · {settings.model} at {settings.url}: {accuracy}\n")
+        sys.stdout.write(json.dumps(about | figures) + "\n")
+        return 0
+    name = f"{served.adapter} on {served.model}" if served.adapter else served.model
+    asked = f"{served.protocol} of {served.answer_style}s" if served.answer_style else served.protocol
+    accuracy = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
+    sys.stdout.write(f"{task.name} ({split}) · {name} at {served.server}: {accuracy}, by {asked}\n")
     return 0
+
+
+def _unranked(accuracy: float, ci95: tuple[float, float], items: Sequence[Item | Written]) -> dict[str, object]:
+    unknown = ("gold_nll_per_char", "loss", "raw_loss", "chance", "uniform_loss", "at_chance", "margin")
+    answers = [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items]
+    return {"accuracy": accuracy, "ci95": list(ci95), "n": len(items), **dict.fromkeys(unknown), "items": answers}
 
 
 def _figures(reward: Reward, items: list[Item]) -> dict[str, object]:

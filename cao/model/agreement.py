@@ -46,7 +46,8 @@ def compare_paths(lm: LanguageModel) -> FastPaths:
     row = Row(tokens, PROMPT, tuple(Span(start, start, end) for start, end in pairwise(ends)))
     texts = [tokens[:PROMPT] + tokens[span.start : span.end] for span in row.spans]
     longest = longest_row(lm.model.config)
-    plain = FastPaths(head=_plain_head(lm, texts[0]), longest=longest)
+    head, behind = _heads(lm, texts[0])
+    plain = FastPaths(head=head, longest=longest, behind=behind)
     if longest and longest < len(tokens):
         return plain
     adapted = [lm.adapted(weights) for weights in (None, _random_lora(lm, generator))]
@@ -101,8 +102,8 @@ def _agrees(lm: LanguageModel, paths: FastPaths, packed: Packed, own: list[Tenso
     return all(close(a, b) for a, b in zip(texts, own, strict=True))
 
 
-def _plain_head(lm: LanguageModel, text: list[int]) -> bool:
-    """Return whether logits are the head's product alone.
+def _heads(lm: LanguageModel, text: list[int]) -> tuple[bool, bool]:
+    """Return whether logits are the head's product alone, and if not, whether they are made of it.
 
     Raises:
         InputError: nor are they what the library makes of the hidden states.
@@ -113,10 +114,17 @@ def _plain_head(lm: LanguageModel, text: list[int]) -> bool:
             states = lm.trunk(input_ids=_ids(lm, text), use_cache=False).last_hidden_state[0]
             plain = getattr(lm.head, "bias", None) is None and close(lm.head(states).float(), own, 1e-4)
             if plain or close(lm.logits(states).float(), own, 1e-4):
-                return plain
+                return plain, not plain and _made_of_products(lm, states, own)
         except (AttributeError, RuntimeError, TypeError, ValueError):
             pass
     raise InputError(f"{type(lm.model).__name__} is not supported: its hidden states and its head do not come apart")
+
+
+def _made_of_products(lm: LanguageModel, states: Tensor, own: Tensor) -> bool:
+    try:
+        return close(lm.behind_head(lm.head(states)).float(), own, 1e-4)
+    except (AttributeError, RuntimeError, TypeError, ValueError, NotImplementedError):
+        return False
 
 
 def close(a: Tensor, b: Tensor, tolerance: float | None = None) -> bool:

@@ -1,5 +1,7 @@
 """Whether a model answers better by letters or by texts, measured on a few easy questions."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 
 from cao.model.language_model import LanguageModel
@@ -30,15 +32,25 @@ LEAST = 0.5
 def measured_style(lm: LanguageModel) -> tuple[AnswerStyle, str]:
     """Return how a model's answers are best ranked, and why in a few words.
 
+    Args:
+        lm: the model, without an adapter.
+    """
+    return style_by(lambda queries: [_best(lm, query) for query in queries])
+
+
+def style_by(best: Callable[[Sequence[Query]], list[int]]) -> tuple[AnswerStyle, str]:
+    """Return how answers are best ranked, and why in a few words.
+
     Letters are what instruction-tuned models are asked for; they are taken where the model gets half of these questions
     right by them, and no fewer than by the answers' texts.
 
     Args:
-        lm: the model, without an adapter.
+        best: gives the branch of the highest log-probability a token, for each question.
     """
     examples = [choice_example(asked, choices, right) for (asked, choices), right in zip(_ASKED, _RIGHT, strict=True)]
-    letters = sum(_best(lm, letter_query(each)) == each.answer for each in examples)
-    texts = sum(_best(lm, text_query(each)) == each.answer for each in examples)
+    chosen = best([*map(letter_query, examples), *map(text_query, examples)])
+    right = [one == each.answer for one, each in zip(chosen, examples * 2, strict=True)]
+    letters, texts = sum(right[: len(examples)]), sum(right[len(examples) :])
     style: AnswerStyle = "letter" if letters >= max(texts, LEAST * len(examples)) else "text"
     return style, f"right on {len(examples)} easy questions: {letters} by letter, {texts} by text"
 

@@ -1,13 +1,17 @@
-"""SmolLM2's GGUF file as a transformers folder, byte for byte the one that transformers would make of it.
+"""A GGUF file as a transformers folder: SmolLM2's kind here, byte for byte as transformers makes it, others by that.
 
-transformers reads a GGUF file too, but parses it three times and asks for the names of all tensors once a module.
+transformers parses a GGUF file three times and asks for the names of all tensors once a module, so what every first run
+needs is read here.
 """
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import torch
+import transformers
 from gguf import GGUFReader, ReaderTensor, dequantize
 from safetensors.torch import save_file
 from torch import Tensor
@@ -48,19 +52,36 @@ _LAYER = {
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Write a Llama model with tied embeddings as configuration, bf16 safetensors and tokenizer.
+    """Write the model of a GGUF file as configuration, bf16 safetensors and tokenizer.
 
     Args:
         gguf: the file.
         folder: where to write.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file holds no model that transformers can read, or not all of its weights.
     """
     reader = GGUFReader(gguf)
+    if _is_plain_llama(reader):
+        _convert_here(reader, gguf, folder)
+    else:
+        _convert_by_library(gguf, folder)
+
+
+def _is_plain_llama(reader: GGUFReader) -> bool:
+    """Return whether a file is of SmolLM2's kind: a Llama with tied embeddings, every key of which is stated."""
+    field = reader.fields.get("general.architecture")
+    stated = reader.fields.keys() >= set(_CONFIG.values())
+    return stated and field is not None and field.contents() == "llama" and all(map(_known, reader.tensors))
+
+
+def _known(tensor: ReaderTensor) -> bool:
+    block, _, rest = tensor.name.removeprefix("blk.").partition(".")
+    return tensor.name in _TOP or (block.isdecimal() and rest in {f"{part}.weight" for part in _LAYER})
+
+
+def _convert_here(reader: GGUFReader, gguf: Path, folder: Path) -> None:
     fields = reader.fields
-    if (architecture := fields["general.architecture"].contents()) != "llama":
-        raise ValueError(f"{gguf}: architecture {architecture!r} instead of llama")
     config = LlamaConfig(
         **{key: fields[name].contents() for key, name in _CONFIG.items()},
         tie_word_embeddings=True,
@@ -72,6 +93,23 @@ def convert(gguf: Path, folder: Path) -> None:
     weights = dict(_weights(reader.tensors, config))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     PreTrainedTokenizerFast.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _convert_by_library(gguf: Path, folder: Path) -> None:
+    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name, "local_files_only": True}
+    packs = getattr(transformers, "GgufConfig", None)  # later versions leave the weights packed, unless they are told
+    unpacked = {"quantization_config": packs(dequantize=True)} if packs else {}
+    with redirect_stderr(io.StringIO()):  # bars
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            **where, **unpacked, dtype=torch.bfloat16, output_loading_info=True
+        )
+    if found["missing_keys"]:  # they would be random numbers
+        raise ValueError(f"{len(found['missing_keys'])} weights are missing, {min(found['missing_keys'])} among them")
+    model.hf_quantizer = None  # save_pretrained refuses a model that it takes for quantised
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
 
 
 def _weights(tensors: list[ReaderTensor], config: LlamaConfig) -> Iterator[tuple[str, Tensor]]:

@@ -13,12 +13,14 @@ class FastPaths:
         head: logits are the hidden states times the head's weights, with nothing added or done to them behind it.
         longest: tokens of a row up to which ``layers`` and ``trees`` hold: a window of attention counts places in the
             row, not in the text, and some rotary positions depend on how long the row is. 0 where no row is too long.
+        behind: logits are made of the head's products, capped or scaled; known only where ``head`` is not so.
     """
 
     layers: bool = False
     trees: bool = False
     head: bool = False
     longest: int = 0
+    behind: bool = False
 
     def fit(self, tokens: int) -> bool:
         """Return whether ``tokens`` tokens of several texts may lie in one row."""

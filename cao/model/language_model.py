@@ -78,6 +78,26 @@ class LanguageModel:
         if self.paths.head:
             result: Tensor = self.head(hidden)
             return result
+        return self._by_model(hidden)
+
+    def behind_head(self, products: Tensor) -> Tensor:
+        """Return the logits that the architecture makes of its head's products: capped where it does so.
+
+        Args:
+            products: (M, V) of hidden states with the head.
+
+        Returns:
+            (M, V); right where ``paths.behind`` is true.
+        """
+        head = self.model.get_output_embeddings()
+        self.model.set_output_embeddings(nn.Identity())
+        try:
+            return self._by_model(products)
+        finally:
+            self.model.set_output_embeddings(head)
+
+    def _by_model(self, hidden: Tensor) -> Tensor:
+        """Return what the model's own forward makes of what its trunk is said to have given."""
         from transformers.modeling_outputs import BaseModelOutputWithPast  # noqa: PLC0415  (seconds to import)
 
         trunk = self.trunk

@@ -119,10 +119,11 @@ def _converted(gguf: Path) -> tuple[Path, str]:
     sha256 = sha256_file(gguf)
     try:
         return convert_gguf(gguf, sha256), sha256
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"{gguf}: not a Llama model with tied embeddings, the one kind that is converted here ({error}); write it "
-            "as a folder with transformers (from_pretrained with gguf_file, save_pretrained) and give that as --model"
+            f"{gguf}: no model that can be converted here ({reason}); write it as a folder where you can "
+            "(from_pretrained with gguf_file, save_pretrained) and give that as --model"
         ) from None
 
 

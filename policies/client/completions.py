@@ -4,20 +4,23 @@ No more requests are ever under way than was asked for, and no further batch is 
 that a slow server slows this side down instead of filling a queue on either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from cao.errors import UnavailableError
 from cao.progress import Progress, silent
 from cao.types import Record
-from policies.client.transport import FAILURES, Transport, with_retries
+from policies.client.transport import FAILURES, Streamed, Transport, with_retries
 
 MOST_STOPS = 4
 """Stop texts that the API takes; an answer is cut at the others here."""
+
+T = TypeVar("T")
 
 
 class ServerSettings(Record):
@@ -48,7 +51,12 @@ class _Completion(BaseModel):
 
 
 class CompletionClient:
-    """Continues texts greedily."""
+    """Continues texts greedily.
+
+    Attributes:
+        settings: address, model and how much at a time.
+        transport: the connection.
+    """
 
     def __init__(self, settings: ServerSettings, *, offline: bool) -> None:
         """Prepare the client; nothing is sent.
@@ -61,11 +69,11 @@ class CompletionClient:
             InputError: this is no address.
             UnavailableError: no key, or an address that offline work forbids.
         """
-        self._settings = settings
-        self._transport = Transport(settings.url, settings.timeout_s, offline=offline)
+        self.settings = settings
+        self.transport = Transport(settings.url, settings.timeout_s, offline=offline)
 
     def __repr__(self) -> str:
-        return f"CompletionClient({self._transport.origin}, {self._settings.model})"
+        return f"CompletionClient({self.transport.origin}, {self.settings.model})"
 
     def write(
         self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = (), progress: Progress = silent
@@ -81,57 +89,84 @@ class CompletionClient:
         Raises:
             UnavailableError: the server cannot be reached, refuses after several attempts, or sends no completion.
         """
-        size, texts = self._settings.batch, dict[int, str]()
-        under_way: dict[Future[list[str]], int] = {}
-        pool = ThreadPoolExecutor(self._settings.concurrency, "completions")
+
+        def send(batch: list[str]) -> AbstractContextManager[Streamed]:
+            return self.transport.sdk.completions.with_streaming_response.create(
+                model=self.settings.model,
+                prompt=batch,
+                max_tokens=max_new_tokens,
+                temperature=0.0,
+                seed=0,
+                stop=list(stop[:MOST_STOPS]) or None,
+            )
+
+        def ask(batch: list[str]) -> list[str]:
+            texts = self._texts(self.body(partial(send, batch)), len(batch))
+            return [_before(self.transport.redact(text), stop) for text in texts]
+
+        return self.in_batches(prompts, ask, "generate", progress)
+
+    def in_batches(
+        self, prompts: Sequence[str], ask: Callable[[list[str]], list[T]], label: str, progress: Progress
+    ) -> list[T]:
+        """Return what requests of a batch each bring, in the order of the prompts.
+
+        Args:
+            prompts: Q texts.
+            ask: sends some of them and returns one result for each.
+            label: of the progress.
+            progress: called after each batch.
+        """
+        size, results = self.settings.batch, dict[int, T]()
+        under_way: dict[Future[list[T]], int] = {}
+        pool = ThreadPoolExecutor(self.settings.concurrency, "completions")
+
+        def collect() -> None:
+            """Wait for a batch, and keep what has come."""
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                start = under_way.pop(future)
+                results.update(enumerate(future.result(), start))
+            progress(label, len(results), len(prompts))
+
         try:
             for start in range(0, len(prompts), size):
-                if len(under_way) == self._settings.concurrency:
-                    self._collect(under_way, texts, progress, len(prompts))
-                batch = list(prompts[start : start + size])
-                under_way[pool.submit(self._ask, batch, max_new_tokens, list(stop))] = start
+                if len(under_way) == self.settings.concurrency:
+                    collect()
+                under_way[pool.submit(ask, list(prompts[start : start + size]))] = start
             while under_way:
-                self._collect(under_way, texts, progress, len(prompts))
+                collect()
         finally:
             pool.shutdown(cancel_futures=True)
-        return [texts[i] for i in range(len(prompts))]
+        return [results[i] for i in range(len(prompts))]
 
-    @staticmethod
-    def _collect(
-        under_way: dict[Future[list[str]], int], texts: dict[int, str], progress: Progress, total: int
-    ) -> None:
-        """Wait for a batch, and keep what has come."""
-        for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-            start = under_way.pop(future)
-            texts.update(enumerate(future.result(), start))
-        progress("generate", len(texts), total)
+    def body(self, send: Callable[[], AbstractContextManager[Streamed]]) -> bytes:
+        """Return the body of a reply.
 
-    def _ask(self, batch: list[str], max_new_tokens: int, stop: list[str]) -> list[str]:
+        Args:
+            send: opens the request; called again where trouble may pass.
+
+        Raises:
+            UnavailableError: there is none.
+        """
         try:
-            body = with_retries(partial(self._send, batch, max_new_tokens, stop))
+            return with_retries(lambda: self.transport.read(send()))
         except FAILURES as error:
-            raise self._transport.unavailable(error, self._settings.model) from None
+            raise self.transport.unavailable(error, self.settings.model) from None
+
+    def incomplete(self, count: int) -> UnavailableError:
+        """Return what to say of a reply without a result for each of ``count`` prompts."""
+        told = f"{self.transport.origin} sent no completion for each of {count} prompts"
+        return UnavailableError(f"{told}; check that it serves /completions, or give --server-batch 1")
+
+    def _texts(self, body: bytes, count: int) -> list[str]:
         try:
             choices = _Completion.model_validate_json(body).choices
         except ValidationError:
             choices = []
         texts = {choice.index: choice.text for choice in choices}
-        if len(choices) != len(batch) or set(texts) != set(range(len(batch))):
-            incomplete = f"{self._transport.origin} sent no completion for each of {len(batch)} prompts"
-            raise UnavailableError(f"{incomplete}; check that it serves /completions, or give --server-batch 1")
-        return [_before(self._transport.redact(texts[i]), stop) for i in range(len(batch))]
-
-    def _send(self, batch: list[str], max_new_tokens: int, stop: list[str]) -> bytes:
-        return self._transport.read(
-            self._transport.sdk.completions.with_streaming_response.create(
-                model=self._settings.model,
-                prompt=batch,
-                max_tokens=max_new_tokens,
-                temperature=0.0,
-                seed=0,
-                stop=stop[:MOST_STOPS] or None,
-            )
-        )
+        if len(choices) != count or set(texts) != set(range(count)):
+            raise self.incomplete(count)
+        return [texts[i] for i in range(count)]
 
 
 def _before(text: str, stop: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from cao.model.packing import pieces
 from cao.strategies.latent import Latent
 from cao.types import AdaptedModel, LatentSettings
 from tools.apply_strategy.inputs import Inputs
+from tools.apply_strategy.latent_capped import CappedPrompt
 
 MAX_STEPS = 20
 WEIGHT_DECAY, EPS, BETA1, BETA2 = 1e-8, 1e-5, 0.9, 0.999
@@ -65,7 +66,13 @@ def prompt_deltas(lm: LanguageModel, rows: Sequence[Row], hidden: Tensor, latent
     targets, mask, places = targets.to(hidden.device), mask.to(hidden.device), places.to(hidden.device)
     if lm.paths.head:
         return optimise_delta(hidden[places], targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)
-    return optimise_delta_through(lm.logits, hidden[places], targets, mask, latent.slot_steps, latent.slot_lr)
+    if not lm.paths.behind:
+        return optimise_delta_through(lm.logits, hidden[places], targets, mask, latent.slot_steps, latent.slot_lr)
+    deltas = torch.zeros(len(rows), hidden.shape[1], device=hidden.device)
+    for i in mask.any(1).nonzero()[:, 0].tolist():
+        prompt = CappedPrompt(hidden[places[i]][mask[i]], targets[i][mask[i]], lm.head, lm.behind_head)
+        deltas[i] = _adamw(prompt.slope, deltas[i : i + 1].clone(), latent.slot_steps, latent.slot_lr)[0]
+    return deltas
 
 
 def optimise_delta(

@@ -36,7 +36,7 @@ from tools.evaluate.items import load_items, save_items
 from tools.evaluate.priors import batch_prior, choice_prior, scored_texts, with_adapter
 from tools.evaluate.written import chosen
 
-__all__ = ["HiddenCache", "answer_by", "evaluate", "load_items", "prior_of", "save_items", "together"]
+__all__ = ["HiddenCache", "answer_by", "evaluate", "load_items", "prior_of", "ranking", "save_items", "together"]
 
 Assignment = list[list[int]]
 """For each question, the members that answer it."""
@@ -201,13 +201,18 @@ def _rank(
     """Return one model's items by ranking the choices, and how many prompts were cut."""
     queries = [task.query(example, lm.profile.answer_style) for example in examples]
     scored = score_queries(lm, queries, move=moving(latent), read=read, progress=progress)
+    return ranking(examples, scored), sum(score.cut > 0 for score in scored)
+
+
+def ranking(examples: Sequence[Example], scored: Sequence[QueryScore]) -> list[Item]:
+    """Return the items of questions whose choices were scored, each choice by its log-probability a character."""
     items = []
     for example, score in zip(examples, scored, strict=True):
         choices = tuple(ChoiceLikelihood(b.logprob, b.tokens, b.chars) for b in score.branches)
         gold = choices[example.answer]
         item = ranked(example, [branch.per_char for branch in score.branches], gold_nll=-gold.logprob)
         items.append(item.model_copy(update={"gold_chars": gold.chars, "choices": choices}))
-    return items, sum(score.cut > 0 for score in scored)
+    return items
 
 
 def _write(

@@ -24,6 +24,7 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 GGUF = ".gguf"
 EMBEDDED = "embedded:smollm2"
 """The source of the model that comes as a package."""
+_ADDRESS = re.compile(r"https?:", re.IGNORECASE)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -148,6 +149,11 @@ def check_model(name: str, of: str = "") -> None:
     """
     if known(name) or is_place(name) or _HUB_ID.fullmatch(name):
         return
+    if _ADDRESS.match(name):
+        raise InputError(
+            f"a model that a server runs{of and f' for {of}'} cannot be adapted here, because its weights are not here;"
+            " measure it by python -m eval.score --server URL, or give its folder, a .gguf file or a hub id as --model"
+        )
     what = f"unknown model {name!r}{of and f' for {of}'}; known: {', '.join(MODELS)}"
     raise InputError(f"{what}, or give a model's folder, a .gguf file or a hub id")
 

@@ -32,6 +32,7 @@ from eval.questions import drawn
 from tools.apply_strategy.latent import moving
 
 SLOT = LatentSettings(slot_steps=5, slot_lr=0.1)
+TTL = {"family": "TTL", "ttl_steps": 5, "learning_rate": 1e-5, "batch_size": 4, "shuffle_data": True}
 NEW_TOKENS, PROPOSALS = 16, 2
 PYTHON = 1e9
 """Bytes that a process takes with the libraries alone."""
@@ -146,14 +147,17 @@ def _propose(order: Order, progress: Progress) -> str:
 
 
 def _run(order: Order, progress: Progress) -> str:
-    strategy = order.folder.parent / "strategy.json"
-    write_json(strategy, {"family": "Latent", **SLOT.model_dump()})
+    strategies = order.folder.parent / "strategies.json"
+    write_json(strategies, [{"family": "Latent", **SLOT.model_dump()}, TTL])
     questions = str(order.questions)
     argv = ["--task", order.size.task, "--support", "8", "--reward", questions, "--test", questions, *order.common]
-    argv += ["--policy", "fixed", "--set", f"policy_settings.strategy_file={strategy}", "--max-attempts", "1"]
-    record = json.loads(_command(agent.run.main, [*argv, "--out", str(order.folder.parent / "runs")]))
+    argv += ["--policy", "fixed", "--set", f"policy_settings.strategy_file={strategies}", "--max-attempts", "2"]
+    argv += ["--until", "budget", "--out", str(order.folder.parent / "runs")]
+    record = json.loads(_command(agent.run.main, argv))
     tried = ", ".join(trial["strategy"]["family"] for trial in record["trials"] if trial.get("strategy"))
-    return f"{questions} reward questions, one attempt ({tried}): {record['status']}"
+    slowest = sorted(record["timing_s"].items(), key=lambda each: -each[1])[:3]
+    where = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slowest)
+    return f"{questions} reward questions, attempts: {tried}; {record['status']}; {where}"
 
 
 def _phase(kind: str) -> Callable[[Order, Progress], str]:

@@ -27,7 +27,7 @@ from tools.apply_strategy.latent import optimise_delta_through, prompt_deltas
 from tools.apply_strategy.ttl_loss import prompt_losses
 
 ALL, TREES, PLAIN_HEAD = FastPaths(True, True, True), FastPaths(False, True, True), FastPaths(False, False, True)
-CAPPED = FastPaths(False, True, False)
+CAPPED = FastPaths(False, True, False, behind=True)
 DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
 BASE = {
     **{"vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4},
@@ -64,7 +64,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], FastPaths]] = {
     "gemma 2": (
         "Gemma2",
         {"head_dim": 8, "sliding_window": 12, "final_logit_softcapping": 3.0},
-        FastPaths(False, True, False, 12),
+        FastPaths(False, True, False, 12, behind=True),
     ),
     "gemma 3": ("Gemma3", {"head_dim": 8, "sliding_window": 12}, FastPaths(False, True, True, 12)),
     "granite": ("Granite", {"logits_scaling": 8.0, "attention_multiplier": 0.3, "residual_multiplier": 0.5}, CAPPED),

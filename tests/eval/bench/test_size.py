@@ -62,7 +62,7 @@ def test_every_part_is_done(name: str, order: Order) -> None:
         "weights": f"{TINY.parameters:,} seeded",
         "score": "2 questions",
         "propose": "2 of 2 proposals valid",
-        "run": "one attempt (Latent)",
+        "run": "attempts: Latent, TTL",
         "checkpoints": "2 jobs",
         "generate": "an adapter from 2 prompts, aligned",
     }.get(name, "") in said
