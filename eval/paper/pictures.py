@@ -1,5 +1,6 @@
 """Figure 6, a radar of the rows over tasks, and Figure 7, what each stage adds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -52,9 +53,11 @@ def radar(result: TableResult, path: Path) -> None:
             label="guessing",
         )
         axes.set_xticks(angles, tasks)
-        axes.tick_params(axis="x", pad=10)
-        axes.set_ylim(0, 100)
-        axes.set_yticks([20, 40, 60, 80], ["20", "40", "60", "80 %"], fontsize=7)
+        axes.tick_params(axis="x", pad=16)
+        highest = max(100 * row.cells[task].accuracy for row in result.rows.values() for task in row.cells)
+        axes.set_ylim(0, min(100.0, 10 * math.ceil(highest / 10) + 5))
+        marks = range(20, math.ceil(highest), 20)
+        axes.set_yticks(marks, [f"{mark} %" for mark in marks], fontsize=7)
         axes.grid(alpha=0.3)
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
         save_picture(figure, path)
@@ -71,7 +74,8 @@ def stages(result: TableResult, path: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.2), layout="constrained")
         axes = figure.add_subplot()
-        for shift, kind, colour in zip((-0.12, 0.12), KINDS, (OURS, JUDGED), strict=True):
+        sides = zip((-0.12, 0.12), KINDS, (OURS, JUDGED), ("right", "left"), strict=True)
+        for shift, kind, colour, side in sides:
             means = {place: row.means[kind] for place, row in enumerate(result.rows.values()) if kind in row.means}
             if not means:
                 continue
@@ -81,9 +85,8 @@ def stages(result: TableResult, path: Path) -> None:
             axes.errorbar(places, values, yerr=spread, fmt="o-", color=colour, label=kind, capsize=3, linewidth=1)
             for place, mean in zip(places, means.values(), strict=True):
                 note = f"{100 * mean.accuracy:.1f}\n{len(mean.tasks)} tasks"
-                axes.annotate(
-                    note, (place, 100 * mean.accuracy), (8, 0), textcoords="offset points", fontsize=7, va="center"
-                )
+                at, aside = (place, 100 * mean.accuracy), (8 if side == "left" else -8, 0)
+                axes.annotate(note, at, aside, textcoords="offset points", fontsize=7, ha=side, va="center")
         axes.set_xticks(range(len(rows)), [title(row) for row in rows])
         axes.set_xlim(-0.5, len(rows) - 0.3)
         axes.set_ylabel("accuracy, % (95 %)")

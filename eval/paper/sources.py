@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.train.generator.presets import PRESETS, Preset
 from agent.train.generator.steps import Consolidation
+from agent.train.generator.variants import variants
 from cao.errors import UnavailableError
 from cao.files import canonical_json, sha256_bytes, write_atomic
 from cao.model.encoder import Encoder
@@ -71,6 +72,7 @@ def _laid_out(
         command = f"python -m agent.consolidate --model {options.model}"
         raise UnavailableError(f"the sources of {lm.profile.name}'s generators are not known; {command}")
     preset = _fitted(PRESETS[name], lm)
+    _check_sources(shelf, preset)
     seeds = {int(str(variant.made.get("seed", 0))) for variant in shelf.variants} if shelf else {0}
     hashes = {variant.name: variant.generator.sha256 for variant in shelf.variants} if shelf else {}
     about = [lm.sha256, preset.model_dump(mode="json"), hashes]
@@ -91,6 +93,18 @@ def _laid_out(
         load_encoder=encoder,
         progress=progress,
     )
+
+
+def _check_sources(shelf: pretrained.Shelf | None, preset: Preset) -> None:
+    """Refuse generators that were trained on other sources than the preset of their name has here."""
+    known = {variant.name: variant for variant in variants(preset)}
+    for trained in shelf.variants if shelf else ():
+        here = known.get(trained.name)
+        if here is None or set(here.sources) != set(trained.sources):
+            raise UnavailableError(
+                f"the generator `{trained.name}` of {preset.name} was trained on other sources than this version has; "
+                "give its folder: --consolidation DIR"
+            )
 
 
 def _fitted(preset: Preset, lm: LanguageModel) -> Preset:

@@ -94,13 +94,15 @@ def _budget(table: TableResult, other: str) -> str:
 
 def _why(table: TableResult, row: str, other: str, kind: str) -> str:
     """Return why two rows have no task in common: what is said of the first such task."""
+    if kind not in table.kinds.values():
+        return f"no task {kind} was measured"
     for name in (row, other):
-        if name not in table.rows:
-            return f"{title(name)} was left out of --methods"
-        reasons = [why for task, why in table.rows[name].absent.items() if table.kinds.get(task) == kind]
+        absent = table.rows[name].absent if name in table.rows else {}
+        reasons = [why for task, why in absent.items() if table.kinds.get(task) == kind]
         if reasons:
             return f"{title(name)}: {reasons[0]}"
-    return f"no task {kind} was measured"
+    left_out = [title(name) for name in (row, other) if name not in table.rows]
+    return f"{' and '.join(left_out)} left out of --methods" if left_out else "no task has both"
 
 
 def _better_than_baselines(table: TableResult | None, model: str) -> list[Verdict]:

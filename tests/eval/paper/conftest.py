@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from agent import consolidate
 from eval import tables
 from tests.agent.tiny_pretrained import MODEL, layout_of, load, shelve
+from tests.agent.train.generator.tiny_consolidation import FOLDER, command
 
 TASKS = ("arc_easy", "social_iqa")
 CALIBRATE = '{"family": "Calibrate", "prior": "none", "strength": 0.0, "length": "token"}'
@@ -56,3 +58,11 @@ def tiny_shelf(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def place(tiny_model_folder: Path, tiny_shelf: Path, tmp_path: Path) -> Place:
     return Place(tmp_path, tiny_model_folder, tiny_shelf)
+
+
+@pytest.fixture(scope="session")
+def tiny_consolidation(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished consolidation of two sources on the tiny model."""
+    out = tmp_path_factory.mktemp("consolidation")
+    assert consolidate.main(command(tiny_model_folder, out)) == 0
+    return out / FOLDER
