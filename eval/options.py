@@ -11,14 +11,18 @@ from cao.configuration import (
     FileGrader,
     FileKeys,
     Machine,
+    ModelName,
     ModelPath,
     Offline,
     Pretrained,
+    Profile,
     RunsFolder,
     Workers,
 )
 from cao.errors import InputError
 from cao.options import Option
+from cao.policy_settings import PolicySettings
+from cao.profile_settings import ProfileSettings
 from cao.types import AnswerProtocol, Record
 
 
@@ -80,11 +84,19 @@ class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
     table: Annotated[
-        Literal["2", "drift", "generation", "policies", "acceptance", "labels", "starts"],
-        Field(description="what is measured"),
+        Literal["2", "5", "6", "all", "drift", "generation", "policies", "acceptance", "labels", "starts"],
+        Field(description="what is measured; all: every table of the paper"),
     ]
+    preset: Annotated[
+        Literal["quick", "full"], Field(description="2, 5, 6: sizes, where --seeds, --reward and --limit state none")
+    ] = "quick"
+    protocol: Annotated[
+        AnswerProtocol, Field(description="2, 5, 6: rank the choices, or parse what the model writes")
+    ] = "likelihood"
     consolidation: Annotated[
-        Path | None, Field(description="2, generation: a folder of python -m agent.consolidate"), Option("DIR")
+        Path | None,
+        Field(description="2, 5, 6, generation: a folder of python -m agent.consolidate"),
+        Option("DIR", default="2, 5, 6: what ships"),
     ] = None
     training: Annotated[
         tuple[Path, ...],
@@ -104,13 +116,13 @@ class TablesOptions(Record):
         Option(
             "NAME,...",
             commas=True,
-            default="2, generation: six in-domain, six unseen; policies: all; labels, starts: never practised on",
+            default="2, 5, 6, generation: six in-domain, six unseen; policies: all; labels, starts: never practised on",
         ),
     ] = None
     methods: Annotated[
         tuple[str, ...] | None,
-        Field(description="2: what is compared"),
-        Option("NAME,...", commas=True, default="every baseline and the project's own stages"),
+        Field(description="2, 5, 6: which rows are measured, beside what they are held against"),
+        Option("NAME,...", commas=True, default="every row of the table"),
     ] = None
     rules: Annotated[
         Literal["equal", "paper"], Field(description="2: an equal budget of tokens, or the papers' own settings")
@@ -118,7 +130,7 @@ class TablesOptions(Record):
     split: Annotated[Literal["reward", "test"], Field(description="generation: part of a task")] = "test"
     reward: Annotated[
         int,
-        Field(ge=48, description="generation, labels, starts: reward questions of a task; labels fits on half of them"),
+        Field(ge=48, description="reward questions of a task; labels fits on half of them"),
         Option("N"),
     ] = 96
     limit: Annotated[int, Field(ge=1, description="questions of a task, at most"), Option("N")] = 200
@@ -133,12 +145,23 @@ class TablesOptions(Record):
         Field(description="folder of the page"),
         Option(
             "DIR",
-            default="report/ in the folder that is given; labels, starts: runs/NAME; or here",
+            default="report/ in the folder given; 2, 5, 6: runs/paper-MODEL; labels, starts: runs/NAME; or here",
         ),
     ] = None
     workers: Workers = 1
-    model: Annotated[str, Field(description="labels, starts: model profile"), Option("NAME")] = "smollm2-135m"
+    work: Annotated[
+        Path | None,
+        Field(description="2, 5, 6: folder of what is made and answered, from which a killed command goes on"),
+        Option("DIR", default="runs/paper-MODEL/work"),
+    ] = None
+    policy: Annotated[str, Field(description="2, 5, 6: who proposes strategies in stage 3"), Option("NAME")] = "local"
+    policy_settings: Annotated[PolicySettings, Field(description="how the policy and the describer work")] = (
+        PolicySettings()
+    )
+    dry_run: Annotated[bool, Field(description="2, 5, 6: print what there is to do and for how long, and end")] = False
+    model: ModelName = "smollm2-135m"
     model_path: ModelPath = None
+    profile: Profile = ProfileSettings()
     pretrained: Pretrained = None
     device: Device = "cpu"
     dtype: Dtype = "auto"

@@ -10,8 +10,9 @@ from cao.options import SET, add_common, add_options, command_parser
 from eval.options import TablesOptions
 from eval.settings import settings_of
 
-EPILOG = """2: the paper's Table 2, the project's method and its baselines on tasks that they never saw; what is made
-and scored is kept in the folder. drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half
+EPILOG = """2, 5, 6, all: the paper's tables, the project's method and its baselines on tasks that they never saw, each
+family of strategies alone, what each stage adds, and a verdict on each claim; every cell is kept, and the same command
+goes on. drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half
 an hour on two cores. generation: what generated and aligned adapters gain over the base model and over controls that
 share the form of an answer, how alike adapters are within and between tasks, and what one costs. policies: what the
 trained policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
     options = settings_of(TablesOptions, arguments, "tables")
-    if options.table in ("2", "generation"):
+    if options.table == "generation":
         _ = options.folder  # asked for before anything is imported that takes seconds
     if options.table == "policies" and not options.training:
         raise InputError("--table policies needs --training DIR, a folder of python -m agent.train_policy")

@@ -14,8 +14,8 @@ from eval.drift import page as drift_page
 from eval.generation import measure as generation_measure
 from eval.generation import page as generation_page
 from eval.options import TablesOptions
-from eval.paper import page as table2_page
-from eval.paper import table2
+from eval.paper import command as paper
+from eval.paper.tables import TABLES
 from eval.policies import acceptance, labels, labels_page, starts
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
@@ -34,8 +34,10 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         InputError: what is to be measured cannot be.
         UnavailableError: a model or data is not at hand.
     """
+    if options.table in (*TABLES, "all"):
+        run = paper.show_plan if options.dry_run else paper.measure
+        return run(options, read_engine(file), command, as_json=as_json)
     tables = {
-        "2": _table2,
         "drift": _drift,
         "generation": _generation,
         "policies": _policies,
@@ -57,12 +59,6 @@ def _drift(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[
     with closing(make_view()) as view:
         result = drift_measure.measure(command, asked.windows, asked.seed, view.progress, asked.only, before)
     return result, drift_page.write_page(result, out)
-
-
-def _table2(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
-    with closing(make_view()) as view:
-        result = table2.measure(asked, engine, command, view.progress)
-    return result, table2_page.write_page(result, asked.out or asked.folder / "report")
 
 
 def _generation(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:

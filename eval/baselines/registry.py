@@ -6,12 +6,15 @@ To add one, write a file with a ``Baseline`` and add it to the tuple below.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agent.train.files import read_json
 from cao.errors import InputError
+from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.model.adapters import LoraWeights
 from cao.progress import Progress, silent
+from cao.types import Record
 from eval.baselines.abmll import Abmll
 from eval.baselines.base import Base
-from eval.baselines.baseline import Baseline, Budget, Spent, adapted, prepared
+from eval.baselines.baseline import Baseline, Budget, Prepared, Spent, adapted, fingerprint_of, prepared
 from eval.baselines.ground import Ground, Target, ground_of
 from eval.baselines.labelled_lora import LabelledLora
 from eval.baselines.maml import MamlEnLlm
@@ -88,6 +91,27 @@ def run_cell(
     if name not in BASELINES:
         raise InputError(f"no baseline is called {name!r}; known: {', '.join(BASELINES)}")
     kind, ground = BASELINES[name], ground_of(workshop, task, progress)
+    baseline, ready, choosing, losses = made_ready(kind, ground, rules, budget)
+    target = target_of(kind, ground, task, seed)
+    made = adapted(baseline, ground, ready, target)
+    return Cell(made.weights, baseline, choosing, ready.spent, made.spent, losses)
+
+
+def made_ready(
+    kind: type[Baseline], ground: Ground, rules: Rules, budget: Budget | None
+) -> tuple[Baseline, Prepared, Spent, dict[float, float | None]]:
+    """Return a baseline with its preparation, and what choosing its rate took; all targets of a ground share them.
+
+    Args:
+        kind: of baseline.
+        ground: the sources.
+        rules: whose hyper-parameters.
+        budget: for ``equal``.
+
+    Raises:
+        InputError: no budget, or the training diverged.
+        UnavailableError: something needed is not at hand.
+    """
     choosing, losses = Spent(), dict[float, float | None]()
     if rules == "paper":
         baseline = kind.paper()
@@ -96,10 +120,7 @@ def run_cell(
     else:
         rate, choosing, losses = chosen_rate(kind, ground, budget)
         baseline = kind.equal(budget.left() if kind.rated else budget, rate, ground)
-    ready = prepared(baseline, ground)
-    target = target_of(kind, ground, task, seed)
-    made = adapted(baseline, ground, ready, target)
-    return Cell(made.weights, baseline, choosing, ready.spent, made.spent, losses)
+    return baseline, prepared(baseline, ground), choosing, losses
 
 
 def target_of(kind: type[Baseline], ground: Ground, task: str, seed: int) -> Target:
@@ -127,6 +148,31 @@ def chosen_rate(kind: type[Baseline], ground: Ground, budget: Budget) -> tuple[f
     """
     if not kind.rated or len(budget.rates) == 1:
         return budget.rates[0], Spent(), {}
+    path = ground.folder / f"{kind.name}-rate-{_search(kind, ground, budget)}.json"
+    if path.exists():
+        kept = read_json(path, Chosen)
+        return kept.rate, kept.spent, kept.losses
+    chosen = _searched(kind, ground, budget)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, sealed(chosen.model_dump(mode="json")))
+    return chosen.rate, chosen.spent, chosen.losses
+
+
+class Chosen(Record):
+    """A rate with what choosing it took, and rate → loss of all that were tried; None where it diverged."""
+
+    rate: float
+    spent: Spent
+    losses: dict[float, float | None]
+
+
+def _search(kind: type[Baseline], ground: Ground, budget: Budget) -> str:
+    """Return the hash of all that the choice of a rate depends on."""
+    trials = [kind.equal(budget.tried(), rate, ground) for rate in budget.rates]
+    return sha256_bytes(canonical_json([fingerprint_of(trial, ground) for trial in trials]).encode())[:16]
+
+
+def _searched(kind: type[Baseline], ground: Ground, budget: Budget) -> Chosen:
     spent, losses = Spent(), dict[float, float | None]()
     for rate in budget.rates:
         trial = kind.equal(budget.tried(), rate, ground)
@@ -142,7 +188,7 @@ def chosen_rate(kind: type[Baseline], ground: Ground, budget: Budget) -> tuple[f
     kept = {rate: loss for rate, loss in losses.items() if loss is not None}
     if not kept:
         raise InputError(f"{kind.name} diverged at every rate of {', '.join(f'{rate:g}' for rate in losses)}")
-    return min(kept, key=lambda rate: kept[rate]), spent, losses
+    return Chosen(rate=min(kept, key=lambda rate: kept[rate]), spent=spent, losses=losses)
 
 
 def _rehearsed(baseline: Baseline, ground: Ground) -> tuple[float, Spent]:

@@ -1,47 +1,45 @@
-"""A table's adapters: each made once, kept with what it cost, and not made again.
+"""A baseline's adapters: each made once, kept with what it cost, and not made again.
 
-A cell is a method on a task with a seed. It is known by everything that it depends on: code, model, sources, the
-target's questions, rules and budget. What a method lacks, or a crash in it, leaves a reason in the place of an adapter,
-and the others go on.
+An adapter is known by everything that it depends on: code, model, sources, the target's questions, rules and budget.
 """
 
-import traceback
-from functools import partial
 from pathlib import Path
 
 from agent.train.files import read_json
-from cao.errors import CaoError
 from cao.files import canonical_json, sealed, sha256_bytes, write_json
-from cao.model.adapters import LoraWeights, load_adapter, save_adapter
+from cao.model.adapters import save_adapter
 from cao.progress import Progress
 from cao.types import Record
-from eval.baselines.baseline import CODE, Budget, Spent
+from eval.baselines.baseline import Budget, Spent
 from eval.baselines.ground import FEW, Ground, Target, ground_of
 from eval.baselines.objective import tokens_of
 from eval.baselines.registry import BASELINES, Rules, run_cell, target_of
-from eval.generation.workshop import BASE, Recipe, Workshop
+from eval.generation.workshop import Workshop
+from eval.paper.code import code_of
 
 TEST_STEPS = 10
 """Optimiser steps at test time that the budget pays for, on ``FEW`` labelled questions. Source: CAO-LLM H."""
 
 
 class Made(Record):
-    """A finished cell.
+    """What a baseline made.
 
     Attributes:
         adapter: hash of what came out; empty for the base model.
+        rank: of it.
         choosing: spent on choosing a rate.
         preparing: spent on the source tasks.
         adapting: spent on the target.
     """
 
     adapter: str
+    rank: int
     choosing: Spent
     preparing: Spent
     adapting: Spent
 
 
-def equal_budget(ground: Ground) -> Budget:
+def equal_budget(ground: Ground, share: float = 1.0) -> Budget:
     """Return what the generator that serves a task read in its training, in tokens, and ten steps at test time.
 
     The generator reads its target's prompts through the encoder alone, so ``adapting`` is more than it takes; no
@@ -49,6 +47,7 @@ def equal_budget(ground: Ground) -> Budget:
 
     Args:
         ground: of the target.
+        share: of the generator's tokens, where a table is made small.
     """
     preset = ground.workshop.consolidation.preset
     training = preset.generator
@@ -60,60 +59,53 @@ def equal_budget(ground: Ground) -> Budget:
     if training.reconstruction > 0:
         collected = preset.checkpoints
         asked += len(ground.variant.sources) * (collected.warm_steps + collected.kept_steps) * collected.batch
-    return Budget(preparing=round(mean * asked), adapting=round(mean * TEST_STEPS * FEW))
+    return Budget(preparing=round(share * mean * asked), adapting=round(mean * TEST_STEPS * FEW))
 
 
 def make(
     workshop: Workshop, method: str, task: str, seed: int, *, rules: Rules, budget: Budget | None, progress: Progress
-) -> tuple[Made | None, str]:
-    """Return a cell, and why there is none where there is none.
+) -> Made:
+    """Return what a baseline makes for a task; its adapter lies in ``folder_of``.
 
     Args:
-        workshop: an opened consolidation.
+        workshop: the sources.
         method: a baseline's name.
         task: that it is adapted to.
         seed: of the target's questions.
         rules: whose hyper-parameters.
         budget: for ``equal``.
         progress: called during long work.
+
+    Raises:
+        InputError: the task lacks what the method reads, or the training diverged.
+        UnavailableError: something needed is not at hand.
     """
     ground = ground_of(workshop, task, progress)
-    try:
-        path = _path(ground, target_of(BASELINES[method], ground, task, seed), method, rules, budget)
-        if path.exists():
-            return read_json(path, Made), ""
-        cell = run_cell(workshop, method, task, seed, rules=rules, budget=budget, progress=progress)
-    except CaoError as error:
-        return None, str(error)
-    except Exception as error:  # noqa: BLE001  (a method's defect shall not cost the others)
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        return None, f"crashed: {type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
-    kept = save_adapter(_store(ground), cell.weights, ground.lm.source).sha256 if cell.weights else ""
-    done = Made(adapter=kept, choosing=cell.choosing, preparing=cell.preparing, adapting=cell.adapting)
+    path = _path(ground, target_of(BASELINES[method], ground, task, seed), method, rules, budget)
+    if path.exists():
+        return read_json(path, Made)
+    cell = run_cell(workshop, method, task, seed, rules=rules, budget=budget, progress=progress)
+    kept = save_adapter(ground.folder / "adapters", cell.weights, ground.lm.source) if cell.weights else None
+    done = Made(
+        adapter=kept.sha256 if kept else "",
+        rank=kept.rank if kept else 0,
+        choosing=cell.choosing,
+        preparing=cell.preparing,
+        adapting=cell.adapting,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, sealed(done.model_dump(mode="json")))
-    return done, ""
+    return done
 
 
-def recipe_of(made: Made, workshop: Workshop, label: str) -> Recipe:
-    """Return how a cell's adapter is had again, by any worker."""
-    if not made.adapter:
-        return Recipe(BASE, None, "the base model")
-    folder = workshop.consolidation.folder / "baselines" / "adapters" / made.adapter
-    return Recipe(f"kept:{made.adapter}", partial(_kept, folder=folder), label)
-
-
-def _kept(workshop: Workshop, folder: Path) -> LoraWeights:
-    return load_adapter(folder, workshop.consolidation.lm.sha256)
-
-
-def _store(ground: Ground) -> Path:
-    return ground.folder / "adapters"
+def folder_of(ground: Ground, made: Made) -> Path:
+    """Return the folder of an adapter that a baseline made, in PEFT format."""
+    return ground.folder / "adapters" / made.adapter
 
 
 def _path(ground: Ground, target: Target, method: str, rules: Rules, budget: Budget | None) -> Path:
     depends_on = {
-        "code": CODE,
+        "code": code_of(BASELINES[method].__module__, "eval.baselines.registry"),
         "method": method,
         "rules": rules,
         "budget": budget.model_dump(mode="json") if budget else None,

@@ -1,4 +1,4 @@
-"""Table 2's page: means with differences first, then task by task, the paper's own figures in their own columns."""
+"""A table's page: means with differences first, then task by task, the paper's own figures in their own columns."""
 
 import json
 from collections.abc import Sequence
@@ -6,133 +6,159 @@ from pathlib import Path
 
 from cao.files import write_atomic
 from eval.baselines.baseline import Spent
-from eval.baselines.registry import BASELINES
 from eval.pages.markdown import table
 from eval.paper.published import SIZES, average, figure
-from eval.paper.results import Cell, Mean, Row, Table2Result
-from eval.paper.rows import KINDS, STAGE_1, STAGES_1_2
-from tools.detect_drift.reference import IN_DOMAIN
+from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
+from eval.paper.rows import ROWS
+from eval.paper.tables import TABLES
 
-TITLES = {
-    "base": "base model",
-    "no_meta_train": "No-Meta-Train",
-    "union_train": "Union-Train",
-    "mean": "mean of the sources' checkpoints",
-    "nearest": "nearest source's checkpoint",
-    "maml": "MAML-en-LLM",
-    "abmll": "ABMLL",
-    "serl": "SeRL",
-    "labelled_lora": "LoRA on the reward labels",
-    "text_to_lora": "Text-to-LoRA's kind",
-    STAGE_1: "CAO-LLM, stage 1",
-    STAGES_1_2: "CAO-LLM, stages 1 and 2",
+RULES = {
+    "equal": "Each baseline may read {tokens} the generator that serves the task read in training, and at "
+    "test time as many as ten steps on 25 labelled questions take; its rate is chosen on train questions.",
+    "paper": "Baselines have their papers' own settings (Appendix H).",
 }
 
 
-def write_page(result: Table2Result, folder: Path) -> Path:
-    """Write ``table2.md`` and ``table2.json``, and return the page's path.
+def write_page(result: TableResult, folder: Path, pictures: Sequence[str] = ()) -> Path:
+    """Write ``tableN.md`` and ``tableN.json``, and return the page's path.
 
     Args:
         result: what was measured.
         folder: where; made if it is not there.
+        pictures: files in it that the page shows.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    name = name_of(result.table, result.protocol)
     figures = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    write_atomic(folder / "table2.json", f"{figures}\n")
-    write_atomic(folder / "table2.md", page(result))
-    return folder / "table2.md"
+    write_atomic(folder / f"{name}.json", f"{figures}\n")
+    write_atomic(folder / f"{name}.md", page(result, pictures))
+    return folder / f"{name}.md"
 
 
-def page(result: Table2Result) -> str:
+def name_of(number: str, protocol: str) -> str:
+    """Return the name of a table's files, without their ending."""
+    return f"table{number}" if protocol == "likelihood" else f"table{number}-{protocol}"
+
+
+def page(result: TableResult, pictures: Sequence[str] = ()) -> str:
     """Return the page as Markdown."""
-    rules = {
-        "equal": "Each baseline may read as many tokens as the generator that serves the task read in training, and "
-        "at test time as many as ten steps on 25 labelled questions; its rate is chosen on train questions.",
-        "paper": "Baselines have their papers' own settings (Appendix H).",
-    }
-    seeds = ", ".join(map(str, result.seeds))
     parts = [
-        f"""# The paper's Table 2, measured here
-
-Made on {result.measured} by
-
-    {result.command}
-
-{result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device}, preset \
-`{result.preset}`; seeds {seeds}; at most {result.limit} test questions a task. No method saw a task that it is judged \
-on, but for what its column “reads” names. Every adapter answers by its own best rule, chosen on {result.reward} \
-reward questions; “default” is the plain rule. {rules[result.rules]} Intervals are 95 %: a paired bootstrap over \
-questions and seeds; p-values are two-sided, corrected by Holm for all comparisons of the table. The paper's figures \
-are those of Qwen2.5-Instruct, parsed from free text, and its means are over its own six tasks.
-""",
-        *(_averages(result, kind) for kind in KINDS if any(kind in row.means for row in result.rows.values())),
-        "## What each may spend\n",
-        table(["method", "reads of the target", "before it is known", "on it"], _spent(result)),
-        *(_task(result, task) for task in result.tasks),
+        _head(result),
+        *(f"![{name}]({name})\n" for name in pictures),
+        *(_means(result, kind) for kind in KINDS if any(kind in row.means for row in result.rows.values())),
+        *([_versus(result.versus)] if result.versus else []),
+        *(_choice(result)),
+        *(_task(result, task) for task in result.tasks if task in result.n),
+        "## What each row reads and spent\n",
+        table(["row", "reads of the target", "before it is known", "on it"], _spent(result)),
     ]
     absent = [
-        f"- {title(method)} on {task}: {reason}"
-        for method, row in result.rows.items()
+        f"- {title(name)} on {task}: {reason}"
+        for name, row in result.rows.items()
         for task, reason in row.absent.items()
     ]
     parts += ["## n/a\n", "\n".join(absent) + "\n"] if absent else []
     return "\n".join(parts)
 
 
-def title(method: str) -> str:
-    """Return how a method is called on the page."""
-    return TITLES.get(method, method)
+def title(row: str) -> str:
+    """Return how a row is called on pages."""
+    return ROWS[row].title if row in ROWS else row
 
 
-def _averages(result: Table2Result, kind: str) -> str:
-    heads = ["method", "tasks", "accuracy (95 %)", f"{title(STAGE_1)} minus it", "p (Holm)"]
+def _head(result: TableResult) -> str:
+    one = TABLES[result.table]
+    tokens = "as many tokens as" if result.share == 1 else f"{result.share:.0%} of the tokens that"
+    rules = RULES[result.rules].format(tokens=tokens)
+    asked = "ranked by likelihood" if result.protocol == "likelihood" else "written, and parsed"
+    likelihood = (
+        f"Every model answers by its own best rule, chosen on {result.reward} reward questions from the same rules for "
+        "all; “plain rule” is log p per character. "
+        if result.protocol == "likelihood"
+        else "“parsable” is the share of answers that name a choice. "
+    )
+    return f"""# Table {result.table} of the paper, measured here: {one.title.lower()}
+
+Made on {result.measured} by
+
+    {result.command}
+
+{result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device} ({result.machine}); preset \
+`{result.preset}`, seeds {", ".join(map(str, result.seeds))}; at most {result.limit} test questions a task, answers \
+{asked}. {one.about} {likelihood}{rules if result.table == "2" else ""}
+
+Intervals are 95 %: a paired bootstrap over questions and seeds; p-values are two-sided, corrected by Holm for all \
+comparisons of this table. The paper's figures are those of Qwen2.5-Instruct, parsed from free text, and its means are \
+over its own six tasks.
+"""
+
+
+def _means(result: TableResult, kind: str) -> str:
+    heads = ["row", "tasks", "accuracy (95 %)", *(f"paper, {size}" for size in SIZES)]
     rows = []
-    for method, row in _ordered(result):
-        if kind in row.means:
-            papers = [average(size, method, in_domain=kind == KINDS[0]) for size in SIZES]
-            rows.append([*_mean(method, row.means[kind]), *map(_percent, papers)])
-    body = table([*heads, *(f"paper, {size}" for size in SIZES)], rows)
-    return f"## Mean over the tasks {kind}\n\n{body}"
+    for name, row in result.rows.items():
+        if (mean := row.means.get(kind)) is not None:
+            papers = [average(size, name, in_domain=kind == KINDS[0]) for size in SIZES]
+            rows.append([title(name), str(len(mean.tasks)), share(mean.accuracy, mean.ci95), *map(_percent, papers)])
+        else:
+            rows.append([title(name), "0", "n/a", *([""] * len(SIZES))])
+    return f"## Mean over the tasks {kind}\n\n{table(heads, rows)}"
 
 
-def _ordered(result: Table2Result) -> list[tuple[str, Row]]:
-    """Return the rows, baselines as they are registered, the project's method last."""
-    known = [*BASELINES, STAGE_1, STAGES_1_2]
-    return sorted(result.rows.items(), key=lambda pair: known.index(pair[0]))
-
-
-def _mean(method: str, mean: Mean) -> list[str]:
-    against = mean.against
-    change = f"{100 * against.accuracy:+.1f} ({_points(against.ci95)})" if against else ""
-    p_value = f"{against.holm:.3f}" if against else ""
-    return [title(method), str(len(mean.tasks)), _share(mean.accuracy, mean.ci95), change, p_value]
-
-
-def _task(result: Table2Result, task: str) -> str:
-    kind = KINDS[0] if task in IN_DOMAIN else KINDS[1]
-    heads = ["method", "accuracy (95 %)", "default", "log-loss", "seeds", "at chance"]
+def _versus(every: Sequence[Versus]) -> str:
+    heads = ["one", "minus the other", "tasks", "points (95 %)", "p (Holm)"]
     rows = [
-        [title(method), *_cell(row.cells.get(task)), *(_percent(figure(size, method, task)) for size in SIZES)]
-        for method, row in _ordered(result)
+        [
+            title(one.row),
+            title(one.other),
+            f"{len(one.tasks)} {one.kind}",
+            points(one.accuracy, one.ci95),
+            f"{one.holm:.3f}",
+        ]
+        for one in every
+    ]
+    return f"## Comparisons, on the tasks that both rows have\n\n{table(heads, rows)}"
+
+
+def _choice(result: TableResult) -> list[str]:
+    one = result.choice
+    if one is None:
+        return []
+    best = table(["task", "best"], [[task, title(row)] for task, row in one.best.items()])
+    return [
+        "## Another row for each task\n",
+        f"Best over all tasks: {title(one.single)}. Choosing for each task instead of taking one for all, both chosen "
+        f"on one half of the test questions and judged on the other: {points(one.gain, one.ci95)} points.\n",
+        best,
+    ]
+
+
+def _task(result: TableResult, task: str) -> str:
+    written = result.protocol == "generate"
+    heads = ["row", "accuracy (95 %)", *(["parsable"] if written else ["plain rule", "log-loss"]), "seeds", "at chance"]
+    rows = [
+        [title(name), *_cell(row, task, written=written), *(_percent(figure(size, name, task)) for size in SIZES)]
+        for name, row in result.rows.items()
     ]
     body = table([*heads, *(f"paper, {size}" for size in SIZES)], rows)
     guessing = f"{100 * result.chance[task]:.1f} %"
-    return f"## {task}\n\n{kind}, {result.n[task]} questions; guessing {guessing}.\n\n{body}"
+    return f"## {task}\n\n{result.kinds[task]}, {result.n[task]} questions; guessing {guessing}.\n\n{body}"
 
 
-def _cell(cell: Cell | None) -> list[str]:
+def _cell(row: RowResult, task: str, *, written: bool) -> list[str]:
+    cell: Cell | None = row.cells.get(task)
     if cell is None:
-        return ["n/a", "", "", "", ""]
-    at = f"{cell.at_chance} of {cell.seeds}"
-    return [_share(cell.accuracy, cell.ci95), f"{100 * cell.default:.1f}", f"{cell.log_loss:.4f}", str(cell.seeds), at]
+        return ["n/a", *([""] * (3 if written else 4))]
+    parsable = "" if cell.parsable is None else f"{100 * cell.parsable:.0f} %"
+    more = [parsable] if written else [f"{100 * cell.default:.1f}", f"{cell.log_loss:.4f}"]
+    return [share(cell.accuracy, cell.ci95), *more, str(cell.seeds), f"{cell.at_chance} of {cell.seeds}"]
 
 
-def _spent(result: Table2Result) -> list[list[str]]:
-    rows = []
-    for method, row in _ordered(result):
-        reads = BASELINES[method].reads if method in BASELINES else "prompts"
-        rows.append([title(method), reads, *(map(_cost, row.spent) if row.spent else ("", ""))])
-    return rows
+def _spent(result: TableResult) -> list[list[str]]:
+    return [
+        [title(name), ROWS[name].reads if name in ROWS else "", *(map(_cost, row.spent) if row.spent else ("", ""))]
+        for name, row in result.rows.items()
+    ]
 
 
 def _cost(spent: Spent) -> str:
@@ -141,12 +167,14 @@ def _cost(spent: Spent) -> str:
     return f"{spent.steps:,} steps, {tokens}{seconds}"
 
 
-def _share(value: float, ci95: Sequence[float]) -> str:
+def share(value: float, ci95: Sequence[float]) -> str:
+    """Return an accuracy with its interval, in per cent."""
     return f"{100 * value:.1f} ({100 * ci95[0]:.1f}–{100 * ci95[1]:.1f})"
 
 
-def _points(ci95: Sequence[float]) -> str:
-    return f"{100 * ci95[0]:+.1f} to {100 * ci95[1]:+.1f}"
+def points(value: float, ci95: Sequence[float]) -> str:
+    """Return a difference with its interval, in points."""
+    return f"{100 * value:+.1f} ({100 * ci95[0]:+.1f} to {100 * ci95[1]:+.1f})"
 
 
 def _percent(value: float | None) -> str:

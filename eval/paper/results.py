@@ -1,24 +1,29 @@
-"""What Table 2 holds, from the measurement to the page; ``table2.json`` is this."""
+"""What a table of the paper holds, from the measurement to the page; ``tableN.json`` is this."""
 
 from pydantic import Field
 
-from cao.types import Record
+from cao.types import AnswerProtocol, Record
 from eval.baselines.baseline import Spent
 from eval.pages.absent import is_none
 
 Interval = tuple[float, float]
 
+KINDS = ("in domain", "out of domain")
+
 
 class Cell(Record):
-    """A method on a task.
+    """A row on a task.
 
     Attributes:
-        accuracy: share of the test questions, by each adapter's own best rule, mean over seeds.
+        accuracy: share of the test questions, by each model's own best rule, mean over seeds.
         ci95: paired bootstrap over questions and seeds.
         default: by the default rule.
-        log_loss: of the choice, nats, at each adapter's own temperature.
+        log_loss: of the choice, nats, at each model's own temperature.
         at_chance: in how many seeds it is no better than guessing.
         seeds: that it was adapted with.
+        parsable: share of the answers that name a choice; None where nothing was written.
+        notes: what was made, a seed each.
+        adapters: hash of each seed's adapter, empty where it has none or several.
     """
 
     accuracy: float
@@ -27,47 +32,76 @@ class Cell(Record):
     log_loss: float
     at_chance: int
     seeds: int
+    parsable: float | None = Field(default=None, exclude_if=is_none)
+    notes: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
 
 
-class Against(Record):
-    """The project's method against another one, on the tasks that both have.
+class Mean(Record):
+    """A row over the tasks of one kind, those that it has; its accuracy is the mean over tasks."""
+
+    tasks: tuple[str, ...]
+    accuracy: float
+    ci95: Interval
+
+
+class Versus(Record):
+    """One row against another, on the tasks of one kind that both have.
 
     Attributes:
-        accuracy: mean difference; positive is better for the project's.
+        row: the one.
+        other: the other.
+        kind: of tasks.
+        tasks: that both have.
+        accuracy: mean difference; positive where ``row`` is better.
         ci95: paired bootstrap over questions and seeds; the tasks are the table's.
         p_value: two-sided, of that bootstrap.
         holm: the same, corrected for all comparisons of the table.
     """
 
+    row: str
+    other: str
+    kind: str
+    tasks: tuple[str, ...]
     accuracy: float
     ci95: Interval
     p_value: float
     holm: float
 
+    @property
+    def surely_better(self) -> bool:
+        """Whether the interval and the corrected p-value say that it is better."""
+        return self.accuracy > 0 and self.ci95[0] > 0 and self.holm < 0.05
 
-class Mean(Record):
-    """A method over the tasks of one kind.
+    @property
+    def surely_worse(self) -> bool:
+        """Whether the interval and the corrected p-value say that it is worse."""
+        return self.accuracy < 0 and self.ci95[1] < 0 and self.holm < 0.05
+
+
+class Choice(Record):
+    """What another row for each task is worth: chosen on one half of the test questions, judged on the other.
 
     Attributes:
-        tasks: that it has.
-        accuracy: mean over tasks.
-        ci95: as above.
-        against: how the project's method differs from it; left out for that one itself.
+        best: task → the row that is best there, on all questions.
+        single: the row that is best over all tasks.
+        gain: accuracy of choosing for each task over that of one row for all, both chosen on the half not judged.
+        ci95: bootstrap over questions.
     """
 
-    tasks: tuple[str, ...]
-    accuracy: float
+    best: dict[str, str]
+    single: str
+    gain: float
     ci95: Interval
-    against: Against | None = Field(default=None, exclude_if=is_none)
 
 
-class Row(Record):
-    """A method.
+class RowResult(Record):
+    """A row.
 
     Attributes:
         cells: task → what it reaches.
         absent: task → why it has none.
-        means: ``in domain``, ``out of domain`` → over those tasks.
+        means: kind of tasks → over those tasks.
         spent: on choosing a rate and preparing, and on a target; means over its cells.
     """
 
@@ -77,13 +111,18 @@ class Row(Record):
     spent: tuple[Spent, Spent] | None = Field(default=None, exclude_if=is_none)
 
 
-class Table2Result(Record):
-    """Everything that was measured.
+class TableResult(Record):
+    """Everything that was measured for a table.
 
     Attributes:
-        reference: the project's method that the others are held against.
+        command: that made it.
+        table: its number in the paper.
+        share: of the generator's tokens, which a baseline might read before its target was known.
+        kinds: task → ``in domain`` or ``out of domain``.
         chance: task → accuracy of guessing.
         n: task → test questions.
+        versus: the comparisons of the table.
+        choice: what choosing between the rows is worth; left out where the table does not ask.
     """
 
     command: str
@@ -91,15 +130,24 @@ class Table2Result(Record):
     measured: str
     model: str
     model_sha256: str
-    preset: str
     device: str
     dtype: str | None
+    machine: str
+    preset: str
+    protocol: AnswerProtocol
     rules: str
+    share: float
     reward: int
     limit: int
     seeds: tuple[int, ...]
     tasks: tuple[str, ...]
-    reference: str
+    kinds: dict[str, str]
     chance: dict[str, float]
     n: dict[str, int]
-    rows: dict[str, Row]
+    rows: dict[str, RowResult]
+    versus: tuple[Versus, ...]
+    choice: Choice | None = Field(default=None, exclude_if=is_none)
+
+    def pair(self, row: str, other: str, kind: str) -> Versus | None:
+        """Return a comparison, None where no task of the kind has both."""
+        return next((v for v in self.versus if (v.row, v.other, v.kind) == (row, other, kind)), None)

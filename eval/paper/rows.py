@@ -1,149 +1,73 @@
-"""What answers say of methods: means over tasks, differences with intervals, p-values corrected for their number."""
+"""The rows of the paper's tables: every baseline, every stage of the method, every family of strategies alone."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
+from cao.strategies import FAMILIES
+from eval.baselines.registry import BASELINES
 
-from eval.baselines.baseline import Spent
-from eval.generation.bootstrap import Array, interval
-from eval.generation.scores import TaskAnswers
-from eval.generation.workshop import Recipe
-from eval.paper.results import Against, Cell, Mean, Row
-from tools.detect_drift.reference import IN_DOMAIN
+STAGE_1, STAGES_1_2, ALL, START = "cao_stage_1", "cao_stages_1_2", "cao_all", "cao_start"
+"""What the generator makes; the same aligned; a whole run; what a run starts from, the best of the two and the base."""
 
-STAGE_1, STAGES_1_2 = "cao_stage_1", "cao_stages_1_2"
-OWN = (STAGE_1, STAGES_1_2)
-"""The project's method: what the generator makes, and the same aligned. Stage 3 is a run's loop (``starts``)."""
+FAMILY = "family_"
 
-KINDS = ("in domain", "out of domain")
+Kind = Literal["baseline", "stage", "family"]
+
+_NAMES = {
+    "base": "base model",
+    "no_meta_train": "No-Meta-Train",
+    "union_train": "Union-Train",
+    "mean": "mean of the sources' checkpoints",
+    "nearest": "nearest source's checkpoint",
+    "maml": "MAML-en-LLM",
+    "abmll": "ABMLL",
+    "serl": "SeRL",
+    "labelled_lora": "LoRA on the reward labels",
+    "text_to_lora": "Text-to-LoRA's kind",
+}
 
 
-@dataclass
-class Plan:
-    """What is compared.
+@dataclass(frozen=True)
+class Row:
+    """A method.
 
     Attributes:
-        recipes: method → task → a recipe for each seed.
-        absent: method → task → why there is none.
-        spent: method → what each of its cells cost before the target was known, and on it.
+        name: in results and on the command line.
+        title: on pages.
+        kind: how its model is made.
+        reads: what of the target it reads before its test questions.
+        seeded: whether a seed, which chooses the questions that it reads, makes a difference.
+        code: modules that it depends on, besides those that judge every row.
     """
 
-    recipes: dict[str, dict[str, list[Recipe]]] = field(default_factory=dict)
-    absent: dict[str, dict[str, str]] = field(default_factory=dict)
-    spent: dict[str, list[tuple[Spent, Spent]]] = field(default_factory=dict)
-
-    def of(self, task: str) -> dict[str, list[Recipe]]:
-        """Return the methods that a task has, with their recipes."""
-        return {method: tasks[task] for method, tasks in self.recipes.items() if task in tasks}
-
-
-def rows_of(plan: Plan, answers: Mapping[str, TaskAnswers]) -> dict[str, Row]:
-    """Return what each method reaches, and what the project's first stage gains on it.
-
-    Args:
-        plan: what is compared.
-        answers: task → what every method that it has answers.
-    """
-    means = {method: _means(method, answers) for method in plan.recipes}
-    pairs = [(method, kind) for method, of_kinds in means.items() for kind, mean in of_kinds.items() if mean.against]
-    corrected = holm([_p_value(means[method][kind]) for method, kind in pairs])
-    for (method, kind), value in zip(pairs, corrected, strict=True):
-        mean = means[method][kind]
-        assert mean.against is not None
-        against = mean.against.model_copy(update={"holm": value})
-        means[method][kind] = mean.model_copy(update={"against": against})
-    return {
-        method: Row(
-            cells={task: _cell(one, method) for task, one in answers.items() if method in one.answers},
-            absent=plan.absent[method],
-            means=means[method],
-            spent=_spent(plan.spent.get(method, [])),
-        )
-        for method in plan.recipes
-    }
+    name: str
+    title: str
+    kind: Kind
+    reads: str
+    seeded: bool = True
+    code: tuple[str, ...] = ()
 
 
-def _cell(task: TaskAnswers, method: str) -> Cell:
-    found = task.answers[method]
-    return Cell(
-        accuracy=found.best.accuracy,
-        ci95=interval(task.accuracy(method)),
-        default=found.default.accuracy,
-        log_loss=found.best.log_loss,
-        at_chance=found.at_chance,
-        seeds=found.seeds,
+def _baseline(name: str) -> Row:
+    kind = BASELINES[name]
+    code = () if name == "base" else (kind.__module__, "eval.baselines.registry")
+    return Row(name, _NAMES.get(name, name), "baseline", kind.reads, kind.reads not in ("nothing", "description"), code)
+
+
+_LOOP = ("agent.graph", "agent.loop.nodes")
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        *map(_baseline, BASELINES),
+        Row(STAGE_1, "CAO-LLM, stage 1", "stage", "prompts", code=("tools.generate_lora",)),
+        Row(
+            STAGES_1_2, "CAO-LLM, stages 1 and 2", "stage", "prompts", code=("tools.generate_lora", "tools.align_lora")
+        ),
+        Row(ALL, "CAO-LLM, all stages", "stage", "prompts; the reward labels steer the loop", code=_LOOP),
+        Row(START, "the start, without a strategy", "family", "prompts; the reward labels choose", code=_LOOP),
+        *(
+            Row(f"{FAMILY}{name}", f"{name} alone", "family", "prompts; the reward labels choose the start", code=_LOOP)
+            for name in FAMILIES
+        ),
     )
-
-
-def _means(method: str, answers: Mapping[str, TaskAnswers]) -> dict[str, Mean]:
-    """Return a method's means over the tasks of each kind, with what the project's method gains on the same."""
-    found = dict[str, Mean]()
-    for kind in KINDS:
-        having = {
-            task: one
-            for task, one in answers.items()
-            if method in one.answers and (task in IN_DOMAIN) == (kind == KINDS[0])
-        }
-        if having:
-            drawn = np.mean([one.accuracy(method) for one in having.values()], axis=0)
-            found[kind] = Mean(
-                tasks=tuple(having),
-                accuracy=float(np.mean([one.answers[method].best.accuracy for one in having.values()])),
-                ci95=interval(drawn),
-                against=None if method == STAGE_1 else _against(method, list(having.values()), drawn),
-            )
-    return found
-
-
-def _against(method: str, tasks: Sequence[TaskAnswers], drawn: Array) -> Against:
-    gains = np.mean([one.accuracy(STAGE_1) for one in tasks], axis=0) - drawn
-    each = [one.answers[STAGE_1].best.accuracy - one.answers[method].best.accuracy for one in tasks]
-    p_value = two_sided(gains)
-    return Against(accuracy=float(np.mean(each)), ci95=interval(gains), p_value=p_value, holm=p_value)
-
-
-def _p_value(mean: Mean) -> float:
-    assert mean.against is not None
-    return mean.against.p_value
-
-
-def _spent(each: Sequence[tuple[Spent, Spent]]) -> tuple[Spent, Spent] | None:
-    """Return the means of what cells cost; tokens or seconds that one did not keep are not stated."""
-    if not each:
-        return None
-
-    def mean(values: Sequence[Spent]) -> Spent:
-        tokens, seconds = [one.tokens for one in values], [one.seconds for one in values]
-        known_tokens, known_seconds = [x for x in tokens if x is not None], [x for x in seconds if x is not None]
-        return Spent(
-            steps=round(np.mean([one.steps for one in values])),
-            tokens=round(np.mean(known_tokens)) if len(known_tokens) == len(tokens) else None,
-            seconds=round(float(np.mean(known_seconds)), 1) if len(known_seconds) == len(seconds) else None,
-        )
-
-    before, target = zip(*each, strict=True)
-    return mean(before), mean(target)
-
-
-def two_sided(drawn: Array) -> float:
-    """Return the two-sided p-value of a bootstrap: twice the smaller share on one side of zero, at least 2/(R + 1).
-
-    Args:
-        drawn: (R,) differences.
-    """
-    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number: the smallest times m, the next times m − 1, never falling.
-
-    Source: Holm 1979.
-    """
-    order = sorted(range(len(values)), key=lambda i: values[i])
-    corrected, highest = [0.0] * len(values), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[i]))
-        corrected[i] = highest
-    return corrected
+}

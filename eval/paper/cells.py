@@ -1,0 +1,264 @@
+"""The cells of the tables: a row on a task with a seed, its answers to the test part, and what it was made of.
+
+A cell is known by a fingerprint of everything that it depends on, and kept in a file as soon as it is there. A file of
+another fingerprint is another cell; one that does not hold what its name says is refused. Answers of a model to a
+question are kept besides, for all cells of a task: what two rows share is asked once.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.loop.reward import measure_part
+from agent.loop.start import best_rule
+from agent.loop.state import Workbench
+from agent.train.files import read_json
+from cao.errors import InputError
+from cao.files import canonical_json, sealed, sha256_bytes, write_json
+from cao.types import AnswerProtocol, AnswerRule, Example, Item, Record
+from eval.baselines.baseline import Spent
+from eval.baselines.ground import ground_of
+from eval.paper.code import code_of
+from eval.paper.desk import Desk
+from eval.paper.making import equal_budget
+from eval.paper.models import CODE, Candidate, candidate
+from eval.paper.rows import ALL, ROWS
+from eval.paper.sizes import SIZES
+from policies.base import adapter_of
+from tools.evaluate import load_items, save_items
+from tools.evaluate.statistics import summarise
+
+JUDGES = ("tools.evaluate", "agent.loop.answers", "cao.model.loading")
+"""Modules that every cell depends on."""
+
+
+ELSEWHERE = ("model", "model_path", "device", "dtype", "threads")
+"""Keys of a run that a cell names by their hashes, or by what was computed with."""
+
+
+class Key(NamedTuple):
+    """Which cell.
+
+    Attributes:
+        row: its name.
+        task: its name.
+        seed: of the questions that the row reads; 0 where they make no difference.
+    """
+
+    row: str
+    task: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.row} on {self.task}, seed {self.seed}"
+
+
+class Kept(Record):
+    """A finished cell, beside its answers.
+
+    Attributes:
+        fingerprint: of all that it depends on.
+        depends_on: the same in JSON values, for who asks why a cell was made again.
+        rule: of answering, chosen on the reward part.
+        note: what was made, in words.
+        adapter: its hash, empty where there is none or several.
+        parsable: share of the answers that name a choice; None where nothing was written.
+        spent: before the task was known, and on it.
+        seconds: that making and judging it took, of the process that ended it.
+    """
+
+    fingerprint: str
+    depends_on: dict[str, object]
+    rule: AnswerRule
+    note: str = ""
+    adapter: str = ""
+    parsable: float | None = None
+    spent: tuple[Spent, Spent]
+    seconds: float
+
+
+class Answered(NamedTuple):
+    """A finished cell with its answers to the test part, by the default rule and by its own."""
+
+    kept: Kept
+    default: list[Item]
+    best: list[Item]
+
+
+def depends_on(desk: Desk, key: Key) -> dict[str, object]:
+    """Return everything that a cell depends on, in JSON values.
+
+    Raises:
+        InputError: no such task.
+        UnavailableError: something needed is not at hand.
+    """
+    row, options = ROWS[key.row], desk.shared.options
+    bench = desk.bench(key.task, key.seed, Path())
+    splits = bench.splits
+    found: dict[str, object] = {
+        "row": key.row,
+        "task": key.task,
+        "seed": key.seed,
+        "protocol": bench.protocol,
+        "code": [CODE, code_of(*JUDGES, *row.code)],
+        "model": desk.lm.sha256,
+        "computed": [desk.lm.dtype, str(desk.lm.device).split(":")[0]],
+        "support": _sha256([example.prompt for example in splits.support]),
+        "reward": _sha256(_asked(bench, splits.reward)),
+        "test": _sha256(_asked(bench, splits.test)),
+    }
+    if row.kind == "baseline" and row.name != "base":
+        ground = ground_of(desk.workshop, key.task)
+        size = SIZES[options.preset]
+        budget = equal_budget(ground, size.share).model_dump(mode="json") if options.rules == "equal" else None
+        return {**found, "ground": _sha256(ground.about), "rules": options.rules, "budget": budget}
+    if row.kind != "baseline":
+        found |= {"parts": bench.trained.hashes(), "encoder": desk.encoder.sha256}
+    if row.name == ALL:
+        run = {key: value for key, value in bench.config.fingerprint().items() if key not in ELSEWHERE}
+        found |= {"run": run, "policy": adapter_of(bench.policy)}
+    return found
+
+
+def _asked(bench: Workbench, examples: Sequence[Example]) -> list[object]:
+    """Return questions as the model is asked them, with what is right."""
+    task, style = bench.task, bench.lm.profile.answer_style
+    if bench.protocol == "generate":
+        return [[task.ask(example), example.gold_text, example.choices, example.answer] for example in examples]
+    return [[task.query(example, style).model_dump(mode="json"), example.answer] for example in examples]
+
+
+def fingerprint_of(about: dict[str, object]) -> str:
+    """Return the hash of what a cell depends on."""
+    return _sha256(about)
+
+
+def _sha256(value: object) -> str:
+    return sha256_bytes(canonical_json(value).encode())
+
+
+class Shelf:
+    """Where the cells of a table lie.
+
+    Attributes:
+        folder: of them.
+    """
+
+    def __init__(self, work: Path, protocol: AnswerProtocol) -> None:
+        self.folder, self._answers = work / "cells" / protocol, work / "answers"
+
+    def _stem(self, key: Key, fingerprint: str) -> Path:
+        return self.folder / key.row / f"{key.task}-{key.seed}-{fingerprint[:16]}"
+
+    def read(self, key: Key, fingerprint: str) -> Answered | None:
+        """Return a finished cell, None where there is none.
+
+        Raises:
+            InputError: a file of it is damaged, or is not the cell that its name says.
+        """
+        stem = self._stem(key, fingerprint)
+        path = stem.with_name(f"{stem.name}.json")
+        if not path.exists():
+            return None
+        kept = read_json(path, Kept)
+        if kept.fingerprint != fingerprint or _sha256(kept.depends_on) != fingerprint:
+            raise InputError(f"{path}: not the cell that its name says; delete it to have it made again")
+        return Answered(kept, load_items(_items(stem, "default")), load_items(_items(stem, "best")))
+
+    def write(self, key: Key, done: Answered) -> None:
+        """Write a cell; its own file comes last."""
+        stem = self._stem(key, done.kept.fingerprint)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        save_items(_items(stem, "default"), done.default)
+        save_items(_items(stem, "best"), done.best)
+        write_json(stem.with_name(f"{stem.name}.json"), sealed(done.kept.model_dump(mode="json")))
+
+    def bench_folder(self, key: Key, fingerprint: str) -> Path:
+        """Return the folder in which a cell is made, from which a killed one goes on; answers of others are there."""
+        folder = self._stem(key, fingerprint)
+        (folder / "items").mkdir(parents=True, exist_ok=True)
+        _lend(sorted((self._answers / key.task).glob("kept-*.jsonl")), folder / "items")
+        return folder
+
+    def close(self, key: Key, fingerprint: str) -> None:
+        """Keep the answers of a finished cell for the others, and remove what it was made in."""
+        folder, shared = self._stem(key, fingerprint), self._answers / key.task
+        shared.mkdir(parents=True, exist_ok=True)
+        _lend(sorted((folder / "items").glob("kept-*.jsonl")), shared)
+        shutil.rmtree(folder)
+
+
+def _items(stem: Path, rule: str) -> Path:
+    return stem.with_name(f"{stem.name}.{rule}.jsonl")
+
+
+def _lend(files: Iterable[Path], folder: Path) -> None:
+    """Put files into another folder, in one step each; they are replaced and never changed, so a link is a copy."""
+    for path in files:
+        target = folder / path.name
+        if target.exists() and target.stat().st_size >= path.stat().st_size:
+            continue
+        temporary = folder / f".{path.name}.{os.getpid()}"
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without links
+            with suppress(OSError):
+                shutil.copyfile(path, temporary)
+        with suppress(OSError):
+            temporary.replace(target)
+
+
+def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answered:
+    """Make a cell, judge it, and write it down.
+
+    Args:
+        desk: models and sources.
+        shelf: where it is kept.
+        key: which cell.
+        about: what ``depends_on`` returned.
+
+    Raises:
+        InputError: the task or the settings cannot be used.
+        UnavailableError: something needed is not at hand.
+        NotApplicableError: the model's output is not finite, or its strategy has nothing to act on.
+    """
+    began, row, fingerprint = time.monotonic(), ROWS[key.row], fingerprint_of(about)
+    bench = desk.bench(key.task, key.seed, shelf.bench_folder(key, fingerprint))
+    made = candidate(desk, row, bench)
+    rule, default, best = judged(bench, made)
+    written = bench.protocol == "generate" and all(example.choices for example in bench.splits.test)
+    kept = Kept(
+        fingerprint=fingerprint,
+        depends_on=about,
+        rule=rule,
+        note=made.note,
+        adapter=made.adapter,
+        parsable=sum(item.choice >= 0 for item in best) / len(best) if written else None,
+        spent=made.spent,
+        seconds=round(time.monotonic() - began, 1),
+    )
+    done = Answered(kept, default, best)
+    shelf.write(key, done)
+    shelf.close(key, fingerprint)
+    return done
+
+
+def judged(bench: Workbench, made: Candidate) -> tuple[AnswerRule, list[Item], list[Item]]:
+    """Return a model's own answer rule, and its answers to the test part by the default rule and by that one.
+
+    The rule is that of the lowest log-loss on the reward part, each at its own temperature.
+    """
+    rule = made.rules[0]
+    if len(made.rules) > 1:
+        scores = {
+            each: summarise(measure_part(bench, made.reward.under(each), "reward", "rule").items) for each in made.rules
+        }
+        rule = best_rule(scores)
+    model = made.test()
+    default = measure_part(bench, model.under(AnswerRule()), "test", "judged-default").items
+    return rule, default, measure_part(bench, model.under(rule), "test", "judged").items

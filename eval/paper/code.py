@@ -1,0 +1,62 @@
+"""The version of the code that a result depends on: modules with all that they import, without comments and docstrings.
+
+So a result survives a change of words, and not one of what is computed.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from cao.files import sha256_bytes
+from eval.pages.import_graph import FLOORS, imports
+
+ROOT = Path(__file__).parents[2]
+
+NO_PART = ("agent.record", "agent.health", "cao.options", "cao.command_line", "cao.progress", "eval.options")
+"""Pages, progress and options. What options say counts by the settings that a result names."""
+
+QUESTIONS, GRADES = "cao.tasks", "cao.tasks.base"
+"""Questions count by their text, as the model is asked them; how a written answer is graded is code."""
+
+
+@cache
+def code_of(*roots: str) -> str:
+    """Return the hash of modules and of everything that they import.
+
+    Args:
+        roots: names of modules.
+    """
+    waiting, seen = list(roots), dict[str, str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and _counts(name):
+            seen[name] = _meaning(name)
+            waiting += sorted(imports(_texts()[name], _texts()))
+    return sha256_bytes("".join(f"{name}\n{seen[name]}\n" for name in sorted(seen)).encode())
+
+
+def _counts(name: str) -> bool:
+    questions = name.startswith(QUESTIONS) and not name.startswith(GRADES)
+    return not questions and not any(name == each or name.startswith(f"{each}.") for each in NO_PART)
+
+
+@cache
+def _texts() -> dict[str, str]:
+    """Return module → source text."""
+    paths = [path for floor in FLOORS for top in floor for path in sorted((ROOT / top).rglob("*.py"))]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    return {name: path.read_text(encoding="utf-8") for name, path in zip(names, paths, strict=True)}
+
+
+@cache
+def _meaning(name: str) -> str:
+    """Return a module's syntax without what says nothing to the computer, and the texts that lie beside it."""
+    tree = ast.parse(_texts()[name])
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = body[1:]
+    templates = sorted((ROOT / "prompts").rglob("*.txt")) if name.startswith("prompts") else []
+    return ast.dump(tree) + "".join(path.read_text(encoding="utf-8") for path in templates)

@@ -1,0 +1,63 @@
+"""``eval.tables --table 2|5|6|all``: measure, write the pages and the pictures, and judge the paper's claims."""
+
+import json
+import sys
+from contextlib import closing
+
+from agent.record.terminal import make_view
+from agent.train.engine.settings import EngineSettings
+from cao.types import Record
+from eval.options import TablesOptions
+from eval.paper.measure import Measuring, home
+from eval.paper.page import name_of, write_page
+from eval.paper.pictures import draw
+from eval.paper.reckoning import plan_text
+from eval.paper.results import TableResult
+from eval.paper.tables import TABLES
+from eval.paper.verdicts_page import write_verdicts
+
+
+def numbers(table: str) -> tuple[str, ...]:
+    """Return the tables that ``--table`` asks for."""
+    return tuple(TABLES) if table == "all" else (table,)
+
+
+def show_plan(options: TablesOptions, engine: EngineSettings, command: str, *, as_json: bool) -> int:
+    """Print what is to be done for the tables and how long it is reckoned to take, and compute nothing.
+
+    Raises:
+        InputError: the options cannot be used.
+        UnavailableError: the model is not at hand.
+    """
+    with closing(make_view()) as view:
+        measuring = Measuring(options, engine, command, view.progress)
+        plans = {number: measuring.plan(number) for number in numbers(options.table)}
+    if as_json:
+        sys.stdout.write(json.dumps(plans) + "\n")
+    for number, plan in plans.items() if not as_json else ():
+        sys.stdout.write(f"Table {number}\n{plan_text(plan, options.workers)}\n")
+    return 0
+
+
+def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_json: bool) -> int:
+    """Measure the tables that the options name, write their pages and the verdicts, and print them.
+
+    Raises:
+        InputError: the options or a kept cell cannot be used.
+        UnavailableError: the model is not at hand.
+    """
+    folder, results = options.out or home(options), dict[str, Record]()
+    with closing(make_view()) as view:
+        measuring = Measuring(options, engine, command, view.progress)
+        for number in numbers(options.table):
+            result: TableResult = measuring.table(number)
+            name = name_of(number, options.protocol)
+            results[number] = result
+            page = write_page(result, folder, draw(result, folder, name))
+            said = write_verdicts(folder)
+            if not as_json:
+                sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{said}\n")
+    if as_json:
+        every = {number: result.model_dump(mode="json") for number, result in results.items()}
+        sys.stdout.write(json.dumps(every if options.table == "all" else every[options.table]) + "\n")
+    return 0

@@ -1,0 +1,190 @@
+"""A table of the paper, from its options to its result: cells are made where they are missing, and compared.
+
+Source: CAO-LLM Tables 2, 5 and 6.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agent.loop.run_folder import locked
+from agent.train.engine.engines import check_engine
+from agent.train.engine.settings import EngineSettings
+from agent.train.generator.presets import REPORTED
+from cao.errors import CaoError, InputError
+from cao.files import sha256_bytes
+from cao.machine.compute import settled
+from cao.model.loading import check_device
+from cao.progress import Progress
+from cao.tasks import get_task
+from cao.types import Example
+from eval.generation.bootstrap import Answers, Draws, interval
+from eval.generation.scores import TaskAnswers
+from eval.options import TablesOptions
+from eval.paper.cells import Key
+from eval.paper.desk import Desk, Shared
+from eval.paper.results import KINDS, Cell, RowResult, TableResult
+from eval.paper.rows import ROWS
+from eval.paper.sizes import SIZES, sized
+from eval.paper.statistics import choice_of, mean_of, spent_of, versus
+from eval.paper.tables import TABLES
+from eval.paper.work import Found, complete, look
+from tools.detect_drift.reference import IN_DOMAIN
+
+
+def home(options: TablesOptions) -> Path:
+    """Return the folder that a model's tables are written to where nothing else is said."""
+    return Path("runs") / f"paper-{Path(options.model).name}"
+
+
+class Measuring:
+    """The tables of one model: models are loaded once, and cells that tables share are made once.
+
+    Attributes:
+        desk: this process's models.
+    """
+
+    def __init__(self, options: TablesOptions, engine: EngineSettings, command: str, progress: Progress) -> None:
+        """Settle the sizes, and check what can be checked before anything is computed.
+
+        Args:
+            options: what is measured.
+            engine: what runs the workers.
+            command: that asked for it.
+            progress: called during long work.
+
+        Raises:
+            InputError: an unknown task or row, or a device or dtype that cannot be used.
+            UnavailableError: the engine is not at hand.
+        """
+        check_device(options.device)
+        check_engine(engine)
+        options = sized(options).model_copy(update={"dtype": settled(options.dtype, options.device)})
+        unknown = [name for name in options.methods or () if name not in ROWS]
+        if unknown:
+            raise InputError(f"--methods {unknown[0]}: no such row; known: {', '.join(ROWS)}")
+        self._tasks = options.tasks or REPORTED
+        for task in self._tasks:
+            get_task(task)
+        work = options.work or home(options) / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        self._engine, self._command, self._progress = engine, command, progress
+        self.desk = Desk(Shared(options, work, command), progress)
+
+    def plan(self, number: str) -> dict[str, tuple[int, float]]:
+        """Return what a table lacks: row or preparation → how many jobs, and the seconds they are reckoned to take.
+
+        Raises:
+            InputError: a kept cell is damaged.
+            UnavailableError: the model is not at hand.
+        """
+        return look(self.desk, self._keys(number)).plan()
+
+    def table(self, number: str) -> TableResult:
+        """Make what is missing of a table, and return it.
+
+        Raises:
+            InputError: a kept cell is damaged, or another process works in the folder.
+            UnavailableError: the model is not at hand.
+        """
+        with locked(self.desk.shared.work):
+            keys = self._keys(number)
+            found = complete(self.desk, look(self.desk, keys), self._engine, self._progress)
+        return self._result(number, found)
+
+    def _keys(self, number: str) -> list[Key]:
+        options = self.desk.shared.options
+        rows = [ROWS[name] for name in TABLES[number].wanted(options.methods)]
+        return [
+            Key(row.name, task, seed)
+            for task in self._tasks
+            for row in rows
+            for seed in (options.seeds if row.seeded else options.seeds[:1])
+        ]
+
+    def _result(self, number: str, found: Found) -> TableResult:
+        table, desk, options = TABLES[number], self.desk, self.desk.shared.options
+        rows = table.wanted(options.methods)
+        asked = {task: test for task in self._tasks if (test := self._test(task)) is not None}
+        answers = {task: _answers(task, test, rows, found, len(options.seeds)) for task, test in asked.items()}
+        kinds = {task: KINDS[0] if task in IN_DOMAIN else KINDS[1] for task in self._tasks}
+        by_kind = {kind: {t: one for t, one in answers.items() if kinds[t] == kind} for kind in KINDS}
+        compute = desk.lm.compute
+        return TableResult(
+            command=self._command,
+            table=number,
+            measured=time.strftime("%Y-%m-%d", time.gmtime()),
+            model=desk.lm.profile.name,
+            model_sha256=desk.lm.sha256,
+            device=str(desk.lm.device),
+            dtype=desk.lm.dtype,
+            machine=f"{compute.processor}, {compute.threads} threads" if compute else str(desk.lm.device),
+            preset=options.preset,
+            protocol=options.protocol,
+            rules=options.rules,
+            share=SIZES[options.preset].share,
+            reward=options.reward,
+            limit=options.limit,
+            seeds=options.seeds,
+            tasks=tuple(self._tasks),
+            kinds=kinds,
+            chance={task: one.chance for task, one in answers.items()},
+            n={task: len(test) for task, test in asked.items()},
+            rows={row: _row(row, answers, by_kind, found) for row in rows},
+            versus=versus([pair for pair in table.pairs if set(pair) <= set(rows)], by_kind),
+            choice=choice_of(table.chosen, answers) if table.chosen else None,
+        )
+
+    def _test(self, task: str) -> list[Example] | None:
+        try:
+            return self.desk.shared.measured(task)[1]
+        except CaoError:
+            return None  # the row says why
+
+
+def _answers(task: str, test: Sequence[Example], rows: Sequence[str], found: Found, seeds: int) -> TaskAnswers:
+    """Return what every row that a task has in all seeds answers, with the bootstrap's draws."""
+    answers = dict[str, Answers]()
+    for row in rows:
+        keys = _keys_of(row, task, found)
+        if keys and not any(key in found.absent for key in keys):
+            cells = [found.cells[key] for key in keys]
+            rules = [cell.kept.rule for cell in cells]
+            answers[row] = Answers.of([cell.default for cell in cells], [cell.best for cell in cells], rules)
+    shares = [1 / len(example.choices) if example.choices else 0.0 for example in test]
+    rng = np.random.default_rng(int(sha256_bytes(task.encode())[:8], 16))
+    return TaskAnswers(answers, Draws.make(len(test), seeds, rng), float(np.mean(shares)))
+
+
+def _keys_of(row: str, task: str, found: Found) -> list[Key]:
+    known = [key for key in (*found.cells, *found.absent) if (key.row, key.task) == (row, task)]
+    return sorted(known, key=lambda key: key.seed)
+
+
+def _row(
+    row: str, answers: Mapping[str, TaskAnswers], by_kind: Mapping[str, Mapping[str, TaskAnswers]], found: Found
+) -> RowResult:
+    means = {kind: mean for kind, of_kind in by_kind.items() if (mean := mean_of(row, of_kind)) is not None}
+    absent = {key.task: f"seed {key.seed}: {why}" for key, why in found.absent.items() if key.row == row}
+    cells = {task: _cell(row, task, one, found) for task, one in answers.items() if row in one.answers}
+    spent = [cell.kept.spent for key, cell in found.cells.items() if key.row == row]
+    return RowResult(cells=cells, absent=absent, means=means, spent=spent_of(spent))
+
+
+def _cell(row: str, task: str, of_task: TaskAnswers, found: Found) -> Cell:
+    answers = of_task.answers[row]
+    kept = [found.cells[key].kept for key in _keys_of(row, task, found)]
+    written = [one.parsable for one in kept if one.parsable is not None]
+    return Cell(
+        accuracy=answers.best.accuracy,
+        ci95=interval(of_task.accuracy(row)),
+        default=answers.default.accuracy,
+        log_loss=answers.best.log_loss,
+        at_chance=answers.at_chance,
+        seeds=answers.seeds,
+        parsable=float(np.mean(written)) if written else None,
+        notes=tuple(one.note for one in kept),
+        adapters=tuple(one.adapter for one in kept),
+    )

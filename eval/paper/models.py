@@ -1,0 +1,205 @@
+"""How each row's model is made, by the run's own code: its nodes for the stages, its whole graph for all three.
+
+A model is made for the reward part and for the test part apart, as a run does: a transductive strategy acts on the
+unlabelled questions that are about to be answered. Nothing else of the test part is read here.
+
+Source: CAO-LLM §2.2 to §2.4; Tables 2, 5 and 6.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from agent import session
+from agent.api.progress import CallbackView, silent
+from agent.graph import build_graph
+from agent.loop import nodes
+from agent.loop.applying import Part
+from agent.loop.loading import trained_hashes
+from agent.loop.request import RunHeader
+from agent.loop.run_folder import checkpointer, locked, state_at, sweep
+from agent.loop.start import first_state, rules_of
+from agent.loop.state import State, Workbench
+from agent.record.measurements import GeneratedName
+from agent.train.policy.situations import PREPARATION
+from cao.errors import InputError, NotApplicableError, UnavailableError
+from cao.strategies import FAMILIES
+from cao.strategies.calibrate import Calibrate
+from cao.strategy import strategy_text
+from cao.types import AdaptedModel, AdapterRef, AnswerRule
+from eval.baselines.baseline import Spent
+from eval.baselines.ground import ground_of
+from eval.paper.desk import Desk
+from eval.paper.making import equal_budget, folder_of, make
+from eval.paper.rows import ALL, FAMILY, STAGE_1, STAGES_1_2, START, Row
+from eval.paper.sizes import SIZES
+
+CODE = 1
+"""Raised where a cell would come out otherwise because of this module or ``cells``: kept ones are of no use then."""
+
+CHECKPOINTED = ("mean", "nearest")
+"""Baselines that are made of the sources' checkpoints."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row's model on a task.
+
+    Attributes:
+        reward: as it answers the reward part.
+        rules: the answer rules that it may choose from there.
+        test: makes it as it answers the test part.
+        note: what was adopted, in words.
+        adapter: hash of its adapter, empty where it has none or several.
+        spent: before the task is known, and on it; None where that is the generator's training.
+    """
+
+    reward: AdaptedModel
+    rules: tuple[AnswerRule, ...]
+    test: Callable[[], AdaptedModel]
+    note: str = ""
+    adapter: str = ""
+    spent: tuple[Spent, Spent] = field(default_factory=lambda: (Spent(), Spent()))
+
+
+def candidate(desk: Desk, row: Row, bench: Workbench) -> Candidate:
+    """Return a row's model on a task.
+
+    Args:
+        desk: models and sources.
+        row: which one.
+        bench: of the task and the seed; its folder is this cell's own.
+
+    Raises:
+        InputError: the task or the settings cannot be used.
+        UnavailableError: something needed is not at hand; the message has the command that provides it.
+        NotApplicableError: the row's strategy has nothing to act on here.
+    """
+    if row.kind == "baseline":
+        return _baseline(desk, row, bench)
+    if row.name in (STAGE_1, STAGES_1_2) and bench.trained.generator is None:
+        command = f"python -m agent.consolidate --model {desk.shared.options.model} --install"
+        raise UnavailableError(f"no generator was trained for {desk.lm.profile.name}; {command}")
+    if bench.trained.saw_task:
+        leave_out = f"--set 'leave_out=[\"{bench.task.name}\"]'"
+        command = f"python -m agent.consolidate --model {desk.shared.options.model} {leave_out}"
+        raise UnavailableError(f"every generator at hand was trained on {bench.task.name}; {command}")
+    if row.name in (STAGE_1, STAGES_1_2):
+        return _made(bench, "generated" if row.name == STAGE_1 else "aligned")
+    if row.name == ALL:
+        return _whole_run(bench)
+    return _family(bench, row)
+
+
+def _fixed(
+    bench: Workbench, reference: AdapterRef | None, spent: tuple[Spent, Spent] | None = None, note: str = ""
+) -> Candidate:
+    """Return a model that is the same for both parts: the base model with an adapter, or without."""
+    model = AdaptedModel(members=(reference,))
+    sha256 = reference.sha256 if reference else ""
+    return Candidate(model, rules_of(bench), lambda: model, note, sha256, spent or (Spent(), Spent(seconds=None)))
+
+
+def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
+    if row.name == "base":
+        return _fixed(bench, None, (Spent(), Spent()))
+    options, task, seed = desk.shared.options, bench.task.name, bench.config.seed
+    size, ground = SIZES[options.preset], ground_of(desk.workshop, task, desk.progress)
+    if row.name in CHECKPOINTED and not size.checkpoints:
+        lacking = [name for name in checkpoints_of(desk, row, task, seed) if not desk.workshop.has(name)]
+        if lacking:
+            again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full"
+            raise UnavailableError(f"{lacking[0]} and {len(lacking) - 1} more are not trained; {again}")
+    budget = equal_budget(ground, size.share) if options.rules == "equal" else None
+    made = make(desk.workshop, row.name, task, seed, rules=options.rules, budget=budget, progress=desk.progress)
+    spent = (made.choosing + made.preparing, made.adapting)
+    if not made.adapter:
+        return _fixed(bench, None, spent)
+    path, lm = folder_of(ground, made), desk.lm
+    return _fixed(bench, AdapterRef(path=str(path), sha256=made.adapter, base_sha256=lm.sha256, rank=made.rank), spent)
+
+
+def checkpoints_of(desk: Desk, row: Row, task: str, seed: int) -> list[str]:
+    """Return the files of checkpoints that a row is made of."""
+    ground = ground_of(desk.workshop, task, desk.progress)
+    names = ground.variant.sources
+    if row.name == "nearest":
+        names = (desk.workshop.nearest(task, ground.variant, seed)[0],)
+    return [f"checkpoints/{name}-average" for name in names]
+
+
+def _made(bench: Workbench, name: GeneratedName) -> Candidate:
+    """Return what stage 1 makes, or stages 1 and 2."""
+    state = first_state(bench)
+    for node in (nodes.generate, nodes.align) if name == "aligned" else (nodes.generate,):
+        state = cast(State, {**state, **node(state, bench)})
+    reference = bench.adapter(state["adapters"][name])
+    if reference is None:
+        raise UnavailableError(state["adapters"]["reason"] or f"no {name} adapter")
+    return _fixed(bench, reference, note=f"variant {bench.trained.variant}")
+
+
+def _whole_run(bench: Workbench) -> Candidate:
+    """Return what a run adopts; it reads the test part at its end, and what it adopts stands before."""
+    folder = bench.folder
+    header = RunHeader(
+        run_id=folder.name,
+        created=session.now(),
+        config=bench.config.model_dump(mode="json"),
+        fingerprint=bench.config.fingerprint(),
+        graph_sha256="",
+        model_sha256=bench.lm.sha256,
+        pretrained=trained_hashes(bench),
+    )
+    with locked(folder):
+        sweep(folder)
+        header.write(folder)
+        record = session.drive(bench, folder, header, CallbackView(silent))
+        with checkpointer(folder) as saver:
+            graph = build_graph().compile(checkpointer=saver)
+            state = state_at(graph.get_state(session.thread_of(header.run_id)), folder)
+    model = bench.adapted(state["best"])
+    note = f"start {state['start']}; {_words(state)} after {len(record.trials)} attempts"
+    first = model.members[0].sha256 if len(model.members) == 1 and model.members[0] else ""
+    spent = (Spent(seconds=None), Spent(tokens=None, seconds=record.seconds))
+    return Candidate(model, (model.answer_rule,), lambda: model, note, first, spent)
+
+
+def _words(state: State) -> str:
+    accepted = [trial.strategy for trial in state["trials"] if trial.accepted and trial.strategy]
+    return ", ".join(map(strategy_text, accepted)) or "no strategy"
+
+
+def _family(bench: Workbench, row: Row) -> Candidate:
+    """Return the start of a run with one family's strategy on top, whatever the reward part says of it.
+
+    The numbers are the paper's. Calibrate has none there: it is the rule of its grid with the lowest log-loss.
+    """
+    state = first_state(bench)
+    for node in PREPARATION:
+        state = cast(State, {**state, **node(state, bench)})
+    start, rules = bench.adapted(state["best"]), rules_of(bench)
+    note = f"start {state['start']}"
+    if row.name == START:
+        return Candidate(start, rules, lambda: start, note)
+    family = FAMILIES[row.name.removeprefix(FAMILY)]
+    if family is Calibrate:
+        if bench.protocol != "likelihood":
+            raise NotApplicableError("answers are written here: there are no choices whose likelihoods compare")
+        priors = {rule.prior for rule in rules}
+        able = tuple(point.rule for point in Calibrate.grid() if point.rule.prior in priors)
+        return Candidate(start, able, lambda: start, note)
+    strategy = family.papers_numbers()
+    if strategy is None:
+        raise InputError(f"the paper has no numbers for {family.__name__}")
+    proposed = cast(State, {**state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
+    reward = _applied(proposed, bench, "reward")
+    test = (lambda: _applied(proposed, bench, "test")) if strategy.transductive else (lambda: reward)
+    return Candidate(reward, rules, test, f"{note}; {strategy_text(strategy.canonical())}")
+
+
+def _applied(state: State, bench: Workbench, part: Part) -> AdaptedModel:
+    update = nodes.apply(state, bench, part)
+    if "candidate" not in update:
+        raise NotApplicableError(update["trials"][-1].reason)
+    return bench.adapted(update["candidate"])

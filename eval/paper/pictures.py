@@ -1,0 +1,114 @@
+"""Figure 6, a radar of the rows over tasks, and Figure 7, what each stage adds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from eval.pages.style import BEST, FALSE, GREY, JUDGED, OURS, STYLE, save_picture
+from eval.paper.page import title
+from eval.paper.results import KINDS, TableResult
+from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
+
+LOOKS: Mapping[str, tuple[str, str, float]] = {
+    "base": (GREY, "--", 1.4),
+    STAGE_1: (OURS, "-.", 1.4),
+    STAGES_1_2: (BEST, ":", 1.6),
+    ALL: (JUDGED, "-", 2.0),
+    "maml": (OURS, ":", 1.2),
+    "union_train": (BEST, "--", 1.2),
+}
+"""Row → colour, line and width; the other baselines are thin."""
+
+
+def radar(result: TableResult, path: Path) -> None:
+    """Draw Figure 6: every row's accuracy on every task, a spoke a task.
+
+    Args:
+        result: a table with three tasks or more.
+        path: the SVG file.
+    """
+    tasks = [task for task in result.tasks if any(task in row.cells for row in result.rows.values())]
+    angles = np.linspace(0, 2 * np.pi, len(tasks), endpoint=False)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+        axes = figure.add_subplot(projection="polar")
+        for name, row in result.rows.items():
+            values = [100 * row.cells[task].accuracy if task in row.cells else np.nan for task in tasks]
+            if np.isnan(values).all():
+                continue
+            colour, line, width = LOOKS.get(name, (FALSE, ":", 0.8))
+            closed = ([*angles, angles[0]], [*values, values[0]])
+            axes.plot(
+                *closed, color=colour, linestyle=line, linewidth=width, label=title(name), marker="o", markersize=3
+            )
+        axes.plot(
+            [*angles, angles[0]],
+            [100 * result.chance[task] for task in (*tasks, tasks[0])],
+            color=GREY,
+            linewidth=0.6,
+            label="guessing",
+        )
+        axes.set_xticks(angles, tasks)
+        axes.tick_params(axis="x", pad=16)
+        highest = max(100 * row.cells[task].accuracy for row in result.rows.values() for task in row.cells)
+        axes.set_ylim(0, min(100.0, 10 * math.ceil(highest / 10) + 5))
+        marks = range(20, math.ceil(highest), 20)
+        axes.set_yticks(marks, [f"{mark} %" for mark in marks], fontsize=7)
+        axes.grid(alpha=0.3)
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+        save_picture(figure, path)
+
+
+def stages(result: TableResult, path: Path) -> None:
+    """Draw Figure 7: the mean accuracy behind each stage, with intervals, for tasks in and out of domain.
+
+    Args:
+        result: Table 6.
+        path: the SVG file.
+    """
+    rows = list(result.rows)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        sides = zip((-0.12, 0.12), KINDS, (OURS, JUDGED), ("right", "left"), strict=True)
+        for shift, kind, colour, side in sides:
+            means = {place: row.means[kind] for place, row in enumerate(result.rows.values()) if kind in row.means}
+            if not means:
+                continue
+            values = [100 * mean.accuracy for mean in means.values()]
+            spread = [[100 * abs(mean.accuracy - mean.ci95[i]) for mean in means.values()] for i in (0, 1)]
+            places = [place + shift for place in means]
+            axes.errorbar(places, values, yerr=spread, fmt="o-", color=colour, label=kind, capsize=3, linewidth=1)
+            for place, mean in zip(places, means.values(), strict=True):
+                note = f"{100 * mean.accuracy:.1f}\n{len(mean.tasks)} tasks"
+                at, aside = (place, 100 * mean.accuracy), (8 if side == "left" else -8, 0)
+                axes.annotate(note, at, aside, textcoords="offset points", fontsize=7, ha=side, va="center")
+        axes.set_xticks(range(len(rows)), [title(row) for row in rows])
+        axes.set_xlim(-0.5, len(rows) - 0.3)
+        axes.set_ylabel("accuracy, % (95 %)")
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(frameon=False)
+        save_picture(figure, path)
+
+
+def draw(result: TableResult, folder: Path, name: str) -> Sequence[str]:
+    """Draw a table's pictures and return their files' names.
+
+    Args:
+        result: what was measured.
+        folder: where.
+        name: of the table's files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = list[str]()
+    if len(result.n) >= 3 and result.table in ("2", "6"):
+        made.append(f"{name}-radar.svg")
+        radar(result, folder / made[-1])
+    if result.table == "6":
+        made.append(f"{name}-stages.svg")
+        stages(result, folder / made[-1])
+    return made

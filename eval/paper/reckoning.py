@@ -1,0 +1,77 @@
+"""How long the cells of a table will take on this machine, before anything is computed.
+
+Rates are those that the choice of a dtype measured; a token that is trained on costs as much as three that are read.
+"""
+
+from collections.abc import Mapping
+
+from agent.budget.plan import Speed, part_seconds
+from agent.train.clock import span
+from cao.errors import CaoError
+from cao.tasks import get_task
+from eval.baselines.ground import FEW, ground_of
+from eval.paper.cells import Key
+from eval.paper.desk import Desk
+from eval.paper.making import TEST_STEPS, equal_budget
+from eval.paper.rows import ALL, FAMILY, ROWS, START
+from eval.paper.sizes import SIZES
+
+TRAINED = 3.0
+"""What training on a token costs, in tokens that are read."""
+
+ONE_BY_ONE = 1.3
+"""What the loop adds to the questions that it asks: proposals, priors, and the making of adapters."""
+
+STARTS, ATTEMPTS = 3, 4
+"""Models that a run measures on the reward part before its loop, and in it at most."""
+
+FAMILIES = {"TTL": (1.0, 200), "LORA": (1.0, 0), "TTS": (20.0, 0), "Latent": (1.5, 0), "Calibrate": (0.0, 0)}
+"""Family → how often the measured questions are asked, and questions that are trained on, of the paper's numbers."""
+
+
+class Reckoning:
+    """Reckons seconds from measured rates."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Take the rates of the loaded model."""
+        self._desk = desk
+        compute = desk.lm.compute
+        self._speed = Speed.of(compute, desk.lm.profile) if compute else Speed(1e-4, 1e-4, 1e-2)
+
+    def cell(self, key: Key) -> float:
+        """Return the seconds of one cell whose preparation is there."""
+        task, row, options = get_task(key.task), ROWS[key.row], self._desk.shared.options
+        measured = self._desk.shared.measured(key.task)
+        reward, test = (part_seconds(self._speed, task, part, options.protocol) for part in measured)
+        if row.name == ALL:
+            return ONE_BY_ONE * ((STARTS + ATTEMPTS) * reward + 2 * test) + ATTEMPTS * self._speed.proposal
+        if row.name == START:
+            return STARTS * reward + test
+        if row.name.startswith(FAMILY):
+            times, trained = FAMILIES.get(row.name.removeprefix(FAMILY), (1.0, 0))
+            shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
+            return STARTS * reward + ONE_BY_ONE * times * (reward + test) + TRAINED * trained * sum(shown)
+        labelled = row.reads.endswith("labels") or row.name == "serl"
+        steps = TRAINED * TEST_STEPS * FEW * reward / len(measured[0]) if labelled else 0.0
+        return reward + test + steps
+
+    def preparation(self, task: str) -> float:
+        """Return the seconds of a baseline's preparation on the sources that serve a task."""
+        options = self._desk.shared.options
+        try:
+            budget = equal_budget(ground_of(self._desk.workshop, task), SIZES[options.preset].share)
+        except CaoError:
+            return 0.0
+        return TRAINED * budget.preparing * (self._speed.read + self._speed.scored / TRAINED)
+
+
+def plan_text(cells: Mapping[str, tuple[int, float]], workers: int) -> str:
+    """Return what there is to do, a line a row, and for how long.
+
+    Args:
+        cells: row or preparation → how many are missing, and their seconds.
+        workers: that share them.
+    """
+    lines = [f"{name}: {count} to do, about {span(seconds)}" for name, (count, seconds) in cells.items()]
+    total = sum(seconds for _, seconds in cells.values()) / workers
+    return "\n".join([*lines, f"together about {span(total)} with {workers} worker{'s' if workers > 1 else ''}"])

@@ -1,0 +1,187 @@
+"""Verdicts: what the measured tables say of each claim of the paper. Pure functions of the tables' files.
+
+A claim holds where its interval excludes zero and its p-value, corrected for its table, is below .05; it does not hold
+where it was measured and that is not so. What cannot be had here cannot be tested, and a table without a file is not
+measured yet.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from cao.types import Record
+from eval.baselines.registry import BASELINES
+from eval.paper.page import points, title
+from eval.paper.results import KINDS, TableResult
+from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
+
+HOLDS, FAILS = "holds here", "does not hold here"
+UNTESTED, UNMEASURED = "cannot be tested here", "not measured yet"
+
+Said = Literal["holds here", "does not hold here", "cannot be tested here", "not measured yet"]
+
+MORE_ALIKE = "MAML-en-LLM's gradients are more alike between tasks than CAO-LLM's"
+SPARSER = "CAO-LLM's adapters are sparser than MAML-en-LLM's"
+ORDERS = "the cost grows as the paper says"
+OTHERS = {MORE_ALIKE: "3", SPARSER: "4", ORDERS: "cost"}
+"""Claims that other tables judge themselves → the table whose ``verdicts`` say so."""
+
+JAMA, MATHEMATICS = "jama", ("math", "gsm8k")
+
+
+class Verdict(Record):
+    """What is said of a claim.
+
+    Attributes:
+        claim: of the paper, in words.
+        verdict: whether it holds here.
+        figure: that decides it, empty where there is none.
+        command: that measures it.
+        reason: what the figure is of, or why there is none.
+    """
+
+    claim: str
+    verdict: Said
+    figure: str = ""
+    command: str
+    reason: str = ""
+
+
+def verdicts(tables: Mapping[str, TableResult], model: str, others: Mapping[str, list[Verdict]]) -> list[Verdict]:
+    """Return a verdict on each claim of the paper.
+
+    Args:
+        tables: number → what was measured, of those that are there; all of one model.
+        model: its name, for the commands of what is not measured yet.
+        others: table → the verdicts that its own file has.
+    """
+    return [
+        *_better_than_baselines(tables.get("2"), model),
+        *_stage_1_alone_hurts(tables.get("6"), model),
+        *_all_stages_needed(tables.get("6"), model),
+        *_families_differ(tables.get("5"), model),
+        *(_judged_elsewhere(claim, table, model, others) for claim, table in OTHERS.items()),
+        *_near_zero(others),
+    ]
+
+
+def again(table: str, model: str) -> str:
+    """Return the command that measures a table."""
+    return f"python -m eval.tables --table {table} --model {model} --preset quick"
+
+
+def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str], number: str, model: str) -> Verdict:
+    """Return whether one row is better than another on the tasks of a kind."""
+    if table is None:
+        return Verdict(claim=claim, verdict=UNMEASURED, command=again(number, model))
+    row, other, kind = pair
+    found = table.pair(*pair)
+    if found is None:
+        return Verdict(claim=claim, verdict=UNTESTED, command=table.command, reason=_why(table, row, other, kind))
+    return Verdict(
+        claim=claim,
+        verdict=HOLDS if found.surely_better else FAILS,
+        figure=f"{points(found.accuracy, found.ci95)} points, p {found.holm:.3f}",
+        command=table.command,
+        reason=f"{len(found.tasks)} tasks{_budget(table, other)}",
+    )
+
+
+def _budget(table: TableResult, other: str) -> str:
+    """Return what the reader has to know of a baseline that was given less than the method."""
+    small = table.rules == "equal" and table.share < 1 and other in BASELINES and other != "base"
+    return f"; the baseline read {table.share:.0%} of the generator's tokens at most" if small else ""
+
+
+def _why(table: TableResult, row: str, other: str, kind: str) -> str:
+    """Return why two rows have no task in common: what is said of the first such task."""
+    if kind not in table.kinds.values():
+        return f"no task {kind} was measured"
+    for name in (row, other):
+        absent = table.rows[name].absent if name in table.rows else {}
+        reasons = [why for task, why in absent.items() if table.kinds.get(task) == kind]
+        if reasons:
+            return f"{title(name)}: {reasons[0]}"
+    left_out = [title(name) for name in (row, other) if name not in table.rows]
+    return f"{' and '.join(left_out)} left out of --methods" if left_out else "no task has both"
+
+
+def _better_than_baselines(table: TableResult | None, model: str) -> list[Verdict]:
+    return [
+        _compared(f"CAO-LLM is better than {title(name)}, {kind}", table, (ALL, name, kind), "2", model)
+        for kind in KINDS
+        for name in BASELINES
+    ]
+
+
+def _stage_1_alone_hurts(table: TableResult | None, model: str) -> list[Verdict]:
+    """Return whether stage 1 alone is worse than the base model out of domain, as in part of the paper's Table 2."""
+    claim = "stage 1 alone hurts out of domain"
+    found = _compared(claim, table, (STAGE_1, "base", KINDS[1]), "6", model)
+    pair = table.pair(STAGE_1, "base", KINDS[1]) if table else None
+    if pair is None:
+        return [found]
+    return [found.model_copy(update={"verdict": HOLDS if pair.surely_worse else FAILS})]
+
+
+def _all_stages_needed(table: TableResult | None, model: str) -> list[Verdict]:
+    steps = (
+        ("stage 1 gains over the base model", STAGE_1, "base"),
+        ("stage 2 gains over stage 1", STAGES_1_2, STAGE_1),
+        ("stage 3 gains over stages 1 and 2", ALL, STAGES_1_2),
+        ("all stages together gain over the base model", ALL, "base"),
+    )
+    parts, found = list[Verdict](), list[Verdict]()
+    for kind in KINDS:
+        each = [_compared(f"{claim}, {kind}", table, (row, other, kind), "6", model) for claim, row, other in steps]
+        said = [one.verdict for one in each[:3]]
+        worst = next(verdict for verdict in (UNMEASURED, FAILS, UNTESTED, HOLDS) if verdict in said)
+        gains = [f"{one.claim.split(' gains')[0]} {one.figure or one.verdict}" for one in each[:3]]
+        found.append(
+            Verdict(
+                claim=f"all three stages are needed, {kind}",
+                verdict=worst,
+                figure="; ".join(gains) if table else "",
+                command=each[0].command,
+                reason="each stage must gain over the one before" if table else "",
+            )
+        )
+        parts += each
+    return [*found, *parts]
+
+
+def _families_differ(table: TableResult | None, model: str) -> list[Verdict]:
+    """Return whether other families are best on other tasks: choosing for each must gain on questions not chosen on."""
+    claim = "families of strategies differ by task"
+    if table is None:
+        return [Verdict(claim=claim, verdict=UNMEASURED, command=again("5", model))]
+    if table.choice is None:
+        reason = "fewer than two families can be compared on every task"
+        return [Verdict(claim=claim, verdict=UNTESTED, command=table.command, reason=reason)]
+    best = table.choice.best
+    several = len(set(best.values()))
+    return [
+        Verdict(
+            claim=claim,
+            verdict=HOLDS if several > 1 and table.choice.ci95[0] > 0 else FAILS,
+            figure=f"{points(table.choice.gain, table.choice.ci95)} points for choosing by task",
+            command=table.command,
+            reason=f"{several} families are best somewhere on {len(best)} tasks",
+        )
+    ]
+
+
+def _judged_elsewhere(claim: str, table: str, model: str, others: Mapping[str, list[Verdict]]) -> Verdict:
+    listed = others.get(table)
+    if listed is None:
+        return Verdict(claim=claim, verdict=UNMEASURED, command=again(table, model))
+    named = next((one for one in listed if one.claim == claim), listed[0] if len(listed) == 1 else None)
+    reason = f"table {table} says nothing of it"
+    return named or Verdict(claim=claim, verdict=UNTESTED, command=again(table, model), reason=reason)
+
+
+def _near_zero(others: Mapping[str, list[Verdict]]) -> list[Verdict]:
+    """Return what the figures say of JAMA's adapters beside those of mathematics."""
+    known = [one for listed in others.values() for one in listed if "JAMA" in one.claim or "jama" in one.claim]
+    claim = f"adapters of {JAMA} are near zero in cosine to those of mathematics ({', '.join(MATHEMATICS)})"
+    command = "python -m eval.tables --table figures"
+    return known or [Verdict(claim=claim, verdict=UNMEASURED, command=command)]

@@ -1,0 +1,102 @@
+"""The page of verdicts, from the files of the tables that lie beside it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from cao.errors import InputError
+from cao.files import write_atomic
+from eval.pages.markdown import table
+from eval.paper.page import name_of
+from eval.paper.results import TableResult
+from eval.paper.tables import TABLES
+from eval.paper.verdicts import Verdict, verdicts
+
+OTHERS = {"3": "table3.json", "4": "table4.json", "figures": "figures.json", "cost": "cost.json"}
+"""Table → the file that has ``verdicts`` of its own."""
+
+_LISTED = TypeAdapter(list[Verdict])
+
+
+def write_verdicts(folder: Path) -> Path:
+    """Write ``verdicts.md`` from the tables in a folder, and return it.
+
+    Args:
+        folder: with the tables' JSON files.
+
+    Raises:
+        InputError: a file is no table's, or tables of different models lie there.
+    """
+    tables = {number: one for number in TABLES if (one := _table(folder / f"{name_of(number, 'likelihood')}.json"))}
+    shas = {one.model_sha256: one.model for one in tables.values()}
+    others = dict[str, list[Verdict]]()
+    for name, file in OTHERS.items():
+        path = folder / file
+        if path.exists():
+            record = _read(path)
+            others[name] = _listed(path, record)
+            if isinstance(sha256 := record.get("model_sha256"), str):
+                shas[sha256] = str(record.get("model"))
+    if len(shas) > 1:
+        raise InputError(
+            f"{folder} has tables of several models ({', '.join(sha[:12] for sha in shas)}); keep them apart"
+        )
+    model = next(iter(shas.values()), "")
+    path = folder / "verdicts.md"
+    write_atomic(path, page(verdicts(tables, model, others), model, list(tables.values())))
+    return path
+
+
+def page(found: Sequence[Verdict], model: str, tables: Sequence[TableResult]) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        found: the verdicts.
+        model: its name.
+        tables: that were measured, for what they rest on.
+    """
+    rows = [[one.claim, f"**{one.verdict}**", one.figure, one.reason, f"`{one.command}`"] for one in found]
+    counts = {said: sum(one.verdict == said for one in found) for said in dict.fromkeys(one.verdict for one in found)}
+    rests = [
+        f"- Table {one.table}: {one.measured}, {one.dtype}, {one.machine}, preset `{one.preset}`, seeds "
+        f"{', '.join(map(str, one.seeds))}, at most {one.limit} test questions of {len(one.tasks)} tasks"
+        for one in tables
+    ]
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"""# The paper's claims, held against what was measured on {model}
+
+{said}. A claim holds where the 95 % interval excludes zero and the p-value, corrected by Holm for its table, is below \
+.05. “Does not hold here” may mean that a difference is too small for these questions; the figure says which.
+
+{table(["claim", "verdict", "figure", "of what, or why not", "command"], rows)}
+## What this rests on
+
+{chr(10).join(rests) or "Nothing is measured yet."}
+"""
+
+
+def _table(path: Path) -> TableResult | None:
+    if not path.exists():
+        return None
+    try:
+        return TableResult.model_validate(_read(path))
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: not a table of this version ({error.error_count()} mistakes); measure it again"
+        ) from None
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return TypeAdapter(dict[str, object]).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}); measure it again") from None
+
+
+def _listed(path: Path, record: dict[str, object]) -> list[Verdict]:
+    try:
+        return _LISTED.validate_python(record.get("verdicts", []))
+    except ValidationError:
+        raise InputError(f"{path}: its verdicts cannot be read; measure it again") from None

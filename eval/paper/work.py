@@ -1,0 +1,203 @@
+"""The cells of a table, made by workers that an engine runs: what is there is read, what fails leaves a reason.
+
+A kill costs the cell that is at work, and of a training or a run no more than the time since its last checkpoint.
+"""
+
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from agent.train.clock import span
+from agent.train.engine.engines import open_engine
+from agent.train.engine.settings import EngineSettings
+from agent.train.engine.work import Work
+from cao.errors import CaoError
+from cao.progress import Progress
+from cao.types import Record
+from eval.baselines.ground import ground_of
+from eval.baselines.registry import BASELINES, made_ready
+from eval.paper.cells import Answered, Key, Shelf, depends_on, fill, fingerprint_of
+from eval.paper.desk import Desk
+from eval.paper.making import equal_budget
+from eval.paper.reckoning import Reckoning, plan_text
+from eval.paper.sizes import SIZES
+
+PREPARED = ("union_train", "maml", "abmll", "text_to_lora")
+"""Baselines that learn from the sources before the target is known; what they learn serves all targets of a fold."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to be made, or the preparation that several cells of a row share.
+
+    Attributes:
+        key: of the cell, or of the first of them.
+        about: what the cell depends on; None for a preparation.
+    """
+
+    key: Key
+    about: dict[str, object] | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What it is, in words."""
+        return str(self.key) if self.about else f"preparation of {self.key.row} for {self.key.task}"
+
+
+class Outcome(Record):
+    """What came of a job: why there is nothing, empty where there is; and how long it took."""
+
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def do(desk: Desk, job: Job) -> Outcome:
+    """Do one job; a method's defect does not cost the others."""
+    began = time.monotonic()
+    try:
+        if job.about is None:
+            _prepare(desk, job.key)
+        else:
+            fill(desk, Shelf(desk.shared.work, desk.shared.options.protocol), job.key, job.about)
+        reason = ""
+    except CaoError as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001  (any defect is told, with the command that shows it)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        alone = f"{desk.shared.command} --methods {job.key.row} --tasks {job.key.task} --seeds {job.key.seed}"
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        reason = f"crashed: {type(error).__name__}: {error} ({where}); alone: {alone}"
+    return Outcome(reason=reason, seconds=round(time.monotonic() - began, 1))
+
+
+def _prepare(desk: Desk, key: Key) -> None:
+    options, ground = desk.shared.options, ground_of(desk.workshop, key.task, desk.progress)
+    budget = equal_budget(ground, SIZES[options.preset].share) if options.rules == "equal" else None
+    made_ready(BASELINES[key.row], ground, options.rules, budget)
+
+
+@dataclass
+class Found:
+    """The cells of a table.
+
+    Attributes:
+        cells: those that are there.
+        absent: why others are not.
+        jobs: what is to be done first, and then; with the seconds that it is reckoned to take.
+    """
+
+    cells: dict[Key, Answered] = field(default_factory=dict)
+    absent: dict[Key, str] = field(default_factory=dict)
+    jobs: tuple[dict[Job, float], dict[Job, float]] = field(default_factory=lambda: ({}, {}))
+
+    def plan(self) -> dict[str, tuple[int, float]]:
+        """Return row or preparation → how many jobs, and their seconds."""
+        listed: dict[str, tuple[int, float]] = {}
+        for first, jobs in zip((True, False), self.jobs, strict=True):
+            for job, seconds in jobs.items():
+                name = f"preparation of {job.key.row}" if first else job.key.row
+                count, before = listed.get(name, (0, 0.0))
+                listed[name] = count + 1, before + seconds
+        return listed
+
+
+def look(desk: Desk, keys: Sequence[Key]) -> Found:
+    """Return which cells are there, which cannot be, and what is to be done for the others.
+
+    Args:
+        desk: models and sources.
+        keys: the cells.
+
+    Raises:
+        InputError: a kept cell is damaged.
+    """
+    found, reckoning = Found(), Reckoning(desk)
+    shelf = Shelf(desk.shared.work, desk.shared.options.protocol)
+    prepared = set[tuple[str, str]]()
+    for key in keys:
+        try:
+            about = depends_on(desk, key)
+        except CaoError as error:
+            found.absent[key] = str(error)
+            continue
+        if (kept := shelf.read(key, fingerprint_of(about))) is not None:
+            found.cells[key] = kept
+            continue
+        if key.row in PREPARED:
+            variant = ground_of(desk.workshop, key.task).variant.name
+            if (key.row, variant) not in prepared:
+                prepared.add((key.row, variant))
+                found.jobs[0][Job(key)] = reckoning.preparation(key.task)
+        found.jobs[1][Job(key, about)] = reckoning.cell(key)
+    return found
+
+
+def complete(desk: Desk, found: Found, engine: EngineSettings, progress: Progress) -> Found:
+    """Make the missing cells and return all of them.
+
+    Args:
+        desk: this process's own.
+        found: what ``look`` returned.
+        engine: what runs the workers.
+        progress: called during long work in this process.
+    """
+    shared = desk.shared
+    if not found.jobs[1]:
+        return found
+    eta, workers = Eta(found, shared.options.workers), shared.options.workers
+    work = Work(partial(Desk, shared), do, offline=shared.options.offline)
+    shelf = Shelf(shared.work, shared.options.protocol)
+    cells, absent = dict(found.cells), dict(found.absent)
+    with open_engine(engine, workers, work, progress=progress, here=desk if workers == 1 else None) as run:
+        for jobs in found.jobs:
+            for job, outcome in run(list(jobs)) if jobs else iter(()):
+                eta.finished(job, jobs[job], outcome)
+                if job.about is None:
+                    continue
+                if outcome.reason:
+                    absent[job.key] = outcome.reason
+                else:
+                    kept = shelf.read(job.key, fingerprint_of(job.about))
+                    assert kept is not None, job
+                    cells[job.key] = kept
+    return Found(cells, absent)
+
+
+class Eta:
+    """Says how far a table is and how long it will take yet.
+
+    What was reckoned is scaled by what it took so far, so the guess follows the machine.
+    """
+
+    def __init__(self, found: Found, workers: int) -> None:
+        """Say what there is to do."""
+        self._left = sum(sum(jobs.values()) for jobs in found.jobs)
+        self._reckoned, self._took, self._workers = 0.0, 0.0, workers
+        self._done, self._total = 0, sum(map(len, found.jobs))
+        there = f"{len(found.cells)} cells are there, {len(found.jobs[1])} are to be made"
+        _say(f"{there}\n{plan_text(found.plan(), workers)}")
+
+    def finished(self, job: Job, reckoned: float, outcome: Outcome) -> None:
+        """Count a job, and say what came of it and how long the others will take."""
+        self._done += 1
+        self._left -= reckoned
+        self._reckoned += reckoned
+        self._took += outcome.seconds
+        what = f"n/a: {outcome.reason}" if outcome.reason else f"took {span(outcome.seconds)}"
+        left = f"; about {span(self.left)} left" if self._done < self._total else ""
+        _say(f"[{self._done}/{self._total} done] {job.name} {what}{left}")
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end."""
+        factor = self._took / self._reckoned if self._reckoned and self._took else 1.0
+        return max(0.0, self._left) * factor / self._workers
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

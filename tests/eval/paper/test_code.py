@@ -1,0 +1,40 @@
+"""A result depends on what code computes, and not on how it is commented."""
+
+import pytest
+
+from eval.paper import code
+from eval.paper.code import code_of
+
+PLAIN = "from b import g\n\ndef f(x):\n    return g(x) + 1\n"
+SAID = '"""A module."""\nfrom b import g  # why\n\ndef f(x):\n    """Say what."""\n    return g(x) + 1\n'
+
+
+def version(monkeypatch: pytest.MonkeyPatch, **texts: str) -> str:
+    code_of.cache_clear()
+    code._meaning.cache_clear()
+    monkeypatch.setattr(code, "_texts", lambda: texts)
+    return code_of("a")
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    code_of.cache_clear()
+    code._meaning.cache_clear()
+
+
+def test_words_do_not_count_and_code_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = version(monkeypatch, a=PLAIN, b="g = abs\n")
+    assert version(monkeypatch, a=SAID, b="# absolute\ng = abs\n") == first
+    assert version(monkeypatch, a=PLAIN.replace("1", "2"), b="g = abs\n") != first
+
+
+def test_what_is_imported_counts_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = version(monkeypatch, a=PLAIN, b="g = abs\n")
+    assert version(monkeypatch, a=PLAIN, b="g = round\n") != first
+    assert version(monkeypatch, a=PLAIN, b="g = abs\n", c="h = 1\n") == first
+
+
+def test_a_row_depends_on_its_own_stage() -> None:
+    judges, stage_1 = code_of("tools.evaluate"), code_of("tools.evaluate", "tools.generate_lora")
+    assert judges != stage_1
+    assert code_of("tools.evaluate") == judges

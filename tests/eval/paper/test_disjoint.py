@@ -1,0 +1,125 @@
+"""No test question reaches what a row is made of: its support, its reward, its training, a prompt, a description.
+
+Whatever a language model reads goes through ``LanguageModel.encode``, and whatever the encoder reads through its three
+doors. All of it is written down while every row of Tables 2 and 6 is made, until the test part is asked. A family that
+is transductive reads the test questions, without their answers, when it is applied to them: that is its definition.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.loop import outcome
+from agent.train.engine.settings import EngineSettings
+from cao.model.encoder import Encoder
+from cao.model.language_model import LanguageModel
+from cao.progress import silent
+from cao.tasks import get_task
+from cao.tasks.splits import part
+from eval.options import TablesOptions
+from eval.paper import cells
+from eval.paper.measure import Measuring
+from eval.paper.rows import ALL, STAGE_1
+from tests.agent.tiny_pretrained import MODEL
+from tests.eval.paper.conftest import CALIBRATE, LATENT
+
+TASK = "social_iqa"
+
+
+@dataclass
+class Spy:
+    """Writes down what is read.
+
+    Attributes:
+        made: texts that were read while models were made, chosen or steered.
+        tested: texts that were read while the test part was asked.
+    """
+
+    made: set[str] = field(default_factory=set)
+    tested: set[str] = field(default_factory=set)
+    testing: bool = False
+
+    def read(self, *texts: str) -> None:
+        (self.tested if self.testing else self.made).update(texts)
+
+    @contextmanager
+    def during(self, name: str) -> Iterator[None]:
+        before, self.testing = self.testing, name == "test"
+        yield
+        self.testing = before
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    """Everything that is read from here on."""
+    seen, encode = Spy(), LanguageModel.encode
+
+    def encoded(self: LanguageModel, text: str, **more: Any) -> list[int]:
+        seen.read(text)
+        return encode(self, text, **more)
+
+    monkeypatch.setattr(LanguageModel, "encode", encoded)
+    for name in ("hold", "embed", "condition"):
+        monkeypatch.setattr(Encoder, name, _listening(getattr(Encoder, name), seen))
+    for module in (cells, outcome):
+        monkeypatch.setattr(module, "measure_part", partial(_asked, seen, module.measure_part))
+    return seen
+
+
+def _listening(real: Callable[..., Any], seen: Spy) -> Callable[..., Any]:
+    def listened(self: Encoder, prompts: Sequence[str], *more: Any, **named: Any) -> Any:
+        seen.read(*prompts)
+        return real(self, prompts, *more, **named)
+
+    return listened
+
+
+def _asked(seen: Spy, real: Callable[..., Any], bench: Any, model: Any, name: str, file: str) -> Any:
+    with seen.during(name):
+        return real(bench, model, name, file)
+
+
+@pytest.fixture
+def measuring(tiny_model_folder: Path, tiny_consolidation: Path, tmp_path: Path) -> Measuring:
+    strategies = tmp_path / "strategies.jsonl"
+    strategies.write_text(f"{CALIBRATE}\n{LATENT}\n")
+    options = TablesOptions.model_validate(
+        {
+            **{"table": "2", "preset": "full", "rules": "paper", "consolidation": tiny_consolidation},
+            **{"tasks": (TASK,), "limit": 12, "reward": 48, "seeds": (0,), "work": tmp_path / "work"},
+            **{"model": MODEL, "model_path": str(tiny_model_folder), "dtype": "float32", "offline": True},
+            **{"policy": "fixed", "policy_settings": {"strategy_file": str(strategies)}},
+            "methods": ("nearest", "labelled_lora", "text_to_lora", "union_train", STAGE_1, ALL),
+        }
+    )
+    return Measuring(options, EngineSettings(), "a command", silent)
+
+
+@pytest.mark.slow
+def test_no_test_question_is_read_before_the_test(measuring: Measuring, spy: Spy) -> None:
+    for number in ("2", "6"):
+        rows = measuring.table(number).rows
+        assert {name: row.absent for name, row in rows.items() if row.absent and name != "cao_stages_1_2"} == {}
+    read, asked = "\n".join(spy.made), "\n".join(spy.tested)
+    every = {name: {e.question for e in part(get_task(TASK), name)} for name in ("support", "reward", "test")}  # type: ignore[arg-type]
+    reward, test = (measuring.desk.shared.measured(TASK)[i] for i in (0, 1))
+    assert all(example.question in read for example in reward)
+    assert any(question in read for question in every["support"])
+    assert all(example.question in asked for example in test)
+    assert {question for question in every["test"] if question in read} == set()
+
+
+@pytest.mark.slow
+def test_the_parts_of_every_reported_task_share_no_question() -> None:
+    from agent.train.generator.presets import REPORTED
+    from agent.train.generator.sources import fingerprint
+
+    for name in REPORTED:
+        task = get_task(name)
+        parts = {kind: {fingerprint(e) for e in part(task, kind)} for kind in ("support", "reward", "test")}  # type: ignore[arg-type]
+        assert parts["test"] & (parts["support"] | parts["reward"]) == set(), name

@@ -1,0 +1,85 @@
+"""Means, paired differences and corrected p-values, by hand."""
+
+import numpy as np
+import pytest
+
+from eval.baselines.baseline import Spent
+from eval.generation.bootstrap import Draws
+from eval.generation.scores import TaskAnswers
+from eval.paper.statistics import choice_of, holm, mean_of, spent_of, two_sided, versus
+from tests.eval.generation.parts import answers
+
+
+def task(**rows: list[int]) -> TaskAnswers:
+    """One task's answers: row → 1 where a question is answered rightly."""
+    n = len(next(iter(rows.values())))
+    made = {row: answers(([1.0] * n, right)) for row, right in rows.items()}
+    return TaskAnswers(made, Draws.make(n, 1, np.random.default_rng(0)), 0.25)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_bootstrap_on_one_side_of_zero_is_not_certain() -> None:
+    assert two_sided(np.full(999, 1.0)) == pytest.approx(0.002)
+    assert two_sided(np.array([1.0, -1.0] * 500)) == 1.0
+
+
+def test_a_mean_is_over_the_tasks_that_have_the_row() -> None:
+    both = {"a": task(x=[1, 1, 0, 0], y=[1, 1, 1, 1]), "b": task(x=[1, 0, 0, 0])}
+    mean = mean_of("x", both)
+    assert mean is not None
+    assert (mean.tasks, mean.accuracy) == (("a", "b"), 0.375)
+    assert mean.ci95[0] <= 0.375 <= mean.ci95[1]
+    assert mean_of("z", both) is None
+
+
+def test_rows_are_compared_on_the_tasks_that_both_have() -> None:
+    kinds = {"in domain": {"a": task(x=[1, 1, 1, 1], y=[0, 0, 0, 0]), "b": task(x=[0, 0, 0, 0])}}
+    (one,) = versus([("x", "y"), ("y", "z")], kinds)
+    assert (one.row, one.other, one.tasks, one.accuracy, one.ci95) == ("x", "y", ("a",), 1.0, (1.0, 1.0))
+    assert one.surely_better
+    assert not one.surely_worse
+
+
+def test_pairs_take_out_what_makes_a_question_hard_for_both() -> None:
+    hard = [1, 0] * 20
+    kinds = {"in domain": {"a": task(x=hard, y=hard)}}
+    (one,) = versus([("x", "y")], kinds)
+    assert (one.accuracy, one.ci95, one.p_value) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_p_values_are_corrected_for_all_comparisons_of_the_table() -> None:
+    right, wrong = [1] * 30 + [0] * 10, [0] * 10 + [1] * 10 + [0] * 20
+    kind = {"a": task(x=right, y=wrong, z=wrong)}
+    alone = versus([("x", "y")], {"in domain": kind})[0]
+    together = versus([("x", "y"), ("x", "z")], {"in domain": kind, "out of domain": kind})
+    assert alone.holm == alone.p_value
+    assert all(one.holm >= one.p_value for one in together)
+    assert min(one.holm for one in together) == pytest.approx(min(1, 4 * min(one.p_value for one in together)))
+
+
+def test_choosing_by_task_is_judged_on_the_other_half() -> None:
+    other = {"a": task(x=[1] * 40, y=[0] * 40), "b": task(x=[0] * 40, y=[1] * 40)}
+    choice = choice_of(["x", "y"], other)
+    assert choice is not None
+    assert choice.best == {"a": "x", "b": "y"}
+    assert (choice.gain, choice.ci95) == (0.5, (0.5, 0.5))
+
+
+def test_choosing_among_noise_gains_nothing_on_the_other_half() -> None:
+    rng = np.random.default_rng(1)
+    noise = {name: task(x=rng.integers(0, 2, 200).tolist(), y=rng.integers(0, 2, 200).tolist()) for name in "abcdefgh"}
+    choice = choice_of(["x", "y"], noise)
+    assert choice is not None
+    assert choice.ci95[0] < 0 < choice.ci95[1]
+    assert choice_of(["x"], noise) is None
+
+
+def test_what_was_not_kept_is_not_averaged() -> None:
+    one, two = Spent(steps=2, tokens=10, seconds=1.0), Spent(steps=4, tokens=None, seconds=3.0)
+    assert spent_of([(one, one), (two, one)]) == (Spent(steps=3, tokens=None, seconds=2.0), one)
+    assert spent_of([]) is None

@@ -1,0 +1,126 @@
+"""Verdicts are pure functions of the tables' files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cao.errors import InputError
+from eval.paper.results import KINDS, Choice, RowResult, TableResult, Versus
+from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
+from eval.paper.verdicts import FAILS, HOLDS, SPARSER, UNMEASURED, UNTESTED, Verdict, verdicts
+from eval.paper.verdicts_page import write_verdicts
+
+IN, OUT = KINDS
+
+
+def pair(row: str, other: str, gain: float, kind: str = OUT, holm: float = 0.01) -> Versus:
+    ci95 = (gain - 0.01, gain + 0.01)
+    return Versus(row=row, other=other, kind=kind, tasks=("a", "b"), accuracy=gain, ci95=ci95, p_value=holm, holm=holm)
+
+
+def table(
+    number: str, *pairs: Versus, choice: Choice | None = None, model: str = "0" * 64, **absent: str
+) -> TableResult:
+    rows = {name: RowResult(cells={}, absent={"a": why}, means={}) for name, why in absent.items()}
+    return TableResult(
+        command=f"python -m eval.tables --table {number}",
+        table=number,
+        measured="2026-01-01",
+        model="tiny",
+        model_sha256=model,
+        device="cpu",
+        dtype="float32",
+        machine="a machine",
+        preset="quick",
+        protocol="likelihood",
+        rules="equal",
+        share=0.1,
+        reward=96,
+        limit=100,
+        seeds=(0,),
+        tasks=("a", "b"),
+        kinds={"a": OUT, "b": OUT},
+        chance={"a": 0.25, "b": 0.25},
+        n={"a": 8, "b": 8},
+        rows=rows,
+        versus=pairs,
+        choice=choice,
+    )
+
+
+def said(found: list[Verdict], claim: str) -> Verdict:
+    return next(one for one in found if one.claim == claim)
+
+
+def test_without_tables_nothing_is_measured_and_each_claim_has_its_command() -> None:
+    found = verdicts({}, "tiny", {})
+    assert {one.verdict for one in found} == {UNMEASURED}
+    assert said(found, "CAO-LLM is better than MAML-en-LLM, in domain").command.startswith(
+        "python -m eval.tables --table 2 --model tiny"
+    )
+    assert len(found) > 25
+
+
+def test_a_baseline_is_beaten_where_interval_and_corrected_p_say_so() -> None:
+    better, unsure = pair(ALL, "maml", 0.05), pair(ALL, "abmll", 0.05, holm=0.2)
+    found = verdicts({"2": table("2", better, unsure, serl="trl is not installed")}, "tiny", {})
+    assert said(found, f"CAO-LLM is better than MAML-en-LLM, {OUT}").verdict == HOLDS
+    assert "10% of the generator's tokens" in said(found, f"CAO-LLM is better than MAML-en-LLM, {OUT}").reason
+    assert said(found, f"CAO-LLM is better than ABMLL, {OUT}").verdict == FAILS
+    serl = said(found, f"CAO-LLM is better than SeRL, {OUT}")
+    assert (serl.verdict, serl.reason) == (UNTESTED, "SeRL: trl is not installed")
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(-0.05, HOLDS), (0.05, FAILS), (-0.005, FAILS)])
+def test_stage_1_hurts_where_it_is_surely_worse(gain: float, verdict: str) -> None:
+    found = verdicts({"6": table("6", pair(STAGE_1, "base", gain))}, "tiny", {})
+    assert said(found, "stage 1 alone hurts out of domain").verdict == verdict
+
+
+def test_all_stages_are_needed_where_each_gains() -> None:
+    steps = [pair(STAGE_1, "base", 0.1), pair(STAGES_1_2, STAGE_1, 0.1), pair(ALL, STAGES_1_2, 0.1)]
+    claim = f"all three stages are needed, {OUT}"
+    assert said(verdicts({"6": table("6", *steps)}, "tiny", {}), claim).verdict == HOLDS
+    worse = [*steps[:2], pair(ALL, STAGES_1_2, 0.0)]
+    assert said(verdicts({"6": table("6", *worse)}, "tiny", {}), claim).verdict == FAILS
+    lacking = table("6", steps[0], cao_stages_1_2="no aligner")
+    assert said(verdicts({"6": lacking}, "tiny", {}), claim).verdict == UNTESTED
+
+
+def test_families_differ_where_choosing_by_task_gains() -> None:
+    claim = "families of strategies differ by task"
+    for low, verdict in ((0.01, HOLDS), (-0.01, FAILS)):
+        choice = Choice(best={"a": "family_TTL", "b": "family_TTS"}, single="family_TTL", gain=0.03, ci95=(low, 0.05))
+        assert said(verdicts({"5": table("5", choice=choice)}, "tiny", {}), claim).verdict == verdict
+    assert said(verdicts({"5": table("5")}, "tiny", {}), claim).verdict == UNTESTED
+
+
+def test_other_tables_judge_their_own_claims() -> None:
+    own = Verdict(claim=SPARSER, verdict=HOLDS, figure="+1", command="a command", reason="6 tasks")
+    assert said(verdicts({}, "tiny", {"4": [own]}), SPARSER) == own
+    assert said(verdicts({}, "tiny", {"4": [own]}), SPARSER).command == "a command"
+
+
+def test_the_page_is_written_from_the_files(tmp_path: Path) -> None:
+    one = table("6", pair(STAGE_1, "base", -0.05))
+    (tmp_path / "table6.json").write_text(one.model_dump_json())
+    own = {"claim": SPARSER, "verdict": FAILS, "figure": "-1", "command": "c", "reason": "r"}
+    (tmp_path / "table4.json").write_text(json.dumps({"model_sha256": "0" * 64, "model": "tiny", "verdicts": [own]}))
+    text = write_verdicts(tmp_path).read_text()
+    assert "| stage 1 alone hurts out of domain | **holds here** | -5.0 (-6.0 to -4.0) points, p 0.010 |" in text
+    assert f"| {SPARSER} | **does not hold here** | -1 | r | `c` |" in text
+    assert "- Table 6: 2026-01-01, float32, a machine, preset `quick`, seeds 0" in text
+
+
+def test_tables_of_two_models_are_not_mixed(tmp_path: Path) -> None:
+    (tmp_path / "table6.json").write_text(table("6").model_dump_json())
+    (tmp_path / "table2.json").write_text(table("2", model="1" * 64).model_dump_json())
+    with pytest.raises(InputError, match="several models"):
+        write_verdicts(tmp_path)
+
+
+def test_a_file_of_another_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "table6.json").write_text('{"table": "6"}')
+    with pytest.raises(InputError, match=r"table6\.json: not a table of this version"):
+        write_verdicts(tmp_path)
