@@ -23,7 +23,7 @@ Settings = TypeVar("Settings", bound=BaseModel)
 SHIPPED = Path(__file__).parents[1] / "pretrained"
 """The folder of trained parts that is used where the setting ``pretrained`` names no other."""
 
-TABLES = ("consolidate", "drift", "engine", "generate", "propose", "score", "tables", "train_policy", "watch")
+TABLES = ("consolidate", "drift", "engine", "generate", "propose", "score", "serve", "tables", "train_policy", "watch")
 """Tables of a configuration file that belong to a command, or to the engine that several commands run jobs on."""
 
 ModelName = Annotated[

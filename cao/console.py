@@ -20,6 +20,7 @@ VERBS = {
     "generate": ("agent.generate", "make an adapter from prompts"),
     "export": ("agent.export", "write what a run adopted as a folder that serves"),
     "verify": ("agent.verify", "prove that an adapter acts, here or on a server"),
+    "serve": ("agent.serve", "serve the base model and what runs adopted, by OpenAI's API"),
     "consolidate": ("agent.consolidate", "train the generator and the aligner for a base model"),
     "train-policy": ("agent.train_policy", "train the local policy"),
     "propose": ("policies.propose", "what a policy would try in a given situation"),

@@ -42,22 +42,49 @@ def open_model(options: LoadOptions) -> Model:
         UnavailableError: the base model is not at hand.
     """
     folder = Path(os.path.abspath(options.folder))
-    config: dict[str, object]
-    if (folder / CAO_FILE).is_file():
-        handed, config = read_handed(folder), {}
-    else:
-        run = _finished(folder)
-        handed, config = handed_of_run(run, folder), {**run.config, "dtype": run.dtype}
+    handed, config = _handed(folder)
     machine, start_adapter = _machine(options, handed, config, folder)
     lm = load_model(machine)
     carried = attach_adapter(lm, Path(start_adapter)) if start_adapter else None
+    _refuse_other_base(handed, folder, lm)
+    return opened(_carrying(handed, carried), folder, lm, Encoder(minilm_folder(), machine.device))
+
+
+def open_beside(folder: Path, lm: LanguageModel, encoder: Encoder, carried: LoraWeights | None) -> Model:
+    """Return the model of a run's folder, or of an exported one, on a base model that is loaded already.
+
+    Args:
+        folder: the run's, or the exported one.
+        lm: the base model, which several models may share.
+        encoder: the frozen encoder.
+        carried: the adapter that the deployed model carries.
+
+    Raises:
+        InputError: the folder is neither, it is damaged, or it was made with other weights.
+    """
+    folder = Path(os.path.abspath(folder))
+    handed, _ = _handed(folder)
+    if handed.merged:
+        raise InputError(f"{folder}: has a base model of its own; give the folder that it was merged from")
+    _refuse_other_base(handed, folder, lm)
+    return opened(_carrying(handed, carried), folder, lm, encoder)
+
+
+def _handed(folder: Path) -> tuple[Handed, dict[str, object]]:
+    """Return what of a folder's model is no weights, and the run's configuration where the folder is a run's."""
+    if (folder / CAO_FILE).is_file():
+        return read_handed(folder), {}
+    run = _finished(folder)
+    return handed_of_run(run, folder), {**run.config, "dtype": run.dtype}
+
+
+def _refuse_other_base(handed: Handed, folder: Path, lm: LanguageModel) -> None:
     if lm.sha256 != handed.base_sha256:
         raise InputError(
             f"{lm.source}: holds other weights than {folder} was made with ({lm.sha256[:12]} and not "
             f"{handed.base_sha256[:12]}); give the base model with model= or model_path=, and with start_adapter= what "
             "was put on it before"
         )
-    return opened(_carrying(handed, carried), folder, lm, Encoder(minilm_folder(), machine.device))
 
 
 def deployed_or_adopted(

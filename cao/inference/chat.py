@@ -5,10 +5,22 @@ from dataclasses import replace
 from cao.inference.sampling import chat_text
 from cao.model.language_model import LanguageModel
 from cao.tasks.base import Task, lettered
-from cao.types import Example
+from cao.types import Example, Message
 
 LEAST_TOKENS = 64
 """Budget of one answer at least: a chat model answers in a sentence."""
+
+
+def chat_prompt(lm: LanguageModel, messages: list[Message]) -> str:
+    """Return a chat in the model's template, as the text that is encoded with its opening token.
+
+    Args:
+        lm: whose template.
+        messages: of which control tokens are taken apart.
+    """
+    text, begin = chat_text(lm, messages), lm.tokenizer.bos_token
+    twice = begin and text.startswith(begin) and len(lm.encode("")) > 0  # encoding adds it, too
+    return text.removeprefix(begin) if twice else text
 
 
 def by_chat(task: Task, lm: LanguageModel) -> Task:
@@ -23,9 +35,6 @@ def by_chat(task: Task, lm: LanguageModel) -> Task:
 
     def ask(example: Example) -> str:
         content = lettered(example) if example.choices else example.prompt
-        text = chat_text(lm, [{"role": "user", "content": content}])
-        begin = lm.tokenizer.bos_token
-        twice = begin and text.startswith(begin) and len(lm.encode("")) > 0  # encoding adds it, too
-        return text.removeprefix(begin) if twice else text
+        return chat_prompt(lm, [{"role": "user", "content": content}])
 
     return replace(task, ask=ask, stop=(), max_new_tokens=max(LEAST_TOKENS, task.max_new_tokens))

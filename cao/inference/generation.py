@@ -3,20 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cao.errors import NotApplicableError
 from cao.inference.hidden_cache import hidden_states
+from cao.inference.row_batch import RowBatch
 from cao.inference.scoring import Move, batches, context_length, start_token
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from transformers.modeling_outputs import BaseModelOutputWithPast
 
 TOKEN_BUDGET = 8192
 """Tokens of one batch, answers at their full budget: what bounds the cache of keys and values."""
@@ -54,7 +51,12 @@ class _Answer:
     done: bool = False
 
 
-def _before_stop(text: str, stop: Sequence[str]) -> str | None:
+def decoded(lm: LanguageModel, tokens: list[int]) -> str:
+    """Return the text of tokens that a model wrote, without its control tokens."""
+    return str(lm.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str | None:
     """Return ``text`` up to the first stop text, or None where there is none."""
     starts = [position for position in (text.find(mark) for mark in stop) if position >= 0]
     return text[: min(starts)] if starts else None
@@ -64,16 +66,6 @@ def _plan(lm: LanguageModel, prompt: str, max_new_tokens: int) -> Row:
     tokens = lm.encode(prompt) or [start_token(lm)]
     cut = max(0, len(tokens) - max(1, context_length(lm) - max_new_tokens))
     return Row(tokens[cut:], len(tokens) - cut, (), cut)
-
-
-def _left_padded(lm: LanguageModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-    shape = (len(rows), max(row.prompt for row in rows))
-    tokens, mask = torch.full(shape, start_token(lm)), torch.zeros(shape, dtype=torch.long)
-    for i, row in enumerate(rows):
-        tokens[i, shape[1] - row.prompt :] = torch.tensor(row.tokens)
-        mask[i, shape[1] - row.prompt :] = 1
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    return tokens.to(lm.device), mask.to(lm.device), positions.to(lm.device)
 
 
 def _choose(lm: LanguageModel, hidden: Tensor, delta: Tensor | None) -> tuple[list[int], list[float]]:
@@ -90,40 +82,24 @@ def _write(
 ) -> list[_Answer]:
     """Write one batch greedily; a finished row leaves the batch and its cache."""
     answers = [_Answer() for _ in rows]
-    live, ends, cache = list(range(len(rows))), lm.end_tokens(), None
-    tokens, mask, positions = _left_padded(lm, rows)
+    live, ends, batch = list(range(len(rows))), lm.end_tokens(), RowBatch(lm, rows)
     for _ in range(max_new_tokens):
-        output: BaseModelOutputWithPast = lm.trunk(
-            input_ids=tokens,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache = output.past_key_values
-        chosen, scores = _choose(lm, output.last_hidden_state[:, -1], delta)
+        chosen, scores = _choose(lm, batch.step(), delta)
         for i, token, score in zip(live, chosen, scores, strict=True):
             answer = answers[i]
             answer.tokens.append(token)
             answer.logprob += score
-            answer.text = lm.tokenizer.decode(
-                answer.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-            before = _before_stop(answer.text, stop)
+            answer.text = decoded(lm, answer.tokens)
+            before = before_stop(answer.text, stop)
             answer.done = token in ends or before is not None
             answer.text = answer.text if before is None else before
         keep = [slot for slot, i in enumerate(live) if not answers[i].done]
         if not keep:
             break
         if len(keep) < len(live):
-            chosen_rows = torch.tensor(keep, device=lm.device)
-            cache.batch_select_indices(chosen_rows)
-            mask, positions = mask[chosen_rows], positions[chosen_rows]
-            delta = None if delta is None else delta[chosen_rows]
+            delta = None if delta is None else delta[torch.tensor(keep, device=lm.device)]
             live = [live[slot] for slot in keep]
-        tokens = torch.tensor([[chosen[slot]] for slot in keep], device=lm.device)
-        mask = torch.cat([mask, mask.new_ones(len(keep), 1)], 1)
-        positions = positions[:, -1:] + 1
+        batch.go_on(keep, [chosen[slot] for slot in keep])
     return answers
 
 

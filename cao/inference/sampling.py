@@ -35,6 +35,8 @@ def draw(logits: Tensor, *, temperature: float, top_k: int, top_p: float, genera
     """
     if temperature == 0:
         return logits.argmax(-1)
+    if not top_k and top_p >= 1:  # no token is left out, so none need be sorted
+        return torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator).squeeze(-1)
     width = logits.shape[-1]
     values, tokens = logits.topk(min(top_k, width) if top_k else width)
     probabilities = torch.softmax(values / temperature, -1)

@@ -1,0 +1,57 @@
+"""What becomes of questions and answers besides being served: they are remembered, and watched where that was asked."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.server.memory import Answered, Memory
+from agent.server.roster import Roster, Served
+from agent.server.wire import ChatRequest, CompletionRequest
+
+SEEN_CHARS = 8000
+"""Of a prompt that is watched: the encoder reads no more."""
+
+
+class Watch(Protocol):
+    """Takes prompts as a watched stream has them."""
+
+    def put(self, line: bytes) -> None:
+        """Take a line."""
+
+
+@dataclass
+class Listener:
+    """Is told questions and answers; of use to the thread that serves requests.
+
+    Attributes:
+        roster: which tasks are expected.
+        watch: takes the prompts that were put to whichever model is current, None where nothing is watched.
+        memory: the latest answers.
+    """
+
+    roster: Roster
+    watch: Watch | None = None
+    memory: Memory = field(default_factory=Memory)
+
+    def asked(self, key: str, request: CompletionRequest | ChatRequest, served: Served, *, auto: bool) -> None:
+        """Take a question.
+
+        Args:
+            key: id of the response.
+            request: the question; of several prompts the first counts.
+            served: who answers.
+            auto: whether it was put to whichever model is current.
+        """
+        question = request.asked if isinstance(request, ChatRequest) else request.prompts[0]
+        context, choices = request.context or "", tuple(request.choices or ())
+        tasks = self.roster.tasks if auto else ()
+        self.memory.ask(Answered(key, served.name, auto, tasks, question, context, choices))
+        if auto and self.watch is not None:
+            line: dict[str, object] = {"prompt": question[:SEEN_CHARS], "id": key}
+            line |= {"context": context[:SEEN_CHARS]} if context else {}
+            line |= {"choices": [choice[:SEEN_CHARS] for choice in choices]} if choices else {}
+            self.watch.put(f"{json.dumps(line, ensure_ascii=False)}\n".encode())
+
+    def answered(self, key: str, text: str, choice: int | None) -> None:
+        """Take an answer."""
+        self.memory.answer(key, text, choice)

@@ -1,0 +1,88 @@
+"""A server in this process for the length of a test: the real application, the real web server, a real client."""
+
+import contextlib
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from agent.server.building import Site, make_site
+from agent.server.roster import places
+from agent.server.settings import ServeOptions
+from agent.server.web import Web, address, bound
+
+KEY = "a-key-of-the-tests"
+
+
+@dataclass
+class Served:
+    """Where a server of this process is found."""
+
+    root: str
+    site: Site
+    port: int
+    key: str = ""
+
+    @cached_property
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.root}/v1", api_key=self.key or "none", max_retries=0, timeout=60)
+
+    def send(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        """Send raw bytes; returns status, JSON or text, headers."""
+        key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        heads = {"Content-Type": "application/json", **key, **{k.replace("_", "-"): v for k, v in headers.items()}}
+        asked = urllib.request.Request(self.root + path, data=body, headers=heads)
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as reply:
+                raw, status, got = reply.read(), reply.status, dict(reply.headers)
+        except urllib.error.HTTPError as error:
+            raw, status, got = error.read(), error.code, dict(error.headers)
+        text = raw.decode()
+        return status, json.loads(text) if text.startswith(("{", "[")) else text, got
+
+    def post(self, path: str, **body: Any) -> tuple[int, Any, dict[str, str]]:
+        return self.send(path, json.dumps(body).encode())
+
+    def raw(self, sent: bytes, *, more: bool = False) -> bytes:
+        """Send bytes to the port and return what comes until the other side closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as it:
+            it.sendall(sent)
+            if not more:
+                with contextlib.suppress(OSError):  # it was closed there already
+                    it.shutdown(socket.SHUT_WR)
+            got = b""
+            while part := it.recv(65536):
+                got += part
+            return got
+
+
+def options(model: Path, out: Path, **more: Any) -> ServeOptions:
+    given = {"model": "qwen2.5-0.5b", "model_path": str(model), "dtype": "float32", "offline": True, "port": 0}
+    return ServeOptions.model_validate({**given, "out": out, **more})
+
+
+@contextmanager
+def serving(chosen: ServeOptions, key: str = "") -> Iterator[Served]:
+    """Serve in a thread; at the end it drains."""
+    ready = threading.Event()
+    site = make_site(chosen, places(chosen), key)
+    sock = bound(chosen.host, chosen.port)
+    web = Web(site.app, chosen.drain_s, ready.set)
+    thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]})
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield Served(address(sock), site, sock.getsockname()[1], key)
+    finally:
+        web.should_exit = True
+        thread.join()
+        site.stop()

@@ -1,0 +1,106 @@
+"""What is no request, too large, too slow or without the key is a typed error, and nobody's secret is told."""
+
+import contextlib
+import json
+import socket
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.agent.server.running_site import KEY, Served
+
+LINE = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + KEY.encode() + b"\r\n"
+JSON = b"Content-Type: application/json\r\n"
+CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n4e20\r\n" + b"x" * 20_000 + b"\r\n1\r\ny\r\n0\r\n\r\n"
+PATHS = ["/v1/completions", "/v1/chat/completions", "/v1/feedback"]
+
+
+def status_of(raw: bytes) -> int:
+    return int(raw.split(b" ", 2)[1])
+
+
+def error_of(raw: bytes) -> dict[str, object]:
+    told = json.loads(raw.partition(b"\r\n\r\n")[2])["error"]
+    assert set(told) == {"message", "type", "param", "code"}
+    assert "Traceback" not in told["message"]
+    return dict(told)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/v1/completions", "/nowhere"])
+def test_without_the_key_nothing_is_answered_but_health(it: Served, path: str) -> None:
+    for given_key in ("", "wrong", KEY[:-1], KEY + "x", "é"):
+        raw = it.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {given_key}\r\n\r\n".encode())
+        assert (status_of(raw), error_of(raw)["code"]) == (401, "invalid_api_key")
+        assert KEY.encode() not in raw
+    assert status_of(it.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")) == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (LINE + JSON + b"Content-Length: 20001\r\n\r\n", 413),
+        (LINE + JSON + b"Content-Length: 999999999999999999\r\n\r\n", 413),
+        (LINE + JSON + b"Content-Length: 999999999999999999999999\r\n\r\n", 400),
+        (LINE + JSON + CHUNKS, 413),
+        (LINE + b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415),
+        (LINE + b"Content-Length: 2\r\n\r\n{}", 415),
+        (LINE + JSON + b"Content-Length: 2\r\n\r\n{}", 400),
+        (LINE + JSON + b"Content-Length: -2\r\n\r\n", 400),
+        (b"GET\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (LINE.replace(b"POST", b"DELETE") + b"\r\n", 405),
+        (LINE.replace(b"/v1/completions", b"/v1/%2e%2e/%00?x=%ff") + JSON + b"Content-Length: 2\r\n\r\n{}", 404),
+    ],
+)  # fmt: skip
+def test_nonsense_is_a_typed_error(it: Served, sent: bytes, status: int) -> None:
+    raw = it.raw(sent)
+    assert (status_of(raw), bool(error_of(raw)["message"])) == (status, True)
+    assert it.client.models.list().data
+
+
+def test_a_body_that_does_not_come_is_waited_for_no_longer_than_stated(it: Served) -> None:
+    raw = it.raw(LINE + JSON + b"Content-Length: 10\r\n\r\n{", more=True)
+    assert (status_of(raw), error_of(raw)["code"]) == (408, "timeout")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 9000, b'{"a":' * 3000, b'{"model": "base", "prompt": "\\ud800"}', b"\xff\xfe", b"null", b"1e999", b"{}",
+     b'{"model": "base", "prompt": "a", "temperature": NaN}', b'{"model": "base", "prompt": "a", "max_tokens": 1e400}',
+     b'{"model": "\\u001b[31m\\u202e", "prompt": "a"}', b'{"model": null, "prompt": {"a": 1}}', b'{"model": "base"}'],
+)  # fmt: skip
+def test_a_body_that_says_nothing_is_a_typed_error(it: Served, body: bytes) -> None:
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/feedback"):
+        status, told, _ = it.send(path, body)
+        assert 400 <= status < 500
+        assert "\x1b" not in told["error"]["message"]
+        assert "\u202e" not in told["error"]["message"]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+KEYS = ("model", "prompt", "messages", "max_tokens", "temperature", "top_p", "n", "stop", "seed", "stream", "choices",
+        "context", "logprobs", "stream_options", "response_format", "id", "correct", "answer")  # fmt: skip
+SOUND = {"model": "base", "prompt": "Tom", "messages": [{"role": "user", "content": "Tom"}], "max_tokens": 1}
+
+
+@settings(max_examples=60)
+@given(path=st.sampled_from(PATHS), odd=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
+def test_whatever_is_sent_is_answered_or_refused(it: Served, path: str, odd: dict[str, object]) -> None:
+    body = json.dumps({**SOUND, **odd, "stream": False}).encode("utf-8", "surrogatepass")
+    status, told, _ = it.send(path, body)
+    assert status == 200 or (400 <= status < 500 and set(told["error"]) == {"message", "type", "param", "code"}), told
+
+
+@settings(max_examples=40)
+@given(sent=st.binary(max_size=200))
+def test_whatever_bytes_come_the_server_goes_on(it: Served, sent: bytes) -> None:
+    with contextlib.suppress(ConnectionError):
+        raw = it.raw(sent)
+        assert raw == b"" or status_of(raw) >= 400
+    with socket.create_connection(("127.0.0.1", it.port), timeout=10):
+        pass
