@@ -105,3 +105,37 @@ class DriftReport(Record):
     n: int = 0
     drawn_from: int | None = None
     alpha: float = 0.05
+
+
+class PromptPoint(Record):
+    """A prompt of the window in the plane, and the beginning of its text."""
+
+    at: tuple[float, float]
+    text: str = ""
+
+
+class TaskPicture(Record):
+    """A known task as it is drawn beside a window.
+
+    Attributes:
+        points: some of its prompts, in the plane.
+        centre: the mean of all of them.
+        observed: energy distance between the window and the task, in the units of the embeddings' distances.
+        null: how many of the relabelled windows lie how far from the task, in equal bins from ``low`` to ``high``.
+        low: the first bin's lower end.
+        high: the last bin's upper end.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    centre: tuple[float, float]
+    observed: float
+    null: tuple[int, ...]
+    low: float
+    high: float
+
+
+class DriftPicture(Record):
+    """Prompts and known tasks in two dimensions, and how far a window lies from each, set against its null."""
+
+    prompts: tuple[PromptPoint, ...] = ()
+    tasks: dict[str, TaskPicture] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ from agent.loop.outcome import test_steps
 from agent.loop.reward import Bar, explain, judge, race_reward
 from agent.loop.start import judge_nothing, measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
+from agent.record.page.drift import keep_picture
 from cao.errors import NotApplicableError
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import Trial
@@ -25,6 +26,7 @@ from policies.base import AsksServer, RequestForm
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
 from tools.detect_drift import detect_drift
+from tools.detect_drift.picture import drift_picture
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
 from tools.evaluate.serving import serving_price
@@ -52,14 +54,11 @@ def describe(state: State, bench: Workbench) -> State:
 
 
 def detect(state: State, bench: Workbench) -> State:
-    """Test the support prompts against the known tasks. Source: CAO-LLM §2.2."""
-    report = detect_drift(
-        bench.texts(),
-        bench.encoded().embeddings,
-        known_tasks(bench.config.reference, bench.encoder),
-        encoder=bench.encoder,
-        seed=bench.seed("detect"),
-    )
+    """Test the support prompts against the known tasks, and keep what is drawn of it. Source: CAO-LLM §2.2."""
+    texts, embeddings, seed = bench.texts(), bench.encoded().embeddings, bench.seed("detect")
+    known = known_tasks(bench.config.reference, bench.encoder)
+    report = detect_drift(texts, embeddings, known, encoder=bench.encoder, seed=seed)
+    keep_picture(bench.folder, drift_picture(texts, embeddings, known, seed=seed))
     result: State = {"drift": report}
     if bench.config.reference and bench.config.when_no_drift == "stop" and report.kind == "none":
         return {

@@ -24,6 +24,7 @@ from langgraph.types import StateSnapshot
 from pydantic import JsonValue
 
 from agent.loop.state import Context, State, load_state
+from agent.record.page.drift import PICTURE_FILE
 from agent.record.reading import LOCK
 from agent.record.terminal import View
 from agent.record.trace_file import read_trace
@@ -276,8 +277,11 @@ def _checkpoints_failed(path: Path, error: sqlite3.Error) -> CaoError:
 
 
 def carry_over(source: Path, target: Path) -> None:
-    """Copy to a forked run what its state refers to: the items and the adapters."""
+    """Copy to a forked run what its state refers to: the items and the adapters; and what is drawn of the drift."""
     for name in ("items", "adapters"):
         if (source / name).is_dir():
             with room_for(target / name):
                 shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*"))
+    if (source / PICTURE_FILE).is_file() and not (source / PICTURE_FILE).is_symlink():
+        with room_for(target / PICTURE_FILE):
+            shutil.copyfile(source / PICTURE_FILE, target / PICTURE_FILE)

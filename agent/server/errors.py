@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
-from agent.record.wording import visible
+from cao.encodings import visible
 from cao.configuration import explain
 from cao.errors import CaoError, InputError, UnavailableError
 

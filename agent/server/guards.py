@@ -10,7 +10,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.record.wording import visible
+from cao.encodings import visible
 from agent.server.errors import ApiError
 from agent.server.metrics import Metrics
 

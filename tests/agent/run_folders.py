@@ -235,6 +235,20 @@ def write_unfinished(out: Path, run_id: str, keep: int, cut: str = "") -> Path:
     return path
 
 
+def write_picture(path: Path) -> Path:
+    """Write what is drawn of the drift: three prompts, and every known task with its null distribution."""
+    points = [{"at": [3.0 + i / 10, 1.0], "text": f"the {i + 1}nd prompt"} for i in range(3)]
+    tasks = {
+        name: {
+            "points": [[-1.0, i / 9], [-1.2, i / 8]], "centre": [-1.1, i / 9], "observed": far, "null": [1, 5, 9, 2],
+            "low": 0.03, "high": 0.06,
+        }
+        for i, (name, far) in enumerate(KNOWN.items())
+    }  # fmt: skip
+    (path / "drift.json").write_text(json.dumps({"prompts": points, "tasks": tasks}))
+    return path
+
+
 def write_items(path: Path, name: str, losses: list[float], correct: list[bool]) -> None:
     (path / "items").mkdir(exist_ok=True)
     rows = [

@@ -22,7 +22,7 @@ QUESTIONS_FILE = "questions.jsonl"
 Z95 = 1.959964
 """Two-sided 95 % quantile of the normal distribution."""
 SHOWN = 100
-"""Questions that one list of the report holds; the others are in the run's folder."""
+"""Questions that the report holds of those that flipped, and of the others; the rest is in the run's folder."""
 
 CHANGES = {
     (True, False): "became wrong",
@@ -72,6 +72,14 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Side:
+    """What one model answered, and whether it is right."""
+
+    text: str
+    right: bool
+
+
+@dataclass(frozen=True)
 class Asked:
     """One test question with its answers; without choices these are texts.
 
@@ -87,24 +95,28 @@ class Asked:
     prompt: str
     choices: tuple[Choice, ...]
     gold: str
-    base: str
-    adapted: str | None
+    base: Side
+    adapted: Side | None
     change: str
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The test questions, flips apart from the others, and their counts.
+    """The test questions, flips first, and their counts.
 
     Attributes:
         sentence: how many became right, and so on.
-        flips: questions that one model answered right and the other did not.
-        others: the other ones.
+        counts: what became of questions → how many, those with none left out.
+        flips: how many one model answered right and the other did not.
+        asked: those that are shown.
+        left_out: how many are not.
     """
 
     sentence: str
-    flips: list[Asked]
-    others: list[Asked]
+    counts: dict[str, int]
+    flips: int
+    asked: list[Asked]
+    left_out: int
 
 
 def keep_questions(folder: Path, splits: Splits) -> None:
@@ -147,7 +159,9 @@ def read_answers(folder: Path, *, improved: bool) -> Answers | None:
         f"{counts[kind]} {kind if adapted is not None else f'were answered {kind}'}" for kind in kinds
     )
     flips = [one for one in asked if one.change.startswith("became")]
-    return Answers(f"{sentence}.", flips, [one for one in asked if not one.change.startswith("became")])
+    shown = [*flips[:SHOWN], *[one for one in asked if not one.change.startswith("became")][:SHOWN]]
+    present = {kind: counts[kind] for kind in kinds if counts[kind]}
+    return Answers(f"{sentence}.", present, len(flips), shown, len(asked) - len(shown))
 
 
 def paired_change(path: Path, before: str, after: str, key: str) -> tuple[float, float, float] | None:
@@ -178,9 +192,10 @@ def _asked(kept: Kept, base: Given, adapted: Given | None) -> Asked:
         for i, text in enumerate(kept.choices)
     )
     change = ("right" if base.correct else "wrong") if adapted is None else CHANGES[base.correct, adapted.correct]
-    answered = _answer_text(adapted, kept) if adapted is not None else None
+    answered = Side(_answer_text(adapted, kept), adapted.correct) if adapted is not None else None
     gold = kept.choices[kept.answer] if 0 <= kept.answer < len(kept.choices) else kept.gold_text
-    return Asked(f"{kept.context}\n{kept.question}".strip(), choices, gold, _answer_text(base, kept), answered, change)
+    first = Side(_answer_text(base, kept), base.correct)
+    return Asked(f"{kept.context}\n{kept.question}".strip(), choices, gold, first, answered, change)
 
 
 def _answer_text(given: Given, kept: Kept) -> str:

@@ -1,58 +1,45 @@
-"""The report of a run: one self-contained HTML file, without scripts and without the network.
+"""The report of a run: one self-contained HTML file, which loads nothing.
 
 The template autoescapes, hidden characters become visible ones on their way in, and the page's own policy forbids
-scripts and loading anything: the texts of a policy are hostile.
+loading anything and every script but its own, which it knows by its hash: the texts of a policy are hostile. That
+script filters and searches the questions; without it all are shown.
 """
 
-from collections import Counter
-from itertools import pairwise
+import base64
+import hashlib
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agent.record import gains, wording
-from agent.record.commands import next_step, reproduce_command
-from agent.record.events import evaluations_text
+from agent.record.commands import next_step, reproduce_command, trace_command
 from agent.record.missing import missing_sentences
+from agent.record.page.attempts import loss_intervals, test_bars
 from agent.record.page.charts import loop_charts, start_charts
-from agent.record.page.questions import SHOWN, paired_change, read_answers
+from agent.record.page.cost import cost_rows
+from agent.record.page.drift import plane, read_picture, rows
+from agent.record.page.path import drawn_graph, timeline
+from agent.record.page.questions import paired_change, read_answers
 from agent.record.reading import read_run
 from agent.record.schema import RUNNING, UNFINISHED, Run
-from agent.record.trace_file import Event, read_trace, visits
+from agent.record.trace_file import Event, read_trace
 from cao.encodings import visible
 from cao.files import write_atomic
 
-NODES = {
-    "describe": (80, 44),
-    "detect": (230, 44),
-    "generate": (380, 44),
-    "align": (530, 44),
-    "choose": (530, 144),
-    "decide": (230, 144),
-    "apply": (380, 234),
-    "evaluate": (530, 234),
-    "conclude": (720, 144),
-}
-"""Where the graph's nodes stand, in SVG units."""
+HERE = Path(__file__).parent
 
-EDGES = {
-    ("describe", "detect"): "M134 44H176",
-    ("detect", "generate"): "M284 44H326",
-    ("generate", "align"): "M434 44H476",
-    ("align", "choose"): "M530 64V124",
-    ("choose", "decide"): "M476 144H284",
-    ("decide", "apply"): "M262 164Q296 222 326 230",
-    ("apply", "evaluate"): "M434 234H476",
-    ("evaluate", "decide"): "M494 214Q420 172 286 156",
-    ("evaluate", "conclude"): "M584 234Q690 224 714 164",
-    ("decide", "decide"): "M176 134C132 118 132 170 174 155",
-    ("apply", "decide"): "M326 242Q240 236 232 164",
-    ("apply", "conclude"): "M404 254C440 284 690 276 720 164",
-    ("detect", "conclude"): "M258 24C340 -30 690 -30 724 124",
-    ("decide", "conclude"): "M216 164C216 330 706 322 728 164",
+PARTS = {
+    "test": "Test",
+    "attempts": "Attempts",
+    "questions": "Questions",
+    "drift": "Drift",
+    "path": "Path and time",
+    "cost": "Cost",
+    "reproduce": "Reproduce",
 }
-"""The graph's edges as SVG paths."""
+"""What the page's own links lead to."""
 
 
 def write_report(run_folder: Path) -> Path:
@@ -77,82 +64,75 @@ def render(run: Run, events: list[Event], folder: Path) -> str:
         events: its trace.
         folder: where its items are read from.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+    script, allowed = own_script("report.js")
+    improved = run.status == "improved"
+    answers = read_answers(folder, improved=improved) if run.test else None
+    absent = {"test": not run.test, "questions": not answers}
+    picture = read_picture(folder)
+    change = paired_change(folder, "test-baseline", "test-adapted", "correct") if improved else None
+    step, command = next_step(run, folder.parent)
+    headline = wording.headline(run)
+    tone = "open" if run.status in (UNFINISHED, RUNNING) else "good" if headline == "Improved" else "doubtful"
+    return (
+        environment()
+        .get_template("report_template.html")
+        .render(
+            w=wording,
+            run=run,
+            script=script,
+            script_hash=allowed,
+            parts=[(name, text) for name, text in PARTS.items() if not absent.get(name)],
+            headline=headline,
+            policy=wording.policy_text(run),
+            tone=tone,
+            verdict=wording.verdict(run, change).replace(" %", "\u00a0%").replace(" = ", "\u00a0=\u00a0"),
+            missing=missing_sentences(run),
+            step=step,
+            command=command,
+            start=wording.start_sentence(run),
+            start_charts=start_charts(run, folder),
+            gains=gains,
+            charts=loop_charts(run, folder),
+            intervals=loss_intervals(run, folder),
+            bars=test_bars(run.test) if run.test else None,
+            answers=answers,
+            compared=wording.compared_sentence(run),
+            plane=plane(picture, run) if picture and run.drift else None,
+            drift=rows(picture, run),
+            graph=drawn_graph(events),
+            timeline=timeline(run, events),
+            cost=cost_rows(run),
+            fork=trace_command("fork", folder.parent, run.run_id, "--set", "KEY=VALUE"),
+            settings=wording.flatten(run.config),
+            reproduce=reproduce_command(run),
+            compute=wording.compute_text(run),
+        )
+    )
+
+
+@cache
+def environment() -> Environment:
+    """Return what renders this folder's templates: it escapes, and makes hidden characters visible."""
+    return Environment(
+        loader=FileSystemLoader(HERE),
         autoescape=True,
         finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    improved = run.status == "improved"
-    change = paired_change(folder, "test-baseline", "test-adapted", "correct") if improved else None
-    step, command = next_step(run, folder.parent)
-    headline = wording.headline(run)
-    tone = "open" if run.status in (UNFINISHED, RUNNING) else "good" if headline == "Improved" else "doubtful"
-    return environment.get_template("report_template.html").render(
-        w=wording,
-        run=run,
-        folder=folder,
-        headline=headline,
-        policy=wording.policy_text(run),
-        tone=tone,
-        verdict=wording.verdict(run, change).replace(" %", "\u00a0%").replace(" = ", "\u00a0=\u00a0"),
-        missing=missing_sentences(run),
-        step=step,
-        command=command,
-        start=wording.start_sentence(run),
-        start_charts=start_charts(run, folder),
-        gains=gains,
-        charts=loop_charts(run, folder),
-        evaluations=evaluations_text(run),
-        answers=read_answers(folder, improved=improved) if run.test else None,
-        most=SHOWN,
-        compared=wording.compared_sentence(run),
-        drift=_drift_bars(run),
-        graph=_graph(visits(events)),
-        times=_times(run),
-        settings=wording.flatten(run.config),
-        reproduce=reproduce_command(run),
-        compute=wording.compute_text(run),
-    )
+
+
+def own_script(name: str) -> tuple[Markup, Markup]:
+    """Return a script of this folder, and by what a page's policy allows it and no other one.
+
+    Args:
+        name: of the file.
+    """
+    script = (HERE / name).read_text(encoding="utf-8")
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Markup(script), Markup(f"'sha256-{hashed}'")
 
 
 def _shown(value: object) -> str:
     return value if isinstance(value, Markup) else visible(value)
-
-
-def _drift_bars(run: Run) -> list[dict[str, object]]:
-    if run.drift is None:
-        return []
-    nearest = run.drift.nearest_task
-    return [
-        {
-            "name": name,
-            "value": compared.effect,
-            "width": round(100 * compared.effect, 1),
-            "p_value": compared.p_value,
-            "nearest": name == nearest,
-        }
-        for name, compared in sorted(run.drift.known.items(), key=lambda entry: (entry[1].effect, entry[0] != nearest))
-    ]
-
-
-def _graph(path: list[str]) -> dict[str, object]:
-    seen = Counter(path)
-    taken = Counter(pairwise(path))
-    return {
-        "nodes": [{"name": name, "x": x, "y": y, "visits": seen[name]} for name, (x, y) in NODES.items()],
-        "edges": [{"d": d, "count": taken[edge]} for edge, d in EDGES.items()],
-        "path": path,
-        "started": path[:1] == ["describe"],
-        "ended": "conclude" in seen,
-    }
-
-
-def _times(run: Run) -> list[dict[str, object]]:
-    total = sum(run.timing_s.values())
-    if total <= 0:
-        return []
-    longest = sorted(run.timing_s.items(), key=lambda entry: -entry[1])
-    return [{"name": name, "seconds": s, "share": s / total, "hue": i % 8} for i, (name, s) in enumerate(longest)]

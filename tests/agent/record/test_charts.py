@@ -1,5 +1,6 @@
 """The report's pictures: one scale, few ticks, the real graph, labels that can be read."""
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.record.page.charts import ticks
-from agent.record.page.report import EDGES, NODES
+from agent.record.page.path import EDGES, NODES
 from tests.agent import run_folders as made
 from tests.agent.record.report_pages import answered, report
 
@@ -81,15 +82,96 @@ PHONE = 390 - 2 * 12 - 2 * 17
 
 
 def test_no_label_of_a_picture_is_too_small_to_read_on_a_phone(tmp_path: Path) -> None:
-    html, _ = report(answered(made.write_run(tmp_path, "one"), base=[0], adapted=[1]))
-    style = html.split("<style>")[1].split("</style>")[0]
-    sizes = [int(size) for size in re.findall(r"\.(?:axis|word|node text|badge text) \{[^}]*font-size: (\d+)px", style)]
-    assert len(sizes) == 4
-    for frame, view in re.findall(
-        r'<(div class="wide"|figure)>(?:\s*<figcaption>[^<]*</figcaption>)?\s*<svg viewBox="0 0 (\d+)', html
+    path = answered(made.write_run(tmp_path, "one"), base=[0], adapted=[1])
+    html, _ = report(made.write_picture(path))
+    phone = html.split("@media (max-width: 640px)")[1].split("@media")[0]
+    widths = dict(
+        re.findall(
+            r'<figure(?: class="(\w+)")?>\s*(?:<figcaption>[^<]*</figcaption>\s*)?<svg viewBox="[-\d]+ \d+ (\d+)', html
+        )
+    )
+    assert set(widths) == {"", "plane", "graph"}
+    for label, figure in (
+        (".axis, .word", ""),
+        (".name", "plane"),
+        (".node text", "graph"),
+        (".node .badge text", "graph"),
     ):
-        name = r"\.wide" if "wide" in frame else r"\.charts"
-        least = int(re.findall(name + r" svg \{ min-width: (\d+)px", style)[0])
-        smallest = min(sizes if "wide" not in frame else sizes[-2:])
-        assert smallest * max(PHONE, least) / int(view) >= 10
-        assert re.search(name + r"(?: figure)? \{[^}]*overflow-x: auto", style)
+        size = int(re.findall(re.escape(label) + r" \{ font-size: (\d+)px", phone)[0])
+        assert size * PHONE / int(widths[figure]) >= 10
+
+
+def test_the_drift_picture_shows_every_prompt_and_each_task_beside_its_null(tmp_path: Path) -> None:
+    html, page = report(made.write_picture(made.write_run(tmp_path, "one")))
+    assert html.count('class="prompt"') == 3
+    assert html.count('class="cloud') == len(made.KNOWN)
+    assert html.count('class="cloud nearest"') == 1
+    assert "the 2nd prompt" in page.text
+    rows = re.findall(
+        r'<path d="M([\d.]+) 20[^"]+H([\d.]+)V20Z"/></svg><i class="spot( nearest)?" style="left: ([\d.]+)%', html
+    )
+    assert len(rows) == len(made.KNOWN)
+    assert [mark for *_, mark, _ in rows] == [" nearest"] + [""] * (len(rows) - 1)
+    assert all(float(low) < float(high) < float(at) for low, high, _, at in rows)  # drifted: beyond the null
+    assert 'class="bar' not in html
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("{", "[]", '{"tasks": 3}', '{"tasks": {}}', "null", '{"prompts": [{"at": [1e300, 0]}], "tasks": {}}'),
+        '{"tasks": {"a": {"points": [], "centre": [0, 0], "observed": 1e200, "null": [], "low": 0, "high": 1}}}',
+        '{"tasks": {"a": {"points": [], "centre": [0, 0], "observed": 1, "null": [-3], "low": 0, "high": 1}}}',
+    ],
+)
+def test_a_damaged_picture_leaves_the_bars(tmp_path: Path, damage: str) -> None:
+    path = made.write_run(tmp_path, "one")
+    (path / "drift.json").write_text(damage)
+    assert report(path)[0].count('class="bar') == len(made.KNOWN) + 1
+
+
+def test_a_picture_of_one_point_alone_is_drawn(tmp_path: Path) -> None:
+    path = made.write_run(tmp_path, "one")
+    task = {"points": [], "centre": [0, 0], "observed": 0, "null": [], "low": 0, "high": 0}
+    (path / "drift.json").write_text(json.dumps({"prompts": [], "tasks": dict.fromkeys(made.KNOWN, task)}))
+    html, _ = report(path)
+    assert html.count('class="spot') >= len(made.KNOWN)
+    assert not re.search(r'="[^"]*nan', html)
+
+
+def test_the_timeline_places_every_step_in_its_order(tmp_path: Path) -> None:
+    html, page = report(made.write_run(tmp_path, "one"))
+    steps = [
+        (float(left), float(width))
+        for left, width in re.findall(r'class="step[^"]*" style="left: ([\d.]+)%; width: ([\d.]+)%"', html)
+    ]
+    assert len(steps) == 13
+    assert all(left + width <= 100.01 for left, width in steps)
+    assert "attempt 3: TTL(ttl_steps=25" in html.split("Step by step over time")[1]
+    assert "apply 35 s (20 %)" in page.text
+
+
+def test_an_unfinished_step_and_a_resumption_are_marked_in_the_timeline(tmp_path: Path) -> None:
+    path = made.write_unfinished(tmp_path, "killed", keep=13)
+    lines = made.events(made.record("killed"))[:13]
+    lines.insert(10, {"seq": 10, "node": "decide", "event": "resume", "data": {"at": "decide"}})
+    made.write_trace(path, lines)
+    html, _ = report(path)
+    assert html.count('class="resumed"') == html.count('<div class="track lane">')
+    assert html.count(" open") >= 1
+    assert "decide began and has not ended" in html
+
+
+def test_accuracies_on_test_stand_on_one_axis_with_chance(tmp_path: Path) -> None:
+    record = made.record("one")
+    record["test"]["chance"] = 0.25
+    html, page = report(made.write_run(tmp_path, "one", record))
+    chance = {float(at) for at in re.findall(r'class="chance" style="left: ([\d.]+)%', html)}
+    ranges = [
+        (float(low), float(width))
+        for low, width in re.findall(r'class="range" style="left: ([\d.]+)%; width: ([\d.]+)', html)
+    ]
+    assert len(chance) == 1
+    assert len(ranges) == 2
+    assert all(min(chance) < low and low + width <= 100 for low, width in ranges)
+    assert "adapted 48.5 % 41.6 – 55.4 %, log-loss 1.3455" in page.text

@@ -21,19 +21,18 @@ def test_every_question_can_be_read_with_its_answers_and_flips_come_first(tmp_pa
     html, page = report(path)
     assert "Of 4 test questions 1 became wrong, 1 became right, 1 stayed wrong, 1 stayed right." in page.text
     section = html.split("<h2>Questions and answers</h2>")[1].split("</section>")[0]
-    first, second = (re.sub(r"<[^>]+>|\s+", " ", part) for part in section.split("</details>")[:2])
-    assert [text in first for text in ASKED[:4]] == [True, True, False, False]
-    assert [text in second for text in ASKED[:4]] == [False, False, True, True]
-    told = " ".join(first.split())
-    assert f"{ASKED[0]} became right 1 deployed model 2 right adapted model" in told
-    assert f"{ASKED[1]} became wrong 2 adapted model 4 right deployed model" in told
+    cards = [" ".join(re.sub(r"<[^>]+>", " ", card).split()) for card in section.split('<article class="asked"')[1:]]
+    assert [next(n for n, text in enumerate(ASKED) if text in card) for card in cards] == [0, 1, 2, 3]
+    assert f"{ASKED[0]} became right Deployed model ✗ wrong 1 Adapted model ✓ right 2 1 2 right" in cards[0]
+    assert f"{ASKED[1]} became wrong Deployed model ✓ right 4 Adapted model ✗ wrong 2 2 4 right" in cards[1]
+    assert "flipped 2 all 4 became wrong 1 became right 1 stayed wrong 1 stayed right 1" in page.text
 
 
 def test_many_questions_are_capped_and_the_rest_is_named(tmp_path: Path) -> None:
     path = answered(made.write_run(tmp_path, "one"), base=[0] * 260, adapted=[1] * 130 + [0] * 130)
     html, page = report(path)
-    assert html.count('<article class="asked">') == 2 * SHOWN
-    assert page.text.count("The other 30 are in the run's folder: items/questions.jsonl") == 2
+    assert html.count('<article class="asked"') == 2 * SHOWN
+    assert page.text.count("The other 60 are in the run's folder: items/questions.jsonl") == 1
     kept = (path / "items" / "questions.jsonl").read_text(encoding="utf-8")
     assert all(kept.count(json.dumps(text)) == 1 + (text in ASKED[:2]) for text in ASKED)
 
@@ -43,7 +42,8 @@ def test_a_run_that_adopted_nothing_shows_what_the_deployed_model_answered(tmp_p
     path = answered(made.write_run(tmp_path, "one", record), base=[0, 1], adapted=[0, 1])
     _, page = report(path)
     assert "Of 2 test questions 1 were answered right, 1 were answered wrong." in page.text
-    assert f"{ASKED[0]} wrong 1 chosen 2 right" in page.text
+    assert f"{ASKED[0]} wrong Deployed model ✗ wrong 1 1 2 right" in page.text
+    assert "Adapted model" not in page.text
 
 
 def test_answers_in_writing_are_shown_as_they_were_written(tmp_path: Path) -> None:
@@ -53,8 +53,8 @@ def test_answers_in_writing_are_shown_as_they_were_written(tmp_path: Path) -> No
     for name, text in (("test-baseline", "Bob, I think"), ("test-adapted", "")):
         save_items(path / "items" / f"{name}.jsonl", [Item(id="q", correct=False, loss=1.0, text=text)])
     assert (
-        "A letter of 1843. Who wrote it? stayed wrong Right answer Ada Deployed model Bob, I think "
-        "Adapted model (nothing)" in report(path)[1].text
+        "A letter of 1843. Who wrote it? stayed wrong Deployed model ✗ wrong Bob, I think "
+        "Adapted model ✗ wrong (nothing) Right answer: Ada" in report(path)[1].text
     )
 
 
