@@ -1,7 +1,8 @@
 """The one thread in which the model works, and the bounded queue before it.
 
 Texts under one adapter are written side by side, a token a step; new ones join between two steps, so that a long
-answer holds nobody up. Under different adapters they take turns. What is no text of one adapter is one call, between two steps.
+answer holds nobody up. Under different adapters they take turns. What is no text of one adapter is one call, between
+two steps.
 """
 
 import math

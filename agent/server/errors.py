@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
-from cao.encodings import visible
 from cao.configuration import explain
+from cao.encodings import visible
 from cao.errors import CaoError, InputError, UnavailableError
 
 MOST_WORDS = 500

@@ -10,9 +10,9 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cao.encodings import visible
 from agent.server.errors import ApiError
 from agent.server.metrics import Metrics
+from cao.encodings import visible
 
 OPEN = ("/health",)
 """Paths that need no key."""
