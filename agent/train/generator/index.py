@@ -9,7 +9,7 @@ from agent.train.generator.generators import INITIAL_SEED
 from agent.train.generator.settings import Settings
 from agent.train.generator.variants import aligned, variants
 from cao.errors import InputError
-from cao.files import sha256_file, write_atomic, write_json
+from cao.files import sealed, sha256_file, write_atomic, write_json
 from tools import pretrained
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.aligner_file import load_aligner
@@ -64,7 +64,7 @@ def write_index(settings: Settings, folder: Path) -> dict[str, object]:
         )
     assert base_sha256 is not None
     shelf = pretrained.Shelf(name=settings.base.name, variants=tuple(entries))
-    index: dict[str, object] = pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json")
+    index = sealed(pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json"))
     write_json(folder / "index.json", index)
     return index
 
@@ -90,7 +90,7 @@ def install(folder: Path, index: Path) -> None:
             place = f"{shelf.name}-{base_sha256[:12]}" if taken else shelf.name
             moved = [_copied(variant, folder, index.parent, f"{place}/{variant.name}") for variant in shelf.variants]
             models[base_sha256] = shelf.model_copy(update={"variants": tuple(moved)})
-        write_json(index, pretrained.Index(format=1, models=models).model_dump(mode="json"))
+        write_json(index, sealed(pretrained.Index(format=1, models=models).model_dump(mode="json")))
         for path in _files(before) - _files(models):
             pretrained.inside(index, path).unlink(missing_ok=True)
     except OSError as error:
