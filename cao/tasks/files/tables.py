@@ -32,7 +32,7 @@ def read_parquet(path: Path) -> Table:
             table = Table("Parquet", [], names=_names(file.schema_arrow.metadata), unit="row ")
             # a value that is written once may stand in every row
             together = max(1, min(TOGETHER, MAX_FILE_BYTES // max(1, size)))
-            _fill(path, table, map(_sound, file.iter_batches(together)))
+            _fill(path, table, (_decoded(_sound(batch)) for batch in file.iter_batches(together)))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not a Parquet file that can be read ({type(error).__name__})") from None
     return table
@@ -80,6 +80,12 @@ def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch whose offsets were checked: Arrow trusts a file's, and a wrong one reads foreign memory."""
     batch.validate(full=True)
     return batch
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch with its values where numbers stand for them, so that it is as large as what it says."""
+    columns = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _cut(batch: pa.RecordBatch) -> Iterable[pa.RecordBatch]:
