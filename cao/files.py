@@ -174,10 +174,11 @@ def whole_lines(path: Path) -> list[str]:
     """Return a file's lines, none where there is no file; a last one that a kill cut off is taken off the file."""
     if not path.exists():
         return []
-    whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n")
+    whole, _, rest = path.read_bytes().rpartition(b"\n")
     if rest:
-        write_atomic(path, f"{whole}\n" if whole else "")
-    return whole.split("\n") if whole else []  # not splitlines: a text may hold other separators
+        write_atomic(path, whole + b"\n" if whole else b"")
+    # not splitlines: a text may hold other separators
+    return whole.decode("utf-8", "replace").split("\n") if whole else []
 
 
 def append_line(path: Path, line: str) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from cao.configuration import SHIPPED
 from cao.errors import InputError
+from cao.files import opened
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.types import Record
 
@@ -44,7 +45,7 @@ def read_policies(index: Path) -> PolicyIndex:
         InputError: it is damaged.
     """
     try:
-        return PolicyIndex.model_validate(json.loads(index.read_text(encoding="utf-8")))
+        return PolicyIndex.model_validate(json.loads(opened(index.read_bytes())))
     except FileNotFoundError:
         return PolicyIndex(format=1, policies={})
     except (OSError, ValueError, RecursionError, ValidationError) as error:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from cao.configuration import SHIPPED, explain
 from cao.errors import InputError
+from cao.files import opened
 from cao.types import Record
 
 AUTO = "auto"
@@ -78,7 +79,7 @@ def read_index(index: Path) -> Index | None:
         InputError: it is damaged, or of another version.
     """
     try:
-        return Index.model_validate(json.loads(index.read_text(encoding="utf-8")))
+        return Index.model_validate(json.loads(opened(index.read_bytes())))
     except FileNotFoundError:
         return None
     except ValidationError as error:

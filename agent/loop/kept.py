@@ -40,6 +40,9 @@ def check(folder: Path, state: State, base_sha256: str) -> None:
         for file in sorted((folder / "items").glob("*.jsonl")):
             if not file.name.startswith(("kept-", "test-", QUESTIONS_FILE)):  # made again, or only shown
                 load_items(file)
+        best, reward = state.get("best_items"), state.get("best_reward")
+        if best and reward and len(load_items(folder / best)) != reward.n:
+            raise InputError(f"{folder / best}: its end is missing")
     except InputError as error:
         again = trace_command("replay", folder.parent, folder.name, "--from", "generate")
         raise InputError(f"{error}; this makes it again, in a run of its own: {again}") from None

@@ -5,10 +5,11 @@
 
 from pathlib import Path
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
 from cao.configuration import SHIPPED
 from cao.errors import InputError, UnavailableError
+from cao.files import opened
 from cao.strategy import StrategyRejectedError, validate_strategy
 from cao.types import Record, StrategyFields
 from policies.selection.surrogate import Surrogate
@@ -57,10 +58,10 @@ def read_selection(path: Path, base_sha256: str) -> Selection:
     if not path.is_file():
         raise UnavailableError(f"{path}: nothing was learnt about this base model; this makes it: {COMMAND}")
     try:
-        found = Selection.model_validate_json(path.read_bytes())
+        found = Selection.model_validate_json(opened(path.read_bytes()))
         for strategy in (*found.portfolio, *(point.strategy for point in found.surrogate.points)):
             validate_strategy(strategy)
-    except (OSError, ValidationError, StrategyRejectedError, RecursionError) as error:
+    except (OSError, ValueError, StrategyRejectedError, RecursionError) as error:
         raise InputError(f"{path}: not a selection ({type(error).__name__}); {COMMAND} makes it again") from None
     if found.base_sha256 != base_sha256:
         raise UnavailableError(f"{path}: was made with other weights; this makes it: {COMMAND}")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cao.files import sealed
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import adapter_sha256
 from cao.model.encoder import Encoder
@@ -115,5 +116,5 @@ def shelve(
             }
         )
     index = folder / "index.json"
-    index.write_text(json.dumps({"format": 1, "models": {lm.sha256: {"name": MODEL, "variants": variants}}}))
+    index.write_text(json.dumps(sealed({"format": 1, "models": {lm.sha256: {"name": MODEL, "variants": variants}}})))
     return index

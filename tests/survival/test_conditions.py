@@ -17,6 +17,8 @@ from tests.survival.conftest import Whole
 from tests.survival.deaths import DIED, Death, lived, until
 from tests.survival.records import same
 
+pytestmark = pytest.mark.slow
+
 DAY_S = 86_400
 
 

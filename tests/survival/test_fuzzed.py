@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent import run
+from cao.machine.assets import cache_dir
 from cao.strategies import FAMILIES
 from cao.strategy import parse_strategy
 from cao.tasks.files import tables
@@ -28,7 +29,7 @@ from tests.survival.writes import outside, writes_seen
 
 Tell = Callable[[str], None]
 Many = Callable[[int, int], int]
-SOON_S = 60
+SOON_S = 300
 POINTS = [plain_json(point.canonical(), spaced=False) for point in grid(FAMILIES)]
 
 
@@ -136,8 +137,9 @@ WORDS = ["--support=8", "--reward=12", "--seed=7", "--accept=any", "--policy=gri
 
 
 def test_fuzzed_configurations_are_planned_or_refused_in_a_line(
-    whole: Whole, tmp_path: Path, draw: random.Random, many: Many, figure: Tell
+    whole: Whole, tmp_path: Path, draw: random.Random, many: Many, figure: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     questions = shutil.copy(Path(whole.argv[1]), tmp_path / "birds.jsonl")
     good = CONFIGURATION.format(task=questions, model=whole.model, out=tmp_path / "runs")
     file, seen = tmp_path / "cao.toml", Counter[str]()
@@ -150,7 +152,7 @@ def test_fuzzed_configurations_are_planned_or_refused_in_a_line(
         usage = one.status == 2 and "usage: " in one.err
         assert one.status == 0 or usage or refused(one), (file.read_bytes(), words, one)
         assert "Traceback" not in one.err
-        assert outside(changed) == [], words
+        assert outside(changed, cache_dir(), tmp_path / "data") == [], words
         seen["refused" if one.status else "planned"] += 1
     assert seen["planned"]
     figure(f"fuzzed configurations: {dict(seen)}")

@@ -24,7 +24,7 @@ def resumed(whole: Whole, out: Path, deaths: list[Death]) -> Path:
 def test_a_kill_at_any_moment_and_another_during_resume(
     whole: Whole, tmp_path: Path, draw: random.Random, many: Callable[[int, int], int], figure: Callable[[str], None]
 ) -> None:
-    tries = many(2, 100)
+    tries = many(1, 100)
     kills = list(zip(moments(draw, whole.seconds, tries), moments(draw, whole.seconds, tries), strict=True))
     equal = sum(same(resumed(whole, tmp_path / str(n), list(pair)), whole) for n, pair in enumerate(kills))
     figure(f"kills at random moments, twice in a row: {equal} of {tries} equal")
@@ -37,7 +37,7 @@ def test_a_kill_in_every_window_of_a_name(
     windows = range(1, whole.windows + 1)
     sides = ("before", "behind")
     every = [Death(window=n, side=side) for n in windows for side in sides]
-    step = -(-len(every) // many(3, len(every)))
+    step = -(-len(every) // many(2, len(every)))
     chosen = every[step // 2 :: step]
     equal = sum(same(resumed(whole, tmp_path / str(n), [death]), whole) for n, death in enumerate(chosen))
     figure(f"kills before and behind each of {whole.windows} windows: {equal} of {len(chosen)} equal")

@@ -11,7 +11,7 @@ from agent.train.generator.run import open_consolidation
 from agent.train.generator.settings import Settings
 from agent.train.generator.variants import aligned, variants
 from cao.errors import InputError
-from cao.files import sha256_file, write_atomic, write_json
+from cao.files import sealed, sha256_file, write_atomic, write_json
 from tools import pretrained
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.aligner_file import load_aligner
@@ -69,7 +69,7 @@ def write_index(settings: Settings, folder: Path) -> dict[str, object]:
     shelf = pretrained.Shelf(
         name=settings.base.name, variants=tuple(entries), questions=_questions(settings, folder, entries)
     )
-    index: dict[str, object] = pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json")
+    index = sealed(pretrained.Index(format=1, models={base_sha256: shelf}).model_dump(mode="json"))
     write_json(folder / "index.json", index)
     return index
 
@@ -106,7 +106,7 @@ def install(folder: Path, index: Path) -> None:
             moved = [_copied(variant, folder, index.parent, f"{place}/{variant.name}") for variant in shelf.variants]
             listed = _moved(shelf.questions, folder, index.parent, place)
             models[base_sha256] = shelf.model_copy(update={"variants": tuple(moved), "questions": listed})
-        write_json(index, pretrained.Index(format=1, models=models).model_dump(mode="json"))
+        write_json(index, sealed(pretrained.Index(format=1, models=models).model_dump(mode="json")))
         for path in _files(before) - _files(models):
             pretrained.inside(index, path).unlink(missing_ok=True)
     except OSError as error:

@@ -16,7 +16,7 @@ from agent.train.files import read_json, read_tensors, save_tensors
 from agent.train.generator.own import VALIDATION, check_enough, chosen, reported_questions
 from agent.train.generator.presets import Preset
 from cao.errors import InputError
-from cao.files import sha256_bytes, write_atomic, write_json
+from cao.files import opened_line, sealed_line, sha256_bytes, write_atomic, write_json
 from cao.inference.answer_loss import answer_rows
 from cao.inference.choice_loss import ChoiceRow, choice_rows
 from cao.model.encoder import Encoder
@@ -87,10 +87,12 @@ class Sources:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             given = chosen(self.files.get(task, task), task, self.reported, self.preset.checkpoints.samples)
-            write_atomic(path, "".join(example.model_dump_json() + "\n" for example in given))
+            write_atomic(path, "".join(sealed_line(example.model_dump_json()) + "\n" for example in given))
         try:
             examples = [
-                Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line
+                Example.model_validate_json(opened_line(line))
+                for line in path.read_text(encoding="utf-8").split("\n")
+                if line
             ]
         except ValueError as error:
             raise InputError(f"{path}: damaged ({type(error).__name__}); delete the folder to start again") from None

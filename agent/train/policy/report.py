@@ -12,7 +12,7 @@ from agent.train.policy.run import Training
 from agent.train.policy.selection import Practised, practised, selection_of, summary
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
-from cao.files import canonical_json, write_atomic, write_json
+from cao.files import canonical_json, sealed, write_atomic, write_json
 from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.strategies import FAMILIES
 from cao.types import Record
@@ -130,7 +130,7 @@ def write_report(training: Training) -> Report:
         practised=tuple(known),
     )
     if selection := selection_of(known, training.lm.sha256) if known else None:
-        write_json(settings.folder / SELECTION, selection.model_dump(mode="json"))
+        write_json(settings.folder / SELECTION, sealed(selection.model_dump(mode="json")))
     write_json(settings.folder / "report.json", report.model_dump(mode="json"))
     write_atomic(settings.folder / "report.md", text(report))
     return report
@@ -276,6 +276,7 @@ def install(training: Training, report: Report, index: Path) -> None:
         made = {"code_version": cao.__version__, "settings": report.settings, "costs": report.costs.model_dump()}
         entry = TrainedPolicy(name=lm.profile.name, path=f"{lm.profile.name}/policy/{reference.sha256}", made=made)
         others = read_policies(index).policies
-        write_json(index, PolicyIndex(format=1, policies={**others, lm.sha256: entry}).model_dump(mode="json"))
+        whole = PolicyIndex(format=1, policies={**others, lm.sha256: entry})
+        write_json(index, sealed(whole.model_dump(mode="json")))
     except OSError as error:
         raise InputError(f"{index.parent}: cannot be written ({error.strerror})") from None

@@ -32,7 +32,7 @@ def read_parquet(path: Path) -> Table:
             table = Table("Parquet", [], names=_names(file.schema_arrow.metadata), unit="row ")
             # a value that is written once may stand in every row
             together = max(1, min(TOGETHER, MAX_FILE_BYTES // max(1, size)))
-            _fill(path, table, file.iter_batches(together))
+            _fill(path, table, (_decoded(_sound(batch)) for batch in file.iter_batches(together)))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not a Parquet file that can be read ({type(error).__name__})") from None
     return table
@@ -71,7 +71,7 @@ def _read_arrow(path: Path, table: Table) -> None:
             table.names |= _names(stream.schema.metadata)
             if any(pa.types.is_dictionary(column.type) for column in stream.schema):
                 raise InputError(f"{path}: its columns are encoded by dictionaries; save the data set again")
-            _fill(path, table, (part for batch in stream for part in _cut(batch)))
+            _fill(path, table, (part for batch in stream for part in _cut(_sound(batch))))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not an Arrow file that can be read ({type(error).__name__})") from None
 
@@ -82,18 +82,24 @@ def _sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch with its values where numbers stand for them, so that it is as large as what it says."""
+    columns = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
 def _cut(batch: pa.RecordBatch) -> Iterable[pa.RecordBatch]:
     return (batch.slice(start, TOGETHER) for start in range(0, batch.num_rows, TOGETHER))
 
 
 def _fill(path: Path, table: Table, batches: Iterable[pa.RecordBatch]) -> None:
-    """Add a file's rows to a table, as long as they fit into what a file may unpack to."""
+    """Add the rows of sound batches to a table, as long as they fit into what a file may unpack to."""
     unpacked = 0
     for batch in batches:
         unpacked += batch.nbytes
         if unpacked > MAX_UNPACKED_BYTES or batch.nbytes > batch.num_rows * MAX_LINE_BYTES:
             raise InputError(f"{path}: {TOO_LARGE}")
-        for row in _sound(batch).to_pylist():
+        for row in batch.to_pylist():
             values = {str(key): typed(value) for key, value in row.items()}
             table.rows.append(Row(len(table.rows) + 1, values))
         if len(table.rows) > MAX_ROWS:

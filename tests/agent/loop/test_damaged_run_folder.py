@@ -59,6 +59,28 @@ def test_changed_items_that_are_built_on_are_named_and_kept_answers_are_measured
     assert "--from generate" in err
 
 
+def test_items_whose_end_is_missing_are_named_though_each_line_is_sound(started: Started, cut: Path) -> None:
+    base = cut / "items" / "base.jsonl"
+    base.write_text("".join(base.read_text().splitlines(keepends=True)[:-1]))
+    status, out, err = resume(started, cut)
+    assert (status, out) == (2, "")
+    assert f"{base}: its end is missing" in err
+
+
+def test_a_header_of_which_one_sign_was_changed_is_refused(started: Started, cut: Path) -> None:
+    header = cut / "config.json"
+    text = header.read_text()
+    header.write_text(text.replace('"created": "20', '"created": "30'))
+    status, _, err = resume(started, cut)
+    assert status == 2
+    assert f"{header}: missing or damaged" in err
+    older = {key: value for key, value in json.loads(text).items() if key != "content_sha256"}
+    write_json(header, older)
+    status, out, err = resume(started, cut)
+    assert status == 0, err
+    assert result(json.loads(out)) == result(started.record)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_changed_number_in_a_checkpoint_is_damage(started: Started, cut: Path, seed: int) -> None:
     with closing(sqlite3.connect(cut / "checkpoints.sqlite")) as connection:
