@@ -15,8 +15,9 @@ from cao.inference.sampling import chat_text, prompt_tokens, sample
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_language_model, resolve
-from cao.model.profiles import MODELS, ModelProfile, laid_over
+from cao.model.profiles import MODELS, ModelProfile, known, laid_over
 from cao.policy_settings import PolicySettings
+from cao.progress import say
 from cao.strategies import FAMILIES
 from cao.strategy import StrategyRejectedError, StrategySchema, parse_strategy, strategy_schema
 from cao.types import DtypeChoice, Message, Trial
@@ -246,7 +247,10 @@ def build(settings: PolicySettings, lm: LanguageModel | None, offline: bool, pre
         UnavailableError: the model is not at hand.
     """
     lm = own_model(settings, lm, offline)
-    return LocalPolicy(lm, settings, _adapter(settings.adapter, lm, pretrained))
+    weights = _adapter(settings.adapter, lm, pretrained)
+    if weights is None and settings.adapter == "auto":
+        say(_untrained(lm.profile, settings.constrained))
+    return LocalPolicy(lm, settings, weights)
 
 
 def _adapter(named: str, lm: LanguageModel, pretrained: str | None) -> LoraWeights | None:
@@ -258,3 +262,13 @@ def _adapter(named: str, lm: LanguageModel, pretrained: str | None) -> LoraWeigh
     if weights is not None:
         lm.check_fit(weights)
     return weights
+
+
+def _untrained(profile: ModelProfile, constrained: bool) -> str:
+    """Return what to say where no policy was trained for a model, and how one is."""
+    model = profile.name if known(profile.name) else profile.source
+    held = ", held to strategies by their grammar" if constrained else ""
+    return (
+        f"no policy was trained for {profile.name}: the untrained model proposes{held}; to train one: "
+        f"python -m agent.train_policy --model {model} --install"
+    )

@@ -87,7 +87,8 @@ def interval(ci95: tuple[float, float] | None) -> str:
 
 def policy_text(run: Run) -> str:
     """Return who proposed, and with which training."""
-    trained = f", trained ({run.policy_adapter[:12]})" if run.policy_adapter else ""
+    untrained = ", untrained" if run.policy == "local" else ""
+    trained = f", trained ({run.policy_adapter[:12]})" if run.policy_adapter else untrained
     return f"{run.policy} policy{trained}" if run.policy else ""
 
 

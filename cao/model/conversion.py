@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
+from cao.progress import say
+
 _CONFIG = {
     "vocab_size": "llama.vocab_size",
     "hidden_size": "llama.embedding_length",
@@ -50,6 +52,11 @@ _LAYER = {
 }
 """GGUF's name of a tensor in a block to that in a layer."""
 
+FREE = ("apache-2.0", "bsd-3-clause", "mit")
+"""Licences that ask nothing of who uses a model."""
+TERMS = {"gemma": "https://ai.google.dev/gemma/terms"}
+"""Where terms can be read, of licences for which files state no address."""
+
 
 def convert(gguf: Path, folder: Path) -> None:
     """Write the model of a GGUF file as configuration, bf16 safetensors and tokenizer.
@@ -62,6 +69,8 @@ def convert(gguf: Path, folder: Path) -> None:
         ValueError: the file holds no model that transformers can read, or not all of its weights.
     """
     reader = GGUFReader(gguf)
+    if terms := _terms(reader):
+        say(f"{gguf.name}: its weights are under {terms}; whoever uses or passes on them, or adapters, is bound by it")
     if _is_plain_llama(reader):
         _convert_here(reader, gguf, folder)
     else:
@@ -73,6 +82,16 @@ def _is_plain_llama(reader: GGUFReader) -> bool:
     field = reader.fields.get("general.architecture")
     stated = reader.fields.keys() >= set(_CONFIG.values())
     return stated and field is not None and field.contents() == "llama" and all(map(_known, reader.tensors))
+
+
+def _terms(reader: GGUFReader) -> str:
+    """Return the licence that a file states, with where to read it; empty where it asks nothing, or states none."""
+    keys = ("general.license", "general.license.name", "general.license.link")
+    stated = [str(reader.fields[key].contents()) if key in reader.fields else "" for key in keys]
+    short, name, link = ("".join(filter(str.isprintable, each))[:200] for each in stated)  # a file may say anything
+    if not (name or short) or short.lower() in FREE:
+        return ""
+    return ", ".join(filter(None, (f"the licence {name or short!r}", link or TERMS.get(short.lower(), ""))))
 
 
 def _known(tensor: ReaderTensor) -> bool:

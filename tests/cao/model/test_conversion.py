@@ -91,6 +91,7 @@ def write_gemma(path: Path, *, without: str = "") -> Any:
         torch.manual_seed(0)
         model = Gemma3ForCausalLM(Gemma3TextConfig(**sizes, **heads, initializer_range=0.3)).eval()
     names, writer = get_tensor_name_map(MODEL_ARCH.GEMMA3, 7), GGUFWriter(path, "gemma3")
+    writer.add_license("gemma")
     for add, value in (
         *((writer.add_context_length, 512), (writer.add_embedding_length, 32), (writer.add_block_count, 7)),
         *((writer.add_feed_forward_length, 64), (writer.add_head_count, 4), (writer.add_head_count_kv, 1)),
@@ -117,13 +118,16 @@ def write_gemma(path: Path, *, without: str = "") -> Any:
     return model
 
 
-def test_another_architecture_is_converted_and_computes_what_it_did(tmp_path: Path) -> None:
+def test_another_architecture_is_converted_and_computes_what_it_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = write_gemma(tmp_path / "tiny.gguf").to(torch.bfloat16).float()  # what is written is rounded so
     folder = tmp_path / "folder"
     folder.mkdir()
     convert(tmp_path / "tiny.gguf", folder)
+    assert "under the licence 'gemma', https://ai.google.dev/gemma/terms" in capsys.readouterr().err
     made = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     assert type(made) is type(model)
     ids = torch.arange(4, 24)[None]
