@@ -2,8 +2,8 @@
 
 import pytest
 
-from eval.paper.cells import Key
-from eval.paper.work import Eta, Found, Job, Outcome
+from eval.paper.cells.kept import Key
+from eval.paper.cells.work import Eta, Found, Job, Outcome
 
 
 def jobs(*names: str) -> dict[Job, float]:
