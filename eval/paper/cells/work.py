@@ -186,8 +186,9 @@ class Eta:
         """Count a job, and say what came of it and how long the others will take."""
         self._done += 1
         self._left -= reckoned
-        self._reckoned += reckoned
-        self._took += outcome.seconds
+        if not outcome.reason:  # what failed says nothing of the machine
+            self._reckoned += reckoned
+            self._took += outcome.seconds
         what = f"n/a: {outcome.reason}" if outcome.reason else f"took {span(outcome.seconds)}"
         left = f"; about {span(self.left)} left" if self._done < self._total else ""
         _say(f"[{self._done}/{self._total} done] {job.name} {what}{left}")
