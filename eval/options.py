@@ -84,8 +84,8 @@ class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
     table: Annotated[
-        Literal["2", "5", "6", "all", "drift", "generation", "policies", "acceptance", "labels", "starts"],
-        Field(description="what is measured; all: every table of the paper"),
+        Literal["2", "5", "6", "all", "verdicts", "drift", "generation", "policies", "acceptance", "labels", "starts"],
+        Field(description="what is measured; all: 2, 5 and 6; verdicts: judge what lies in --out, measure nothing"),
     ]
     preset: Annotated[
         Literal["quick", "full"], Field(description="2, 5, 6: sizes, where --seeds, --reward and --limit state none")

@@ -34,6 +34,8 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         InputError: what is to be measured cannot be.
         UnavailableError: a model or data is not at hand.
     """
+    if options.table == "verdicts":
+        return paper.judge(options, as_json=as_json)
     if options.table in (*TABLES, "all"):
         run = paper.show_plan if options.dry_run else paper.measure
         return run(options, read_engine(file), command, as_json=as_json)

@@ -30,8 +30,8 @@ def code_of(*roots: str) -> str:
     while waiting:
         name = waiting.pop()
         if name not in seen and _counts(name):
-            seen[name] = _meaning(name)
-            waiting += sorted(imports(_texts()[name], _texts()))
+            seen[name] = meaning(name)
+            waiting += sorted(imports(texts()[name], texts()))
     return sha256_bytes("".join(f"{name}\n{seen[name]}\n" for name in sorted(seen)).encode())
 
 
@@ -41,7 +41,7 @@ def _counts(name: str) -> bool:
 
 
 @cache
-def _texts() -> dict[str, str]:
+def texts() -> dict[str, str]:
     """Return module → source text."""
     paths = [path for floor in FLOORS for top in floor for path in sorted((ROOT / top).rglob("*.py"))]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
@@ -49,9 +49,9 @@ def _texts() -> dict[str, str]:
 
 
 @cache
-def _meaning(name: str) -> str:
+def meaning(name: str) -> str:
     """Return a module's syntax without what says nothing to the computer, and the texts that lie beside it."""
-    tree = ast.parse(_texts()[name])
+    tree = ast.parse(texts()[name])
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:

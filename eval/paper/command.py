@@ -8,13 +8,13 @@ from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings
 from cao.types import Record
 from eval.options import TablesOptions
+from eval.paper.cells.reckoning import plan_text
 from eval.paper.measure import Measuring, home
 from eval.paper.page import name_of, write_page
 from eval.paper.pictures import draw
-from eval.paper.reckoning import plan_text
 from eval.paper.results import TableResult
 from eval.paper.tables import TABLES
-from eval.paper.verdicts_page import write_verdicts
+from eval.paper.verdicts.page import write_verdicts
 
 
 def numbers(table: str) -> tuple[str, ...]:
@@ -39,6 +39,18 @@ def show_plan(options: TablesOptions, engine: EngineSettings, command: str, *, a
     return 0
 
 
+def judge(options: TablesOptions, *, as_json: bool) -> int:
+    """Write and print the verdicts on the tables that lie in a folder; nothing is measured.
+
+    Raises:
+        InputError: a file there is no table's, or tables of several models lie there.
+    """
+    found, page = write_verdicts(options.out or home(options))
+    listed = json.dumps([one.model_dump(mode="json") for one in found])
+    sys.stdout.write(f"{listed}\n" if as_json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
+    return 0
+
+
 def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_json: bool) -> int:
     """Measure the tables that the options name, write their pages and the verdicts, and print them.
 
@@ -54,7 +66,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
             name = name_of(number, options.protocol)
             results[number] = result
             page = write_page(result, folder, draw(result, folder, name))
-            said = write_verdicts(folder)
+            _, said = write_verdicts(folder)
             if not as_json:
                 sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{said}\n")
     if as_json:

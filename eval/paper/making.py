@@ -39,7 +39,7 @@ class Made(Record):
     adapting: Spent
 
 
-def equal_budget(ground: Ground, share: float = 1.0) -> Budget:
+def equal_budget(ground: Ground) -> Budget:
     """Return what the generator that serves a task read in its training, in tokens, and ten steps at test time.
 
     The generator reads its target's prompts through the encoder alone, so ``adapting`` is more than it takes; no
@@ -47,7 +47,6 @@ def equal_budget(ground: Ground, share: float = 1.0) -> Budget:
 
     Args:
         ground: of the target.
-        share: of the generator's tokens, where a table is made small.
     """
     preset = ground.workshop.consolidation.preset
     training = preset.generator
@@ -59,7 +58,7 @@ def equal_budget(ground: Ground, share: float = 1.0) -> Budget:
     if training.reconstruction > 0:
         collected = preset.checkpoints
         asked += len(ground.variant.sources) * (collected.warm_steps + collected.kept_steps) * collected.batch
-    return Budget(preparing=round(share * mean * asked), adapting=round(mean * TEST_STEPS * FEW))
+    return Budget(preparing=round(mean * asked), adapting=round(mean * TEST_STEPS * FEW))
 
 
 def make(

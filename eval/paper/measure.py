@@ -20,17 +20,18 @@ from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.tasks import get_task
 from cao.types import Example
+from eval.baselines.baseline import Spent
 from eval.generation.bootstrap import Answers, Draws, interval
 from eval.generation.scores import TaskAnswers
 from eval.options import TablesOptions
-from eval.paper.cells import Key
-from eval.paper.desk import Desk, Shared
+from eval.paper.cells.desk import Desk, Shared
+from eval.paper.cells.kept import Key
+from eval.paper.cells.work import Found, complete, look
 from eval.paper.results import KINDS, Cell, RowResult, TableResult
 from eval.paper.rows import ROWS
 from eval.paper.sizes import SIZES, sized
 from eval.paper.statistics import choice_of, mean_of, spent_of, versus
 from eval.paper.tables import TABLES
-from eval.paper.work import Found, complete, look
 from tools.detect_drift.reference import IN_DOMAIN
 
 
@@ -111,7 +112,7 @@ class Measuring:
         answers = {task: _answers(task, test, rows, found, len(options.seeds)) for task, test in asked.items()}
         kinds = {task: KINDS[0] if task in IN_DOMAIN else KINDS[1] for task in self._tasks}
         by_kind = {kind: {t: one for t, one in answers.items() if kinds[t] == kind} for kind in KINDS}
-        compute = desk.lm.compute
+        compute, size = desk.lm.compute, SIZES[options.preset]
         return TableResult(
             command=self._command,
             table=number,
@@ -124,7 +125,9 @@ class Measuring:
             preset=options.preset,
             protocol=options.protocol,
             rules=options.rules,
-            share=SIZES[options.preset].share,
+            share=size.share,
+            adapting=size.adapting,
+            rates=size.rates,
             reward=options.reward,
             limit=options.limit,
             seeds=options.seeds,
@@ -169,8 +172,17 @@ def _row(
     means = {kind: mean for kind, of_kind in by_kind.items() if (mean := mean_of(row, of_kind)) is not None}
     absent = {key.task: f"seed {key.seed}: {why}" for key, why in found.absent.items() if key.row == row}
     cells = {task: _cell(row, task, one, found) for task, one in answers.items() if row in one.answers}
-    spent = [cell.kept.spent for key, cell in found.cells.items() if key.row == row]
-    return RowResult(cells=cells, absent=absent, means=means, spent=spent_of(spent))
+    spent = spent_of([cell.kept.spent for key, cell in found.cells.items() if key.row == row])
+    if spent and ROWS[row].kind == "stage":
+        spent = Spent(steps=spent[0].steps, tokens=_generators_tokens(found), seconds=None), spent[1]
+    return RowResult(cells=cells, absent=absent, means=means, spent=spent)
+
+
+def _generators_tokens(found: Found) -> int | None:
+    """Return what the generators read in training, by the budgets of the baselines; None where none has one."""
+    known = [cell.kept.depends_on.get("generators_tokens") for cell in found.cells.values()]
+    tokens = [int(str(one)) for one in known if one is not None]
+    return round(float(np.mean(tokens))) if tokens else None
 
 
 def _cell(row: str, task: str, of_task: TaskAnswers, found: Found) -> Cell:

@@ -12,11 +12,7 @@ from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
 from eval.paper.rows import ROWS
 from eval.paper.tables import TABLES
 
-RULES = {
-    "equal": "Each baseline may read {tokens} the generator that serves the task read in training, and at "
-    "test time as many as ten steps on 25 labelled questions take; its rate is chosen on train questions.",
-    "paper": "Baselines have their papers' own settings (Appendix H).",
-}
+PAPERS_RULES = "Baselines have their papers' own settings (Appendix H)."
 
 
 def write_page(result: TableResult, folder: Path, pictures: Sequence[str] = ()) -> Path:
@@ -68,8 +64,7 @@ def title(row: str) -> str:
 
 def _head(result: TableResult) -> str:
     one = TABLES[result.table]
-    tokens = "as many tokens as" if result.share == 1 else f"{result.share:.0%} of the tokens that"
-    rules = RULES[result.rules].format(tokens=tokens)
+    rules = equal_rules(result) if result.rules == "equal" else PAPERS_RULES
     asked = "ranked by likelihood" if result.protocol == "likelihood" else "written, and parsed"
     likelihood = (
         f"Every model answers by its own best rule, chosen on {result.reward} reward questions from the same rules for "
@@ -91,6 +86,17 @@ Intervals are 95 %: a paired bootstrap over questions and seeds; p-values are tw
 comparisons of this table. The paper's figures are those of Qwen2.5-Instruct, parsed from free text, and its means are \
 over its own six tasks.
 """
+
+
+def equal_rules(result: TableResult) -> str:
+    """Return what a baseline may spend, in a sentence."""
+    tokens = "as many tokens as" if result.share == 1 else f"{result.share:.0%} of the tokens that"
+    steps = f"{10 * result.adapting:g}"
+    rate = f"its rate is {result.rates[0]:g}" if len(result.rates) == 1 else "its rate is chosen on train questions"
+    return (
+        f"Each baseline may read {tokens} the generator that serves the task read in training, and at test time as "
+        f"many as {steps} steps on 25 labelled questions take; {rate}."
+    )
 
 
 def _means(result: TableResult, kind: str) -> str:

@@ -118,6 +118,8 @@ class TableResult(Record):
         command: that made it.
         table: its number in the paper.
         share: of the generator's tokens, which a baseline might read before its target was known.
+        adapting: share of the tokens of ten steps on 25 questions, which it might read of the target.
+        rates: that it might choose from.
         kinds: task → ``in domain`` or ``out of domain``.
         chance: task → accuracy of guessing.
         n: task → test questions.
@@ -137,6 +139,8 @@ class TableResult(Record):
     protocol: AnswerProtocol
     rules: str
     share: float
+    adapting: float
+    rates: tuple[float, ...]
     reward: int
     limit: int
     seeds: tuple[int, ...]

@@ -11,15 +11,15 @@ SAID = '"""A module."""\nfrom b import g  # why\n\ndef f(x):\n    """Say what.""
 
 def version(monkeypatch: pytest.MonkeyPatch, **texts: str) -> str:
     code_of.cache_clear()
-    code._meaning.cache_clear()
-    monkeypatch.setattr(code, "_texts", lambda: texts)
+    code.meaning.cache_clear()
+    monkeypatch.setattr(code, "texts", lambda: texts)
     return code_of("a")
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     code_of.cache_clear()
-    code._meaning.cache_clear()
+    code.meaning.cache_clear()
 
 
 def test_words_do_not_count_and_code_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cao.errors import InputError
-from eval.paper import work
-from eval.paper.cells import Key, Shelf
+from eval.paper.cells import work
+from eval.paper.cells.kept import Key, Shelf
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
 from eval.paper.tables.table6 import STAGES
 from tests.eval.paper.conftest import TASKS, Place
@@ -108,7 +108,7 @@ def test_a_crash_costs_one_cell_and_says_how_to_see_it(
     def broken(*given: object) -> None:
         raise ZeroDivisionError("by purpose")
 
-    monkeypatch.setattr("eval.paper.models._made", broken)
+    monkeypatch.setattr("eval.paper.cells.models.made_by_stages", broken)
     sizes = ("--methods", STAGE_1, "--tasks", "social_iqa", "--seeds", "7", "--out", str(tmp_path))
     assert made.call("6", *sizes) == 0
     rows = json.loads((tmp_path / "table6.json").read_text())["rows"]

@@ -29,13 +29,13 @@ from cao.strategy import strategy_text
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
 from eval.baselines.baseline import Spent
 from eval.baselines.ground import ground_of
-from eval.paper.desk import Desk
+from eval.paper.cells.desk import Desk
 from eval.paper.making import equal_budget, folder_of, make
 from eval.paper.rows import ALL, FAMILY, STAGE_1, STAGES_1_2, START, Row
-from eval.paper.sizes import SIZES
+from eval.paper.sizes import SIZES, allowed
 
 CODE = 1
-"""Raised where a cell would come out otherwise because of this module or ``cells``: kept ones are of no use then."""
+"""Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
 
 CHECKPOINTED = ("mean", "nearest")
 """Baselines that are made of the sources' checkpoints."""
@@ -85,7 +85,7 @@ def candidate(desk: Desk, row: Row, bench: Workbench) -> Candidate:
         command = f"python -m agent.consolidate --model {desk.shared.options.model} {leave_out}"
         raise UnavailableError(f"every generator at hand was trained on {bench.task.name}; {command}")
     if row.name in (STAGE_1, STAGES_1_2):
-        return _made(bench, "generated" if row.name == STAGE_1 else "aligned")
+        return made_by_stages(bench, "generated" if row.name == STAGE_1 else "aligned")
     if row.name == ALL:
         return _whole_run(bench)
     return _family(bench, row)
@@ -110,7 +110,7 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
         if lacking:
             again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full"
             raise UnavailableError(f"{lacking[0]} and {len(lacking) - 1} more are not trained; {again}")
-    budget = equal_budget(ground, size.share) if options.rules == "equal" else None
+    budget = allowed(options.preset, equal_budget(ground)) if options.rules == "equal" else None
     made = make(desk.workshop, row.name, task, seed, rules=options.rules, budget=budget, progress=desk.progress)
     spent = (made.choosing + made.preparing, made.adapting)
     if not made.adapter:
@@ -128,7 +128,7 @@ def checkpoints_of(desk: Desk, row: Row, task: str, seed: int) -> list[str]:
     return [f"checkpoints/{name}-average" for name in names]
 
 
-def _made(bench: Workbench, name: GeneratedName) -> Candidate:
+def made_by_stages(bench: Workbench, name: GeneratedName) -> Candidate:
     """Return what stage 1 makes, or stages 1 and 2."""
     state = first_state(bench)
     for node in (nodes.generate, nodes.align) if name == "aligned" else (nodes.generate,):

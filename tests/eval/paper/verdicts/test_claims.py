@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from cao.errors import InputError
+from eval import tables
 from eval.paper.results import KINDS, Choice, RowResult, TableResult, Versus
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
-from eval.paper.verdicts import FAILS, HOLDS, SPARSER, UNMEASURED, UNTESTED, Verdict, verdicts
-from eval.paper.verdicts_page import write_verdicts
+from eval.paper.verdicts.claims import FAILS, HOLDS, SPARSER, UNMEASURED, UNTESTED, Verdict, verdicts
+from eval.paper.verdicts.page import write_verdicts
 
 IN, OUT = KINDS
 
@@ -36,6 +37,8 @@ def table(
         protocol="likelihood",
         rules="equal",
         share=0.1,
+        adapting=0.5,
+        rates=(3e-4,),
         reward=96,
         limit=100,
         seeds=(0,),
@@ -107,7 +110,7 @@ def test_the_page_is_written_from_the_files(tmp_path: Path) -> None:
     (tmp_path / "table6.json").write_text(one.model_dump_json())
     own = {"claim": SPARSER, "verdict": FAILS, "figure": "-1", "command": "c", "reason": "r"}
     (tmp_path / "table4.json").write_text(json.dumps({"model_sha256": "0" * 64, "model": "tiny", "verdicts": [own]}))
-    text = write_verdicts(tmp_path).read_text()
+    text = write_verdicts(tmp_path)[1].read_text()
     assert "| stage 1 alone hurts out of domain | **holds here** | -5.0 (-6.0 to -4.0) points, p 0.010 |" in text
     assert f"| {SPARSER} | **does not hold here** | -1 | r | `c` |" in text
     assert "- Table 6: 2026-01-01, float32, a machine, preset `quick`, seeds 0" in text
@@ -124,3 +127,11 @@ def test_a_file_of_another_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "table6.json").write_text('{"table": "6"}')
     with pytest.raises(InputError, match=r"table6\.json: not a table of this version"):
         write_verdicts(tmp_path)
+
+
+def test_verdicts_can_be_given_without_measuring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "table6.json").write_text(table("6", pair(STAGE_1, "base", -0.05)).model_dump_json())
+    assert tables.main(["--table", "verdicts", "--out", str(tmp_path), "--json"]) == 0
+    found = [Verdict.model_validate(one) for one in json.loads(capsys.readouterr().out)]
+    assert said(found, "stage 1 alone hurts out of domain").verdict == HOLDS
+    assert (tmp_path / "verdicts.md").is_file()

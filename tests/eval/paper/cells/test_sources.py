@@ -12,7 +12,7 @@ from cao.errors import UnavailableError
 from cao.progress import silent
 from eval.baselines.ground import ground_of
 from eval.options import TablesOptions
-from eval.paper.desk import Desk, Shared
+from eval.paper.cells.desk import Desk, Shared
 from tests.agent.tiny_pretrained import MODEL
 
 

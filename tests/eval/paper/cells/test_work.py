@@ -2,8 +2,8 @@
 
 import pytest
 
-from eval.paper.cells import Key
-from eval.paper.work import Eta, Found, Job, Outcome
+from eval.paper.cells.kept import Key
+from eval.paper.cells.work import Eta, Found, Job, Outcome
 
 
 def jobs(*names: str) -> dict[Job, float]:
@@ -21,6 +21,7 @@ def test_a_guess_follows_the_machine(capsys: pytest.CaptureFixture[str]) -> None
     assert "[1/4 done] base on arc_easy, seed 0 took 30 s; about 45 s left" in capsys.readouterr().err
     eta.finished(second, 10.0, Outcome(reason="trl is not installed", seconds=0.0))
     assert "maml on arc_easy, seed 0 n/a: trl is not installed" in capsys.readouterr().err
+    assert eta.left == 30.0
 
 
 def test_a_plan_counts_what_is_to_be_done_by_row() -> None:

@@ -23,7 +23,7 @@ from cao.types import Example
 from eval.generation.sheets import PROMPTS, Sheet, questions
 from eval.generation.workshop import Workshop
 from eval.options import TablesOptions
-from eval.paper.sources import open_workshop, trained_parts
+from eval.paper.cells.sources import open_workshop, trained_parts
 from policies.base import Policy
 from policies.registry import build_policy
 from tools.evaluate import HiddenCache

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 
 from agent.budget.plan import Speed, part_seconds
 from agent.train.clock import span
-from cao.errors import CaoError
 from cao.tasks import get_task
 from eval.baselines.ground import FEW, ground_of
-from eval.paper.cells import Key
-from eval.paper.desk import Desk
+from eval.baselines.registry import REHEARSED
+from eval.paper.cells.desk import Desk
+from eval.paper.cells.kept import Key
 from eval.paper.making import TEST_STEPS, equal_budget
 from eval.paper.rows import ALL, FAMILY, ROWS, START
-from eval.paper.sizes import SIZES
+from eval.paper.sizes import SIZES, allowed
+
+FROM_SOURCES = ("union_train", "maml", "abmll", "text_to_lora")
+"""Baselines that are trained on the sources."""
 
 TRAINED = 3.0
 """What training on a token costs, in tokens that are read."""
@@ -52,17 +55,18 @@ class Reckoning:
             shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
             return STARTS * reward + ONE_BY_ONE * times * (reward + test) + TRAINED * trained * sum(shown)
         labelled = row.reads.endswith("labels") or row.name == "serl"
-        steps = TRAINED * TEST_STEPS * FEW * reward / len(measured[0]) if labelled else 0.0
+        adapting = SIZES[options.preset].adapting if options.rules == "equal" else 1.0
+        steps = adapting * TRAINED * TEST_STEPS * FEW * reward / len(measured[0]) if labelled else 0.0
         return reward + test + steps
 
-    def preparation(self, task: str) -> float:
-        """Return the seconds of a baseline's preparation on the sources that serve a task."""
-        options = self._desk.shared.options
-        try:
-            budget = equal_budget(ground_of(self._desk.workshop, task), SIZES[options.preset].share)
-        except CaoError:
-            return 0.0
-        return TRAINED * budget.preparing * (self._speed.read + self._speed.scored / TRAINED)
+    def preparation(self, key: Key) -> float:
+        """Return the seconds of what a baseline learns and chooses on the sources that serve a cell's task."""
+        whole = equal_budget(ground_of(self._desk.workshop, key.task))
+        budget = allowed(self._desk.shared.options.preset, whole)
+        tokens = budget.preparing if key.row in FROM_SOURCES else 0
+        if len(budget.rates) > 1 and ROWS[key.row].reads.endswith("labels"):
+            tokens += REHEARSED * len(budget.rates) * budget.adapting
+        return TRAINED * tokens * (self._speed.read + self._speed.scored / TRAINED)
 
 
 def plan_text(cells: Mapping[str, tuple[int, float]], workers: int) -> str:

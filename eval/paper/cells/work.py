@@ -20,14 +20,14 @@ from cao.progress import Progress
 from cao.types import Record
 from eval.baselines.ground import ground_of
 from eval.baselines.registry import BASELINES, made_ready
-from eval.paper.cells import Answered, Key, Shelf, depends_on, fill, fingerprint_of
-from eval.paper.desk import Desk
+from eval.paper.cells.desk import Desk
+from eval.paper.cells.kept import Answered, Key, Shelf, depends_on, fill, fingerprint_of
+from eval.paper.cells.reckoning import Reckoning, plan_text
 from eval.paper.making import equal_budget
-from eval.paper.reckoning import Reckoning, plan_text
-from eval.paper.sizes import SIZES
+from eval.paper.sizes import allowed
 
-PREPARED = ("union_train", "maml", "abmll", "text_to_lora")
-"""Baselines that learn from the sources before the target is known; what they learn serves all targets of a fold."""
+PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated)
+"""Baselines that learn, or choose a rate, on the sources before the target is known: once for all targets of a fold."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,12 @@ class Job:
     Attributes:
         key: of the cell, or of the first of them.
         about: what the cell depends on; None for a preparation.
+        serves: the cells that a preparation is for.
     """
 
     key: Key
     about: dict[str, object] | None = field(default=None, compare=False)
+    serves: tuple[Key, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:
@@ -76,7 +78,7 @@ def do(desk: Desk, job: Job) -> Outcome:
 
 def _prepare(desk: Desk, key: Key) -> None:
     options, ground = desk.shared.options, ground_of(desk.workshop, key.task, desk.progress)
-    budget = equal_budget(ground, SIZES[options.preset].share) if options.rules == "equal" else None
+    budget = allowed(options.preset, equal_budget(ground)) if options.rules == "equal" else None
     made_ready(BASELINES[key.row], ground, options.rules, budget)
 
 
@@ -117,7 +119,7 @@ def look(desk: Desk, keys: Sequence[Key]) -> Found:
     """
     found, reckoning = Found(), Reckoning(desk)
     shelf = Shelf(desk.shared.work, desk.shared.options.protocol)
-    prepared = set[tuple[str, str]]()
+    prepared = dict[tuple[str, str], list[Key]]()
     for key in keys:
         try:
             about = depends_on(desk, key)
@@ -128,11 +130,11 @@ def look(desk: Desk, keys: Sequence[Key]) -> Found:
             found.cells[key] = kept
             continue
         if key.row in PREPARED:
-            variant = ground_of(desk.workshop, key.task).variant.name
-            if (key.row, variant) not in prepared:
-                prepared.add((key.row, variant))
-                found.jobs[0][Job(key)] = reckoning.preparation(key.task)
+            prepared.setdefault((key.row, ground_of(desk.workshop, key.task).variant.name), []).append(key)
         found.jobs[1][Job(key, about)] = reckoning.cell(key)
+    for keys_of_one in prepared.values():
+        first = keys_of_one[0]
+        found.jobs[0][Job(first, serves=tuple(keys_of_one))] = reckoning.preparation(first)
     return found
 
 
@@ -154,13 +156,12 @@ def complete(desk: Desk, found: Found, engine: EngineSettings, progress: Progres
     cells, absent = dict(found.cells), dict(found.absent)
     with open_engine(engine, workers, work, progress=progress, here=desk if workers == 1 else None) as run:
         for jobs in found.jobs:
-            for job, outcome in run(list(jobs)) if jobs else iter(()):
+            left = [job for job in jobs if job.key not in absent]
+            for job, outcome in run(left) if left else iter(()):
                 eta.finished(job, jobs[job], outcome)
-                if job.about is None:
-                    continue
-                if outcome.reason:
-                    absent[job.key] = outcome.reason
-                else:
+                if outcome.reason:  # a preparation that failed would fail again for each cell
+                    absent |= dict.fromkeys(job.serves or (job.key,), outcome.reason)
+                elif job.about is not None:
                     kept = shelf.read(job.key, fingerprint_of(job.about))
                     assert kept is not None, job
                     cells[job.key] = kept
@@ -185,8 +186,9 @@ class Eta:
         """Count a job, and say what came of it and how long the others will take."""
         self._done += 1
         self._left -= reckoned
-        self._reckoned += reckoned
-        self._took += outcome.seconds
+        if not outcome.reason:  # what failed says nothing of the machine
+            self._reckoned += reckoned
+            self._took += outcome.seconds
         what = f"n/a: {outcome.reason}" if outcome.reason else f"took {span(outcome.seconds)}"
         left = f"; about {span(self.left)} left" if self._done < self._total else ""
         _say(f"[{self._done}/{self._total} done] {job.name} {what}{left}")

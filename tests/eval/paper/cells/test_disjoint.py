@@ -22,7 +22,7 @@ from cao.progress import silent
 from cao.tasks import get_task
 from cao.tasks.splits import part
 from eval.options import TablesOptions
-from eval.paper import cells
+from eval.paper.cells import kept
 from eval.paper.measure import Measuring
 from eval.paper.rows import ALL, STAGE_1
 from tests.agent.tiny_pretrained import MODEL
@@ -66,7 +66,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     monkeypatch.setattr(LanguageModel, "encode", encoded)
     for name in ("hold", "embed", "condition"):
         monkeypatch.setattr(Encoder, name, _listening(getattr(Encoder, name), seen))
-    for module in (cells, outcome):
+    for module in (kept, outcome):
         monkeypatch.setattr(module, "measure_part", partial(_asked, seen, module.measure_part))
     return seen
 

@@ -12,7 +12,7 @@ from eval.pages.markdown import table
 from eval.paper.page import name_of
 from eval.paper.results import TableResult
 from eval.paper.tables import TABLES
-from eval.paper.verdicts import Verdict, verdicts
+from eval.paper.verdicts.claims import Verdict, verdicts
 
 OTHERS = {"3": "table3.json", "4": "table4.json", "figures": "figures.json", "cost": "cost.json"}
 """Table → the file that has ``verdicts`` of its own."""
@@ -20,8 +20,8 @@ OTHERS = {"3": "table3.json", "4": "table4.json", "figures": "figures.json", "co
 _LISTED = TypeAdapter(list[Verdict])
 
 
-def write_verdicts(folder: Path) -> Path:
-    """Write ``verdicts.md`` from the tables in a folder, and return it.
+def write_verdicts(folder: Path) -> tuple[list[Verdict], Path]:
+    """Write ``verdicts.md`` from the tables in a folder, and return what it says, and the file.
 
     Args:
         folder: with the tables' JSON files.
@@ -44,9 +44,10 @@ def write_verdicts(folder: Path) -> Path:
             f"{folder} has tables of several models ({', '.join(sha[:12] for sha in shas)}); keep them apart"
         )
     model = next(iter(shas.values()), "")
-    path = folder / "verdicts.md"
-    write_atomic(path, page(verdicts(tables, model, others), model, list(tables.values())))
-    return path
+    path, found = folder / "verdicts.md", verdicts(tables, model, others)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, page(found, model, list(tables.values())))
+    return found, path
 
 
 def page(found: Sequence[Verdict], model: str, tables: Sequence[TableResult]) -> str:

@@ -1,0 +1,1 @@
+"""What the measured tables say of each claim of the paper."""
