@@ -191,7 +191,27 @@ class Upstream:
         headers = {name: reply.headers[name] for name in KEPT if name in reply.headers}
         if not reply.is_success:
             raise await self._refused(reply, headers)
-        return StreamingResponse(_parts(reply, listener), 200, headers)
+        if listener.streams:
+            return StreamingResponse(_parts(reply, listener), 200, headers)
+        return Response(await self._whole(reply, listener), 200, headers)
+
+    async def _whole(self, reply: httpx2.Response, listener: "Forwarding") -> bytes:
+        """Return an answer that is wanted whole, once it is."""
+        body, broken = bytearray(), "an answer that is too large"
+        try:
+            async for part in reply.aiter_bytes():
+                body += part
+                if len(body) > MOST_REPLY:
+                    break
+            else:
+                broken = "" if listener.whole(bytes(body)) else "no completion"
+        except httpx2.HTTPError:
+            broken = "half of an answer"
+        finally:
+            await reply.aclose()
+        if broken:
+            raise ApiError(502, f"{origin(self._url)} sent {broken}", "upstream_broken")
+        return bytes(body)
 
     async def _refused(self, reply: httpx2.Response, headers: dict[str, str]) -> ApiError:
         """Return an error of the server's, in this one's shape."""
@@ -213,31 +233,36 @@ class Upstream:
 
 
 class Forwarding:
-    """Reads what is forwarded, as far as feedback needs it: the response's id and its text."""
+    """Reads what is handed back, as far as feedback needs it: the response's id and its text."""
 
     def __init__(self, asked: "Forwarder", request: CompletionRequest | ChatRequest, served: Served) -> None:
         self._asked, self._request, self._served = asked, request, served
         self._began = time.monotonic()
 
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is wanted as a stream."""
+        return bool(self._request.stream)
+
     def first(self) -> None:
         """Take the time of the first part."""
-        if self._request.stream:
-            self._asked.metrics.first.observe(time.monotonic() - self._began)
+        self._asked.metrics.first.observe(time.monotonic() - self._began)
 
-    def whole(self, told: bytes) -> None:
-        """Take the beginning of an answer, all of it where it was short."""
+    def whole(self, told: bytes) -> bool:
+        """Take an answer, of a stream the beginning; return whether it is one."""
         text = told.decode("utf-8", "replace")
-        if self._request.stream:
+        if self.streams:
             text = next((line[6:] for line in text.splitlines() if line.startswith("data: {")), "")
         try:
             reply = _Reply.model_validate_json(text)
         except ValidationError:
-            return
+            return False
         self._asked.metrics.answers.labels(self._served.name).inc()
         listener, auto = self._asked.listener, self._request.model == AUTO
         listener.asked(reply.id, self._request, self._served, auto=auto)
-        first = reply.choices[0] if reply.choices and not self._request.stream else _Choice()
+        first = reply.choices[0] if reply.choices and not self.streams else _Choice()
         listener.answered(reply.id, first.text or (first.message and first.message.content) or "", None)
+        return True
 
 
 class Forwarder:

@@ -130,7 +130,7 @@ class Adaptation:
             first = self._labels.add(label)
             self.metrics.feedback.labels({True: "right", False: "wrong", None: "unknown"}[label.correct]).inc()
             effect = "kept"
-            if first and label.correct is not None and self._judge(label.model, correct=label.correct):
+            if first and label.correct is not None and self._judge(label.model, label.run, correct=label.correct):
                 effect = "rolled_back"
             for task in self._tasks_of(label.id, label.tasks):
                 if self.options.adapt and task not in self._wanted and self._worth_a_run(task):
@@ -249,10 +249,10 @@ class Adaptation:
             self._log("adopted", task, f"run {record.run_id}")
             self._swapped(before, f"run {record.run_id} was accepted")
 
-    def _judge(self, name: str, *, correct: bool) -> bool:
+    def _judge(self, name: str, run: str, *, correct: bool) -> bool:
         """Take one answer of an adopted model as evidence; return whether the model was taken back."""
         adoption = self._state.adopted.get(name)
-        if adoption is None or adoption.status != "served" or name not in self.roster.by_drift:
+        if adoption is None or adoption.run_id != run or name not in self.roster.by_drift:
             return False
         evidence = adoption.evidence.told(correct=correct)
         status = "rolled_back" if evidence.worse else "served"

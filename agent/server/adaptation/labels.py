@@ -26,7 +26,7 @@ class Label(Record):
     Attributes:
         id: of the response.
         tasks: that prompts were expected from then.
-        model: that answered.
+        model, run: that answered, and the run that adopted it.
         question, context, choices: what was asked.
         answer: the right one, a choice's index or a text; None where it is not known.
         correct: whether the model's answer was right, None where that cannot be told.
@@ -40,6 +40,7 @@ class Label(Record):
     choices: tuple[str, ...] = ()
     answer: int | str | None = None
     correct: bool | None = None
+    run: str = ""
 
     def row(self) -> Question:
         """Return it as a task's file has it."""
@@ -68,7 +69,9 @@ def label_of(given: Feedback, asked: Answered) -> Label:
         answer = asked.text.strip() if answer is None and correct else answer
     told = {"question": asked.question, "context": asked.context, "choices": asked.choices}
     said = {"answer": answer or None if isinstance(answer, str) else answer, "correct": correct}
-    return Label.model_validate({"id": asked.id, "tasks": asked.tasks, "model": asked.model, **told, **said})
+    return Label.model_validate(
+        {"id": asked.id, "tasks": asked.tasks, "model": asked.model, "run": asked.run, **told, **said}
+    )
 
 
 def _index(answer: int | str, choices: tuple[str, ...]) -> int:

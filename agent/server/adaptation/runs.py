@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,15 @@ from pathlib import Path
 import agent
 from agent.config import make_config
 from agent.loop.request import check_names
+from agent.loop.run_folder import locked
 from agent.record.reading import read_record
 from agent.record.schema import RunRecord
+from agent.server.adaptation.watching import NICENESS
 from agent.server.settings import ServeOptions
 from cao.configuration import Machine
 from cao.errors import InputError, UnavailableError
 from cao.machine.processor import usable_processors
 
-NICENESS = 10
 PATIENCE_S = 30.0
 """What a process is given to end in."""
 
@@ -70,6 +72,8 @@ class Runs:
         """
         out, again = self._out(task), self.unfinished(task)
         out.mkdir(parents=True, exist_ok=True)
+        if again and self._ended(out / again):
+            return read_record(out / again)
         offline = ["--offline"] if self.options.offline else []
         words = ["--resume", again, *offline] if again else ["--task", str(questions), *self._machine()]
         if prompts is not None and not again:
@@ -97,6 +101,16 @@ class Runs:
     def folder(self, task: str, record: RunRecord) -> Path:
         """Return a run's folder."""
         return self._out(task) / record.run_id
+
+    def _ended(self, run: Path) -> bool:
+        """Return whether a run has ended, once no process is at work on it: a killed server's may have outlived it."""
+        while not self._stopping:
+            try:
+                with locked(run):
+                    return (run / "run.json").exists()
+            except InputError:
+                time.sleep(0.5)
+        raise StoppedError
 
     def _out(self, task: str) -> Path:
         return Path(os.path.abspath(self.options.out)) / "runs" / task

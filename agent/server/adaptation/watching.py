@@ -1,5 +1,6 @@
 """The stream detector beside the server: a thread of its own, fed without anybody waiting for it."""
 
+import os
 import queue
 import sys
 import threading
@@ -20,6 +21,7 @@ WAITING = 4096
 """Prompts that wait for the detector; what comes beyond them is served, and not watched."""
 TOGETHER = 64
 """Prompts that are taken over at once."""
+NICENESS = 10
 
 
 class _EndedError(Exception):
@@ -92,6 +94,8 @@ class Watching:
             device=given.device,
             offline=given.offline,
         )
+        if sys.platform == "linux":  # where a thread has a priority of its own; answers go first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         source = PipeSource(self.folder / JOURNAL, self._more)
         try:
             watched(options, source, self.adapt, self.tell, lambda note: None)

@@ -60,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(429, json.dumps({"error": {"message": f"busy; {key}"}}).encode(), Retry_After="7")
         elif prompt == "html":
             self.send(500, b"<html>" + b"x" * 1_000_000, "text/html")
+        elif prompt == "odd":
+            self.send(200, b"<html>", "text/html")
         elif prompt == "slow":
             time.sleep(5)
         elif prompt == "half":

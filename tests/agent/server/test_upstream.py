@@ -84,7 +84,7 @@ def test_requests_go_on_by_the_name_that_is_known_there(it: Served, other: Other
 @pytest.mark.parametrize(
     ("prompt", "status", "code"),
     [("redirect", 502, "upstream_error"), ("busy", 429, "upstream_error"), ("html", 502, "upstream_error"),
-     ("slow", 504, "upstream_timeout")],
+     ("slow", 504, "upstream_timeout"), ("half", 502, "upstream_broken"), ("odd", 502, "upstream_broken")],
 )  # fmt: skip
 def test_what_goes_wrong_there_is_a_typed_error_without_the_key(
     it: Served, prompt: str, status: int, code: str
@@ -97,8 +97,10 @@ def test_what_goes_wrong_there_is_a_typed_error_without_the_key(
 
 
 def test_an_answer_that_breaks_off_ends_and_the_server_goes_on(it: Served) -> None:
-    raw = it.post("/v1/completions", model="base", prompt="half")
-    assert "upstream_broke_off" in str(raw[1])
+    body = json.dumps({"model": "base", "prompt": "half", "stream": True}).encode()
+    raw = it.raw(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                 f"Content-Length: {len(body)}\r\n\r\n".encode() + body, more=True)  # fmt: skip
+    assert b"upstream_broke_off" in raw
     assert it.client.completions.create(model="base", prompt="hi").choices[0].text == "hello"
 
 
