@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UnavailableError(f"{missing[0]} is not installed; serving needs the extra serve; run: {INSTALL}")
         from agent.server.running import serve  # noqa: PLC0415  (torch, and packages of an extra)
 
-        return serve(options, as_json=parsed.json)
+        return serve(options, parsed.config, as_json=parsed.json)
 
     return run_main(parser(), body, arguments)
 

@@ -10,6 +10,10 @@ from starlette.types import ASGIApp
 from agent.handover.model import Model
 from agent.handover.opening import open_beside
 from agent.handover.settings import Handed
+from agent.record.reading import read_record
+from agent.record.schema import RunRecord
+from agent.server.adaptation.control import Adaptation, Close, Open
+from agent.server.adaptation.runs import Runs
 from agent.server.app import Answers, make_app
 from agent.server.engine import Engine
 from agent.server.errors import ApiError
@@ -19,6 +23,7 @@ from agent.server.local import Local
 from agent.server.metrics import Metrics
 from agent.server.roster import Roster, Served, served
 from agent.server.settings import BASE, Place, ServeOptions
+from agent.server.upstream import Forwarder, Upstream
 from agent.server.wire import Feedback
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import LoraWeights, adapter_sha256
@@ -45,18 +50,21 @@ class Site:
     stop: Callable[[], None]
 
 
-def make_site(options: ServeOptions, lying: Sequence[Place], key: str) -> Site:
+def make_site(options: ServeOptions, lying: Sequence[Place], key: str, file: Path | None = None) -> Site:
     """Load what is served, and start what works behind the requests.
 
     Args:
         options: what the command takes.
         lying: where the adopted models lie.
         key: that requests must bear, empty where none is needed.
+        file: a configuration file, for the runs that adapt.
 
     Raises:
-        InputError: a folder is damaged, or was made with other weights.
+        InputError: a folder is damaged, or was made with other weights; a configuration cannot be used.
         UnavailableError: the base model is not at hand.
     """
+    if options.upstream:
+        return _before(options, lying, key, file)
     with timed("loading the language model"):
         lm = load_model(options)
     carried = attach_adapter(lm, Path(options.start_adapter)) if options.start_adapter else None
@@ -67,21 +75,79 @@ def make_site(options: ServeOptions, lying: Sequence[Place], key: str) -> Site:
     engine = Engine(lm, batch=options.batch, queue=options.queue)
     metrics.gauge("cao_waiting", "Jobs that have not begun", lambda: engine.waiting)
     metrics.gauge("cao_active", "Texts that are being written", lambda: engine.active)
-    metrics.now_current(roster.current.name)
-    listener = Listener(roster)
-    local = Local(engine, roster, listener, metrics, options.max_tokens)
+
+    def opened(task: str, folder: Path, record: RunRecord) -> Served:
+        return engine.within(lambda: served(task, open_beside(folder, lm, encoder, carried)))
+
     engine.start()
-    return Site(_app(options, local, roster, metrics, key), roster, engine.stop)
+    try:
+        adaptation = _adapting(options, file, roster, metrics, opened, lambda model: None)
+    except BaseException:
+        engine.stop()
+        raise
+    listener = _listener(roster, adaptation)
+    local = Local(engine, roster, listener, metrics, options.max_tokens)
+
+    def stop() -> None:
+        if adaptation is not None:
+            adaptation.stop()
+        engine.stop()
+
+    return Site(site_app(options, local, roster, metrics, key, adaptation), roster, stop)
 
 
-def _app(options: ServeOptions, answers: Answers, roster: Roster, metrics: Metrics, key: str) -> ASGIApp:
+def _before(options: ServeOptions, lying: Sequence[Place], key: str, file: Path | None) -> Site:
+    """Return what stands before another server; no model is loaded here but those of the runs that adapt."""
+    metrics, base = Metrics(), str(options.upstream_model)
+    upstream = Upstream(options, metrics)
+    roster = Roster(upstream.base(base))
+
+    def opened(task: str, folder: Path, record: RunRecord) -> Served:
+        return upstream.open(base, task, folder, record)
+
+    roster.routes |= {at.name: opened(at.name, at.folder, read_record(at.folder)) for at in lying}
+    adaptation = _adapting(options, file, roster, metrics, opened, upstream.close)
+    answers = Forwarder(upstream, roster, _listener(roster, adaptation), metrics)
+    stop = adaptation.stop if adaptation else lambda: None
+    return Site(site_app(options, answers, roster, metrics, key, adaptation), roster, stop)
+
+
+def _adapting(
+    options: ServeOptions, file: Path | None, roster: Roster, metrics: Metrics, opened: Open, closed: Close
+) -> Adaptation | None:
+    """Return what watches and adapts, at work; None where nothing was asked of it."""
+    metrics.now_current(roster.current.name)
+    if not options.watching:
+        return None
+    adaptation = Adaptation(options, Runs(options, file), roster, metrics, opened, closed)
+    adaptation.start()
+    return adaptation
+
+
+def _listener(roster: Roster, adaptation: Adaptation | None) -> Listener:
+    return Listener(roster) if adaptation is None else Listener(roster, adaptation.watching, adaptation.memory)
+
+
+def site_app(
+    options: ServeOptions,
+    answers: Answers,
+    roster: Roster,
+    metrics: Metrics,
+    key: str,
+    adaptation: Adaptation | None,
+) -> ASGIApp:
+    """Return the application behind its guard."""
+
     def models() -> list[dict[str, JsonValue]]:
         return [described(roster.resolve(name), name) for name in roster.names]
 
     def health() -> dict[str, JsonValue]:
-        return {"status": "ok", "current": roster.current.name, "tasks": list(roster.tasks)}
+        tasks: list[JsonValue] = [*roster.tasks]
+        told: dict[str, JsonValue] = {"status": "ok", "current": roster.current.name, "tasks": tasks}
+        return {**told, **(adaptation.health() if adaptation else {})}
 
-    app = make_app(answers, models, _no_feedback, health, metrics)
+    feedback = adaptation.feedback if adaptation else _no_feedback
+    app = make_app(answers, models, feedback, health, metrics)
     return Guard(app, key=key, most=options.max_body, seconds=options.timeout_s, metrics=metrics)
 
 

@@ -10,8 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -22,6 +24,9 @@ from cao.model.language_model import LanguageModel
 
 PROMPT_TOKENS = 8192
 """Tokens of prompts that are read at once, padding included."""
+
+
+T = TypeVar("T")
 
 
 class FullError(Exception):
@@ -131,6 +136,27 @@ class Engine:
                 raise FullError(max(1, min(60, math.ceil(self._pace_s * len(self._waiting)))))
             self._waiting.extend(jobs)
             self._changed.notify()
+
+    def within(self, make: Callable[[], T]) -> T:
+        """Return what a call makes in the model's thread; waits for room, and for its turn.
+
+        Raises:
+            Exception: what the call raised.
+        """
+        made = Future[T]()
+
+        def call() -> None:
+            try:
+                made.set_result(make())
+            except BaseException as error:  # noqa: BLE001  (it is raised in the thread that waits)
+                made.set_exception(error)
+
+        while True:
+            try:
+                self.submit([Call(call)])
+                return made.result()
+            except FullError:
+                time.sleep(0.1)
 
     def _run(self) -> None:
         while True:

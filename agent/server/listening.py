@@ -45,7 +45,7 @@ class Listener:
         question = request.asked if isinstance(request, ChatRequest) else request.prompts[0]
         context, choices = request.context or "", tuple(request.choices or ())
         tasks = self.roster.tasks if auto else ()
-        self.memory.ask(Answered(key, served.name, auto, tasks, question, context, choices))
+        self.memory.ask(Answered(key, served.name, auto, tasks, question, context, choices, run=served.run_id))
         if auto and self.watch is not None:
             line: dict[str, object] = {"prompt": question[:SEEN_CHARS], "id": key}
             line |= {"context": context[:SEEN_CHARS]} if context else {}

@@ -15,7 +15,7 @@ class Answered:
 
     Attributes:
         id: of the response.
-        model: that answered.
+        model, run: that answered, and the run that adopted it.
         auto: whether it was asked as whichever model is current.
         tasks: that prompts were expected from then.
         question: the prompt, or the user's last message.
@@ -34,6 +34,7 @@ class Answered:
     choices: tuple[str, ...] = ()
     text: str = ""
     choice: int | None = None
+    run: str = ""
 
 
 @dataclass

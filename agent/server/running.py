@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+from pathlib import Path
 
 from agent.server.building import make_site
 from agent.server.roster import Roster, places
@@ -16,8 +17,13 @@ KEY = "CAO_SERVE_KEY"
 LEAST_KEY = 8
 
 
-def serve(options: ServeOptions, *, as_json: bool) -> int:
+def serve(options: ServeOptions, file: Path | None, *, as_json: bool) -> int:
     """Serve until a signal ends it; requests under way are answered first.
+
+    Args:
+        options: what the command takes.
+        file: a configuration file, for the runs that adapt.
+        as_json: say in JSON where it serves.
 
     Raises:
         InputError: an option, or a folder that is named, cannot be used.
@@ -26,7 +32,7 @@ def serve(options: ServeOptions, *, as_json: bool) -> int:
     key = read_key()
     lying = places(options)
     with contextlib.closing(bound(options.host, options.port)) as sock:
-        site = make_site(options, lying, key)
+        site = make_site(options, lying, key, file)
         try:
             web = Web(site.app, options.drain_s, lambda: _tell(address(sock), site.roster, key, as_json=as_json))
             with contextlib.suppress(KeyboardInterrupt):  # raised behind the end of what the signal ended

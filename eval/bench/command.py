@@ -16,6 +16,7 @@ from eval.bench.options import (
     ProcessorBench,
     RunBench,
     ScoringBench,
+    ServingBench,
     SizeBench,
     TrainingBench,
 )
@@ -34,6 +35,7 @@ BENCHES: dict[str, tuple[type[Record], str]] = {
     "adapter": (AdapterBench, "prompts to an aligned adapter, against training one on the task"),
     "growth": (GrowthBench, "time and memory against questions, prompt length, adapter length and tasks"),
     "engine": (EngineBench, "independent cells on one worker and on two"),
+    "serving": (ServingBench, "a server under many clients, with the stream detector and without, and through a swap"),
     "size": (SizeBench, "memory and time of each part of the work for a model of the paper's size, random weights"),
 }
 """Name → what it takes, and what it measures."""

@@ -32,11 +32,13 @@ from eval.bench.options import (
     ProcessorBench,
     RunBench,
     ScoringBench,
+    ServingBench,
     SizeBench,
     TrainingBench,
 )
 from eval.bench.plain import parity
 from eval.bench.plain.harness import check_harness
+from eval.bench.serving import measure as serving
 from eval.bench.size import measure as size
 from eval.bench.training import measure as training
 from eval.bench.training.loops import surprising
@@ -111,6 +113,10 @@ def _engine(a: EngineBench, progress: Progress) -> BenchResult:
     return engine.bench(a, EngineSettings(kind=a.kind))
 
 
+def _serving(a: ServingBench, progress: Progress) -> BenchResult:
+    return serving.bench(a, progress)
+
+
 def _size(a: SizeBench, progress: Progress) -> BenchResult:
     return size.bench(a, progress)
 
@@ -133,6 +139,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "adapter": _taking(AdapterBench, _adapter),
     "growth": _taking(GrowthBench, _growth),
     "engine": _taking(EngineBench, _engine),
+    "serving": _taking(ServingBench, _serving),
     "size": _taking(SizeBench, _size),
 }
 """Name → the measurement."""

@@ -119,6 +119,14 @@ class SizeBench(Record):
     write: Write = False
 
 
+class ServingBench(Machine):
+    """``serving``; its figures stand in the guide on serving."""
+
+    repetitions: Annotated[int, Field(ge=2, description="turns of each side"), Option("N")] = 5
+    clients: Annotated[int, Field(ge=1, le=256, description="that ask side by side"), Option("N")] = 64
+    requests: Annotated[int, Field(ge=8, le=4096, description="of a turn"), Option("N")] = 128
+
+
 class EngineBench(ModelBench):
     """``engine``."""
 

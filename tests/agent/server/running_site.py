@@ -71,10 +71,10 @@ def options(model: Path, out: Path, **more: Any) -> ServeOptions:
 
 
 @contextmanager
-def serving(chosen: ServeOptions, key: str = "") -> Iterator[Served]:
+def serving(chosen: ServeOptions, key: str = "", file: Path | None = None) -> Iterator[Served]:
     """Serve in a thread; at the end it drains."""
     ready = threading.Event()
-    site = make_site(chosen, places(chosen), key)
+    site = make_site(chosen, places(chosen), key, file)
     sock = bound(chosen.host, chosen.port)
     web = Web(site.app, chosen.drain_s, ready.set)
     thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]})

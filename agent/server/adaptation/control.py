@@ -1,0 +1,295 @@
+"""Drift, adaptation, swap and rollback of a server: one thread makes runs; changes are written before they act."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from agent.loop.run_folder import locked
+from agent.record.reading import read_record
+from agent.record.schema import RunRecord
+from agent.server.adaptation.evidence import Evidence
+from agent.server.adaptation.labels import Labels, label_of, lines, of_one_kind, window_rows
+from agent.server.adaptation.runs import Runs, StoppedError
+from agent.server.adaptation.state import Adoption, ServerState, read_server_state
+from agent.server.adaptation.watching import Watching
+from agent.server.errors import ApiError
+from agent.server.memory import Memory
+from agent.server.metrics import Metrics
+from agent.server.roster import Roster, Served
+from agent.server.settings import ServeOptions
+from agent.server.wire import Feedback
+from agent.stream.state import Adapted, Event
+from agent.stream.wording import words
+from cao.errors import CaoError, InputError
+from cao.files import append_line, write_atomic
+from tools.detect_drift.reference import check_sources
+
+LEAST_LABELLED = 56
+"""Questions with their answers that a run needs to accept anything."""
+LEAST_PROMPTS = 8
+"""Of a window, for the tools; fewer are of no use beside questions."""
+EVENTS = "events.jsonl"
+
+Open = Callable[[str, Path, RunRecord], Served]
+"""Opens what a run adopted for a task, as it is served; raises a CaoError where it cannot be served."""
+Close = Callable[[Served], None]
+"""Is told what is served no more."""
+
+
+@dataclass
+class Adaptation:
+    """What a server does about drift.
+
+    Attributes:
+        options: of the server.
+        runs: makes the runs.
+        roster: what is served; swaps are made in it.
+        metrics: count what happens.
+        open: opens what a run adopted.
+        close: is told what was taken back.
+    """
+
+    options: ServeOptions
+    runs: Runs
+    roster: Roster
+    metrics: Metrics
+    open: Open
+    close: Close
+    watching: Watching = field(init=False)
+    memory: Memory = field(default_factory=Memory, init=False)
+    _state: ServerState = field(init=False, repr=False)
+    _labels: Labels = field(init=False, repr=False)
+    _wanted: list[str] = field(default_factory=list, init=False, repr=False)
+    _changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()), init=False)
+    _thread: threading.Thread = field(init=False, repr=False)
+    _held: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
+    _stopping: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        adapt = self._new_task if self.options.adapt else None
+        self.watching = Watching(self.options, self.metrics, adapt, self._event)
+        self._thread = threading.Thread(target=self._run, name="adapt", daemon=True)
+
+    def start(self) -> None:
+        """Serve what an earlier process adopted, go on with what it was making, and begin to watch.
+
+        Raises:
+            InputError: the folder is another's, or damaged; a reference or the configuration cannot be used.
+        """
+        options = self.options
+        check_sources(options.reference, options.registry)
+        if options.adapt:
+            self.runs.check()
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{options.out}: cannot be made ({error.strerror}); choose another --out") from None
+        self._held.enter_context(locked(options.out))
+        self._state = read_server_state(options.out)
+        self._labels = Labels(options.out / "feedback.jsonl")
+        self.roster.expect(self.watching.current())
+        for task, adoption in self._state.adopted.items():
+            if adoption.status == "served":
+                self._open_again(task, adoption)
+        windows = sorted(path.stem for path in (self.watching.folder / "windows").glob("*.jsonl"))
+        self._wanted = [one for one in windows if options.adapt and self._to_be_made(one)]
+        self.metrics.now_current(self.roster.current.name)
+        self._thread.start()
+        self.watching.start()
+
+    def stop(self) -> None:
+        """End; a run under way is interrupted, and gone on with by the next process."""
+        self.watching.stop()
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self.runs.stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._held.close()
+
+    def feedback(self, given: Feedback) -> dict[str, JsonValue]:
+        """Take feedback on an answer; return what became of it.
+
+        Raises:
+            ApiError: no such answer is remembered, or what is named as the right one is none of its choices.
+        """
+        asked = self.memory.get(given.id)
+        if asked is None:
+            raise ApiError(
+                404, "no answer with this id is remembered; it was long ago, or before a restart", None, "id"
+            )
+        label = label_of(given, asked)
+        with self._changed:
+            first = self._labels.add(label)
+            self.metrics.feedback.labels({True: "right", False: "wrong", None: "unknown"}[label.correct]).inc()
+            effect = "kept"
+            if first and label.correct is not None and self._judge(label.model, label.run, correct=label.correct):
+                effect = "rolled_back"
+            for task in self._tasks_of(label.id, label.tasks):
+                if self.options.adapt and task not in self._wanted and self._worth_a_run(task):
+                    self._want(task)
+                    effect = "adapting" if effect == "kept" else effect
+        return {"object": "feedback", "id": label.id, "correct": label.correct, "effect": effect}
+
+    def health(self) -> dict[str, JsonValue]:
+        """Return how the watch and the adaptation are."""
+        with self._changed:
+            adopted: dict[str, JsonValue] = {
+                task: {"run": one.run_id, "status": one.status, **one.evidence.model_dump(include={"right", "asked"})}
+                for task, one in self._state.adopted.items()
+            }
+            making: list[JsonValue] = [*self._wanted]
+        return {"watch": self.watching.ended or "ok", "adapting": making, "adopted": adopted}
+
+    def _event(self, event: Event) -> None:
+        """Take what the watch came to, in the watch's thread."""
+        kind = event["event"]
+        sys.stderr.write(f"{words(event)}\n")
+        if kind in ("alarm", "new_task"):
+            self.metrics.events.labels(kind).inc()
+        if kind in ("start", "expect"):
+            with self._changed:
+                before = self.roster.current.name
+                self.roster.expect(event["expected"] if kind == "start" else event["tasks"])
+                self._swapped(before, "the prompts changed")
+
+    def _new_task(self, task: str, path: Path) -> Adapted:
+        with self._changed:
+            self._want(task)
+        return {"run": None, "told": "it is adapted to beside the server, whose events.jsonl says what came of it"}
+
+    def _want(self, task: str) -> None:
+        if task not in self._wanted:
+            self._wanted.append(task)
+            self._changed.notify()
+
+    def _to_be_made(self, task: str) -> bool:
+        """Return whether an earlier process ended before a run for a task did."""
+        return task not in self._state.tried or self.runs.unfinished(task) is not None
+
+    def _tasks_of(self, key: str, tasks: tuple[str, ...]) -> list[str]:
+        """Return the new tasks that a response belongs to."""
+        named = [task for task in tasks if len(tasks) == 1 and self._window(task).exists()]
+        return named or [path.stem for path in self._windows() if key in window_rows(path)]
+
+    def _windows(self) -> list[Path]:
+        return sorted((self.watching.folder / "windows").glob("*.jsonl"))
+
+    def _window(self, task: str) -> Path:
+        return self.watching.folder / "windows" / f"{task}.jsonl"
+
+    def _worth_a_run(self, task: str) -> bool:
+        """Return whether there are answers enough for a run that may accept something: twice those of the last one."""
+        adoption = self._state.adopted.get(task)
+        if adoption is not None and adoption.status == "served":
+            return False
+        known = of_one_kind([one.row() for one in self._labels.of(task, window_rows(self._window(task)))])
+        return len(known) >= max(LEAST_LABELLED, 2 * self._state.tried.get(task, 0))
+
+    def _run(self) -> None:
+        """Make the runs that are wanted, one after the other."""
+        while True:
+            with self._changed:
+                while not (self._wanted or self._stopping):
+                    self._changed.wait()
+                if self._stopping:
+                    return
+                task = self._wanted[0]
+            try:
+                self._adapt(task)
+            except StoppedError:
+                return
+            except Exception as error:  # noqa: BLE001  (serving goes on, and events.jsonl says what was wrong)
+                self._log("not_adapted", task, str(error) if isinstance(error, CaoError) else type(error).__name__)
+            with self._changed:
+                self._wanted.remove(task)
+
+    def _adapt(self, task: str) -> None:
+        """Make one run on what is at hand for a task, and serve what it adopts."""
+        rows = window_rows(self._window(task))
+        known = of_one_kind([one.row() for one in self._labels.of(task, rows)])
+        enough = len(known) >= LEAST_LABELLED
+        shown = [row for row in of_one_kind(list(rows.values())) if not known or _alike(row, known[0])]
+        folder = self.options.out / "tasks"
+        folder.mkdir(exist_ok=True)
+        questions, prompts = folder / f"{task}-{len(known)}.jsonl", folder / f"{task}-{len(known)}-prompts.jsonl"
+        write_atomic(questions, lines(known if enough else of_one_kind(list(rows.values()))))
+        write_atomic(prompts, lines(shown))
+        beside = prompts if enough and len(shown) >= LEAST_PROMPTS else None
+        try:
+            record = self.runs.make(task, questions.absolute(), beside and beside.absolute())
+        finally:
+            if not self._stopping:
+                with self._changed:
+                    self._state.tried[task] = len(known)
+                    self._state.write(self.options.out)
+        if record.status != "improved":
+            lack = "" if enough else f"; {len(known)} of at least {LEAST_LABELLED} answers are known"
+            self._log("not_adapted", task, f"run {record.run_id}: nothing was accepted{lack}")
+            return
+        self._adopt(task, record)
+
+    def _adopt(self, task: str, record: RunRecord) -> None:
+        folder = self.runs.folder(task, record)
+        model = self.open(task, folder, record)
+        level = record.test.baseline.accuracy if record.test else 0.0
+        run = str(folder.relative_to(self.options.out.absolute()))
+        with self._changed:
+            before = self.roster.current.name
+            self._state.adopted[task] = Adoption(run=run, run_id=record.run_id, evidence=Evidence(level=level))
+            self._state.write(self.options.out)  # first: what is served must be served again after a kill
+            self.roster.adopt(task, model)
+            self._log("adopted", task, f"run {record.run_id}")
+            self._swapped(before, f"run {record.run_id} was accepted")
+
+    def _judge(self, name: str, run: str, *, correct: bool) -> bool:
+        """Take one answer of an adopted model as evidence; return whether the model was taken back."""
+        adoption = self._state.adopted.get(name)
+        if adoption is None or adoption.run_id != run or name not in self.roster.by_drift:
+            return False
+        evidence = adoption.evidence.told(correct=correct)
+        status = "rolled_back" if evidence.worse else "served"
+        self._state.adopted[name] = adoption.model_copy(update={"evidence": evidence, "status": status})
+        self._state.write(self.options.out)
+        if not evidence.worse:
+            return False
+        before, model = self.roster.current.name, self.roster.by_drift[name]
+        self.roster.dismiss(name)
+        told = f"{evidence.right} of {evidence.asked} right, the deployed model had {evidence.level:.0%}"
+        self._log("rolled_back", name, told)
+        self._swapped(before, "feedback spoke against it")
+        self.close(model)
+        return True
+
+    def _open_again(self, task: str, adoption: Adoption) -> None:
+        """Serve what an earlier process adopted; what cannot be opened is said, and the base model is served."""
+        folder = self.options.out.absolute() / adoption.run
+        try:
+            if not folder.resolve().is_relative_to(self.options.out.resolve()):
+                raise InputError(f"{folder}: is not in the server's folder")
+            self.roster.adopt(task, self.open(task, folder, read_record(folder)))
+        except CaoError as error:
+            self._log("not_opened", task, str(error))
+
+    def _swapped(self, before: str, why: str) -> None:
+        after = self.roster.current.name
+        if after != before:
+            self.metrics.now_current(after)
+            self._log("swap", after, f"in place of {before}: {why}")
+
+    def _log(self, event: str, task: str, told: str) -> None:
+        self.metrics.events.labels(event).inc()
+        sys.stderr.write(f"{event.replace('_', ' ')}: {task}: {told}\n")
+        line: dict[str, JsonValue] = {"event": event, "task": task, "told": told}
+        append_line(self.options.out / EVENTS, json.dumps(line, ensure_ascii=False))
+
+
+def _alike(row: dict[str, object], other: dict[str, object]) -> bool:
+    return bool(row.get("choices")) == bool(other.get("choices"))

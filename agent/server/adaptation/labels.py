@@ -1,0 +1,150 @@
+"""Feedback, kept line by line: what of it is a question with its right answer, for a run to adapt to."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from agent.server.errors import ApiError
+from agent.server.memory import Answered
+from agent.server.wire import Feedback
+from cao.errors import InputError
+from cao.files import append_line, whole_lines
+from cao.tasks.base import LETTERS
+from cao.tasks.prompt_file import value_of
+from cao.types import Record
+
+Question = dict[str, object]
+"""A line of a task's file."""
+
+
+class Label(Record):
+    """What feedback said of one answer.
+
+    Attributes:
+        id: of the response.
+        tasks: that prompts were expected from then.
+        model, run: that answered, and the run that adopted it.
+        question, context, choices: what was asked.
+        answer: the right one, a choice's index or a text; None where it is not known.
+        correct: whether the model's answer was right, None where that cannot be told.
+    """
+
+    id: str
+    tasks: tuple[str, ...]
+    model: str
+    question: str
+    context: str = ""
+    choices: tuple[str, ...] = ()
+    answer: int | str | None = None
+    correct: bool | None = None
+    run: str = ""
+
+    def row(self) -> Question:
+        """Return it as a task's file has it."""
+        row: Question = {"question": self.question}
+        row |= {"context": self.context} if self.context else {}
+        row |= {"choices": list(self.choices)} if self.choices else {}
+        return row if self.answer is None else {**row, "answer": self.answer}
+
+
+def label_of(given: Feedback, asked: Answered) -> Label:
+    """Return what feedback says of an answer.
+
+    Raises:
+        ApiError: the right answer that it names is none of the choices.
+    """
+    answer, correct = given.answer, given.correct
+    if asked.choices:
+        index = None if answer is None else _index(answer, asked.choices)
+        correct = correct if index is None or asked.choice is None else index == asked.choice
+        answer = asked.choice if index is None and correct else index
+    else:
+        if isinstance(answer, int):
+            answer = str(answer)
+        if correct is None and answer is not None and asked.text:
+            correct = answer.strip().casefold() == asked.text.strip().casefold()
+        answer = asked.text.strip() if answer is None and correct else answer
+    told = {"question": asked.question, "context": asked.context, "choices": asked.choices}
+    said = {"answer": answer or None if isinstance(answer, str) else answer, "correct": correct}
+    return Label.model_validate(
+        {"id": asked.id, "tasks": asked.tasks, "model": asked.model, "run": asked.run, **told, **said}
+    )
+
+
+def _index(answer: int | str, choices: tuple[str, ...]) -> int:
+    if isinstance(answer, int):
+        found = answer if 0 <= answer < len(choices) else None
+    elif answer in choices:
+        found = choices.index(answer)
+    else:
+        letter = answer.strip().upper()
+        found = LETTERS.index(letter) if len(letter) == 1 and letter in LETTERS[: len(choices)] else None
+    if found is None:
+        raise ApiError(
+            400, f"the answer is none of {len(choices)} choices: give its index, letter or text", None, "answer"
+        )
+    return found
+
+
+@dataclass
+class Labels:
+    """All feedback, in the order in which it came; the latest on an answer counts.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+    _by_id: dict[str, Label] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for number, line in enumerate(whole_lines(self.path), 1):
+            try:
+                label = Label.model_validate_json(line)
+            except ValidationError:
+                raise InputError(f"{self.path}:{number}: damaged; take the line out, or give another --out") from None
+            self._by_id[label.id] = label
+
+    def add(self, label: Label) -> bool:
+        """Keep one; return whether it is the first on its answer."""
+        append_line(self.path, label.model_dump_json())
+        first = label.id not in self._by_id
+        self._by_id[label.id] = label
+        return first
+
+    def of(self, task: str, ids: Collection[str]) -> list[Label]:
+        """Return the questions with their right answers that belong to a task.
+
+        Args:
+            task: prompts were expected from it alone.
+            ids: responses that belong to it, whatever was expected then.
+        """
+        every = list(self._by_id.values())
+        return [one for one in every if one.answer is not None and (one.id in ids or one.tasks == (task,))]
+
+
+def window_rows(path: Path) -> dict[str, Question]:
+    """Return the questions of a window behind an alarm, each under its response's id."""
+    rows: dict[str, Question] = {}
+    for number, line in enumerate(whole_lines(path)):
+        value = value_of(line, "the line")
+        if isinstance(value, dict):
+            kept = {key: value[key] for key in ("context", "choices") if key in value}
+            rows[str(value.get("id", number))] = {"question": value.get("prompt"), **kept}
+    return rows
+
+
+def of_one_kind(rows: list[Question]) -> list[Question]:
+    """Return those with choices or those without, whichever are more; equal questions once."""
+    once = {json.dumps([row.get("context"), row["question"], row.get("choices")]): row for row in rows}
+    ranked = [row for row in once.values() if row.get("choices")]
+    written = [row for row in once.values() if not row.get("choices")]
+    return ranked if len(ranked) >= len(written) else written
+
+
+def lines(rows: list[Question] | list[Mapping[str, object]]) -> str:
+    """Return a task's file."""
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)

@@ -1,0 +1,64 @@
+"""What a server goes on from after its end: what was adopted on alarms, and what feedback said of it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agent.server.adaptation.evidence import Evidence
+from cao.errors import InputError
+from cao.files import write_atomic
+from cao.types import Record
+
+STATE_FILE = "state.json"
+
+
+class Adoption(Record):
+    """A model that a run adopted for a task.
+
+    Attributes:
+        run: its folder, relative to the server's.
+        run_id: its name.
+        status: whether it is served.
+        evidence: what feedback says of it.
+    """
+
+    run: str
+    run_id: str
+    status: Literal["served", "rolled_back"] = "served"
+    evidence: Evidence
+
+
+class ServerState(BaseModel):
+    """What ``state.json`` holds.
+
+    Attributes:
+        version: of the file.
+        adopted: task → the model that was adopted last.
+        tried: task → questions with answers that the last run for it had.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    version: Literal[1] = 1
+    adopted: dict[str, Adoption] = {}
+    tried: dict[str, int] = {}
+
+    def write(self, folder: Path) -> None:
+        """Write it in one step."""
+        write_atomic(folder / STATE_FILE, self.model_dump_json(indent=2))
+
+
+def read_server_state(folder: Path) -> ServerState:
+    """Return the state to go on from, an empty one where there is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return ServerState()
+    try:
+        return ServerState.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise InputError(f"{path}: damaged; give another --out") from None

@@ -1,0 +1,102 @@
+"""What feedback says of an answer, what of it a run is given, and that a damaged file is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.server.adaptation.labels import Label, Labels, label_of, lines, of_one_kind, window_rows
+from agent.server.adaptation.state import Adoption, Evidence, ServerState, read_server_state
+from agent.server.errors import ApiError
+from agent.server.memory import MOST_CHARS, REMEMBERED, Answered, Memory
+from agent.server.wire import Feedback
+from cao.errors import InputError
+
+RANKED = Answered("a", "base", True, ("drift-1",), "Can it fly?", "", ("yes", "no"), "yes", 0)
+WRITTEN = replace(RANKED, choices=(), text="Paris ", choice=None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "answer", "correct"),
+    [
+        (RANKED, {"answer": 1}, 1, False),
+        (RANKED, {"answer": "no"}, 1, False),
+        (RANKED, {"answer": "a"}, 0, True),
+        (RANKED, {"correct": True}, 0, True),
+        (RANKED, {"correct": False}, None, False),
+        (replace(RANKED, choice=None, text=""), {"answer": "no"}, 1, None),
+        (WRITTEN, {"answer": "paris"}, "paris", True),
+        (WRITTEN, {"answer": "Rome"}, "Rome", False),
+        (WRITTEN, {"answer": "The city of Paris", "correct": True}, "The city of Paris", True),
+        (WRITTEN, {"correct": True}, "Paris", True),
+        (WRITTEN, {"correct": False}, None, False),
+        (replace(WRITTEN, text=""), {"answer": 7}, "7", None),
+    ],
+)
+def test_feedback_says_what_is_right(asked: Answered, told: dict[str, Any], answer: object, correct: bool) -> None:
+    label = label_of(Feedback(id="a", **told), asked)
+    assert (label.answer, label.correct) == (answer, correct)
+
+
+@pytest.mark.parametrize("answer", [2, -1, "perhaps", "C"])
+def test_an_answer_that_is_no_choice_is_refused(answer: int | str) -> None:
+    with pytest.raises(ApiError, match="none of 2 choices"):
+        label_of(Feedback(id="a", answer=answer), RANKED)
+
+
+def test_labels_belong_to_a_task_by_their_window_or_by_what_was_expected(tmp_path: Path) -> None:
+    labels = Labels(tmp_path / "f.jsonl")
+    for key, tasks in (("a", ("piqa",)), ("b", ("drift-1",)), ("c", ("piqa", "drift-1")), ("d", ("drift-2",))):
+        assert labels.add(Label(id=key, tasks=tasks, model="base", question=f"q {key}", answer="x"))
+    assert not labels.add(Label(id="b", tasks=("drift-1",), model="base", question="q b", answer="y"))
+    labels.add(Label(id="e", tasks=("drift-1",), model="base", question="q e", correct=False))
+    again = Labels(tmp_path / "f.jsonl")
+    for kept in (labels, again):
+        assert [(one.id, one.answer) for one in kept.of("drift-1", {"a"})] == [("a", "x"), ("b", "y")]
+
+
+def test_a_line_that_a_kill_cut_off_is_dropped_and_a_damaged_one_refused(tmp_path: Path) -> None:
+    labels = Labels(tmp_path / "f.jsonl")
+    labels.add(Label(id="a", tasks=(), model="base", question="q", answer="x"))
+    with labels.path.open("a") as file:
+        file.write('{"id": "b", "ta')
+    assert [one.id for one in Labels(labels.path).of("t", {"a", "b"})] == ["a"]
+    labels.path.write_text('{"id": 3}\n')
+    with pytest.raises(InputError, match=r"f.jsonl:1: damaged"):
+        Labels(labels.path)
+
+
+def test_a_run_is_given_questions_of_one_kind_each_once(tmp_path: Path) -> None:
+    told = [{"prompt": f"q{i}", "id": f"k{i}", "choices": ["a", "b"]} for i in range(3)] + [{"prompt": "t", "id": "t"}]
+    (tmp_path / "w").write_text("".join(json.dumps(one) + "\n" for one in told))
+    rows = window_rows(tmp_path / "w")
+    assert list(rows) == ["k0", "k1", "k2", "t"]
+    kept = of_one_kind([*rows.values(), {"question": "q0", "choices": ["a", "b"], "answer": 1}])
+    assert [row["question"] for row in kept] == ["q0", "q1", "q2"]
+    assert kept[0]["answer"] == 1  # what is known of a question counts, not what is not
+    assert lines(kept).count("\n") == 3
+
+
+def test_the_oldest_answers_are_forgotten_and_huge_ones_not_kept() -> None:
+    memory = Memory()
+    for number in range(REMEMBERED + 1):
+        memory.ask(replace(RANKED, id=str(number)))
+    memory.ask(replace(RANKED, id="huge", question="x" * (MOST_CHARS + 1)))
+    assert memory.get("0") is None
+    assert memory.get("huge") is None
+    memory.answer("1", "no", 1)
+    memory.answer("0", "no", 1)
+    assert memory.get("1") == replace(RANKED, id="1", text="no", choice=1)
+
+
+def test_a_state_is_read_as_it_was_written_and_a_damaged_one_refused(tmp_path: Path) -> None:
+    assert read_server_state(tmp_path) == ServerState()
+    state = ServerState(adopted={"drift-1": Adoption(run="runs/drift-1/x", run_id="x", evidence=Evidence(level=0.5))})
+    state.write(tmp_path)
+    assert read_server_state(tmp_path) == state
+    for damage in ("{", '{"version": 9}', '{"colour": 1}'):
+        (tmp_path / "state.json").write_text(damage)
+        with pytest.raises(InputError, match=r"state.json: damaged; give another --out"):
+            read_server_state(tmp_path)

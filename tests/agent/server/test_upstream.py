@@ -1,0 +1,144 @@
+"""Before another server, a real process: it forwards, loads what was adopted, and nothing that comes back harms it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agent.server.building import make_site
+from agent.server.metrics import Metrics
+from agent.server.settings import ServeOptions
+from agent.server.upstream import Upstream
+from cao.errors import CaoError, InputError, UnavailableError
+from cao.model.adapters import LoraWeights, save_adapter
+from tests.agent import run_folders
+from tests.agent.server import other_server
+from tests.agent.server.running_site import Served, serving
+
+SECRET = "sk-a-secret-of-the-tests-0123456789"
+
+
+@dataclass
+class Other:
+    """The other server."""
+
+    url: str
+    folder: Path
+
+    def asked(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "asked.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Other]:
+    folder = tmp_path_factory.mktemp("other")
+    command = [sys.executable, str(Path(other_server.__file__)), "0", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Other(f"http://127.0.0.1:{int(process.stdout.readline())}/v1", folder)
+        process.terminate()
+
+
+def chosen(other: Other, out: Path, **more: Any) -> ServeOptions:
+    told = {"upstream": other.url, "upstream_model": other_server.BASE, "port": 0, "offline": True, "timeout_s": 2}
+    return ServeOptions.model_validate({**told, "out": out, **more})
+
+
+@pytest.fixture
+def it(other: Other, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with serving(chosen(other, tmp_path)) as site:
+        yield site
+
+
+def adopted(out: Path) -> Path:
+    """The folder of a run that adopted one adapter."""
+    run = run_folders.record("a-run")
+    run["adopted"] |= {"adapter": {"path": "adapter", "sha256": "ab" * 32}, "strategy": None}
+    folder = run_folders.write_run(out, "a-run", run)
+    names = ("lora_A", "lora_B")
+    tensors = {f"base_model.model.m.{name}.weight": torch.ones(2, 2) for name in names}
+    made = save_adapter(out / "store", LoraWeights(2, 4, ("m",), tensors, "", {}), "x")
+    Path(made.path).rename(folder / "adapter")
+    return folder
+
+
+def test_requests_go_on_by_the_name_that_is_known_there(it: Served, other: Other) -> None:
+    whole = it.client.completions.create(model="base", prompt="hi", extra_body={"colour": 1})
+    assert whole.choices[0].text == "hello"
+    assert {"model": other_server.BASE, "prompt": "hi", "colour": 1}.items() <= other.asked()[-1].items()
+    chat = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+    assert it.client.chat.completions.create(**chat).choices[0].message.content == "hello"  # type: ignore[call-overload]
+    parts = list(it.client.chat.completions.create(**chat, stream=True))  # type: ignore[call-overload]
+    assert "".join(part.choices[0].delta.content or "" for part in parts) == "hello"
+    assert it.post("/v1/completions", model="their-model", prompt="hi")[0] == 404
+    assert it.post("/v1/completions", model="base", prompt="hi", choices=["a", "b"])[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("prompt", "status", "code"),
+    [("redirect", 502, "upstream_error"), ("busy", 429, "upstream_error"), ("html", 502, "upstream_error"),
+     ("slow", 504, "upstream_timeout"), ("half", 502, "upstream_broken"), ("odd", 502, "upstream_broken")],
+)  # fmt: skip
+def test_what_goes_wrong_there_is_a_typed_error_without_the_key(
+    it: Served, prompt: str, status: int, code: str
+) -> None:
+    found, told, headers = it.post("/v1/completions", model="base", prompt=prompt)
+    assert (found, told["error"]["code"]) == (status, code)
+    assert SECRET not in json.dumps(told)
+    assert len(told["error"]["message"]) < 600
+    assert headers.get("Retry-After", headers.get("retry-after")) == ("7" if prompt == "busy" else None)
+
+
+def test_an_answer_that_breaks_off_ends_and_the_server_goes_on(it: Served) -> None:
+    body = json.dumps({"model": "base", "prompt": "half", "stream": True}).encode()
+    raw = it.raw(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                 f"Content-Length: {len(body)}\r\n\r\n".encode() + body, more=True)  # fmt: skip
+    assert b"upstream_broke_off" in raw
+    assert it.client.completions.create(model="base", prompt="hi").choices[0].text == "hello"
+
+
+def test_what_was_adopted_is_loaded_there_once_and_served_by_its_route(other: Other, tmp_path: Path) -> None:
+    folder = adopted(tmp_path)
+    for _ in range(2):  # the second time it is there already
+        with serving(chosen(other, tmp_path / "s", adopted=[f"mine={folder}"])) as it:
+            assert it.client.completions.create(model="mine", prompt="hi").choices[0].text == "mine-a-run says hi"
+            assert it.client.completions.create(model="auto", prompt="hi").choices[0].text == "hello"
+    loads = [one for one in other.asked() if one["path"] == "/v1/load_lora_adapter"]
+    assert [(one["lora_name"], one["lora_path"]) for one in loads] == [("mine-a-run", str(folder / "adapter"))]
+
+
+def test_what_no_server_can_load_is_refused(other: Other, tmp_path: Path) -> None:
+    run = run_folders.record("b-run")
+    run["adopted"] |= {"adapter": None, "strategy": None}
+    folder = run_folders.write_run(tmp_path, "b-run", run)
+    with pytest.raises(InputError, match="adopted no single adapter"):
+        make_site(chosen(other, tmp_path), [places(folder)], "")
+
+
+def places(folder: Path) -> Any:
+    from agent.server.settings import Place
+
+    return Place(name="mine", folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "words"),
+    [
+        ({"upstream": "http://127.0.0.1:9/v1"}, UnavailableError, "cannot be reached"),
+        ({"upstream": "http://192.0.2.1/v1"}, UnavailableError, "is not on this machine"),
+        ({"upstream_model": "gpt"}, InputError, "serves no 'gpt', but"),
+    ],
+)
+def test_a_server_that_is_not_there_or_not_the_one_is_told(
+    other: Other, tmp_path: Path, more: dict[str, Any], kind: type[CaoError], words: str
+) -> None:
+    given = chosen(other, tmp_path, **more)
+    with pytest.raises(kind, match=words):
+        Upstream(given, Metrics()).base(str(given.upstream_model))
