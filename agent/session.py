@@ -117,6 +117,7 @@ def run_and_keep(request: Request, *, view: View, began: float | None = None) ->
                 graph_sha256=_graph_sha256(),
                 model_sha256=bench.lm.sha256,
                 pretrained=trained_hashes(bench),
+                **({"replay_of": request.forked} if request.forked else {}),
             )
             header.write(place)
         folder = Path(config.out) / name

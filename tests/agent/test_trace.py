@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from agent import trace
-from agent.record import view, wording
+from agent.record import wording
 from agent.record.runs import list_runs
+from agent.record.trace_verbs import view
 from tests.agent import run_folders as made
 
 ROOT = Path(trace.__file__).parents[1]
