@@ -40,7 +40,7 @@ class Fork:
         """Return what is changed and which steps are kept."""
         told = ", ".join(f"{key} {before!r} → {after!r}" for key, (before, after) in self.changed.items())
         kept = (
-            f"kept up to {self.node}, which is where that matters" if self.node != FIRST else "made anew from the start"
+            "begun anew" if self.node == FIRST else f"its steps before {self.node} are kept, as nothing in them changes"
         )
         return one_line(f"fork of {self.source.name}: {told}; {kept}", 600)
 
