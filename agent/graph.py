@@ -5,13 +5,19 @@ A run that is given ``--reference`` ends behind the drift test where there is no
 Source: CAO-LLM §2, Fig. 1 (catch, adapt, operate).
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from agent.loop import nodes
-from agent.loop.state import Context, State
+from agent.loop.state import Context, State, Stored
+
+Wrap = Callable[[str, nodes.Node], Callable[..., Stored]]
+"""Name and node → what a graph calls between what it holds."""
+Held, Shared, Asked, Told = TypeVar("Held"), TypeVar("Shared"), TypeVar("Asked"), TypeVar("Told")
+"""A graph's state, context, input and output."""
 
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
@@ -33,10 +39,23 @@ def after_detect(state: State) -> Literal["generate", "conclude"]:
 def build_graph() -> "StateGraph[State, Context]":
     """Return the graph, not compiled."""
     graph = StateGraph(State, context_schema=Context)
-    for name, node in nodes.NODES.items():
-        graph.add_node(name, nodes.traced(name, node))
+    connect(graph, nodes.traced, START, END)
+    return graph
 
-    graph.add_edge(START, "describe")
+
+def connect(graph: "StateGraph[Held, Shared, Asked, Told]", step: Wrap, before: str, after: str) -> None:
+    """Add the nodes and all edges between them.
+
+    Args:
+        graph: takes them.
+        step: makes of a node, by its name, what the graph calls.
+        before: the node whose successor is the first one.
+        after: the last one's successor.
+    """
+    for name, node in nodes.NODES.items():
+        graph.add_node(name, step(name, node))
+
+    graph.add_edge(before, "describe")
     graph.add_edge("describe", "detect")
     graph.add_conditional_edges("detect", after_detect, ["generate", "conclude"])
     graph.add_edge("generate", "align")
@@ -45,12 +64,11 @@ def build_graph() -> "StateGraph[State, Context]":
     graph.add_conditional_edges("decide", route, ["apply", "decide", "conclude"])
     graph.add_conditional_edges("apply", route, ["evaluate", "decide", "conclude"])
     graph.add_conditional_edges("evaluate", route, ["decide", "conclude"])
-    graph.add_edge("conclude", END)
-    return graph
+    graph.add_edge("conclude", after)
 
 
 def make_graph() -> CompiledStateGraph[State, Context, State, State]:
-    """Return the compiled graph without a checkpointer, for LangGraph's own tools (see ``langgraph.json``)."""
+    """Return the compiled graph without a checkpointer, to be drawn."""
     return build_graph().compile()
 
 

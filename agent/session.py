@@ -41,6 +41,7 @@ from cao.errors import InputError, UnavailableError
 from cao.files import SUMS, sha256_bytes, write_json, write_sums
 from cao.machine.compute import choose_compute
 from cao.model.loading import check_device
+from cao.types import DtypeChoice
 
 STEPS_ONCE, STEPS_PER_ATTEMPT = 10, 3
 """Graph steps outside and inside the loop: LangGraph's recursion limit follows from them."""
@@ -106,23 +107,35 @@ def run_and_keep(request: Request, *, view: View, began: float | None = None) ->
         folder, header = find_run(Path(config.out), stored.run_id), stored
     else:
         bench = fitted(bench, view)
-        config = bench.config
-        with new_run_folder(Path(config.out), request.task.name) as (name, place):
-            header = RunHeader(
-                run_id=name,
-                created=now(),
-                config=config.model_dump(mode="json"),
-                dtype_asked=asked,
-                fingerprint=config.fingerprint(),
-                graph_sha256=_graph_sha256(),
-                model_sha256=bench.lm.sha256,
-                pretrained=trained_hashes(bench),
-            )
-            header.write(place)
-        folder = Path(config.out) / name
+        folder, header = begin(request, bench, asked)
     with locked(folder), saying_how_to_go_on(folder):
         sweep(folder)
         return drive(bench, folder, header, view), bench
+
+
+def begin(request: Request, bench: Workbench, dtype_asked: DtypeChoice) -> tuple[Path, RunHeader]:
+    """Make the folder of a new run; return it, and what its ``config.json`` holds.
+
+    Args:
+        request: what is asked for.
+        bench: what is loaded, and the configuration that fits.
+        dtype_asked: the dtype that was asked for.
+    """
+    config = bench.config
+    with new_run_folder(Path(config.out), request.task.name) as (name, place):
+        header = RunHeader(
+            run_id=name,
+            created=now(),
+            config=config.model_dump(mode="json"),
+            dtype_asked=dtype_asked,
+            fingerprint=config.fingerprint(),
+            graph_sha256=_graph_sha256(),
+            model_sha256=bench.lm.sha256,
+            pretrained=trained_hashes(bench),
+            **({"replay_of": request.forked} if request.forked else {}),
+        )
+        header.write(place)
+    return Path(config.out) / name, header
 
 
 def now() -> str:
@@ -171,17 +184,31 @@ def drive(bench: Workbench, folder: Path, header: RunHeader, view: View) -> RunR
         total = time.monotonic() - started
         state = state_at(graph.get_state(thread), folder)
         history = read_history(graph, thread, folder)
+    record = finish(state, bench, header, total_s=total, busy_s=recorder.busy_s)
+    return _completed(folder, record, history)
+
+
+def finish(state: State, bench: Workbench, header: RunHeader, *, total_s: float, busy_s: float) -> RunRecord:
+    """Write ``run.json``, and remove the report of an outcome before this one.
+
+    Args:
+        state: the graph's last state.
+        bench: the workbench, with the run's folder.
+        header: what ``config.json`` holds.
+        total_s: time that the graph took in this process, s.
+        busy_s: of that, in its nodes, s.
+    """
     record = run_record(
         state,
         bench,
         header,
-        overhead_share=max(0.0, total - recorder.busy_s) / total,
+        overhead_share=max(0.0, total_s - busy_s) / total_s,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
-    write_json(folder / "run.json", record.model_dump(mode="json"))
+    write_json(bench.folder / "run.json", record.model_dump(mode="json"))
     for name in ("report.html", SUMS):  # of an outcome before this one
-        (folder / name).unlink(missing_ok=True)
-    return _completed(folder, record, history)
+        (bench.folder / name).unlink(missing_ok=True)
+    return record
 
 
 def thread_of(run_id: str) -> RunnableConfig:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.config import RunConfig
 from cao.command_line import quiet_libraries, run_command
-from cao.options import add_common, add_options, command_parser
+from cao.options import add_common, add_options, add_settable, command_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,18 @@ def parser() -> argparse.ArgumentParser:
     replay = verb("replay", "start a new run from a step of an old one")
     replay.add_argument("run", metavar="RUN")
     replay.add_argument("--from", metavar="NODE", dest="node", required=True, help="the step to start with")
+    fork = verb("fork", "start a new run with an old one's configuration, changed; steps before the change are kept")
+    fork.add_argument("run", metavar="RUN")
+    add_settable(fork, "any configuration key of the run", required=True)
     verb("html", "write report.html again and print its path").add_argument("run", metavar="RUN")
+    prune = verb("prune", "show which runs would be removed; --yes removes them, and nothing but run folders")
+    prune.add_argument("--keep", metavar="N", type=int, help="the newest N stay")
+    prune.add_argument("--older-than", metavar="DAYS", type=float, help="only runs that began so many days ago")
+    prune.add_argument("--unfinished", action="store_true", help="only runs without an outcome")
+    prune.add_argument(
+        "--parts", action="store_true", help="of finished runs only what resuming and replaying need: no run is lost"
+    )
+    prune.add_argument("--yes", action="store_true", help="remove what is shown without it")
     return p
 
 
@@ -38,12 +49,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = parser().parse_args(argv)
     arguments.out = Path(arguments.out)
-    quiet_libraries(offline=arguments.verb != "replay")  # a replayed run says itself whether it is offline
+    quiet_libraries(offline=arguments.verb not in ("replay", "fork"))  # these runs say themselves whether they are
     return run_command(lambda: _do(arguments), debug=arguments.debug)
 
 
 def _do(arguments: argparse.Namespace) -> int:
-    from agent.record import verbs  # noqa: PLC0415  (after the arguments are understood)
+    from agent.record.trace_verbs import verbs  # noqa: PLC0415  (after the arguments are understood)
 
     out, as_json = arguments.out, arguments.json
     if arguments.verb == "list":
@@ -54,16 +65,35 @@ def _do(arguments: argparse.Namespace) -> int:
         return verbs.compare(out, arguments.runs, as_json=as_json)
     if arguments.verb == "html":
         return verbs.write_html(out, arguments.run, as_json=as_json)
+    if arguments.verb == "prune":
+        return verbs.prune_some(out, vars(arguments), yes=arguments.yes, as_json=as_json)
     if arguments.verb == "graph":
         path = verbs.path_of(out, arguments.run) if arguments.run else None
         from agent.graph import mermaid  # noqa: PLC0415  (torch; a mistyped run is reported first)
 
         return verbs.show_graph(mermaid(), path, as_json=as_json)
-    name, offline = verbs.replayable(out, arguments.run, arguments.node)
-    quiet_libraries(offline=offline)
-    from agent.replay import replay  # noqa: PLC0415  (torch; a mistyped run or node is reported first)
+    return _start_again(arguments)
 
-    return replay(out, name, arguments.node, as_json=as_json)
+
+def _start_again(arguments: argparse.Namespace) -> int:
+    """Do what makes a new run of an old one: mistakes are told before what computes is imported."""
+    from agent.record.trace_verbs import verbs  # noqa: PLC0415  (after the arguments are understood)
+
+    out, as_json = arguments.out, arguments.json
+    if arguments.verb == "replay":
+        name, offline = verbs.replayable(out, arguments.run, arguments.node)
+        quiet_libraries(offline=offline)
+        from agent.replay.replay import replay  # noqa: PLC0415  (torch; a mistyped run or node is reported first)
+
+        return replay(out, name, arguments.node, as_json=as_json)
+    from agent.replay.changes import plan_fork  # noqa: PLC0415  (seconds to import)
+
+    plan = plan_fork(out, arguments.run, arguments.assignments)
+    sys.stderr.write(f"{plan.sentence()}\n")
+    quiet_libraries(offline=plan.asked.config.offline)
+    from agent.replay.replay import fork  # noqa: PLC0415  (torch; a mistyped run or value is reported first)
+
+    return fork(plan, as_json=as_json)
 
 
 if __name__ == "__main__":

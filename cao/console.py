@@ -13,6 +13,7 @@ from cao.command_line import run_command
 VERBS = {
     "run": ("agent.run", "adapt the language model to a task, and say whether it helped"),
     "trace": ("agent.trace", "see what runs did, compare them, start one again from a step"),
+    "ui": ("agent.ui", "a page on this machine over all runs"),
     "doctor": ("agent.doctor", "what is installed and reachable, and what to do about the rest"),
     "drift": ("agent.drift", "report on windows of prompts"),
     "reference": ("agent.reference", "the registry of known tasks"),

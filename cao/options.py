@@ -95,11 +95,28 @@ def add_common(parser: argparse.ArgumentParser, *flags: str, config: bool = Fals
     if config:
         parser.add_argument("--config", metavar="FILE.toml", type=Path, help=CONFIG)
     if settable is not None:
-        parser.add_argument(
-            "--set", metavar="key=value", action="append", default=[], dest="assignments", help=settable
-        )
+        add_settable(parser, settable)
     for name in (*flags, "--json", "--debug"):
         parser.add_argument(name, action="store_true", help=FLAGS[name])
+
+
+def add_settable(parser: argparse.ArgumentParser, settable: str, *, required: bool = False) -> None:
+    """Add ``--set``.
+
+    Args:
+        parser: the command's parser.
+        settable: what can be set with it.
+        required: whether it must be given.
+    """
+    parser.add_argument(
+        "--set",
+        metavar="key=value",
+        action="append",
+        default=[],
+        dest="assignments",
+        required=required,
+        help=settable,
+    )
 
 
 def add_options(

@@ -219,14 +219,18 @@ def traced(name: str, node: Node) -> Callable[..., Stored]:
     """Return the node as LangGraph calls it, between what checkpoints hold, with its start and end in the trace."""
 
     def run(stored: Stored, runtime: Runtime[Context]) -> Stored:
-        bench = workbench(runtime.context)
-        bench.record(name, "start", {})
-        started = time.monotonic()
-        update = dump_state(node(load_state(stored), bench))
-        bench.record(name, "end", _summary(update), seconds=time.monotonic() - started)
-        return update
+        return recorded(name, node, stored, workbench(runtime.context))
 
     return run
+
+
+def recorded(name: str, node: Node, stored: Stored, bench: Workbench) -> Stored:
+    """Run a node on what checkpoints hold; return what it changes there, with its start and end in the trace."""
+    bench.record(name, "start", {})
+    started = time.monotonic()
+    update = dump_state(node(load_state(stored), bench))
+    bench.record(name, "end", _summary(update), seconds=time.monotonic() - started)
+    return update
 
 
 def _summary(update: Stored) -> Stored:

@@ -75,6 +75,7 @@ class Request:
         protocol: how answers are judged.
         stored: the content of ``config.json`` of the run to resume, None for a new one.
         told: what is said before anything is computed, a line each.
+        forked: the run that this one is a fork of, and the step that it begins with; None where it is none.
     """
 
     config: RunConfig
@@ -83,6 +84,7 @@ class Request:
     protocol: AnswerProtocol
     stored: RunHeader | None
     told: tuple[str, ...] = ()
+    forked: dict[str, str] | None = None
 
 
 def understand(

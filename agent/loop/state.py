@@ -276,7 +276,7 @@ def workbench(context: Context | None) -> Workbench:
     bench = context.get("workbench") if context else None
     if not isinstance(bench, Workbench):
         raise InputError(
-            "a run needs models, data and a folder, which python -m agent.run --task NAME loads; "
-            "LangGraph's server shows the graph and its schemas"
+            "a run needs models, data and a folder, which python -m agent.run --task NAME loads, and "
+            "agent.studio for LangGraph's server"
         )
     return bench

@@ -1,8 +1,6 @@
 """The graph's shape and its one router."""
 
 import ast
-import importlib.util
-import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ import pytest
 
 from agent import graph
 from agent.loop import nodes
-from agent.loop.state import State
 from cao.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,34 +60,10 @@ def test_edges_are_those_of_the_paper() -> None:
     assert ("conclude", "__end__") in edges
 
 
-def served() -> Any:
-    """The graph that ``langgraph.json`` names, made as LangGraph's server makes it."""
-    named = json.loads((ROOT / "langgraph.json").read_text())["graphs"]["cao"]
-    file, _, function = named.partition(":")
-    spec = importlib.util.spec_from_file_location("served", ROOT / file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, function)()
-
-
-def test_the_served_graph_has_schemas_that_its_server_can_show() -> None:
-    compiled = served()
-    context = compiled.get_context_jsonschema()
-    assert list(context["properties"]) == ["workbench"]
-    schemas = [compiled.get_input_jsonschema(), compiled.get_output_jsonschema(), context]
-    for schema in schemas:
-        json.dumps(schema)
-        assert schema["type"] == "object"
-    for schema in schemas[:2]:
-        assert set(schema["properties"]) == set(State.__annotations__)
-
-
 @pytest.mark.parametrize("context", [None, {}, {"workbench": "no"}])
-def test_a_server_that_starts_a_run_without_models_is_told_what_does(context: Any) -> None:
+def test_a_graph_that_is_started_without_models_says_what_loads_them(context: Any) -> None:
     with pytest.raises(InputError, match=r"python -m agent.run --task NAME loads"):
-        served().invoke({"status": "running", "trials": [], "accepted": False}, context=context)
+        graph.make_graph().invoke({"status": "running", "trials": [], "accepted": False}, context=context)
 
 
 def test_mermaid_names_every_node() -> None:
@@ -99,6 +72,6 @@ def test_mermaid_names_every_node() -> None:
 
 def test_all_edges_fit_one_screen() -> None:
     source = Path(graph.__file__).read_text()
-    build = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "build_graph")
+    build = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "connect")
     assert build.end_lineno is not None
     assert build.end_lineno - build.lineno < 40

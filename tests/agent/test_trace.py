@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent import trace
-from agent.record import view
 from agent.record.runs import list_runs
+from agent.record.trace_verbs import view
 from cao.encodings import visible
 from tests.agent import run_folders as made
 

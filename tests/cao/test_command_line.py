@@ -71,8 +71,8 @@ def test_our_own_signs_have_plain_names() -> None:
 
 def test_every_sign_in_our_source_that_a_terminal_may_lack_is_known() -> None:
     """Of the characters that are printed, by and large: those in the modules that put things into words."""
-    names = ("record/wording", "record/events", "record/view", "record/terminal", "doctor", "health/checks")
-    for name in (*names, "health/hub", "record/diff", "budget/plan", "budget/fit"):
+    names = ("record/wording", "record/events", "record/trace_verbs/view", "record/terminal", "doctor", "health/checks")
+    for name in (*names, "health/hub", "record/trace_verbs/diff", "budget/plan", "budget/fit"):
         for char in (ROOT / "agent" / f"{name}.py").read_text(encoding="utf-8"):
             assert char.isascii() or char in encodings.PLAIN, (name, char)
 

@@ -56,15 +56,16 @@ def write_report(run_folder: Path) -> Path:
     return path
 
 
-def render(run: Run, events: list[Event], folder: Path) -> str:
+def render(run: Run, events: list[Event], folder: Path, home: str = "") -> str:
     """Return the report as HTML.
 
     Args:
         run: the run.
         events: its trace.
         folder: where its items are read from.
+        home: address of the page of all runs, empty where there is none.
     """
-    script, allowed = own_script("report.js")
+    script, allowed = own_script(HERE / "report.js")
     improved = run.status == "improved"
     answers = read_answers(folder, improved=improved) if run.test else None
     absent = {"test": not run.test, "questions": not answers}
@@ -79,6 +80,7 @@ def render(run: Run, events: list[Event], folder: Path) -> str:
         .render(
             w=wording,
             run=run,
+            home=home,
             script=script,
             script_hash=allowed,
             parts=[(name, text) for name, text in PARTS.items() if not absent.get(name)],
@@ -111,10 +113,14 @@ def render(run: Run, events: list[Event], folder: Path) -> str:
 
 
 @cache
-def environment() -> Environment:
-    """Return what renders this folder's templates: it escapes, and makes hidden characters visible."""
+def environment(*folders: Path) -> Environment:
+    """Return what renders templates: it escapes, and makes hidden characters visible.
+
+    Args:
+        folders: of templates, besides this one.
+    """
     return Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader([HERE, *folders]),
         autoescape=True,
         finalize=_shown,
         undefined=StrictUndefined,
@@ -123,13 +129,13 @@ def environment() -> Environment:
     )
 
 
-def own_script(name: str) -> tuple[Markup, Markup]:
-    """Return a script of this folder, and by what a page's policy allows it and no other one.
+def own_script(file: Path) -> tuple[Markup, Markup]:
+    """Return a script of this project, and by what a page's policy allows it and no other one.
 
     Args:
-        name: of the file.
+        file: that holds it.
     """
-    script = (HERE / name).read_text(encoding="utf-8")
+    script = file.read_text(encoding="utf-8")
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Markup(script), Markup(f"'sha256-{hashed}'")
 

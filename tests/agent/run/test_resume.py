@@ -118,7 +118,7 @@ def test_tampered_checkpoint_runs_no_code(
 def test_replay_forks_before_a_node(
     questions: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from agent.replay import replay
+    from agent.replay.replay import replay
 
     out = tmp_path / "runs"
     argv = arguments(questions, tiny_model_folder, out, strategies(tmp_path, LATENT), "--max-attempts", "1")

@@ -39,7 +39,7 @@ def test_resume_refuses_other_trained_parts(
 
 
 def replay(out: Path, run_id: str) -> int:
-    from agent.replay import replay as fork
+    from agent.replay.replay import replay as fork
 
     return fork(out, run_id, "decide")
 

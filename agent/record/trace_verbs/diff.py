@@ -8,7 +8,7 @@ from rich.text import Text
 
 from agent.record.measurements import GENERATED, StartName
 from agent.record.schema import Run
-from agent.record.view import empty_table, from_to, open_console
+from agent.record.trace_verbs.view import empty_table, from_to, open_console
 from agent.record.wording import duration, flatten, number, outcome, p_text, proposal, signed
 from cao.encodings import visible
 

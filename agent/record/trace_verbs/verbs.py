@@ -1,18 +1,20 @@
-"""What ``python -m agent.trace`` does with the records alone: list, show, compare, write the report again."""
+"""What ``python -m agent.trace`` does with the records alone: list, show, compare, write the report again, remove."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.record.diff import differences, show_diff
 from agent.record.page.report import write_report
 from agent.record.reading import read_run
 from agent.record.runs import find_run, list_runs
 from agent.record.trace_file import read_trace, visits
-from agent.record.view import show_list, show_run
+from agent.record.trace_verbs.diff import differences, show_diff
+from agent.record.trace_verbs.printing import write_object
+from agent.record.trace_verbs.prune import Selection, prune
+from agent.record.trace_verbs.view import show_list, show_run
+from cao.configuration import validated
 from cao.encodings import visible
 from cao.errors import InputError
 
@@ -54,6 +56,19 @@ def write_html(out: Path, name: str, *, as_json: bool) -> int:
     return 0
 
 
+def prune_some(out: Path, options: Mapping[str, object], *, yes: bool, as_json: bool) -> int:
+    """Show which runs, or which parts of runs, would be removed; remove them where that was confirmed.
+
+    Args:
+        out: the folder of runs.
+        options: the fields of ``Selection``, among others.
+        yes: whether to remove them.
+        as_json: print an object.
+    """
+    asked = validated(Selection, {key: options[key] for key in Selection.model_fields}, "prune")
+    return prune(out, asked, yes=yes, as_json=as_json)
+
+
 def path_of(out: Path, name: str) -> list[str]:
     """Return the nodes that a run went through, in order."""
     return visits(read_trace(find_run(out, name)))
@@ -88,9 +103,3 @@ def replayable(out: Path, name: str, node: str) -> tuple[str, bool]:
     if node not in seen:
         raise InputError(f"run {path.name} never came to {node!r}; it went through {', '.join(seen) or 'nothing'}")
     return path.name, read_run(path).config.get("offline") is True
-
-
-def write_object(value: Mapping[str, object]) -> int:
-    """Print an object as JSON, ASCII only: a policy's text must not steer the terminal."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-    return 0

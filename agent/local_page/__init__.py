@@ -1,0 +1,1 @@
+"""The local page over all runs: a server for this machine alone, which reads and never writes."""

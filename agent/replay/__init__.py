@@ -1,0 +1,1 @@
+"""Starting runs again: from one of their steps, or with another configuration."""

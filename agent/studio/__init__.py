@@ -1,0 +1,1 @@
+"""The graph for LangGraph's own server and its studio."""
