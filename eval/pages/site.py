@@ -29,7 +29,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     nav: list[object] = ["README.md"]
     for section in re.split(r"^## ", index, flags=re.M)[1:]:
         title, _, body = section.partition("\n")
-        nav.append({title: [_place(_target(Path("docs/README.md"), link)) for link in LINK.findall(body)]})
+        targets = [_target(Path("docs/README.md"), link) for link in LINK.findall(body)]
+        nav.append({title: [_place(target) for target in targets if target is not None]})
     config.nav = nav
     return config
 
