@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast check lock licences environment clean
+.PHONY: demo test test-fast check lock licences site sbom environment clean
 .DEFAULT_GOAL := demo
 
 environment: $(VENV)/.ready
@@ -39,11 +39,23 @@ check: environment
 
 # After a change of pyproject.toml's dependencies or of constraints.txt; needs uv, which the environment does not hold.
 lock:
-	uv pip compile --quiet pyproject.toml --extra dev -c constraints.txt --universal --generate-hashes --no-annotate \
+	uv pip compile --quiet pyproject.toml --extra dev --extra docs -c constraints.txt --universal --generate-hashes --no-annotate \
 	  --no-emit-package torch --custom-compile-command "make lock" -o requirements-lock.txt
 
 licences: environment
 	$(BIN)/python -m eval.pages.licences
 
+# The documents as a site in site/; the notice that it silences advertises another program.
+site: environment
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The tool has an environment of its own, so that its dependencies bind nothing here.
+SBOM_TOOL := cyclonedx-bom==7.5.0
+sbom: environment
+	$(PYTHON) -m venv $(VENV)/sbom
+	$(VENV)/sbom/bin/python -m pip install --quiet --disable-pip-version-check $(SBOM_TOOL)
+	$(VENV)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+	  --output-format JSON -o sbom.json $(BIN)/python
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site sbom.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,7 +13,7 @@ import pytest
 from cao.strategy import FAMILIES, parse_strategy
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
+PAGES = [page for place in ("*.md", "docs/**/*.md", "examples/*.md") for page in sorted(ROOT.glob(place))]
 ADRS = ROOT / "docs/explanation/adr"
 UNKNOWN = "--no-such-option"
 

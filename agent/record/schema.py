@@ -2,20 +2,14 @@
 
 ``RunRecord`` is the file: every key is there, and no other one. ``Run`` is a run as far as it came, or as an older file
 without ``schema_version`` tells it: every key but the name may be missing.
-``python -m agent.record.schema`` writes the file's JSON Schema to ``docs/reference/run.schema.json``.
 """
 
-import inspect
-import json
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
-from pydantic.json_schema import GenerateJsonSchema
 
 from agent.record.measurements import Counts, Detectable, Rewards, StartName, TestPart, Unjudged
 from cao.drift import DriftReport
-from cao.files import write_atomic
 from cao.machine.compute import Rates
 from cao.reading import FileReading
 from cao.types import (
@@ -30,7 +24,6 @@ from cao.types import (
 
 SCHEMA_VERSION: Literal[2] = 2
 """Raised with every change of run.json that an older reader would misread or refuse."""
-SCHEMA_FILE = Path("docs/reference/run.schema.json")
 
 UNFINISHED, RUNNING = "unfinished", "running"
 """A run without an outcome: nobody works on it, or a process does."""
@@ -240,16 +233,3 @@ class RunRecord(Run):
     compute: Computed
     versions: dict[str, str]
     config: dict[str, JsonValue]
-
-
-def json_schema() -> str:
-    """Return the JSON Schema of run.json, as it lies in ``SCHEMA_FILE``."""
-    schema = RunRecord.model_json_schema(mode="serialization")
-    named = {"title": "run.json", "description": inspect.getdoc(Run)}
-    whole = {"$schema": GenerateJsonSchema.schema_dialect, **schema, **named}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    SCHEMA_FILE.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(SCHEMA_FILE, json_schema())

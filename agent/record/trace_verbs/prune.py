@@ -23,7 +23,8 @@ from agent.record.runs import DAMAGED, RunSummary, list_runs
 from agent.record.schema import RUNNING, UNFINISHED
 from agent.record.trace_verbs.printing import write_object
 from agent.record.trace_verbs.view import empty_table, open_console
-from agent.record.wording import count, visible
+from agent.record.wording import count
+from cao.encodings import visible
 from cao.errors import InputError
 from cao.types import Record
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.local_page.server import Pages
-from agent.record import wording
+from cao.encodings import visible
 from cao.errors import UnavailableError
 from tests.agent import run_folders as made
 from tests.agent.record.report_pages import Page
@@ -68,7 +68,7 @@ def test_every_run_is_listed_and_links_to_its_report(server: Pages) -> None:
     assert sorted(links) == ["/run/bad", "/run/hostile", "/run/killed", "/run/one", "/run/two"]
     assert "45.5 → 48.5 %" in page.text
     assert "damaged; it is no JSON object" in " ".join(html.split()) or "damaged" in page.text
-    assert not [char for char in html if char != "\n" and wording.visible(char) != char]
+    assert not [char for char in html if char != "\n" and visible(char) != char]
     assert "<script>alert" not in html
 
 
