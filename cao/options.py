@@ -37,6 +37,7 @@ class Option:
         metavar: what stands for the value in the help.
         others: further spellings.
         commas: a collection is one value, its members separated by commas; else it is several values.
+        repeats: a name may come again, where it is separated by commas.
         positional: it has no name.
         default: words for the default, where the value does not say it.
     """
@@ -44,6 +45,7 @@ class Option:
     metavar: str | None = None
     others: tuple[str, ...] = ()
     commas: bool = False
+    repeats: bool = False
     positional: bool = False
     default: str | None = None
 
@@ -54,9 +56,21 @@ def names_list(text: str) -> tuple[str, ...]:
     Raises:
         argparse.ArgumentTypeError: none, or one twice.
     """
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names or len(set(names)) < len(names):
+    names = names_again(text)
+    if len(set(names)) < len(names):
         raise argparse.ArgumentTypeError("give names separated by commas, each once")
+    return names
+
+
+def names_again(text: str) -> tuple[str, ...]:
+    """Return the names that an option gives, separated by commas; one may come again.
+
+    Raises:
+        argparse.ArgumentTypeError: none.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("give names separated by commas")
     return names
 
 
@@ -144,7 +158,8 @@ def _add(parser: argparse.ArgumentParser, name: str, field: "FieldInfo", require
         how["action"] = "store_true"
     else:
         how |= {"metavar": look.metavar} if look.metavar or not isinstance(kind, tuple) else {}
-        how |= {"choices": kind} if isinstance(kind, tuple) else {"type": names_list if look.commas else kind}
+        listed = names_again if look.repeats else names_list
+        how |= {"choices": kind} if isinstance(kind, tuple) else {"type": listed if look.commas else kind}
     if many and not look.commas:
         how |= {"nargs": "*"} if look.positional else {"nargs": "+", "action": "extend"}
     if look.positional:

@@ -84,7 +84,20 @@ class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
     table: Annotated[
-        Literal["2", "5", "6", "all", "verdicts", "drift", "generation", "policies", "acceptance", "labels", "starts"],
+        Literal[
+            "2",
+            "5",
+            "6",
+            "all",
+            "verdicts",
+            "drift",
+            "generation",
+            "policies",
+            "acceptance",
+            "labels",
+            "starts",
+            "continual",
+        ],
         Field(description="what is measured; all: 2, 5 and 6; verdicts: judge what lies in --out, measure nothing"),
     ]
     preset: Annotated[
@@ -116,7 +129,9 @@ class TablesOptions(Record):
         Option(
             "NAME,...",
             commas=True,
-            default="2, 5, 6, generation: six in-domain, six unseen; policies: all; labels, starts: never practised on",
+            repeats=True,
+            default="2, 5, 6, generation: six in-domain, six unseen; policies: all; labels, starts: never practised on;"
+            " continual: arc_easy,boolq,arc_easy,piqa",
         ),
     ] = None
     methods: Annotated[
@@ -128,6 +143,12 @@ class TablesOptions(Record):
         Literal["equal", "paper"], Field(description="2: an equal budget of tokens, or the papers' own settings")
     ] = "equal"
     split: Annotated[Literal["reward", "test"], Field(description="generation: part of a task")] = "test"
+    segment: Annotated[int, Field(ge=32, description="continual: prompts of a task before the next"), Option("N")] = 160
+    window: Annotated[
+        int,
+        Field(ge=8, le=4096, description="continual: prompts behind an alarm, and labelled ones of the last window"),
+        Option("N"),
+    ] = 64
     reward: Annotated[
         int,
         Field(ge=48, description="reward questions of a task; labels fits on half of them"),
@@ -145,7 +166,7 @@ class TablesOptions(Record):
         Field(description="folder of the page"),
         Option(
             "DIR",
-            default="report/ in the folder given; 2, 5, 6: runs/paper-MODEL; labels, starts: runs/NAME; or here",
+            default="report/ in the folder given; 2, 5, 6: runs/paper-MODEL; labels, starts, continual: runs/NAME; or here",
         ),
     ] = None
     workers: Workers = 1

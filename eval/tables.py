@@ -19,7 +19,9 @@ trained policy's proposals come to beside random and fixed ones, an untrained mo
 exhaustive grid. starts: what the start of a run gains on test, the base model and the adapters under the same answer
 rules. labels: what LoRA and Calibrate come to that are fitted on half of the labelled reward questions, beside the
 base model and the start of a run, which no label made. These three may be stopped at any time: what is scored is kept
-beside the folder that they are given, and the same command goes on. acceptance: how often the rules of acceptance take
+beside the folder that they are given, and the same command goes on. continual: a stream of tasks of which one comes
+again, under adaptation on alarms, beside never adapting and LoRA on the labels of the last window; it goes on where it
+was stopped, too. acceptance: how often the rules of acceptance take
 simulated candidates that are no better; a minute. Exit status: 0 written; 2 bad input or configuration; 3 something
 needed is not available (with the command that provides it); 130 interrupted; 1 a defect.
 """
@@ -37,6 +39,8 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
     options = settings_of(TablesOptions, arguments, "tables")
     if options.table == "generation":
         _ = options.folder  # asked for before anything is imported that takes seconds
+    if options.table != "continual" and options.tasks and len(set(options.tasks)) < len(options.tasks):
+        raise InputError("--tasks: give each task once; only --table continual takes one that comes again")
     if options.table == "policies" and not options.training:
         raise InputError("--table policies needs --training DIR, a folder of python -m agent.train_policy")
 

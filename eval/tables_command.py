@@ -9,6 +9,8 @@ from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings, read_engine
 from agent.train.files import read_json
 from cao.types import Record
+from eval.continual import measure as continual_measure
+from eval.continual import page as continual_page
 from eval.drift import measure as drift_measure
 from eval.drift import page as drift_page
 from eval.generation import measure as generation_measure
@@ -46,6 +48,7 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         "acceptance": _acceptance,
         "labels": _labels,
         "starts": _starts,
+        "continual": _continual,
     }
     one = tables[options.table]
     result, page = one(options, read_engine(file), command)
@@ -91,3 +94,9 @@ def _starts(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple
     with closing(make_view()) as view:
         result = starts.measure(asked, command, view.progress)
     return result, starts.write_page(result, asked.out or starts.FOLDER)
+
+
+def _continual(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        result = continual_measure.measure(asked, command, view.progress)
+    return result, continual_page.write_page(result, asked.out or continual_measure.FOLDER)

@@ -12,6 +12,7 @@ from agent.stream.state import Adapted
 from agent.stream.watcher import Adapt
 from cao.configuration import merge
 from cao.errors import InputError
+from cao.files import sha256_file
 
 
 def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], View]) -> Adapt:
@@ -38,9 +39,8 @@ def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], V
     def adapt(task: str, path: Path) -> Adapted:
         out = folder / "runs" / task
         lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        begun = sorted(out.glob("*/config.json")) if out.exists() else []
         try:
-            stored = request.read_stored(out, begun[0].parent.name) if begun else None
+            stored = _begun(out, path)
             config = configure(path, out, lines, stored.config if stored else {})
             questions, splits, protocol = request.read_task(config)
         except InputError as error:
@@ -56,3 +56,15 @@ def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], V
         return {"run": f"runs/{task}/{record.run_id}" if improved else None, "told": outcome}
 
     return adapt
+
+
+def _begun(out: Path, path: Path) -> request.RunHeader | None:
+    """Return the run that was begun on this very window, None where there is none: other windows' are over.
+
+    Args:
+        out: folder of the task's runs.
+        path: the window.
+    """
+    found = sorted(out.glob("*/config.json")) if out.exists() else []
+    stored = (request.read_stored(out, config.parent.name) for config in found)
+    return next((run for run in stored if run.fingerprint.get("task_sha256") == sha256_file(path)), None)

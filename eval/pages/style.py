@@ -11,6 +11,14 @@ STYLE = {
     "axes.spines.right": False,
     "figure.facecolor": "white",
 }
+DARK = {
+    **STYLE,
+    "figure.facecolor": "#0d1117",
+    "axes.facecolor": "#0d1117",
+    "savefig.facecolor": "#0d1117",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), "#d0d7de"),
+}
+"""The same on a dark page."""
 OURS = "#1f5fa8"
 JUDGED = "#c2410c"
 BEST = "#15803d"

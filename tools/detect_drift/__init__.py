@@ -76,16 +76,18 @@ def detect_drift(
         measured = with_verdict(window, known, measured, seed=seed, permutations=permutations)
         usual = dict(zip(kept, measured.typicality, strict=True))
         measured = measured.model_copy(update={"typicality": tuple(usual.get(i) for i in range(len(prompts)))})
-    caveats = small_print(measured, prompts, cut, foreign) + (_of_references(measured, known) if kept else [])
-    if encoded is not None and measured.nearest_task:
-        caveats += in_reference(_same(encoded, known.references[measured.nearest_task].embeddings), measured)
+    caveats = small_print(measured, prompts, cut, foreign) + _of_references(measured, known, encoded)
     return measured.model_copy(update={"caveats": tuple(caveats), "sentence": sentence(measured)})
 
 
-def _of_references(measured: DriftReport, known: KnownTasks) -> list[str]:
-    """Return what the known tasks leave open: few prompts, or no labels."""
+def _of_references(measured: DriftReport, known: KnownTasks, encoded: Tensor | None) -> list[str]:
+    """Return what the known tasks leave open: few prompts, no labels, or prompts that are a reference's own."""
+    if encoded is None:
+        return []
+    nearest = known.references[measured.nearest_task] if measured.nearest_task else None
+    own = in_reference(_same(encoded, nearest.embeddings), measured) if nearest else []
     few = small_references({name: len(it.embeddings) for name, it in known.references.items()})
-    return few + ([] if measured.feedback else [NOT_IDENTIFIABLE])
+    return few + ([] if measured.feedback else [NOT_IDENTIFIABLE]) + own
 
 
 def _same(encoded: Tensor, reference: Tensor) -> int:

@@ -21,7 +21,7 @@ from agent.loop.request import protocol_of
 from agent.loop.reward import measure_part
 from agent.loop.start import first_state
 from agent.loop.state import State, Workbench, dump_state, load_state
-from agent.loop.trained import find_trained, own_adapters
+from agent.loop.trained import Trained, find_trained, own_adapters
 from agent.train.policy.rest_em import Judged
 from cao.errors import InputError, NotApplicableError
 from cao.files import (
@@ -130,14 +130,7 @@ class Situation:
         task = get_task(wanted.task)
         splits = _questions(task, config, for_practice=wanted.practice)
         protocol = protocol_of(config, task, splits)
-        align = config.adapter == "aligned"
-        questions = [example.prompt for example in (*splits.support, *splits.reward)] if task.reading else []
-        trained = find_trained(
-            *(loaded.lm.sha256, task.name, config.variant),
-            align=align,
-            folder=config.pretrained,
-            questions=questions,
-        )
+        trained = _trained(loaded.lm, task, splits, config)
         self.practice = wanted.practice
         learnt = trained.saw_task if trained.saw_questions is None else trained.saw_questions
         self._leaks = wanted.practice and bool(learnt)
@@ -279,6 +272,13 @@ class Situation:
             questions=len(after),
             seconds=round(time.monotonic() - began, 3),
         )
+
+
+def _trained(lm: LanguageModel, task: Task, splits: Splits, config: RunConfig) -> Trained:
+    """Return the trained parts that serve a task; of a user's file they say how many questions they know."""
+    asked = [example.prompt for example in (*splits.support, *splits.reward)] if task.reading else []
+    served, folder = (lm.sha256, task.name, config.variant), config.pretrained
+    return find_trained(*served, align=config.adapter == "aligned", folder=folder, questions=asked)
 
 
 def _questions(task: Task, config: RunConfig, *, for_practice: bool) -> Splits:

@@ -92,6 +92,22 @@ def test_earlier_turns_and_system_texts_are_context(tmp_path: Path) -> None:
     assert load_user_task(write(tmp_path / name, rows)).load()[0].prompt == "Be brief.\nHow much is 0 + 1?"
 
 
+def test_the_turns_before_the_last_question_are_context_and_its_reply_is_the_answer(tmp_path: Path) -> None:
+    said = (
+        ("user", "A finch has {} eggs."),
+        ("assistant", "Noted."),
+        ("user", "How many are {} more?"),
+        ("assistant", "9"),
+    )
+    rows: Rows = [{"messages": [{"role": role, "content": text.format(n)} for role, text in said]} for n in range(3)]
+    example = load_user_task(jsonl(tmp_path / "t.jsonl", rows)).load()[1]
+    assert (example.context, example.question) == (
+        "user: A finch has 1 eggs.\nassistant: Noted.",
+        "How many are 1 more?",
+    )
+    assert example.gold_text == "9"
+
+
 def test_an_alpaca_input_stands_below_its_instruction(tmp_path: Path) -> None:
     assert load_user_task(jsonl(tmp_path / "a.jsonl", ALPACA)).load()[0].question == "Translate to French.\n\n0 birds"
 
