@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cao.configuration import (
+    CountOrNone,
     Device,
     Dtype,
     FileGrader,
@@ -77,11 +78,13 @@ class TablesOptions(Record):
     """What ``eval.tables`` takes, and what the tables of adapters and of policies are measured with."""
 
     table: Annotated[
-        Literal["2", "drift", "generation", "policies", "acceptance", "labels", "starts"],
+        Literal["2", "3", "4", "figures", "cost", "drift", "generation", "policies", "acceptance", "labels", "starts"],
         Field(description="what is measured"),
     ]
     consolidation: Annotated[
-        Path | None, Field(description="2, generation: a folder of python -m agent.consolidate"), Option("DIR")
+        Path | None,
+        Field(description="2, generation; 3, 4: for their baselines: a folder of python -m agent.consolidate"),
+        Option("DIR"),
     ] = None
     training: Annotated[
         tuple[Path, ...],
@@ -124,6 +127,12 @@ class TablesOptions(Record):
         1,
         2,
     )
+    batches: Annotated[int, Field(ge=1, description="3: of 4 questions, whose gradients are taken"), Option("N")] = 4
+    maml_tokens: Annotated[
+        CountOrNone,
+        Field(description="3, 4: train MAML-en-LLM here on N tokens, in the place of Table 2's; 0: train none"),
+        Option("N"),
+    ] = 0
     full_cost: Annotated[bool, Field(description="time a whole training for the cost, not its first steps")] = False
     out: Annotated[
         Path | None,
@@ -134,7 +143,9 @@ class TablesOptions(Record):
         ),
     ] = None
     workers: Workers = 1
-    model: Annotated[str, Field(description="labels, starts: model profile"), Option("NAME")] = "smollm2-135m"
+    model: Annotated[str, Field(description="3, 4, figures, cost, labels, starts: model profile"), Option("NAME")] = (
+        "smollm2-135m"
+    )
     model_path: ModelPath = None
     pretrained: Pretrained = None
     device: Device = "cpu"

@@ -11,7 +11,9 @@ from eval.options import TablesOptions
 from eval.settings import settings_of
 
 EPILOG = """2: the paper's Table 2, the project's method and its baselines on tasks that they never saw; what is made
-and scored is kept in the folder. drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half
+and scored is kept in the folder. 3, 4, figures, cost: gradients between tasks, sparsity and norms, where adapters
+change the model and how alike they are, and what they cost: of what ships, and of --consolidation's baselines.
+drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half
 an hour on two cores. generation: what generated and aligned adapters gain over the base model and over controls that
 share the form of an answer, how alike adapters are within and between tasks, and what one costs. policies: what the
 trained policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an

@@ -16,6 +16,7 @@ from eval.generation import page as generation_page
 from eval.options import TablesOptions
 from eval.paper import page as table2_page
 from eval.paper import table2
+from eval.paper.adapters import measure as adapters
 from eval.policies import acceptance, labels, labels_page, starts
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
@@ -36,6 +37,7 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
     """
     tables = {
         "2": _table2,
+        **dict.fromkeys(adapters.TABLES, _adapters),
         "drift": _drift,
         "generation": _generation,
         "policies": _policies,
@@ -63,6 +65,11 @@ def _table2(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple
     with closing(make_view()) as view:
         result = table2.measure(asked, engine, command, view.progress)
     return result, table2_page.write_page(result, asked.out or asked.folder / "report")
+
+
+def _adapters(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        return adapters.measure(asked, command, view.progress)
 
 
 def _generation(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
