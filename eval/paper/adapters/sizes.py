@@ -79,7 +79,7 @@ def sizes(weights: LoraWeights) -> Sizes:
     limit = RELATIVE * l2 / math.sqrt(count)
     absolute = relative = l1 = largest = 0.0
     for change in deltas(weights):
-        magnitudes = change.abs()
+        magnitudes = change.abs_()
         absolute += int((magnitudes < ABSOLUTE).sum())
         relative += int((magnitudes < limit).sum())
         l1 += float(magnitudes.sum(dtype=torch.float64))

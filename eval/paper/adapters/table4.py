@@ -62,7 +62,7 @@ def _kind(stock: Stock, kind: str, tasks: Sequence[str], seeds: Sequence[int], p
 def _of(stock: Stock, kind: str, task: str, seed: int) -> Sizes:
     weights = stock.make(kind, task, seed)
     depends_on = {"adapter": adapter_sha256(weights), "absolute": ABSOLUTE, "relative": RELATIVE}
-    return stock.kept.record(f"sizes-{kind}-{task}-{seed}", depends_on, Sizes, lambda: sizes(weights))
+    return stock.kept.record("sizes", depends_on, Sizes, lambda: sizes(weights))  # tasks may share an adapter
 
 
 def stated(values: Array) -> Stated:

@@ -20,7 +20,7 @@ def cost_parts(result: CostResult, folder: Path) -> list[str]:
 tasks. Time and operations are fitted as a·size^b; operations are counted by torch, matrix products and convolutions \
 alone, and no other load changes them. Layers have the shapes of {result.model}'s, and their number gives D; the \
 aligner is the paper's, a Fusion VAE over chunks (the one that ships decodes two numbers a module: ADR 35). More \
-benchmarks stand in [benchmarks.md](../benchmarks.md).
+benchmarks stand in `docs/results/benchmarks.md`.
 """
     heads = [
         "what grows",

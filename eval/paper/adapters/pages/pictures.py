@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 from eval.pages.style import GREY, OURS, STYLE, save_picture
 from eval.paper.adapters.cost_results import AxisCost
@@ -75,8 +76,9 @@ def heat(mean: Matrix, departures: Mapping[str, Matrix], title: str, path: Path)
             axes.set_title(name, fontsize=10)
             axes.set_xlabel("input, in blocks")
             axes.set_ylabel("output, in blocks")
-            bar = figure.colorbar(image, ax=axes, shrink=0.8)
-            bar.formatter.set_powerlimits((-2, 2))
+            powers = ScalarFormatter()
+            powers.set_powerlimits((-2, 2))
+            figure.colorbar(image, ax=axes, shrink=0.8, format=powers)
         save_picture(figure, path)
 
 
@@ -94,8 +96,14 @@ def signatures(mean: Mapping[str, Sequence[float]], varying: Mapping[str, Sequen
         for place, (title, lines, scale) in enumerate(zip(titles, (mean, varying), (1, 100), strict=True), 1):
             axes = figure.add_subplot(1, 2, place)
             for number, (name, values) in enumerate(lines.items()):
-                style = {"color": PALETTE[number % len(PALETTE)], "linestyle": ("-", "--")[number % 2]}
-                axes.plot(range(len(values)), [scale * value for value in values], label=name, linewidth=1.4, **style)
+                axes.plot(
+                    range(len(values)),
+                    [scale * value for value in values],
+                    label=name,
+                    linewidth=1.4,
+                    color=PALETTE[number % len(PALETTE)],
+                    linestyle=("-", "--")[number % 2],
+                )
             axes.set_xlabel("layer")
             axes.set_title(title, fontsize=10)
             axes.set_ylim(bottom=0)
@@ -114,12 +122,17 @@ def growth(axes: Mapping[str, AxisCost], path: Path) -> None:
         figure = Figure(figsize=(10.2, 3.6), layout="constrained")
         for place, (name, each) in enumerate(axes.items(), 1):
             panel, sizes = figure.add_subplot(1, len(axes), place), np.array(each.sizes, dtype=float)
-            expected = sizes / sizes[0]
-            drawn = {"operations": (each.operations, OURS, "o-"), "time": (each.seconds, PALETTE[1], "s-")}
+            panel.loglog(
+                sizes, sizes / sizes[0], "--", color=GREY, linewidth=1.2, label="the paper's order, exponent 1"
+            )
+            drawn = {"counted operations": (each.operations, OURS, "o-"), "time": (each.seconds, PALETTE[1], "s:")}
             for what, (values, colour, marker) in drawn.items():
-                relative = np.array(values) / values[0]
-                panel.loglog(sizes, relative, marker, color=colour, markersize=4, label=what, alpha=0.9)
-            panel.loglog(sizes, expected, "--", color=GREY, linewidth=1.2, label=f"{each.order.partition(',')[0]}")
+                panel.loglog(sizes, np.array(values) / values[0], marker, color=colour, markersize=4, label=what)
+            panel.set_xticks(sizes, [EngFormatter(sep="").format_data(float(f"{size:.3g}")) for size in sizes])
+            panel.xaxis.set_minor_formatter(NullFormatter())
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_xlabel(name)
             panel.set_title(each.work, fontsize=8)
             if place == 1:
