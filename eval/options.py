@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cao.configuration import (
+    CountOrNone,
     Device,
     Dtype,
     FileGrader,
@@ -86,8 +87,12 @@ class TablesOptions(Record):
     table: Annotated[
         Literal[
             "2",
+            "3",
+            "4",
             "5",
             "6",
+            "figures",
+            "cost",
             "all",
             "verdicts",
             "drift",
@@ -98,7 +103,7 @@ class TablesOptions(Record):
             "starts",
             "continual",
         ],
-        Field(description="what is measured; all: 2, 5 and 6; verdicts: judge what lies in --out, measure nothing"),
+        Field(description="what is measured; all: the paper's, 2 to cost; verdicts: judge what lies in --out"),
     ]
     preset: Annotated[
         Literal["quick", "full"], Field(description="2, 5, 6: sizes, where --seeds, --reward and --limit state none")
@@ -108,8 +113,8 @@ class TablesOptions(Record):
     ] = "likelihood"
     consolidation: Annotated[
         Path | None,
-        Field(description="2, 5, 6, generation: a folder of python -m agent.consolidate"),
-        Option("DIR", default="2, 5, 6: what ships"),
+        Field(description="2 to 6, generation: a folder of python -m agent.consolidate"),
+        Option("DIR", default="2 to 6: what ships"),
     ] = None
     training: Annotated[
         tuple[Path, ...],
@@ -160,13 +165,19 @@ class TablesOptions(Record):
         1,
         2,
     )
+    batches: Annotated[int, Field(ge=1, description="3: of 4 questions, whose gradients are taken"), Option("N")] = 4
+    maml_tokens: Annotated[
+        CountOrNone,
+        Field(description="3, 4: train MAML-en-LLM here on N tokens, in the place of Table 2's; 0: train none"),
+        Option("N"),
+    ] = 0
     full_cost: Annotated[bool, Field(description="time a whole training for the cost, not its first steps")] = False
     out: Annotated[
         Path | None,
         Field(description="folder of the page"),
         Option(
             "DIR",
-            default="report/ in the folder given; 2, 5, 6: runs/paper-MODEL; labels, starts, continual: runs/NAME; or here",
+            default="report/ in the folder given; 2 to 6: runs/paper-MODEL; labels, starts, continual: runs/NAME; or here",
         ),
     ] = None
     workers: Workers = 1

@@ -12,7 +12,8 @@ from eval.settings import settings_of
 
 EPILOG = """2, 5, 6, all: the paper's tables, the project's method and its baselines on tasks that they never saw, each
 family of strategies alone, what each stage adds, and a verdict on each claim; every cell is kept, and the same command
-goes on. drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half
+goes on. 3, 4, figures, cost: gradients between tasks, sparsity and norms, where adapters change the model and how alike
+they are, and what they cost. drift: false alarms, power, kinds, naming, streams and speed of the drift sense; half
 an hour on two cores. generation: what generated and aligned adapters gain over the base model and over controls that
 share the form of an answer, how alike adapters are within and between tasks, and what one costs. policies: what the
 trained policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an

@@ -17,6 +17,7 @@ from eval.generation import measure as generation_measure
 from eval.generation import page as generation_page
 from eval.options import TablesOptions
 from eval.paper import command as paper
+from eval.paper.adapters import measure as adapters
 from eval.paper.tables import TABLES
 from eval.policies import acceptance, labels, labels_page, starts
 from eval.policies import measure as policies_measure
@@ -42,6 +43,7 @@ def measure(options: TablesOptions, file: Path | None, command: str, *, as_json:
         run = paper.show_plan if options.dry_run else paper.measure
         return run(options, read_engine(file), command, as_json=as_json)
     tables = {
+        **dict.fromkeys(adapters.TABLES, _adapters),
         "drift": _drift,
         "generation": _generation,
         "policies": _policies,
@@ -64,6 +66,11 @@ def _drift(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[
     with closing(make_view()) as view:
         result = drift_measure.measure(command, asked.windows, asked.seed, view.progress, asked.only, before)
     return result, drift_page.write_page(result, out)
+
+
+def _adapters(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
+    with closing(make_view()) as view:
+        return adapters.measure(asked, command, view.progress)
 
 
 def _generation(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:

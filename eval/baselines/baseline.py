@@ -219,8 +219,7 @@ def prepared(baseline: Baseline, ground: Ground, every_s: float = 30.0) -> Prepa
         InputError: the preparation failed, or a file of it is damaged.
         UnavailableError: something needed is not installed.
     """
-    fingerprint = fingerprint_of(baseline, ground)
-    path = ground.folder / f"{baseline.name}-{fingerprint[:16]}.safetensors"
+    fingerprint, path = fingerprint_of(baseline, ground), preparation_path(baseline, ground)
     if path.exists():
         header, tensors, _ = read_sealed(path, PreparedHeader)
         return Prepared(tensors, header.spent)
@@ -256,6 +255,11 @@ def adapted(baseline: Baseline, ground: Ground, ready: Prepared, target: Target,
     if seconds == 0.0:  # nothing was trained: what it took to find the adapter
         seconds = round(time.monotonic() - began, 3)
     return replace(made, spent=made.spent.model_copy(update={"seconds": seconds}))
+
+
+def preparation_path(baseline: Baseline, ground: Ground) -> Path:
+    """Return where a baseline's finished preparation lies, or will lie."""
+    return ground.folder / f"{baseline.name}-{fingerprint_of(baseline, ground)[:16]}.safetensors"
 
 
 def fingerprint_of(baseline: Baseline, ground: Ground, more: object = None) -> str:

@@ -21,6 +21,7 @@ from eval.baselines.maml import MamlEnLlm
 from eval.baselines.mean import Mean
 from eval.baselines.nearest import Nearest
 from eval.baselines.no_meta_train import NoMetaTrain
+from eval.baselines.seal.method import Seal
 from eval.baselines.serl.method import Serl
 from eval.baselines.text_to_lora import TextToLora
 from eval.baselines.union_train import UnionTrain
@@ -28,7 +29,7 @@ from eval.generation.workshop import Workshop
 
 BASELINES: dict[str, type[Baseline]] = {
     kind.name: kind
-    for kind in (Base, NoMetaTrain, UnionTrain, Mean, Nearest, MamlEnLlm, Abmll, Serl, LabelledLora, TextToLora)
+    for kind in (Base, NoMetaTrain, UnionTrain, Mean, Nearest, MamlEnLlm, Abmll, Serl, LabelledLora, TextToLora, Seal)
 }
 
 REHEARSED = 3

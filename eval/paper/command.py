@@ -8,6 +8,7 @@ from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings
 from cao.types import Record
 from eval.options import TablesOptions
+from eval.paper.adapters import measure as adapters
 from eval.paper.cells.reckoning import plan_text
 from eval.paper.measure import Measuring, home
 from eval.paper.page import name_of, write_page
@@ -69,6 +70,12 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
             _, said = write_verdicts(folder)
             if not as_json:
                 sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{said}\n")
+        for name in adapters.TABLES if options.table == "all" else ():
+            one = options.model_copy(update={"table": name, "out": folder})
+            results[name], page = adapters.measure(one, command, view.progress)
+            write_verdicts(folder)
+            if not as_json:
+                sys.stdout.write(f"{page}\n")
     if as_json:
         every = {number: result.model_dump(mode="json") for number, result in results.items()}
         sys.stdout.write(json.dumps(every if options.table == "all" else every[options.table]) + "\n")

@@ -9,6 +9,9 @@ from eval.drift import page as drift
 from eval.drift.results import DriftResult
 from eval.generation import page as generation
 from eval.generation.results import FORMAT, GenerationResult
+from eval.paper.adapters.cost_results import CostResult
+from eval.paper.adapters.pages.write import write_page as write_adapters
+from eval.paper.adapters.results import FiguresResult, Setting, Table3Result, Table4Result
 from eval.policies import acceptance, starts
 from eval.policies import page as policies
 from eval.policies.acceptance import Acceptance
@@ -54,3 +57,17 @@ def test_the_page_of_starts_comes_out_of_its_figures(tmp_path: Path) -> None:
 def test_the_page_of_acceptance_comes_out_of_its_figures(tmp_path: Path) -> None:
     acceptance.write_page(Acceptance.model_validate_json((DOCS / "acceptance.json").read_bytes()), tmp_path)
     same(tmp_path, "acceptance.md", "acceptance.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("table3", Table3Result), ("table4", Table4Result), ("figures", FiguresResult), ("cost", CostResult)],
+)
+def test_the_pages_of_adapters_come_out_of_their_figures(tmp_path: Path, name: str, kind: type[Setting]) -> None:
+    folders = [path.parent for path in DOCS.glob(f"*/{name}.json")]
+    assert folders
+    for folder in folders:
+        written = tmp_path / folder.name
+        write_adapters(kind.model_validate_json((folder / f"{name}.json").read_bytes()), written)
+        for path in written.iterdir():
+            assert path.read_bytes() == (folder / path.name).read_bytes(), path.name

@@ -1,0 +1,85 @@
+"""The four tables of adapters behind their names: opened, measured, written.
+
+Cells lie in ``work/`` of the folder that the page is written to, which one process at a time works in.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from agent.loop.run_folder import locked
+from agent.train.generator.presets import REPORTED
+from cao.errors import CaoError
+from cao.model.language_model import LanguageModel
+from cao.model.loading import load_language_model, resolve
+from cao.progress import Progress
+from eval.options import TablesOptions
+from eval.paper.adapters import cost, figures, table3, table4
+from eval.paper.adapters.kept import Kept
+from eval.paper.adapters.meta import Meta
+from eval.paper.adapters.pages.write import write_page
+from eval.paper.adapters.results import Setting
+from eval.paper.adapters.stock import Stock
+
+FOLDER = Path("runs/tables")
+"""Where pages and cells lie, a folder a model, where nothing else is said."""
+
+Table = Callable[[Mapping[str, object], Stock, TablesOptions, Sequence[str], Progress], Setting]
+
+TABLES: dict[str, Table] = {"3": table3.result, "4": table4.result, "figures": figures.result, "cost": cost.result}
+"""Name → the measurement."""
+
+
+def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[Setting, Path]:
+    """Measure a table, write its page and return both.
+
+    Args:
+        options: what is measured.
+        command: that asked for it.
+        progress: called during long work.
+
+    Raises:
+        InputError: a task or a folder that cannot be used, or another process works in it.
+        UnavailableError: the model is not at hand.
+    """
+    profile = resolve(options.model, path=options.model_path, offline=options.offline)
+    lm = load_language_model(
+        profile, path=options.model_path, device=options.device, dtype=options.dtype, offline=options.offline
+    )
+    out, tasks = options.out or FOLDER / profile.name, options.tasks or REPORTED
+    work = out / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work):
+        stock = opened(lm, work, options, progress)
+        setting = {
+            "command": command,
+            "measured": time.strftime("%Y-%m-%d", time.gmtime()),
+            "model": profile.name,
+            "model_sha256": lm.sha256,
+            "device": options.device,
+            "dtype": lm.dtype,
+            "fingerprint": stock.kept.fingerprint(),
+            "generators": _generators(stock, tasks),
+            "seeds": options.seeds,
+            "tasks": tuple(tasks),
+        }
+        result = TABLES[options.table](setting, stock, options, tasks, progress)
+    return result, write_page(result, out)
+
+
+def opened(lm: LanguageModel, work: Path, options: TablesOptions, progress: Progress) -> Stock:
+    """Return what makes the adapters, with the cells of a folder."""
+    kept = Kept(work, {"model": lm.sha256, "device": options.device, "dtype": lm.dtype})
+    meta = Meta(lm, options.consolidation, options.maml_tokens, progress)
+    return Stock(lm, kept, options.pretrained, meta)
+
+
+def _generators(stock: Stock, tasks: Sequence[str]) -> dict[str, str]:
+    """Return variant → hash of the generators that serve the tasks; none where nothing was trained."""
+    found = dict[str, str]()
+    for task in tasks:
+        try:
+            found[str(stock.trained(task).variant)] = stock.generator(task).sha256
+        except CaoError:
+            continue
+    return found

@@ -1,0 +1,118 @@
+"""Verdicts on the paper's claims about gradients, adapters and cost."""
+
+from collections.abc import Mapping
+
+from eval.paper.adapters.cost_results import AxisCost
+from eval.paper.adapters.results import (
+    FAILS,
+    HOLDS,
+    UNTESTED,
+    Difference,
+    GradientRow,
+    Similarity,
+    SizeRow,
+    Verdict,
+)
+
+MORE_ALIKE = "MAML-en-LLM's gradients are more alike between tasks than CAO-LLM's"
+SPARSER = "CAO-LLM's adapters are sparser than MAML-en-LLM's"
+NEAR_ZERO = "the aligned adapter for JAMA is near zero to those for mathematics"
+ORDERS = "aligning costs O(D), training the aligner O(K·D), and neither an order more"
+
+MATHEMATICS = ("gsm8k", "math")
+JAMA, STANDS_IN = "jama", "medqa"
+NEAR = 0.1
+"""Largest cosine that is called near zero here; the paper gives no figure."""
+TOLERANCE = 0.1
+"""Of an exponent of counted operations."""
+
+
+def _missing(absent: dict[str, str]) -> str:
+    """Return the reasons, each once."""
+    return "; ".join(dict.fromkeys(absent.values())) or "too few tasks have it"
+
+
+def more_alike(found: Difference | None, maml: GradientRow, command: str) -> Verdict:
+    """Judge Table 3's claim by the pairs of tasks that both methods have.
+
+    Args:
+        found: MAML-en-LLM's cosines minus those of generated adapters, None where there are none.
+        maml: its row, for why there are none.
+        command: that measured it.
+    """
+    if found is None:
+        return Verdict(claim=MORE_ALIKE, verdict=UNTESTED, figure="", command=command, reason=_missing(maml.absent))
+    low, high = found.ci95
+    return Verdict(
+        claim=MORE_ALIKE,
+        verdict=HOLDS if low > 0 else FAILS,
+        figure=f"{found.value:+.3f} ({low:+.3f} to {high:+.3f})",
+        command=command,
+        reason=f"difference of the mean cosine on {found.n} pairs of tasks; {maml.reads}",
+    )
+
+
+def sparser(found: Difference | None, maml: SizeRow, command: str) -> Verdict:
+    """Judge Table 4's claim by the tasks that both methods have.
+
+    Args:
+        found: sparsity of CAO-LLM's adapters minus MAML-en-LLM's at the threshold that does not depend on scale.
+        maml: its row, for why there are none.
+        command: that measured it.
+    """
+    if found is None:
+        return Verdict(claim=SPARSER, verdict=UNTESTED, figure="", command=command, reason=_missing(maml.absent))
+    low, high = found.ci95
+    return Verdict(
+        claim=SPARSER,
+        verdict=HOLDS if low > 0 else FAILS,
+        figure=f"{100 * found.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})",
+        command=command,
+        reason=f"{found.what}, {found.n} tasks",
+    )
+
+
+def near_zero(found: Similarity | None, why: str, command: str) -> Verdict:
+    """Judge whether the aligned adapter for JAMA is near zero to those for mathematics.
+
+    Args:
+        found: cosines of aligned adapters, None where nothing is aligned.
+        why: there are none.
+        command: that measured it.
+    """
+    if found is None:
+        return Verdict(claim=NEAR_ZERO, verdict=UNTESTED, figure="", command=command, reason=why)
+    numbers = [task for task in MATHEMATICS if task in found.tasks]
+    medicine = next((task for task in (JAMA, STANDS_IN) if task in found.tasks), None)
+    if not numbers or medicine is None:
+        reason = f"it takes {JAMA} and one of {', '.join(MATHEMATICS)} among --tasks"
+        return Verdict(claim=NEAR_ZERO, verdict=UNTESTED, figure="", command=command, reason=reason)
+    row = found.tasks.index(medicine)
+    whole = {task: found.whole[row][found.tasks.index(task)] for task in numbers}
+    less = {task: found.centred[row][found.tasks.index(task)] for task in numbers}
+    figure = "; ".join(f"{medicine} to {task} {whole[task]:.3f}, less the mean {less[task]:+.3f}" for task in numbers)
+    if medicine == JAMA:
+        near = all(abs(value) < NEAR for value in whole.values())
+        reason = f"cosines of aligned adapters; near zero is below {NEAR}"
+        return Verdict(claim=NEAR_ZERO, verdict=HOLDS if near else FAILS, figure=figure, command=command, reason=reason)
+    reason = (
+        f"JAMA's questions are in none of the packages; give them with --tasks. The figure is of {medicine}, a stand-in"
+    )
+    return Verdict(claim=NEAR_ZERO, verdict=UNTESTED, figure=figure, command=command, reason=reason)
+
+
+def orders(axes: Mapping[str, AxisCost], command: str) -> Verdict:
+    """Judge Appendix C's orders by the growth of counted operations, which no other load changes.
+
+    Args:
+        axes: what grows → figures.
+        command: that measured it.
+    """
+    off = [name for name, axis in axes.items() if abs(axis.operations_exponent - 1) > TOLERANCE]
+    figure = "; ".join(
+        f"{name}: operations {axis.operations_exponent:.2f}, time "
+        + ("too noisy" if axis.exponent is None else f"{axis.exponent:.2f}")
+        for name, axis in axes.items()
+    )
+    said = f"exponents, 1 expected; operations within {TOLERANCE} of it"
+    return Verdict(claim=ORDERS, verdict=FAILS if off else HOLDS, figure=figure, command=command, reason=said)
