@@ -177,7 +177,7 @@ class TablesOptions(Record):
         Field(description="folder of the page"),
         Option(
             "DIR",
-            default="report/ in the folder given; 2 to 6: runs/paper-MODEL; labels, starts, continual: runs/NAME; or here",
+            default="report/ in the folder given; 2 to 6: runs/paper-MODEL; labels, starts, continual: runs/NAME",
         ),
     ] = None
     workers: Workers = 1

@@ -20,9 +20,7 @@ from eval.paper.adapters.meta import Meta
 from eval.paper.adapters.pages.write import write_page
 from eval.paper.adapters.results import Setting
 from eval.paper.adapters.stock import Stock
-
-FOLDER = Path("runs/tables")
-"""Where pages and cells lie, a folder a model, where nothing else is said."""
+from eval.paper.measure import home
 
 Table = Callable[[Mapping[str, object], Stock, TablesOptions, Sequence[str], Progress], Setting]
 
@@ -46,7 +44,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
     lm = load_language_model(
         profile, path=options.model_path, device=options.device, dtype=options.dtype, offline=options.offline
     )
-    out, tasks = options.out or FOLDER / profile.name, options.tasks or REPORTED
+    out, tasks = options.out or home(options), options.tasks or REPORTED
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     with locked(work):
