@@ -100,4 +100,5 @@ def magnitudes(weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tens
     Source: Liu et al. 2024 (DoRA), Eq. 5.
     """
     assert up.shape[1] == down.shape[0], (up.shape, down.shape)
-    return torch.linalg.vector_norm(weight.float().cpu() + scaling * (up.cpu() @ down.cpu()), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(weight.float().cpu() + scaling * (up.cpu() @ down.cpu()), dim=1)
+    return norms

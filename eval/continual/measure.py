@@ -8,6 +8,7 @@ model, so that a kill costs a few of them; the watch, its runs and the trainings
 import json
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from agent.loop.run_folder import locked
@@ -133,7 +134,7 @@ def _arm(bench: Bench, steps: Sequence[Step]) -> ArmResult:
     laid, right = bench.laid, list[bool]()
     bounds = [0, *(step.prompt for step in steps), len(laid.asked)]
     models = [BASE, *(step.model for step in steps)]
-    for model, start, end in zip(models, bounds, bounds[1:], strict=True):
+    for model, (start, end) in zip(models, pairwise(bounds), strict=True):
         right += answered(bench, model, laid.asked[start:end])
     held = []
     for segment in laid.segments:

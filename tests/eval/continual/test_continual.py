@@ -111,14 +111,26 @@ def test_a_task_comes_again_in_a_stream_alone(capsys: pytest.CaptureFixture[str]
     assert "only --table continual takes one that comes again" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_the_whole_goes_on_where_it_was(tiny_model_folder: Path, tmp_path: Path) -> None:
+def watched(folder: Path) -> None:
+    """The traces of a watch that is over: an alarm whose run was not accepted."""
+    (folder / "watch").mkdir(parents=True)
+    events = [
+        {"event": "alarm", "prompt": 10},
+        {"event": "window", "alarm": 10, "report": {}},
+        {"event": "expect", "tasks": ["boolq"]},
+        {"event": "not_adapted", "task": "boolq", "reason": "run x: no improvement"},
+    ]
+    (folder / "watch" / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    (folder / "watched.json").write_text("{}")
+
+
+def test_answers_and_trainings_go_on_where_they_were(tiny_model_folder: Path, tmp_path: Path) -> None:
     options = TablesOptions(
         table="continual",
         tasks=("boolq", "piqa", "boolq"),
-        segment=64,
+        segment=32,
         window=24,
-        limit=8,
+        limit=4,
         seeds=(0,),
         out=tmp_path,
         model=MODEL,
@@ -126,13 +138,17 @@ def test_the_whole_goes_on_where_it_was(tiny_model_folder: Path, tmp_path: Path)
         dtype="float32",
         offline=True,
     )
-    first = measure(options, "c", lambda *_: None)
-    assert first.streams[0].alarms
-    for each in ARMS:
-        assert len(first.streams[0].arms[each].right) == 192
-        assert [len(held["piqa"]) for held in first.streams[0].arms[each].held] == [8, 8, 8]
-    assert len(first.streams[0].arms["last window"].steps) == 7
     work = tmp_path / "work" / "seed-0"
+    watched(work)
+    first = measure(options, "c", lambda *_: None)
+    assert first.streams[0].alarms == (10,)
+    for each in ARMS:
+        assert len(first.streams[0].arms[each].right) == 96
+        assert [len(held["piqa"]) for held in first.streams[0].arms[each].held] == [4, 4, 4]
+    trained = first.streams[0].arms["last window"].steps
+    assert [step.prompt for step in trained] == [24, 48, 72]
+    assert len({step.model for step in trained}) == 3
+    assert first.streams[0].arms["alarms"].right == first.streams[0].arms["never"].right  # nothing was accepted
     for path in (work / "answers").glob("*.jsonl"):
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[: len(lines) // 2]))
