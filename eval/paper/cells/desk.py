@@ -20,10 +20,15 @@ from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits, choose, part
 from cao.types import Example
+from eval.baselines.baseline import Budget
+from eval.baselines.ground import Ground, ground_of
+from eval.generation.consolidation import serving
 from eval.generation.sheets import PROMPTS, Sheet, questions
 from eval.generation.workshop import Workshop
 from eval.options import TablesOptions
 from eval.paper.cells.sources import open_workshop, trained_parts
+from eval.paper.making import equal_budget
+from eval.paper.sizes import allowed
 from policies.base import Policy
 from policies.registry import build_policy
 from tools.evaluate import HiddenCache
@@ -88,6 +93,8 @@ class Desk:
     shared: Shared
     progress: Progress
     states: HiddenCache = field(default_factory=HiddenCache, repr=False)
+    _grounds: dict[str, Ground] = field(default_factory=dict, repr=False)
+    _budgets: dict[str, Budget] = field(default_factory=dict, repr=False)
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -104,6 +111,30 @@ class Desk:
         """The source tasks, for baselines."""
         shared = self.shared
         return open_workshop(shared.options, shared.work, self.lm, lambda: self.encoder, self.progress)
+
+    def ground(self, task: str) -> Ground:
+        """Return what baselines of a task work with; tasks that one generator serves share it.
+
+        Raises:
+            InputError: every generator was trained on the task.
+            UnavailableError: nobody knows sources for this model.
+        """
+        name = serving(self.workshop.consolidation, task).name
+        if name not in self._grounds:
+            self._grounds[name] = ground_of(self.workshop, task, self.progress)
+        return self._grounds[name]
+
+    def whole_budget(self, task: str) -> Budget:
+        """Return what the generator that serves a task took, and ten steps; raises as ``ground`` does."""
+        ground = self.ground(task)
+        if ground.variant.name not in self._budgets:
+            self._budgets[ground.variant.name] = equal_budget(ground)
+        return self._budgets[ground.variant.name]
+
+    def budget(self, task: str) -> Budget | None:
+        """Return what a baseline may spend on a task; None where its paper's settings say so."""
+        options = self.shared.options
+        return allowed(options.preset, self.whole_budget(task)) if options.rules == "equal" else None
 
     @cached_property
     def policy(self) -> Policy:

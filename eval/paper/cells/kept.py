@@ -21,13 +21,10 @@ from cao.errors import InputError
 from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.types import AnswerProtocol, AnswerRule, Example, Item, Record
 from eval.baselines.baseline import Spent
-from eval.baselines.ground import ground_of
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.models import CODE, Candidate, candidate
 from eval.paper.code import code_of
-from eval.paper.making import equal_budget
 from eval.paper.rows import ALL, ROWS
-from eval.paper.sizes import allowed
 from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import summarise
@@ -112,11 +109,10 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
         "test": _sha256(_asked(bench, splits.test)),
     }
     if row.kind == "baseline" and row.name != "base":
-        ground = ground_of(desk.workshop, key.task)
-        whole = equal_budget(ground)
-        budget = allowed(options.preset, whole).model_dump(mode="json") if options.rules == "equal" else None
-        more = {"ground": _sha256(ground.about), "rules": options.rules, "budget": budget}
-        found |= {**more, "generators_tokens": whole.preparing}
+        ground, budget = desk.ground(key.task), desk.budget(key.task)
+        stated = budget.model_dump(mode="json") if budget else None
+        more = {"ground": _sha256(ground.about), "rules": options.rules, "budget": stated}
+        found |= {**more, "generators_tokens": desk.whole_budget(key.task).preparing}
     if row.kind != "baseline":
         found |= {"parts": bench.trained.hashes(), "encoder": desk.encoder.sha256}
     if row.name == ALL:

@@ -28,11 +28,10 @@ from cao.strategies.calibrate import Calibrate
 from cao.strategy import strategy_text
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
 from eval.baselines.baseline import Spent
-from eval.baselines.ground import ground_of
 from eval.paper.cells.desk import Desk
-from eval.paper.making import equal_budget, folder_of, make
+from eval.paper.making import folder_of, make
 from eval.paper.rows import ALL, FAMILY, STAGE_1, STAGES_1_2, START, Row
-from eval.paper.sizes import SIZES, allowed
+from eval.paper.sizes import SIZES
 
 CODE = 1
 """Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
@@ -104,14 +103,14 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
     if row.name == "base":
         return _fixed(bench, None, (Spent(), Spent()))
     options, task, seed = desk.shared.options, bench.task.name, bench.config.seed
-    size, ground = SIZES[options.preset], ground_of(desk.workshop, task, desk.progress)
-    if row.name in CHECKPOINTED and not size.checkpoints:
+    ground = desk.ground(task)
+    if row.name in CHECKPOINTED and not SIZES[options.preset].checkpoints:
         lacking = [name for name in checkpoints_of(desk, row, task, seed) if not desk.workshop.has(name)]
         if lacking:
             again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full"
             raise UnavailableError(f"{lacking[0]} and {len(lacking) - 1} more are not trained; {again}")
-    budget = allowed(options.preset, equal_budget(ground)) if options.rules == "equal" else None
-    made = make(desk.workshop, row.name, task, seed, rules=options.rules, budget=budget, progress=desk.progress)
+    budget, progress = desk.budget(task), desk.progress
+    made = make(desk.workshop, row.name, task, seed, rules=options.rules, budget=budget, progress=progress)
     spent = (made.choosing + made.preparing, made.adapting)
     if not made.adapter:
         return _fixed(bench, None, spent)
@@ -121,7 +120,7 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
 
 def checkpoints_of(desk: Desk, row: Row, task: str, seed: int) -> list[str]:
     """Return the files of checkpoints that a row is made of."""
-    ground = ground_of(desk.workshop, task, desk.progress)
+    ground = desk.ground(task)
     names = ground.variant.sources
     if row.name == "nearest":
         names = (desk.workshop.nearest(task, ground.variant, seed)[0],)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from agent.budget.plan import Speed, part_seconds
 from agent.train.clock import span
 from cao.tasks import get_task
-from eval.baselines.ground import FEW, ground_of
+from eval.baselines.ground import FEW
 from eval.baselines.registry import REHEARSED
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
-from eval.paper.making import TEST_STEPS, equal_budget
+from eval.paper.making import TEST_STEPS
 from eval.paper.rows import ALL, FAMILY, ROWS, START
 from eval.paper.sizes import SIZES, allowed
 
@@ -61,8 +61,7 @@ class Reckoning:
 
     def preparation(self, key: Key) -> float:
         """Return the seconds of what a baseline learns and chooses on the sources that serve a cell's task."""
-        whole = equal_budget(ground_of(self._desk.workshop, key.task))
-        budget = allowed(self._desk.shared.options.preset, whole)
+        budget = allowed(self._desk.shared.options.preset, self._desk.whole_budget(key.task))
         tokens = budget.preparing if key.row in FROM_SOURCES else 0
         if len(budget.rates) > 1 and ROWS[key.row].reads.endswith("labels"):
             tokens += REHEARSED * len(budget.rates) * budget.adapting

@@ -18,13 +18,10 @@ from agent.train.engine.work import Work
 from cao.errors import CaoError
 from cao.progress import Progress
 from cao.types import Record
-from eval.baselines.ground import ground_of
 from eval.baselines.registry import BASELINES, made_ready
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Answered, Key, Shelf, depends_on, fill, fingerprint_of
 from eval.paper.cells.reckoning import Reckoning, plan_text
-from eval.paper.making import equal_budget
-from eval.paper.sizes import allowed
 
 PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated)
 """Baselines that learn, or choose a rate, on the sources before the target is known: once for all targets of a fold."""
@@ -77,9 +74,7 @@ def do(desk: Desk, job: Job) -> Outcome:
 
 
 def _prepare(desk: Desk, key: Key) -> None:
-    options, ground = desk.shared.options, ground_of(desk.workshop, key.task, desk.progress)
-    budget = allowed(options.preset, equal_budget(ground)) if options.rules == "equal" else None
-    made_ready(BASELINES[key.row], ground, options.rules, budget)
+    made_ready(BASELINES[key.row], desk.ground(key.task), desk.shared.options.rules, desk.budget(key.task))
 
 
 @dataclass
@@ -130,7 +125,7 @@ def look(desk: Desk, keys: Sequence[Key]) -> Found:
             found.cells[key] = kept
             continue
         if key.row in PREPARED:
-            prepared.setdefault((key.row, ground_of(desk.workshop, key.task).variant.name), []).append(key)
+            prepared.setdefault((key.row, desk.ground(key.task).variant.name), []).append(key)
         found.jobs[1][Job(key, about)] = reckoning.cell(key)
     for keys_of_one in prepared.values():
         first = keys_of_one[0]

@@ -20,7 +20,7 @@ class Table2(Place):
     """Table 2 of a tiny consolidation."""
 
     def arguments(self, table: str, *more: str) -> list[str]:
-        given = super().arguments(table, "--tasks", ",".join(TASKS), "--methods", METHODS, "--rules", "paper", *more)
+        given = super().arguments(table, "--tasks", ",".join(TASKS), "--methods", METHODS, *more)
         place = given.index("--pretrained")
         return [*given[:place], "--consolidation", given[place + 1], *given[place + 2 :]]
 
@@ -28,7 +28,7 @@ class Table2(Place):
 @pytest.fixture(scope="module")
 def finished(tiny_model_folder: Path, tiny_consolidation: Path, tmp_path_factory: pytest.TempPathFactory) -> Table2:
     made = Table2(tmp_path_factory.mktemp("table2"), tiny_model_folder, tiny_consolidation)
-    assert made.call("2", "--preset", "full") == 0
+    assert made.call("2") == 0
     return made
 
 
@@ -75,7 +75,7 @@ def test_a_crash_in_a_baseline_leaves_the_others(
     monkeypatch.setitem(registry.BASELINES, "no_meta_train", Broken)
     monkeypatch.setattr(Broken, "__module__", "eval.baselines.no_meta_train")
     more = ("--seeds", "5", "--tasks", "social_iqa", "--methods", "base,no_meta_train", "--out", str(tmp_path))
-    assert finished.call("2", "--preset", "full", *more) == 0
+    assert finished.call("2", *more) == 0
     rows = json.loads((tmp_path / "table2.json").read_text())["rows"]
     assert set(rows["base"]["cells"]) == {"social_iqa"}
     assert rows["no_meta_train"]["absent"]["social_iqa"].startswith("seed 5: crashed: ZeroDivisionError: by purpose")
