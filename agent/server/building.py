@@ -23,7 +23,9 @@ from agent.server.local import Local
 from agent.server.metrics import Metrics
 from agent.server.roster import Roster, Served, served
 from agent.server.settings import BASE, Place, ServeOptions
-from agent.server.upstream import Forwarder, Upstream
+from agent.server.upstream.adapters import Adapters
+from agent.server.upstream.connection import connection
+from agent.server.upstream.forwarding import Forwarder
 from agent.server.wire import Feedback
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import LoraWeights, adapter_sha256
@@ -99,15 +101,16 @@ def make_site(options: ServeOptions, lying: Sequence[Place], key: str, file: Pat
 def _before(options: ServeOptions, lying: Sequence[Place], key: str, file: Path | None) -> Site:
     """Return what stands before another server; no model is loaded here but those of the runs that adapt."""
     metrics, base = Metrics(), str(options.upstream_model)
-    upstream = Upstream(options, metrics)
-    roster = Roster(upstream.base(base))
+    to = connection(options)
+    adapters = Adapters(to)
+    roster = Roster(adapters.base(base))
 
     def opened(task: str, folder: Path, record: RunRecord) -> Served:
-        return upstream.open(base, task, folder, record)
+        return adapters.open(base, task, folder, record)
 
     roster.routes |= {at.name: opened(at.name, at.folder, read_record(at.folder)) for at in lying}
-    adaptation = _adapting(options, file, roster, metrics, opened, upstream.close)
-    answers = Forwarder(upstream, roster, _listener(roster, adaptation), metrics)
+    adaptation = _adapting(options, file, roster, metrics, opened, adapters.close)
+    answers = Forwarder(to, roster, _listener(roster, adaptation), metrics)
     stop = adaptation.stop if adaptation else lambda: None
     return Site(site_app(options, answers, roster, metrics, key, adaptation), roster, stop)
 

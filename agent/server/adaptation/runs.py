@@ -15,12 +15,13 @@ from agent.loop.request import check_names
 from agent.loop.run_folder import locked
 from agent.record.reading import read_record
 from agent.record.schema import RunRecord
-from agent.server.adaptation.watching import NICENESS
+from agent.server.adaptation.watching import lower
 from agent.server.settings import ServeOptions
 from cao.configuration import Machine
 from cao.errors import InputError, UnavailableError
 from cao.machine.processor import usable_processors
 
+NICER = 10
 PATIENCE_S = 30.0
 """What a process is given to end in."""
 
@@ -130,7 +131,7 @@ class Runs:
             self._process = process
             if self._stopping:
                 process.terminate()
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)  # answers go first
+            lower(process.pid, NICER)  # answers go first
             told, _ = process.communicate()
         return process.returncode, told
 

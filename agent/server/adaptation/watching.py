@@ -21,7 +21,12 @@ WAITING = 4096
 """Prompts that wait for the detector; what comes beyond them is served, and not watched."""
 TOGETHER = 64
 """Prompts that are taken over at once."""
-NICENESS = 10
+NICER = 5
+
+
+def lower(of: int, steps: int) -> None:
+    """Lower the priority of a process, or of a thread, by steps below this one's."""
+    os.setpriority(os.PRIO_PROCESS, of, min(19, os.getpriority(os.PRIO_PROCESS, 0) + steps))
 
 
 class _EndedError(Exception):
@@ -95,7 +100,7 @@ class Watching:
             offline=given.offline,
         )
         if sys.platform == "linux":  # where a thread has a priority of its own; answers go first
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            lower(threading.get_native_id(), NICER)
         source = PipeSource(self.folder / JOURNAL, self._more)
         try:
             watched(options, source, self.adapt, self.tell, lambda note: None)

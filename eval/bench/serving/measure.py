@@ -17,7 +17,7 @@ from eval.bench.serving.load import Question, Reply, ask, current
 from eval.bench.serving.servers import OTHER, USUAL, Server, made_up, server, watched_words
 
 WARM_UP = 8
-MOST_ROUNDS = 8
+MOST_ROUNDS = 16
 """Of drifted prompts, until the swap comes."""
 
 

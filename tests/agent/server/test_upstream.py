@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from agent.server.building import make_site
-from agent.server.metrics import Metrics
 from agent.server.settings import ServeOptions
-from agent.server.upstream import Upstream
+from agent.server.upstream.adapters import Adapters
+from agent.server.upstream.connection import connection
 from cao.errors import CaoError, InputError, UnavailableError
 from cao.model.adapters import LoraWeights, save_adapter
 from tests.agent import run_folders
@@ -141,4 +141,4 @@ def test_a_server_that_is_not_there_or_not_the_one_is_told(
 ) -> None:
     given = chosen(other, tmp_path, **more)
     with pytest.raises(kind, match=words):
-        Upstream(given, Metrics()).base(str(given.upstream_model))
+        Adapters(connection(given)).base(str(given.upstream_model))

@@ -1,0 +1,1 @@
+"""Before a server that exists: requests are forwarded to it, and adapters loaded into it."""
