@@ -72,28 +72,32 @@ def _do(arguments: argparse.Namespace) -> int:
         from agent.graph import mermaid  # noqa: PLC0415  (torch; a mistyped run is reported first)
 
         return verbs.show_graph(mermaid(), path, as_json=as_json)
+    if arguments.verb == "replay":
+        return _start_again(arguments, *verbs.replayable(out, arguments.run, arguments.node))
     return _start_again(arguments)
 
 
-def _start_again(arguments: argparse.Namespace) -> int:
-    """Do what makes a new run of an old one: mistakes are told before what computes is imported."""
-    from agent.record.trace_verbs import verbs  # noqa: PLC0415  (after the arguments are understood)
+def _start_again(arguments: argparse.Namespace, name: str = "", offline: bool = True) -> int:
+    """Make a new run of an old one; mistakes are told before what computes is imported.
 
-    out, as_json = arguments.out, arguments.json
-    if arguments.verb == "replay":
-        name, offline = verbs.replayable(out, arguments.run, arguments.node)
-        quiet_libraries(offline=offline)
-        from agent.replay.replay import replay  # noqa: PLC0415  (torch; a mistyped run or node is reported first)
+    Args:
+        arguments: of ``replay`` or ``fork``.
+        name: of the run to replay.
+        offline: whether that one stayed offline.
+    """
+    plan = None
+    if arguments.verb == "fork":
+        from agent.replay.changes import plan_fork  # noqa: PLC0415  (seconds to import)
 
-        return replay(out, name, arguments.node, as_json=as_json)
-    from agent.replay.changes import plan_fork  # noqa: PLC0415  (seconds to import)
+        plan = plan_fork(arguments.out, arguments.run, arguments.assignments)
+        sys.stderr.write(f"{plan.sentence()}\n")
+        offline = plan.asked.config.offline
+    quiet_libraries(offline=offline)
+    from agent.replay.replay import fork, replay  # noqa: PLC0415  (torch; a mistyped run or value is reported first)
 
-    plan = plan_fork(out, arguments.run, arguments.assignments)
-    sys.stderr.write(f"{plan.sentence()}\n")
-    quiet_libraries(offline=plan.asked.config.offline)
-    from agent.replay.replay import fork  # noqa: PLC0415  (torch; a mistyped run or value is reported first)
-
-    return fork(plan, as_json=as_json)
+    if plan is not None:
+        return fork(plan, as_json=arguments.json)
+    return replay(arguments.out, name, arguments.node, as_json=arguments.json)
 
 
 if __name__ == "__main__":

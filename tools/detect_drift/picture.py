@@ -75,7 +75,8 @@ def _plane(means: Tensor) -> Tensor:
         directions = torch.cat([directions, torch.zeros_like(directions)])
     largest = directions.abs().argmax(1, keepdim=True)
     sign: Tensor = directions.gather(1, largest).sign()  # the library leaves it open
-    return directions * torch.where(sign == 0, 1.0, sign)
+    settled: Tensor = directions * torch.where(sign == 0, 1.0, sign)
+    return settled
 
 
 def _null(own: Tensor, window: Tensor, reference: Reference, alone: bool, seed: int) -> tuple[float, np.ndarray]:
