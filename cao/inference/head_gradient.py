@@ -27,7 +27,7 @@ def nll_and_slope(hidden: Tensor, targets: Tensor, logits: Logits, *, gradient: 
     """
     parts = [
         _block(some, wanted, logits, gradient)
-        for some, wanted in zip(hidden.split(BLOCK), targets.split(BLOCK), strict=True)
+        for some, wanted in zip(torch.split(hidden, BLOCK), torch.split(targets, BLOCK), strict=True)
     ]
     losses, slopes = zip(*parts, strict=True) if parts else ((hidden.new_zeros(0),), (hidden,))
     return torch.cat(losses), torch.cat(slopes)

@@ -17,7 +17,7 @@ from eval.compare import main as compare
 from eval.score import main
 from tests.conftest import TINY
 from tests.eval.test_score import ROWS
-from tests.policies.model_server import ADAPTER, BASE, ModelServer, serving_model
+from tests.policies.client.model_server import ADAPTER, BASE, ModelServer, serving_model
 
 
 def loaded(folder: Path) -> LanguageModel:

@@ -33,7 +33,7 @@ class CappedPrompt:
     def __init__(self, states: Tensor, targets: Tensor, head: nn.Linear, behind: Behind) -> None:
         """Take the products that are kept."""
         self.states, self.targets, self.head, self.behind = states, targets, head, behind
-        self._kept = [self._products(some) for some in states[:KEPT].split(BLOCK)]
+        self._kept = [self._products(some) for some in torch.split(states[:KEPT], BLOCK)]
 
     def _products(self, states: Tensor) -> Tensor:
         with torch.no_grad():
@@ -52,7 +52,7 @@ class CappedPrompt:
         weight = self.head.weight
         shift = F.linear(delta.to(weight.dtype), weight).float()
         excess = torch.zeros_like(shift)
-        blocks = zip(self.states.split(BLOCK), self.targets.split(BLOCK), strict=True)
+        blocks = zip(torch.split(self.states, BLOCK), torch.split(self.targets, BLOCK), strict=True)
         for number, (states, targets) in enumerate(blocks):
             products = self._kept[number] if number < len(self._kept) else self._products(states)
             with torch.inference_mode(False), torch.enable_grad():

@@ -18,7 +18,7 @@ from cao.types import Branch, Query
 from policies.client.completions import CompletionClient, ServerSettings
 from policies.client.read_back import Token, score_on_server, spelled_from
 from tests.conftest import TINY
-from tests.policies.model_server import ADAPTER, BASE, ModelServer, serving_model
+from tests.policies.client.model_server import ADAPTER, BASE, ModelServer, serving_model
 
 
 def asked(prefix: str, *scored: str, lead: str = "") -> Query:
