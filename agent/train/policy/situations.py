@@ -24,17 +24,7 @@ from agent.loop.state import State, Workbench, dump_state, load_state
 from agent.loop.trained import Trained, find_trained, own_adapters
 from agent.train.policy.rest_em import Judged
 from cao.errors import InputError, NotApplicableError
-from cao.files import (
-    append_line,
-    canonical_json,
-    opened,
-    opened_line,
-    sealed,
-    sealed_line,
-    sha256_bytes,
-    whole_lines,
-    write_json,
-)
+from cao.files import append_line, canonical_json, opened, sealed, sha256_bytes, whole_lines, write_json
 from cao.model.adapters import adapter_sha256
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
@@ -214,7 +204,7 @@ class Situation:
         path, known = self._memory(part), dict[str, Judged]()
         for line in whole_lines(path):
             try:
-                entry = json.loads(opened_line(line))
+                entry = json.loads(opened(line))
                 if not (self._leaks and FAMILIES[entry["strategy"]["family"]].from_states):
                     known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
             except (ValueError, KeyError, TypeError, RecursionError):
@@ -236,8 +226,8 @@ class Situation:
         judged = self._attempt(proposed) if part == "reward" else self._examine(proposed)
         for folder in set(_folders(self.bench.store)) - adapters:  # weights can be made again; gigabytes cannot be kept
             shutil.rmtree(folder)
-        line = canonical_json({"strategy": strategy.canonical(), "judged": judged.model_dump()})
-        append_line(self._memory(part), sealed_line(line))
+        entry = sealed({"strategy": strategy.canonical(), "judged": judged.model_dump()})
+        append_line(self._memory(part), canonical_json(entry))
         return judged
 
     def _memory(self, part: MeasuredPart) -> Path:
