@@ -4,13 +4,14 @@ All rows of a task answer the same reward and test questions, those of seed 0; t
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from agent.config import RunConfig, make_config
 from agent.loop.request import protocol_of
 from agent.loop.state import Workbench
 from agent.loop.trained import find_trained
+from agent.train.generator.sources import fingerprint
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
@@ -18,7 +19,7 @@ from cao.model.loading import load_model
 from cao.progress import Progress
 from cao.tasks import get_task
 from cao.tasks.base import Task
-from cao.tasks.splits import Splits, choose, part
+from cao.tasks.splits import Part, Splits, choose, part
 from cao.types import Example
 from eval.baselines.baseline import Budget
 from eval.baselines.ground import Ground, ground_of
@@ -32,6 +33,14 @@ from eval.paper.sizes import allowed
 from policies.base import Policy
 from policies.registry import build_policy
 from tools.evaluate import HiddenCache
+
+
+@cache
+def _elsewhere(task: str) -> frozenset[str]:
+    """Return the letters and digits of the questions of every part of a task but its test part."""
+    found = get_task(task)
+    parts: tuple[Part, ...] = ("train", "support", "reward") if found.has_train else ("support", "reward")
+    return frozenset(fingerprint(example) for name in parts for example in part(found, name))
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,15 @@ class Shared:
     def measured(self, task: str) -> tuple[list[Example], list[Example]]:
         """Return a task's reward and test questions, the same for every row and seed.
 
+        A test question whose text another part has too, with other choices say, is left out.
+
         Raises:
             InputError: no such task, or no questions with choices where choices are to be ranked.
             UnavailableError: its source is not at hand.
         """
-        options = self.options
-        return questions(Sheet(task, "reward", options.reward)), questions(Sheet(task, "test", options.limit))
+        options, known = self.options, _elsewhere(task)
+        test = [e for e in questions(Sheet(task, "test", options.limit)) if fingerprint(e) not in known]
+        return questions(Sheet(task, "reward", options.reward)), test
 
     def config(self, task: str, seed: int) -> RunConfig:
         """Return the configuration of the run that a task and a seed stand for."""
