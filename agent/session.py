@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import StateSnapshot
 
 from agent.graph import build_graph, mermaid
 from agent.loop.conclude import run_record
@@ -169,7 +168,8 @@ def drive(bench: Workbench, folder: Path, header: RunHeader, view: View) -> RunR
         reached = state_at(snapshot, folder)
         finished = "test" in reached
         if finished and (folder / "run.json").exists():
-            return _completed(folder, read_record(folder), read_history(graph, thread, folder))
+            states = [state_at(snapshot, folder) for snapshot in read_history(graph, thread, folder)]
+            return completed(folder, read_record(folder), states)
         if snapshot.created_at and not finished:
             check(folder, reached, bench.lm.sha256)
             at = snapshot.next[0] if snapshot.next else "the step after the last one"
@@ -185,7 +185,7 @@ def drive(bench: Workbench, folder: Path, header: RunHeader, view: View) -> RunR
         state = state_at(graph.get_state(thread), folder)
         history = read_history(graph, thread, folder)
     record = finish(state, bench, header, total_s=total, busy_s=recorder.busy_s)
-    return _completed(folder, record, history)
+    return completed(folder, record, [state_at(snapshot, folder) for snapshot in history])
 
 
 def finish(state: State, bench: Workbench, header: RunHeader, *, total_s: float, busy_s: float) -> RunRecord:
@@ -216,11 +216,11 @@ def thread_of(run_id: str) -> RunnableConfig:
     return {"configurable": {"thread_id": run_id}}
 
 
-def _completed(folder: Path, record: RunRecord, history: list[StateSnapshot]) -> RunRecord:
+def completed(folder: Path, record: RunRecord, states: list[State]) -> RunRecord:
     """Return the outcome once nothing is left to do: a kill may have come before the report, pruning or hashes."""
     if not (folder / "report.html").exists():
         write_report(folder)
-    prune(folder, [state_at(snapshot, folder) for snapshot in history])
+    prune(folder, states)
     if not (folder / SUMS).exists():
         write_sums(folder, summed(folder))
     return record

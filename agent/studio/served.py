@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -21,18 +20,16 @@ from typing_extensions import TypedDict  # typing's own has no JSON schema befor
 
 from agent.config import RunConfig, make_config
 from agent.graph import connect
-from agent.loop.kept import prune
 from agent.loop.loading import build_workbench, fitted, refuse_other_weights
 from agent.loop.nodes import Node, recorded
 from agent.loop.request import RunHeader, check_remote, read_stored, read_task, refuse_changes, understand
 from agent.loop.run_folder import Recorder, locked
 from agent.loop.start import first_state
 from agent.loop.state import State, Stored, Workbench, dump_state, load_state
-from agent.record.page.report import write_report
 from agent.record.runs import find_run
 from agent.record.terminal import PlainView
 from agent.record.wording import verdict
-from agent.session import begin, finish
+from agent.session import begin, completed, finish
 from cao.command_line import quiet_libraries
 from cao.configuration import merge
 from cao.machine.compute import choose_compute
@@ -109,10 +106,13 @@ _OPENED: dict[str, Opened] = {}
 
 def make_graph() -> CompiledStateGraph[ServedState, RunContext, Question, Outcome]:
     """Return the compiled graph that ``langgraph.json`` names; its checkpointer is the server's."""
-    graph = StateGraph(ServedState, context_schema=RunContext, input_schema=Question, output_schema=Outcome)
-    graph.add_node("load", load)
-    connect(graph, _served, "load", "report")
-    graph.add_node("report", report)
+    graph: StateGraph[ServedState, RunContext, Question, Outcome] = StateGraph(
+        ServedState, context_schema=RunContext, input_schema=Question, output_schema=Outcome
+    )
+    ends: dict[str, Callable[..., Stored]] = {"load": load, "report": report}
+    for name, node in ends.items():
+        graph.add_node(name, node)
+    connect(graph, _served, *ends)
     graph.add_edge(START, "load")
     graph.add_edge("report", END)
     return graph.compile().with_config(recursion_limit=MOST_STEPS)
@@ -154,13 +154,12 @@ def report(stored: Stored) -> Stored:
     with locked(folder):
         total = time.monotonic() - opened.began
         record = finish(state, bench, opened.header, total_s=total, busy_s=opened.recorder.busy_s)
-        page = write_report(folder)
-        prune(folder, [state])
+        completed(folder, record, [state])
     _OPENED.pop(folder.name, None)
     return {
         "verdict": verdict(record),
         "folder": str(folder),
-        "report": str(page),
+        "report": str(folder / "report.html"),
         "record": record.model_dump(mode="json"),
     }
 
@@ -199,4 +198,4 @@ def _opened(bench: Workbench, folder: Path, header: RunHeader) -> Opened:
     clock = replace(bench.clock, spent=recorder.spent_s)
     bench = replace(bench, folder=folder.absolute(), record=recorder, clock=clock)
     _OPENED[folder.name] = opened = Opened(bench, header, recorder, time.monotonic())
-    return cast(Opened, opened)
+    return opened

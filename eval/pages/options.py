@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from agent.config import RunConfig
+from agent.server.settings import ServeOptions
 from agent.stages.options import DriftOptions, GenerateOptions
 from agent.stream.options import WatchOptions
 from agent.train.engine.settings import EngineSettings
@@ -39,6 +40,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "engine": EngineSettings,
     "drift": DriftOptions,
     "watch": WatchOptions,
+    "serve": ServeOptions,
     "generate": GenerateOptions,
     "consolidate": ConsolidateOptions,
     "train_policy": TrainPolicyOptions,

@@ -11,7 +11,7 @@ from agent.config import RunConfig, make_config
 from agent.loop.request import protocol_of
 from agent.loop.state import Workbench
 from agent.loop.trained import find_trained
-from agent.train.generator.sources import fingerprint
+from agent.train.generator.own import fingerprint
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
