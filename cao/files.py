@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from cao.errors import InputError, NoRoomError, UnavailableError
+from cao.errors import CaoError, InputError, NoRoomError, UnavailableError
 
 SEAL, LINE_SEAL = "content_sha256", "sha256"
 """The last key of a sealed object, and of a sealed line: the hash of all the rest."""
@@ -103,12 +103,15 @@ def no_room(error: BaseException | None, path: Path | None = None, size: int = 0
     return NoRoomError(f"{named or 'what was to be written'}: {_FULL[code]}; {room}; make room and try again")
 
 
-def shut(error: BaseException) -> UnavailableError | None:
-    """Return the error that says what may not be read or written, or None where ``error`` is no such refusal."""
-    if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return None
-    place = error.filename or "a file or folder"
-    return UnavailableError(f"{place}: {error.strerror}; it must be one that this user may read and write")
+def shut(error: BaseException) -> CaoError | None:
+    """Return the error that says what may not be read or written, or be a path, or None where it is no such refusal."""
+    code = error.errno if isinstance(error, OSError) else None
+    place = str(getattr(error, "filename", None) or "a file or folder")
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UnavailableError(f"{place}: {os.strerror(code)}; it must be one that this user may read and write")
+    if code in (errno.ENAMETOOLONG, errno.ELOOP):
+        return InputError(f"{place[:200]}: {os.strerror(code)}")
+    return None
 
 
 def room_left(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What every command shares: any text on any terminal, the right packages, and signals."""
 
+import errno
 import io
 import json
 import os
@@ -48,6 +49,21 @@ def written(text: str, encoding: str) -> bytes:
         assert isinstance(out, io.TextIOWrapper)
         out.detach()  # or the bytes go with it
     return raw.getvalue()
+
+
+def test_what_the_system_refuses_is_one_line_and_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(error: OSError) -> int:
+        def body() -> int:
+            raise error
+
+        return run_command(body)
+
+    assert refused(PermissionError(errno.EACCES, "no", "runs/one")) == 3
+    assert refused(OSError(errno.EROFS, "no", "runs/one")) == 3
+    assert refused(OSError(errno.ENAMETOOLONG, "no", "9" * 5_000)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["error"] * 3
+    assert max(map(len, lines)) < 300
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])

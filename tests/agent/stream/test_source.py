@@ -12,6 +12,7 @@ from torch import Tensor
 from agent.stream.source import MAX_LINE, FileSource, PipeSource, next_lines, prompt_of
 from agent.stream.state import WatchState
 from agent.stream.watcher import Watcher
+from cao.files import opened
 from tests.agent.stream.colours import ColourEncoder, prompts
 from tools.detect_drift.known_tasks import KnownTasks, Reference
 
@@ -92,7 +93,7 @@ class Log:
         known = KnownTasks({"red": Reference(encoder.embed(known_prompts))})
         held = self.folder / "state.json"
         state = WatchState(settings={"threshold": 1e9, "window": 32, "seed": 0}, current=["red"])
-        state = WatchState.model_validate_json(held.read_bytes()) if held.exists() else state
+        state = WatchState.model_validate_json(opened(held.read_bytes())) if held.exists() else state
         Watcher(self.folder, source, encoder, known, state, lambda event: None).run()
         last: dict[str, Any] = json.loads((self.folder / "events.jsonl").read_text().splitlines()[-1])
         return last

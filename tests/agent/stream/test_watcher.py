@@ -12,6 +12,7 @@ from agent.stream.source import FileSource
 from agent.stream.state import WatchState
 from agent.stream.watcher import Watcher
 from agent.stream.wording import words
+from cao.files import opened
 from cao.model.encoder import Encoder
 from tests.agent.stream.colours import WORDS, ColourEncoder, kinds, prompts
 from tools.detect_drift import detect_drift
@@ -31,7 +32,7 @@ def watch(
     defaults = {"threshold": 1000, "window": 32, "seed": 0, "reference": ["red"]}
     held = folder / "state.json"
     state = (
-        WatchState.model_validate_json(held.read_bytes())
+        WatchState.model_validate_json(opened(held.read_bytes()))
         if held.exists()
         else WatchState(settings={**defaults, **settings}, current=["red"])
     )
