@@ -135,7 +135,8 @@ def latent(given: Conditioned) -> Tensor:
     condition = aligner.standardise(given.vector.to(aligner.mean.device, torch.float32))
     if isinstance(aligner, GainAligner):
         features = features_of(weights.to(aligner.shared.device), aligner.shared, aligner.layout)
-        return aligner.vae(features, condition)[1].cpu()
+        mean: Tensor = aligner.vae(features, condition)[1]
+        return mean.cpu()
     assert isinstance(aligner, ChunkAligner), type(aligner)
     residual = weights - flatten(aligner.initial.tensors, aligner.layout)
     scaled = residual.to(aligner.scale.device) / aligner.scale.unsqueeze(1)

@@ -16,7 +16,7 @@ from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.cosines import Array, cosines
 from cao.progress import Progress
 from cao.tasks import get_task
-from cao.tasks.splits import choose, part
+from cao.tasks.splits import Part, choose, part
 from cao.types import Example
 from eval.generation.bootstrap import REPETITIONS, interval
 from eval.generation.cosines import halves
@@ -27,7 +27,8 @@ from eval.paper.adapters.results import Alike, Difference, GradientRow, Table3Re
 from eval.paper.adapters.stock import ALIGNED, CENTRE, GENERATED, MAML, MAML_ADAPTED, START, TITLES, Stock, about
 from eval.paper.adapters.verdicts import more_alike
 
-BATCH, ROW_TOKENS, PART = 4, 128, "reward"
+BATCH, ROW_TOKENS = 4, 128
+PART: Part = "reward"
 """Questions of a gradient; tokens of one, at most; the part they are from: labelled, and not what is reported on."""
 
 KINDS = (START, CENTRE, GENERATED, ALIGNED, MAML, MAML_ADAPTED)
@@ -90,8 +91,18 @@ def _kind(stock: Stock, options: TablesOptions, kind: str, tasks: Sequence[str],
         if options.batches > 1:
             first = [mean_gradient(each[::2]) for each in batches]
             halved.append(halves(cosines(products([*first, *(mean_gradient(each[1::2]) for each in batches)]))))
-    stacked = [np.stack(each) if each else np.zeros((0, 0, 0)) for each in (whole, shared)]
-    return Measured(tuple(gradients), *stacked, np.stack(halved) if halved else None, every, absent)
+    return Measured(
+        tasks=tuple(gradients),
+        whole=_stacked(whole),
+        shared=_stacked(shared),
+        halved=np.stack(halved) if halved else None,
+        every=every,
+        absent=absent,
+    )
+
+
+def _stacked(each: Sequence[Array]) -> Array:
+    return np.stack(each) if each else np.zeros((0, 0, 0))
 
 
 def _other(name: str) -> bool:

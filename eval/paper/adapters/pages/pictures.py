@@ -51,7 +51,7 @@ def _write(axes: Axes, grid: Matrix) -> None:
     for y, row in enumerate(grid):
         for x, value in enumerate(row):
             shade = "white" if abs(value) > 0.6 else "black"
-            text = f"{value:.2f}".replace("0.", ".", 1)
+            text = f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1)  # no minus before a zero
             axes.text(x, y, text, ha="center", va="center", fontsize=size, color=shade)
 
 
@@ -91,23 +91,26 @@ def signatures(mean: Mapping[str, Sequence[float]], varying: Mapping[str, Sequen
         path: the SVG file.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-        titles = ("Frobenius norm of ΔW, mean over tasks", "standard deviation over tasks, % of the mean")
-        for place, (title, lines, scale) in enumerate(zip(titles, (mean, varying), (1, 100), strict=True), 1):
-            axes = figure.add_subplot(1, 2, place)
-            for number, (name, values) in enumerate(lines.items()):
-                axes.plot(
-                    range(len(values)),
-                    [scale * value for value in values],
-                    label=name,
-                    linewidth=1.4,
-                    color=PALETTE[number % len(PALETTE)],
-                    linestyle=("-", "--")[number % 2],
-                )
+        figure = Figure(figsize=(10.0, 4.0), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for number, (name, values) in enumerate(mean.items()):
+            left.plot(
+                range(len(values)),
+                values,
+                label=name,
+                linewidth=1.4,
+                color=PALETTE[number % len(PALETTE)],
+                linestyle=("-", "--")[number % 2],
+            )
+        left.set_ylim(bottom=0)
+        left.set_title("Frobenius norm of ΔW, mean over tasks", fontsize=10)
+        image = right.imshow(100 * np.array(list(varying.values())), cmap="Blues", vmin=0, aspect="auto")
+        right.set_yticks(range(len(varying)), list(varying))
+        right.set_title("standard deviation over tasks, % of the mean", fontsize=10)
+        figure.colorbar(image, ax=right, shrink=0.8)
+        for axes in (left, right):
             axes.set_xlabel("layer")
-            axes.set_title(title, fontsize=10)
-            axes.set_ylim(bottom=0)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
         save_picture(figure, path)
 
 

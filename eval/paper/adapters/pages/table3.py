@@ -34,7 +34,7 @@ over tasks.
         "tasks",
         "mean (95 %)",
         "± over pairs",
-        "lowest–highest",
+        "lowest to highest",
         "q, v, o",
         "halves: tasks",
         "itself",
@@ -45,7 +45,7 @@ over tasks.
         verdict_table(result.verdicts),
         "## Cosine between the gradients of different tasks\n",
         table([*heads, f"paper, {SIZE}"], [_gradients(row) for row in result.rows.values()]),
-        _reads(result),
+        *_reads(result),
         *differences(result.differences, _points),
         *(["![Cosines between the tasks' gradients](figure2.svg)\n"] if grids else []),
         *absences({row.title: row.absent for row in result.rows.values()}),
@@ -59,7 +59,7 @@ def _gradients(row: GradientRow) -> list[str]:
     each = row.between
     halves = ["" if value is None else f"{value:.3f}" for value in (row.halves, row.within)]
     shared = _alike(row.shared or each)
-    return [row.title, str(len(row.tasks)), _alike(each), f"{each.deviation:.3f}", f"{each.low:.3f}–{each.high:.3f}",
+    return [row.title, str(len(row.tasks)), _alike(each), f"{each.deviation:.3f}", f"{each.low:.3f} to {each.high:.3f}",
             shared, *halves, paper]  # fmt: skip
 
 
@@ -71,9 +71,9 @@ def _published(paper: PublishedCosine) -> str:
     return f"{paper.mean:.3f} ± {paper.deviation:.3f} ({paper.low:.3f}–{paper.high:.3f})"
 
 
-def _reads(result: Table3Result) -> str:
+def _reads(result: Table3Result) -> list[str]:
     said = [f"{row.title}: {row.reads}." for row in result.rows.values() if row.reads]
-    return f"{' '.join(said)}\n" if said else ""
+    return [f"{' '.join(said)}\n"] if said else []
 
 
 def _points(found: Difference) -> str:

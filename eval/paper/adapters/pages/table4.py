@@ -51,7 +51,9 @@ def _share(found: Stated | None) -> str:
 
 
 def _plain(found: Stated | None) -> str:
-    return "" if found is None else f"{found.mean:,.4g}"
+    if found is None:
+        return ""
+    return f"{found.mean:,.0f}" if found.mean >= 1000 else f"{found.mean:.4g}"
 
 
 def _share_points(found: Difference) -> str:
