@@ -34,9 +34,11 @@ def show_plan(options: TablesOptions, engine: EngineSettings, command: str, *, a
         measuring = Measuring(options, engine, command, view.progress)
         plans = {number: measuring.plan(number) for number in numbers(options.table)}
     if as_json:
-        sys.stdout.write(json.dumps(plans) + "\n")
-    for number, plan in plans.items() if not as_json else ():
-        sys.stdout.write(f"Table {number}\n{plan_text(plan, options.workers)}\n")
+        every = {number: {"to_do": one.plan(), "absent": one.reasons()} for number, one in plans.items()}
+        sys.stdout.write(json.dumps(every) + "\n")
+    for number, one in plans.items() if not as_json else ():
+        absent = "".join(f"n/a, {count} cells: {reason}\n" for reason, count in one.reasons().items())
+        sys.stdout.write(f"Table {number}\n{plan_text(one.plan(), options.workers)}\n{absent}")
     return 0
 
 

@@ -74,14 +74,14 @@ class Measuring:
         self._engine, self._command, self._progress = engine, command, progress
         self.desk = Desk(Shared(options, work, command), progress)
 
-    def plan(self, number: str) -> dict[str, tuple[int, float]]:
-        """Return what a table lacks: row or preparation → how many jobs, and the seconds they are reckoned to take.
+    def plan(self, number: str) -> Found:
+        """Return what a table has, what it lacks, and what cannot be had; nothing is made.
 
         Raises:
             InputError: a kept cell is damaged.
             UnavailableError: the model is not at hand.
         """
-        return look(self.desk, self._keys(number)).plan()
+        return look(self.desk, self._keys(number))
 
     def table(self, number: str) -> TableResult:
         """Make what is missing of a table, and return it.

@@ -6,6 +6,7 @@ A kill costs the cell that is at work, and of a training or a run no more than t
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,6 +91,10 @@ class Found:
     cells: dict[Key, Answered] = field(default_factory=dict)
     absent: dict[Key, str] = field(default_factory=dict)
     jobs: tuple[dict[Job, float], dict[Job, float]] = field(default_factory=lambda: ({}, {}))
+
+    def reasons(self) -> dict[str, int]:
+        """Return why cells cannot be had, and how many for each reason."""
+        return dict(Counter(self.absent.values()))
 
     def plan(self) -> dict[str, tuple[int, float]]:
         """Return row or preparation → how many jobs, and their seconds."""

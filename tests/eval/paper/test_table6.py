@@ -79,12 +79,12 @@ def test_what_is_there_is_not_made_again(made: Place, monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_other_settings_are_other_cells(made: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert made.call("6", "--dry-run", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"6": {}}
+    assert json.loads(capsys.readouterr().out) == {"6": {"to_do": {}, "absent": {}}}
     assert made.call("6", "--limit", "9", "--dry-run", "--json") == 0
-    lacking = json.loads(capsys.readouterr().out)["6"]
+    lacking = json.loads(capsys.readouterr().out)["6"]["to_do"]
     assert {row: count for row, (count, _) in lacking.items()} == {"base": 2, STAGE_1: 4, STAGES_1_2: 4, ALL: 4}
     assert made.call("6", "--dtype", "bfloat16", "--dry-run", "--json") == 0
-    assert sum(count for count, _ in json.loads(capsys.readouterr().out)["6"].values()) == 14
+    assert sum(count for count, _ in json.loads(capsys.readouterr().out)["6"]["to_do"].values()) == 14
 
 
 @pytest.mark.slow
