@@ -6,18 +6,17 @@ Source: CAO-LLM §2, Fig. 1 (catch, adapt, operate).
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Literal
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.typing import ContextT, InputT, OutputT, StateT
 
 from agent.loop import nodes
 from agent.loop.state import Context, State, Stored
 
 Wrap = Callable[[str, nodes.Node], Callable[..., Stored]]
 """Name and node → what a graph calls between what it holds."""
-Held, Shared, Asked, Told = TypeVar("Held"), TypeVar("Shared"), TypeVar("Asked"), TypeVar("Told")
-"""A graph's state, context, input and output."""
 
 
 def route(state: State) -> Literal["decide", "apply", "evaluate", "conclude"]:
@@ -43,7 +42,7 @@ def build_graph() -> "StateGraph[State, Context]":
     return graph
 
 
-def connect(graph: "StateGraph[Held, Shared, Asked, Told]", step: Wrap, before: str, after: str) -> None:
+def connect(graph: "StateGraph[StateT, ContextT, InputT, OutputT]", step: Wrap, before: str, after: str) -> None:
     """Add the nodes and all edges between them.
 
     Args:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -110,9 +109,10 @@ _OPENED: dict[str, Opened] = {}
 def make_graph() -> CompiledStateGraph[ServedState, RunContext, Question, Outcome]:
     """Return the compiled graph that ``langgraph.json`` names; its checkpointer is the server's."""
     graph = StateGraph(ServedState, context_schema=RunContext, input_schema=Question, output_schema=Outcome)
-    graph.add_node("load", load)
+    ends: dict[str, Callable[..., Stored]] = {"load": load, "report": report}
+    for name, node in ends.items():
+        graph.add_node(name, node)
     connect(graph, _served, "load", "report")
-    graph.add_node("report", report)
     graph.add_edge(START, "load")
     graph.add_edge("report", END)
     return graph.compile().with_config(recursion_limit=MOST_STEPS)
@@ -199,4 +199,4 @@ def _opened(bench: Workbench, folder: Path, header: RunHeader) -> Opened:
     clock = replace(bench.clock, spent=recorder.spent_s)
     bench = replace(bench, folder=folder.absolute(), record=recorder, clock=clock)
     _OPENED[folder.name] = opened = Opened(bench, header, recorder, time.monotonic())
-    return cast(Opened, opened)
+    return opened
