@@ -1,5 +1,6 @@
 """What a fork changes, and from which step on that matters; nothing that computes is imported."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Fork:
     source: Path
     stored: RunHeader
     asked: Request
-    changed: dict[str, tuple[object, object]]
+    changed: Mapping[str, tuple[object, object]]
     node: str
 
     def sentence(self) -> str:

@@ -106,9 +106,7 @@ _OPENED: dict[str, Opened] = {}
 
 def make_graph() -> CompiledStateGraph[ServedState, RunContext, Question, Outcome]:
     """Return the compiled graph that ``langgraph.json`` names; its checkpointer is the server's."""
-    graph: StateGraph[ServedState, RunContext, Question, Outcome] = StateGraph(
-        ServedState, context_schema=RunContext, input_schema=Question, output_schema=Outcome
-    )
+    graph = StateGraph(ServedState, context_schema=RunContext, input_schema=Question, output_schema=Outcome)
     ends: dict[str, Callable[..., Stored]] = {"load": load, "report": report}
     for name, node in ends.items():
         graph.add_node(name, node)

@@ -36,7 +36,7 @@ def test_a_finished_run_keeps_what_its_outcome_and_a_replay_need(started: Starte
     folder, made = started.whole, started.record["adapters"]
     assert {path.name for path in folder.iterdir()} == {
         *("run.json", "config.json", "trace.jsonl", "checkpoints.sqlite", "strategy.json", "report.html"),
-        *("items", "adapters", "answering.json", "SHA256SUMS", ".lock"),
+        *("items", "adapters", "answering.json", "drift.json", "SHA256SUMS", ".lock"),
     }
     assert {path.name for path in (folder / "adapters").iterdir()} == {
         made["generated"]["sha256"],
