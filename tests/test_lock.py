@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BY_INDEX = "torch"
 """Package indexes serve builds of their own of it, so no hash is known before."""
-NEVER_HERE = {"httpx2-jsfetch"}
+NEVER_HERE = {"appnope", "cffi", "httpx2-jsfetch", "pycparser"}
 """What only a platform needs on which nothing is tested."""
 
 

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from cao.policy_settings import PolicySettings
 from cao.profile_settings import ProfileSettings
+from cao.strategies.ttl import TTLSettings
 from cao.types import AcceptRule, DtypeChoice, Until
 
 PathLike = str | os.PathLike[str]
@@ -36,6 +37,7 @@ class AdaptOptions(OnMachine, total=False):
     grader: str
     chat: Literal["auto", "on", "off"]
     start_adapter: PathLike | None
+    ttl: TTLSettings | Table
     pool: Sequence[PathLike]
     adapter: Literal["none", "generated", "aligned"]
     variant: str

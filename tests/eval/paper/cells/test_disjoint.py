@@ -16,8 +16,8 @@ import pytest
 
 from agent.loop import outcome
 from agent.train.engine.settings import EngineSettings
+from agent.train.generator.own import fingerprint
 from agent.train.generator.presets import REPORTED
-from agent.train.generator.sources import fingerprint
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import silent
