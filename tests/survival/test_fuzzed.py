@@ -51,8 +51,9 @@ def test_fuzzed_policies_say_strategies_within_bounds_or_are_refused_in_a_line(
 
 
 def test_a_run_whose_policy_is_hostile_ends_as_any_other(
-    whole: Whole, tmp_path: Path, draw: random.Random, many: Many, figure: Tell
+    whole: Whole, tmp_path: Path, draw: random.Random, many: Many, figure: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     attempts, seen = 100, Counter[str]()
     for n in range(many(1, 10)):
         texts = [worse(draw.choice(POINTS), draw).replace("\n", " ").replace("\r", " ") for _ in range(attempts)]
@@ -67,7 +68,7 @@ def test_a_run_whose_policy_is_hostile_ends_as_any_other(
         assert len(record["trials"]) == len(hostile)
         assert all(trial["reason"].startswith("rejected: ") for trial in record["trials"])
         assert record == record_of(tmp_path / str(n) / record["run_id"])
-        assert outside(changed, tmp_path) == []
+        assert outside(changed, cache_dir(), tmp_path) == []
         seen["refused"] += len(hostile)
     figure(f"fuzzed policies in the graph's decide node: {dict(seen)}, in runs of up to {attempts}")
 
