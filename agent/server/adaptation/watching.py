@@ -4,6 +4,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,7 @@ class Watching:
 
     def _more(self) -> bytes:
         """Return the prompts that wait, as soon as there are any."""
+        self.metrics.watching.set(time.thread_time())
         while not self._stop.is_set():
             try:
                 lines = [self._given.get(timeout=0.2)]

@@ -13,7 +13,7 @@ from cao.tasks.splits import part
 from cao.types import Record
 from eval.bench.measure import BenchResult, Line, machine, ratio
 from eval.bench.options import ServingBench
-from eval.bench.serving.load import Question, Reply, ask, current
+from eval.bench.serving.load import Question, Reply, ask, current, watch_seconds
 from eval.bench.serving.servers import OTHER, USUAL, Server, made_up, server, watched_words
 
 WARM_UP = 8
@@ -29,6 +29,7 @@ class Side(Record):
         means: mean latency of each turn, seconds.
         cpu: the server's processor seconds of each turn.
         lost: requests that were not answered whole.
+        watching: processor seconds of the detector's thread, in all turns.
     """
 
     p50: float
@@ -36,6 +37,12 @@ class Side(Record):
     means: tuple[float, ...]
     cpu: tuple[float, ...]
     lost: int
+    watching: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Processor time of the detector's thread over that of the rest of the server."""
+        return self.watching / max(1e-9, sum(self.cpu) - self.watching)
 
 
 class Swap(Record):
@@ -85,6 +92,7 @@ class ServingResult(BenchResult):
             *((name, f"p50 {one.p50:.2f} s, p95 {one.p95:.2f} s, lost {one.lost}") for name, one in sides),
             ("mean latency, with / without", latency.text("{:.3f}")),
             ("processor time, with / without", cpu.text("{:.3f}")),
+            ("the detector's thread, of the rest", f"{self.watched.share:.1%} of the server's processor time"),
             (
                 "a swap in the middle",
                 f"{swap.requests} requests, lost {swap.lost}; answered by {who}; p50 {swap.p50:.2f} s, "
@@ -139,6 +147,7 @@ def _turns(
     cpu: dict[str, list[float]] = {name: [] for name in sides}
     for one in sides.values():
         ask(one.url, usual[:WARM_UP], options.clients)
+    watched = {name: watch_seconds(one.url) for name, one in sides.items()}
     for turn in range(options.repetitions):
         begin = WARM_UP + turn * options.requests
         for name, one in sides.items():
@@ -147,11 +156,12 @@ def _turns(
             cpu[name].append(one.cpu_seconds() - before)
         progress("turn", turn + 1, options.repetitions)
     made = {}
+    watched = {name: watch_seconds(one.url) - watched[name] for name, one in sides.items()}
     for name, each in replies.items():
         p50, p95 = _latency([reply for turn_ in each for reply in turn_])
         means = tuple(statistics.fmean(reply.seconds for reply in turn_) for turn_ in each)
         lost = sum(bool(reply.lost) for turn_ in each for reply in turn_)
-        made[name] = Side(p50=p50, p95=p95, means=means, cpu=tuple(cpu[name]), lost=lost)
+        made[name] = Side(p50=p50, p95=p95, means=means, cpu=tuple(cpu[name]), lost=lost, watching=watched[name])
     return made
 
 

@@ -30,13 +30,14 @@ def test_a_server_that_is_not_there_loses_every_request() -> None:
 
 def test_the_figures_are_told_with_what_was_lost() -> None:
     side = Side(p50=1.0, p95=2.0, means=(1.0, 1.0), cpu=(3.0, 3.0), lost=0)
-    dearer = side.model_copy(update={"means": (1.04, 1.04), "cpu": (3.03, 3.03), "lost": 1})
+    dearer = side.model_copy(update={"means": (1.04, 1.04), "cpu": (3.03, 3.03), "lost": 1, "watching": 0.06})
     swap = Swap(requests=12, lost=0, answered={"base": 7, "arc_easy": 5}, p50=1.0, p95=3.0)
     told = {"bench": "serving", "machine": machine(), "repetitions": 2, "model": "tiny", "clients": 4, "requests": 8}
     result = ServingResult.model_validate({**told, "plain": side, "watched": dearer, "swap": swap})
     lines = dict(result.lines())
     assert lines["mean latency, with / without"].startswith("1.040")
     assert lines["processor time, with / without"].startswith("1.010")
+    assert lines["the detector's thread, of the rest"].startswith("1.0%")
     assert "lost 1" in lines["with the watcher"]
     assert lines["a swap in the middle"].startswith("12 requests, lost 0; answered by base 7, arc_easy 5")
 
