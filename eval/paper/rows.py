@@ -24,6 +24,7 @@ _NAMES = {
     "serl": "SeRL",
     "labelled_lora": "LoRA on the reward labels",
     "text_to_lora": "Text-to-LoRA's kind",
+    "seal": "SEAL's kind",
 }
 
 
