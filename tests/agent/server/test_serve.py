@@ -78,7 +78,7 @@ def started(model: Path, folder: Path, *words: str, **more: str) -> tuple["subpr
     return process, json.loads(process.stdout.readline())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_once_every_request_is_answered(
     tmp_path: Path, tiny_model_folder: Path, number: signal.Signals
 ) -> None:
