@@ -21,6 +21,7 @@ from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
 from cao.types import Record
+from eval.bench.flops import counting
 from eval.bench.measure import now
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.task_vector import condition
@@ -174,7 +175,7 @@ def count(body: Callable[[], None]) -> tuple[float, list[str]]:
 
     Attention is computed as plain matrix products meanwhile: the fused one of a CPU is not counted by torch.
     """
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), counting() as counter:
         body()
     return float(counter.get_total_flops()), _operators(counter)
 
@@ -209,7 +210,7 @@ def operations(cheap: Cheap, training: Training, progress: Progress = silent) ->
         training: the training of one.
         progress: called after each of the two.
     """
-    totals, counter = list[float](), FlopCounterMode(display=False)
+    totals, counter = list[float](), counting()
     with sdpa_kernel(SDPBackend.MATH), counter:
         cheap.go(lambda _: totals.append(float(counter.get_total_flops())))
     stages = {stage: totals[i] - (totals[i - 1] if i else 0.0) for i, stage in enumerate(cheap.stages)}

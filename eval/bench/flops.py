@@ -4,14 +4,16 @@ A product of (m, k) and (k, n) takes 2·m·k·n. Padding, copies of a prompt and
 (norms, softmax, rotation) are not counted: they are what an engine may do without or hide.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
-from cao.machine.linear import linear
+from cao.machine.linear import available, linear
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row, Shared
 from eval.bench.measure import now
@@ -24,6 +26,17 @@ RATE_SECONDS = 0.2
 def linear_parameters(module: nn.Module) -> int:
     """Return how many weights of a module take part in matrix products (embeddings and norms do not)."""
     return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
+
+
+def counting() -> FlopCounterMode:
+    """Return torch's counter, which is told of the one product that it does not know: linear layers' in float32."""
+    known = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if available() else {}
+    return FlopCounterMode(display=False, custom_mapping=known)
+
+
+def _linear_flops(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    """Return the operations of x·Wᵀ, from the shapes (…, i) and (o, i)."""
+    return 2 * math.prod(x) * weight[0]
 
 
 def attention_pairs(row: Row) -> int:

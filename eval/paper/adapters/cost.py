@@ -7,7 +7,7 @@ Source: CAO-LLM C, §2.3 (O(D)).
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cao.errors import CaoError
@@ -110,12 +110,16 @@ def grown_axes(
 
 
 def _sized(axis: Axis, repetitions: int) -> Sized:
-    counted = tuple(count(lambda size=size: _done(axis, size))[0] for size in axis.sizes)  # type: ignore[misc]
-    return Sized(timed=grown(axis, repetitions), operations=counted)
+    """Return an axis's times, and the operations of its work alone: preparing it is not counted."""
+    counted = list[float]()
+    for size in axis.sizes:
+        body = axis.prepare(size)
+        counted.append(count(lambda body=body: _run(body))[0])  # type: ignore[misc]
+    return Sized(timed=grown(axis, repetitions), operations=tuple(counted))
 
 
-def _done(axis: Axis, size: int) -> None:
-    axis.prepare(size)()
+def _run(body: Callable[[], object]) -> None:
+    body()
 
 
 def _cost(kept: Sized, order: str) -> AxisCost:

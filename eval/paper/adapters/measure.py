@@ -68,7 +68,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
 def opened(lm: LanguageModel, work: Path, options: TablesOptions, progress: Progress) -> Stock:
     """Return what makes the adapters, with the cells of a folder."""
     kept = Kept(work, {"model": lm.sha256, "device": options.device, "dtype": lm.dtype})
-    meta = Meta(lm, options.consolidation, options.maml_tokens, progress)
+    meta = Meta(lm, options.consolidation, options.model_path, options.maml_tokens, progress)
     return Stock(lm, kept, options.pretrained, meta)
 
 

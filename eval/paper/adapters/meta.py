@@ -30,12 +30,14 @@ class Meta:
     Attributes:
         lm: the base model, undressed.
         folder: the consolidation's; None where there is none.
+        model_path: a folder that took the place of the model profile's source; None for none.
         tokens: that a meta-training here may read; 0 trains none.
         progress: called during long work.
     """
 
     lm: LanguageModel
     folder: Path | None
+    model_path: str | None
     tokens: int
     progress: Progress
 
@@ -47,7 +49,9 @@ class Meta:
             raise UnavailableError(
                 f"it takes --consolidation DIR, a folder of python -m agent.consolidate; {how_to_train(profile)}"
             )
-        opened = open_folder(self.folder, model_path=None, device=self.lm.device, offline=True, progress=self.progress)
+        opened = open_folder(
+            self.folder, model_path=self.model_path, device=self.lm.device, offline=True, progress=self.progress
+        )
         return Workshop(replace(opened, load_lm=lambda: self.lm))
 
     def ground(self, task: str) -> Ground:

@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from cao.inference.scoring import plan_row
+from cao.machine.linear import FastLinear
 from cao.model.language_model import LanguageModel
 from cao.types import Branch, Query
 from eval.bench import flops
+from eval.bench.cost import count
 
 
 def test_only_weights_of_products_count() -> None:
@@ -36,3 +38,12 @@ def test_a_question_is_counted_by_hand(tiny_lm: LanguageModel) -> None:
 def test_the_rate_is_positive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flops, "SHAPES", ((8, 8, 8),))
     assert flops.matmul_rate(torch.bfloat16, least_s=0.0) > 0
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_products_of_the_faster_library_are_counted(trained: bool) -> None:
+    """15 rows of 32 by 64; the gradient towards the input is a product of the same size."""
+    layer = FastLinear(32, 64, bias=False).requires_grad_(False)
+    x = torch.ones(3, 5, 32, requires_grad=trained)
+    body = (lambda: layer(x).sum().backward()) if trained else (lambda: layer(x))
+    assert count(body)[0] == 2 * 15 * 32 * 64 * (2 if trained else 1)
