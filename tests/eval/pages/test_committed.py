@@ -9,6 +9,7 @@ from eval.drift import page as drift
 from eval.drift.results import DriftResult
 from eval.generation import page as generation
 from eval.generation.results import FORMAT, GenerationResult
+from eval.paper.adapters.cost_results import CostResult
 from eval.paper.adapters.pages.write import write_page as write_adapters
 from eval.paper.adapters.results import FiguresResult, Setting, Table3Result, Table4Result
 from eval.policies import acceptance, starts
@@ -60,7 +61,7 @@ def test_the_page_of_acceptance_comes_out_of_its_figures(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("table3", Table3Result), ("table4", Table4Result), ("figures", FiguresResult)],
+    [("table3", Table3Result), ("table4", Table4Result), ("figures", FiguresResult), ("cost", CostResult)],
 )
 def test_the_pages_of_adapters_come_out_of_their_figures(tmp_path: Path, name: str, kind: type[Setting]) -> None:
     folders = [path.parent for path in DOCS.glob(f"*/{name}.json")]
