@@ -23,6 +23,13 @@ def many(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     return lambda few, full: max(few, round(share * full)) if share else few
 
 
+@pytest.fixture
+def only_long(request: pytest.FixtureRequest) -> None:
+    """Skip what takes long even in its short version, unless ``--long`` is given."""
+    if not request.config.getoption("--long"):
+        pytest.skip("takes --long=SHARE")
+
+
 FIGURES: list[str] = []
 
 

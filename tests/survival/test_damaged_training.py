@@ -18,7 +18,7 @@ from tests.survival.conftest import Whole
 from tests.survival.damage import damage, ended, found
 from tests.survival.records import kept_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("only_long")]
 
 Tell = Callable[[str], None]
 Many = Callable[[int, int], int]

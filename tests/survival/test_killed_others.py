@@ -20,7 +20,7 @@ from tests.agent.train.policy.tiny_policy_training import train
 from tests.survival.conftest import Whole
 from tests.survival.deaths import Passed, lived, moments
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("only_long")]
 
 Tell = Callable[[str], None]
 Many = Callable[[int, int], int]
