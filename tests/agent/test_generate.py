@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 
 from agent.generate import main, read_prompts
+from cao.files import opened
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import load_adapter, save_adapter
 from cao.model.encoder import Encoder
@@ -249,7 +250,7 @@ def test_a_missing_aligner_is_said_and_the_generated_adapter_is_written(
     shelf: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    listed = json.loads(shelf.read_text())
+    listed = json.loads(opened(shelf.read_text()))
     for model in listed["models"].values():
         for variant in model["variants"]:
             variant["aligner"] = None

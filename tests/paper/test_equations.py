@@ -79,6 +79,7 @@ BOUNDS = {
     ("TTL", "ttl_steps"): (1, 100),
     ("TTL", "learning_rate"): (1e-7, 1e-2),
     ("TTL", "batch_size"): (1, 16),
+    ("TTL", "share"): (0.02, 1.0),
     ("LORA", "lambda"): (0.0, 1.0),
     ("TTS", "num_prompt_batches"): (1, 32),
     ("Latent", "slot_steps"): (1, 20),
@@ -277,6 +278,9 @@ def test_the_schema_states_the_same_keys_and_bounds() -> None:
         assert {key for key, rule in schema["properties"].items() if "default" not in rule} == set(GOOD[family])
         assert schema["additionalProperties"] is False
     for (family, key), (low, high) in BOUNDS.items():
+        if key in FAMILIES[family].unoffered:
+            assert key not in schemas[family]["properties"]
+            continue
         stated = schemas[family]["properties"][key]
         assert (stated["minimum"], stated["maximum"]) == (low, 1.5 if key == "lambda" else high)  # as a strength
     assert [schema["properties"]["family"]["const"] for schema in strategy_schema(["LORA"])["anyOf"]] == ["LORA"]

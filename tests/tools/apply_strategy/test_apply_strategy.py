@@ -78,7 +78,7 @@ def test_every_family_has_its_kernel_in_a_file_of_this_folder() -> None:
     kernels = {name: kernel(family) for name, family in FAMILIES.items()}
     files = {Path(inspect.getfile(function)).stem for function in kernels.values()}
     assert len(files) == len(FAMILIES)
-    besides = {"__init__", "inputs", "latent_capped", "ttl_loss"}
+    besides = {"__init__", "inputs", "latent_capped", "saliency", "ttl_loss"}
     assert {file.stem for file in folder.glob("*.py")} == files | besides
     for name, function in kernels.items():
         assert get_type_hints(function)["strategy"] is FAMILIES[name]

@@ -9,6 +9,7 @@ import pytest
 from agent.train.generator.presets import PRESETS
 from agent.train.generator.variants import variants
 from cao.errors import UnavailableError
+from cao.files import opened
 from cao.progress import silent
 from eval.baselines.ground import ground_of
 from eval.options import TablesOptions
@@ -19,7 +20,7 @@ from tests.agent.tiny_pretrained import MODEL
 def shelf_like(preset: str, shelf: Path, folder: Path, lost: str = "") -> Path:
     """The tiny shelf under the variants of a preset, with one source lost."""
     shutil.copytree(shelf, folder)
-    index = json.loads((folder / "index.json").read_text())
+    index = json.loads(opened((folder / "index.json").read_text()))
     (models,) = index["models"].values()
     template = models["variants"][0]
     models["variants"] = [
