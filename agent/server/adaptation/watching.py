@@ -17,6 +17,7 @@ from agent.stream.source import JOURNAL, PipeSource
 from agent.stream.state import Event, WatchState
 from agent.stream.watcher import Adapt
 from cao.errors import CaoError
+from cao.files import opened
 
 WAITING = 4096
 """Prompts that wait for the detector; what comes beyond them is served, and not watched."""
@@ -65,7 +66,7 @@ class Watching:
     def current(self) -> tuple[str, ...]:
         """Return the tasks that an earlier process expected last, none where there was no such process."""
         try:
-            return tuple(WatchState.model_validate_json((self.folder / "state.json").read_bytes()).current)
+            return tuple(WatchState.model_validate_json(opened((self.folder / "state.json").read_bytes())).current)
         except (OSError, ValueError):  # one that is damaged is refused where the watch begins
             return ()
 
