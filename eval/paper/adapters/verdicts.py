@@ -32,6 +32,16 @@ def _missing(absent: dict[str, str]) -> str:
     return "; ".join(dict.fromkeys(absent.values())) or "too few tasks have it"
 
 
+def _untested(claim: str, absent: dict[str, str], command: str) -> Verdict:
+    return Verdict(claim=claim, verdict=UNTESTED, figure="", command=command, reason=_missing(absent))
+
+
+def _above_zero(claim: str, found: Difference, figure: str, command: str, reason: str) -> Verdict:
+    """Judge a claim that a difference is positive, by its interval."""
+    verdict = HOLDS if found.ci95[0] > 0 else FAILS
+    return Verdict(claim=claim, verdict=verdict, figure=figure, command=command, reason=reason)
+
+
 def more_alike(found: Difference | None, maml: GradientRow, command: str) -> Verdict:
     """Judge Table 3's claim by the pairs of tasks that both methods have.
 
@@ -41,14 +51,15 @@ def more_alike(found: Difference | None, maml: GradientRow, command: str) -> Ver
         command: that measured it.
     """
     if found is None:
-        return Verdict(claim=MORE_ALIKE, verdict=UNTESTED, figure="", command=command, reason=_missing(maml.absent))
+        return _untested(MORE_ALIKE, maml.absent, command)
     low, high = found.ci95
-    return Verdict(
-        claim=MORE_ALIKE,
-        verdict=HOLDS if low > 0 else FAILS,
-        figure=f"{found.value:+.3f} ({low:+.3f} to {high:+.3f})",
-        command=command,
-        reason=f"difference of the mean cosine on {found.n} pairs of tasks; {maml.reads}",
+    figure = f"{found.value:+.3f} ({low:+.3f} to {high:+.3f})"
+    return _above_zero(
+        MORE_ALIKE,
+        found,
+        figure,
+        command,
+        f"difference of the mean cosine on {found.n} pairs of tasks; {maml.reads}",
     )
 
 
@@ -61,15 +72,10 @@ def sparser(found: Difference | None, maml: SizeRow, command: str) -> Verdict:
         command: that measured it.
     """
     if found is None:
-        return Verdict(claim=SPARSER, verdict=UNTESTED, figure="", command=command, reason=_missing(maml.absent))
+        return _untested(SPARSER, maml.absent, command)
     low, high = found.ci95
-    return Verdict(
-        claim=SPARSER,
-        verdict=HOLDS if low > 0 else FAILS,
-        figure=f"{100 * found.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})",
-        command=command,
-        reason=f"{found.what}, {found.n} tasks",
-    )
+    figure = f"{100 * found.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})"
+    return _above_zero(SPARSER, found, figure, command, f"{found.what}, {found.n} tasks")
 
 
 def near_zero(found: Similarity | None, why: str, command: str) -> Verdict:
