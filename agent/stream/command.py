@@ -9,12 +9,11 @@ from agent.loop.run_folder import locked
 from agent.record.terminal import make_view
 from agent.stream.options import WatchOptions
 from agent.stream.source import FileSource, PipeSource
-from agent.stream.state import Event, WatchSettings, WatchState
+from agent.stream.state import Event, WatchSettings, WatchState, read_state
 from agent.stream.watcher import Adapt, Watcher
 from agent.stream.wording import unreadable, words
 from cao.encodings import visible
 from cao.errors import InputError
-from cao.files import opened
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from tools.detect_drift.reference import known_tasks
@@ -90,7 +89,7 @@ def _state(path: Path, settings: WatchSettings, expected: tuple[str, ...], say: 
     if not path.exists():
         return WatchState(settings=settings, current=list(expected))
     try:
-        state = WatchState.model_validate_json(opened(path.read_bytes()))
+        state = read_state(path)
     except (OSError, ValueError):
         raise InputError(f"{path}: damaged; give another --out") from None
     changed = [key for key, value in settings.items() if state.settings.get(key) != value]

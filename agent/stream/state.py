@@ -1,9 +1,12 @@
 """What a watched stream is resumed from."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, JsonValue
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from agent.stream.source import Mark
+from cao.files import opened
 from tools.detect_drift.sequential import DetectorState
 
 
@@ -119,3 +122,13 @@ class WatchState(BaseModel):
     runs: dict[str, str] = {}
     recent: list[str] = []
     ended: bool = False
+
+
+def read_state(path: Path) -> WatchState:
+    """Return what a watch's ``state.json`` holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what was written.
+    """
+    return WatchState.model_validate_json(opened(path.read_bytes()))

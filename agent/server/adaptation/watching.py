@@ -14,10 +14,9 @@ from agent.server.settings import ServeOptions
 from agent.stream.command import watched
 from agent.stream.options import WatchOptions
 from agent.stream.source import JOURNAL, PipeSource
-from agent.stream.state import Event, WatchState
+from agent.stream.state import Event, read_state
 from agent.stream.watcher import Adapt
 from cao.errors import CaoError
-from cao.files import opened
 
 WAITING = 4096
 """Prompts that wait for the detector; what comes beyond them is served, and not watched."""
@@ -66,7 +65,7 @@ class Watching:
     def current(self) -> tuple[str, ...]:
         """Return the tasks that an earlier process expected last, none where there was no such process."""
         try:
-            return tuple(WatchState.model_validate_json(opened((self.folder / "state.json").read_bytes())).current)
+            return tuple(read_state(self.folder / "state.json").current)
         except (OSError, ValueError):  # one that is damaged is refused where the watch begins
             return ()
 
