@@ -98,6 +98,25 @@ def raw_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
+def file_bytes(tensors: Mapping[str, Tensor], entries: Mapping[str, str]) -> bytes:
+    """Return a safetensors file whose bytes depend on its content alone.
+
+    safetensors writes several entries of a header in an order that changes from process to process; here they are
+    sorted.
+
+    Args:
+        tensors: name → tensor, contiguous, on the CPU.
+        entries: of the header.
+    """
+    data = save(dict(tensors), dict(entries))
+    start = 8 + int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:start])
+    head["__metadata__"] = dict(sorted(entries.items()))
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + data[start:]
+
+
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Return the name of the first tensor with a NaN or an infinity, None if all are finite."""
     return next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from cao.errors import InputError
 from cao.files import opened, write_atomic
-from cao.sealed import content_sha256
+from cao.sealed import content_sha256, file_bytes
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ _LABEL = "{name}{dtype}{shape}"
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write tensors to a safetensors file in one step; its header holds a hash of all that it states."""
     kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
-    write_atomic(path, save(kept, {**header, _HASH: content_sha256(header, kept, _LABEL)}))
+    write_atomic(path, file_bytes(kept, {**header, _HASH: content_sha256(header, kept, _LABEL)}))
 
 
 def read_header(path: Path) -> dict[str, str]:

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from cao.errors import InputError
 from cao.files import usual_modes, write_atomic
-from cao.sealed import content_sha256, not_finite, read_tensors
+from cao.sealed import content_sha256, file_bytes, not_finite, read_tensors
 from cao.types import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, Record
 
 
@@ -148,7 +147,7 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch
     try:
         header = AdapterHeader(base_sha256=weights.base_sha256, sha256=sha256, provenance=weights.provenance)
         tensors = {k: v.detach().cpu().contiguous() for k, v in weights.tensors.items()}
-        write_atomic(temporary / WEIGHTS_FILE, save(tensors, header.to_entries()))
+        write_atomic(temporary / WEIGHTS_FILE, file_bytes(tensors, header.to_entries()))
         write_atomic(temporary / CONFIG_FILE, json.dumps(_peft_config(weights, base_name), indent=2, sort_keys=True))
         usual_modes(temporary)
         try:

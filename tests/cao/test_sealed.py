@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -46,6 +48,24 @@ def test_header_and_tensors_come_back_with_the_hash(file: Path) -> None:
     assert {name: value.tolist() for name, value in tensors.items()} == {k: v.tolist() for k, v in TENSORS.items()}
     assert sha256 == write_sealed(file.with_name("two"), HEADER, TENSORS)
     assert file.read_bytes() == file.with_name("two").read_bytes()
+
+
+SEVERAL = """
+import sys, torch
+from cao.sealed import file_bytes
+entries = {name: name.upper() for name in ("zebra", "ape", "newt", "cow", "bee")}
+sys.stdout.buffer.write(file_bytes({"b": torch.ones(3), "a": torch.arange(4, dtype=torch.int8)}, entries))
+"""
+
+
+def test_several_entries_of_a_header_give_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    made = {subprocess.run([sys.executable, "-c", SEVERAL], capture_output=True, check=True).stdout for _ in range(3)}
+    [data] = made
+    (tmp_path / "file").write_bytes(data)
+    with safe_open(tmp_path / "file", framework="pt") as stream:
+        assert stream.metadata() == {name: name.upper() for name in ("zebra", "ape", "newt", "cow", "bee")}
+        assert stream.get_tensor("a").tolist() == [0, 1, 2, 3]
+        assert stream.get_tensor("b").tolist() == [1, 1, 1]
 
 
 def test_the_hash_by_hand(file: Path) -> None:

@@ -57,8 +57,8 @@ class Settings(ConsolidateOptions):
         base, name = self.base, self.preset or self.base.preset
         if name not in PRESETS:
             raise InputError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-        if "name" in self.values:
-            raise InputError("--set name: unknown key")
+        if elsewhere := {"name", "sources"} & set(self.values):  # sources are a setting of their own
+            raise InputError(f"--set {min(elsewhere)}: unknown key of a preset")
         changed = merge(PRESETS[name].model_dump(mode="json"), self.values)
         changed |= {"sources": list(self._named[0])}
         try:

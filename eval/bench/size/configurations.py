@@ -33,6 +33,7 @@ class Size(Record):
         config: keys of a Qwen2 configuration.
         preset: of consolidation.
         values: what is laid over the preset, so that each phase takes one step.
+        sources: the tasks that are learnt from.
         task: whose questions are asked.
         tokens: of the vocabulary's texts; the other rows of the embedding are padding.
     """
@@ -41,6 +42,7 @@ class Size(Record):
     config: dict[str, object]
     preset: str
     values: dict[str, object]
+    sources: tuple[str, ...] = IN_DOMAIN[:_MORE_SOURCES]
     task: str = "arc_easy"
     tokens: int = 151_665
 
@@ -54,7 +56,6 @@ class Size(Record):
 
 
 ONE_STEP: dict[str, object] = {
-    "sources": list(IN_DOMAIN[:_MORE_SOURCES]),
     "leave_out": [],
     "checkpoints": {"warm_steps": 0, "kept_steps": 1, "samples": 100},
     "generator": {"steps": 1},
@@ -101,7 +102,8 @@ def model_arguments(size: Size, folder: Path) -> list[str]:
 def settings_of(size: Size, folder: Path, dtype: Dtype) -> Settings:
     """Return the settings of a consolidation beside the model's folder."""
     model = {"model": size.name, "model_path": str(folder)} if size.name else {"model": str(folder)}
-    return Settings(**model, preset=size.preset, out=str(folder.parent), dtype=dtype, offline=True, values=size.values)
+    common = {"preset": size.preset, "sources": list(size.sources), "out": str(folder.parent), "dtype": dtype}
+    return Settings(**model, **common, offline=True, values=size.values)
 
 
 def write_model(size: Size, folder: Path) -> None:

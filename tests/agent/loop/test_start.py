@@ -145,7 +145,7 @@ def test_the_report_pictures_the_start(tmp_path: Path) -> None:
     )
     base = float(re.findall(r'class="base"[^>]*y1="([\d.]+)"', accuracy)[0])
     assert taken < better < base  # SVG's y axis points down
-    loop = html.split("<h2>The loop</h2>")[1].split("</section>")[0]
+    loop = html.split('<section id="attempts">')[1].split("</section>")[0]
     assert "start: 45.83 %" in loop  # the attempts are compared with the start that was taken
 
 

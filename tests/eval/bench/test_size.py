@@ -22,7 +22,6 @@ TINY = Size(
     preset="paper-0.5b",
     values={
         **ONE_STEP,
-        "sources": ["arc_easy", "piqa"],
         "ladder": {"shapes": [[4, 384, 384], [4, 8, 16], [8, 16, 32]], "kernel": 3},
         "token": [16, 32],
         "checkpoints": {"warm_steps": 0, "kept_steps": 1, "samples": 20, "batch": 2},
@@ -31,6 +30,7 @@ TINY = Size(
         "prompts_encoded": 4,
         "row_tokens": 64,
     },
+    sources=("arc_easy", "piqa"),
     tokens=0,
 )
 

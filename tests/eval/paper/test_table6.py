@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cao.errors import InputError
+from cao.files import SEAL, sealed
 from eval.paper.cells import work
 from eval.paper.cells.kept import Key, Shelf
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
@@ -95,7 +96,11 @@ def test_a_cell_that_is_not_what_its_name_says_is_refused(made: Place) -> None:
     fingerprint = kept["fingerprint"]
     assert shelf.read(Key("base", "arc_easy", 0), fingerprint) is not None
     assert shelf.read(Key("base", "arc_easy", 0), "f" * 64) is None
-    path.write_text(json.dumps({**kept, "depends_on": {**kept["depends_on"], "model": "another"}}))
+    changed = {**kept, "depends_on": {**kept["depends_on"], "model": "another"}}
+    path.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match="damaged"):
+        shelf.read(Key("base", "arc_easy", 0), fingerprint)
+    path.write_text(json.dumps(sealed({name: value for name, value in changed.items() if name != SEAL})))
     with pytest.raises(InputError, match="not the cell that its name says"):
         shelf.read(Key("base", "arc_easy", 0), fingerprint)
     path.write_text(json.dumps(kept))
