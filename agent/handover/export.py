@@ -33,8 +33,9 @@ def export(options: ExportOptions) -> dict[str, object]:
     run = read_record(place)
     members, routes = _members(run, options.what)
     only = members[0] if len(members) == 1 else None
-    if options.merge and only is None:
-        raise InputError(f"run {run.run_id}: --merge merges one adapter, and this run has {_many(members)}")
+    for wish, wanted in (("--merge merges", options.merge), ("--gguf writes", options.gguf)):
+        if wanted and only is None:
+            raise InputError(f"run {run.run_id}: {wish} one adapter, and this run has {_many(members)}")
     _refuse_taken(options.to)
     options.to.parent.mkdir(parents=True, exist_ok=True)
     with room_for(options.to), tempfile.TemporaryDirectory(dir=options.to.parent, prefix=".export.") as made:
@@ -48,10 +49,13 @@ def export(options: ExportOptions) -> dict[str, object]:
         handed = handed_of(run, adopted, names, ROUTES if routes else None, read_answering(place))
         write_atomic(folder / CAO_FILE, handed.text())
         write_atomic(folder / "README.md", card(run, options.what, there))
-        if options.merge:
-            from agent.handover.merge import merge  # noqa: PLC0415  (torch; a mistake is reported first)
+        if options.merge or options.gguf:
+            from agent.handover import llama_cpp, merge  # noqa: PLC0415  (torch; a mistake is reported first)
 
-            merge(run, folder, handed, offline=options.offline)
+            if options.merge:
+                merge.merge(run, folder, handed, offline=options.offline)
+            if options.gguf:
+                llama_cpp.write_gguf(run, folder, offline=options.offline)
         for place_of in {path.parent for path in folder.rglob(CAO_FILE)}:
             write_sums(place_of, [path for name in (CAO_FILE, ROUTES) if (path := place_of / name).is_file()])
         usual_modes(folder)

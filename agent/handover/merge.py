@@ -6,12 +6,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from agent.config import make_config
+from agent.handover.base_model import base_of
 from agent.handover.settings import CAO_FILE, Handed
 from agent.record.schema import RunRecord
-from cao.errors import InputError
 from cao.files import write_atomic
-from cao.model.loading import load_model, weights_sha256
+from cao.model.loading import weights_sha256
 
 MERGED = "merged"
 
@@ -29,12 +28,7 @@ def merge(run: RunRecord, folder: Path, handed: Handed, *, offline: bool) -> Non
         InputError: the base model has changed, or the run was made on top of another adapter.
         UnavailableError: the base model is not at hand.
     """
-    if run.config.get("start_adapter"):
-        raise InputError("--merge: the run was made on top of an adapter of your own; merge both with PEFT instead")
-    config = make_config(None, {**run.config, "device": "cpu", "dtype": "float32", "offline": offline}, [])
-    lm = load_model(config)
-    if lm.sha256 != run.model_sha256:
-        raise InputError(f"{lm.source}: holds other weights than run {run.run_id} was made with")
+    lm = base_of(run, "--merge", offline=offline)
     plain = AutoModelForCausalLM.from_pretrained(lm.source, dtype=torch.float32, local_files_only=offline)
     to = folder / MERGED
     merged = PeftModel.from_pretrained(plain, str(folder)).merge_and_unload(safe_merge=True)

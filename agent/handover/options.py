@@ -21,6 +21,7 @@ class ExportOptions(Record):
         Field(description="adopted: what the run accepted; the others: an adapter that it made, accepted or not"),
     ] = "adopted"
     merge: Annotated[bool, Field(description="write the model's weights with the adapter merged, too")] = False
+    gguf: Annotated[bool, Field(description="write the adapter as adapter.gguf for llama.cpp, too")] = False
     offline: Offline = False
 
 

@@ -30,9 +30,11 @@ def test_a_run_is_exported_verified_and_merged(
     to = tmp_path / "served"
     words = [record["run_id"], "--out", str(out), "--to", str(to)]
     assert record["status"] == "improved", [trial["reason"] for trial in record["trials"]]
-    assert export([*words, "--merge", "--offline", "--json"]) == 0
+    assert export([*words, "--merge", "--gguf", "--offline", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
-    assert {"README.md", "cao.json", "adapter_config.json", "adapter_model.safetensors"} <= set(written["files"])
+    assert {"README.md", "cao.json", "adapter_config.json", "adapter_model.safetensors", "adapter.gguf"} <= set(
+        written["files"]
+    )
     card = (to / "README.md").read_text()
     assert all(word in card for word in ("95 % interval", "Drift", "Licence", "TTL", record["model_sha256"]))
     told = json.loads((to / "cao.json").read_text())
