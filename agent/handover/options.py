@@ -13,7 +13,9 @@ from cao.types import Record
 class ExportOptions(Record):
     """What ``export`` takes."""
 
-    run: Annotated[str, Field(description="the run's id, or the beginning of it"), Option("RUN", positional=True)]
+    run: Annotated[
+        str, Field(description="the run's id, the beginning of it, or its folder"), Option("RUN", positional=True)
+    ]
     to: Annotated[Path, Field(description="a new or an empty folder"), Option("DIR")]
     out: RunsFolder = "runs"
     what: Annotated[

@@ -48,11 +48,14 @@ def find_run(out: Path, run_id: str) -> Path:
 
     Args:
         out: the folder of runs.
-        run_id: the run's id, or the beginning of it if no other begins so.
+        run_id: the run's id, or the beginning of it if no other begins so; or the folder's path, as shells complete it.
 
     Raises:
         InputError: not an id, unknown, ambiguous, or leading out of ``out``; the message lists ids that exist.
     """
+    path = Path(run_id)
+    if path.name != run_id and path.parent.absolute() == out.absolute():
+        run_id = path.name
     if not ID_PATTERN.fullmatch(run_id):
         raise InputError(f"{run_id!r} is no run id; {trace_command('list', out)} lists them")
     names = [path.name for path in _folders(out)]

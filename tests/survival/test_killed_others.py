@@ -136,11 +136,12 @@ def test_tables(tiny_model_folder: Path, tmp_path: Path, draw: random.Random, ma
             shutil.copytree(tmp_path / "made", out)
         given = ["--table", "2", "--consolidation", str(out / FOLDER), "--set", f"model_path={tiny_model_folder}"]
         given += ["--methods", "base,nearest,no_meta_train,cao_stages_1_2", "--tasks", "openbookqa,social_iqa"]
+        given += ["--out", str(out / "report"), "--work", str(out / "work")]
         return [*given, "--offline", "--limit", "8", "--reward", "48", "--seeds", "0,1", "--rules", "paper"]
 
     def left(out: Path) -> object:
-        result = json.loads((out / FOLDER / "report" / "table2.json").read_text())
-        items = {path.name: sha256_file(path) for path in (out / FOLDER / "scores").rglob("*.jsonl")}
+        result = json.loads((out / "report" / "table2.json").read_text())
+        items = {path.name: sha256_file(path) for path in (out / "work").rglob("*.jsonl")}
         cells = {name: row["cells"] for name, row in result["rows"].items()}
         return cells, items
 

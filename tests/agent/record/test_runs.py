@@ -199,6 +199,7 @@ def test_a_run_is_found_by_its_id_or_an_unambiguous_beginning(tmp_path: Path) ->
         made.write_run(tmp_path, name)
     assert find_run(tmp_path, "gsm8k-1") == tmp_path / "gsm8k-1"  # an id wins over being a beginning
     assert find_run(tmp_path, "pi") == tmp_path / "piqa-7"
+    assert find_run(tmp_path, f"{tmp_path}/piqa-7/") == tmp_path / "piqa-7"
     with pytest.raises(InputError, match="gsm8k-1, gsm8k-10"):
         find_run(tmp_path, "gsm")
     with pytest.raises(InputError, match=r"the latest are .*piqa-7"):
