@@ -84,12 +84,14 @@ def cheap_way(lm: LanguageModel, task: str, prompts: list[str], asked: list[str]
         asked: the same as the model reads them.
 
     Raises:
-        UnavailableError: nothing was trained for this model.
+        UnavailableError: nothing was trained for this model, or no aligner that goes with the generator.
     """
     trained = find_trained(lm.sha256, task, "auto", align=True)
-    if trained.generator is None or trained.aligner is None:
+    if trained.generator is None:
+        raise UnavailableError(f"no trained generator exists for {lm.profile.name}; {how_to_train(lm.profile)}")
+    if trained.aligner is None:
         raise UnavailableError(
-            f"no trained generator and aligner exist for {lm.profile.name}; {how_to_train(lm.profile)}"
+            f"no aligner goes with {trained.variant}, the generator that never saw {task}; give another --task"
         )
     encoder = Encoder(minilm_folder(), lm.device)
     return Cheap(encoder, trained.generator.to(lm.device), trained.aligner.to(lm.device), lm, prompts, asked)

@@ -133,7 +133,7 @@ def _connect(ray: ModuleType, settings: EngineSettings, count: int, cpus: int) -
             ray.init(address=settings.address, **quiet)
         else:  # "local": RAY_ADDRESS in the environment must not decide anything
             ray.init(address="local", num_cpus=count * cpus, include_dashboard=False, **quiet)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # noqa: BLE001  (Ray raises the bare class where a node does not start in time)
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnavailableError(f"Ray on {where} cannot be used: {first}") from None
     have = ray.cluster_resources()
