@@ -77,17 +77,14 @@ def spans(out: Path, name: str | None, to: str, *, follow: bool, dry_run: bool, 
     place = origin(address) if address else to
     if dry_run:
         return _show_plan(folder, address, place, as_json=as_json)
-    if not address and Path(to).is_file():
-        raise InputError(f"{to} is there already; name another file")
     from agent.telemetry import otel, sending  # noqa: PLC0415  (an optional extra)
 
     with ExitStack() as opened:
-        if address:
-            exporter = otel.over_otlp(address)
+        if address is None:
+            file = opened.enter_context(new_file(Path(to)).open("w", encoding="utf-8"))
+            sender = sending.Sending(otel.into(file), place, lambda run: None)
         else:
-            exporter = otel.into(opened.enter_context(writable(Path(to)).open("w", encoding="utf-8")))
-        check = partial(refuse_offline, address) if address else lambda run: None
-        sender = sending.Sending(exporter, place, check)
+            sender = sending.Sending(otel.over_otlp(address), place, partial(refuse_offline, address))
         if folder is None:
             sender.follow_all(out)
         elif follow:
@@ -162,12 +159,14 @@ def need(module: str, product: str, extra: str) -> None:
         )
 
 
-def writable(file: Path) -> Path:
-    """Return a file that can be written.
+def new_file(file: Path) -> Path:
+    """Return a file that is not there yet, and can be made; a device is written to as it is.
 
     Raises:
-        InputError: it cannot.
+        InputError: it is there, or its folder is not.
     """
-    if not file.parent.is_dir():
-        raise InputError(f"{file}: {file.parent} is no folder; make it first")
+    if file.is_file():
+        raise InputError(f"{file} is there already; name another file")
+    if not file.parent.is_dir() or file.is_dir():
+        raise InputError(f"{file} cannot be made; name a file in a folder that is there")
     return file
