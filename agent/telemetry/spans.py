@@ -147,7 +147,7 @@ def node_end(event: Event) -> NodeEnd:
         InputError: it is of another version.
     """
     try:
-        return NodeEnd.model_validate(event.get("data") or {})
+        return NodeEnd.model_validate(event.get("data") or {}, extra="ignore")
     except ValidationError:
         raise _foreign(event) from None
 

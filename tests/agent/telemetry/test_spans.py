@@ -92,6 +92,16 @@ def test_a_visit_that_a_kill_cut_off_ends_where_it_was_last_heard_of(tmp_path: P
     assert (root.error, root.start, root.end) == ("unfinished", cut.start, again.start)
 
 
+def test_keys_that_only_the_graphs_state_has_are_passed_over(tmp_path: Path) -> None:
+    adapters = {"generated": None, "aligned": None, "reason": "none", "only_in_the_state": 3}
+    told = lines(
+        ("01", "generate", "start", {}),
+        ("02", "generate", "end", {"seconds": 1.0, "data": {"adapters": adapters, "rules": []}}),
+    )
+    _, visit = spans(tmp_path, told)
+    assert (visit.name, (visit.end or 0) - visit.start) == ("generate", NANO)
+
+
 def test_a_run_that_has_not_begun_has_no_span(tmp_path: Path) -> None:
     assert spans(tmp_path, []) == []
 
