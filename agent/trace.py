@@ -42,6 +42,15 @@ def parser() -> argparse.ArgumentParser:
         "--parts", action="store_true", help="of finished runs only what resuming and replaying need: no run is lost"
     )
     prune.add_argument("--yes", action="store_true", help="remove what is shown without it")
+    spans = verb("spans", "a run's steps and calls of models as OpenTelemetry's spans (extra otel)")
+    spans.add_argument("run", metavar="RUN", nargs="?")
+    where = "where to: a new file, or what OTEL_EXPORTER_OTLP_ENDPOINT names (the default)"
+    spans.add_argument("--to", metavar="otlp|FILE", default="otlp", help=where)
+    spans.add_argument("--follow", action="store_true", help="go on while it runs; without RUN, every run that begins")
+    spans.add_argument("--dry-run", action="store_true", help="say what would be sent and where to, send nothing")
+    board = verb("tensorboard", "rewards of runs and losses of trainings for TensorBoard (extra tensorboard)")
+    board.add_argument("names", metavar="RUN|DIR", nargs="+", help="a run, or the folder of a training")
+    board.add_argument("--to", metavar="DIR", required=True, help="the folder that TensorBoard is given")
     return p
 
 
@@ -67,6 +76,8 @@ def _do(arguments: argparse.Namespace) -> int:
         return verbs.write_html(out, arguments.run, as_json=as_json)
     if arguments.verb == "prune":
         return verbs.prune_some(out, vars(arguments), yes=arguments.yes, as_json=as_json)
+    if arguments.verb in ("spans", "tensorboard"):
+        return _to_others(arguments)
     if arguments.verb == "graph":
         path = verbs.path_of(out, arguments.run) if arguments.run else None
         from agent.graph import mermaid  # noqa: PLC0415  (torch; a mistyped run is reported first)
@@ -75,6 +86,16 @@ def _do(arguments: argparse.Namespace) -> int:
     if arguments.verb == "replay":
         return _start_again(arguments, *verbs.replayable(out, arguments.run, arguments.node))
     return _start_again(arguments)
+
+
+def _to_others(arguments: argparse.Namespace) -> int:
+    """Hand records to other tools."""
+    from agent.telemetry import verbs  # noqa: PLC0415  (after the arguments are understood)
+
+    out, to, as_json = arguments.out, arguments.to, arguments.json
+    if arguments.verb == "tensorboard":
+        return verbs.tensorboard(out, arguments.names, to, as_json=as_json)
+    return verbs.spans(out, arguments.run, to, follow=arguments.follow, dry_run=arguments.dry_run, as_json=as_json)
 
 
 def _start_again(arguments: argparse.Namespace, name: str = "", offline: bool = True) -> int:

@@ -13,11 +13,11 @@ from agent.train.policy.options import RUN_OPTIONS, TrainPolicyOptions
 from cao.command_line import run_main
 from cao.options import add_common, add_options, command_parser, given
 
-EPILOG = """Everything lies in OUT/policy-MODEL-*: samples.jsonl has each sample with its raw text, validity,
-reward and cost; policy-N is the adapter after iteration N; report.md says what came of it. What
-strategies are worth is kept in OUT/situations and never measured twice. Exit status: 0 finished; 2 bad
-input or configuration; 3 something needed is not available (with the command that provides it); 130
-interrupted (the same command goes on); 1 a defect."""
+EPILOG = """Everything lies in OUT/policy-MODEL-*: samples.jsonl has each sample with its raw text, validity, reward
+and cost; policy-N is the adapter after iteration N, fine-tuning-N-losses.json the losses of its steps;
+report.md says what came of it. What strategies are worth is kept in OUT/situations and never measured
+twice. Exit status: 0 finished; 2 bad input or configuration; 3 something needed is not available (with
+the command that provides it); 130 interrupted (the same command goes on); 1 a defect."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ import torch
 
 from cao.errors import InputError
 from cao.files import canonical_json
+from cao.inference.calls import Call, telling
 from cao.inference.prompt_memory import PromptMemory
 from cao.inference.sampling import chat_text, prompt_tokens, sample
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
@@ -132,12 +133,13 @@ class LocalPolicy:
         settings = self._settings
         if not n:
             return []
-        with self.lm.adapted(self.adapter):
+        temperature = settings.temperature if heat == 1 else heat * max(0.5, settings.temperature)
+        with self.lm.adapted(self.adapter), telling(_call(self.lm, settings, n, temperature)) as usage:
             return sample(
                 self.lm,
                 prompt,
                 n,
-                temperature=settings.temperature if heat == 1 else heat * max(0.5, settings.temperature),
+                temperature=temperature,
                 top_k=settings.top_k,
                 top_p=settings.top_p,
                 max_tokens=settings.max_tokens,
@@ -145,6 +147,7 @@ class LocalPolicy:
                 grammar=grammar,
                 memory=self._memory,
                 beginning=beginning,
+                usage=usage,
             )
 
     def _compile(self, families: tuple[str, ...]) -> "Grammar | None":
@@ -188,16 +191,31 @@ def go_on(lm: LanguageModel, messages: list[Message], opening: str, settings: Po
         settings: of the sampling.
         seed: equal seeds give equal texts.
     """
-    return sample(
-        lm,
-        chat_text(lm, messages) + opening,
-        1,
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
+    with telling(_call(lm, settings, 1, settings.temperature)) as usage:
+        return sample(
+            lm,
+            chat_text(lm, messages) + opening,
+            1,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            max_tokens=settings.max_tokens,
+            generator=torch.Generator().manual_seed(seed),
+            usage=usage,
+        )[0]
+
+
+def _call(lm: LanguageModel, settings: PolicySettings, n: int, temperature: float) -> Call:
+    """Return what is known of a call before it is made: ``n`` texts under one prompt."""
+    return Call(
+        operation="chat",
+        provider="cao-llm",
+        model=lm.profile.name,
+        choices=n,
         max_tokens=settings.max_tokens,
-        generator=torch.Generator().manual_seed(seed),
-    )[0]
+        temperature=temperature,
+        top_p=settings.top_p,
+    )
 
 
 def own_model(settings: PolicySettings, lm: LanguageModel | None, offline: bool) -> LanguageModel:

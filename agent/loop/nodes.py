@@ -20,6 +20,7 @@ from agent.loop.start import judge_nothing, measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
 from agent.record.page.drift import keep_picture
 from cao.errors import NotApplicableError
+from cao.inference.calls import heard
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import Trial
 from policies.base import AsksServer, RequestForm
@@ -225,10 +226,11 @@ def traced(name: str, node: Node) -> Callable[..., Stored]:
 
 
 def recorded(name: str, node: Node, stored: Stored, bench: Workbench) -> Stored:
-    """Run a node on what checkpoints hold; return what it changes there, with its start and end in the trace."""
+    """Run a node on what checkpoints hold; return what it changes there. Its start, calls and end go into the trace."""
     bench.record(name, "start", {})
     started = time.monotonic()
-    update = dump_state(node(load_state(stored), bench))
+    with heard(lambda call: bench.record(name, "call", call.model_dump(mode="json", exclude_none=True))):
+        update = dump_state(node(load_state(stored), bench))
     bench.record(name, "end", _summary(update), seconds=time.monotonic() - started)
     return update
 

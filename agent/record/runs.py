@@ -37,7 +37,7 @@ class RunSummary(Record):
 def list_runs(out: Path) -> list[RunSummary]:
     """Return every run below ``out``, the newest first; a damaged one is listed with what is wrong with it."""
     return sorted(
-        (_summary(path) for path in _folders(out)),
+        (_summary(path) for path in run_folders(out)),
         key=lambda run: (run.created or "", run.run_id),
         reverse=True,
     )
@@ -58,7 +58,7 @@ def find_run(out: Path, run_id: str) -> Path:
         run_id = path.name
     if not ID_PATTERN.fullmatch(run_id):
         raise InputError(f"{run_id!r} is no run id; {trace_command('list', out)} lists them")
-    names = [path.name for path in _folders(out)]
+    names = [path.name for path in run_folders(out)]
     matches = [run_id] if run_id in names else [name for name in names if name.startswith(run_id)]
     if len(matches) > 1:
         raise InputError(f"{run_id!r} could be {', '.join(sorted(matches)[:5])}; write more of it")
@@ -70,7 +70,8 @@ def find_run(out: Path, run_id: str) -> Path:
     return out / matches[0]
 
 
-def _folders(out: Path) -> list[Path]:
+def run_folders(out: Path) -> list[Path]:
+    """Return the folders of runs below ``out``."""
     if not out.is_dir():
         return []
     root = out.resolve()

@@ -15,11 +15,11 @@ class Event(TypedDict, total=False):
 
     Attributes:
         seq: its number.
-        time: ISO-8601 UTC.
+        time: ISO-8601 UTC, to the millisecond; to the second in older versions.
         node: where it happened.
-        event: ``start``, ``end``, ``resume`` or ``error``.
+        event: ``start``, ``end``, ``call`` of a language model, ``resume`` or ``error``.
         seconds: how long the node took, at an end.
-        data: what came of it; ``agent.record.events`` has its shape.
+        data: what came of it; ``agent.record.events`` has its shape, and ``cao.inference.calls`` a call's.
     """
 
     seq: int

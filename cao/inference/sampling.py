@@ -7,6 +7,7 @@ import torch
 from jinja2 import TemplateError
 from torch import Tensor
 
+from cao.inference.calls import Usage
 from cao.inference.prompt_memory import PromptMemory
 from cao.model.language_model import LanguageModel
 from cao.types import Message
@@ -87,12 +88,13 @@ def sample(
     grammar: "Grammar | None" = None,
     memory: PromptMemory | None = None,
     beginning: int = 0,
+    usage: Usage | None = None,
 ) -> list[str]:
     """Return ``n`` continuations of one prompt.
 
     The prompt is read once, and all continuations are written side by side under a mask that hides them from each
-    other: a fifth of what copies of the cache cost on a CPU. A model that such a mask does not suit writes one after
-    another. Where the grammar leaves one way to go on, its tokens are read together with the one drawn before them.
+    other: a fifth of what copies of the cache cost on a CPU. A model that a mask does not suit writes one after
+    another. Where the grammar leaves one way to go on, its tokens are read with the one drawn before.
 
     Args:
         lm: the model.
@@ -106,6 +108,7 @@ def sample(
         grammar: what the texts must follow, None for free text.
         memory: of prompts read before, under the same adapter.
         beginning: tokens that the prompt shares with other ones that will come.
+        usage: has the tokens that were read and written added.
 
     Returns:
         The texts, without control tokens; one that ran into ``max_tokens`` is cut there.
@@ -114,11 +117,10 @@ def sample(
     together = lm.paths.fit(len(ids) + n * max_tokens)
     if n > 1 and not together:
         how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens}
-        also = {"generator": generator, "grammar": grammar, "memory": memory, "beginning": beginning}
+        also = {"generator": generator, "grammar": grammar, "memory": memory, "beginning": beginning, "usage": usage}
         return [text for _ in range(n) for text in sample(lm, prompt, 1, **how, **also)]  # type: ignore[arg-type]
     cache, logits = (memory or PromptMemory()).read(lm, ids, beginning)
-    logits = logits.expand(n, -1)
-    texts = [_Text(matcher) for matcher in (grammar.matchers(n) if grammar else [None] * n)]
+    logits, texts = logits.expand(n, -1), [_Text(m) for m in (grammar.matchers(n) if grammar else [None] * n)]
     ends, going = lm.end_tokens(), list(range(n))
     owners = torch.full((len(ids),), -1)  # whose each cached position is; the prompt is everybody's
     while True:
@@ -127,12 +129,11 @@ def sample(
         drawn = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator).tolist()
         for row, token in zip(going, drawn, strict=True):
             texts[row].add(token, ends, max_tokens)
-        going = [row for row in going if not texts[row].done]
-        if not going:
+        if not (going := [row for row in going if not texts[row].done]):
             break
-        fresh = torch.tensor([len(texts[row].fresh) for row in going])
-        owners = torch.cat([owners, torch.tensor(going).repeat_interleave(fresh)])
+        owners = torch.cat([owners, torch.tensor([row for row in going for _ in texts[row].fresh])])
         cache, logits = _read_on(lm, [texts[row] for row in going], len(ids), owners if together else None, cache)
+    (usage or Usage()).add(len(ids), sum(len(text.tokens) for text in texts))
     return [lm.tokenizer.decode(text.tokens, skip_special_tokens=True).strip() for text in texts]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from cao.errors import UnavailableError
+from cao.inference.calls import Call, telling
 from cao.policy_settings import PolicySettings
 from cao.types import Message, Record
 from policies.base import RequestForm
@@ -43,6 +44,10 @@ class ChatReply(Record):
 class _Usage(BaseModel):
     prompt_tokens: NonNegativeInt
     completion_tokens: NonNegativeInt
+
+
+class _Charged(BaseModel):
+    usage: _Usage
 
 
 class _Part(BaseModel):
@@ -164,8 +169,22 @@ class ChatClient:
             raise UnavailableError(f"the budget of {settings.max_dollars} dollars is spent; raise max_dollars")
         self.spent_requests += 1
         self.spent_dollars += most  # a request that fails may be charged all the same
-        body = self._transport.read(self._transport.sdk.chat.completions.with_streaming_response.create(**request))
-        self.spent_dollars -= most - _charged(settings.openai_model, body, most)
+        call = Call(
+            operation="chat",
+            provider="openai",
+            model=settings.openai_model,
+            server=self._transport.origin,
+            max_tokens=max_tokens,
+            temperature=request["temperature"],
+            top_p=settings.top_p,
+        )
+        with telling(call) as told:
+            body = self._transport.read(self._transport.sdk.chat.completions.with_streaming_response.create(**request))
+            if usage := _usage(body):
+                told.add(usage.prompt_tokens, usage.completion_tokens)
+        if usage:  # else it costs the most that it can
+            cost = _cost(settings.openai_model, usage.prompt_tokens, usage.completion_tokens)
+            self.spent_dollars -= most - min(most, cost)
         return body
 
     def _read(self, body: bytes) -> ChatReply:
@@ -192,17 +211,12 @@ def _cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:
     return prompt_tokens * price_in + completion_tokens * price_out
 
 
-def _charged(model: str, body: bytes, most: float) -> float:
-    """Return what the server says it charges, or the most it can where it does not say."""
-
-    class Charged(BaseModel):
-        usage: _Usage
-
+def _usage(body: bytes) -> _Usage | None:
+    """Return the tokens that the server counted, None where it does not say."""
     try:
-        usage = Charged.model_validate_json(body).usage
+        return _Charged.model_validate_json(body).usage
     except ValidationError:
-        return most
-    return min(most, _cost(model, usage.prompt_tokens, usage.completion_tokens))
+        return None
 
 
 def _response_format(form: RequestForm, schema: Mapping[str, object]) -> dict[str, object]:

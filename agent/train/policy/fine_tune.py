@@ -120,7 +120,13 @@ def _arguments(tuning: Tuning) -> dict[str, object]:
 
 
 def fine_tune(
-    lm: LanguageModel, lessons: Sequence[Lesson], start: LoraWeights, tuning: Tuning, *, progress: Progress = silent
+    lm: LanguageModel,
+    lessons: Sequence[Lesson],
+    start: LoraWeights,
+    tuning: Tuning,
+    *,
+    progress: Progress = silent,
+    losses: list[float] | None = None,
 ) -> LoraWeights:
     """Return the policy's adapter after supervised fine-tuning; equal arguments give an equal one.
 
@@ -130,6 +136,7 @@ def fine_tune(
         start: the adapter to go on from.
         tuning: epochs, rate, seed.
         progress: called after each step.
+        losses: has each step's loss added, nats.
 
     Raises:
         InputError: a lesson is too long, or the training diverged.
@@ -145,7 +152,10 @@ def fine_tune(
 
     class Replies(Trainer):  # type: ignore[misc]
         def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: object, **__: object) -> Tensor:
-            return reply_loss(lm, inputs)
+            loss = reply_loss(lm, inputs)
+            if losses is not None:
+                losses.append(round(loss.item(), 6))
+            return loss
 
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -203,7 +203,10 @@ def _fine_tuned(
     policy = LocalPolicy(training.lm, training.settings.config.policy_settings, weights)
     lessons = [Lesson(policy.prompt(training.situations[name].context), mine) for name, mine in texts.items()]
     start = weights or training.lm.fresh_lora(INITIAL_SEED)
-    tuned = fine_tune(training.lm, lessons, start, training.settings.tuning, progress=training.progress)
+    losses: list[float] = []
+    how = training.settings.tuning
+    tuned = fine_tune(training.lm, lessons, start, how, progress=training.progress, losses=losses)
+    write_json(training.settings.folder / f"fine-tuning-{number}-losses.json", losses)
     return _keep(tuned, place, training.lm)
 
 

@@ -82,6 +82,9 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
     assert {s.situation for s in samples} == {"practice-arc_easy-0", "practice-openbookqa-0", "sciq-0"}
     assert all(bool(s.reward) <= s.valid for s in samples)
     weights = load_adapter(folder / "policy-2", tiny_lm.sha256)
+    losses = json.loads((folder / "fine-tuning-2-losses.json").read_text())
+    assert len(losses) == int(weights.provenance["steps"])
+    assert all(loss > 0 for loss in losses)
     shipped = find_policy(tiny_lm.sha256, index)
     assert shipped is not None
     assert shipped.tensors.keys() == weights.tensors.keys()
