@@ -55,6 +55,12 @@ class Pages(ThreadingHTTPServer):
             reason = getattr(error, "strerror", None) or error
             raise UnavailableError(f"port {port} cannot be had ({reason}); choose another --port") from None
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say a defect in one line; a browser that went away is none."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            sys.stderr.write(f"defect in a page: {type(error).__name__}\n")
+
     @property
     def url(self) -> str:
         """Address of the page of all runs."""

@@ -42,6 +42,7 @@ def make_app(
         metrics: what is counted.
     """
     app = FastAPI(title="cao serve", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.redirect_slashes = False  # a path beside a route is none, and is refused as any other
 
     @app.get("/health")
     async def _health() -> JSONResponse:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from agent.server.writing import Writing
 from cao.inference.row_batch import RowBatch
@@ -229,8 +230,8 @@ class Engine:
                 logits = self.lm.logits(group.batch.step()).float().cpu()
                 slots, tokens = list[int](), list[int]()
                 for slot, writing in enumerate(group.writings):
-                    token = None if writing.gone else writing.draw(logits[slot])
-                    if token is not None and writing.goes_on(self.lm, self._ends):
+                    token = None if writing.gone else self._drawn(writing, logits[slot])
+                    if token is not None:
                         slots.append(slot)
                         tokens.append(token)
                 if slots:
@@ -241,6 +242,15 @@ class Engine:
             return False
         group.writings = [group.writings[slot] for slot in slots]
         return bool(slots)
+
+    def _drawn(self, writing: Writing, logits: Tensor) -> int | None:
+        """Draw a text's next token, (V) logits; None where the text ends with it, or fails: the others go on."""
+        try:
+            token = writing.draw(logits)
+            return token if writing.goes_on(self.lm, self._ends) else None
+        except Exception as error:  # noqa: BLE001  (whatever it is, this text fails)
+            writing.tell(error)
+            return None
 
     def _wear(self, worn: Worn) -> None:
         """Put an adapter on the model, in place of the one before."""

@@ -53,7 +53,8 @@ class ApiError(Exception):
         """Return it as JSON has it."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         message = " ".join(visible(self.message[:MOST_WORDS]).split())
-        return {"error": {"message": message, "type": kind, "param": self.param, "code": self.code}}
+        param = None if self.param is None else visible(self.param)  # keys of a body may be in it
+        return {"error": {"message": message, "type": kind, "param": param, "code": self.code}}
 
 
 def invalid(error: ValidationError) -> ApiError:

@@ -34,7 +34,12 @@ def serve(options: ServeOptions, file: Path | None, *, as_json: bool) -> int:
     with contextlib.closing(bound(options.host, options.port)) as sock:
         site = make_site(options, lying, key, file)
         try:
-            web = Web(site.app, options.drain_s, lambda: _tell(address(sock), site.roster, key, as_json=as_json))
+            web = Web(
+                site.app,
+                options.timeout_s,
+                options.drain_s,
+                lambda: _tell(address(sock), site.roster, key, as_json=as_json),
+            )
             with contextlib.suppress(KeyboardInterrupt):  # raised behind the end of what the signal ended
                 web.run(sockets=[sock])
         finally:

@@ -63,7 +63,12 @@ class ServeOptions(Machine):
         int, Field(ge=1024, le=2**28, description="bytes of one request's body, at most"), Option("N")
     ] = 1_000_000
     timeout_s: Annotated[
-        float, Field(gt=0, le=3600, description="seconds for a body to arrive, and for the upstream server to go on")
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="seconds for a head and for a body to arrive, and for the upstream server to go on",
+        ),
     ] = 60.0
     drain_s: Annotated[
         float, Field(ge=0, le=3600, description="seconds that requests under way are given at the end"), Option("S")

@@ -1,5 +1,6 @@
 """The web server: one address, one shape of error, and an end that waits for what is under way."""
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -15,7 +16,42 @@ from cao.errors import InputError, UnavailableError
 
 
 class Protocol(H11Protocol):
-    """HTTP, of which also what is none is answered in the shape of the other errors."""
+    """HTTP, of which also what is none is answered in the shape of the other errors.
+
+    Attributes:
+        head_s: seconds in which a request's head must have come.
+    """
+
+    head_s = 60.0
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        """Bound the time in which a head, or a body that nobody reads, must have come; bytes that trickle win none."""
+        unread = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+        if self.conn.their_state is not h11.IDLE and not unread:
+            self._stop_waiting()
+        elif self._late is None:
+            self._late = self.loop.call_later(self.head_s, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def send_400_response(self, msg: str) -> None:
         """Say that this was no HTTP, and close."""
@@ -29,24 +65,29 @@ class Protocol(H11Protocol):
             events = (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage())
             for one in events:
                 self.transport.write(self.conn.send(one) or b"")
+        if self.cycle is not None:  # nobody waits for what a request came to whose body is broken
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()
 
 
 class Web(uvicorn.Server):
     """The server; a signal, or ``should_exit``, has it take no more and work off what it took."""
 
-    def __init__(self, app: ASGIApp, drain_s: float, ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, head_s: float, drain_s: float, ready: Callable[[], None]) -> None:
         """Prepare.
 
         Args:
             app: what answers.
+            head_s: seconds in which a request's head must have come.
             drain_s: seconds that requests under way are given at the end.
             ready: called once requests are taken.
         """
+        bounded = type("Bounded", (Protocol,), {"head_s": head_s})
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what a stranger sends is no news
         config = uvicorn.Config(
             app,
-            http=Protocol,
+            http=bounded,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from cao.inference.grammar import Grammar  # llguidance may not be installed
 
 
+COLDEST = 1e-8
+"""Below it the likeliest token is drawn in any case, and quotients leave float32."""
+
+
 def draw(logits: Tensor, *, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
     """Draw one token a row: temperature, then top-k, then top-p.
 
     Args:
         logits: (n, V), float32, on the CPU; ``-inf`` for tokens that must not be drawn, but not for all of a row.
-        temperature: 0 takes the most likely token.
+        temperature: 0 takes the most likely token, as does one below ``COLDEST``.
         top_k: how many of the most likely tokens stay, 0 for all.
         top_p: the smallest set of most likely tokens with at least this probability stays.
         generator: where the randomness comes from.
@@ -34,7 +38,7 @@ def draw(logits: Tensor, *, temperature: float, top_k: int, top_p: float, genera
 
     Source: CAO-LLM §2.4 (T=1.0, top-p 0.9, top-k 50).
     """
-    if temperature == 0:
+    if temperature < COLDEST:
         return logits.argmax(-1)
     if not top_k and top_p >= 1:  # no token is left out, so none need be sorted
         return torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=generator).squeeze(-1)
@@ -42,7 +46,7 @@ def draw(logits: Tensor, *, temperature: float, top_k: int, top_p: float, genera
     values, tokens = logits.topk(min(top_k, width) if top_k else width)
     probabilities = torch.softmax(values / temperature, -1)
     before = probabilities.cumsum(-1) - probabilities  # the token that crosses top_p is still in
-    kept = probabilities.masked_fill(before >= top_p, 0.0)
+    kept = probabilities.masked_fill((before >= top_p) & (before > 0), 0.0)  # whatever top_p is, the first is in
     place = torch.multinomial(kept, 1, generator=generator)
     return tokens.gather(-1, place).squeeze(-1)
 

@@ -10,8 +10,13 @@ import pytest
 import torch
 
 from cao.command_line import TRACING
+from cao.tasks import get_task
+from cao.tasks.splits import part
 from tests.agent import tiny_pretrained
-from tests.agent.run.tiny_runs import echo_rows, write_rows
+from tests.agent.run.tiny_runs import TTL, echo_rows, strategies, write_rows
+from tests.agent.stream.test_watch import SUMS
+from tests.agent.train.generator.tiny_consolidation import command as consolidation
+from tests.agent.train.policy.test_train_policy import arguments as training
 
 ROOT = Path(__file__).parents[2]
 WATCH = ROOT / "tests" / "watched"
@@ -80,6 +85,49 @@ def test_a_run_and_what_is_made_of_it(place: Path, model: list[str]) -> None:
     quietly(place, "agent.trace", "html", run["run_id"])
     quietly(place, "agent.trace", "replay", run["run_id"], "--from", "decide")
     assert run["adapters"]["aligned"]
+
+
+@pytest.fixture(scope="module")
+def accepting(place: Path) -> list[str]:
+    """Arguments of a run that takes what training on the prompts makes."""
+    chosen = ["--policy", "fixed", "--set", f"policy_settings.strategy_file={strategies(place, TTL)}"]
+    return [*chosen, "--support", "8", "--reward", "12", "--test", "12", "--max-attempts", "1", "--accept", "any"]
+
+
+def test_what_a_run_adopted_is_handed_over(place: Path, model: list[str], accepting: list[str]) -> None:
+    pytest.importorskip("peft")
+    run = json.loads(quietly(place, "agent.run", "--task", "questions.jsonl", *accepting, *model, "--json"))
+    assert run["adopted"]
+    quietly(place, "agent.export", run["run_id"], "--to", "handed", "--offline")
+    told = quietly(place, "agent.verify", "handed", "--base", _path(model), "--prompts", "prompts.jsonl", "--offline")
+    assert "acts" in told
+
+
+def test_a_watch_that_adapts(place: Path, model: list[str]) -> None:
+    own = list({example.group: example.prompt for example in part(get_task("piqa"), "support")}.values())[:60]
+    new = [
+        {"question": f"{text} {n}", "choices": ["Who", "a bird"], "answer": n % 2} for n, text in enumerate(SUMS[:45])
+    ]
+    (place / "stream.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*own, *new]))
+    plan = strategies(place, TTL)
+    (place / "watch.toml").write_text(
+        f'model = "{tiny_pretrained.MODEL}"\nmodel_path = "{_path(model)}"\npolicy = "fixed"\nmax_attempts = 1\n'
+        f'accept = "any"\npolicy_settings.strategy_file = "{plan}"\n'
+    )
+    asked = ["--stream", "stream.jsonl", "--reference", "piqa", "--window", "32", "--adapt", "--config", "watch.toml"]
+    told = quietly(place, "agent.watch", *asked, "--offline", "--out", "watched")
+    assert "known from now on as drift-1" in told
+    assert list((place / "watched").rglob("run.json"))
+
+
+def test_trainings(place: Path, roomy_model_folder: Path) -> None:
+    """Of the generator and the aligner, and of the policy, where every strategy that could be measured counts."""
+    quietly(place, "agent.consolidate", *consolidation(roomy_model_folder, place / "trained"))
+    quietly(place, "tests.agent.train.policy.tiny_command", *training(roomy_model_folder, place / "policies"))
+
+
+def _path(model: list[str]) -> str:
+    return next(word for word in model if word.startswith("model_path=")).partition("=")[2]
 
 
 def test_the_stages_alone(place: Path, model: list[str]) -> None:

@@ -51,6 +51,13 @@ def test_temperature_zero_takes_the_most_likely() -> None:
     assert tokens.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize(("temperature", "top_p"), [(1e-320, 1.0), (1e-40, 0.9), (1.0, 1e-320), (1.0, 0.0)])
+def test_next_to_no_temperature_and_next_to_no_share_take_the_most_likely(temperature: float, top_p: float) -> None:
+    rows = torch.tensor([[0.0, 3.0], [1.0, -float("inf")]])
+    tokens = draw(rows, temperature=temperature, top_k=0, top_p=top_p, generator=torch.Generator())
+    assert tokens.tolist() == [1, 0]
+
+
 def test_continuations_side_by_side_equal_those_written_alone(tiny_lm: LanguageModel) -> None:
     """The mask must hide the rows from each other: greedy and sampled rows against one whole forward pass each."""
     tiny_lm.model.double()  # bfloat16 would round the two orders of summation apart

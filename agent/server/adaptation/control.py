@@ -1,6 +1,5 @@
 """Drift, adaptation, swap and rollback of a server: one thread makes runs; changes are written before they act."""
 
-import json
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pydantic import JsonValue
 from agent.loop.run_folder import locked
 from agent.record.reading import read_record
 from agent.record.schema import RunRecord
+from agent.server.adaptation.events import Events
 from agent.server.adaptation.evidence import Evidence
 from agent.server.adaptation.labels import Labels, label_of, lines, of_one_kind, window_rows
 from agent.server.adaptation.runs import Runs, StoppedError
@@ -27,14 +27,13 @@ from agent.server.wire import Feedback
 from agent.stream.state import Adapted, Event
 from agent.stream.wording import words
 from cao.errors import CaoError, InputError
-from cao.files import append_line, write_atomic
+from cao.files import write_atomic
 from tools.detect_drift.reference import check_sources
 
 LEAST_LABELLED = 56
 """Questions with their answers that a run needs to accept anything."""
 LEAST_PROMPTS = 8
 """Of a window, for the tools; fewer are of no use beside questions."""
-EVENTS = "events.jsonl"
 
 Open = Callable[[str, Path, RunRecord], Served]
 """Opens what a run adopted for a task, as it is served; raises a CaoError where it cannot be served."""
@@ -65,6 +64,7 @@ class Adaptation:
     memory: Memory = field(default_factory=Memory, init=False)
     _state: ServerState = field(init=False, repr=False)
     _labels: Labels = field(init=False, repr=False)
+    _events: Events = field(init=False, repr=False)
     _wanted: list[str] = field(default_factory=list, init=False, repr=False)
     _changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()), init=False)
     _thread: threading.Thread = field(init=False, repr=False)
@@ -93,10 +93,14 @@ class Adaptation:
         self._held.enter_context(locked(options.out))
         self._state = read_server_state(options.out)
         self._labels = Labels(options.out / "feedback.jsonl")
+        self._events = Events(options.out, self.metrics, self.roster.base.name)
         self.roster.expect(self.watching.current())
         for task, adoption in self._state.adopted.items():
             if adoption.status == "served":
                 self._open_again(task, adoption)
+            else:
+                self._events.once("rolled_back", task, adoption.words)
+        self._swapped("so an earlier process left it")
         windows = sorted(path.stem for path in (self.watching.folder / "windows").glob("*.jsonl"))
         self._wanted = [one for one in windows if options.adapt and self._to_be_made(one)]
         self.metrics.now_current(self.roster.current.name)
@@ -156,9 +160,8 @@ class Adaptation:
             self.metrics.events.labels(kind).inc()
         if kind in ("start", "expect"):
             with self._changed:
-                before = self.roster.current.name
                 self.roster.expect(event["expected"] if kind == "start" else event["tasks"])
-                self._swapped(before, "the prompts changed")
+                self._swapped("the prompts changed")
 
     def _new_task(self, task: str, path: Path) -> Adapted:
         with self._changed:
@@ -172,7 +175,7 @@ class Adaptation:
 
     def _to_be_made(self, task: str) -> bool:
         """Return whether an earlier process ended before a run for a task did."""
-        return task not in self._state.tried or self.runs.unfinished(task) is not None
+        return task not in self._state.tried or bool(self.runs.pending(task, self._state.judged.get(task, ())))
 
     def _tasks_of(self, key: str, tasks: tuple[str, ...]) -> list[str]:
         """Return the new tasks that a response belongs to."""
@@ -207,7 +210,9 @@ class Adaptation:
             except StoppedError:
                 return
             except Exception as error:  # noqa: BLE001  (serving goes on, and events.jsonl says what was wrong)
-                self._log("not_adapted", task, str(error) if isinstance(error, CaoError) else type(error).__name__)
+                self._events.add(
+                    "not_adapted", task, str(error) if isinstance(error, CaoError) else type(error).__name__
+                )
             with self._changed:
                 self._wanted.remove(task)
 
@@ -224,30 +229,38 @@ class Adaptation:
         write_atomic(prompts, lines(shown))
         beside = prompts if enough and len(shown) >= LEAST_PROMPTS else None
         try:
-            record = self.runs.make(task, questions.absolute(), beside and beside.absolute())
-        finally:
+            record = self.runs.make(
+                task, questions.absolute(), beside and beside.absolute(), self._state.judged.get(task, ())
+            )
+            model = self.open(task, self.runs.folder(task, record), record) if record.status == "improved" else None
+        except Exception:
             if not self._stopping:
                 with self._changed:
-                    self._state.tried[task] = len(known)
-                    self._state.write(self.options.out)
-        if record.status != "improved":
-            lack = "" if enough else f"; {len(known)} of at least {LEAST_LABELLED} answers are known"
-            self._log("not_adapted", task, f"run {record.run_id}: nothing was accepted{lack}")
-            return
-        self._adopt(task, record)
-
-    def _adopt(self, task: str, record: RunRecord) -> None:
-        folder = self.runs.folder(task, record)
-        model = self.open(task, folder, record)
-        level = record.test.baseline.accuracy if record.test else 0.0
-        run = str(folder.relative_to(self.options.out.absolute()))
+                    self._judged(task, len(known))
+            raise
         with self._changed:
-            before = self.roster.current.name
-            self._state.adopted[task] = Adoption(run=run, run_id=record.run_id, evidence=Evidence(level=level))
-            self._state.write(self.options.out)  # first: what is served must be served again after a kill
-            self.roster.adopt(task, model)
-            self._log("adopted", task, f"run {record.run_id}")
-            self._swapped(before, f"run {record.run_id} was accepted")
+            if model is not None:
+                self._adopt(task, record, model, len(known))
+            else:
+                lack = "" if enough else f"; {len(known)} of at least {LEAST_LABELLED} answers are known"
+                self._events.once("not_adapted", task, f"run {record.run_id}: nothing was accepted{lack}")
+                self._judged(task, len(known))
+
+    def _adopt(self, task: str, record: RunRecord, model: Served, known: int) -> None:
+        """Serve what a run adopted. First it is said and written: what is served must be served again after a kill."""
+        level = record.test.baseline.accuracy if record.test else 0.0
+        run = str(self.runs.folder(task, record).relative_to(self.options.out.absolute()))
+        self._events.once("adopted", task, f"run {record.run_id}")
+        self._state.adopted[task] = Adoption(run=run, run_id=record.run_id, evidence=Evidence(level=level))
+        self._judged(task, known)
+        self.roster.adopt(task, model)
+        self._swapped(f"run {record.run_id} was accepted")
+
+    def _judged(self, task: str, known: int) -> None:
+        """Write down that the task's runs were dealt with, in one step with what was adopted: a kill parts neither."""
+        self._state.tried[task] = known
+        self._state.judged[task] = self.runs.ended(task)
+        self._state.write(self.options.out)
 
     def _judge(self, name: str, run: str, *, correct: bool) -> bool:
         """Take one answer of an adopted model as evidence; return whether the model was taken back."""
@@ -260,11 +273,10 @@ class Adaptation:
         self._state.write(self.options.out)
         if not evidence.worse:
             return False
-        before, model = self.roster.current.name, self.roster.by_drift[name]
+        model = self.roster.by_drift[name]
         self.roster.dismiss(name)
-        told = f"{evidence.right} of {evidence.asked} right, the deployed model had {evidence.level:.0%}"
-        self._log("rolled_back", name, told)
-        self._swapped(before, "feedback spoke against it")
+        self._events.once("rolled_back", name, self._state.adopted[name].words)
+        self._swapped("feedback spoke against it")
         self.close(model)
         return True
 
@@ -276,19 +288,10 @@ class Adaptation:
                 raise InputError(f"{folder}: is not in the server's folder")
             self.roster.adopt(task, self.open(task, folder, read_record(folder)))
         except CaoError as error:
-            self._log("not_opened", task, str(error))
+            self._events.add("not_opened", task, str(error))
 
-    def _swapped(self, before: str, why: str) -> None:
-        after = self.roster.current.name
-        if after != before:
-            self.metrics.now_current(after)
-            self._log("swap", after, f"in place of {before}: {why}")
-
-    def _log(self, event: str, task: str, told: str) -> None:
-        self.metrics.events.labels(event).inc()
-        sys.stderr.write(f"{event.replace('_', ' ')}: {task}: {told}\n")
-        line: dict[str, JsonValue] = {"event": event, "task": task, "told": told}
-        append_line(self.options.out / EVENTS, json.dumps(line, ensure_ascii=False))
+    def _swapped(self, why: str) -> None:
+        self._events.swapped(self.roster.current.name, why)
 
 
 def _alike(row: dict[str, object], other: dict[str, object]) -> bool:

@@ -1,20 +1,22 @@
 """A run of the graph beside the server: a process of its own, by the command that anybody would type."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import agent
 from agent.config import make_config
 from agent.loop.request import check_names
-from agent.loop.run_folder import locked
 from agent.record.reading import read_record
 from agent.record.schema import RunRecord
+from agent.server.adaptation.state import ended, runs_folder
 from agent.server.adaptation.watching import lower
 from agent.server.settings import ServeOptions
 from cao.configuration import Machine
@@ -53,34 +55,41 @@ class Runs:
         given = self.options.model_dump(include=set(Machine.model_fields), exclude_unset=True)
         check_names(make_config(self.file, {"task": "window.jsonl", **given}, []))
 
-    def unfinished(self, task: str) -> str | None:
-        """Return the id of a run for a task that was begun and has not ended."""
-        begun = sorted(self._out(task).glob("*/config.json"))
-        return next((path.parent.name for path in begun if not (path.parent / "run.json").exists()), None)
+    def pending(self, task: str, judged: Collection[str]) -> str | None:
+        """Return the id of a run for a task that was begun, and of which it is not settled what became of it."""
+        begun = sorted(path.parent.name for path in self._out(task).glob("*/config.json"))
+        return next((run for run in begun if run not in judged), None)
 
-    def make(self, task: str, questions: Path, prompts: Path | None) -> RunRecord:
-        """Make a run, or end one that was interrupted; return its record.
+    def ended(self, task: str) -> list[str]:
+        """Return the ids of the runs for a task that came to their end."""
+        return ended(self.options.out, task)
+
+    def make(self, task: str, questions: Path, prompts: Path | None, judged: Collection[str] = ()) -> RunRecord:
+        """Make a run, or end one that was interrupted; return its record, or that of one that nobody has looked at.
 
         Args:
             task: what its folder is called by.
             questions: the task's file.
             prompts: for the tools, None for a share of the questions.
+            judged: runs of which it is settled what became of them.
 
         Raises:
             InputError: the run was refused.
             UnavailableError: it ended in another way; its log says how.
             StoppedError: the server ends.
         """
-        out, again = self._out(task), self.unfinished(task)
+        out = self._out(task)
         out.mkdir(parents=True, exist_ok=True)
-        if again and self._ended(out / again):
-            return read_record(out / again)
-        offline = ["--offline"] if self.options.offline else []
-        words = ["--resume", again, *offline] if again else ["--task", str(questions), *self._machine()]
-        if prompts is not None and not again:
-            words += ["--prompts", str(prompts)]
-        log = out.parent / f"{task}.log"
-        status, told = self._command([*words, "--out", str(out), "--json"], log)
+        with self._alone(out.parent / f"{task}.lock") as lock:
+            again = self.pending(task, judged)
+            if again and (out / again / "run.json").exists():
+                return read_record(out / again)
+            offline = ["--offline"] if self.options.offline else []
+            words = ["--resume", again, *offline] if again else ["--task", str(questions), *self._machine()]
+            if prompts is not None and not again:
+                words += ["--prompts", str(prompts)]
+            log = out.parent / f"{task}.log"
+            status, told = self._command([*words, "--out", str(out), "--json"], log, lock)
         if status != 0:
             if self._stopping:
                 raise StoppedError
@@ -103,20 +112,27 @@ class Runs:
         """Return a run's folder."""
         return self._out(task) / record.run_id
 
-    def _ended(self, run: Path) -> bool:
-        """Return whether a run has ended, once no process is at work on it: a killed server's may have outlived it."""
-        while not self._stopping:
-            try:
-                with locked(run):
-                    return (run / "run.json").exists()
-            except InputError:
-                time.sleep(0.5)
-        raise StoppedError
+    @contextmanager
+    def _alone(self, path: Path) -> Iterator[int]:
+        """Hold a lock that a run's process inherits: a killed server's may outlive it, and is waited for."""
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            while not self._stopping:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(0.5)
+                    continue
+                yield lock
+                return
+            raise StoppedError
+        finally:
+            os.close(lock)
 
     def _out(self, task: str) -> Path:
-        return Path(os.path.abspath(self.options.out)) / "runs" / task
+        return runs_folder(self.options.out, task)
 
-    def _command(self, words: list[str], log: Path) -> tuple[int, str]:
+    def _command(self, words: list[str], log: Path, lock: int) -> tuple[int, str]:
         path = os.pathsep.join(filter(None, (str(Path(agent.__path__[0]).parent), os.environ.get("PYTHONPATH"))))
         with log.open("a") as errors:
             command = [sys.executable, "-m", "agent.run", *words]
@@ -126,6 +142,7 @@ class Runs:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                pass_fds=(lock,),
                 env={**os.environ, "PYTHONPATH": path},
             )
             self._process = process

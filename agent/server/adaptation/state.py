@@ -1,5 +1,6 @@
 """What a server goes on from after its end: what was adopted on alarms, and what feedback said of it."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,12 @@ class Adoption(Record):
     status: Literal["served", "rolled_back"] = "served"
     evidence: Evidence
 
+    @property
+    def words(self) -> str:
+        """What feedback said of it."""
+        one = self.evidence
+        return f"run {self.run_id}: {one.right} of {one.asked} right, the deployed model had {one.level:.0%}"
+
 
 class ServerState(BaseModel):
     """What ``state.json`` holds.
@@ -36,6 +43,7 @@ class ServerState(BaseModel):
         version: of the file.
         adopted: task → the model that was adopted last.
         tried: task → questions with answers that the last run for it had.
+        judged: task → its runs of which it is settled what became of them.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -43,6 +51,7 @@ class ServerState(BaseModel):
     version: Literal[1] = 1
     adopted: dict[str, Adoption] = {}
     tried: dict[str, int] = {}
+    judged: dict[str, list[str]] = {}
 
     def write(self, folder: Path) -> None:
         """Write it in one step."""
@@ -59,6 +68,19 @@ def read_server_state(folder: Path) -> ServerState:
     if not path.exists():
         return ServerState()
     try:
-        return ServerState.model_validate_json(path.read_bytes())
+        state = ServerState.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         raise InputError(f"{path}: damaged; give another --out") from None
+    if "judged" not in state.model_fields_set:  # written before there was this key
+        state.judged = {task: ended(folder, task) for task in state.tried}
+    return state
+
+
+def runs_folder(folder: Path, task: str) -> Path:
+    """Return where the runs for a task lie in a server's folder."""
+    return Path(os.path.abspath(folder)) / "runs" / task
+
+
+def ended(folder: Path, task: str) -> list[str]:
+    """Return the ids of the runs for a task that came to their end, in a server's folder."""
+    return sorted(path.parent.name for path in runs_folder(folder, task).glob("*/run.json"))

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -166,6 +167,15 @@ def test_the_command_listens_on_this_machine_alone(out: Path) -> None:
         assert connection.getresponse().status == 200
         process.terminate()
         assert process.wait(30) == 0
+
+
+def test_a_browser_that_goes_away_is_no_defect(server: Pages, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as gone:
+            gone.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert ask(server, "/")[0] == 200
+    assert capsys.readouterr().err == ""
 
 
 def test_the_list_sorts_filters_and_compares_in_a_browser(server: Pages, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def serving(chosen: ServeOptions, key: str = "", file: Path | None = None) -> It
     ready = threading.Event()
     site = make_site(chosen, places(chosen), key, file)
     sock = bound(chosen.host, chosen.port)
-    web = Web(site.app, chosen.drain_s, ready.set)
+    web = Web(site.app, chosen.timeout_s, chosen.drain_s, ready.set)
     thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]})
     thread.start()
     try:

@@ -60,6 +60,13 @@ def test_of_given_choices_one_is_ranked_first(it: Served) -> None:
     assert part.choices[0].delta.content == made.choices[0].message.content
 
 
+@pytest.mark.parametrize("how", [{"temperature": 1e-320}, {"temperature": 1e-40}, {"top_p": 1e-320}, {"top_p": 1e-46}])
+def test_next_to_no_temperature_and_next_to_no_share_are_greedy(it: Served, how: dict[str, float]) -> None:
+    asked = {"model": "base", "prompt": "the bird can", "max_tokens": 6}
+    (greedy,) = it.post("/v1/completions", **asked, temperature=0)[1]["choices"]
+    assert it.post("/v1/completions", **asked, **how)[1]["choices"] == [greedy]
+
+
 def test_many_at_once_get_what_each_gets_alone(it: Served) -> None:
     prompts = [f"Tom has {n} apples and the bird can fly {'very ' * (n % 5)}" for n in range(24)]
 
