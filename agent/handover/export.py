@@ -50,12 +50,13 @@ def export(options: ExportOptions) -> dict[str, object]:
         write_atomic(folder / CAO_FILE, handed.text())
         write_atomic(folder / "README.md", card(run, options.what, there))
         if options.merge or options.gguf:
-            from agent.handover import llama_cpp, merge  # noqa: PLC0415  (torch; a mistake is reported first)
+            from agent.handover import base_model, llama_cpp, merge  # noqa: PLC0415  (torch; mistakes come first)
 
+            lm = base_model.base_of(run, "--merge" if options.merge else "--gguf", offline=options.offline)
             if options.merge:
-                merge.merge(run, folder, handed, offline=options.offline)
+                merge.merge(lm, folder, handed, offline=options.offline)
             if options.gguf:
-                llama_cpp.write_gguf(run, folder, offline=options.offline)
+                llama_cpp.write_gguf(lm, folder)
         for place_of in {path.parent for path in folder.rglob(CAO_FILE)}:
             write_sums(place_of, [path for name in (CAO_FILE, ROUTES) if (path := place_of / name).is_file()])
         usual_modes(folder)

@@ -10,10 +10,9 @@ import numpy as np
 from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, Keys, get_tensor_name_map
 from transformers import PretrainedConfig
 
-from agent.handover.base_model import base_of
-from agent.record.schema import RunRecord
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, load_adapter
+from cao.model.language_model import LanguageModel
 
 GGUF_FILE = "adapter.gguf"
 _PEFT = "base_model.model."
@@ -28,23 +27,21 @@ _ARCHITECTURES = {
 """The library's name of an architecture to GGUF's. Others rearrange weights in ways that are not written down here."""
 
 
-def write_gguf(run: RunRecord, folder: Path, *, offline: bool) -> None:
+def write_gguf(lm: LanguageModel, folder: Path) -> None:
     """Write the folder's adapter as a GGUF file beside it.
 
     Args:
-        run: whose base model.
+        lm: the base model.
         folder: a PEFT folder.
-        offline: never touch the network.
 
     Raises:
-        InputError: the base model has changed, is of an architecture whose names are not known, or the adapter is a
-            DoRA adapter, which llama.cpp does not read.
-        UnavailableError: the base model is not at hand.
+        InputError: the base model is of an architecture whose names are not known, or the adapter is a DoRA adapter,
+            which llama.cpp does not read.
     """
-    weights = load_adapter(folder, run.model_sha256)
+    weights = load_adapter(folder, lm.sha256)
     if weights.dora:
         raise InputError("--gguf: llama.cpp reads LoRA alone, and this adapter is DoRA; --merge writes merged weights")
-    write_adapter(weights, base_of(run, "--gguf", offline=offline).model.config, folder / GGUF_FILE)
+    write_adapter(weights, lm.model.config, folder / GGUF_FILE)
 
 
 def write_adapter(weights: LoraWeights, config: PretrainedConfig, path: Path) -> None:

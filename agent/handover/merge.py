@@ -6,29 +6,23 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from agent.handover.base_model import base_of
 from agent.handover.settings import CAO_FILE, Handed
-from agent.record.schema import RunRecord
 from cao.files import write_atomic
+from cao.model.language_model import LanguageModel
 from cao.model.loading import weights_sha256
 
 MERGED = "merged"
 
 
-def merge(run: RunRecord, folder: Path, handed: Handed, *, offline: bool) -> None:
+def merge(lm: LanguageModel, folder: Path, handed: Handed, *, offline: bool) -> None:
     """Write the merged model, its tokenizer and its ``cao.json`` to a folder below the adapter's.
 
     Args:
-        run: whose base model.
+        lm: the base model.
         folder: a PEFT folder.
         handed: what of the model is no weights.
         offline: never touch the network.
-
-    Raises:
-        InputError: the base model has changed, or the run was made on top of another adapter.
-        UnavailableError: the base model is not at hand.
     """
-    lm = base_of(run, "--merge", offline=offline)
     plain = AutoModelForCausalLM.from_pretrained(lm.source, dtype=torch.float32, local_files_only=offline)
     to = folder / MERGED
     merged = PeftModel.from_pretrained(plain, str(folder)).merge_and_unload(safe_merge=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from agent.stream.options import MAX_WINDOW, MIN_WINDOW
+from agent.stream.options import RunLength, Window
 from cao.configuration import Machine, Registry, RunsFolder, Seed
 from cao.options import Option
 from cao.types import Record
@@ -40,12 +40,8 @@ class ServeOptions(Machine):
         tuple[str, ...], Field(description="tasks expected"), Option("TASK", default="all registered ones")
     ] = ()
     registry: Registry = None
-    run_length: Annotated[
-        int, Field(ge=1, description="prompts without drift to a false alarm, on average"), Option("N")
-    ] = 1000
-    window: Annotated[
-        int, Field(ge=MIN_WINDOW, le=MAX_WINDOW, description="prompts collected after an alarm"), Option("N")
-    ] = 64
+    run_length: RunLength = 1000
+    window: Window = 64
     out: Annotated[Path, Field(description="folder of this server's state"), Option("DIR")] = Path("runs/serve")
     seed: Seed = 0
     upstream: Annotated[

@@ -15,6 +15,11 @@ MAX_WINDOW = 8192
 MIN_WINDOW = 8
 """Fewer prompts get no verdict."""
 
+RunLength = Annotated[int, Field(ge=1, description="prompts without drift to a false alarm, on average"), Option("N")]
+Window = Annotated[
+    int, Field(ge=MIN_WINDOW, le=MAX_WINDOW, description="prompts collected after an alarm"), Option("N")
+]
+
 
 class WatchOptions(Record):
     """What the command takes."""
@@ -27,12 +32,8 @@ class WatchOptions(Record):
     adapt: Annotated[bool, Field(description="adapt to a new task by the graph, and swap the accepted adapter in")] = (
         False
     )
-    run_length: Annotated[
-        int, Field(ge=1, description="prompts without drift to a false alarm, on average"), Option("N")
-    ] = 1000
-    window: Annotated[
-        int, Field(ge=MIN_WINDOW, le=MAX_WINDOW, description="prompts collected after an alarm"), Option("N")
-    ] = 64
+    run_length: RunLength = 1000
+    window: Window = 64
     out: Annotated[Path, Field(description="folder of this watch"), Option("DIR")] = Path("runs/watch")
     follow: Annotated[bool, Field(description="at the end of the file, wait for more")] = False
     seed: Annotated[int, Field(ge=0, description="of the smoothing and the permutations"), Option("N")] = 0
