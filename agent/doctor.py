@@ -16,6 +16,7 @@ from agent.health.checks import (
     OPTIONAL,
     Check,
     check_extra,
+    check_extras,
     check_key,
     check_package,
     check_python,
@@ -57,6 +58,7 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Check]:
     needed = requirements()
     yield from (check_package(name, needed[name], installed(name)) for name in needed if name not in OPTIONAL)
     yield from (check_extra(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
+    yield from _checked("extras", check_extras)
     yield check_key()
     yield from _checked("room", check_room)
     yield from _checked("models and data", lambda: _light(offline=offline))

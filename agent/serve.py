@@ -1,17 +1,13 @@
 """Serve the base model, and what runs adopted, by OpenAI's API: ``python -m agent.serve``."""
 
 import argparse
-import importlib.util
 import sys
 
 from agent.config import settings_of
 from agent.server.settings import ServeOptions
 from cao.command_line import run_main
-from cao.errors import UnavailableError
+from cao.machine.extras import need
 from cao.options import SET, add_common, add_options, command_parser
-
-NEEDED = ("fastapi", "uvicorn", "prometheus_client")
-INSTALL = "python -m pip install -c constraints.txt '.[serve]'"
 
 EPILOG = """Models: base is the base model, NAME what --adopted names, auto whichever is current: with --adapt what was
 adopted for the prompts that come at present, else base. Requests name one. POST /v1/feedback takes {"id": RESPONSE,
@@ -34,9 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def body(parsed: argparse.Namespace) -> int:
         options = settings_of(ServeOptions, parsed, "serve")
-        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-        if missing:
-            raise UnavailableError(f"{missing[0]} is not installed; serving needs the extra serve; run: {INSTALL}")
+        need("serve")
         from agent.server.running import serve  # noqa: PLC0415  (torch, and packages of an extra)
 
         return serve(options, parsed.config, as_json=parsed.json)

@@ -1,6 +1,6 @@
 """What the doctor looks at first, one function each; none of them changes anything.
 
-Only the standard library is imported at the top: a check must be able to say that a package is missing.
+Imported at the top is what needs the standard library alone: a check must be able to say that a package is missing.
 """
 
 import os
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
+
+from cao.machine.extras import EXTRAS, install, missing
 
 OPTIONAL = {
     "llguidance": "without it the local policy's proposals are validated and drawn again",
@@ -86,6 +88,16 @@ def check_extra(name: str, lowest: str, use: str, version: str | None) -> Check:
     """Judge a package that a default run can do without."""
     row = check_package(name, lowest, version)
     return row if row.status == "ok" else Check(name, "optional", f"{row.detail}; {use}", INSTALL_CORE)
+
+
+def check_extras() -> list[Check]:
+    """Say which of the extras are installed, and what the others are for."""
+    return [
+        Check(name, "optional", f"{module} is not installed; needed for {extra.purpose}", install(name))
+        if (module := missing(name))
+        else Check(name, "ok", extra.purpose)
+        for name, extra in EXTRAS.items()
+    ]
 
 
 def check_key() -> Check:

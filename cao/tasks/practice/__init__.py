@@ -13,9 +13,6 @@ EMBEDDED: dict[str, Task] = {task.name: task for task in (*table.TASKS, *subject
 GENERATED: dict[str, Task] = {task.name: task for task in gym.TASKS}
 """Those that need the extra ``practice``."""
 
-INSTALL = gym.INSTALL
-"""The command that installs it."""
-
 SAME_QUESTIONS: dict[str, tuple[str, ...]] = subjects.SAME_QUESTIONS
 """Practice tasks whose questions are built-in tasks' too, with those tasks: where their generator or their results are
 held out, so must the practice task be. What another one shares with a built-in task is a question or three."""

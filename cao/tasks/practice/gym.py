@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-from cao.errors import UnavailableError
+from cao.machine.extras import need
 from cao.tasks.base import Task, answer_form, choice_example, example_id, read_id
 from cao.tasks.sources import Row, usable
 from cao.types import Example
 
 PREFIX = "reasoning_gym_"
-INSTALL = "python -m pip install -c constraints.txt '.[practice]'"
 SEED, SIZE = 0, 1200
 CHOICES = 4
 WRONG = 0.5
@@ -82,10 +81,9 @@ def generated(name: str) -> Generated:
     Raises:
         UnavailableError: the extra is not installed.
     """
-    try:
-        from reasoning_gym import create_dataset  # noqa: PLC0415  (an extra)
-    except ImportError:
-        raise UnavailableError(f"{PREFIX}{name} needs the extra practice; run: {INSTALL}") from None
+    need("practice")
+    from reasoning_gym import create_dataset  # noqa: PLC0415  (an extra)
+
     made: Generated = create_dataset(name, seed=SEED, size=SIZE)
     return made
 

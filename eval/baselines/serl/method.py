@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from agent.train.files import read_json
 from cao.configuration import Amount, Count
 from cao.files import sealed, write_json
+from cao.machine.extras import need
 from cao.model.adapters import LoraWeights
 from cao.model.training_state import restore_training, save_training
 from cao.types import Example, Record
@@ -26,7 +27,7 @@ from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Pr
 from eval.baselines.descent import Extent, Read, taken
 from eval.baselines.ground import Ground, Target
 from eval.baselines.serl.questions import Writing, unasked, write_questions
-from eval.baselines.serl.reinforce import Reinforcing, Watch, need_trainer, reinforce
+from eval.baselines.serl.reinforce import Reinforcing, Watch, reinforce
 from eval.baselines.serl.votes import answer_of, rewards
 from eval.bench.plain.training import live, peft_model
 
@@ -124,7 +125,7 @@ class Serl(Baseline):
 
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
         """Return LoRA that was reinforced on the target's prompts and on questions like them."""
-        need_trainer()
+        need("rl")
         lm, start = ground.lm, ground.lm.fresh_lora(0)
         with peft_model(lm, start) as dressed, Read.by(lm) as read:
             play = _Play(self.hyper, ground, target, place, start, dressed, read)

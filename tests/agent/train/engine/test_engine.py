@@ -206,7 +206,7 @@ def test_an_address_that_does_not_answer_is_named_in_time(deaf: str) -> None:
 
 
 def test_without_ray_the_message_has_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UnavailableError, match=r"run: python -m pip install -c constraints.txt -e '\.\[cluster\]'"):
         check_engine(RAY)
 

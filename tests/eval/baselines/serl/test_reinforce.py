@@ -1,5 +1,6 @@
 """Reinforcement by the public trainer on the tiny model: the policy moves towards what the majority says."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,6 @@ def same(first: LoraWeights | None, second: LoraWeights | None) -> bool:
 
 
 def test_without_the_trainer_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "trl", None)
+    monkeypatch.setitem(sys.modules, "trl", None)
     with pytest.raises(UnavailableError, match=r"\.\[rl\]"):
-        module.need_trainer()
+        module.need("rl")

@@ -1,0 +1,34 @@
+"""The extras, against what the package itself declares."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cao.errors import UnavailableError
+from cao.machine import extras
+
+DECLARED = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.mark.parametrize("name", extras.EXTRAS)
+def test_every_extra_is_declared_and_told_by_the_command_that_installs_it(
+    name: extras.ExtraName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = extras.EXTRAS[name].modules[-1]
+    assert name in DECLARED
+    assert last.split(".")[0].split("_")[0] in " ".join(DECLARED[name])
+    for module in extras.EXTRAS[name].modules:
+        monkeypatch.setitem(sys.modules, module, None)
+    assert extras.missing(name) == extras.EXTRAS[name].modules[0]
+    with pytest.raises(UnavailableError, match=rf"needs the extra {name}: .*-e '\.\[{name}\]'"):
+        extras.need(name)
+
+
+def test_what_is_installed_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(extras.EXTRAS, "otel", extras.Extra("a test", ("json", "os.path")))
+    assert extras.missing("otel") is None
+    extras.need("otel")
+    monkeypatch.setitem(extras.EXTRAS, "otel", extras.Extra("a test", ("json", "no_such_package.inner")))
+    assert extras.missing("otel") == "no_such_package.inner"
