@@ -21,6 +21,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 
 from agent import serve
+from cao.files import opened
 from tests.agent.killing import forked
 from tests.agent.server.drifting import ask, configuration, drifting, new, usual
 from tests.agent.server.running_site import serving
@@ -108,7 +109,7 @@ def alarmed(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def left(out: Path) -> object:
     """Return what a server goes on from, what it said of it, and what its one run keeps."""
-    state = RUN.sub("", (out / "state.json").read_text())
+    state = RUN.sub("", opened((out / "state.json").read_bytes()))
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     [run] = (path.parent for path in (out / "runs").glob("*/*/run.json"))
     return state, [(one["event"], one["task"]) for one in events], kept_of(run)

@@ -5,13 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from agent.server.errors import ApiError
 from agent.server.memory import Answered
 from agent.server.wire import Feedback
 from cao.errors import InputError
-from cao.files import append_line, whole_lines
+from cao.files import append_line, opened_line, sealed_line, whole_lines
 from cao.tasks.base import LETTERS
 from cao.tasks.prompt_file import value_of
 from cao.types import Record
@@ -103,14 +101,14 @@ class Labels:
     def __post_init__(self) -> None:
         for number, line in enumerate(whole_lines(self.path), 1):
             try:
-                label = Label.model_validate_json(line)
-            except ValidationError:
+                label = Label.model_validate_json(opened_line(line))
+            except ValueError:
                 raise InputError(f"{self.path}:{number}: damaged; take the line out, or give another --out") from None
             self._by_id[label.id] = label
 
     def add(self, label: Label) -> bool:
         """Keep one; return whether it is the first on its answer."""
-        append_line(self.path, label.model_dump_json())
+        append_line(self.path, sealed_line(label.model_dump_json()))
         first = label.id not in self._by_id
         self._by_id[label.id] = label
         return first

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from agent.server.adaptation.evidence import Evidence
 from cao.errors import InputError
-from cao.files import write_atomic
+from cao.files import opened, sealed, write_json
 from cao.types import Record
 
 STATE_FILE = "state.json"
@@ -54,8 +54,8 @@ class ServerState(BaseModel):
     judged: dict[str, list[str]] = {}
 
     def write(self, folder: Path) -> None:
-        """Write it in one step."""
-        write_atomic(folder / STATE_FILE, self.model_dump_json(indent=2))
+        """Write it in one step, with its hash."""
+        write_json(folder / STATE_FILE, sealed(self.model_dump(mode="json")))
 
 
 def read_server_state(folder: Path) -> ServerState:
@@ -68,8 +68,8 @@ def read_server_state(folder: Path) -> ServerState:
     if not path.exists():
         return ServerState()
     try:
-        state = ServerState.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        state = ServerState.model_validate_json(opened(path.read_bytes()))
+    except (OSError, ValueError):
         raise InputError(f"{path}: damaged; give another --out") from None
     if "judged" not in state.model_fields_set:  # written before there was this key
         state.judged = {task: ended(folder, task) for task in state.tried}

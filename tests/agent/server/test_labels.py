@@ -63,9 +63,10 @@ def test_a_line_that_a_kill_cut_off_is_dropped_and_a_damaged_one_refused(tmp_pat
     with labels.path.open("a") as file:
         file.write('{"id": "b", "ta')
     assert [one.id for one in Labels(labels.path).of("t", {"a", "b"})] == ["a"]
-    labels.path.write_text('{"id": 3}\n')
-    with pytest.raises(InputError, match=r"f.jsonl:1: damaged"):
-        Labels(labels.path)
+    for damage in ('{"id": 3}\n', labels.path.read_text().replace('"answer":"x"', '"answer":"y"')):
+        labels.path.write_text(damage)
+        with pytest.raises(InputError, match=r"f.jsonl:1: damaged"):
+            Labels(labels.path)
 
 
 def test_a_run_is_given_questions_of_one_kind_each_once(tmp_path: Path) -> None:
@@ -96,7 +97,8 @@ def test_a_state_is_read_as_it_was_written_and_a_damaged_one_refused(tmp_path: P
     state = ServerState(adopted={"drift-1": Adoption(run="runs/drift-1/x", run_id="x", evidence=Evidence(level=0.5))})
     state.write(tmp_path)
     assert read_server_state(tmp_path) == state
-    for damage in ("{", '{"version": 9}', '{"colour": 1}'):
+    whole = (tmp_path / "state.json").read_text()
+    for damage in ("{", '{"version": 9}', '{"colour": 1}', whole.replace("0.5", "0.4")):
         (tmp_path / "state.json").write_text(damage)
         with pytest.raises(InputError, match=r"state.json: damaged; give another --out"):
             read_server_state(tmp_path)
