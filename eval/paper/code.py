@@ -26,13 +26,18 @@ def code_of(*roots: str) -> str:
     Args:
         roots: names of modules.
     """
-    waiting, seen = list(roots), dict[str, str]()
+    return sha256_bytes("".join(f"{name}\n{meaning(name)}\n" for name in sorted(modules_of(*roots))).encode())
+
+
+def modules_of(*roots: str) -> set[str]:
+    """Return the names of modules and of everything that they import, as far as a result depends on it."""
+    waiting, seen = list(roots), set[str]()
     while waiting:
         name = waiting.pop()
         if name not in seen and _counts(name):
-            seen[name] = meaning(name)
+            seen.add(name)
             waiting += sorted(imports(texts()[name], texts()))
-    return sha256_bytes("".join(f"{name}\n{seen[name]}\n" for name in sorted(seen)).encode())
+    return seen
 
 
 def _counts(name: str) -> bool:

@@ -11,9 +11,10 @@ from cao.model.adapters import save_adapter
 from cao.progress import Progress
 from cao.types import Record
 from eval.baselines.baseline import Budget, Spent
+from eval.baselines.cell import Rules, run_cell, target_of
 from eval.baselines.ground import FEW, Ground, Target, ground_of
 from eval.baselines.objective import tokens_of
-from eval.baselines.registry import BASELINES, Rules, run_cell, target_of
+from eval.baselines.registry import BASELINES
 from eval.generation.workshop import Workshop
 from eval.paper.code import code_of
 
@@ -83,7 +84,7 @@ def make(
     path = _path(ground, target_of(BASELINES[method], ground, task, seed), method, rules, budget)
     if path.exists():
         return read_json(path, Made)
-    cell = run_cell(workshop, method, task, seed, rules=rules, budget=budget, progress=progress)
+    cell = run_cell(workshop, BASELINES[method], task, seed, rules=rules, budget=budget, progress=progress)
     kept = save_adapter(ground.folder / "adapters", cell.weights, ground.lm.source) if cell.weights else None
     done = Made(
         adapter=kept.sha256 if kept else "",
@@ -104,7 +105,7 @@ def folder_of(ground: Ground, made: Made) -> Path:
 
 def _path(ground: Ground, target: Target, method: str, rules: Rules, budget: Budget | None) -> Path:
     depends_on = {
-        "code": code_of(BASELINES[method].__module__, "eval.baselines.registry"),
+        "code": code_of(BASELINES[method].__module__, "eval.baselines.cell"),
         "method": method,
         "rules": rules,
         "budget": budget.model_dump(mode="json") if budget else None,

@@ -51,7 +51,7 @@ class Row:
 
 def _baseline(name: str) -> Row:
     kind = BASELINES[name]
-    code = () if name == "base" else (kind.__module__, "eval.baselines.registry")
+    code = () if name == "base" else (kind.__module__, "eval.baselines.cell")
     return Row(name, _NAMES.get(name, name), "baseline", kind.reads, kind.reads not in ("nothing", "description"), code)
 
 

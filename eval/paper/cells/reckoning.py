@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from agent.budget.plan import Speed, part_seconds
 from agent.train.clock import span
 from cao.tasks import get_task
+from eval.baselines.cell import REHEARSED
 from eval.baselines.ground import FEW
-from eval.baselines.registry import REHEARSED
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
 from eval.paper.making import TEST_STEPS

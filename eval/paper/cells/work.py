@@ -19,7 +19,8 @@ from agent.train.engine.work import Work
 from cao.errors import CaoError
 from cao.progress import Progress
 from cao.types import Record
-from eval.baselines.registry import BASELINES, made_ready
+from eval.baselines.cell import made_ready
+from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Answered, Key, Shelf, depends_on, fill, fingerprint_of
 from eval.paper.cells.reckoning import Reckoning, plan_text

@@ -3,7 +3,8 @@
 import pytest
 
 from eval.paper import code
-from eval.paper.code import code_of
+from eval.paper.code import code_of, modules_of
+from eval.paper.rows import ROWS
 
 PLAIN = "from b import g\n\ndef f(x):\n    return g(x) + 1\n"
 SAID = '"""A module."""\nfrom b import g  # why\n\ndef f(x):\n    """Say what."""\n    return g(x) + 1\n'
@@ -38,3 +39,9 @@ def test_a_row_depends_on_its_own_stage() -> None:
     judges, stage_1 = code_of("tools.evaluate"), code_of("tools.evaluate", "tools.generate_lora")
     assert judges != stage_1
     assert code_of("tools.evaluate") == judges
+
+
+def test_what_one_baseline_made_survives_a_change_of_another_and_of_the_loop() -> None:
+    needed = modules_of(*ROWS["union_train"].code)
+    assert {"eval.baselines.union_train", "eval.baselines.descent"} <= needed
+    assert not {"eval.baselines.registry", "eval.baselines.maml", "agent.loop.nodes", "policies.local"} & needed
