@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.train.files import read_json
 from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.model.adapters import save_adapter
-from cao.progress import Progress
+from cao.progress import Progress, timed
 from cao.types import Record
 from eval.baselines.baseline import Budget, Spent
 from eval.baselines.cell import Rules, run_cell, target_of
@@ -40,6 +40,12 @@ class Made(Record):
     adapting: Spent
 
 
+class Tokens(Record):
+    """What a training reads of a question, tokens."""
+
+    mean: float
+
+
 def equal_budget(ground: Ground) -> Budget:
     """Return what the generator that serves a task read in its training, in tokens, and ten steps at test time.
 
@@ -51,8 +57,7 @@ def equal_budget(ground: Ground) -> Budget:
     """
     preset = ground.workshop.consolidation.preset
     training = preset.generator
-    every = [ground.rows(source, ground.objective) for source in ground.variant.sources]
-    mean = sum(map(tokens_of, every)) / max(1, sum(map(len, every)))
+    mean = tokens_of_a_question(ground)
     contrasts = 1 / training.contrast_every if training.contrast > 0 else 0.0
     through_model = max(0, training.steps - training.behaviour_from)
     asked = through_model * training.tasks * training.batch * (1 + contrasts)
@@ -60,6 +65,21 @@ def equal_budget(ground: Ground) -> Budget:
         collected = preset.checkpoints
         asked += len(ground.variant.sources) * (collected.warm_steps + collected.kept_steps) * collected.batch
     return Budget(preparing=round(mean * asked), adapting=round(mean * TEST_STEPS * FEW))
+
+
+def tokens_of_a_question(ground: Ground) -> float:
+    """Return how many tokens a training reads of one question of the sources, on average; counted once and kept."""
+    objective = ground.objective
+    key = sha256_bytes(canonical_json([ground.about, objective.model_dump(mode="json")]).encode())[:16]
+    path = ground.folder / f"tokens-{key}.json"
+    if path.exists():
+        return read_json(path, Tokens).mean
+    with timed(f"counting the tokens of {len(ground.variant.sources)} sources"):
+        every = [ground.rows(source, objective) for source in ground.variant.sources]
+    counted = Tokens(mean=sum(map(tokens_of, every)) / max(1, sum(map(len, every))))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, sealed(counted.model_dump(mode="json")))
+    return counted.mean
 
 
 def make(

@@ -14,10 +14,12 @@ from eval.baselines import registry
 from eval.baselines.baseline import Budget, Spent, adapted, prepared
 from eval.baselines.cell import chosen_rate, run_cell
 from eval.baselines.descent import Extent
-from eval.baselines.ground import Ground
+from eval.baselines.ground import FEW, Ground, ground_of
 from eval.baselines.maml import MamlEnLlm, MamlSettings
+from eval.baselines.objective import tokens_of
 from eval.baselines.registry import BASELINES
 from eval.generation.workshop import Workshop
+from eval.paper.making import TEST_STEPS, equal_budget
 
 FOLDER = Path(registry.__file__).parent
 HELPERS = {"baseline", "cell", "checkpoints", "descent", "gaussian", "ground", "objective", "registry"}
@@ -161,3 +163,14 @@ def test_a_rate_that_diverges_is_left_and_all_of_them_are_refused(ground: Ground
 def test_what_is_refused(workshop: Workshop) -> None:
     with pytest.raises(InputError, match="need a budget"):
         run_cell(workshop, BASELINES["base"], "social_iqa", 0, rules="equal")
+
+
+@pytest.mark.slow
+def test_the_tokens_of_the_sources_are_counted_once(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground = ground_of(workshop, "social_iqa")
+    every = [ground.rows(source, ground.objective) for source in ground.variant.sources]
+    mean = sum(map(tokens_of, every)) / sum(map(len, every))
+    first = equal_budget(ground)
+    assert first.adapting == round(mean * TEST_STEPS * FEW)
+    monkeypatch.setattr(Ground, "rows", None)
+    assert equal_budget(ground_of(workshop, "social_iqa")) == first
