@@ -65,7 +65,9 @@ def test_a_copy_names_its_base_model_as_anybody_gets_it_and_is_verified_without_
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["--task", "gsm8k", "--support", "16", "--reward", "24", "--test", "24", "--max-attempts", "1"]
-    record = run(capsys, [*argv, "--policy", "random", "--out", str(tmp_path), "--offline", "--json"])
+    quick = strategies(tmp_path, {"family": "Calibrate", "prior": "none", "strength": 0.0, "length": "token"})
+    argv += ["--policy", "fixed", "--set", f"policy_settings.strategy_file={quick}"]
+    record = run(capsys, [*argv, "--out", str(tmp_path), "--offline", "--json"])
     to = tmp_path / "served"
     assert export([record["run_id"], "--out", str(tmp_path), "--to", str(to), "--what", "generated"]) == 0
     config = json.loads((to / "adapter_config.json").read_text())
