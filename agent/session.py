@@ -19,6 +19,7 @@ from agent.loop.loading import build_workbench, fitted, refuse_other_weights, tr
 from agent.loop.request import Request, RunHeader
 from agent.loop.run_folder import (
     Recorder,
+    at_work_elsewhere,
     checkpointer,
     locked,
     new_run_folder,
@@ -31,7 +32,7 @@ from agent.loop.start import first_state
 from agent.loop.state import Context, State, Workbench, dump_state
 from agent.record.commands import resume_command
 from agent.record.page.report import write_report
-from agent.record.reading import read_record
+from agent.record.reading import at_work, read_record
 from agent.record.runs import find_run
 from agent.record.schema import RunRecord
 from agent.record.terminal import View, make_view, print_summary
@@ -98,12 +99,15 @@ def run_and_keep(request: Request, *, view: View, began: float | None = None) ->
     """Run the graph as ``run`` does; return what ``run.json`` says, and what was loaded for it."""
     config, stored = request.config, request.stored
     check_device(config.device)
+    folder = find_run(Path(config.out), stored.run_id) if stored else None
+    if folder and at_work(folder):  # known before anything is loaded
+        raise InputError(at_work_elsewhere(folder))
     asked = config.dtype
     config = config.model_copy(update={"dtype": choose_compute(asked, config.device).dtype})
     bench = build_workbench(config, request.task, request.splits, request.protocol, view, began)
-    if stored:
+    if stored and folder:
         refuse_other_weights(stored, bench)
-        folder, header = find_run(Path(config.out), stored.run_id), stored
+        header = stored
     else:
         bench = fitted(bench, view)
         folder, header = begin(request, bench, asked)

@@ -30,6 +30,7 @@ class FileReading(Record):
     def plain(self) -> bool:
         """Whether nothing of it needs saying: this project's own names in JSONL, all of them read, answers from 0."""
         own = self.format == "JSONL" and all(role == key for role, key in self.keys.items())
+        own = own and self.rows == self.questions
         return own and not (self.ignored or self.notes or self.answers in ("none", "indexes from 1"))
 
     def sentences(self) -> list[str]:

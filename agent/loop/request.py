@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.budget.fit import fit
 from agent.budget.memory import task_profile
-from agent.budget.plan import START_UP_SECONDS, STARTS, Speed, print_plan
+from agent.budget.plan import START_UP_SECONDS, STARTS, Speed
+from agent.budget.printing import print_plan
 from agent.config import RunConfig, make_config
 from agent.record.runs import find_run
 from cao.configuration import merge
-from cao.errors import InputError
+from cao.encodings import visible
+from cao.errors import InputError, UnavailableError
 from cao.files import opened, sealed, write_json
 from cao.machine.compute import choose_compute
 from cao.tasks import get_prompts, get_task
@@ -108,6 +110,8 @@ def understand(
     if stored:
         refuse_changes(stored, config)
     check_names(config)
+    if (out := Path(config.out)).exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is no folder; name one")
     check_here(config.device)
     task, splits, protocol = read_task(config)
     cut = {part: size for part, size in splits.sizes.items() if size}
@@ -202,10 +206,10 @@ def read_stored(out: Path, run_id: str) -> RunHeader:
     path = folder / "config.json"
     try:
         stored = RunHeader.model_validate_json(opened(path.read_bytes()))
-        if stored.run_id != folder.name:
-            raise ValueError("another run's")
     except (OSError, ValueError, RecursionError):
         raise InputError(f"{path}: missing or damaged; this run cannot be resumed, start a new one") from None
+    if stored.run_id != folder.name:
+        raise InputError(f"{folder}: holds run {visible(stored.run_id)}; give the folder that name")
     config = {key: value for key, value in stored.config.items() if value is not None}
     return stored.model_copy(update={"config": config})
 
@@ -222,6 +226,15 @@ def refuse_changes(stored: RunHeader, config: RunConfig) -> None:
         )
 
 
+def _lacks(config: RunConfig) -> list[str]:
+    """Return what keeps a run from starting though its configuration is sound."""
+    try:
+        check_remote(config)
+    except UnavailableError as error:
+        return [str(error)]
+    return []
+
+
 def show_plan(asked: Request, *, as_json: bool) -> None:
     """Print what a run would do; a time budget goes by the measured rates, where the run itself times some prompts."""
     config, task, splits, protocol = asked.config, asked.task, asked.splits, asked.protocol
@@ -230,5 +243,5 @@ def show_plan(asked: Request, *, as_json: bool) -> None:
         speed, left = Speed.of(compute, task_profile(config)), 60 * config.minutes - START_UP_SECONDS
         config = fit(config, speed, task, splits, protocol, STARTS[config.adapter], left).config
         task, splits, protocol = read_task(config)
-    print_plan(config, compute, task, splits, protocol, asked.told, as_json=as_json)
+    print_plan(config, compute, task, splits, protocol, asked.told, _lacks(config), as_json=as_json)
     sys.stdout.flush()

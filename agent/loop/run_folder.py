@@ -157,7 +157,12 @@ def locked(folder: Path) -> Iterator[None]:
         with FileLock(folder / LOCK, timeout=0.5):  # one who looks whether it is held has it for a moment
             yield
     except Timeout:
-        raise InputError(f"run {folder.name} is at work in another process") from None
+        raise InputError(at_work_elsewhere(folder)) from None
+
+
+def at_work_elsewhere(folder: Path) -> str:
+    """Say that another process holds a run's lock."""
+    return f"run {folder.name} is at work in another process; wait until it has ended"
 
 
 @contextmanager

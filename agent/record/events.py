@@ -86,8 +86,10 @@ def sentence(node: str, data: Mapping[str, JsonValue]) -> str:
     if end.baseline:
         return _start(end, end.baseline)
     if end.test:
-        pair = f"{100 * end.test.baseline.accuracy:.1f} % → {100 * end.test.adapted.accuracy:.1f} %"
-        return f"{end.status}: test accuracy {pair}"
+        before, after = end.test.baseline, end.test.adapted
+        told = f"{end.status}: test accuracy {100 * before.accuracy:.1f} % → {100 * after.accuracy:.1f} %"
+        moved = before.accuracy == after.accuracy and before.loss != after.loss
+        return f"{told}, log-loss {before.loss:.4f} → {after.loss:.4f}" if moved else told
     return ""
 
 

@@ -13,11 +13,13 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from agent.record.commands import resume_command
 from agent.record.events import NodeEnd
 from agent.record.measurements import GENERATED, Rewards
 from agent.record.schema import RUNNING, SCHEMA_VERSION, UNFINISHED, Run, RunRecord
 from agent.record.trace_file import read_trace, refuse_constant
 from agent.record.wording import one_line
+from cao.encodings import visible
 from cao.errors import InputError
 from cao.files import check_sums, opened
 from cao.types import Trial
@@ -61,14 +63,16 @@ def read_record(path: Path) -> RunRecord:
         InputError: it is damaged, another run's, or of another version.
     """
     file = path / "run.json"
+    if not file.exists():
+        raise InputError(f"run {path.name} has not ended; go on with: {resume_command(path.name, path.parent)}")
     check_sums(path)
     try:
         value = _read_object(file)
-        if value.get("run_id") != path.name:
-            raise InputError(f"{file}: damaged; it is another run's")
-        return _recorded(value, file)
+        if (other := value.get("run_id")) == path.name:
+            return _recorded(value, file)
     except InputError as error:
         raise InputError(f"{error}; delete it and resume to have it written again") from None
+    raise InputError(f"{path}: holds run {visible(str(other))[:80]}; give the folder that name")
 
 
 def _recorded(value: dict[str, JsonValue], file: Path) -> RunRecord:

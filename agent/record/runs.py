@@ -1,5 +1,7 @@
 """Which runs there are, and the result of each in one line."""
 
+import os
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,9 +55,12 @@ def find_run(out: Path, run_id: str) -> Path:
     Raises:
         InputError: not an id, unknown, ambiguous, or leading out of ``out``; the message lists ids that exist.
     """
-    path = Path(run_id)
-    if path.name != run_id and path.parent.absolute() == out.absolute():
-        run_id = path.name
+    path = Path(os.path.normpath(run_id))
+    if path.name != run_id:
+        if path.parent.resolve() == out.resolve():
+            run_id = path.name
+        elif ID_PATTERN.fullmatch(path.name) and _is_run(path):
+            raise InputError(f"run {path.name} lies in {path.parent}; add --out {shlex.quote(str(path.parent))}")
     if not ID_PATTERN.fullmatch(run_id):
         raise InputError(f"{run_id!r} is no run id; {trace_command('list', out)} lists them")
     names = [path.name for path in run_folders(out)]
@@ -80,8 +85,12 @@ def run_folders(out: Path) -> list[Path]:
         for path in out.iterdir()
         if ID_PATTERN.fullmatch(path.name)
         and path.resolve().parent == root  # a link must not lead elsewhere
-        and any((path / mark).is_file() for mark in MARKS)
+        and _is_run(path)
     ]
+
+
+def _is_run(path: Path) -> bool:
+    return any((path / mark).is_file() for mark in MARKS)
 
 
 def _summary(path: Path) -> RunSummary:

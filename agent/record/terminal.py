@@ -162,7 +162,7 @@ def print_summary(run: RunRecord, folder: str) -> None:
     if seen := run.smallest_detectable:
         console.print(
             f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "
-            f"{seen.loss:.4f} and accuracy changes from {100 * seen.accuracy:.1f} points "
+            f"{seen.loss:.2g} and accuracy changes from {100 * seen.accuracy:.1f} points "
             "(one-sided .1, power .8)."
         )
     if rules := rules_sentence(run):

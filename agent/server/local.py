@@ -162,7 +162,7 @@ class Local:
         send: Callable[[Told], None],
     ) -> Asked:
         """Return a request for one of several choices; the model's own rule says which one."""
-        question = request.asked if isinstance(request, ChatRequest) else request.prompts[0]
+        question = request.asked if isinstance(request, ChatRequest) else request.prompt[0]
         model, choices, context = served.model, tuple(request.choices or ()), request.context or ""
         assert model is not None, "what is served here has a model"
 
@@ -186,7 +186,7 @@ class Local:
         """Return a request for texts."""
         lm = self._engine.lm
         chat = isinstance(request, ChatRequest)
-        prompts = [chat_prompt(lm, request.chat)] if isinstance(request, ChatRequest) else request.prompts
+        prompts = [chat_prompt(lm, request.chat)] if isinstance(request, ChatRequest) else request.prompt
         jobs, prompt_tokens = list[Job](), 0
         began = time.monotonic()
 

@@ -5,7 +5,7 @@ What would change an answer and is not supported is refused, and not passed over
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from cao.tasks.base import LETTERS
 from cao.types import Message
@@ -15,6 +15,14 @@ MOST_ROWS = 16
 
 Text = Annotated[str, Field(min_length=1)]
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def _listed(value: object) -> object:
+    """Return one text as a list of it, so that a mistake is told of the text and not of what else might stand there."""
+    return [value] if isinstance(value, str) else value
+
+
+OneOrMore = BeforeValidator(_listed)
 
 
 class StreamOptions(BaseModel):
@@ -63,7 +71,7 @@ class Request(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
-    stop: StopText | Annotated[list[StopText], Field(max_length=4)] | None = None
+    stop: Annotated[list[StopText], OneOrMore, Field(max_length=4)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -90,7 +98,7 @@ class Request(BaseModel):
     @property
     def stops(self) -> tuple[str, ...]:
         """The texts that end an answer."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return tuple(self.stop or ())
 
     @property
     def usage_at_end(self) -> bool:
@@ -101,7 +109,7 @@ class Request(BaseModel):
 class CompletionRequest(Request):
     """``POST /v1/completions``."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=MOST_ROWS)]
+    prompt: Annotated[list[str], OneOrMore, Field(min_length=1, max_length=MOST_ROWS)]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
     suffix: str | None = None
@@ -111,16 +119,11 @@ class CompletionRequest(Request):
     def _plain(self) -> "CompletionRequest":
         if self.echo or self.suffix or (self.best_of or 1) != 1:
             raise ValueError("echo, suffix and best_of are not supported")
-        if len(self.prompts) * self.count > MOST_ROWS:
+        if len(self.prompt) * self.count > MOST_ROWS:
             raise ValueError(f"more than {MOST_ROWS} texts in one request; send several")
-        if self.choices and len(self.prompts) > 1:
+        if self.choices and len(self.prompt) > 1:
             raise ValueError("choices belong to one prompt")
         return self
-
-    @property
-    def prompts(self) -> list[str]:
-        """The texts to go on from."""
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
 
 class ChatRequest(Request):
@@ -129,6 +132,7 @@ class ChatRequest(Request):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1024)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[object] | None = None
     functions: list[object] | None = None
 
@@ -140,9 +144,11 @@ class ChatRequest(Request):
         return messages
 
     @model_validator(mode="after")
-    def _no_tools(self) -> "ChatRequest":
+    def _plain(self) -> "ChatRequest":
         if self.tools or self.functions:
             raise ValueError("tools and functions are not supported")
+        if self.top_logprobs:
+            raise ValueError("top_logprobs is not supported; logprobs gives those of the tokens that were written")
         return self
 
     @property

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from agent.record.schema import RUNNING, UNFINISHED, Run
 from agent.record.trace_file import Event
 from cao.encodings import visible
 from cao.errors import InputError
-from cao.files import sha256_bytes
+from cao.files import is_path, sha256_bytes
 from cao.inference.calls import Call
 
 Value = str | bool | int | float
@@ -99,11 +100,13 @@ def spans_of(run: Run, events: list[Event]) -> list[Span]:
 def _root(run: Run, made: list[Span], last: int) -> Span:
     """Return the run's own span; it goes on as long as a process is at work."""
     end = None if run.status == RUNNING else max(last, *(span.end or span.start for span in made))
-    test = run.test
+    test, task = run.test, run.task
+    if task and is_path(task):  # as an unfinished run has it; where a file lies is nobody's business
+        task = Path(task).stem
     known = {
         "cao.run_id": run.run_id,
         "cao.status": run.status,
-        "cao.task": run.task,
+        "cao.task": task,
         "cao.model": run.model,
         "cao.policy": run.policy,
         "cao.describer": run.describer,
@@ -114,7 +117,7 @@ def _root(run: Run, made: list[Span], last: int) -> Span:
     }
     start = min(span.start for span in made)
     error = "unfinished" if run.status == UNFINISHED else ""
-    return Span(ROOT, None, f"run {visible(run.task or run.run_id)}", start, end, _stated(known), error)
+    return Span(ROOT, None, f"run {visible(task or run.run_id)}", start, end, _stated(known), error)
 
 
 def _outcome(event: Event) -> Attributes:

@@ -171,6 +171,9 @@ def test_diff_shows_what_differs_and_only_that(capsys: pytest.CaptureFixture[str
     _, text, _ = call(capsys, "diff", "one", "two", "--out", tmp_path)
     assert "policy_settings.temperature" in text
     assert "max_attempts" not in text
+    made.write_unfinished(tmp_path, "three", 3)
+    _, text, _ = call(capsys, "diff", "one", "three", "--out", tmp_path)
+    assert "last digits" not in text  # what the other computes with is not known
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from cao.types import AdaptedModel, AnswerRule
 from tools.apply_strategy.inputs import Inputs
 
 PRIORS = {
-    "none": "no prior taken off",
-    "choice": "{:g} of each choice's prior behind an empty question taken off",
-    "batch": "{:g} of each label's mean over the unlabelled prompts taken off",
+    "none": "as they are",
+    "choice": "less {:g} times what each choice has behind an empty question",
+    "batch": "less {:g} times each label's mean over the unlabelled prompts",
 }
 LENGTHS = {"none": "not divided by length", "token": "divided by the tokens", "char": "divided by the characters"}
 
@@ -19,4 +19,4 @@ def apply(strategy: Calibrate, inputs: Inputs) -> AdaptedModel:
 
 def rule_words(rule: AnswerRule) -> str:
     """Return an answer rule in words, without a full stop."""
-    return f"log-probabilities, {PRIORS[rule.prior].format(rule.strength)}, {LENGTHS[rule.length]}"
+    return f"log-probabilities of the choices {PRIORS[rule.prior].format(rule.strength)}, {LENGTHS[rule.length]}"

@@ -42,7 +42,7 @@ def differences(first: Run, second: Run) -> Differences:
         "runs": [run.run_id for run in pair],
         "config": _unequal(*(flatten(run.config) for run in pair)),
         "versions": _unequal(*(dict(run.versions) for run in pair)),
-        "compute": _unequal(*(_computed(run) for run in pair)),
+        "compute": _unequal(*map(_computed, pair)) if first.compute and second.compute else {},
         "trials": [
             {"attempt": i + 1, "same": cells[0] == cells[1], "runs": cells}
             for i in range(max(len(run.trials) for run in pair))
@@ -69,8 +69,8 @@ def show_diff(first: Run, second: Run) -> None:
             table.add_row(*(Text(visible("—" if cell is None else cell)) for cell in (name, *values)))
         console.print(table)
     if changes["compute"]:
-        changed = " and ".join(changes["compute"])
-        console.print(Text(f"Another {changed} rounds otherwise: scores move in their last digits."))
+        changed = ", ".join(changes["compute"])
+        console.print(Text(f"Computed with another {changed}: the last digits of scores may differ."))
     table = empty_table(">attempt", first.run_id, second.run_id)
     for row in changes["trials"]:
         style = "dim" if row["same"] else ""

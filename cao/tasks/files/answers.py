@@ -60,7 +60,8 @@ def understood(path: Path, table: Table, given: KeyMap) -> tuple[list[Example], 
         keys = find_keys(table, given) if table.rows else Keys(("question",))
         if table.rows and not keys.question:
             there = listed(keys.ignored)
-            raise BadRowError(f"'question' is missing; name its key with --map question=KEY (keys: {there})")
+            how = "--map question=KEY, with answer=KEY and choices=KEY where they have other names, too"
+            raise BadRowError(f"'question' is missing; name its key with {how} (keys: {there})")
         reader = _Reader(table, keys, given.base)
         for row in table.rows:
             number = row.number

@@ -84,9 +84,11 @@ def classes_of(table: Table, keys: Keys) -> tuple[str, ...]:
     answers = [row.values.get(keys.answer) for row in table.rows]
     if all(isinstance(answer, bool) for answer in answers):
         return ("no", "yes")
+    words = {answer.strip() for answer in answers if isinstance(answer, str)}
+    if {word.casefold() for word in words} == {"yes", "no"} and len(words) == 2:
+        return tuple(sorted(words))
     if plain_key(keys.answer) not in CLASS_KEYS:
         return ()
-    words = {answer.strip() for answer in answers if isinstance(answer, str)}
     if answers and all(isinstance(answer, Decimal) or _is_digits(answer) for answer in answers):
         raise BadRowError(f"{keys.answer!r} holds numbers that nothing names; give names in their place, or choices")
     few = 2 <= len(words) <= min(len(LETTERS), len(answers) // 2) and all(0 < len(w) <= MAX_CLASS_CHARS for w in words)

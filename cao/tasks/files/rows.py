@@ -60,7 +60,8 @@ def check_size(path: Path) -> None:
         InputError: it is not there, no file, or too large.
     """
     if not path.is_file():
-        raise InputError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        there = "a link that leads nowhere" if path.is_symlink() else "no such file"
+        raise InputError(f"{path}: {'not a regular file' if path.exists() else there}")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise InputError(f"{path}: larger than {MAX_FILE_BYTES // 1_000_000} MB; give a sample of it")
 

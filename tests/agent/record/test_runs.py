@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.record.page.questions import paired_change
 from agent.record.page.report import write_report
-from agent.record.reading import read_run
+from agent.record.reading import read_record, read_run
 from agent.record.runs import find_run, list_runs
 from agent.record.schema import RunRecord
 from agent.record.trace_file import read_trace, visits
@@ -200,6 +200,9 @@ def test_a_run_is_found_by_its_id_or_an_unambiguous_beginning(tmp_path: Path) ->
     assert find_run(tmp_path, "gsm8k-1") == tmp_path / "gsm8k-1"  # an id wins over being a beginning
     assert find_run(tmp_path, "pi") == tmp_path / "piqa-7"
     assert find_run(tmp_path, f"{tmp_path}/piqa-7/") == tmp_path / "piqa-7"
+    assert find_run(tmp_path, f"{tmp_path}/piqa-7/../gsm8k-1") == tmp_path / "gsm8k-1"
+    with pytest.raises(InputError, match=rf"run piqa-7 lies in {tmp_path}; add --out {tmp_path}"):
+        find_run(tmp_path / "elsewhere", f"{tmp_path}/piqa-7")
     with pytest.raises(InputError, match="gsm8k-1, gsm8k-10"):
         find_run(tmp_path, "gsm")
     with pytest.raises(InputError, match=r"the latest are .*piqa-7"):
@@ -211,6 +214,15 @@ def test_what_is_no_id_never_becomes_a_path(tmp_path: Path, name: str) -> None:
     made.write_run(tmp_path, "one")
     with pytest.raises(InputError, match="is no run id"):
         find_run(tmp_path, name)
+
+
+def test_a_run_without_its_result_and_a_copy_under_another_name_are_told_from_damage(tmp_path: Path) -> None:
+    unfinished = made.write_unfinished(tmp_path, "a-run", 0)
+    with pytest.raises(InputError, match=rf"a-run has not ended; go on with: .* --resume a-run --out {tmp_path}"):
+        read_record(unfinished)
+    copied = made.write_run(tmp_path, "one").rename(tmp_path / "two")
+    with pytest.raises(InputError, match="two: holds run one; give the folder that name"):
+        read_record(copied)
 
 
 def test_a_link_that_leads_elsewhere_is_no_run(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Bad input and missing parts: named before anything is computed, and nothing is left behind."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def test_what_is_missing_is_exit_3(
     assert main(["--task", "no_such_task"]) == 2
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_says_what_a_run_lacks(
+    questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    argv = ["--task", str(questions), *SIZES, "--policy", "openai", "--dry-run"]
+    assert main([*argv, "--out", str(tmp_path)]) == 0
+    assert "It cannot start yet: no key for the OpenAI API; run: export OPENAI_API_KEY=…" in capsys.readouterr().out
+    assert main([*argv, "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lacks"] == ["no key for the OpenAI API; run: export OPENAI_API_KEY=…"]
+    assert main([*argv, "--out", str(questions)]) == 2
+    assert f"--out {questions}: is no folder" in capsys.readouterr().err
 
 
 def test_dry_run_writes_and_computes_nothing(

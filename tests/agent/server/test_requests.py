@@ -100,9 +100,16 @@ def test_unknown_keys_are_passed_over_and_unsupported_ones_refused(it: Served) -
     tools = [{"type": "function", "function": {"name": "f"}}]
     for messages, more in (
         (HELLO, {"tools": tools}), ([], {}), ([{"role": "user", "content": " "}], {}), ("hi", {}),
-        ([{"role": "tool", "content": "x"}], {}), ([{"role": "user", "content": [{"type": "image_url"}]}], {}),
+        ([{"role": "tool", "content": "x"}], {}), (HELLO, {"logprobs": True, "top_logprobs": 5}),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], {}),
     ):  # fmt: skip
         assert it.post("/v1/chat/completions", model="base", messages=messages, **more)[0] == 400
+
+
+def test_a_mistake_is_told_of_the_key_that_it_is_in(it: Served) -> None:
+    for key, value, param in (("stop", ["", ""], "stop.0"), ("stop", 7, "stop"), ("prompt", [7], "prompt.0")):
+        told = it.post("/v1/completions", **{"model": "base", "prompt": "a", key: value})[1]["error"]
+        assert (told["param"], told["message"].partition(":")[0]) == (param, param)
 
 
 def test_a_prompt_beyond_the_context_is_refused_and_a_budget_beyond_it_cut(it: Served) -> None:

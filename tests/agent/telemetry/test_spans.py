@@ -42,6 +42,13 @@ def test_a_run_has_a_span_for_itself_and_one_for_each_visit_of_a_node(tmp_path: 
     assert tried == [trial.attempt for trial in run.trials]
 
 
+def test_where_a_users_file_lies_is_in_no_span(tmp_path: Path) -> None:
+    folder = made.write_unfinished(tmp_path, "a-run", 3)
+    run = read_run(folder).model_copy(update={"task": "/home/somebody/birds.csv"})
+    root, *_ = spans_of(run, read_trace(folder))
+    assert (root.name, root.attributes["cao.task"]) == ("run birds", "birds")
+
+
 def test_no_text_of_a_policy_or_a_describer_is_in_a_span(tmp_path: Path) -> None:
     record = made.record("a-run")
     record["context"], record["trials"][0]["raw"] = "apples are counted", "pears are a strategy"

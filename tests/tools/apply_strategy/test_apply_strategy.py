@@ -236,7 +236,7 @@ def test_calibrate_writes_nothing_and_says_its_rule(tiny_lm: LanguageModel, tmp_
     result = apply_strategy(CALIBRATE, PROMPTS, on(), 0, lm=tiny_lm, store=tmp_path / "store")
     assert result.members == (None,)
     assert result.answer_rule == AnswerRule(prior="choice", strength=0.5, length="token")
-    assert "0.5 of each choice's prior behind an empty question taken off, divided by the tokens" in result.note
+    assert "less 0.5 times what each choice has behind an empty question, divided by the tokens" in result.note
     assert not (tmp_path / "store").exists()
 
 

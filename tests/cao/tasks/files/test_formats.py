@@ -55,6 +55,24 @@ def test_a_file_that_people_have_is_read(tmp_path: Path, what: str) -> None:
         assert examples[0].gold_text == RIGHT[what]
 
 
+@pytest.mark.parametrize(("yes", "no", "choices"), [("yes", "no", ("no", "yes")), ("Yes", "No", ("No", "Yes"))])
+def test_answers_that_are_yes_or_no_are_choices(tmp_path: Path, yes: str, no: str, choices: tuple[str, ...]) -> None:
+    rows = [{"question": f"Is {n} even?", "answer": no if n % 2 else yes} for n in range(60)]
+    examples = load_user_task(jsonl(tmp_path / "even.jsonl", rows)).load()
+    assert {example.choices for example in examples} == {choices}
+    assert [example.gold_text for example in examples[:2]] == [yes, no]
+    task = load_user_task(jsonl(tmp_path / "odd.jsonl", [*rows, {"question": "Is 7?", "answer": "perhaps"}]))
+    assert not task.load()[0].choices
+
+
+def test_rows_that_say_the_same_are_told(tmp_path: Path) -> None:
+    rows: Rows = [{"question": f"How much is {n} and 1?", "answer": str(n + 1)} for n in range(60)]
+    assert reading_of(load_user_task(jsonl(tmp_path / "once.jsonl", rows))).plain
+    again = reading_of(load_user_task(jsonl(tmp_path / "twice.jsonl", [*rows, *rows[:30]])))
+    assert not again.plain
+    assert again.sentences()[0].startswith("JSONL: 60 questions of 90 rows")
+
+
 def test_as_many_files_as_were_tried_are_there() -> None:
     assert len(FILES) >= 27
 
