@@ -41,7 +41,7 @@ from tools.apply_strategy.inputs import Inputs
 from tools.apply_strategy.saliency import as_mask, group_of, pick
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
 
-A = TypeVar("A", LoraWeights, SoftPrompt)
+A = TypeVar("A", bound=Carried)
 
 MAX_TOKENS = 512
 CLIP_NORM = 1.0

@@ -29,7 +29,8 @@ class VirtualEmbedding(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The model's own embeddings, (V, d)."""
-        weight: Tensor = self.plain.weight
+        weight = self.plain.weight
+        assert isinstance(weight, Tensor), type(self.plain)
         return weight
 
     def forward(self, ids: Tensor) -> Tensor:

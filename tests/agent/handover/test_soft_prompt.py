@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,17 @@ import pytest
 
 from agent import trace
 from agent.export import main as export
+from agent.loop import nodes
+from agent.loop.reward import judge
 from agent.run import main
 from agent.verify import main as verify
 from cao import load
+from cao.errors import InputError
 from cao.model.soft_prompt.weights import load_soft_prompt
+from cao.types import Comparison
 from tests.agent.run.tiny_runs import TTL, arguments, echo_rows, result, strategies, write_rows
 
-TRIED = [{**TTL, "ttl_steps": steps, "learning_rate": rate} for steps, rate in ((40, 3e-5), (10, 3e-5), (10, 3e-4))]
+STRATEGY = {**TTL, "ttl_steps": 10, "learning_rate": 1e-4}
 
 
 @dataclass
@@ -30,12 +35,24 @@ class Adopted:
     record: dict[str, Any]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _every_attempt_is_accepted() -> Iterator[None]:
+    """A random model hardly gains by a soft prompt; what is tested here is what comes behind the verdict."""
+
+    def accepted(*given: Any) -> Comparison:
+        return judge(*given).model_copy(update={"accepted": True})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nodes, "judge", accepted)
+        yield
+
+
 @pytest.fixture(scope="module")
 def adopted(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Adopted:
     out = tmp_path_factory.mktemp("runs")
     questions = write_rows(out / "echoes.jsonl", echo_rows())
-    argv = arguments(questions, tiny_model_folder, out / "runs", strategies(out, *TRIED))
-    argv += ["--set", "ttl.peft=prompt", "--set", "ttl.virtual_tokens=2", "--set", "accept=any"]
+    argv = arguments(questions, tiny_model_folder, out / "runs", strategies(out, STRATEGY))
+    argv += ["--set", "ttl.peft=prompt", "--set", "ttl.virtual_tokens=2", "--max-attempts", "1"]
     with redirect_stdout(io.StringIO()) as told, redirect_stderr(io.StringIO()) as err:
         status = main(argv)
     assert status == 0, err.getvalue()
@@ -46,9 +63,8 @@ def adopted(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -
 def test_it_is_adopted_as_a_folder_of_prompt_tuning(adopted: Adopted) -> None:
     record = adopted.record
     assert record["status"] == "improved", [trial["reason"] for trial in record["trials"]]
-    tried = record["trials"][-1]
-    assert tried["accepted"]
-    assert tried["strategy"] in [{**one, "peft": "prompt", "virtual_tokens": 2} for one in TRIED]
+    (tried,) = record["trials"]
+    assert tried["strategy"] == {**STRATEGY, "peft": "prompt", "virtual_tokens": 2}
     assert "2 virtual tokens before each prompt" in tried["reason"]
     config = json.loads((adopted.folder / "adapter" / "adapter_config.json").read_text())
     assert (config["peft_type"], config["num_virtual_tokens"], config["token_dim"]) == ("PROMPT_TUNING", 2, 32)
@@ -71,18 +87,15 @@ def test_a_replay_comes_to_the_same_bytes(adopted: Adopted, tmp_path: Path, node
     }
 
 
-def test_a_folder_that_was_changed_is_not_gone_on_from(
-    adopted: Adopted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_was_changed_is_not_loaded(adopted: Adopted, tmp_path: Path) -> None:
     folder = shutil.copytree(adopted.folder, tmp_path / adopted.folder.name)
-    for config in folder.glob("adapters/*/adapter_config.json"):
-        config.write_text(config.read_text().replace('"num_virtual_tokens": 2', '"num_virtual_tokens": 3'))
-    (folder / "run.json").unlink()
-    assert main([*adopted.argv, "--out", str(tmp_path), "--resume", folder.name]) == 2
-    assert "3 x 32 numbers" in capsys.readouterr().err
+    config = folder / "adapter" / "adapter_config.json"
+    config.write_text(config.read_text().replace('"num_virtual_tokens": 2', '"num_virtual_tokens": 3'))
+    with pytest.raises(InputError, match="3 x 32 numbers"):
+        load(folder)
 
 
-def test_it_is_loaded_exported_verified_and_served_and_nothing_merges_it(
+def test_it_is_loaded_exported_and_verified_and_nothing_merges_it(
     adopted: Adopted, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     to = tmp_path / "served"
