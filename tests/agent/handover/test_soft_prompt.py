@@ -118,3 +118,15 @@ def test_it_is_loaded_exported_and_verified_and_nothing_merges_it(
     answers = [model.answer(asked["question"], asked["choices"]) for model in (own, theirs)]
     assert answers[0] == answers[1]
     assert own.generate("the bird", max_new_tokens=8) == theirs.generate("the bird", max_new_tokens=8)
+
+
+def test_a_server_writes_as_the_loaded_model_does(adopted: Adopted, tmp_path: Path, tiny_model_folder: Path) -> None:
+    for module in ("fastapi", "uvicorn", "prometheus_client"):
+        pytest.importorskip(module)
+    from tests.agent.server.running_site import options, serving
+
+    own, told = load(adopted.folder), {"prompt": "the bird can", "max_tokens": 8, "temperature": 0}
+    with serving(options(tiny_model_folder, tmp_path, adopted=[f"mine={adopted.folder}"])) as site:
+        mine, base = (site.client.completions.create(model=name, **told).choices[0].text for name in ("mine", "base"))
+    assert mine == own.generate("the bird can", max_new_tokens=8)
+    assert mine != base
