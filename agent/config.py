@@ -198,7 +198,9 @@ class RunConfig(BaseModel):
     policy_settings: Annotated[PolicySettings, Field(description="how the policy and the describer work")] = (
         PolicySettings()
     )
-    ttl: Annotated[TTLSettings, Field(description="what TTL trains: subset, share, peft")] = TTLSettings()
+    ttl: Annotated[TTLSettings, Field(description="what TTL trains: subset, share, peft, virtual_tokens")] = (
+        TTLSettings()
+    )
     pretrained: Pretrained = None
 
     def fingerprint(self) -> dict[str, JsonValue]:

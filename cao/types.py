@@ -96,13 +96,26 @@ WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 """PEFT's names of an adapter's files."""
 
 
+MOST_VIRTUAL_TOKENS = 64
+"""Of a soft prompt, which stands before every text."""
+
+
 class AdapterRef(Record):
-    """Where a LoRA adapter lies (PEFT format) and what it belongs to; never the weights themselves."""
+    """Where an adapter lies (PEFT format) and what it belongs to; never the weights themselves.
+
+    Attributes:
+        path: its folder.
+        sha256: its hash.
+        base_sha256: the base model's.
+        rank: of LoRA; 0 for a soft prompt.
+        virtual_tokens: of a soft prompt; 0 for LoRA.
+    """
 
     path: str
     sha256: str
     base_sha256: str
     rank: int
+    virtual_tokens: int = 0
 
     def moved(self, change: Callable[[str], str]) -> Self:
         """Return the reference with its path changed."""

@@ -55,10 +55,11 @@ def _answer(model: PeftModel, tokenizer: "PreTrainedTokenizerBase", prompt: str)
     """Write behind a prompt greedily, with the log-probability of each token."""
     read = tokenizer(prompt, return_tensors="pt").input_ids
     written, logprobs, kept = list[int](), list[float](), None
+    whole = model.active_peft_config.is_prompt_learning  # PEFT puts virtual tokens before whatever it is given
     for _ in range(TOKENS):
-        output = model(input_ids=read, past_key_values=kept, use_cache=True)
+        output = model(input_ids=read, past_key_values=kept, use_cache=not whole)
         kept, (score, token) = output.past_key_values, output.logits[0, -1].float().log_softmax(-1).max(-1)
         logprobs.append(float(score))
         written.append(int(token))
-        read = token.view(1, 1)
+        read = torch.cat([read, token.view(1, 1)], 1) if whole else token.view(1, 1)
     return Answer(text=str(tokenizer.decode(written)), logprobs=logprobs)

@@ -18,17 +18,19 @@ def hub_id(run: RunRecord) -> str:
     return "" if profile is None or run.config.get("model_path") else profile.published
 
 
-def card(run: RunRecord, what: str, folders: tuple[str, ...]) -> str:
+def card(run: RunRecord, what: str, folders: tuple[str, ...], *, soft: bool = False) -> str:
     """Return the model card in Markdown.
 
     Args:
         run: what is exported.
         what: ``adopted``, ``generated`` or ``aligned``.
         folders: of its adapters, relative to the card; ``.`` is the card's own.
+        soft: whether a soft prompt is among them.
     """
     source = hub_id(run)
     licence = MODELS[run.model].licence if source else "other"
-    head = {"base_model": source, "library_name": "peft", "license": licence, "tags": ["lora"] if folders else []}
+    tags = ["prompt-tuning" if soft else "lora"] if folders else []
+    head = {"base_model": source, "library_name": "peft", "license": licence, "tags": tags}
     front = [f"{key}: {json.dumps(value)}" for key, value in head.items() if value]
     accepted = what == "adopted" and run.adopted is not None
     facts = {

@@ -14,7 +14,7 @@ from agent.record.runs import find_run
 from agent.record.schema import RunRecord
 from cao.errors import InputError
 from cao.files import room_for, usual_modes, write_atomic, write_sums
-from cao.model.adapters import load_adapter
+from cao.model.soft_prompt.either import is_soft_prompt, load_carried
 from cao.types import CONFIG_FILE, WEIGHTS_FILE
 
 MEMBERS, ROUTES = "members", "routes.safetensors"
@@ -36,6 +36,8 @@ def export(options: ExportOptions) -> dict[str, object]:
     for wish, wanted in (("--merge merges", options.merge), ("--gguf writes", options.gguf)):
         if wanted and only is None:
             raise InputError(f"run {run.run_id}: {wish} one adapter, and this run has {_many(members)}")
+        if wanted and only and is_soft_prompt(inside(place, only, "run.json")):
+            raise InputError(f"run {run.run_id}: {wish} LoRA, and this run adopted a soft prompt; leave the option out")
     _refuse_taken(options.to)
     options.to.parent.mkdir(parents=True, exist_ok=True)
     with room_for(options.to), tempfile.TemporaryDirectory(dir=options.to.parent, prefix=".export.") as made:
@@ -48,7 +50,8 @@ def export(options: ExportOptions) -> dict[str, object]:
         there = tuple(name for name in names if name is not None)
         handed = handed_of(run, adopted, names, ROUTES if routes else None, read_answering(place))
         write_atomic(folder / CAO_FILE, handed.text())
-        write_atomic(folder / "README.md", card(run, options.what, there))
+        soft = any(is_soft_prompt(folder / name) for name in there)
+        write_atomic(folder / "README.md", card(run, options.what, there, soft=soft))
         if options.merge or options.gguf:
             from agent.handover import base_model, llama_cpp, merge  # noqa: PLC0415  (torch; mistakes come first)
 
@@ -107,7 +110,7 @@ def _copy(place: Path, folder: Path, members: tuple[str | None, ...], run: RunRe
         names.append(name if member else None)
         if member:
             source = inside(place, member, "run.json")
-            load_adapter(source, run.model_sha256)
+            load_carried(source, run.model_sha256)
             (folder / name).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / WEIGHTS_FILE, folder / name / WEIGHTS_FILE)
             config = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))

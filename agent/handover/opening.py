@@ -21,11 +21,12 @@ from agent.record.wording import one_line
 from cao.configuration import Machine, explain
 from cao.errors import InputError
 from cao.machine.assets import minilm_folder
-from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
+from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.encoder import CHANNELS, Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
 from cao.model.profiles import MODELS
+from cao.model.soft_prompt.either import load_carried, reference
 from cao.model.start_adapter import attach_adapter
 from cao.sealed import not_finite, read_tensors
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
@@ -183,9 +184,9 @@ def _machine(
 
 def _adapter(folder: Path, name: str, lm: LanguageModel) -> AdapterRef:
     path = inside(folder, name, CAO_FILE if (folder / CAO_FILE).is_file() else "run.json")
-    weights = load_adapter(path, lm.sha256)
+    weights = load_carried(path, lm.sha256)
     lm.check_fit(weights)
-    return AdapterRef(path=str(path), sha256=adapter_sha256(weights), base_sha256=lm.sha256, rank=weights.rank)
+    return reference(str(path), weights, lm.sha256)
 
 
 def _routes(folder: Path, name: str, members: int) -> str:

@@ -10,9 +10,10 @@ from agent.handover.served import on_server
 from cao.errors import InputError
 from cao.files import sha256_file
 from cao.machine.assets import smollm2_gguf
-from cao.model.adapters import load_adapter
+from cao.model.adapters import LoraWeights
 from cao.model.loading import convert_gguf
 from cao.model.profiles import EMBEDDED, MODELS
+from cao.model.soft_prompt.either import load_carried
 from cao.tasks.prompt_file import read_prompts
 from cao.types import CONFIG_FILE
 
@@ -34,14 +35,17 @@ def verify(options: VerifyOptions) -> Verdict:
         InputError: the folder holds no sound adapter, or something that was asked for cannot be.
         UnavailableError: the base model or the server is not at hand.
     """
-    weights = load_adapter(options.folder)
+    weights = load_carried(options.folder)
     prompts = [one.prompt for one in read_prompts(options.prompts)] if options.prompts else list(PROMPTS)
     prompts = prompts[:MOST_PROMPTS]
     if not prompts:
         raise InputError(f"{options.prompts}: holds no prompt")
-    if all(not bool(tensor.any()) for name, tensor in weights.tensors.items() if ".lora_B." in name):
+    lora = isinstance(weights, LoraWeights)
+    if lora and all(not bool(tensor.any()) for name, tensor in weights.tensors.items() if ".lora_B." in name):
         reason = "every lora_B is zero, so it adds nothing to the base model"
         return Verdict(acts=False, where="here", prompts=0, changed=0, largest=0.0, noise=0.0, reason=reason)
+    if options.server and not lora:
+        raise InputError(f"{options.folder}: holds a soft prompt, and servers load LoRA alone; leave --server out")
     if options.server:
         return on_server(options.server, options.base, options.adapter, prompts, offline=options.offline)
     base = options.base or _at_hand(_named_base(options.folder))

@@ -94,7 +94,9 @@ def adopted_of(state: State, bench: Workbench) -> Adopted:
     first = model.members[0] if len(model.members) == 1 else None
     if first is not None:
         shutil.copytree(first.path, target)
-        (target / "README.md").write_text(_card(bench), encoding="utf-8")
+        (target / "README.md").write_text(
+            _card(bench, "soft prompt" if first.virtual_tokens else "LoRA adapter"), encoding="utf-8"
+        )
     together = None
     if len(model.members) > 1:
         paths = [os.path.relpath(member.path, bench.folder) if member else None for member in model.members]
@@ -113,8 +115,8 @@ def adopted_of(state: State, bench: Workbench) -> Adopted:
     )
 
 
-def _card(bench: Workbench) -> str:
-    """Return what stands beside the adapter: which weights it belongs to, and how to put it on them."""
+def _card(bench: Workbench, kind: str) -> str:
+    """Return what stands beside the adapter of a kind: which weights it belongs to, and how to put it on them."""
     lm, config = bench.lm, bench.config
     told = [f"Base model: {lm.profile.name}, `{lm.source}`, sha256 of its weights {lm.sha256[:16]}…"]
     if lm.profile.source.startswith("embedded:") and config.model_path is None:
@@ -123,7 +125,7 @@ def _card(bench: Workbench) -> str:
         told.append(f"Merge the adapter `{config.start_adapter}` into it first: this one was made on top.")
     load = 'model = AutoPeftModelForCausalLM.from_pretrained("adapter")'
     code = f"```python\nfrom peft import AutoPeftModelForCausalLM\n\n{load}\n```"
-    return "\n\n".join(["# A LoRA adapter in PEFT format", *told, code]) + "\n"
+    return "\n\n".join([f"# A {kind} in PEFT format", *told, code]) + "\n"
 
 
 def run_record(

@@ -15,7 +15,7 @@ from agent.record.measurements import GENERATED
 from agent.record.page.questions import QUESTIONS_FILE
 from cao.errors import InputError
 from cao.files import sha256_file
-from cao.model.adapters import load_adapter
+from cao.model.soft_prompt.either import load_carried
 from cao.types import AdaptedModel
 from tools.evaluate import load_items
 
@@ -36,7 +36,7 @@ def check(folder: Path, state: State, base_sha256: str) -> None:
             if path.endswith(".safetensors"):
                 _check_routes(folder / path)
             else:
-                load_adapter(folder / path, base_sha256)
+                load_carried(folder / path, base_sha256)
         for file in sorted((folder / "items").glob("*.jsonl")):
             if not file.name.startswith(("kept-", "test-", QUESTIONS_FILE)):  # made again, or only shown
                 load_items(file)

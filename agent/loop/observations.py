@@ -16,7 +16,7 @@ from agent.loop.state import Starts, State, Workbench
 from agent.record.events import Start
 from agent.record.measurements import GENERATED, StartName
 from cao.drift import DriftReport
-from cao.model.adapters import load_adapter
+from cao.model.soft_prompt.either import load_carried
 from cao.types import AdapterRef, AnswerRule, Example, Item, Reward
 from policies.base import PolicyContext
 from tools.apply_strategy import applicable, ttl
@@ -42,7 +42,7 @@ def policy_context(state: State, bench: Workbench) -> PolicyContext:
 
 def perplexities(bench: Workbench, adapter: AdapterRef | None) -> list[float]:
     """Return the perplexities of the support prompts with an adapter, lowest first."""
-    weights = load_adapter(Path(adapter.path), bench.lm.sha256) if adapter else None
+    weights = load_carried(Path(adapter.path), bench.lm.sha256) if adapter else None
     return sorted(ttl.perplexities(bench.lm, bench.prompts(), weights))
 
 

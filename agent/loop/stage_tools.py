@@ -14,7 +14,7 @@ from pydantic import Field, create_model
 
 from agent.loop.state import Workbench
 from cao.drift import DriftReport
-from cao.model.adapters import load_adapter
+from cao.model.soft_prompt.either import load_carried, reference
 from cao.strategy import parse_strategy
 from cao.types import AdaptedModel, AdapterRef, Record, Reward
 from policies.describe import Description, describe
@@ -86,8 +86,7 @@ def _evaluate(bench: Workbench, adapted: dict[str, object] | None = None) -> Rew
 def _reference(bench: Workbench, folder: str | None) -> AdapterRef | None:
     if folder is None:
         return None
-    weights = load_adapter(Path(folder), bench.lm.sha256)
-    return AdapterRef(path=folder, sha256=Path(folder).name, base_sha256=bench.lm.sha256, rank=weights.rank)
+    return reference(folder, load_carried(Path(folder), bench.lm.sha256), bench.lm.sha256)
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,8 @@ class Workbench:
     def standing(self, current: AdaptedModel) -> Standing:
         """Return what a strategy would act on; the current model's paths are resolved."""
         ranks, made, pool = self.protocol == "likelihood", self.trained.generator is not None, tuple(self.trained.pool)
-        return Standing(current, self.lm.profile.name, made, ranks=ranks, labels=self.labels, pool=pool)
+        name, peft = self.lm.profile.name, self.config.ttl.peft
+        return Standing(current, name, made, ranks=ranks, labels=self.labels, pool=pool, peft=peft)
 
     def seed(self, *labels: object) -> int:
         """Return a seed of its own for one purpose, so that no two random choices share a stream."""

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from agent.server.writing import Writing
 from cao.inference.row_batch import RowBatch
-from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
+from cao.model.soft_prompt.either import Carried
 
 PROMPT_TOKENS = 8192
 """Tokens of prompts that are read at once, padding included."""
@@ -52,7 +52,7 @@ class Worn:
     """
 
     key: str = ""
-    weights: LoraWeights | None = None
+    weights: Carried | None = None
 
 
 @dataclass(frozen=True)

@@ -201,9 +201,11 @@ class Local:
 
             return tell
 
+        virtual = lm.virtual_ids(served.worn.weights) if served.worn else []
         for prompt in prompts:
             tokens = lm.encode(prompt) or [start_token(lm)]
             prompt_tokens += len(tokens)
+            tokens = virtual + tokens
             budget = self._budget(request, len(tokens), chat=chat)
             for k in range(request.count):
                 sampling = Sampling(

@@ -9,7 +9,7 @@ from agent.record.runs import find_run
 from agent.server.engine import Worn
 from agent.server.errors import unknown_model
 from agent.server.settings import AUTO, BASE, Place, ServeOptions
-from cao.model.adapters import load_adapter
+from cao.model.soft_prompt.either import load_carried
 from cao.types import ID_PATTERN
 
 
@@ -42,7 +42,7 @@ def served(name: str, model: Model) -> Served:
     worn: Worn | None = None
     if len(model.adapted.members) == 1 and model.adapted.latent is None:
         (member,) = model.adapted.members
-        worn = Worn() if member is None else Worn(member.sha256, load_adapter(Path(member.path), model.lm.sha256))
+        worn = Worn() if member is None else Worn(member.sha256, load_carried(Path(member.path), model.lm.sha256))
     return Served(name, model, worn, run_id=model.handed.run_id)
 
 

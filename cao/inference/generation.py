@@ -64,8 +64,9 @@ def before_stop(text: str, stop: Sequence[str]) -> str | None:
 
 def _plan(lm: LanguageModel, prompt: str, max_new_tokens: int) -> Row:
     tokens = lm.encode(prompt) or [start_token(lm)]
-    cut = max(0, len(tokens) - max(1, context_length(lm) - max_new_tokens))
-    return Row(tokens[cut:], len(tokens) - cut, (), cut)
+    cut = max(0, len(tokens) - max(1, context_length(lm) - len(lm.virtual) - max_new_tokens))
+    read = lm.virtual + tokens[cut:]
+    return Row(read, len(read), (), cut)
 
 
 def _choose(lm: LanguageModel, hidden: Tensor, delta: Tensor | None) -> tuple[list[int], list[float]]:

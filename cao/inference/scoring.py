@@ -76,7 +76,8 @@ def plan_row(lm: LanguageModel, query: Query) -> Row:
     """Tokenise a question so that every branch has exactly the tokens of its whole text.
 
     Tokens that begin before the scored text and end in it (a merge over the boundary) are scored. What all
-    branches share before that is the prompt. A prompt that is too long keeps its end.
+    branches share before that is the prompt. A prompt that is too long keeps its end. The virtual tokens of a
+    soft prompt that the model carries come first.
 
     Raises:
         InputError: no branches, nothing to score in one, or a branch longer than the model's context.
@@ -93,16 +94,17 @@ def plan_row(lm: LanguageModel, query: Query) -> Row:
     prompt = min(known)
     for whole in wholes[1:]:
         prompt = min(prompt, common_prefix(wholes[0], whole))
-    room = context_length(lm) - (max(map(len, wholes)) - prompt)
+    room = context_length(lm) - len(lm.virtual) - (max(map(len, wholes)) - prompt)
     if room < 1:
         raise InputError(f"an answer is longer than the model's context of {context_length(lm)} tokens")
     cut = max(0, prompt - room)
-    tokens, spans = wholes[0][cut:prompt], []
+    tokens, spans = lm.virtual + wholes[0][cut:prompt], []
+    read = len(tokens)
     for whole, k in zip(wholes, known, strict=True):
         start = len(tokens)
         tokens += whole[prompt:]
         spans.append(Span(start, start + k - prompt, len(tokens)))
-    return Row(tokens, prompt - cut, tuple(spans), cut)
+    return Row(tokens, read, tuple(spans), cut)
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

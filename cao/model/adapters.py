@@ -7,20 +7,16 @@ safetensors header, because two base models of one shape would otherwise take ea
 
 import json
 import math
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import usual_modes, write_atomic
-from cao.sealed import content_sha256, file_bytes, not_finite, read_tensors
-from cao.types import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, Record
+from cao.peft_folder import SOFT_PROMPT, AdapterHeader, read_weights, write_folder
+from cao.sealed import content_sha256, not_finite
+from cao.types import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
 
 
 class NotPlainError(InputError):
@@ -68,32 +64,6 @@ class LoraWeights:
         return sorted(name.removesuffix(".lora_A.weight") for name in self.tensors if name.endswith(".lora_A.weight"))
 
 
-class AdapterHeader(Record):
-    """What this project adds to a PEFT file's safetensors header; a file that PEFT wrote states nothing.
-
-    Its entries lie flat, as PEFT's own do, and the hash is that of the adapter, whose configuration is another file.
-
-    Attributes:
-        base_sha256: the base model, empty where it is not stated.
-        sha256: the adapter's hash, empty where it is not stated.
-        provenance: how it was made.
-    """
-
-    base_sha256: str
-    sha256: str
-    provenance: dict[str, str]
-
-    def to_entries(self) -> dict[str, str]:
-        """Return the entries of the safetensors header."""
-        return {"format": "pt", "base_sha256": self.base_sha256, "sha256": self.sha256, **self.provenance}
-
-    @classmethod
-    def of_entries(cls, entries: dict[str, str]) -> Self:
-        """Return what the entries of a safetensors header state."""
-        others = {key: value for key, value in entries.items() if key not in ("format", "base_sha256", "sha256")}
-        return cls(base_sha256=entries.get("base_sha256", ""), sha256=entries.get("sha256", ""), provenance=others)
-
-
 def _peft_config(weights: LoraWeights, base_name: str) -> dict[str, object]:
     return {
         "peft_type": "LORA",
@@ -138,50 +108,23 @@ def save_adapter(store: Path, weights: LoraWeights, base_name: str, dtype: torch
         raise ValueError(f"refusing to write an adapter with non-finite values in {bad}")
     weights = replace(weights, tensors={name: tensor.to(dtype) for name, tensor in weights.tensors.items()})
     sha256 = adapter_sha256(weights)
-    target = store / sha256
-    reference = AdapterRef(path=str(target), sha256=sha256, base_sha256=weights.base_sha256, rank=weights.rank)
-    if _holds(target, sha256):
-        return reference
-    store.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=store, prefix=".adapter."))
-    try:
-        header = AdapterHeader(base_sha256=weights.base_sha256, sha256=sha256, provenance=weights.provenance)
-        tensors = {k: v.detach().cpu().contiguous() for k, v in weights.tensors.items()}
-        write_atomic(temporary / WEIGHTS_FILE, file_bytes(tensors, header.to_entries()))
-        write_atomic(temporary / CONFIG_FILE, json.dumps(_peft_config(weights, base_name), indent=2, sort_keys=True))
-        usual_modes(temporary)
-        try:
-            os.replace(temporary, target)
-        except OSError:
-            if not _holds(target, sha256):  # another process was first with the same content
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return reference
-
-
-def _holds(folder: Path, sha256: str) -> bool:
-    """Return whether a folder holds the adapter with this hash; one that was changed since is removed."""
-    if not folder.exists():
-        return False
-    try:
-        if adapter_sha256(load_adapter(folder)) == sha256:
-            return True
-    except InputError:
-        pass
-    shutil.rmtree(folder)
-    return False
+    header = AdapterHeader(base_sha256=weights.base_sha256, sha256=sha256, provenance=weights.provenance)
+    config = _peft_config(weights, base_name)
+    target = write_folder(store, header, config, weights.tensors, lambda folder: adapter_sha256(load_adapter(folder)))
+    return AdapterRef(path=str(target), sha256=sha256, base_sha256=weights.base_sha256, rank=weights.rank)
 
 
 def _read_config(folder: Path) -> tuple[int, int, tuple[str, ...], bool]:
     try:
         config = json.loads((folder / CONFIG_FILE).read_text())
+        if config["peft_type"] == SOFT_PROMPT:
+            raise InputError(f"{folder}: holds a soft prompt ({SOFT_PROMPT}), and LoRA is what can act here")
         rank, alpha, targets = config["r"], config["lora_alpha"], config["target_modules"]
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder}: no {CONFIG_FILE}; an adapter is a folder in PEFT format") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / CONFIG_FILE}: not a LoRA configuration ({error})") from None
-    if config.get("peft_type") != "LORA":
+    if config["peft_type"] != "LORA":
         raise InputError(f"{folder / CONFIG_FILE}: only plain LoRA is supported")
     changing = [key for key in _CHANGING if config.get(key) not in (None, False, {}, [], "none")]
     if changing:
@@ -206,19 +149,11 @@ def load_adapter(folder: Path, base_sha256: str | None = None) -> LoraWeights:
         InputError: missing, truncated, tampered, not finite, odd shapes, or another base model.
     """
     rank, alpha, targets, dora = _read_config(folder)
-    path = folder / WEIGHTS_FILE
-    if not path.exists():
-        raise InputError(f"{folder}: no {WEIGHTS_FILE}; only safetensors are read")
-    entries, stored = read_tensors(path)
-    header = AdapterHeader.of_entries(entries)
-    tensors = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
-    _check_tensors(path, tensors, rank, dora=dora)
-    stated = header.base_sha256
-    if base_sha256 and stated and stated != base_sha256:
-        raise InputError(f"{folder}: made for base model {stated[:12]}, this one is {base_sha256[:12]}")
-    weights = LoraWeights(rank, alpha, targets, tensors, stated or base_sha256 or "", header.provenance)
-    if header.sha256 and adapter_sha256(weights) != header.sha256:
-        raise InputError(f"{path}: content does not match its recorded hash {header.sha256[:12]}; it was changed")
+    header, tensors = read_weights(folder)
+    _check_tensors(folder / WEIGHTS_FILE, tensors, rank, dora=dora)
+    base = header.base_for(folder, base_sha256)
+    weights = LoraWeights(rank, alpha, targets, tensors, base, header.provenance)
+    header.check(folder, adapter_sha256(weights))
     return weights
 
 

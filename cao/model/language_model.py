@@ -15,6 +15,9 @@ from cao.model.fast_paths import FastPaths
 from cao.model.lora_layers import Kind, LoraLayers, kind_of, magnitudes, make_lora_layers
 from cao.model.profiles import ModelProfile
 from cao.model.profiles.lora_targets import lora_shapes
+from cao.model.soft_prompt.either import Carried
+from cao.model.soft_prompt.layer import SoftPromptLayer, make_soft_prompt_layer
+from cao.model.soft_prompt.weights import EMBEDDINGS, SoftPrompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,6 +36,7 @@ class LanguageModel:
         compute: the number format it computes in, and why; None for a model that was made by hand.
         source: the hub id or the folder that it was loaded from; PEFT finds an adapter's base there.
         paths: which fast ways of computing give what its own forward gives.
+        virtual: ids of the virtual tokens that stand before every text; none where no soft prompt is on.
     """
 
     profile: ModelProfile
@@ -43,6 +47,7 @@ class LanguageModel:
     compute: Compute | None = None
     source: str = ""
     paths: FastPaths = field(default_factory=FastPaths)
+    virtual: list[int] = field(default_factory=list, repr=False)
     _lora_layers: dict[Kind, LoraLayers] = field(default_factory=dict, repr=False)
     _adapted: bool = field(default=False, repr=False)
 
@@ -140,6 +145,18 @@ class LanguageModel:
             found[f"{module}{MAGNITUDE}"] = magnitudes(layer.weight, a, b, weights.alpha / weights.rank)
         return replace(weights, tensors={**weights.tensors, **found})
 
+    def fresh_soft_prompt(self, tokens: int, seed: int) -> SoftPrompt:
+        """Return virtual tokens to begin with: embeddings of ordinary tokens of the vocabulary, drawn by a seed.
+
+        Source: Lester et al. 2021, §3.2 (the initialisation "sampled vocabulary").
+        """
+        control = set(self.tokenizer.all_special_ids)
+        ordinary = torch.tensor(sorted(set(self.tokenizer.get_vocab().values()) - control))
+        drawn = ordinary[torch.randperm(len(ordinary), generator=torch.Generator().manual_seed(seed))[:tokens]]
+        rows = self.model.get_input_embeddings().weight[drawn.to(self.device)]
+        made = {"made_by": f"{tokens} tokens of the vocabulary, seed={seed}"}
+        return SoftPrompt({EMBEDDINGS: rows.detach().cpu().float().clone()}, self.sha256, made)
+
     def mixed_precision(self) -> torch.autocast:
         """Return the context of one training forward: float32 LoRA parameters compute in the model's dtype.
 
@@ -155,16 +172,24 @@ class LanguageModel:
         lower = "" if self.dtype == "float32" else f", or {self.dtype} overflows: run with --dtype float32"
         return f"the model's scores are not finite: {why}{lower}"
 
+    def virtual_ids(self, weights: Carried | None) -> list[int]:
+        """Return the ids of the virtual tokens that an adapter brings: behind the vocabulary, none but a soft prompt's.
+
+        Whoever gives the model a text puts them before it (``virtual``, while the adapter is on).
+        """
+        size = len(self.model.get_input_embeddings().weight)
+        return list(range(size, size + weights.tokens)) if isinstance(weights, SoftPrompt) else []
+
     @contextmanager
-    def adapted(self, weights: LoraWeights | None, *, trainable: bool = False) -> Iterator[dict[str, Tensor]]:
+    def adapted(self, weights: Carried | None, *, trainable: bool = False) -> Iterator[dict[str, Tensor]]:
         """Give the model an adapter for the length of the block; the base weights are never written.
 
         Args:
-            weights: the adapter, or None for the plain base model.
+            weights: the adapter, a soft prompt, or None for the plain base model.
             trainable: whether its parameters take gradients; they are float32 then, else in the model's dtype.
 
         Yields:
-            The live LoRA parameters by their PEFT names (empty for None).
+            The live parameters by their PEFT names (empty for None).
 
         Raises:
             InputError: the adapter belongs to another base model or does not fit this one's shapes.
@@ -175,10 +200,7 @@ class LanguageModel:
         if self._adapted:
             raise RuntimeError("adapters do not nest: leave the first block before entering a second")
         self.check_fit(weights)
-        kind = kind_of(self.model, weights)
-        if kind not in self._lora_layers:
-            self._lora_layers[kind] = make_lora_layers(self.model, weights)
-        layers = self._lora_layers[kind]
+        layers = self._layers(weights)
         live = layers.parameters
         for name, parameter in live.items():
             # float32 beside a bf16 model makes a forward five times as slow on a CPU
@@ -188,19 +210,35 @@ class LanguageModel:
             parameter.grad = None
             parameter.requires_grad_(trainable)
         layers.attach()
-        self._adapted = True
+        self._adapted, self.virtual = True, self.virtual_ids(weights)
         try:
             yield {**live}
         finally:
             layers.detach()
-            self._adapted = False
+            self._adapted, self.virtual = False, []
 
-    def check_fit(self, weights: LoraWeights) -> None:
+    def _layers(self, weights: Carried) -> LoraLayers | SoftPromptLayer:
+        """Return what is attached for an adapter; LoRA's layers are kept for the next one of the kind."""
+        if isinstance(weights, SoftPrompt):
+            return make_soft_prompt_layer(self.model, self.model.get_input_embeddings(), weights)
+        kind = kind_of(self.model, weights)
+        if kind not in self._lora_layers:
+            self._lora_layers[kind] = make_lora_layers(self.model, weights)
+        return self._lora_layers[kind]
+
+    def check_fit(self, weights: Carried) -> None:
         """Raise InputError where an adapter belongs to another base model or has other shapes."""
         if weights.base_sha256 and weights.base_sha256 != self.sha256:
             raise InputError(
                 f"the adapter was made for base model {weights.base_sha256[:12]}, this one is {self.sha256[:12]}"
             )
+        if isinstance(weights, SoftPrompt):
+            width = self.model.get_input_embeddings().weight.shape[1]
+            if weights.width != width:
+                raise InputError(
+                    f"the soft prompt is {weights.width} wide, and {self.profile.name}'s tokens are {width}"
+                )
+            return
         shapes = self.lora_shapes()
         modules = {m for m in shapes if m.rsplit(".", 1)[-1] in weights.targets}
         if set(weights.modules()) != modules:

@@ -24,6 +24,7 @@ from cao.machine.linear import use_fast_linear
 from cao.model.adapters import LoraWeights, NotPlainError, load_adapter
 from cao.model.agreement import close, compare_paths
 from cao.model.language_model import LanguageModel
+from cao.peft_folder import SOFT_PROMPT
 from cao.types import CONFIG_FILE, WEIGHTS_FILE
 
 BASE_KNOWN = ("pissa", "olora")
@@ -96,6 +97,8 @@ def _read(folder: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
         raise InputError(f"{folder / WEIGHTS_FILE}: damaged or not safetensors ({error})") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder / CONFIG_FILE}: not a configuration that PEFT reads ({_line(error)})") from None
+    if config.peft_type == SOFT_PROMPT:
+        raise InputError(f"{folder}: holds a soft prompt, and what is deployed carries LoRA; TTL makes soft prompts")
     if not isinstance(config, LoraConfig):
         raise InputError(f"{folder / CONFIG_FILE}: {config.peft_type} is no LoRA; merge it into the model first")
     how = config.init_lora_weights

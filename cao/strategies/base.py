@@ -5,11 +5,14 @@ read it and tools apply it, so it lies below both; it imports no torch, and name
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self, TypedDict, cast
+from typing import ClassVar, Literal, NamedTuple, Self, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from cao.types import AdaptedModel, AdapterRef, StrategyFields
+
+Peft = Literal["lora", "dora", "prompt"]
+"""What is trained where a strategy trains: LoRA, DoRA, or a soft prompt."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Standing:
         ranks: whether questions have choices that are ranked by their likelihood.
         labels: whether the choices are the same words in every question.
         pool: hashes of the adapters at hand besides the current one.
+        peft: what a TTL trains that does not say.
     """
 
     current: AdaptedModel
@@ -94,6 +98,7 @@ class Standing:
     ranks: bool = True
     labels: bool = False
     pool: tuple[str, ...] = ()
+    peft: Peft = "lora"
 
     @property
     def adapter(self) -> AdapterRef | None:

@@ -58,7 +58,8 @@ class LoraMix(Strategy):
         """Return that there is no adapter, or several."""
         if standing.adapter is None:
             return several(standing) or f"there is no adapter to mix: none was generated for {standing.model}"
-        return None
+        soft = standing.adapter.virtual_tokens > 0
+        return "the current adapter is a soft prompt, which has no matrices to mix or scale" if soft else None
 
     def refusal(self, standing: Standing) -> str | None:
         """Return that there is no adapter, or none with two equal halves to mix."""

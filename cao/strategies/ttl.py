@@ -1,18 +1,22 @@
 """TTL, the family that trains on the unlabelled prompts. Source: CAO-LLM §2.4, G.1, G.6; the bounds are ours."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, LiteralString, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from cao.strategies.base import Pace, Price, Standing, Strategy, several
-from cao.types import Record
+from cao.strategies.base import Pace, Peft, Price, Standing, Strategy, several
+from cao.types import MOST_VIRTUAL_TOKENS, Record
 
 Subset = Literal["all", "layers", "modules"]
-Peft = Literal["lora", "dora"]
+VirtualTokens = Annotated[int, Field(ge=1, le=MOST_VIRTUAL_TOKENS)]
 Share = Annotated[float, Field(ge=0.02, le=1.0)]
+NO_SUBSET: LiteralString = "subset chooses among LoRA's parameters, and peft=prompt trains none of them: leave one out"
 RATES = (1e-4, 3e-4)
 TRAINING_OVER_READING = 3.0
 """A step of training reads forwards and backwards."""
+PROMPT_RATE = 300.0
+"""Times the learning rate, for virtual tokens: Lester et al. 2021 train them at 0.3 where all weights take 0.001."""
 
 
 class TTL(Strategy):
@@ -34,7 +38,7 @@ class TTL(Strategy):
     effort: ClassVar = 3
     other_names: ClassVar = ("TTT",)
     papers_tasks: ClassVar = ("arc_easy", "jama", "piqa")
-    unoffered: ClassVar = ("subset", "share", "peft")
+    unoffered: ClassVar = ("subset", "share", "peft", "virtual_tokens")
 
     family: Literal["TTL"]
     ttl_steps: Annotated[int, Field(ge=1, le=100)]
@@ -45,6 +49,13 @@ class TTL(Strategy):
     subset: Subset = "all"
     share: Share = 0.25
     peft: Peft = "lora"
+    virtual_tokens: VirtualTokens = 8
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.peft == "prompt" and self.subset != "all":
+            raise PydanticCustomError("subset", NO_SUBSET)
+        return self
 
     @classmethod
     def papers_numbers(cls) -> Self:
@@ -60,16 +71,27 @@ class TTL(Strategy):
 
     @classmethod
     def obstacle(cls, standing: Standing) -> str | None:
-        """Return that several adapters answer together."""
-        return several(standing)
+        """Return that several adapters answer together, or that the run's kind of TTL cannot go on from the current."""
+        return several(standing) or _other_kind(standing.peft, standing)
+
+    def refusal(self, standing: Standing) -> str | None:
+        """Return that several adapters answer together, or that what it trains cannot go on from the current one."""
+        return several(standing) or _other_kind(self.peft, standing)
 
     def price(self, pace: Pace) -> Price:
-        """Return the price of the training, of both where each part has its own; answering costs what it did."""
-        each = pace.tokens * (pace.read + pace.scored)
+        """Return the price of the training, of both where each part has its own, and of reading virtual tokens."""
+        more = self.virtual_tokens if self.peft == "prompt" else 0
+        each = pace.tokens * (pace.read + pace.scored) + more * pace.read
         steps = TRAINING_OVER_READING * (self.ttl_steps + (self.subset != "all")) * self.batch_size
+        times = 1.0 + more / max(1.0, pace.tokens)
         if self.transductive:
-            return Price(seconds=(steps + pace.reward) * each, again=(steps + pace.test) * each)
-        return Price(seconds=(steps + pace.prompts) * each)
+            return Price(seconds=(steps + pace.reward) * each, times=times, again=(steps + pace.test) * each)
+        return Price(seconds=(steps + pace.prompts) * each, times=times)
+
+    @property
+    def rate(self) -> float:
+        """The optimiser's rate: the learning rate, and more for virtual tokens."""
+        return self.learning_rate * (PROMPT_RATE if self.peft == "prompt" else 1.0)
 
     @property
     def transductive(self) -> bool:
@@ -88,15 +110,34 @@ class TTLSettings(Record):
     Attributes:
         subset: which LoRA parameters are trained: all, or those of the most salient layers or modules.
         share: of the layers or modules, where some are trained.
-        peft: what is trained: LoRA, or DoRA, which has a magnitude for each output besides.
+        peft: what is trained: LoRA; DoRA, which has a magnitude for each output besides; or the embeddings of virtual
+            tokens before every prompt, and no LoRA (prompt tuning).
+        virtual_tokens: how many of these a fresh soft prompt has.
     """
 
     subset: Subset = "all"
     share: Share = 0.25
     peft: Peft = "lora"
+    virtual_tokens: VirtualTokens = 8
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.peft == "prompt" and self.subset != "all":
+            raise ValueError(NO_SUBSET)
+        return self
 
     def added(self, strategy: Strategy) -> Strategy:
         """Return the strategy with these settings, where it is a TTL that states none of them."""
         if not isinstance(strategy, TTL) or any(key in strategy.model_fields_set for key in TTL.unoffered):
             return strategy
         return strategy.model_copy(update=self.model_dump())
+
+
+def _other_kind(peft: Peft, standing: Standing) -> str | None:
+    """Return that the current adapter is of the other kind than what is trained, where there is one."""
+    current = standing.adapter
+    if current is None or (peft == "prompt") == bool(current.virtual_tokens):
+        return None
+    if peft == "prompt":
+        return "the current model carries LoRA, beside which PEFT puts no soft prompt; peft=prompt needs the base model"
+    return f"the current model carries a soft prompt, beside which PEFT puts no LoRA; peft={peft} needs another start"

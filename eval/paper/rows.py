@@ -4,12 +4,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cao.strategies import FAMILIES
+from cao.strategies.base import Peft
 from eval.baselines.registry import BASELINES
 
 STAGE_1, STAGES_1_2, ALL, START = "cao_stage_1", "cao_stages_1_2", "cao_all", "cao_start"
 """What the generator makes; the same aligned; a whole run; what a run starts from, the best of the two and the base."""
 
 FAMILY = "family_"
+OTHER_PEFT: dict[str, tuple[Peft, str]] = {
+    f"{FAMILY}TTL_dora": ("dora", "TTL alone, DoRA"),
+    f"{FAMILY}TTL_prompt": ("prompt", "TTL alone, prompt tuning"),
+}
+"""Rows that the paper does not have: TTL with its numbers, where something else than LoRA is trained."""
 
 Kind = Literal["baseline", "stage", "family"]
 
@@ -39,6 +45,8 @@ class Row:
         reads: what of the target it reads before its test questions.
         seeded: whether a seed, which chooses the questions that it reads, makes a difference.
         code: modules that it depends on, besides those that judge every row.
+        family: of strategies that it is of, empty for no family's.
+        peft: what its TTL trains.
     """
 
     name: str
@@ -47,6 +55,8 @@ class Row:
     reads: str
     seeded: bool = True
     code: tuple[str, ...] = ()
+    family: str = ""
+    peft: Peft = "lora"
 
 
 def _baseline(name: str) -> Row:
@@ -56,6 +66,13 @@ def _baseline(name: str) -> Row:
 
 
 _LOOP = ("agent.graph", "agent.loop.nodes")
+
+
+def _family(name: str, title: str, family: str, peft: Peft = "lora") -> Row:
+    reads = "prompts; the reward labels choose the start"
+    return Row(name, title, "family", reads, code=_LOOP, family=family, peft=peft)
+
+
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
@@ -66,9 +83,7 @@ ROWS: dict[str, Row] = {
         ),
         Row(ALL, "CAO-LLM, all stages", "stage", "prompts; the reward labels steer the loop", code=_LOOP),
         Row(START, "the start, without a strategy", "family", "prompts; the reward labels choose", code=_LOOP),
-        *(
-            Row(f"{FAMILY}{name}", f"{name} alone", "family", "prompts; the reward labels choose the start", code=_LOOP)
-            for name in FAMILIES
-        ),
+        *(_family(f"{FAMILY}{name}", f"{name} alone", name) for name in FAMILIES),
+        *(_family(name, title, "TTL", peft) for name, (peft, title) in OTHER_PEFT.items()),
     )
 }

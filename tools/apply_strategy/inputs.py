@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cao.model.adapters import LoraWeights, load_adapter, save_adapter
+from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
+from cao.model.soft_prompt.either import Carried, load_carried, save_carried
 from cao.progress import Progress
 from cao.types import AdaptedModel, AdapterRef
 from tools.generate_lora.conditioning import Conditioning, Generator, PromptEncoder, condition
@@ -45,11 +46,11 @@ class Inputs:
             raise ValueError("adapters are made by a generator, from what the encoder gives")
         return condition(self.prompts, self.generator, self.encoder)
 
-    def weights(self) -> LoraWeights | None:
+    def weights(self) -> Carried | None:
         """Return the weights of the one current adapter, None for the plain base model."""
         (adapter,) = self.current.members
-        return load_adapter(Path(adapter.path), self.lm.sha256) if adapter else None
+        return load_carried(Path(adapter.path), self.lm.sha256) if adapter else None
 
-    def keep(self, weights: LoraWeights) -> AdapterRef:
+    def keep(self, weights: Carried) -> AdapterRef:
         """Write an adapter to the store."""
-        return save_adapter(self.store, weights, self.lm.source)
+        return save_carried(self.store, weights, self.lm.source)

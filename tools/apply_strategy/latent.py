@@ -58,11 +58,12 @@ def prompt_deltas(lm: LanguageModel, rows: Sequence[Row], hidden: Tensor, latent
     length = max(0, max(row.prompt for row in rows) - 1)  # the last prompt token has no target inside the prompt
     targets, places = (torch.zeros(len(rows), length, dtype=torch.long) for _ in range(2))
     mask = torch.zeros_like(targets, dtype=torch.bool)
+    first = len(lm.virtual)  # of the prompt's own tokens: a soft prompt's have no likelihood
     for i, (row, mine) in enumerate(zip(rows, Shared.of(rows).places, strict=True)):
-        if row.prompt > 1:
-            targets[i, : row.prompt - 1] = torch.tensor(row.tokens[1 : row.prompt])
-            places[i, : row.prompt - 1] = torch.tensor(mine[: row.prompt - 1])
-            mask[i, : row.prompt - 1] = True
+        if (count := row.prompt - 1 - first) > 0:
+            targets[i, :count] = torch.tensor(row.tokens[first + 1 : row.prompt])
+            places[i, :count] = torch.tensor(mine[first : row.prompt - 1])
+            mask[i, :count] = True
     targets, mask, places = targets.to(hidden.device), mask.to(hidden.device), places.to(hidden.device)
     if lm.paths.head:
         return optimise_delta(hidden[places], targets, mask, lm.head.weight, latent.slot_steps, latent.slot_lr)

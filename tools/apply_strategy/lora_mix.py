@@ -24,7 +24,7 @@ from tools.apply_strategy.inputs import Inputs
 def apply(strategy: LoraMix, inputs: Inputs) -> AdaptedModel:
     """Mix the halves of the current adapter, or scale it."""
     weights = inputs.weights()
-    assert weights is not None  # LoraMix.obstacle
+    assert isinstance(weights, LoraWeights), "LoraMix.obstacle"
     if weights.dora:
         raise NotApplicableError("the adapter is DoRA, whose magnitudes mixing would leave behind")
     if strategy.reading == "strength":

@@ -11,6 +11,8 @@ What the source leaves open is settled so:
 - With ``subset`` = ``layers`` or ``modules`` only the share of them is trained that ``saliency`` picks, on the prompts
   of the schedule's first ``SCAN`` places; the default trains all, as the paper does.
 - With ``peft`` = ``dora`` the start becomes a DoRA adapter that computes the same, and its magnitudes are trained too.
+- With ``peft`` = ``prompt`` virtual tokens before every prompt are trained, and nothing else: the current soft prompt's
+  or fresh ones. The tokens in the loss are the same, so P0 means the same; the rate is larger (``TTL.rate``).
 - Prompts longer than ``MAX_TOKENS`` keep their end, which is where the question stands.
 
 Source: CAO-LLM §2.4, G.1 (family ``TTL``).
@@ -20,15 +22,17 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from cao.errors import NotApplicableError
 from cao.files import canonical_json, sha256_bytes
-from cao.model.adapters import LoraWeights, adapter_sha256
+from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
+from cao.model.soft_prompt.either import Carried, carried_sha256
+from cao.model.soft_prompt.weights import SoftPrompt
 from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
 from cao.strategies.ttl import TTL
@@ -36,6 +40,8 @@ from cao.types import AdaptedModel
 from tools.apply_strategy.inputs import Inputs
 from tools.apply_strategy.saliency import as_mask, group_of, pick
 from tools.apply_strategy.ttl_loss import LOG_P0, prompt_losses
+
+A = TypeVar("A", bound=Carried)
 
 MAX_TOKENS = 512
 CLIP_NORM = 1.0
@@ -45,13 +51,11 @@ SCAN = 32
 
 def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
     """Train on the prompts, from the current adapter on or from a fresh one."""
-    start = inputs.weights() or inputs.lm.fresh_lora(inputs.seed)
-    start = inputs.lm.as_dora(start) if strategy.peft == "dora" else start
     trained = train_ttl(
         inputs.lm,
         inputs.prompts,
         strategy,
-        start,
+        _start(strategy, inputs),
         inputs.seed,
         progress=inputs.progress,
         checkpoint=inputs.checkpoint,
@@ -63,11 +67,22 @@ def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
         f"{made['loss_before']} to {made['loss_after']} nats per token"
     )
     note += f"; {picked}" if (picked := made.get("picked")) else ""
+    note += f"; {trained.tokens} virtual tokens before each prompt" if isinstance(trained, SoftPrompt) else ""
     return inputs.current.model_copy(update={"members": (inputs.keep(trained),), "note": note})
 
 
+def _start(strategy: TTL, inputs: Inputs) -> Carried:
+    """Return what is trained: the current adapter or a fresh one, of the strategy's kind."""
+    current = inputs.weights()
+    if strategy.peft == "prompt":
+        return current or inputs.lm.fresh_soft_prompt(strategy.virtual_tokens, inputs.seed)
+    start = current or inputs.lm.fresh_lora(inputs.seed)
+    assert isinstance(start, LoraWeights), "TTL.refusal"
+    return inputs.lm.as_dora(start) if strategy.peft == "dora" else start
+
+
 @torch.no_grad()
-def perplexities(lm: LanguageModel, prompts: list[str], start: LoraWeights | None) -> list[float]:
+def perplexities(lm: LanguageModel, prompts: list[str], start: Carried | None) -> list[float]:
     """Return each prompt's perplexity, as TTL's threshold judges it; prompts without a second token have none.
 
     Args:
@@ -146,9 +161,9 @@ def plan_training(lm: LanguageModel, rows: list[list[int]], settings: TTL, seed:
     return Training(schedule[:places], before, before.clone())
 
 
-def _fingerprint(lm: LanguageModel, prompts: list[str], settings: TTL, start: LoraWeights, seed: int) -> str:
+def _fingerprint(lm: LanguageModel, prompts: list[str], settings: TTL, start: Carried, seed: int) -> str:
     depends_on = {"prompts": prompts, "settings": settings.canonical(), "seed": seed, "model": lm.sha256}
-    return sha256_bytes(canonical_json({**depends_on, "start": adapter_sha256(start)}).encode())
+    return sha256_bytes(canonical_json({**depends_on, "start": carried_sha256(start)}).encode())
 
 
 def _step(
@@ -176,13 +191,13 @@ def train_ttl(
     lm: LanguageModel,
     prompts: list[str],
     settings: TTL,
-    start: LoraWeights,
+    start: A,
     seed: int,
     *,
     progress: Progress = silent,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = 10.0,
-) -> LoraWeights:
+) -> A:
     """Return the adapter after exactly ``ttl_steps`` AdamW steps on the prompts' own cross-entropy.
 
     A step's loss is the sum of S(x)·CE(x) over its batch, divided by the batch's size. Batches go through the
@@ -193,7 +208,7 @@ def train_ttl(
         lm: the base model; its weights are not touched.
         prompts: unlabelled target prompts.
         settings: steps, learning rate, batch size, shuffling.
-        start: the current adapter, or the recorded initialisation.
+        start: the current adapter or soft prompt, or the recorded initialisation.
         seed: of the order of the prompts.
         progress: called after each step.
         checkpoint: file that a killed training goes on from, bit for bit; another training's is overwritten.
@@ -211,7 +226,7 @@ def train_ttl(
     rows = [lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts]
     fingerprint = _fingerprint(lm, prompts, settings, start, seed)
     with lm.adapted(start, trainable=True) as live:
-        optimizer = torch.optim.AdamW(list(live.values()), lr=settings.learning_rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(list(live.values()), lr=settings.rate, weight_decay=0.0)
         names = Training.names(settings)
         carried = restore_training(checkpoint, fingerprint, live, optimizer, names) if checkpoint else None
         training = Training.of(carried) if carried else _begun(lm, rows, settings, seed, live)
@@ -251,11 +266,11 @@ def _picked(settings: TTL, names: list[str], picked: Tensor) -> str:
     return f"{len(chosen)} of {len(groups)} {settings.subset} trained: {', '.join(shown[:8])}{', …' * (len(shown) > 8)}"
 
 
-def _provenance(training: Training, start: LoraWeights) -> dict[str, str]:
+def _provenance(training: Training, start: Carried) -> dict[str, str]:
     seen, measured = sorted(set(training.schedule)), training.before.isfinite()
     return {
         "made_by": "TTL",
-        "start": adapter_sha256(start),
+        "start": carried_sha256(start),
         "steps": str(training.step),
         "loss_before": f"{training.before[seen].mean().item():.4f}",
         "loss_after": f"{training.last[seen].mean().item():.4f}",

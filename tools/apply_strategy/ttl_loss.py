@@ -84,7 +84,8 @@ def token_nll(hidden: Tensor, targets: Tensor, head: nn.Module, *, gradient: boo
 def prompt_losses(lm: LanguageModel, rows: list[list[int]], *, divisor: int = 0) -> Tensor:
     """Return each prompt's mean next-token cross-entropy, and leave the gradients of Σ S·CE / divisor.
 
-    Both come from the same forward pass; prompts share one.
+    Both come from the same forward pass; prompts share one. Under a soft prompt its virtual tokens stand before each
+    prompt, and the tokens that the loss is of are the same ones.
 
     Args:
         lm: the model, dressed in the adapter to be judged or trained.
@@ -94,12 +95,13 @@ def prompt_losses(lm: LanguageModel, rows: list[list[int]], *, divisor: int = 0)
     Returns:
         (B,) float32, nats per token: log P of each prompt.
     """
-    losses = torch.zeros(len(rows))
-    for piece in pieces([len(row) for row in rows], PIECE_TOKENS):
-        texts = [rows[i] for i in piece]
-        counts = torch.tensor([len(text) - 1 for text in texts])
-        kept = torch.cat([torch.arange(len(text)) < len(text) - 1 for text in texts]).to(lm.device)
-        targets = torch.tensor([token for text in texts for token in text[1:]], device=lm.device)
+    losses, before = torch.zeros(len(rows)), len(lm.virtual)
+    for piece in pieces([before + len(row) for row in rows], PIECE_TOKENS):
+        texts = [lm.virtual + rows[i] for i in piece]
+        counts = torch.tensor([len(rows[i]) - 1 for i in piece])
+        places = [torch.arange(len(text)) for text in texts]
+        kept = torch.cat([(before <= place) & (place < len(place) - 1) for place in places]).to(lm.device)
+        targets = torch.tensor([token for i in piece for token in rows[i][1:]], device=lm.device)
         owner = torch.arange(len(texts)).repeat_interleave(counts)
         with torch.set_grad_enabled(bool(divisor)), lm.mixed_precision():
             hidden = packed_hidden(lm, texts)

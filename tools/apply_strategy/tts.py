@@ -21,6 +21,7 @@ from cao.files import sha256_bytes, write_atomic
 from cao.model.adapters import LoraWeights
 from cao.model.cosines import pairwise
 from cao.model.encoder import pool
+from cao.model.soft_prompt.either import Carried
 from cao.strategies.tts import COMBINING, ROUTING, TTS
 from cao.types import AdaptedModel, AdapterRef
 from tools.apply_strategy.inputs import Inputs
@@ -38,7 +39,7 @@ class Member(NamedTuple):
     """One that answers: an adapter with its weights, or the base model without one."""
 
     adapter: AdapterRef | None
-    weights: LoraWeights | None
+    weights: Carried | None
 
 
 def apply(strategy: TTS, inputs: Inputs) -> AdaptedModel:
@@ -99,7 +100,7 @@ def _besides(members: list[Member], more: list[Member]) -> list[Member]:
 
 def _alike(members: list[Member]) -> str:
     """Return how alike the members' changes of the weights are; nothing where no two members change any."""
-    pairs = pairwise([member.weights for member in members if member.weights])
+    pairs = pairwise([member.weights for member in members if isinstance(member.weights, LoraWeights)])
     if not len(pairs):
         return ""
     low, middle = pairs.min(), np.median(pairs)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cao.inference.scoring import score_queries
-from cao.model.adapters import load_adapter
 from cao.model.language_model import LanguageModel
+from cao.model.soft_prompt.either import load_carried
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
 from cao.types import AdapterRef, Example
@@ -45,7 +45,7 @@ def option_signals(
         nats over the logarithm of their number; and for each question whether the best option is its answer.
     """
     queries = [PLAIN.query(example, lm.profile.answer_style) for example in examples]
-    with lm.adapted(load_adapter(Path(adapter.path), lm.sha256) if adapter else None):
+    with lm.adapted(load_carried(Path(adapter.path), lm.sha256) if adapter else None):
         scored = score_queries(lm, queries, progress=progress)
     scores = [[branch.per_char for branch in each.branches] for each in scored]
     correct = [each.index(max(each)) == example.answer for each, example in zip(scores, examples, strict=True)]

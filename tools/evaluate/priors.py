@@ -13,8 +13,8 @@ import torch
 
 from cao.errors import NotApplicableError
 from cao.inference.scoring import score_queries
-from cao.model.adapters import load_adapter
 from cao.model.language_model import LanguageModel
+from cao.model.soft_prompt.either import load_carried
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
 from cao.types import AdapterRef, AnswerStyle, Branch, Example, Item, Query
@@ -35,7 +35,7 @@ TOGETHER = 8
 @contextmanager
 def with_adapter(lm: LanguageModel, reference: AdapterRef | None) -> Iterator[None]:
     """Put an adapter on for a while; None is the plain base model."""
-    weights = None if reference is None else load_adapter(Path(reference.path), lm.sha256)
+    weights = None if reference is None else load_carried(Path(reference.path), lm.sha256)
     with lm.adapted(weights):
         yield
 

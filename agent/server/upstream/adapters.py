@@ -14,6 +14,7 @@ from agent.server.roster import Served
 from agent.server.settings import BASE
 from agent.server.upstream.connection import Connection
 from cao.errors import InputError, UnavailableError
+from cao.model.soft_prompt.either import is_soft_prompt
 
 
 class _Model(BaseModel):
@@ -71,6 +72,8 @@ class Adapters:
         there = (folder / adopted.adapter.path).absolute()
         if not there.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{folder}: names an adapter outside it")
+        if is_soft_prompt(there):
+            raise InputError(f"run {record.run_id}: adopted a soft prompt, and such a server loads LoRA alone")
         if name not in self._names():  # it may have outlived an earlier process of this server
             self._lora("load_lora_adapter", {"lora_name": name, "lora_path": str(there)})
         verdict = on_server(self._to.url, base, name, list(PROMPTS[:3]), offline=self._to.offline)

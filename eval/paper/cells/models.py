@@ -25,12 +25,13 @@ from agent.train.policy.situations import PREPARATION
 from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.strategies import FAMILIES
 from cao.strategies.calibrate import Calibrate
+from cao.strategies.ttl import TTL
 from cao.strategy import strategy_text
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
 from eval.baselines.baseline import Spent
 from eval.paper.cells.desk import Desk
 from eval.paper.making import folder_of, make
-from eval.paper.rows import ALL, FAMILY, STAGE_1, STAGES_1_2, START, Row
+from eval.paper.rows import ALL, STAGE_1, STAGES_1_2, START, Row
 from eval.paper.sizes import SIZES
 
 CODE = 1
@@ -172,7 +173,8 @@ def _words(state: State) -> str:
 def _family(bench: Workbench, row: Row) -> Candidate:
     """Return the start of a run with one family's strategy on top, whatever the reward part says of it.
 
-    The numbers are the paper's. Calibrate has none there: it is the rule of its grid with the lowest log-loss.
+    The numbers are the paper's. Calibrate has none there: it is the rule of its grid with the lowest log-loss. In a row
+    TTL may train something else than LoRA.
     """
     state = first_state(bench)
     for node in PREPARATION:
@@ -181,7 +183,7 @@ def _family(bench: Workbench, row: Row) -> Candidate:
     note = f"start {state['start']}"
     if row.name == START:
         return Candidate(start, rules, lambda: start, note)
-    family = FAMILIES[row.name.removeprefix(FAMILY)]
+    family = FAMILIES[row.family]
     if family is Calibrate:
         if bench.protocol != "likelihood":
             raise NotApplicableError("answers are written here: there are no choices whose likelihoods compare")
@@ -191,6 +193,8 @@ def _family(bench: Workbench, row: Row) -> Candidate:
     strategy = family.papers_numbers()
     if strategy is None:
         raise InputError(f"the paper has no numbers for {family.__name__}")
+    if isinstance(strategy, TTL):
+        strategy = strategy.model_copy(update={"peft": row.peft})
     proposed = cast(State, {**state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
     reward = _applied(proposed, bench, "reward")
     test = (lambda: _applied(proposed, bench, "test")) if strategy.transductive else (lambda: reward)

@@ -13,7 +13,7 @@ from eval.baselines.ground import FEW
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
 from eval.paper.making import TEST_STEPS
-from eval.paper.rows import ALL, FAMILY, ROWS, START
+from eval.paper.rows import ALL, ROWS, START
 from eval.paper.sizes import SIZES, allowed
 
 FROM_SOURCES = ("union_train", "maml", "abmll", "text_to_lora")
@@ -50,8 +50,8 @@ class Reckoning:
             return ONE_BY_ONE * ((STARTS + ATTEMPTS) * reward + 2 * test) + ATTEMPTS * self._speed.proposal
         if row.name == START:
             return STARTS * reward + test
-        if row.name.startswith(FAMILY):
-            times, trained = FAMILIES.get(row.name.removeprefix(FAMILY), (1.0, 0))
+        if row.family:
+            times, trained = FAMILIES.get(row.family, (1.0, 0))
             shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
             return STARTS * reward + ONE_BY_ONE * times * (reward + test) + TRAINED * trained * sum(shown)
         labelled = row.reads.endswith("labels") or row.name == "serl"

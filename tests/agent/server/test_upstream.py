@@ -17,6 +17,7 @@ from agent.server.upstream.adapters import Adapters
 from agent.server.upstream.connection import connection
 from cao.errors import CaoError, InputError, UnavailableError
 from cao.model.adapters import LoraWeights, save_adapter
+from cao.types import CONFIG_FILE
 from tests.agent import run_folders
 from tests.agent.server import other_server
 from tests.agent.server.running_site import Served, serving
@@ -120,6 +121,15 @@ def test_what_no_server_can_load_is_refused(other: Other, tmp_path: Path) -> Non
     folder = run_folders.write_run(tmp_path, "b-run", run)
     with pytest.raises(InputError, match="adopted no single adapter"):
         make_site(chosen(other, tmp_path), [places(folder)], "")
+
+
+def test_a_soft_prompt_is_refused_before_anything_is_sent(other: Other, tmp_path: Path) -> None:
+    folder = adopted(tmp_path)
+    (folder / "adapter" / CONFIG_FILE).write_text('{"peft_type": "PROMPT_TUNING"}')
+    before = len(other.asked())
+    with pytest.raises(InputError, match="soft prompt, and such a server loads LoRA alone"):
+        make_site(chosen(other, tmp_path), [places(folder)], "")
+    assert all(one["path"].endswith("/models") for one in other.asked()[before:])
 
 
 def places(folder: Path) -> Any:

@@ -1,23 +1,26 @@
 """``python -m eval.tables --table 5`` on the tiny model: each family alone, on top of the start."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from cao.strategies import FAMILIES
-from eval.paper.rows import FAMILY, START
-from eval.paper.tables.table5 import ALONE
+from cao.strategies.base import Peft
+from eval.paper.rows import FAMILY, ROWS, START
+from eval.paper.tables.table5 import ALONE, TABLE
 from tests.eval.paper.conftest import Place
 
 
 @pytest.mark.slow
 def test_each_family_acts_alone_on_the_start(tiny_model_folder: Path, tiny_shelf: Path, tmp_path: Path) -> None:
     place = Place(tmp_path, tiny_model_folder, tiny_shelf)
-    methods = ",".join((START, *(f"{FAMILY}{name}" for name in ("LORA", "Latent", "Calibrate"))))
+    alone = [f"{FAMILY}{name}" for name in ("LORA", "Latent", "Calibrate", "TTL_dora", "TTL_prompt")]
+    methods = ",".join((START, *alone))
     assert place.call("5", "--tasks", "arc_easy,social_iqa", "--seeds", "0", "--limit", "6", "--methods", methods) == 0
     result = place.result("table5")
     rows = result["rows"]
-    assert list(rows) == [START, f"{FAMILY}LORA", f"{FAMILY}Latent", f"{FAMILY}Calibrate"]
+    assert list(rows) == [START, *alone]
     start = {task: cell["notes"][0] for task, cell in rows[START]["cells"].items()}
     for name, row in rows.items():
         for task, cell in row["cells"].items():
@@ -29,4 +32,6 @@ def test_each_family_acts_alone_on_the_start(tiny_model_folder: Path, tiny_shelf
 
 def test_every_family_has_a_row_and_numbers_or_a_grid() -> None:
     assert set(ALONE) == {f"{FAMILY}{name}" for name in FAMILIES}
+    assert all(ROWS[name].family in FAMILIES for name in TABLE.rows if name != START)
+    assert {ROWS[name].peft for name in TABLE.rows} == set(get_args(Peft))
     assert {name for name, family in FAMILIES.items() if family.papers_numbers() is None} == {"Calibrate"}
