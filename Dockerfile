@@ -26,13 +26,14 @@ RUN pip wheel --no-deps --wheel-dir /wheels . \
     && /opt/cao/bin/pip install --no-deps --require-hashes -r requirements-embedded.txt
 
 FROM python:${PYTHON}
-RUN useradd --create-home --uid 10001 cao
+# Volumes take their owner from these folders.
+RUN useradd --create-home --uid 10001 cao \
+    && cd /home/cao \
+    && install --directory --owner cao --group cao .cache .local .local/share runs
 COPY --from=build /opt/cao /opt/cao
 ENV PATH=/opt/cao/bin:$PATH PYTHONUNBUFFERED=1
 USER 10001
 WORKDIR /home/cao
-# Volumes take their owner from here.
-RUN mkdir -p .cache .local/share runs
 EXPOSE 8000
 ENTRYPOINT ["cao"]
 CMD ["run", "--task", "gsm8k", "--minutes", "4", "--offline"]

@@ -2,8 +2,8 @@
 
 Two ways are known, and which of them a server has is found out once: ``echo`` with ``logprobs`` of the completions API,
 and vLLM's ``prompt_logprobs``. The server cuts the text into tokens, so where the scored part begins is told by the
-texts of its tokens from the end back; where these do not spell the text, as with a letter of several tokens, the server
-is asked for the part before it alone, and what both begin with in common is that part.
+texts of its tokens from the end back; where these do not tell, as with a letter of several tokens, the server is asked
+for the part before it alone, and what both begin with in common is that part.
 """
 
 import math
@@ -166,7 +166,10 @@ def _sound(token: Token) -> bool:
 
 
 def spelled_from(tokens: Sequence[Token], text: str, scored: str) -> int | None:
-    """Return the first token of the scored end of a text, None where the tokens do not spell it.
+    """Return the first token of the scored end of a text, None where the tokens do not tell.
+
+    They do not spell it where each token of a letter of several has a text of its own; vLLM gives the whole letter to
+    the last of them and no text to those before, which then may belong to the scored end.
 
     Args:
         tokens: of the text.
@@ -177,7 +180,9 @@ def spelled_from(tokens: Sequence[Token], text: str, scored: str) -> int | None:
     for number in range(len(tokens) - 1, -1, -1):
         end = tokens[number].text + end
         if len(end) >= len(scored):
-            return number if text.endswith(end) else None
+            before = tokens[number - 1] if number else None
+            textless = before is not None and not before.text and before.logprob is not None
+            return number if text.endswith(end) and not textless else None
     return None
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from agent.handover.served import on_server
 from agent.handover.verify import PROMPTS
 from agent.record.schema import RunRecord
+from agent.record.wording import one_line
 from agent.server.roster import Served
 from agent.server.settings import BASE
 from agent.server.upstream.connection import Connection
@@ -110,9 +111,11 @@ class Adapters:
 
     def _lora(self, call: str, body: dict[str, str]) -> None:
         try:
-            status = self._to.asking.post(f"{self._to.url}/{call}", json=body, headers=self._to.headers).status_code
+            reply = self._to.asking.post(f"{self._to.url}/{call}", json=body, headers=self._to.headers)
         except httpx2.HTTPError as error:
             raise UnavailableError(f"{self._to.origin} cannot be reached ({type(error).__name__})") from None
-        if status != 200:
-            how = "vLLM does with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora"
-            raise UnavailableError(f"{self._to.origin} answered {call} with HTTP {status}; {how}")
+        if reply.status_code != 200:
+            how = "vLLM does this with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora"
+            words = one_line(self._to.said(reply.content), 200)
+            status = f"HTTP {reply.status_code}" + (f" ({words})" if words else "")
+            raise UnavailableError(f"{self._to.origin} answered {call} with {status}; {how}")

@@ -4,6 +4,7 @@ It is not trusted: it is followed to no other host, and its key, which comes fro
 it says is wrong.
 """
 
+import json
 import os
 from dataclasses import dataclass
 
@@ -41,6 +42,18 @@ class Connection:
     def origin(self) -> str:
         """Scheme, host and port."""
         return origin(self.url)
+
+    def said(self, body: bytes) -> str:
+        """Return what an error of the server's says, without the key; empty where it has no message.
+
+        Args:
+            body: of the error.
+        """
+        try:
+            words = str(json.loads(body)["error"]["message"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ""
+        return self.secret.redact(words)
 
 
 def connection(options: ServeOptions) -> Connection:

@@ -127,14 +127,10 @@ class Forwarder:
                 if len(told) > MOST_ERROR:
                     break
         await reply.aclose()
-        try:
-            words = str(json.loads(told)["error"]["message"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            words = f"HTTP {reply.status_code}"
+        words = self._to.said(bytes(told)) or f"HTTP {reply.status_code}"
         status = reply.status_code if 400 <= reply.status_code < 500 and reply.status_code != 401 else 502
         again = {name: value for name, value in headers.items() if name == "retry-after"}
-        message = f"{self._to.origin}: {self._to.secret.redact(words)}"
-        return ApiError(status, message, "upstream_error", None, again)
+        return ApiError(status, f"{self._to.origin}: {words}", "upstream_error", None, again)
 
 
 class _Reading:

@@ -38,18 +38,27 @@ class Handler(BaseHTTPRequestHandler):
         with (Path(sys.argv[2]) / "asked.jsonl").open("a") as file:
             file.write(json.dumps({"path": self.path, **asked}) + "\n")
         if self.path == "/v1/load_lora_adapter":
-            sound = (Path(asked["lora_path"]) / "adapter_model.safetensors").is_file()
-            if sound and asked["lora_name"] not in LOADED:
-                LOADED[asked["lora_name"]] = asked["lora_path"]
-                self.send(200, b"loaded", "text/plain")
-            else:
-                self.say(400, error={"message": "no"})
+            self.load(asked["lora_name"], asked["lora_path"])
         elif self.path == "/v1/unload_lora_adapter":
-            self.say(200 if LOADED.pop(asked["lora_name"], None) else 404)
+            known = LOADED.pop(asked["lora_name"], None)
+            self.send(200, b"Success") if known else self.say(404, error={"message": "cannot be found."})
         elif asked["model"] not in (BASE, *LOADED):
             self.say(404, error={"message": f"no {asked['model']}"})
         else:
             self.answer(asked)
+
+    def load(self, name: str, path: str) -> None:
+        """Statuses and words are those of vLLM 0.32.0; where it serves no adapters, it has no such path."""
+        if name.startswith("nowhere"):
+            self.say(404, detail="Not Found")
+        elif name in LOADED:
+            self.say(400, error={"message": f"The lora adapter '{name}' has already been loaded."})
+        elif not (Path(path) / "adapter_model.safetensors").is_file():
+            key = self.headers.get("Authorization", "")
+            self.say(404, error={"message": f"Loading lora {name} failed: No adapter found for <path>\n{key}"})
+        else:
+            LOADED[name] = path
+            self.send(200, f"Success: LoRA adapter '{name}' added successfully.".encode())
 
     def answer(self, asked: dict[str, Any]) -> None:
         prompt = asked.get("prompt") or asked["messages"][-1]["content"]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from agent.record.reading import read_record
 from agent.server.building import make_site
 from agent.server.settings import ServeOptions
 from agent.server.upstream.adapters import Adapters
@@ -130,6 +131,25 @@ def test_a_soft_prompt_is_refused_before_anything_is_sent(other: Other, tmp_path
     with pytest.raises(InputError, match="soft prompt, and such a server loads LoRA alone"):
         make_site(chosen(other, tmp_path), [places(folder)], "")
     assert all(one["path"].endswith("/models") for one in other.asked()[before:])
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("gone", r"HTTP 404 \(Loading lora gone-a-run failed: No adapter found for <path> .*\); vLLM does this with"),
+        ("nowhere", "answered load_lora_adapter with HTTP 404; vLLM does this with VLLM_ALLOW_RUNTIME_LORA_UPDATING"),
+    ],
+)
+def test_why_the_server_loads_nothing_is_told_without_the_key(
+    other: Other, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, words: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    folder = adopted(tmp_path)
+    record = read_record(folder)
+    (folder / "adapter" / "adapter_model.safetensors").unlink()
+    with pytest.raises(UnavailableError, match=words) as told:
+        Adapters(connection(chosen(other, tmp_path))).open(other_server.BASE, task, folder, record)
+    assert SECRET not in str(told.value)
 
 
 def places(folder: Path) -> Any:

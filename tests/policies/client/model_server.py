@@ -27,6 +27,8 @@ class ModelServer:
         echo: whether it knows ``echo`` with ``logprobs``.
         prompt_logprobs: whether it knows vLLM's extension.
         refuse: whether it answers HTTP 400 to what it does not know, instead of leaving it away.
+        whole_letters: whether the last token of a letter has its text and those before have none, as with vLLM; else
+            each has a mark in its place.
         silent: whether an unknown name is served as the base model, instead of HTTP 404.
         spoil: changes the choices that are sent.
     """
@@ -36,6 +38,7 @@ class ModelServer:
     echo: bool = True
     prompt_logprobs: bool = True
     refuse: bool = True
+    whole_letters: bool = True
     silent: bool = False
     spoil: Any = None
     url: str = ""
@@ -64,8 +67,10 @@ class ModelServer:
             tokens.append(int(self.lm.model(torch.tensor([tokens])).logits[0, -1].argmax()))
         logs = self.lm.model(torch.tensor([tokens])).logits[0].float().log_softmax(-1)
         known = [None, *(float(logs[i - 1, tokens[i]]) for i in range(1, len(tokens)))]
-        texts = [self.lm.tokenizer.decode([token], skip_special_tokens=False) for token in tokens]
+        texts = self.texts(tokens)
         written = self.lm.tokenizer.decode(tokens[count:], skip_special_tokens=True)
+        if self.whole_letters:
+            written = written.removesuffix("\ufffd")
         echo = self.echo and request.get("echo", False)
         made: dict[str, Any] = {"index": index, "text": (prompt if echo else "") + written, "finish_reason": "length"}
         begin = 0 if echo else count
@@ -74,6 +79,18 @@ class ModelServer:
         if self.prompt_logprobs and "prompt_logprobs" in request:
             places = [{str(t): {"logprob": known[i], "decoded_token": texts[i]}} for i, t in enumerate(tokens[:count])]
             made["prompt_logprobs"] = [None, *places[1:]]
+        return made
+
+    def texts(self, tokens: list[int]) -> list[str]:
+        """Return each token's text."""
+        if not self.whole_letters:
+            return [self.lm.tokenizer.decode([token], skip_special_tokens=False) for token in tokens]
+        made, begin = list[str](), 0
+        for end in range(1, len(tokens) + 1):
+            text = str(self.lm.tokenizer.decode(tokens[begin:end], skip_special_tokens=False))
+            whole = not text.endswith("\ufffd")
+            made.append(text if whole else "")
+            begin = end if whole else begin
         return made
 
 

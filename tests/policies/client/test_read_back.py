@@ -64,7 +64,7 @@ def running(tiny_model_folder: Path) -> Iterator[ModelServer]:
 def server(running: ModelServer, monkeypatch: pytest.MonkeyPatch) -> ModelServer:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     running.echo = running.prompt_logprobs = running.refuse = True
-    running.silent, running.spoil, running.prompts = False, None, []
+    running.whole_letters, running.silent, running.spoil, running.prompts = True, False, None, []
     return running
 
 
@@ -82,10 +82,11 @@ def check_equal(one: list[QueryScore], other: list[QueryScore]) -> None:
 
 @pytest.mark.parametrize(("echo", "vllm"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("refuse", [True, False])
+@pytest.mark.parametrize("whole_letters", [True, False])
 def test_a_server_gives_the_scores_of_the_model_here(
-    server: ModelServer, lm: LanguageModel, echo: bool, vllm: bool, refuse: bool
+    server: ModelServer, lm: LanguageModel, echo: bool, vllm: bool, refuse: bool, whole_letters: bool
 ) -> None:
-    server.echo, server.prompt_logprobs, server.refuse = echo, vllm, refuse
+    server.echo, server.prompt_logprobs, server.refuse, server.whole_letters = echo, vllm, refuse, whole_letters
     check_equal(scored(server), score_queries(lm, QUERIES))
 
 
@@ -187,3 +188,7 @@ def test_tokens_tell_where_the_scored_part_begins() -> None:
     assert spelled_from(tokens, "abc de", "e") == 3
     assert spelled_from(tokens, "xbc de", "bc de") is None
     assert spelled_from(tokens[2:], "abc de", "abc de") is None
+    letter = [Token("a", None), Token("b", -1.0), Token("", -2.0), Token("é", -3.0)]
+    assert spelled_from(letter, "abé", "é") is None  # the token without a text is a part of the letter
+    assert spelled_from(letter, "abé", "bé") == 1
+    assert spelled_from([Token("", None), Token("é", -3.0)], "aé", "é") == 1  # vLLM does not name a prompt's first
