@@ -64,6 +64,13 @@ def print_plan(
         sys.stdout.write(json.dumps({**content, "lacks": list(lacks)}) + "\n")
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    console.print(_table(config, compute, content, told))
+    for line in lacks:
+        console.print(escape(f"It cannot start yet: {line}"))
+    console.print("Nothing was computed." if lacks else "Nothing was computed. Run the same command without --dry-run.")
+
+
+def _table(config: RunConfig, compute: Compute, content: Plan, told: Sequence[str]) -> Table:
     title = escape(visible(f"plan: {content['task']} on {content['model']}"))
     table = Table(title=title, title_justify="left", show_header=False)
     split = content["splits"]
@@ -96,7 +103,4 @@ def print_plan(
     sent = [f"to {each['to']} for {each['why']}: {each['what']}" for each in content["leaves_this_machine"]]
     for i, line in enumerate(sent or ["nothing"]):
         table.add_row("" if i else "leaves this machine", escape(visible(line)))
-    console.print(table)
-    for line in lacks:
-        console.print(escape(f"It cannot start yet: {line}"))
-    console.print("Nothing was computed." if lacks else "Nothing was computed. Run the same command without --dry-run.")
+    return table

@@ -3,7 +3,7 @@
 To add one, write a file with a ``Baseline`` and add it to the tuple below.
 """
 
-from eval.baselines.abmll import Abmll
+from eval.baselines.abmll.method import Abmll
 from eval.baselines.base import Base
 from eval.baselines.baseline import Baseline
 from eval.baselines.labelled_lora import LabelledLora

@@ -22,7 +22,7 @@ from eval.generation.workshop import Workshop
 from eval.paper.making import TEST_STEPS, equal_budget
 
 FOLDER = Path(registry.__file__).parent
-HELPERS = {"baseline", "cell", "checkpoints", "descent", "gaussian", "ground", "objective", "registry"}
+HELPERS = {"baseline", "cell", "checkpoints", "descent", "ground", "objective", "registry"}
 BUDGET = Budget(preparing=4000, adapting=1000, rates=(1e-4, 1e-2))
 QUICK = MamlEnLlm(MamlSettings(extent=Extent(steps=4), testing=Extent(steps=2), outer_rate=1e-2, inner_rate=1e-2))
 

@@ -8,8 +8,8 @@ from scipy import stats
 from torch import Tensor
 
 from cao.model.adapters import LoraWeights
-from eval.baselines.abmll import AbmllSettings, Problem, meta_step
-from eval.baselines.gaussian import FLOOR, Pair, divergence, first_pair, prior_energy, spread
+from eval.baselines.abmll.gaussian import FLOOR, Pair, divergence, first_pair, prior_energy, spread
+from eval.baselines.abmll.method import AbmllSettings, Problem, meta_step
 
 MODULE = "layers.0.q"
 START = LoraWeights(

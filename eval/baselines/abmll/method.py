@@ -22,9 +22,9 @@ from cao.configuration import Amount, Count, CountOrNone
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.types import Record
+from eval.baselines.abmll.gaussian import Pair, divergence, first_pair, prior_energy
 from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads
 from eval.baselines.descent import Extent, descend, taken
-from eval.baselines.gaussian import Pair, divergence, first_pair, prior_energy
 from eval.baselines.ground import FEW, Ground, Target, fresh_lora
 from eval.baselines.objective import Objective, Questions, tokens_of
 
