@@ -71,9 +71,9 @@ def again(table: str, model: str) -> str:
 
 def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str], number: str, model: str) -> Verdict:
     """Return whether one row is better than another on the tasks of a kind."""
-    if table is None:
-        return Verdict(claim=claim, verdict=UNMEASURED, command=again(number, model))
     row, other, kind = pair
+    if table is None or not {row, other} <= set(table.rows):
+        return Verdict(claim=claim, verdict=UNMEASURED, command=again(number, model))
     found = table.pair(*pair)
     if found is None:
         return Verdict(claim=claim, verdict=UNTESTED, command=table.command, reason=_why(table, row, other, kind))
@@ -97,12 +97,10 @@ def _why(table: TableResult, row: str, other: str, kind: str) -> str:
     if kind not in table.kinds.values():
         return f"no task {kind} was measured"
     for name in (row, other):
-        absent = table.rows[name].absent if name in table.rows else {}
-        reasons = [why for task, why in absent.items() if table.kinds.get(task) == kind]
+        reasons = [why for task, why in table.rows[name].absent.items() if table.kinds.get(task) == kind]
         if reasons:
             return f"{title(name)}: {reasons[0]}"
-    left_out = [title(name) for name in (row, other) if name not in table.rows]
-    return f"{' and '.join(left_out)} left out of --methods" if left_out else "no task has both"
+    return "no task has both"
 
 
 def _better_than_baselines(table: TableResult | None, model: str) -> list[Verdict]:

@@ -23,7 +23,8 @@ def pair(row: str, other: str, gain: float, kind: str = OUT, holm: float = 0.01)
 def table(
     number: str, *pairs: Versus, choice: Choice | None = None, model: str = "0" * 64, **absent: str
 ) -> TableResult:
-    rows = {name: RowResult(cells={}, absent={"a": why}, means={}) for name, why in absent.items()}
+    known = {name for one in pairs for name in (one.row, one.other)} | set(absent)
+    rows = {name: RowResult(cells={}, absent={"a": absent[name]} if name in absent else {}, means={}) for name in known}
     return TableResult(
         command=f"python -m eval.tables --table {number}",
         table=number,
@@ -75,6 +76,13 @@ def test_a_baseline_is_beaten_where_interval_and_corrected_p_say_so() -> None:
     assert (serl.verdict, serl.reason) == (UNTESTED, "SeRL: trl is not installed")
 
 
+def test_a_row_that_was_left_out_is_not_measured_yet() -> None:
+    seal = said(
+        verdicts({"2": table("2", pair(ALL, "maml", 0.05))}, "tiny", {}), f"CAO-LLM is better than SEAL's kind, {OUT}"
+    )
+    assert (seal.verdict, seal.command) == (UNMEASURED, "python -m eval.tables --table 2 --model tiny --preset quick")
+
+
 @pytest.mark.parametrize(("gain", "verdict"), [(-0.05, HOLDS), (0.05, FAILS), (-0.005, FAILS)])
 def test_stage_1_hurts_where_it_is_surely_worse(gain: float, verdict: str) -> None:
     found = verdicts({"6": table("6", pair(STAGE_1, "base", gain))}, "tiny", {})
@@ -87,7 +95,7 @@ def test_all_stages_are_needed_where_each_gains() -> None:
     assert said(verdicts({"6": table("6", *steps)}, "tiny", {}), claim).verdict == HOLDS
     worse = [*steps[:2], pair(ALL, STAGES_1_2, 0.0)]
     assert said(verdicts({"6": table("6", *worse)}, "tiny", {}), claim).verdict == FAILS
-    lacking = table("6", steps[0], cao_stages_1_2="no aligner")
+    lacking = table("6", steps[0], cao_stages_1_2="no aligner", cao_all="no aligner")
     assert said(verdicts({"6": lacking}, "tiny", {}), claim).verdict == UNTESTED
 
 
