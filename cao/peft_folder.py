@@ -16,6 +16,9 @@ from cao.files import usual_modes, write_atomic
 from cao.sealed import file_bytes, read_tensors
 from cao.types import CONFIG_FILE, WEIGHTS_FILE, Record
 
+PREFIX = "base_model.model."
+"""What PEFT puts before a module's name in its files."""
+
 SOFT_PROMPT = "PROMPT_TUNING"
 """PEFT's name of prompt tuning in a configuration."""
 

@@ -13,9 +13,9 @@ from transformers import PretrainedConfig
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, load_adapter
 from cao.model.language_model import LanguageModel
+from cao.peft_folder import PREFIX
 
 GGUF_FILE = "adapter.gguf"
-_PEFT = "base_model.model."
 _ARCHITECTURES = {
     "llama": MODEL_ARCH.LLAMA,
     "mistral": MODEL_ARCH.LLAMA,
@@ -65,7 +65,7 @@ def write_adapter(weights: LoraWeights, config: PretrainedConfig, path: Path) ->
     writer.add_string(Keys.Adapter.TYPE, "lora")
     writer.add_float32(Keys.Adapter.LORA_ALPHA, float(weights.alpha))
     for module in weights.modules():
-        name = names.get_name(module.removeprefix(_PEFT))
+        name = names.get_name(module.removeprefix(PREFIX))
         if name is None:
             raise InputError(f"--gguf: {module} has no name in a GGUF file")
         lora_a, lora_b = (weights.tensors[f"{module}.lora_{side}.weight"].numpy() for side in "AB")

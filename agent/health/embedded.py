@@ -72,7 +72,7 @@ def check_tasks() -> list[Check]:
     embedded = [name for name, task in TASKS.items() if "embedded in" in task.source]
     rows = [Check("tasks", "ok", f"{', '.join(embedded)}; or your own FILE")]
     stored = ", ".join(name for name in practice.EMBEDDED if name not in practice.SAME_QUESTIONS)
-    rows.append(Check("practice tasks", "ok", f"{stored}; {len(practice.SAME_QUESTIONS)} subjects as mmlu_SUBJECT"))
+    rows.append(Check("practice-tasks", "ok", f"{stored}; {len(practice.SAME_QUESTIONS)} subjects as mmlu_SUBJECT"))
     for name, task in TASKS.items():
         if name not in embedded:
             rows.append(

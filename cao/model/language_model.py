@@ -18,6 +18,7 @@ from cao.model.profiles.lora_targets import lora_shapes
 from cao.model.soft_prompt.either import Carried
 from cao.model.soft_prompt.layer import SoftPromptLayer, make_soft_prompt_layer
 from cao.model.soft_prompt.weights import EMBEDDINGS, SoftPrompt
+from cao.peft_folder import PREFIX
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -140,7 +141,7 @@ class LanguageModel:
         """Return an adapter as a DoRA adapter that computes the same; one that is DoRA already stays as it is."""
         found = {}
         for module in () if weights.dora else weights.modules():
-            layer = self.model.get_submodule(module.removeprefix("base_model.model."))
+            layer = self.model.get_submodule(module.removeprefix(PREFIX))
             a, b = weights.tensors[f"{module}.lora_A.weight"], weights.tensors[f"{module}.lora_B.weight"]
             found[f"{module}{MAGNITUDE}"] = magnitudes(layer.weight, a, b, weights.alpha / weights.rank)
         return replace(weights, tensors={**weights.tensors, **found})

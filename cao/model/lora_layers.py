@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cao.model.adapters import MAGNITUDE, LoraWeights
+from cao.peft_folder import PREFIX
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
@@ -55,9 +56,7 @@ def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
     """
     import peft.tuners.lora  # noqa: PLC0415  (two seconds; a reference or a graph is shown without it)
 
-    names = [
-        name.removeprefix("base_model.model.") for name in weights.modules()
-    ]  # a last name may be an expert's, too
+    names = [name.removeprefix(PREFIX) for name in weights.modules()]  # a last name may be an expert's, too
     config = peft.LoraConfig(
         r=weights.rank,
         lora_alpha=weights.alpha,

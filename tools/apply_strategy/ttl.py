@@ -34,6 +34,7 @@ from cao.model.language_model import LanguageModel
 from cao.model.soft_prompt.either import Carried, carried_sha256
 from cao.model.soft_prompt.weights import SoftPrompt
 from cao.model.training_state import restore_training, save_training
+from cao.peft_folder import PREFIX
 from cao.progress import Progress, silent
 from cao.strategies.ttl import TTL
 from cao.types import AdaptedModel
@@ -262,7 +263,7 @@ def _picked(settings: TTL, names: list[str], picked: Tensor) -> str:
     """Say which groups were trained, in short."""
     groups = dict.fromkeys(group_of(name, settings.subset) for name in names)
     chosen = dict.fromkeys(group_of(name, settings.subset) for name, is_in in zip(names, picked, strict=True) if is_in)
-    shown = [group.removeprefix("base_model.model.model.") for group in chosen]
+    shown = [group.removeprefix(f"{PREFIX}model.") for group in chosen]
     return f"{len(chosen)} of {len(groups)} {settings.subset} trained: {', '.join(shown[:8])}{', …' * (len(shown) > 8)}"
 
 

@@ -127,7 +127,8 @@ def show_run(run: Run, events: list[Event], path: Path) -> None:
         console.print(Text(f"  {caveat}", "dim"))
     if rules := rules_sentence(run):
         console.print(Text(visible(rules)))
-    console.print(_attempts(run.trials))
+    if run.trials:
+        console.print(_attempts(run.trials))
     if counts := evaluations_text(run):
         console.print(Text(f"  {counts}", "dim"))
     console.print(Text(visible(drift_sentence(run.drift))))

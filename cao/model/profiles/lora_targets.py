@@ -5,6 +5,7 @@ from collections.abc import Collection
 from torch import nn
 
 from cao.model.profiles import LORA_TARGETS
+from cao.peft_folder import PREFIX
 
 ENTRIES = (
     *("q_proj", "qkv_proj", "query_key_value", "Wqkv", "c_attn", "att_proj", "kv_b_proj"),
@@ -40,7 +41,7 @@ def lora_shapes(model: nn.Module, targets: Collection[str]) -> dict[str, tuple[i
         targets: last names of the linear layers.
     """
     return {
-        f"base_model.model.{name}": (module.out_features, module.in_features)
+        f"{PREFIX}{name}": (module.out_features, module.in_features)
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in targets
     }
