@@ -80,6 +80,7 @@ BOUNDS = {
     ("TTL", "learning_rate"): (1e-7, 1e-2),
     ("TTL", "batch_size"): (1, 16),
     ("TTL", "share"): (0.02, 1.0),
+    ("TTL", "virtual_tokens"): (1, 64),
     ("LORA", "lambda"): (0.0, 1.0),
     ("TTS", "num_prompt_batches"): (1, 32),
     ("Latent", "slot_steps"): (1, 20),

@@ -61,10 +61,7 @@ def test_broken_json_is_refused(tmp_path: Path, text: str, reason: str) -> None:
         ("ques\rtion,answer\nq,a\n", "1: not CSV"),
         ("a" * 200_000 + ",answer\nq,a\n", "1: not CSV: field larger"),
         ("question,answer\nq,a\nq2,\n", "3: 'answer' is missing"),
-        (
-            "what,that\nq,a\n",
-            "names, too (keys: what, that)",
-        ),
+        ("what,that\nq,a\n", "2: 'question' is missing; name its key with --map question=KEY, with answer=KEY"),
         ("question,A,B,answer\nq,x,y,C\n", "2: answer 'C' names none of the 2 choices"),
         ("", " the file is empty"),
     ],
