@@ -15,9 +15,9 @@ from agent.health.checks import (
     INSTALL_CORE,
     OPTIONAL,
     Check,
-    check_extra,
     check_extras,
     check_key,
+    check_optional,
     check_package,
     check_python,
     check_room,
@@ -57,7 +57,7 @@ def examine(*, offline: bool, folder: str | None = None) -> Iterator[Check]:
     yield check_python(sys.version_info[:3])
     needed = requirements()
     yield from (check_package(name, needed[name], installed(name)) for name in needed if name not in OPTIONAL)
-    yield from (check_extra(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
+    yield from (check_optional(name, needed[name], use, installed(name)) for name, use in OPTIONAL.items())
     yield from _checked("extras", check_extras)
     yield check_key()
     yield from _checked("room", check_room)

@@ -84,7 +84,7 @@ def check_package(name: str, lowest: str, version: str | None) -> Check:
     return Check(name, "ok", version)
 
 
-def check_extra(name: str, lowest: str, use: str, version: str | None) -> Check:
+def check_optional(name: str, lowest: str, use: str, version: str | None) -> Check:
     """Judge a package that a default run can do without."""
     row = check_package(name, lowest, version)
     return row if row.status == "ok" else Check(name, "optional", f"{row.detail}; {use}", INSTALL_CORE)

@@ -7,7 +7,7 @@ from typing import TypedDict
 from rich.text import Text
 
 from agent.record.measurements import GENERATED, StartName
-from agent.record.schema import Run
+from agent.record.schema import Computed, Run
 from agent.record.trace_verbs.view import empty_table, from_to, open_console
 from agent.record.wording import duration, flatten, number, outcome, p_text, proposal, signed
 from cao.encodings import visible
@@ -42,7 +42,7 @@ def differences(first: Run, second: Run) -> Differences:
         "runs": [run.run_id for run in pair],
         "config": _unequal(*(flatten(run.config) for run in pair)),
         "versions": _unequal(*(dict(run.versions) for run in pair)),
-        "compute": _unequal(*map(_computed, pair)) if first.compute and second.compute else {},
+        "compute": _computed(first.compute, second.compute),
         "trials": [
             {"attempt": i + 1, "same": cells[0] == cells[1], "runs": cells}
             for i in range(max(len(run.trials) for run in pair))
@@ -79,10 +79,12 @@ def show_diff(first: Run, second: Run) -> None:
         console.print(table)
 
 
-def _computed(run: Run) -> dict[str, object]:
-    """Return what decides how a run's numbers are rounded."""
-    compute = run.compute
-    return compute.model_dump(include={"dtype", "device", "threads", "processor"}) if compute else {}
+def _computed(first: Computed | None, second: Computed | None) -> Unequal:
+    """Return what of that which decides how numbers are rounded differs; nothing where a run does not say it."""
+    if first is None or second is None:
+        return {}
+    rounding = {"dtype", "device", "threads", "processor"}
+    return _unequal(first.model_dump(include=rounding), second.model_dump(include=rounding))
 
 
 def _measures(first: Run, second: Run) -> dict[str, list[str | None]]:

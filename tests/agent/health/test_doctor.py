@@ -53,8 +53,8 @@ def test_versions_are_compared_as_numbers(version: str | None, status: str) -> N
 
 
 def test_what_a_default_run_can_do_without_is_optional() -> None:
-    assert checks.check_extra("openai", "3", "for the policy", None).status == "optional"
-    assert checks.check_extra("openai", "3", "for the policy", "3.1").status == "ok"
+    assert checks.check_optional("openai", "3", "for the policy", None).status == "optional"
+    assert checks.check_optional("openai", "3", "for the policy", "3.1").status == "ok"
 
 
 def test_an_old_python_is_missing() -> None:
