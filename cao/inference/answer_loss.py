@@ -3,7 +3,7 @@
 Source: CAO-LLM Table 8 (checkpoints are trained on question-answer pairs); only the answer's tokens are in the loss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import torch
@@ -15,6 +15,9 @@ from cao.model.packed_forward import Row
 from cao.model.packing import packed_hidden
 from cao.tasks.base import Task
 from cao.types import Example
+
+PART_TOKENS = 1024
+"""Tokens that one graph is built over, at most, as far as questions are shorter: what a graph holds grows with them."""
 
 
 def answer_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limit: int) -> list[Row]:
@@ -45,15 +48,56 @@ def answer_loss(lm: LanguageModel, rows: Sequence[Row], *, gradient: bool) -> Te
         rows: B questions with one answer each.
         gradient: whether a graph is built.
     """
+    with torch.set_grad_enabled(gradient):
+        return _summed(lm, rows) / _scored_tokens(rows)
+
+
+def add_answer_gradient(lm: LanguageModel, rows: Sequence[Row]) -> float:
+    """Add the gradient of ``answer_loss`` to the trained parameters' and return the loss, nats per answer token.
+
+    A batch's loss is a sum over its questions, so that the gradient of a part at a time is the batch's. One part's
+    graph is held at a time, of ``PART_TOKENS`` or of one question that is longer.
+
+    Args:
+        lm: the model with the adapter that is trained.
+        rows: B questions with one answer each.
+    """
+    tokens, loss = _scored_tokens(rows), 0.0
+    for part in parts(rows):
+        with torch.enable_grad():
+            share = _summed(lm, part) / tokens
+        share.backward()  # type: ignore[no-untyped-call]
+        loss += float(share.detach())
+    return loss
+
+
+def parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Yield the rows in their order, in parts of at most ``PART_TOKENS`` tokens, or of one row that is longer."""
+    part, tokens = list[Row](), 0
+    for row in rows:
+        if part and tokens + len(row.tokens) > PART_TOKENS:
+            yield part
+            part, tokens = [], 0
+        part.append(row)
+        tokens += len(row.tokens)
+    if part:
+        yield part
+
+
+def _summed(lm: LanguageModel, rows: Sequence[Row]) -> Tensor:
+    """Return the cross-entropy of the answers' tokens in nats, summed."""
     texts = [row.tokens for row in rows]
     begins = [0, *accumulate(map(len, texts))][:-1]
     places = torch.cat([_scored(row) + begin for row, begin in zip(rows, begins, strict=True)])
     targets = torch.tensor([token for text in texts for token in text])[places].to(lm.device)
-    with torch.set_grad_enabled(gradient):
-        with lm.mixed_precision():
-            hidden = packed_hidden(lm, texts)
-            logits = lm.logits(hidden[(places - 1).to(lm.device)])
-        return nn.functional.cross_entropy(logits.float(), targets)
+    with lm.mixed_precision():
+        hidden = packed_hidden(lm, texts)
+        logits = lm.logits(hidden[(places - 1).to(lm.device)])
+    return nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def _scored_tokens(rows: Sequence[Row]) -> int:
+    return sum(row.spans[0].end - row.spans[0].scored for row in rows)
 
 
 def _scored(row: Row) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from cao.configuration import Amount, Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
-from cao.inference.answer_loss import answer_loss
+from cao.inference.answer_loss import add_answer_gradient
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.model.training_state import restore_training, save_training
@@ -132,14 +132,12 @@ def answer_step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad()
-    loss = answer_loss(lm, rows, gradient=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss = add_answer_gradient(lm, rows)
     torch.nn.utils.clip_grad_norm_(list(live.values()), 1.0)
     optimizer.step()
-    value = float(loss.detach())
-    if math.isnan(value):
+    if math.isnan(loss):
         raise InputError("the training diverged (the loss is not a number): lower the preset's rate")
-    return value
+    return loss
 
 
 def _residual(live: dict[str, Tensor], origin: Tensor, layout: TokenLayout) -> Tensor:

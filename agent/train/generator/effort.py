@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from agent.train.generator.presets import Preset
 from agent.train.generator.run import Job
 from agent.train.generator.variants import variants
+from cao.inference.answer_loss import PART_TOKENS
 from cao.model.encoder import MAX_TOKENS
 from cao.model.profiles import ModelProfile
 from tools.align_lora.fusion_vae import FusionVAE
@@ -130,7 +131,7 @@ class Efforts:
         each = 2.0 * (self.base.trunk * self.tokens + self.base.head * answered)
         return questions * each * (2 if gradient else 1)
 
-    def _graph(self, questions: int) -> float:
+    def _graph(self, questions: float) -> float:
         """Return the bytes of a graph through the model over some questions."""
         answered = self.tokens / 3 if self.preset.generator.choices else ANSWER_TOKENS
         vocabulary = self.base.head / max(1, VECTOR_WIDTH)
@@ -142,7 +143,8 @@ class Efforts:
         steps = preset.warm_steps + preset.kept_steps
         residuals = 2.0 * preset.kept_steps * self.scalars
         model = steps * self._read(preset.batch, gradient=True)
-        return Effort(model=model, memory=residuals + 4 * ADAMS * self.scalars + self._graph(preset.batch))
+        graph = self._graph(min(float(preset.batch), max(1.0, PART_TOKENS / self.tokens)))
+        return Effort(model=model, memory=residuals + 4 * ADAMS * self.scalars + graph)
 
     def _generator(self, name: str, *, alone: bool) -> Effort:
         preset, whole = self.preset.generator, self.preset

@@ -144,6 +144,13 @@ def added(files: dict[str, str], most: int) -> dict[str, Added]:
     return found
 
 
+def check_shared(tasks: Sequence[str]) -> None:
+    """Raise InputError where one of the known tasks has too many questions of one that results are reported on."""
+    reported = reported_questions() if tasks else {}
+    for task in tasks:
+        unshared(task, [example for example in training_examples(get_task(task)) if example.choices], reported)
+
+
 def check_enough(name: str, examples: Sequence[Example]) -> None:
     """Raise InputError where a source has not even a question to train on and one to measure on."""
     if len(examples) < 2:

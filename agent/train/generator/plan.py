@@ -11,9 +11,11 @@ from rich.table import Table
 
 from agent.budget.plan import ACCELERATOR_RATE, USEFUL_SHARE
 from agent.train.generator.effort import Efforts
-from agent.train.generator.own import added
+from agent.train.generator.own import added, check_shared
+from agent.train.generator.presets import PRESETS
 from agent.train.generator.run import done, stages
 from agent.train.generator.settings import Settings
+from agent.train.generator.variants import aligned
 from cao.machine.compute import Compute, choose_compute
 from cao.model.memory import BYTES, available, in_words
 
@@ -73,10 +75,12 @@ def plan(settings: Settings) -> Plan:
     """Return the plan of what is left to do.
 
     Raises:
-        InputError: settings that cannot be.
-        UnavailableError: the device or a folder is not there.
+        InputError: settings that cannot be, or a source that shares its questions with a reported task.
+        UnavailableError: the device, a folder or a source is not there.
     """
     preset, base = settings.resolved(), settings.base
+    given = {*preset.sources} - {*PRESETS[preset.name].sources, *settings.files}
+    check_shared(sorted(given))
     compute = choose_compute(settings.dtype, settings.device)
     rates = _rates(compute)
     every = [job for stage in stages(preset) for job in stage]
@@ -98,7 +102,7 @@ def plan(settings: Settings) -> Plan:
             hours["gpu"].append((model + single) / rates["gpu"] / 3600)
             weights = 0.0 if kind == "states" else float(size * base.parameters)
             memory.append(weights + max(effort.memory for effort in efforts))
-        parts[kind] = Part(jobs=len(of_kind), hours_cpu=hours["cpu"], hours_gpu=hours["gpu"], memory=memory)
+        parts[kind] = Part(jobs=len(of_kind), hours_cpu=hours["cpu"], hours_gpu=hours["gpu"], memory=sorted(memory))
     return Plan(
         preset=preset.name,
         model=base.name,
@@ -143,8 +147,9 @@ def _memory(values: list[float]) -> str:
 def _assumed(content: Plan) -> str:
     """Say what the figures are reckoned with."""
     rates, shares, dtype = content["rates"], content["shares"], content["dtype"]
+    of_model = "" if dtype == "float32" else f"{rates['cpu_model'] / 1e9:.0f} GFLOP/s in {dtype}, "
     return (
-        f"Two cores: {rates['cpu_model'] / 1e9:.0f} GFLOP/s in {dtype}, {rates['cpu_float32'] / 1e9:.0f} in float32, "
+        f"Two cores: {of_model}{rates['cpu_float32'] / 1e9:.0f} GFLOP/s in float32, "
         f"measured on this processor and reckoned for {CORES} threads; training through the model reaches "
         f"{shares['cpu_model']:.0%}, the parts that are trained {shares['cpu_float32']:.0%}. One GPU: "
         f"{rates['gpu'] / 1e12:.0f} TFLOP/s reached, an assumption. Training questions of "
@@ -168,6 +173,8 @@ def print_plan(settings: Settings, *, as_json: bool) -> None:
     whole = (_range(content["hours_cpu"]), _range(content["hours_gpu"], "{:.2f}"))
     table.add_row("in all", str(sum(p["jobs"] for p in content["parts"].values())), *whole, _memory(content["memory"]))
     console.print(table)
+    if "aligner" not in content["parts"] and not aligned(settings.resolved()):
+        console.print("No aligner: one of gains is trained across folds, a Fusion VAE towards checkpoints.")
     console.print(_assumed(content))
     for name, it in content["own"].items():
         console.print(

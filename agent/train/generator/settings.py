@@ -61,6 +61,8 @@ class Settings(ConsolidateOptions):
             raise InputError(f"--set {min(elsewhere)}: unknown key of a preset")
         changed = merge(PRESETS[name].model_dump(mode="json"), self.values)
         changed |= {"sources": list(self._named[0])}
+        if "extra" in self.values:  # names of one's own choice: they replace the preset's, so that {} means none
+            changed["extra"] = self.values["extra"]
         try:
             preset = Preset.model_validate_json(json.dumps(changed, default=str), strict=True)
         except ValidationError as error:
@@ -137,8 +139,8 @@ def _check_tasks(preset: Preset, files: Mapping[str, str]) -> None:
         raise InputError("leave_out: nothing is left without the only source; add --set leave_out=[]")
     if preset.folds == 1 or preset.folds > len(preset.sources):
         raise InputError(f"folds: {preset.folds} of {len(preset.sources)} sources leave a fold nothing; 0 means none")
-    if preset.gains and not (preset.folds and preset.generator.choices):
-        raise InputError("gains: such an aligner is trained across folds, and by choices; set folds=2 or gains=null")
+    if preset.gains and preset.folds and not preset.generator.choices:
+        raise InputError("gains: such an aligner is trained by choices; set folds=0 for none, or generator.choices=1")
     if "full" in preset.extra or not all(preset.extra.values()):
         raise InputError("extra: a set of sources has another name than full, and at least one source")
 

@@ -43,8 +43,11 @@ def aligned(preset: Preset) -> list[str]:
     """Return the names of the variants that an aligner is trained behind: those that serve tasks at use.
 
     A gain aligner learns from the folds' adapters for what they never saw, so there is one behind the full generator.
-    A fold has none of its own: it would have to come from folds within the fold.
+    A fold has none of its own: it would have to come from folds within the fold. Without folds there is no gain
+    aligner, and without checkpoints nothing that a Fusion VAE could be trained towards.
     """
     if preset.gains:
-        return ["full"]
+        return ["full"] if preset.folds else []
+    if preset.generator.reconstruction == 0:
+        return []
     return [variant.name for variant in variants(preset) if variant not in folds(preset)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.inference.answer_loss import answer_loss, answer_rows
+from cao.inference.answer_loss import PART_TOKENS, add_answer_gradient, answer_loss, answer_rows, parts
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from tests.tools.tiny_training import ANIMALS, TASKS, layout_of, plain_loss, rows_of
@@ -69,6 +69,38 @@ def test_the_loss_is_the_answers_alone_row_by_row(tiny_lm: LanguageModel) -> Non
         found = answer_loss(tiny_lm, rows, gradient=False)
     assert float(found) == pytest.approx(float(wanted), rel=1e-5)
     assert not found.requires_grad
+
+
+@pytest.mark.parametrize("tokens", [1, 60, 10**6])
+def test_the_gradient_in_parts_is_that_of_the_whole_batch(
+    tokens: int, tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_lm.model.float()
+    rows, start = rows_of(tiny_lm), tiny_lm.fresh_lora(0)
+    tensors = {name: value + 0.05 for name, value in start.tensors.items()}
+    with tiny_lm.adapted(replace(start, tensors=tensors), trainable=True) as live:
+        loss = answer_loss(tiny_lm, rows, gradient=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        wanted = {name: parameter.grad for name, parameter in live.items()}
+        for parameter in live.values():
+            parameter.grad = None
+        monkeypatch.setattr("cao.inference.answer_loss.PART_TOKENS", tokens)
+        assert add_answer_gradient(tiny_lm, rows) == pytest.approx(float(loss.detach()), rel=1e-5)
+        for name, parameter in live.items():
+            assert parameter.grad is not None
+            assert torch.allclose(parameter.grad, torch.as_tensor(wanted[name]), rtol=1e-3, atol=1e-6), name
+
+
+@bounded(max_examples=80)
+@given(st.lists(st.integers(1, 1500), min_size=1, max_size=40))
+def test_parts_keep_the_order_and_hold_no_more_than_they_may(lengths: list[int]) -> None:
+    rows = [Row(tokens=[0] * length, prompt=1) for length in lengths]
+    cut = list(parts(rows))
+    assert [row for part in cut for row in part] == rows
+    for part, following in zip(cut, [*cut[1:], []], strict=True):
+        tokens = sum(len(row.tokens) for row in part)
+        assert tokens <= PART_TOKENS or len(part) == 1
+        assert not following or tokens + len(following[0].tokens) > PART_TOKENS
 
 
 def test_padding_is_never_in_the_loss(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

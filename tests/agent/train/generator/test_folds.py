@@ -9,12 +9,12 @@ import torch
 from agent.config import settings_of
 from agent.consolidate import parser
 from agent.train.generator.options import ConsolidateOptions
-from agent.train.generator.own import fingerprint, unshared
+from agent.train.generator.own import check_shared, fingerprint, unshared
 from agent.train.generator.presets import EVALUATED, PRESETS
 from agent.train.generator.run import open_consolidation
 from agent.train.generator.settings import Settings
 from agent.train.generator.steps import Consolidation
-from agent.train.generator.variants import variants
+from agent.train.generator.variants import aligned, variants
 from cao.errors import InputError
 from cao.model.adapters import adapter_sha256
 from cao.progress import silent
@@ -31,7 +31,7 @@ from tools.pretrained import choose
 SOURCES = ("openbookqa", "commonsense_qa", "copa", "mmlu_virology")
 SIZES = {
     "sources": json.dumps(SOURCES),
-    "extra.paper": '["openbookqa", "copa"]',
+    "extra": '{paper = ["openbookqa", "copa"]}',
     "ladder.shapes": "[[4,384,384],[4,8,16],[2,56,8]]",
     "checkpoints.samples": "40",
     "generator.steps": "4",
@@ -46,8 +46,8 @@ SIZES = {
 }
 
 
-def command(model: Path, out: Path, *more: str) -> list[str]:
-    sizes = [part for key, value in SIZES.items() for part in ("--set", f"{key}={value}")]
+def command(model: Path, out: Path, *more: str, **changed: str) -> list[str]:
+    sizes = [part for key, value in {**SIZES, **changed}.items() for part in ("--set", f"{key}={value}")]
     options = ["--model", MODEL, "--preset", "wide", "--offline", "--out", str(out), "--set", f"model_path={model}"]
     return [*options, *sizes, *more]
 
@@ -93,6 +93,23 @@ def test_every_fold_is_served_by_the_others_and_the_full_one_has_the_aligner(fol
 
 
 @pytest.mark.slow
+def test_without_folds_there_is_one_generator_and_no_aligner(tiny_model_folder: Path, tmp_path: Path) -> None:
+    alone = command(tiny_model_folder, tmp_path, folds="0", extra="{}")
+    assert "No aligner" in call([*alone, "--dry-run"]).out
+    ended = call(alone)
+    assert ended.code == 0, ended.err
+    index = json.loads((tmp_path / f"consolidate-{MODEL}-wide-s0" / "index.json").read_text())
+    ((_, shelf),) = index["models"].items()
+    assert [(each["name"], each.get("aligner")) for each in shelf["variants"]] == [("full", None)]
+
+
+def test_without_checkpoints_there_is_no_aligner() -> None:
+    through_the_model = PRESETS["embedded"].generator.model_copy(update={"reconstruction": 0.0})
+    assert aligned(PRESETS["embedded"])
+    assert not aligned(PRESETS["embedded"].model_copy(update={"generator": through_the_model}))
+
+
+@pytest.mark.slow
 def test_an_aligner_learns_from_adapters_of_tasks_that_their_generator_never_saw(
     tiny_model_folder: Path, folder: Path
 ) -> None:
@@ -128,6 +145,19 @@ def test_no_source_has_a_question_that_is_reported_on() -> None:
     many = {"other": {fingerprint(example) for example in mine[:3]}}
     with pytest.raises(InputError, match="source cannot be a source: 3 of its 40 questions are other's"):
         unshared("source", mine, many)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in PRESETS])
+def test_every_preset_may_learn_from_its_sources(name: str) -> None:
+    preset = PRESETS[name]
+    check_shared([*preset.sources, *(task for tasks in preset.extra.values() for task in tasks)])
+
+
+def test_a_twin_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    given = ["--sources", "openbookqa,mmlu_math", "--preset", "embedded", "--set", "leave_out=[]"]
+    ended = call([*given, "--offline", "--out", str(tmp_path), "--dry-run"])
+    assert ended.code == 2
+    assert "mmlu_math cannot be a source" in ended.err
 
 
 def test_a_twin_of_a_reported_task_is_refused() -> None:

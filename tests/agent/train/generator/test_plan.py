@@ -81,7 +81,9 @@ def test_the_command_prints_the_plan(tmp_path: Path, capsys: pytest.CaptureFixtu
     shown = " ".join(capsys.readouterr().out.split())
     assert "Nothing was computed" in shown
     assert "an assumption" in shown
-    assert f"in {content['dtype']}, {content['rates']['cpu_float32'] / 1e9:.0f} in float32" in shown
+    assert f"{content['rates']['cpu_float32'] / 1e9:.0f} GFLOP/s in float32, measured" in shown
+    assert shown.count("in float32") == 1  # a rate is stated once
+    assert "No aligner" not in shown
 
 
 def test_jobs_that_are_done_are_not_in_the_plan(tmp_path: Path) -> None:
