@@ -20,7 +20,6 @@ from cao.configuration import (
     RunsFolder,
     Workers,
 )
-from cao.errors import InputError
 from cao.options import Option
 from cao.policy_settings import PolicySettings
 from cao.profile_settings import ProfileSettings
@@ -114,7 +113,7 @@ class TablesOptions(Record):
     consolidation: Annotated[
         Path | None,
         Field(description="2 to 6, generation: a folder of python -m agent.consolidate"),
-        Option("DIR", default="2 to 6: what ships"),
+        Option("DIR", default="what ships"),
     ] = None
     training: Annotated[
         tuple[Path, ...],
@@ -141,7 +140,7 @@ class TablesOptions(Record):
     ] = None
     methods: Annotated[
         tuple[str, ...] | None,
-        Field(description="2, 5, 6: which rows are measured, beside what they are held against"),
+        Field(description="2, 5, 6, generation: rows that are measured, beside what they are held against"),
         Option("NAME,...", commas=True, default="every row of the table"),
     ] = None
     rules: Annotated[
@@ -177,14 +176,17 @@ class TablesOptions(Record):
         Field(description="folder of the page"),
         Option(
             "DIR",
-            default="report/ in the folder given; 2 to 6: runs/paper-MODEL; labels, starts, continual: runs/NAME",
+            default="generation, policies: report/ in their folder; 2 to 6: runs/paper-MODEL; labels, starts,"
+            " continual: runs/NAME",
         ),
     ] = None
     workers: Workers = 1
     work: Annotated[
         Path | None,
-        Field(description="2, 5, 6: folder of what is made and answered, from which a killed command goes on"),
-        Option("DIR", default="runs/paper-MODEL/work"),
+        Field(
+            description="2, 5, 6, generation: folder of what is made and answered, from which a killed command goes on"
+        ),
+        Option("DIR", default="runs/paper-MODEL/work; generation: runs/generation-MODEL, or the folder given"),
     ] = None
     policy: Annotated[str, Field(description="2, 5, 6: who proposes strategies in stage 3"), Option("NAME")] = "local"
     policy_settings: Annotated[PolicySettings, Field(description="how the policy and the describer work")] = (
@@ -201,7 +203,5 @@ class TablesOptions(Record):
 
     @property
     def folder(self) -> Path:
-        """The folder of the consolidation; raises InputError where none was given."""
-        if self.consolidation is None:
-            raise InputError(f"--table {self.table} needs --consolidation DIR, a folder of python -m agent.consolidate")
-        return self.consolidation
+        """The folder that the table of generated adapters works in: the consolidation's, or one for what ships."""
+        return self.consolidation or self.work or Path("runs") / f"generation-{Path(self.model).stem}"

@@ -38,8 +38,6 @@ def parser() -> argparse.ArgumentParser:
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
     options = settings_of(TablesOptions, arguments, "tables")
-    if options.table == "generation":
-        _ = options.folder  # asked for before anything is imported that takes seconds
     if options.table != "continual" and options.tasks and len(set(options.tasks)) < len(options.tasks):
         raise InputError("--tasks: give each task once; only --table continual takes one that comes again")
     if options.table == "policies" and not options.training:

@@ -20,7 +20,6 @@ from agent.train.engine.engines import check_engine, open_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Work
 from agent.train.generator.presets import REPORTED
-from agent.train.generator.steps import Consolidation
 from agent.train.generator.variants import Variant
 from cao.files import sha256_bytes
 from cao.machine.compute import settled
@@ -33,7 +32,12 @@ from eval.generation import retention
 from eval.generation.bootstrap import REPETITIONS as BOOTSTRAP
 from eval.generation.bootstrap import Draws
 from eval.generation.cells import Cells, cells_folder
-from eval.generation.consolidation import check_finished, open_folder, serving
+from eval.generation.consolidation import (
+    check_finished,
+    encode_sources,
+    open_measured,
+    serving,
+)
 from eval.generation.cosines import Cosines, alikeness
 from eval.generation.recipes import (
     PAPER,
@@ -43,6 +47,7 @@ from eval.generation.recipes import (
     others,
     paper_variant,
     train_checkpoints,
+    wanted_kinds,
 )
 from eval.generation.results import Consolidated, GenerationResult, Nearest, Neighbours, Setting, TaskResult
 from eval.generation.rules import Judge
@@ -80,10 +85,10 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         InputError: settings or a folder that cannot be used, or another process works in it.
         UnavailableError: the consolidation is not finished, or data or model are not at hand.
     """
-    tasks = options.tasks or REPORTED
+    tasks, kinds = options.tasks or REPORTED, wanted_kinds(options.methods)
     with at_work(options, engine, tasks, progress) as (options, workshop):
-        train_checkpoints(workshop, tasks, options.seeds, progress)
-        plan = Plan({task: compared(workshop, task, options.seeds) for task in tasks}, judges_of(tasks, options))
+        train_checkpoints(workshop, tasks, options.seeds, kinds, progress)
+        plan = Plan({task: compared(workshop, task, options.seeds, kinds) for task in tasks}, judges_of(tasks, options))
         cells = cells_of(workshop, options, progress)
         fill = partial(fill_cells, cells, options, engine)
         recipes = {task: one.recipes for task, one in plan.compared.items()}
@@ -106,25 +111,15 @@ def at_work(
     """
     check_device(options.device)
     options = options.model_copy(update={"dtype": settled(options.dtype, options.device)})
-    consolidation = opened(options, progress)
-    check_finished(consolidation, list(tasks))
     check_engine(engine)
+    consolidation = open_measured(options, progress)
     scores = options.folder / "scores"
-    scores.mkdir(exist_ok=True)
+    scores.mkdir(parents=True, exist_ok=True)
     with locked(scores):
+        if options.consolidation is None:
+            encode_sources(consolidation)
+        check_finished(consolidation, list(tasks))
         yield options, Workshop(consolidation)
-
-
-def opened(options: TablesOptions, progress: Progress) -> Consolidation:
-    """Return the opened consolidation of a table's options."""
-    return open_folder(
-        options.folder,
-        model_path=options.model_path,
-        device=options.device,
-        dtype=options.dtype,
-        offline=options.offline,
-        progress=progress,
-    )
 
 
 def judges_of(tasks: Sequence[str], options: TablesOptions) -> dict[str, Judge]:
@@ -135,7 +130,7 @@ def judges_of(tasks: Sequence[str], options: TablesOptions) -> dict[str, Judge]:
 
 def open_cells(options: TablesOptions, progress: Progress) -> Cells:
     """Return the cells of a folder with a model and a workshop of their own: what a worker works with."""
-    return cells_of(Workshop(opened(options, progress)), options, silent)
+    return cells_of(Workshop(open_measured(options, progress)), options, silent)
 
 
 def cells_of(workshop: Workshop, options: TablesOptions, progress: Progress) -> Cells:
@@ -285,7 +280,7 @@ def _cost(workshop: Workshop, tasks: Sequence[str], options: TablesOptions, prog
 def _consolidated(workshop: Workshop, options: TablesOptions) -> Consolidated:
     consolidation = workshop.consolidation
     return Consolidated(
-        folder=options.folder.name,
+        folder=options.consolidation.name if options.consolidation else "",
         model=consolidation.lm.profile.name,
         model_sha256=consolidation.lm.sha256,
         preset=consolidation.preset.name,

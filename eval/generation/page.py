@@ -9,25 +9,10 @@ from eval.bench.cost import Cost
 from eval.generation.cosines import Cosines
 from eval.generation.page_tasks import between, changed, far_sources, points, tasks, versus
 from eval.generation.pictures import changes, matrices
+from eval.generation.recipes import KINDS
 from eval.generation.results import Contrast, GenerationResult, Group, KindAims
 from eval.generation.retention import Retention
 from eval.pages.markdown import table
-
-KINDS = {
-    "base": "the base model",
-    "generated": "made from 32 support prompts by the generator that never saw the task",
-    "aligned": "the same after alignment to those prompts",
-    "no prompts": "what that generator makes with its prompts masked out",
-    "union": "Union-Train: one adapter trained on all sources of that generator, whatever the task",
-    "mean": "mean of that generator's source checkpoints, A and B separately",
-    "nearest": "checkpoint of the source whose prompts are nearest by embedding",
-    "generated+nearest": "halfway between these two: the mean of their ΔW",
-    "wrong": "generated from another task's prompts",
-    "shuffled": "generated from the same prompts with all their words in another order",
-    "checkpoint": "trained on the task itself",
-    "seen": "made by the generator that was trained on the task too",
-    "paper": "made by the generator of the six in-domain tasks alone, for tasks that it never saw",
-}
 
 
 def write_page(result: GenerationResult, folder: Path) -> Path:

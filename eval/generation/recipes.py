@@ -5,11 +5,12 @@ A folder that lacks what a control is made of has no such row, and the page says
 Source: CAO-LLM §2.2, §2.3; the controls are this project's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from agent.train.generator.presets import REPORTED
 from agent.train.generator.variants import Variant, variants
+from cao.errors import InputError
 from cao.progress import Progress
 from eval.generation.consolidation import serving
 from eval.generation.workshop import BASE, Recipe, Workshop
@@ -17,6 +18,42 @@ from tools.detect_drift.reference import IN_DOMAIN
 
 PAPER = "paper"
 """The variant that is trained on the six in-domain tasks alone."""
+
+KINDS = {
+    "base": "the base model",
+    "generated": "made from 32 support prompts by the generator that never saw the task",
+    "aligned": "the same after alignment to those prompts",
+    "no prompts": "what that generator makes with its prompts masked out",
+    "union": "Union-Train: one adapter trained on all sources of that generator, whatever the task",
+    "mean": "mean of that generator's source checkpoints, A and B separately",
+    "nearest": "checkpoint of the source whose prompts are nearest by embedding",
+    "generated+nearest": "halfway between these two: the mean of their ΔW",
+    "wrong": "generated from another task's prompts",
+    "shuffled": "generated from the same prompts with all their words in another order",
+    "checkpoint": "trained on the task itself",
+    "seen": "made by the generator that was trained on the task too",
+    "paper": "made by the generator of the six in-domain tasks alone, for tasks that it never saw",
+}
+"""Kind of adapter → what it is."""
+
+ALWAYS = ("base", "generated")
+NEAREST = {"nearest", "generated+nearest"}
+NOT_WANTED = "it was not asked for"
+
+
+def wanted_kinds(methods: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the kinds that are compared: those that are named, beside the base model and what is generated.
+
+    Args:
+        methods: kinds; None for all.
+
+    Raises:
+        InputError: no kind has such a name.
+    """
+    unknown = [name for name in methods or () if name not in KINDS]
+    if unknown:
+        raise InputError(f"--methods: no row is called {unknown[0]!r}; known: {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if methods is None or kind in (*ALWAYS, *methods))
 
 
 @dataclass(frozen=True)
@@ -44,13 +81,16 @@ def in_domain(workshop: Workshop, task: str) -> bool:
     return task in IN_DOMAIN or task in workshop.full.sources
 
 
-def train_checkpoints(workshop: Workshop, tasks: Sequence[str], seeds: Sequence[int], progress: Progress) -> None:
+def train_checkpoints(
+    workshop: Workshop, tasks: Sequence[str], seeds: Sequence[int], kinds: Collection[str], progress: Progress
+) -> None:
     """Train the checkpoints that the comparison takes and the folder lacks: the nearest sources', and the tasks' own.
 
     Args:
         workshop: makes adapters.
         tasks: what is measured on.
         seeds: choices of support prompts.
+        kinds: of adapters that are compared.
         progress: called after each.
 
     Raises:
@@ -59,43 +99,63 @@ def train_checkpoints(workshop: Workshop, tasks: Sequence[str], seeds: Sequence[
     wanted = []
     for task in tasks:
         variant = serving(workshop.consolidation, task)
-        wanted += [workshop.nearest(task, variant, seed)[0] for seed in seeds]
-        wanted += [task] if in_domain(workshop, task) else []
+        if NEAREST & {*kinds}:
+            wanted += [workshop.nearest(task, variant, seed)[0] for seed in seeds]
+        if "checkpoint" in kinds and in_domain(workshop, task):
+            wanted.append(task)
     lacking = [name for name in dict.fromkeys(wanted) if not workshop.has(f"checkpoints/{name}-average")]
     for done, name in enumerate(lacking, 1):
         workshop.consolidation.checkpoints(name)
         progress("checkpoints", done, len(lacking))
 
 
-def compared(workshop: Workshop, task: str, seeds: Sequence[int]) -> Compared:
+def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collection[str]) -> Compared:
     """Return what is compared on a task, after ``train_checkpoints``.
 
     ``wrong`` takes another task's prompts for each seed. ``checkpoint`` is there for in-domain tasks, ``seen``, the
     generator that was trained on the task, for sources, and ``paper`` for tasks that its generator never saw.
+
+    Args:
+        workshop: makes adapters.
+        task: a known task.
+        seeds: choices of support prompts.
+        kinds: what is wanted of ``KINDS``.
     """
-    variant, found = serving(workshop.consolidation, task), Compared()
-    generated = [workshop.generated(task, seed, variant) for seed in seeds]
-    nearest = [_checkpoint(workshop, variant, workshop.nearest(task, variant, seed)[0]) for seed in seeds]
-    foreign = zip(others(task, len(seeds)), seeds, strict=True)
-    found.add("base", [Recipe(BASE, None, "the base model")])
-    found.add("generated", generated)
+    variant, every = serving(workshop.consolidation, task), Compared()
+    every.add("base", [Recipe(BASE, None, "the base model")])
+    every.add("generated", [workshop.generated(task, seed, variant) for seed in seeds])
     if workshop.has(f"variants/{variant.name}/aligner"):
-        found.add("aligned", [workshop.aligned(task, seed, variant) for seed in seeds])
+        every.add("aligned", [workshop.aligned(task, seed, variant) for seed in seeds])
     else:
-        found.add("aligned", [], f"`{variant.name}` has no aligner")
-    found.add("no prompts", [workshop.without(variant)])
-    _add_averages(found, workshop, variant)
-    found.add("nearest", nearest)
-    halves = zip(generated, nearest, strict=True)
-    found.add("generated+nearest", [workshop.between(*pair) for pair in halves])
-    found.add("wrong", [workshop.generated(other, seed, variant) for other, seed in foreign])
-    found.add("shuffled", [workshop.generated(task, seed, variant, shuffle=True) for seed in seeds])
-    if in_domain(workshop, task):
-        found.add("checkpoint", [_checkpoint(workshop, variant, task)])
+        every.add("aligned", [], f"`{variant.name}` has no aligner")
+    every.add("no prompts", [workshop.without(variant)])
+    _add_averages(every, workshop, variant)
+    if NEAREST & {*kinds}:
+        _add_nearest(every, workshop, task, seeds, variant)
+    foreign = zip(others(task, len(seeds)), seeds, strict=True)
+    every.add("wrong", [workshop.generated(other, seed, variant) for other, seed in foreign])
+    every.add("shuffled", [workshop.generated(task, seed, variant, shuffle=True) for seed in seeds])
+    if "checkpoint" in kinds and in_domain(workshop, task):
+        every.add("checkpoint", [_checkpoint(workshop, variant, task)])
     if task in workshop.full.sources:
-        found.add("seen", [workshop.generated(task, seed, workshop.full) for seed in seeds])
-    _add_paper(found, workshop, task, seeds)
+        every.add("seen", [workshop.generated(task, seed, workshop.full) for seed in seeds])
+    _add_paper(every, workshop, task, seeds)
+    found = Compared(
+        {kind: recipes for kind, recipes in every.recipes.items() if kind in kinds},
+        {kind: reason for kind, reason in every.missing.items() if kind in kinds},
+    )
+    for kind in KINDS:
+        if kind not in kinds:
+            found.add(kind, [], NOT_WANTED)
     return found
+
+
+def _add_nearest(found: Compared, workshop: Workshop, task: str, seeds: Sequence[int], variant: Variant) -> None:
+    """Add the checkpoints of the nearest sources, and what lies halfway to the generated adapters."""
+    nearest = [_checkpoint(workshop, variant, workshop.nearest(task, variant, seed)[0]) for seed in seeds]
+    found.add("nearest", nearest)
+    halves = zip(found.recipes["generated"], nearest, strict=True)
+    found.add("generated+nearest", [workshop.between(*pair) for pair in halves])
 
 
 def _add_averages(found: Compared, workshop: Workshop, variant: Variant) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from agent import consolidate
 from eval import tables
-from tests.agent.tiny_pretrained import MODEL, layout_of, load, shelve
+from tests.agent.tiny_pretrained import MODEL
 from tests.agent.train.generator.tiny_consolidation import FOLDER, command
 
 TASKS = ("arc_easy", "social_iqa")
@@ -41,18 +40,6 @@ class Place:
     def result(self, name: str) -> dict[str, Any]:
         read: dict[str, Any] = json.loads((self.folder / "pages" / f"{name}.json").read_text())
         return read
-
-
-@pytest.fixture(scope="session")
-def tiny_shelf(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Generators that know nothing: ``full`` saw arc_easy, and one never did."""
-    lm = load(tiny_model_folder)
-    layout = layout_of(lm)
-    nothing = torch.zeros(layout.layers, layout.length)
-    folder = tmp_path_factory.mktemp("shelf")
-    names = {"full": ["arc_easy", "openbookqa"], "without-arc_easy": ["openbookqa"]}
-    shelve(folder, lm, dict.fromkeys(names, nothing), names)
-    return folder
 
 
 @pytest.fixture

@@ -1,40 +1,16 @@
 """Sources of baselines are those of the generators that ship, whether or not their training's folder is at hand."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from agent.train.generator.presets import PRESETS
-from agent.train.generator.variants import variants
 from cao.errors import UnavailableError
-from cao.files import opened
 from cao.progress import silent
 from eval.baselines.ground import ground_of
 from eval.options import TablesOptions
 from eval.paper.cells.desk import Desk, Shared
 from tests.agent.tiny_pretrained import MODEL
-
-
-def shelf_like(preset: str, shelf: Path, folder: Path, lost: str = "") -> Path:
-    """The tiny shelf under the variants of a preset, with one source lost."""
-    shutil.copytree(shelf, folder)
-    index = json.loads(opened((folder / "index.json").read_text()))
-    (models,) = index["models"].values()
-    template = models["variants"][0]
-    models["variants"] = [
-        {
-            **template,
-            "name": variant.name,
-            "sources": [source for source in variant.sources if source != lost],
-            "leaves_out": variant.leaves_out,
-            "made": {"preset": preset, "seed": 0},
-        }
-        for variant in variants(PRESETS[preset])
-    ]
-    (folder / "index.json").write_text(json.dumps(index))
-    return folder
+from tests.eval.shelf import shelf_like
 
 
 def desk(model: Path, pretrained: Path, work: Path) -> Desk:
