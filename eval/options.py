@@ -204,4 +204,5 @@ class TablesOptions(Record):
     @property
     def folder(self) -> Path:
         """The folder that the table of generated adapters works in: the consolidation's, or one for what ships."""
-        return self.consolidation or self.work or Path("runs") / f"generation-{Path(self.model).stem}"
+        name = Path(self.model).name.removesuffix(".gguf")
+        return self.consolidation or self.work or Path("runs") / f"generation-{name}"

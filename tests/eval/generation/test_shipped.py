@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from agent.train.generator.presets import PRESETS
+from agent.train.generator.settings import Settings
+from cao.files import write_json
+from cao.profile_settings import ProfileSettings
+from cao.progress import silent
 from eval import tables
+from eval.generation.consolidation import open_folder
 from tests.agent.tiny_pretrained import MODEL
 from tests.eval.shelf import shelf_like
 
@@ -50,6 +55,16 @@ def test_a_model_that_nothing_was_trained_for_is_told_how(
     assert call(tiny_model_folder, "--work", str(tmp_path / "work")) == 3
     assert "nothing was trained for" in (said := capsys.readouterr().err)
     assert "python -m agent.consolidate --model" in said
+
+
+def test_a_consolidation_of_a_model_without_a_name_is_opened(tiny_model_folder: Path, tmp_path: Path) -> None:
+    model, profile = str(tiny_model_folder), ProfileSettings(lora_rank=2)
+    settings = Settings(model=model, profile=profile, offline=True, dtype="float32")
+    write_json(tmp_path / "config.json", settings.claim())
+    opened = open_folder(tmp_path, model_path=None, device="cpu", dtype="float32", offline=True, progress=silent)
+    assert opened.preset == settings.resolved()
+    assert opened.lm.sha256 == settings.claim()["model_path_sha256"]
+    assert (opened.lm.profile.name, opened.lm.profile.lora_rank) == (settings.base.name, 2)
 
 
 def test_a_row_that_there_is_none_of_is_refused(
