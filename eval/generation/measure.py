@@ -41,6 +41,7 @@ from eval.generation.consolidation import (
 from eval.generation.cosines import Cosines, alikeness
 from eval.generation.recipes import (
     PAPER,
+    RETENTION,
     Compared,
     compared,
     in_domain,
@@ -95,7 +96,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         fill(wanted(cells, plan.judges, recipes))
         answers = {task: answers_of(cells, plan.judges[task], recipes[task], len(options.seeds)) for task in tasks}
         started = {task: _started(plan.compared[task]) for task in tasks}
-        kept = retention.measure(cells, plan.judges, started, fill)
+        kept = retention.measure(cells, plan.judges, started, fill) if RETENTION in kinds else None
         return _result(workshop, cells, plan, answers, kept, options, command, progress)
 
 

@@ -36,24 +36,28 @@ KINDS = {
 }
 """Kind of adapter → what it is."""
 
+RETENTION = "retention"
+"""Beside the kinds: what adapters cost where they were not made for."""
+
 ALWAYS = ("base", "generated")
 NEAREST = {"nearest", "generated+nearest"}
 NOT_WANTED = "it was not asked for"
 
 
 def wanted_kinds(methods: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the kinds that are compared: those that are named, beside the base model and what is generated.
+    """Return what is compared: the kinds that are named beside the base model and what is generated, and retention.
 
     Args:
-        methods: kinds; None for all.
+        methods: kinds, and ``RETENTION``; None for all.
 
     Raises:
-        InputError: no kind has such a name.
+        InputError: nothing has such a name.
     """
-    unknown = [name for name in methods or () if name not in KINDS]
+    known = (*KINDS, RETENTION)
+    unknown = [name for name in methods or () if name not in known]
     if unknown:
-        raise InputError(f"--methods: no row is called {unknown[0]!r}; known: {', '.join(KINDS)}")
-    return tuple(kind for kind in KINDS if methods is None or kind in (*ALWAYS, *methods))
+        raise InputError(f"--methods: no row is called {unknown[0]!r}; known: {', '.join(known)}")
+    return tuple(name for name in known if methods is None or name in (*ALWAYS, *methods))
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ class GenerationResult(Record):
         every: all tasks together.
         far: those without a source of their subject, None where there are none or all are.
         recovery: kind → its mean ratio, None where no checkpoint gains.
-        retention: what adapters cost where they were not made for, None for fewer than two tasks.
+        retention: what adapters cost where they were not made for, None for fewer than two tasks or not asked for.
         cosines: how alike adapters are.
         cost: of one adapter.
     """

@@ -45,6 +45,7 @@ def test_what_ships_is_judged_without_a_folder_and_rows_may_be_chosen(
         assert set(task["rows"]) == {"base", "generated", "wrong", "no prompts"}
         assert {near["source"] for near in task["near"]["nearest"].values()} <= {"openbookqa", "sciq"}
     assert result["missing"]["nearest"] == "it was not asked for"
+    assert result["retention"] is None
     assert "There is no row **nearest**: it was not asked for." in page.read_text()
     assert not list((tmp_path / "work").rglob("checkpoints"))  # nothing was trained for a row that nobody wants
 
