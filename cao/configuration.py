@@ -107,10 +107,14 @@ SHARED = (*Machine.model_fields, "pretrained")
 """Keys at a file's top that every command takes which has them."""
 
 
+_WORDS = {"extra_forbidden": "unknown key", "string_unicode": "it is not valid UTF-8; where it is a file, rename it"}
+"""Kind of mistake → what is said of it, where pydantic's words do not help."""
+
+
 def first_error(error: ValidationError) -> tuple[str, str]:
     """Return where the first mistake is, its keys joined by dots, and what is wrong there."""
     first = error.errors(include_url=False, include_input=False)[0]
-    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    what = _WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return ".".join(str(part) for part in first["loc"]), what
 
 

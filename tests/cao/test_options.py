@@ -161,7 +161,7 @@ def test_help_imports_nothing_that_takes_seconds(module: str) -> None:
         ("agent.reference", ["list", "--set", "no=1"]),
         ("eval.score", ["--task", "no.jsonl"]),
         ("eval.score", ["--task", "gsm8k", "--limit", "0"]),
-        ("eval.tables", ["--table", "generation"]),
+        ("eval.tables", ["--table", "policies"]),
         ("eval.bench.command", ["run", "--repetitions", "0"]),
     ],
 )
@@ -193,6 +193,11 @@ def file(tmp_path: Path) -> Path:
 def read(module: str, file: Path, *words: str) -> argparse.Namespace:
     parser: argparse.ArgumentParser = importlib.import_module(module).parser()
     return parser.parse_args([*words, "--config", str(file)])
+
+
+def test_a_name_that_is_no_text_is_told_in_words() -> None:
+    with pytest.raises(InputError, match="task: it is not valid UTF-8; where it is a file, rename it"):
+        make_config(None, {"task": "a\udcff.csv"}, [])
 
 
 def test_one_file_serves_every_command_and_each_reads_its_own(file: Path) -> None:

@@ -101,7 +101,6 @@ def test_no_prompt_of_the_table_is_in_a_train_part() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--table", "generation"], "--table generation needs --consolidation"),
         (["--table", "drift", "--seed", "-1"], "--seed -1"),
         (["--table", "drift", "--only", "spede"], "no measurement is called spede"),
         (["--table", "drift", "--only", "speed", "--out", "nowhere"], "--only needs a drift.json"),
