@@ -17,7 +17,7 @@ class ConsolidateOptions(Machine):
 
     preset: Annotated[
         str | None,
-        Field(description="wide, embedded, paper-0.5b or paper-1.5b"),
+        Field(description="wide, small, embedded, paper-0.5b or paper-1.5b"),
         Option("NAME", default="the model's own"),
     ] = None
     seed: Seed = 0

@@ -21,7 +21,7 @@ from cao.errors import InputError
 from cao.model.profiles import ModelProfile, rank_and_alpha, short_name
 from cao.model.profiles.lora_targets import find_targets, lora_shapes
 
-PRESET = "embedded"
+PRESET = "small"
 """The consolidation preset of a model that has none of its own."""
 _READING = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, NotImplementedError, ImportError)
 

@@ -101,7 +101,8 @@ def test_jobs_that_are_done_are_not_in_the_plan(tmp_path: Path) -> None:
 
 
 def test_a_folders_decoder_ends_as_its_model_needs(tiny_model_folder: Path, tmp_path: Path) -> None:
-    settings = Settings(model=str(tiny_model_folder), out=str(tmp_path), offline=True, dtype="float32")
+    model = str(tiny_model_folder)
+    settings = Settings(model=model, preset="embedded", out=str(tmp_path), offline=True, dtype="float32")
     lm, preset = load_model(settings), settings.resolved()
     profile = lm.profile
     layout = preset.layout(lm.lora_shapes(), profile.lora_rank, profile.lora_alpha)
@@ -111,14 +112,15 @@ def test_a_folders_decoder_ends_as_its_model_needs(tiny_model_folder: Path, tmp_
     assert settings.folder == tmp_path / "consolidate-model-embedded-s0"
     claim = settings.claim()
     assert (claim["model"], claim["model_path_sha256"]) == (str(tiny_model_folder.resolve()), lm.sha256)
-    core = Settings(model=str(tiny_model_folder), preset="wide", offline=True).resolved()
-    core.layout(lm.lora_shapes(), profile.lora_rank, profile.lora_alpha)
+    core = Settings(model=model, out=str(tmp_path), offline=True)
+    assert core.folder == tmp_path / "consolidate-model-small-s0"  # what a model without a profile begins with
+    core.resolved().layout(lm.lora_shapes(), profile.lora_rank, profile.lora_alpha)
 
 
 def test_a_ladder_that_is_given_is_kept_and_the_fitting_one_is_said(tiny_model_folder: Path) -> None:
     ladder = {"ladder": {"shapes": [[4, 384, 384], [15, 16, 128]]}}
-    preset = Settings(model=str(tiny_model_folder), offline=True, values=ladder).resolved()
-    lm = load_model(Settings(model=str(tiny_model_folder), offline=True, dtype="float32"))
+    preset = Settings(model=str(tiny_model_folder), preset="embedded", offline=True, values=ladder).resolved()
+    lm = load_model(Settings(model=str(tiny_model_folder), preset="embedded", offline=True, dtype="float32"))
     with pytest.raises(InputError, match=r"add --set 'ladder.shapes=\[\[4, 384, 384\], \[\d+, 16, 128\]\]'"):
         preset.layout(lm.lora_shapes(), lm.profile.lora_rank, lm.profile.lora_alpha)
 
@@ -139,15 +141,13 @@ def test_a_profiles_changes_are_part_of_what_a_folder_is_for() -> None:
 
 @pytest.mark.slow
 def test_a_folder_is_consolidated_and_installed_as_a_known_name_is(tiny_model_folder: Path, tmp_path: Path) -> None:
-    small = {
-        **{"sources": '["arc_easy"]', "leave_out": "[]", "row_tokens": "64", "prompts_encoded": "4", "pairs": "1"},
-        **{"checkpoints.warm_steps": "1", "checkpoints.kept_steps": "2", "checkpoints.batch": "2"},
-        **{"checkpoints.samples": "20", "generator.steps": "2", "generator.batch": "2", "validated": "2"},
-        **{"generator.behaviour_from": "1", "aligner.meta_epochs": "2", "aligner.widths": "[2,4]"},
+    few = {
+        **{"sources": '["openbookqa", "sciq"]', "row_tokens": "64", "prompts_encoded": "4", "validated": "2"},
+        **{"checkpoints.samples": "20", "generator.steps": "2", "generator.batch": "2"},
     }
     argv = ["--model", str(tiny_model_folder), "--offline", "--out", str(tmp_path / "runs"), "--dtype", "float32"]
     argv += ["--install", "--pretrained", str(tmp_path / "shelf"), "--set", "profile.answer_style=text"]
-    argv += [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
+    argv += [part for key, value in few.items() for part in ("--set", f"{key}={value}")]
     assert main(argv) == 0
     index = read_index(tmp_path / "shelf" / "index.json")
     assert index is not None
