@@ -9,7 +9,7 @@ from eval.bench.cost import Cost
 from eval.generation.cosines import Cosines
 from eval.generation.page_tasks import between, changed, far_sources, points, tasks, versus
 from eval.generation.pictures import changes, matrices
-from eval.generation.recipes import KINDS
+from eval.generation.recipes import KINDS, NOT_WANTED
 from eval.generation.results import Contrast, GenerationResult, Group, KindAims
 from eval.generation.retention import Retention
 from eval.pages.markdown import table
@@ -79,10 +79,12 @@ def _target(result: GenerationResult) -> str:
 
 def _missing(result: GenerationResult) -> str:
     some = {kind for task in result.tasks.values() for kind in task.rows}
-    said = [
-        f"{'Some tasks have' if kind in some else 'There is'} no row **{kind}**: {why}."
-        for kind, why in result.missing.items()
-    ]
+    said, unwanted = [], [kind for kind, why in result.missing.items() if why == NOT_WANTED]
+    for kind, why in result.missing.items():
+        if why != NOT_WANTED:
+            said.append(f"{'Some tasks have' if kind in some else 'There is'} no row **{kind}**: {why}.")
+    if unwanted:
+        said.append(f"Rows that were not asked for: {', '.join(unwanted)}.")
     return f"\n{' '.join(said)}\n" if said else ""
 
 

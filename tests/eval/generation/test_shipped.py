@@ -12,6 +12,7 @@ from cao.profile_settings import ProfileSettings
 from cao.progress import silent
 from eval import tables
 from eval.generation.consolidation import open_folder
+from eval.generation.recipes import NOT_WANTED
 from tests.agent.tiny_pretrained import MODEL
 from tests.eval.shelf import shelf_like
 
@@ -44,9 +45,12 @@ def test_what_ships_is_judged_without_a_folder_and_rows_may_be_chosen(
     for task in result["tasks"].values():
         assert set(task["rows"]) == {"base", "generated", "wrong", "no prompts"}
         assert {near["source"] for near in task["near"]["nearest"].values()} <= {"openbookqa", "sciq"}
-    assert result["missing"]["nearest"] == "it was not asked for"
+    assert result["missing"]["nearest"] == NOT_WANTED
     assert result["retention"] is None
-    assert "There is no row **nearest**: it was not asked for." in page.read_text()
+    unwanted = (
+        "Rows that were not asked for: union, mean, nearest, generated+nearest, shuffled, checkpoint, seen, paper."
+    )
+    assert unwanted in page.read_text()
     assert not list((tmp_path / "work").rglob("checkpoints"))  # nothing was trained for a row that nobody wants
 
 
