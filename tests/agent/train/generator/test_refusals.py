@@ -48,7 +48,7 @@ def test_another_model_for_a_folder_is_refused(finished: Finished, tmp_path: Pat
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (["--preset", "huge"], 2, "unknown preset 'huge'; known: wide, embedded, paper-0.5b, paper-1.5b"),
+        (["--preset", "huge"], 2, "unknown preset 'huge'; known: wide, small, embedded, paper-0.5b, paper-1.5b"),
         (["--model", "gpt"], 2, "unknown model 'gpt'; known: smollm2-135m, qwen2.5-0.5b, qwen2.5-1.5b"),
         (["--workers", "0"], 2, "--workers 0: Input should be"),
         (["--seed", "-1"], 2, "--seed -1: Input should be"),
