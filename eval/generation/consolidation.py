@@ -84,8 +84,13 @@ def open_measured(options: TablesOptions, progress: Progress) -> Consolidation:
         if shelf_of(options.pretrained, lm.sha256) is None:
             raise UnavailableError(f"nothing was trained for {lm.profile.name}; {how_to_train(lm.profile)}")
         return lay_out(options.pretrained, options.folder, lm, lambda: Encoder(minilm_folder(), lm.device), progress)
+    return open_given(options.consolidation, options, progress)
+
+
+def open_given(folder: Path, options: TablesOptions, progress: Progress) -> Consolidation:
+    """Return the consolidation in a folder, computed with as a table's options say; raises as ``open_folder`` does."""
     return open_folder(
-        options.folder,
+        folder,
         model_path=options.model_path,
         device=options.device,
         dtype=options.dtype,

@@ -114,12 +114,12 @@ def at_work(
     options = options.model_copy(update={"dtype": settled(options.dtype, options.device)})
     check_engine(engine)
     consolidation = open_measured(options, progress)
+    if options.consolidation is None:
+        encode_sources(consolidation)
+    check_finished(consolidation, list(tasks))
     scores = options.folder / "scores"
     scores.mkdir(parents=True, exist_ok=True)
     with locked(scores):
-        if options.consolidation is None:
-            encode_sources(consolidation)
-        check_finished(consolidation, list(tasks))
         yield options, Workshop(consolidation)
 
 

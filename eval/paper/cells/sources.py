@@ -10,7 +10,7 @@ from pathlib import Path
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
-from eval.generation.consolidation import lay_out, open_folder
+from eval.generation.consolidation import lay_out, open_given
 from eval.generation.workshop import Workshop
 from eval.options import TablesOptions
 
@@ -33,14 +33,7 @@ def open_workshop(
     """
     if options.consolidation is None:
         return Workshop(lay_out(options.pretrained, work, lm, encoder, progress))
-    opened = open_folder(
-        options.consolidation,
-        model_path=options.model_path,
-        device=options.device,
-        dtype=options.dtype,
-        offline=options.offline,
-        progress=progress,
-    )
+    opened = open_given(options.consolidation, options, progress)
     return Workshop(replace(opened, load_lm=lambda: lm, load_encoder=encoder))
 
 
