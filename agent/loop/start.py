@@ -6,7 +6,7 @@ acceptance, and one without prospects is dropped early. So the loop never starts
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from agent.budget.plan import part_seconds
@@ -25,7 +25,7 @@ from cao.model.adapters import save_adapter
 from cao.types import AdaptedModel, AnswerRule, Comparison, Item, Reward
 from tools.evaluate import answer_by, evaluate, prior_of
 from tools.evaluate.answer_rule import RULES
-from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
+from tools.evaluate.statistics import CONFIDENT_LEVEL, best_rule, summarise
 
 
 class Contender(NamedTuple):
@@ -154,11 +154,10 @@ def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
         raise InputError(f"the deployed model cannot be measured: {error}") from None
     expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
     took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
-    scores = {
-        rule: summarise(measure_part(bench, plain.under(rule), "reward", "base").items) for rule in rules_of(bench)
-    }
-    model = plain.under(best_rule(scores))
-    return Contender(model, measure_part(bench, model, "reward", "base").items, first, scores), took
+    answers = {rule: measure_part(bench, plain.under(rule), "reward", "base").items for rule in rules_of(bench)}
+    rule = best_rule(answers)
+    measure_part(bench, plain.under(rule), "reward", "base")  # its answers are the last ones in the file
+    return Contender(plain.under(rule), answers[rule], first, _rewards(answers)), took
 
 
 def _race_adapters(
@@ -206,9 +205,8 @@ def rules_of(bench: Workbench) -> tuple[AnswerRule, ...]:
     return tuple(rule for rule in RULES if able[rule.prior])
 
 
-def best_rule(rewards: Mapping[AnswerRule, Reward]) -> AnswerRule:
-    """Return the rule of the lowest log-loss, of equal ones the first."""
-    return min(rewards, key=lambda rule: rewards[rule].loss)
+def _rewards(answers: Mapping[AnswerRule, Sequence[Item]]) -> dict[AnswerRule, Reward]:
+    return {rule: summarise(items) for rule, items in answers.items()}
 
 
 def _race_rules(bench: Workbench, model: AdaptedModel, base: list[Item], name: GeneratedName, bar: Bar) -> Contender:
@@ -217,10 +215,10 @@ def _race_rules(bench: Workbench, model: AdaptedModel, base: list[Item], name: G
     What is answered under one rule is answered under all, so they ask together what the one that lasts longest asks.
     """
     raced = {rule: race_reward(bench, model.under(rule), base, name, bar) for rule in rules_of(bench)}
-    whole = {rule: summarise(one.items) for rule, one in raced.items() if not one.dropped}
+    whole = {rule: one.items for rule, one in raced.items() if not one.dropped}
     chosen = model.under(best_rule(whole) if whole else max(raced, key=lambda rule: len(raced[rule].items)))
     measured = race_reward(bench, chosen, base, name, bar)
-    return Contender(chosen, measured.items, measured, whole, judge(bench, base, measured, bar))
+    return Contender(chosen, measured.items, measured, _rewards(whole), judge(bench, base, measured, bar))
 
 
 def _table(scores: Mapping[StartName, Mapping[AnswerRule, Reward]]) -> list[RuleRewards]:

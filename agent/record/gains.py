@@ -24,7 +24,7 @@ def rules_sentence(run: Run) -> str:
     base, best = run.reward.answer_rules["baseline"], run.reward.answer_rules["best"]
     both = "; so does the best model" if base == best else f", the best model by {rule_text(best)}"
     return (
-        f"Of {len(run.reward.rules)} answer rules, measured for every model alike, the deployed model answers best by "
+        f"Of {len(run.reward.rules)} answer rules, measured for every model alike, the deployed model answers by "
         f"{rule_text(base)}{both}."
     )
 

@@ -9,7 +9,6 @@ Source: ``tools.evaluate.answer_rule``; the choice on reward is this project's.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.loop.start import best_rule
 from cao.types import AnswerRule, AnswerStyle, Item
 from eval.generation.bootstrap import Answers
 from eval.generation.cells import Ask, Cells
@@ -18,7 +17,7 @@ from eval.generation.workshop import Recipe
 from tools.evaluate import answer_by
 from tools.evaluate.answer_rule import RULES, Prior
 from tools.evaluate.priors import batch_prior, same_choices
-from tools.evaluate.statistics import summarise
+from tools.evaluate.statistics import best_rule
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class Judge:
         return [*asked, Ask(self.support)] if "batch" in kinds else asked
 
     def best(self, cells: Cells, recipe: Recipe) -> AnswerRule:
-        """Return an adapter's best rule: of the lowest log-loss on the reward part, each at its own temperature."""
+        """Return an adapter's own rule, as its answers to the reward part choose it."""
         rules = self.rules(cells.lm.profile.answer_style)
-        return best_rule({rule: summarise(self.answers(cells, recipe, self.reward, rule)) for rule in rules})
+        return best_rule({rule: self.answers(cells, recipe, self.reward, rule) for rule in rules})
 
     def answers(self, cells: Cells, recipe: Recipe, sheet: Sheet, rule: AnswerRule) -> list[Item]:
         """Return a scored adapter's answers to one of the task's sheets by a rule.

@@ -49,6 +49,7 @@ from eval.policies.labels_results import (
     control_of,
 )
 from tools.evaluate.statistics import summarise
+from tools.evaluate.statistics import best_rule
 from tools.evaluate.temperature import losses
 
 FOLDER = Path("runs/labels")
@@ -158,9 +159,13 @@ class Judge:
         return [items[example.id] for example in self.examples]
 
     def best(self, model: AdaptedModel, rules: Sequence[AnswerRule]) -> AdaptedModel:
-        """Return a model under the rule of the lowest log-loss, of equal ones the first."""
-        found = {rule: self.loss(model, rule) for rule in rules}
-        return model.under(min(rules, key=lambda rule: found[rule]))
+        """Return a model under its own rule, of those given, as a run chooses it."""
+        return model.under(best_rule({rule: self.answers(model.under(rule)) for rule in rules}))
+
+    def fitted(self, model: AdaptedModel, grid: Sequence[AnswerRule]) -> AdaptedModel:
+        """Return a model under the point of Calibrate's grid of the lowest log-loss, of equal ones the first."""
+        found = {rule: self.loss(model, rule) for rule in grid}
+        return model.under(min(grid, key=lambda rule: found[rule]))
 
 
 def _fitted(situation: Situation, recipe: Recipe) -> tuple[Models, LabelledSituation]:
@@ -193,9 +198,9 @@ def _fitted(situation: Situation, recipe: Recipe) -> tuple[Models, LabelledSitua
         trained, rehearsal = (shelf.model(sha256, bench.lm) for sha256 in (fitted.adapter, fitted.rehearsal))
         models |= {
             side: judge.best(model, rules),
-            CALIBRATE[side]: fit.best(model, grid),
+            CALIBRATE[side]: fit.fitted(model, grid),
             LORA[side]: judge.best(trained, rules),
-            BOTH[side]: trained.under(stop.best(rehearsal, grid).answer_rule),
+            BOTH[side]: trained.under(stop.fitted(rehearsal, grid).answer_rule),
         }
     return models, LabelledSituation(
         fit=len(fit.examples),

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.loop.reward import measure_part
-from agent.loop.start import best_rule
 from agent.loop.state import Workbench
 from agent.train.files import read_json
 from cao.errors import InputError
@@ -27,7 +26,7 @@ from eval.paper.code import code_of
 from eval.paper.rows import ALL, ROWS
 from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
-from tools.evaluate.statistics import summarise
+from tools.evaluate.statistics import best_rule
 
 JUDGES = ("tools.evaluate", "agent.loop.answers", "cao.model.loading")
 """Modules that every cell depends on."""
@@ -248,14 +247,12 @@ def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answer
 def judged(bench: Workbench, made: Candidate) -> tuple[AnswerRule, list[Item], list[Item]]:
     """Return a model's own answer rule, and its answers to the test part by the default rule and by that one.
 
-    The rule is that of the lowest log-loss on the reward part, each at its own temperature.
+    The rule is chosen on the reward part, as a run chooses that of its start.
     """
     rule = made.rules[0]
     if len(made.rules) > 1:
-        scores = {
-            each: summarise(measure_part(bench, made.reward.under(each), "reward", "rule").items) for each in made.rules
-        }
-        rule = best_rule(scores)
+        answers = {each: measure_part(bench, made.reward.under(each), "reward", "rule").items for each in made.rules}
+        rule = best_rule(answers)
     model = made.test()
     default = measure_part(bench, model.under(AnswerRule()), "test", "judged-default").items
     return rule, default, measure_part(bench, model.under(rule), "test", "judged").items
