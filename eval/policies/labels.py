@@ -48,8 +48,7 @@ from eval.policies.labels_results import (
     Score,
     control_of,
 )
-from tools.evaluate.statistics import summarise
-from tools.evaluate.statistics import best_rule
+from tools.evaluate.statistics import best_rule, summarise
 from tools.evaluate.temperature import losses
 
 FOLDER = Path("runs/labels")

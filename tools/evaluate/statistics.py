@@ -19,7 +19,7 @@ SMALLEST_LEVEL, SMALLEST_POWER = 0.1, 0.8
 """Level and power at which a change is said to be seen."""
 
 RULE_MARGIN = 1.0
-"""Standard errors by which another answer rule must beat the first one. Source: docs/explanation/adr/0043-one-standard-error.md."""
+"""Standard errors by which another answer rule must beat the first one. Why: docs/explanation/adr/0043."""
 
 ROUNDING = 1e-6
 """Differences of the loss below this, in nats, are none: temperatures are fitted in finite steps."""
@@ -87,8 +87,8 @@ def smallest_detectable(
 def best_rule(answers: Mapping[AnswerRule, Sequence[Item]]) -> AnswerRule:
     """Return a model's own answer rule: the first one, unless others are better by more than chance would have it.
 
-    A rule is better where its loss is lower by more than ``RULE_MARGIN`` standard errors of the paired differences, each
-    at its own temperature; of these the one of the lowest loss is taken.
+    A rule is better where its loss is lower by more than ``RULE_MARGIN`` standard errors of the paired differences,
+    each at its own temperature; of these the one of the lowest loss is taken.
 
     Args:
         answers: rule → the model's n answers to the same questions, in one order.

@@ -113,6 +113,20 @@ def test_a_residual_stands_only_where_all_three_sizes_agree() -> None:
         assert torch.equal(block(x), x if kept else torch.zeros(1, *after))
 
 
+def test_channels_computed_in_parts_are_those_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        block = HyperConvBlock((3, 4, 5), (7, 4, 6), 3).double()
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for at_once in (7, 3):  # the last part is a single channel
+        monkeypatch.setattr("tools.generate_lora.decoder.CHANNELS_AT_ONCE", at_once)
+        out = block(x)
+        found.append((out, *torch.autograd.grad(out.square().sum(), list(block.parameters()))))
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole)
+
+
 def test_tasks_of_a_batch_do_not_see_each_other() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
