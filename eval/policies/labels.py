@@ -163,8 +163,7 @@ class Judge:
 
     def fitted(self, model: AdaptedModel, grid: Sequence[AnswerRule]) -> AdaptedModel:
         """Return a model under the point of Calibrate's grid of the lowest log-loss, of equal ones the first."""
-        found = {rule: self.loss(model, rule) for rule in grid}
-        return model.under(min(grid, key=lambda rule: found[rule]))
+        return model.under(min(grid, key=lambda rule: self.loss(model, rule)))
 
 
 def _fitted(situation: Situation, recipe: Recipe) -> tuple[Models, LabelledSituation]:

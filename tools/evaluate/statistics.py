@@ -19,7 +19,7 @@ SMALLEST_LEVEL, SMALLEST_POWER = 0.1, 0.8
 """Level and power at which a change is said to be seen."""
 
 RULE_MARGIN = 1.0
-"""Standard errors by which another answer rule must beat the first one. Why: docs/explanation/adr/0043."""
+"""Standard errors by which another answer rule must beat the first one. Why: ADR 43."""
 
 ROUNDING = 1e-6
 """Differences of the loss below this, in nats, are none: temperatures are fitted in finite steps."""
@@ -84,28 +84,6 @@ def smallest_detectable(
     return float(stats.norm.ppf(1 - level) + stats.norm.ppf(power)) * sd_of_diffs / math.sqrt(n)
 
 
-def best_rule(answers: Mapping[AnswerRule, Sequence[Item]]) -> AnswerRule:
-    """Return a model's own answer rule: the first one, unless others are better by more than chance would have it.
-
-    A rule is better where its loss is lower by more than ``RULE_MARGIN`` standard errors of the paired differences,
-    each at its own temperature; of these the one of the lowest loss is taken.
-
-    Args:
-        answers: rule → the model's n answers to the same questions, in one order.
-
-    Source: the rule of one standard error, Breiman et al., Classification and Regression Trees, 1984, §3.4.3.
-    """
-    first, *others = answers
-    found = {rule: differences(answers[first], answers[rule]).tolist() for rule in others}
-    better = {rule: statistics.fmean(diffs) for rule, diffs in found.items() if _surely_lower(diffs)}
-    return min(better, key=lambda rule: better[rule], default=first)
-
-
-def _surely_lower(diffs: Sequence[float]) -> bool:
-    error = statistics.stdev(diffs) / math.sqrt(len(diffs)) if len(diffs) > 1 else math.inf
-    return statistics.fmean(diffs) < -RULE_MARGIN * error
-
-
 def least_gain(total: int, level: float = CONFIDENT_LEVEL) -> float:
     """Return the mean that ``confident`` asks for, over the standard deviation of all paired differences.
 
@@ -126,6 +104,28 @@ def differences(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.f
     """
     assert [item.id for item in best] == [item.id for item in candidate], "items of different questions"
     return _without_rounding(losses(candidate) - losses(best))
+
+
+def best_rule(answers: Mapping[AnswerRule, Sequence[Item]]) -> AnswerRule:
+    """Return a model's own answer rule: the first one, unless others are better by more than chance would have it.
+
+    A rule is better where its loss is lower by more than ``RULE_MARGIN`` standard errors of the paired differences,
+    each at its own temperature; of these the one of the lowest loss is taken.
+
+    Args:
+        answers: rule → the model's n answers to the same questions, in one order.
+
+    Source: the rule of one standard error, Breiman et al., Classification and Regression Trees, 1984, §3.4.3.
+    """
+    first, *others = answers
+    found = {rule: differences(answers[first], answers[rule]).tolist() for rule in others}
+    better = {rule: statistics.fmean(diffs) for rule, diffs in found.items() if _surely_lower(diffs)}
+    return min(better, key=lambda rule: better[rule], default=first)
+
+
+def _surely_lower(diffs: Sequence[float]) -> bool:
+    error = statistics.stdev(diffs) / math.sqrt(len(diffs)) if len(diffs) > 1 else math.inf
+    return statistics.fmean(diffs) < -RULE_MARGIN * error
 
 
 def prospects(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.float64]:
