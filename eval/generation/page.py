@@ -13,6 +13,7 @@ from eval.generation.recipes import KINDS, NOT_WANTED
 from eval.generation.results import Contrast, GenerationResult, Group, KindAims
 from eval.generation.retention import Retention
 from eval.pages.markdown import table
+from tools.evaluate.statistics import RULE_CHOICE
 
 
 def write_page(result: GenerationResult, folder: Path) -> Path:
@@ -65,8 +66,8 @@ Made on {result.measured} by
 {len(about.sources)} sources; at most {result.limit} questions of each task's `{result.split}` part, support \
 prompts of seeds {", ".join(map(str, result.seeds))}, device {result.device}{_target(result)}.
 
-The base model and every adapter answer by their own best answer rule each, which is chosen by the log-loss on at most \
-{result.reward} questions of the `reward` part; log-losses are at each one's own temperature. Lower NLL is better; it \
+The base model and every adapter answer by their own best answer rule each, chosen on at most {result.reward} \
+questions of the `reward` part: {RULE_CHOICE}. Log-losses are at each one's own temperature. Lower NLL is better; it \
 does not depend on the rule. "At chance" counts the adapters that are no better than guessing. Intervals are 95 %: a \
 paired bootstrap of {result.bootstrap} draws over questions and, where there are several, seeds and tasks.
 

@@ -27,7 +27,7 @@ from eval.options import TablesOptions
 from eval.pages.markdown import table
 from eval.policies.labels import run_config
 from eval.policies.verdicts import Picks
-from tools.evaluate.statistics import compare, summarise
+from tools.evaluate.statistics import RULE_CHOICE, compare, summarise
 
 FOLDER = Path("runs/starts")
 """Where the page is written, and what is measured kept, where nothing else is said."""
@@ -177,9 +177,9 @@ Made on {result.measured} by
     {result.command}
 
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device}; \
-{len(result.tasks)} tasks, seeds {seeds}. Rules and adapters are chosen on {result.reward} reward questions; all \
-that follows is on at most {result.limit} test questions. Generators never saw the task that they serve. Intervals are \
-95 %: a bootstrap over tasks, and over seeds within tasks.
+{len(result.tasks)} tasks, seeds {seeds}. Rules and adapters are chosen on {result.reward} reward questions, and \
+of rules {RULE_CHOICE}. All that follows is on at most {result.limit} test questions. Generators never saw the \
+task that they serve. Intervals are 95 %: a bootstrap over tasks, and over seeds within tasks.
 
 ## Changes of the accuracy, mean over tasks and seeds
 

@@ -21,6 +21,9 @@ SMALLEST_LEVEL, SMALLEST_POWER = 0.1, 0.8
 RULE_MARGIN = 1.0
 """Standard errors by which another answer rule must beat the first one. Why: ADR 43."""
 
+RULE_CHOICE = "the default one, unless another's log-loss is lower by more than a standard error of the difference"
+"""What ``best_rule`` takes, in the words of a page."""
+
 ROUNDING = 1e-6
 """Differences of the loss below this, in nats, are none: temperatures are fitted in finite steps."""
 
