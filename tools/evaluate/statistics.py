@@ -19,9 +19,12 @@ SMALLEST_LEVEL, SMALLEST_POWER = 0.1, 0.8
 """Level and power at which a change is said to be seen."""
 
 RULE_MARGIN = 1.0
-"""Standard errors by which another answer rule must beat the first one. Why: ADR 43."""
+"""Standard errors by which a model must be better than guessing under an answer rule that replaces the first one."""
 
-RULE_CHOICE = "the default one, unless another's log-loss is lower by more than a standard error of the difference"
+RULE_CHOICE = (
+    "the one of the lowest log-loss, of the default one and those by which the model is as accurate and better than "
+    "guessing by more than a standard error"
+)
 """What ``best_rule`` takes, in the words of a page."""
 
 ROUNDING = 1e-6
@@ -110,25 +113,28 @@ def differences(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.f
 
 
 def best_rule(answers: Mapping[AnswerRule, Sequence[Item]]) -> AnswerRule:
-    """Return a model's own answer rule: the first one, unless others are better by more than chance would have it.
+    """Return a model's own answer rule: the one of the lowest loss, of the first one and those that may replace it.
 
-    A rule is better where its loss is lower by more than ``RULE_MARGIN`` standard errors of the paired differences,
-    each at its own temperature; of these the one of the lowest loss is taken.
+    A rule may replace the first one where the model is as accurate by it, and better than guessing by more than
+    ``RULE_MARGIN`` standard errors of the loss. Each rule is taken at its own temperature.
 
     Args:
         answers: rule → the model's n answers to the same questions, in one order.
 
-    Source: the rule of one standard error, Breiman et al., Classification and Regression Trees, 1984, §3.4.3.
+    Source: this project's; why: ADR 43.
     """
     first, *others = answers
-    found = {rule: differences(answers[first], answers[rule]).tolist() for rule in others}
-    better = {rule: statistics.fmean(diffs) for rule, diffs in found.items() if _surely_lower(diffs)}
-    return min(better, key=lambda rule: better[rule], default=first)
+    correct = {rule: sum(item.correct for item in items) for rule, items in answers.items()}
+    able = [rule for rule in others if correct[rule] >= correct[first] and _beats_guessing(answers[rule])]
+    lower = {rule: differences(answers[first], answers[rule]).mean() for rule in able}
+    return min([first, *able], key=lambda rule: lower.get(rule, 0.0))
 
 
-def _surely_lower(diffs: Sequence[float]) -> bool:
-    error = statistics.stdev(diffs) / math.sqrt(len(diffs)) if len(diffs) > 1 else math.inf
-    return statistics.fmean(diffs) < -RULE_MARGIN * error
+def _beats_guessing(items: Sequence[Item]) -> bool:
+    if len(items) < 2 or not all(item.scores for item in items):
+        return False
+    guessed = losses(items) - np.log([len(item.scores) for item in items])
+    return bool(guessed.mean() < -RULE_MARGIN * guessed.std(ddof=1) / math.sqrt(len(items)))
 
 
 def prospects(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.float64]:
