@@ -155,22 +155,34 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         NoRoomError: there is no room for it; what was there stays.
     """
     raw = data.encode() if isinstance(data, str) else data
-    with room_for(path, len(raw)):
-        _replace(path, raw)
+    with replaced(path, len(raw)) as temporary:
+        temporary.write_bytes(raw)
 
 
-def _replace(path: Path, raw: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(raw)
-            stream.flush()
-            os.fsync(stream.fileno())
-        usual_modes(Path(temporary))
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+@contextmanager
+def replaced(path: Path, size: int = 0) -> Iterator[Path]:
+    """Yield an empty file beside ``path`` to be written; then it takes that name in one step, or is gone.
+
+    Args:
+        path: what comes to be.
+        size: bytes that it takes, 0 where that is not known.
+
+    Raises:
+        NoRoomError: there is no room for it; what was there stays.
+    """
+    with room_for(path, size):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            usual_modes(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def whole_lines(path: Path) -> list[str]:

@@ -14,11 +14,11 @@ from typing import ClassVar, Self, TypeVar
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import canonical_json, write_atomic
+from cao.files import canonical_json, replaced
 from cao.types import Record
 
 ENTRY = "about"
@@ -134,7 +134,8 @@ def write_sealed(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> s
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     sha256 = header.digest(plain)
     about = canonical_json({**header.model_dump(mode="json"), header.hash_key: sha256})
-    write_atomic(path, save(plain, {ENTRY: about}))
+    with replaced(path, sum(tensor.nbytes for tensor in plain.values())) as temporary:
+        save_file(plain, temporary, {ENTRY: about})
     return sha256
 
 

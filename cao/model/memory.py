@@ -12,6 +12,8 @@ from cao.errors import UnavailableError
 from cao.types import Dtype
 
 BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2}
+LIBRARIES = 1_000_000_000
+"""Bytes that a process takes with the libraries alone."""
 CONTAINER = Path("/sys/fs/cgroup")
 """Where a container's limit stands, and what it uses."""
 

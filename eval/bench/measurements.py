@@ -176,7 +176,8 @@ def _write(command: str, setting: str, result: BenchResult) -> None:
     from eval.bench import page  # noqa: PLC0415  (imports matplotlib)
 
     picture = page.PICTURE if isinstance(result, growth.GrowthResult) else None
-    place = result.bench if result.bench in page.ONE_KIND else f"{result.bench}:{result.machine.faster}"
+    kind = result.model if isinstance(result, size.SizeResult) else result.machine.faster
+    place = result.bench if result.bench in page.ONE_KIND else f"{result.bench}:{kind}"
     page.write_section(page.PAGE, place, page.section(command, setting, result.lines(), picture))
     if isinstance(result, growth.GrowthResult):
         page.draw_growth(result, page.PAGE.parent / page.PICTURE)

@@ -3,6 +3,7 @@
 Source: CAO-LLM §2.2, Eq. 1; what a step asks for stands in ``training_step``.
 """
 
+import hashlib
 import math
 import random
 import time
@@ -16,6 +17,7 @@ from cao.files import canonical_json, sha256_bytes
 from cao.model.language_model import LanguageModel
 from cao.model.training_state import restore_training, save_training
 from cao.progress import Progress, silent
+from cao.sealed import raw_bytes
 from tools.generate_lora.generator import TrainedGenerator
 from tools.generate_lora.sources import GeneratorPreset, Source, fit
 from tools.generate_lora.training_step import Trainer
@@ -68,6 +70,7 @@ def train_generator(
         for step in range(len(losses), preset.steps):
             _set_rates(optimizer, rates, step, preset.steps)
             losses.append(trainer.step(step, random.Random(f"{seed}:{step}")))
+            optimizer.zero_grad()  # writing a checkpoint has their room
             if not all(math.isfinite(loss) for loss in losses[-1]):
                 raise InputError(f"the generator's training diverged at step {step}: lower the preset's rate")
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
@@ -118,7 +121,9 @@ def _fingerprint(
     The first weights hold the sizes, the seed, and the statistics of all checkpoints.
     """
     about = {name: str(tuple(value.shape)) for name, value in generator.state_dict().items()}
-    begin = [value.detach().cpu().contiguous().view(torch.uint8).numpy() for value in generator.state_dict().values()]
+    begin = hashlib.sha256()
+    for value in generator.state_dict().values():
+        begin.update(raw_bytes(value))
     data = [
         {
             "name": source.name,
@@ -130,5 +135,5 @@ def _fingerprint(
         for source in sources
     ]
     depends_on = {"preset": preset.model_dump(), "seed": seed, "model": lm.sha256, "layout": generator.layout.sha256}
-    weights = sha256_bytes(b"".join(array.tobytes() for array in begin))
-    return sha256_bytes(canonical_json({**depends_on, "about": about, "begin": weights, "data": data}).encode())
+    begun = {"about": about, "begin": begin.hexdigest(), "data": data}
+    return sha256_bytes(canonical_json({**depends_on, **begun}).encode())

@@ -53,6 +53,8 @@ class Trainer:
     def step(self, step: int, rng: random.Random) -> tuple[float, float]:
         """Take one optimiser step and return its two losses: Eq. 1's and the one through the model (0 without).
 
+        Gradients are to be none before it, and are left behind it.
+
         Args:
             step: its number, from 0.
             rng: draws tasks, prompts and questions.
@@ -62,7 +64,6 @@ class Trainer:
         drawn = [draw(source, generator, preset, rng) for source in chosen]
         tensors = torch.stack([tensor for tensor, _ in drawn]).to(self.lm.device)
         masks = torch.stack([mask for _, mask in drawn]).to(self.lm.device)
-        self.optimizer.zero_grad()
         residual, reconstruction = self._decoded(tensors, masks, chosen, rng)
         total, loss = preset.reconstruction * reconstruction, 0.0
         if step >= preset.behaviour_from:

@@ -17,7 +17,7 @@ from agent.train.generator.run import done, stages
 from agent.train.generator.settings import Settings
 from agent.train.generator.variants import aligned
 from cao.machine.compute import Compute, choose_compute
-from cao.model.memory import BYTES, available, in_words
+from cao.model.memory import BYTES, LIBRARIES, available, in_words
 
 CORES = 2
 TRAINING_SHARE = 0.5
@@ -51,7 +51,7 @@ class Plan(TypedDict):
         shares: what two cores reach of them, through the model and in the parts that are trained.
         done: jobs that an earlier call finished.
         own: what each of the user's files adds; see ``Added``.
-        memory: of the largest job, the model's weights included.
+        memory: of the largest job, the model's weights and the libraries included.
     """
 
     preset: str
@@ -101,7 +101,7 @@ def plan(settings: Settings) -> Plan:
             hours["cpu"].append(cpu / 3600)
             hours["gpu"].append((model + single) / rates["gpu"] / 3600)
             weights = 0.0 if kind == "states" else float(size * base.parameters)
-            memory.append(weights + max(effort.memory for effort in efforts))
+            memory.append(LIBRARIES + weights + max(effort.memory for effort in efforts))
         parts[kind] = Part(jobs=len(of_kind), hours_cpu=hours["cpu"], hours_gpu=hours["gpu"], memory=sorted(memory))
     return Plan(
         preset=preset.name,

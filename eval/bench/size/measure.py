@@ -13,13 +13,13 @@ from pathlib import Path
 
 from cao.errors import CaoError, InputError
 from cao.machine.compute import choose_compute
-from cao.model.memory import available, in_words
+from cao.model.memory import LIBRARIES, available, in_words
 from cao.progress import Progress, silent
 from cao.types import Record
 from eval.bench.measure import BenchResult, Line, largest_size, machine
 from eval.bench.options import SizeBench
 from eval.bench.size.configurations import SIZES, Size
-from eval.bench.size.parts import PARTS, PYTHON, Order
+from eval.bench.size.parts import PARTS, Order
 
 
 class Measured(Record):
@@ -143,7 +143,7 @@ def _part(order: Order, name: str, parameters: int, memory: float | None, done: 
     missing = [need for need in part.needs if done[need].seconds is None]
     if missing:
         return Measured(name=name, what=part.what, expected=0, note=f"it needs {', '.join(missing)}")
-    expected = round(PYTHON + part.bytes(order, parameters))
+    expected = round(LIBRARIES + part.bytes(order, parameters))
     free = available() if memory is None else round(1e9 * memory)
     measured = Measured(name=name, what=part.what, expected=expected)
     if expected > free:

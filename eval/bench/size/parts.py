@@ -34,8 +34,6 @@ from tools.apply_strategy.latent import moving
 SLOT = LatentSettings(slot_steps=5, slot_lr=0.1)
 TTL = {"family": "TTL", "ttl_steps": 5, "learning_rate": 1e-5, "batch_size": 4, "shuffle_data": True}
 NEW_TOKENS, PROPOSALS = 16, 2
-PYTHON = 1e9
-"""Bytes that a process takes with the libraries alone."""
 LOGITS = 1.2e9
 """Bytes of blocks over the vocabulary: logits, and the probabilities that Latent keeps."""
 

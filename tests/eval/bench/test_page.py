@@ -20,9 +20,11 @@ def test_a_section_of_the_page_is_replaced_alone() -> None:
 def test_the_page_has_a_place_for_every_benchmark_that_can_be_written() -> None:
     from eval.bench.command import BENCHES
     from eval.bench.measurements import MEASUREMENTS
+    from eval.bench.size.configurations import SIZES
 
     assert set(BENCHES) == set(MEASUREMENTS)
     text = page.PAGE.read_text(encoding="utf-8")
     for name in (name for name, (options, _) in BENCHES.items() if "write" in options.model_fields):
-        for kind in ("",) if name in page.ONE_KIND else (":float32", ":bfloat16"):
-            page.replaced(text, f"{name}{kind}", "")
+        kinds = SIZES if name == "size" else ("float32", "bfloat16")
+        for place in (name,) if name in page.ONE_KIND else (f"{name}:{kind}" for kind in kinds):
+            page.replaced(text, place, "")
