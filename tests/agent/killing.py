@@ -5,6 +5,7 @@ They run in processes forked from one that has imported what commands import: do
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -56,4 +57,6 @@ def _run(environment: dict[str, str], command: Callable[..., int], given: tuple[
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    sys.exit(command(*given))
+    status = command(*given)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that comes when the command has ended is not for it
+    sys.exit(status)
