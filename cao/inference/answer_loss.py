@@ -18,6 +18,18 @@ from cao.types import Example
 
 PART_TOKENS = 1024
 """Tokens that one graph is built over, at most, as far as questions are shorter: what a graph holds grows with them."""
+PART_NUMBERS = 570_000_000
+"""Tokens of one graph times the inputs and outputs of the adapted matrices, at most: 1,024 tokens of Qwen2.5-0.5B. So
+the graphs of larger models hold no more than its own."""
+
+
+def part_tokens(width: int) -> int:
+    """Return the tokens that one graph through a model is built over, at most.
+
+    Args:
+        width: inputs and outputs of the matrices that carry LoRA, together; 0 where that is not known.
+    """
+    return min(PART_TOKENS, max(1, PART_NUMBERS // max(1, width)))
 
 
 def answer_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limit: int) -> list[Row]:
@@ -56,14 +68,14 @@ def add_answer_gradient(lm: LanguageModel, rows: Sequence[Row]) -> float:
     """Add the gradient of ``answer_loss`` to the trained parameters' and return the loss, nats per answer token.
 
     A batch's loss is a sum over its questions, so that the gradient of a part at a time is the batch's. One part's
-    graph is held at a time, of ``PART_TOKENS`` or of one question that is longer.
+    graph is held at a time, of ``part_tokens`` or of one question that is longer.
 
     Args:
         lm: the model with the adapter that is trained.
         rows: B questions with one answer each.
     """
     tokens, loss = _scored_tokens(rows), 0.0
-    for part in parts(rows):
+    for part in parts(rows, part_tokens(lm.profile.adapter)):
         with torch.enable_grad():
             share = _summed(lm, part) / tokens
         share.backward()  # type: ignore[no-untyped-call]
@@ -71,11 +83,11 @@ def add_answer_gradient(lm: LanguageModel, rows: Sequence[Row]) -> float:
     return loss
 
 
-def parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Yield the rows in their order, in parts of at most ``PART_TOKENS`` tokens, or of one row that is longer."""
+def parts(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
+    """Yield the rows in their order, in parts of at most so many tokens, or of one row that is longer."""
     part, tokens = list[Row](), 0
     for row in rows:
-        if part and tokens + len(row.tokens) > PART_TOKENS:
+        if part and tokens + len(row.tokens) > most:
             yield part
             part, tokens = [], 0
         part.append(row)

@@ -91,7 +91,7 @@ class TextToLora(Baseline):
         """Return the generator's weights."""
         sources = [self._source(ground, name) for name in ground.variant.sources]
         preset = self._preset(ground)
-        generator, timed = self._untrained(ground), Timed(ground.progress)
+        generator, timed = self._untrained(ground).to(ground.lm.device), Timed(ground.progress)
         with Read.by(ground.lm) as read:
             train_generator(
                 generator,

@@ -59,7 +59,7 @@ def equal_budget(ground: Ground) -> Budget:
     training = preset.generator
     mean = tokens_of_a_question(ground)
     contrasts = 1 / training.contrast_every if training.contrast > 0 else 0.0
-    through_model = max(0, training.steps - training.behaviour_from)
+    through_model = training.through_model
     asked = through_model * training.tasks * training.batch * (1 + contrasts)
     if training.reconstruction > 0:
         collected = preset.checkpoints

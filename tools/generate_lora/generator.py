@@ -111,6 +111,11 @@ class TrainedGenerator(nn.Module):
         self.register_buffer("scale", statistics.scale.clone())
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.scale.device
+
+    @property
     def base_sha256(self) -> str:
         """The base model it generates for."""
         return self.identity.base_sha256
@@ -186,7 +191,7 @@ class TrainedGenerator(nn.Module):
         count = -(-len(conditioning) // self.prompts)
         rows = torch.arange(count * self.prompts) % len(conditioning)
         rows = rows.view(self.prompts, count).T  # dealt out in turn, so that no tensor is made of repeats alone
-        device = self.scale.device
+        device = self.device
         residual = torch.zeros(self.layout.layers, self.layout.length, device=device)
         for some in torch.split(rows, BLOCK):
             residual += self.residual(conditioning[some].to(device), mask[some].to(device)).sum(0)
@@ -215,7 +220,7 @@ class TrainedGenerator(nn.Module):
     @torch.no_grad()
     def unconditional(self) -> LoraWeights:
         """Return the adapter that it makes without any prompt: every place of the conditioning is empty."""
-        nothing = torch.zeros(1, *self.decoder.ladder.shapes[0], device=self.scale.device)
+        nothing = torch.zeros(1, *self.decoder.ladder.shapes[0], device=self.device)
         residual = self.residual(nothing, torch.zeros_like(nothing[..., 0], dtype=torch.bool))[0]
         return self.to_weights(residual, {"made_by": "generator without prompts", "generator": self.sha256})
 

@@ -56,6 +56,11 @@ class GeneratorPreset(Record):
     margin: Amount = 0.05
     contrast_every: Count = 2
 
+    @property
+    def through_model(self) -> int:
+        """Steps with the loss through the model."""
+        return max(0, self.steps - self.behaviour_from)
+
 
 @dataclass(frozen=True)
 class Source:

@@ -8,6 +8,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from tools.generate_lora.training_step import Trainer
 def train_generator(
     generator: TrainedGenerator,
     sources: Sequence[Source],
-    lm: LanguageModel,
+    lm: LanguageModel | None,
     *,
     preset: GeneratorPreset,
     seed: int,
@@ -37,9 +38,9 @@ def train_generator(
     """Train a generator in place.
 
     Args:
-        generator: untrained; moved to the model's device and left there.
+        generator: untrained, on the device that it is trained on.
         sources: the tasks.
-        lm: the base model, without an adapter, for the loss through it.
+        lm: the base model, without an adapter, for the loss through it; None where no step has one.
         preset: steps, rates, weights.
         seed: of every draw; a resumed training makes the same draws.
         progress: called after each step.
@@ -56,16 +57,17 @@ def train_generator(
     Source: CAO-LLM Eq. 1.
     """
     _check(sources, preset)
-    generator.to(lm.device).train().requires_grad_(True)
+    assert lm is not None or not preset.through_model, "steps through a model that is not there"
+    generator.train().requires_grad_(True)
     optimizer = _optimizer(generator, preset)
     rates = [float(group["lr"]) for group in optimizer.param_groups]
-    fingerprint = _fingerprint(generator, sources, lm, preset, seed)
+    fingerprint = _fingerprint(generator, sources, preset, seed)
     parameters = dict(generator.named_parameters())
     carried = restore_training(checkpoint, fingerprint, parameters, optimizer, ("losses",)) if checkpoint else None
     losses = [(float(a), float(b)) for a, b in carried["losses"].tolist()] if carried else []
-    statistics = fit(generator.mode, sources, lm.device) if preset.reconstruction > 0 else None
+    statistics = fit(generator.mode, sources, generator.device) if preset.reconstruction > 0 else None
     saved = time.monotonic()
-    with lm.adapted(generator.initial, trainable=True) as live:
+    with lm.adapted(generator.initial, trainable=True) if lm else nullcontext(dict[str, torch.Tensor]()) as live:
         trainer = Trainer(generator, sources, lm, live, optimizer, statistics, preset)
         for step in range(len(losses), preset.steps):
             _set_rates(optimizer, rates, step, preset.steps)
@@ -87,7 +89,7 @@ def _check(sources: Sequence[Source], preset: GeneratorPreset) -> None:
     complete = [
         source.states
         and (len(source.residuals) or preset.reconstruction == 0)
-        and ((source.questions if preset.choices else source.rows) or preset.behaviour_from >= preset.steps)
+        and ((source.questions if preset.choices else source.rows) or not preset.through_model)
         for source in sources
     ]
     if not complete or not all(complete):
@@ -113,9 +115,7 @@ def _set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float], step: i
         group["lr"] = rate * warm * fall
 
 
-def _fingerprint(
-    generator: TrainedGenerator, sources: Sequence[Source], lm: LanguageModel, preset: GeneratorPreset, seed: int
-) -> str:
+def _fingerprint(generator: TrainedGenerator, sources: Sequence[Source], preset: GeneratorPreset, seed: int) -> str:
     """Return what a resumed training has to agree in: settings, the weights that it begins with, and the data.
 
     The first weights hold the sizes, the seed, and the statistics of all checkpoints.
@@ -134,6 +134,7 @@ def _fingerprint(
         }
         for source in sources
     ]
-    depends_on = {"preset": preset.model_dump(), "seed": seed, "model": lm.sha256, "layout": generator.layout.sha256}
+    served = {"model": generator.base_sha256, "layout": generator.layout.sha256}
     begun = {"about": about, "begin": begin.hexdigest(), "data": data}
-    return sha256_bytes(canonical_json({**depends_on, **begun}).encode())
+    depends_on = {"preset": preset.model_dump(), "seed": seed, **served, **begun}
+    return sha256_bytes(canonical_json(depends_on).encode())

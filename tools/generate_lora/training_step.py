@@ -34,7 +34,7 @@ class Trainer:
     Attributes:
         generator: what is trained.
         sources: the tasks.
-        lm: the frozen model, with trainable parameters.
+        lm: the frozen model, with trainable parameters; None where no step goes through it.
         live: those parameters, by their PEFT names; they are overwritten.
         optimizer: over the generator's parameters.
         statistics: of the sources' checkpoints, which stay where the generator's own centre moves; None where Eq. 1
@@ -44,7 +44,7 @@ class Trainer:
 
     generator: TrainedGenerator
     sources: Sequence[Source]
-    lm: LanguageModel
+    lm: LanguageModel | None
     live: dict[str, Tensor] = field(repr=False)
     optimizer: torch.optim.Optimizer
     statistics: Statistics | None
@@ -62,8 +62,8 @@ class Trainer:
         preset, generator = self.preset, self.generator
         chosen = rng.sample(self.sources, min(preset.tasks, len(self.sources)))
         drawn = [draw(source, generator, preset, rng) for source in chosen]
-        tensors = torch.stack([tensor for tensor, _ in drawn]).to(self.lm.device)
-        masks = torch.stack([mask for _, mask in drawn]).to(self.lm.device)
+        tensors = torch.stack([tensor for tensor, _ in drawn]).to(generator.device)
+        masks = torch.stack([mask for _, mask in drawn]).to(generator.device)
         residual, reconstruction = self._decoded(tensors, masks, chosen, rng)
         total, loss = preset.reconstruction * reconstruction, 0.0
         if step >= preset.behaviour_from:
@@ -89,7 +89,7 @@ class Trainer:
                 normal = (residual - statistics.centre) / statistics.scale
         if statistics is None or self.preset.reconstruction == 0:
             return residual, residual.new_zeros(())
-        targets = [s.residuals[rng.randrange(len(s.residuals))].to(self.lm.device).float() for s in chosen]
+        targets = [s.residuals[rng.randrange(len(s.residuals))].to(generator.device).float() for s in chosen]
         with torch.no_grad():
             goals = [statistics.normalise(target) for target in targets]
         loss = (normal - torch.stack([goal for goal, _ in goals])).square().mean()
@@ -122,6 +122,7 @@ class Trainer:
         return mean, slopes
 
     def _behaviour(self, residual: Tensor, questions: Questions) -> tuple[float, Tensor]:
+        assert self.lm is not None
         flat = self.generator.origin + residual
         return behaviour(self.lm, self.live, self.generator.layout, flat, questions, self.preset)
 

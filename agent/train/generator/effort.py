@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from agent.train.generator.presets import Preset
 from agent.train.generator.run import Job
 from agent.train.generator.variants import variants
-from cao.inference.answer_loss import PART_TOKENS
+from cao.inference.answer_loss import part_tokens
 from cao.model.encoder import MAX_TOKENS
 from cao.model.profiles import ModelProfile
 from tools.align_lora.fusion_vae import FusionVAE
@@ -147,7 +147,7 @@ class Efforts:
         steps = preset.warm_steps + preset.kept_steps
         residuals = 2.0 * preset.kept_steps * self.scalars
         model = steps * self._read(preset.batch, gradient=True)
-        graph = self._graph(min(float(preset.batch), max(1.0, PART_TOKENS / self.tokens)))
+        graph = self._graph(min(float(preset.batch), max(1.0, part_tokens(self.base.adapter) / self.tokens)))
         return Effort(model=model, memory=residuals + 4 * ADAMS * self.scalars + HEAP * graph)
 
     def _generator(self, name: str, *, alone: bool) -> Effort:
@@ -156,13 +156,16 @@ class Efforts:
         tasks = min(preset.tasks, sources)
         made = decoder(whole.ladder, tasks)
         passes = 1 + (preset.contrast > 0 and not alone) / preset.contrast_every
-        through = max(0, preset.steps - preset.behaviour_from)
+        through = preset.through_model
         model = through * self._read(tasks * passes * preset.batch, gradient=True)
         if not alone:
             model += 2 * self._read(sources * whole.validated, gradient=False)
         residuals = 2.0 * sources * whole.checkpoints.kept_steps * self.scalars if preset.reconstruction > 0 else 0.0
         memory = 4.0 * ADAMS * made.weights + made.kept + residuals + 8.0 * tasks * self.scalars
-        return Effort(model, preset.steps * made.step, memory + (self._graph(preset.batch) if through else 0.0))
+        if through:
+            return Effort(model, preset.steps * made.step, memory + self._graph(preset.batch))
+        beside = memory - self.bytes_each * self.base.parameters  # the model is not held while nothing goes through it
+        return Effort(model, preset.steps * made.step, max(beside, 4.0 * made.weights + residuals))
 
     def _aligner(self) -> Effort:
         preset, gains, aligner = self.preset, self.preset.gains, self.preset.aligner

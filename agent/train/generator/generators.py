@@ -116,11 +116,13 @@ class Generators(Sources):
         sources, preset = [self.source(task) for task in variant.sources], self.preset.generator
         if alone:
             preset = preset.model_copy(update={"unprompted": 1.0, "contrast": 0.0})
-        generator = self.untrained(sources, variant)
+        generator = self.untrained(sources, variant).to(self.lm.device)
+        if not preset.through_model:
+            self.forget_model()
         losses = train_generator(
             generator,
             sources,
-            self.lm,
+            self.lm if preset.through_model else None,
             preset=preset,
             seed=self.seed_for("generator", variant.name),
             progress=lambda _, done, total: self.progress(label, done, total),

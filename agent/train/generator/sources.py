@@ -4,6 +4,7 @@ No question of a source is a question of a task that results are reported on: th
 and digits, are left out, and a source that shares many is refused.
 """
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -65,6 +66,11 @@ class Sources:
         if begun != lm.sha256:
             raise InputError(f"{self.folder} was begun with base model {begun[:12]}, this one is {lm.sha256[:12]}")
         return lm
+
+    def forget_model(self) -> None:
+        """Give the base model's memory back; the next step that needs the model loads it again."""
+        vars(self).pop("lm", None)
+        gc.collect()
 
     @cached_property
     def encoder(self) -> Encoder:

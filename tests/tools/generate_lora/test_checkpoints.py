@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.inference.answer_loss import PART_TOKENS, add_answer_gradient, answer_loss, answer_rows, parts
+from cao.inference.answer_loss import PART_TOKENS, add_answer_gradient, answer_loss, answer_rows, part_tokens, parts
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
+from cao.model.profiles import MODELS
 from tests.tools.tiny_training import ANIMALS, TASKS, layout_of, plain_loss, rows_of
 from tools.generate_lora.checkpoints import CheckpointPreset, batches, collect
 from tools.generate_lora.tokens import unflatten
@@ -95,12 +96,20 @@ def test_the_gradient_in_parts_is_that_of_the_whole_batch(
 @given(st.lists(st.integers(1, 1500), min_size=1, max_size=40))
 def test_parts_keep_the_order_and_hold_no_more_than_they_may(lengths: list[int]) -> None:
     rows = [Row(tokens=[0] * length, prompt=1) for length in lengths]
-    cut = list(parts(rows))
+    cut = list(parts(rows, PART_TOKENS))
     assert [row for part in cut for row in part] == rows
     for part, following in zip(cut, [*cut[1:], []], strict=True):
         tokens = sum(len(row.tokens) for row in part)
         assert tokens <= PART_TOKENS or len(part) == 1
         assert not following or tokens + len(following[0].tokens) > PART_TOKENS
+
+
+def test_a_graph_of_a_larger_model_has_fewer_tokens() -> None:
+    widths = {name: MODELS[name].adapter for name in ("smollm2-135m", "qwen2.5-0.5b", "qwen2.5-1.5b")}
+    tokens = {name: part_tokens(width) for name, width in widths.items()}
+    assert tokens == {"smollm2-135m": 1024, "qwen2.5-0.5b": 1024, "qwen2.5-1.5b": 493}
+    assert max(tokens[name] * width for name, width in widths.items()) < 570_000_001
+    assert (part_tokens(0), part_tokens(10**12)) == (1024, 1)
 
 
 def test_padding_is_never_in_the_loss(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,11 @@ def test_the_centre_learns_only_where_it_has_a_rate(tiny_lm: LanguageModel) -> N
 def test_the_answers_loss_comes_in_when_the_preset_says(tiny_lm: LanguageModel) -> None:
     late = train(tiny_lm, steps=4, behaviour_from=2)[1]
     assert [answers > 0 for _, answers in late] == [False, False, True, True]
-    never = train(tiny_lm, steps=3, behaviour_from=3)[1]
+    generator, never = train(tiny_lm, steps=3, behaviour_from=3)
+    without, sources = untrained(tiny_lm, sources_of(tiny_lm)), sources_of(tiny_lm)
+    preset = QUICK.model_copy(update={"steps": 3, "behaviour_from": 3})
+    assert train_generator(without, sources, None, preset=preset, seed=5) == never
+    assert adapter_sha256(without.unconditional()) == adapter_sha256(generator.unconditional())
     assert [answers for _, answers in never] == [0.0] * 3
     assert all(reconstruction > 0 for reconstruction, _ in never)
     alone = train(tiny_lm, steps=2, reconstruction=0.0)[1]

@@ -32,6 +32,7 @@ from tools.align_lora import find_aligner
 from tools.align_lora.aligner_file import load_aligner
 from tools.generate_lora import find_generator
 from tools.generate_lora.generator import load_generator
+from tools.generate_lora.training import train_generator
 
 pytestmark = pytest.mark.slow
 VARIANTS = {"full": list(SOURCES), WITHOUT: ["arc_easy"]}
@@ -147,6 +148,29 @@ def test_a_generator_that_leaves_a_task_out_needs_nothing_of_it(finished: Finish
         assert (folder / name).read_bytes() == (finished.folder / name).read_bytes()
     assert not list(folder.rglob(f"{LEFT_OUT}*"))
     assert not (finished.folder / "variants" / "without-piqa").exists()
+
+
+def test_the_model_is_given_back_while_nothing_goes_through_it(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished.copy(tmp_path, "variants", "config.json")
+    options = settings_of(
+        ConsolidateOptions,
+        parser().parse_args(command(finished.model, tmp_path, "--set", "generator.behaviour_from=10")),
+        "consolidate",
+    )
+    consolidation = open_consolidation(Settings(**dict(options)), silent)
+    held = []
+
+    def watched(*args: Any, **options: Any) -> list[tuple[float, float]]:
+        held.append((args[2], "lm" in vars(consolidation)))
+        return train_generator(*args, **options)
+
+    monkeypatch.setattr("agent.train.generator.generators.train_generator", watched)
+    made = consolidation.generator(variants(consolidation.preset)[0])
+    assert held == [(None, False)]
+    assert made.made["answer_loss"] == 0
+    assert made.made["validation"].keys() == {*SOURCES}  # measured with the model, which is loaded again
 
 
 def test_another_call_loads_no_model_and_writes_nothing_anew(
