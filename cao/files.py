@@ -56,7 +56,7 @@ def is_path(source: str) -> bool:
     return "\0" not in source and (bool(Path(source).suffix) or Path(source).name != source)
 
 
-def sha256_bytes(data: bytes) -> str:
+def sha256_bytes(data: bytes | memoryview) -> str:
     """Return the hexadecimal SHA-256 of ``data``."""
     return hashlib.sha256(data).hexdigest()
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cao.errors import InputError
 from cao.files import usual_modes, write_atomic
-from cao.sealed import file_bytes, read_tensors
+from cao.sealed import read_tensors, write_tensors
 from cao.types import CONFIG_FILE, WEIGHTS_FILE, Record
 
 PREFIX = "base_model.model."
@@ -88,8 +88,7 @@ def write_folder(
     store.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=store, prefix=".adapter."))
     try:
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomic(temporary / WEIGHTS_FILE, file_bytes(plain, header.to_entries()))
+        write_tensors(temporary / WEIGHTS_FILE, tensors, header.to_entries())
         write_atomic(temporary / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True))
         usual_modes(temporary)
         try:

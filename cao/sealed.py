@@ -14,7 +14,7 @@ from typing import ClassVar, Self, TypeVar
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cao.errors import InputError
@@ -93,28 +93,33 @@ def content_sha256(head: Mapping[str, object], tensors: Mapping[str, Tensor], la
     return digest.hexdigest()
 
 
-def raw_bytes(tensor: Tensor) -> bytes:
-    """Return a tensor's values as they lie in a file."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """Return a tensor's values as they lie in a file; of one on the CPU nothing is copied."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def file_bytes(tensors: Mapping[str, Tensor], entries: Mapping[str, str]) -> bytes:
-    """Return a safetensors file whose bytes depend on its content alone.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], entries: Mapping[str, str]) -> None:
+    """Write a safetensors file in one step, whose bytes depend on its content alone.
 
     safetensors writes several entries of a header in an order that changes from process to process; here they are
-    sorted.
+    sorted. The tensors go to the disk as they lie in memory: the file is never there as a whole.
 
     Args:
-        tensors: name → tensor, contiguous, on the CPU.
+        path: the file.
+        tensors: name → tensor.
         entries: of the header.
     """
-    data = save(dict(tensors), dict(entries))
-    start = 8 + int.from_bytes(data[:8], "little")
-    head = json.loads(data[8:start])
-    head["__metadata__"] = dict(sorted(entries.items()))
-    text = json.dumps(head, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
-    return len(text).to_bytes(8, "little") + text + data[start:]
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replaced(path, sum(tensor.nbytes for tensor in plain.values())) as temporary:
+        save_file(plain, temporary, dict(entries))
+        with temporary.open("rb+") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            head = json.loads(stream.read(length))
+            head["__metadata__"] = dict(sorted(entries.items()))
+            text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+            assert len(text) <= length, "the same entries in another order take the same room"
+            stream.seek(8)
+            stream.write(text.ljust(length))
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
@@ -131,11 +136,8 @@ def write_sealed(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> s
     bad = not_finite(tensors) if header.finite else None
     if bad:
         raise ValueError(f"refusing to write {header.what} with non-finite values in {bad}")
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    sha256 = header.digest(plain)
-    about = canonical_json({**header.model_dump(mode="json"), header.hash_key: sha256})
-    with replaced(path, sum(tensor.nbytes for tensor in plain.values())) as temporary:
-        save_file(plain, temporary, {ENTRY: about})
+    sha256 = header.digest(tensors)
+    write_tensors(path, tensors, {ENTRY: canonical_json({**header.model_dump(mode="json"), header.hash_key: sha256})})
     return sha256
 
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import opened, write_atomic
-from cao.sealed import content_sha256, file_bytes
+from cao.files import opened
+from cao.sealed import content_sha256, write_tensors
 
 T = TypeVar("T")
 
@@ -22,8 +22,7 @@ _LABEL = "{name}{dtype}{shape}"
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write tensors to a safetensors file in one step; its header holds a hash of all that it states."""
-    kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
-    write_atomic(path, file_bytes(kept, {**header, _HASH: content_sha256(header, kept, _LABEL)}))
+    write_tensors(path, tensors, {**header, _HASH: content_sha256(header, tensors, _LABEL)})
 
 
 def read_header(path: Path) -> dict[str, str]:
