@@ -58,6 +58,7 @@ from eval.generation.subjects import sharing, subjects_of
 from eval.generation.workshop import Recipe, Workshop
 from eval.options import TablesOptions
 from eval.questions import asked_prompts
+from tools.evaluate.statistics import RULE_CHOICE
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ def _result(
         split=options.split,
         limit=options.limit,
         reward=options.reward,
+        rule_choice=RULE_CHOICE,
         seeds=options.seeds,
         device=options.device,
         dtype=cells.lm.dtype,

@@ -13,7 +13,6 @@ from eval.generation.recipes import KINDS, NOT_WANTED
 from eval.generation.results import Contrast, GenerationResult, Group, KindAims
 from eval.generation.retention import Retention
 from eval.pages.markdown import table
-from tools.evaluate.statistics import RULE_CHOICE
 
 
 def write_page(result: GenerationResult, folder: Path) -> Path:
@@ -67,9 +66,9 @@ Made on {result.measured} by
 prompts of seeds {", ".join(map(str, result.seeds))}, device {result.device}{_target(result)}.
 
 The base model and every adapter answer by their own best answer rule each, chosen on at most {result.reward} \
-questions of the `reward` part: {RULE_CHOICE}. Log-losses are at each one's own temperature. Lower NLL is better; it \
-does not depend on the rule. "At chance" counts the adapters that are no better than guessing. Intervals are 95 %: a \
-paired bootstrap of {result.bootstrap} draws over questions and, where there are several, seeds and tasks.
+questions of the `reward` part: {result.rule_choice}. Log-losses are at each one's own temperature. Lower NLL is \
+better; it does not depend on the rule. "At chance" counts the adapters that are no better than guessing. Intervals \
+are 95 %: a paired bootstrap of {result.bootstrap} draws over questions and, where there are several, seeds and tasks.
 
 {kinds}{_missing(result)}"""
 

@@ -240,6 +240,7 @@ class GenerationResult(Record):
         split: part of each task that is reported.
         limit: questions of a task, at most.
         reward: questions that answer rules are chosen on, at most.
+        rule_choice: which of the answer rules a model took, in words.
         seeds: each chose other support prompts.
         device: torch device.
         dtype: what the model computed in.
@@ -263,6 +264,7 @@ class GenerationResult(Record):
     split: str
     limit: int
     reward: int
+    rule_choice: str
     seeds: tuple[int, ...]
     device: str
     dtype: str

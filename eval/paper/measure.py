@@ -33,6 +33,7 @@ from eval.paper.sizes import SIZES, sized
 from eval.paper.statistics import choice_of, mean_of, spent_of, versus
 from eval.paper.tables import TABLES
 from tools.detect_drift.reference import IN_DOMAIN
+from tools.evaluate.statistics import RULE_CHOICE
 
 
 def home(options: TablesOptions) -> Path:
@@ -129,6 +130,7 @@ class Measuring:
             adapting=size.adapting,
             rates=size.rates,
             reward=options.reward,
+            rule_choice=RULE_CHOICE,
             limit=options.limit,
             seeds=options.seeds,
             tasks=tuple(self._tasks),

@@ -11,7 +11,6 @@ from eval.paper.published import SIZES, average, figure
 from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
 from eval.paper.rows import ROWS
 from eval.paper.tables import TABLES
-from tools.evaluate.statistics import RULE_CHOICE
 
 PAPERS_RULES = "Baselines have their papers' own settings (Appendix H)."
 
@@ -69,7 +68,7 @@ def _head(result: TableResult) -> str:
     asked = "ranked by likelihood" if result.protocol == "likelihood" else "written, and parsed"
     likelihood = (
         f"Every model answers by its own best rule, chosen on {result.reward} reward questions from the same rules for "
-        f"all: {RULE_CHOICE}. “Plain rule” is log p per character, the default. "
+        f"all: {result.rule_choice}. “Plain rule” is log p per character, the default. "
         if result.protocol == "likelihood"
         else "“parsable” is the share of answers that name a choice. "
     )

@@ -120,6 +120,7 @@ class TableResult(Record):
         share: of the generator's tokens, which a baseline might read before its target was known.
         adapting: share of the tokens of ten steps on 25 questions, which it might read of the target.
         rates: that it might choose from.
+        rule_choice: which of the answer rules a model took, in words.
         kinds: task → ``in domain`` or ``out of domain``.
         chance: task → accuracy of guessing.
         n: task → test questions.
@@ -142,6 +143,7 @@ class TableResult(Record):
     adapting: float
     rates: tuple[float, ...]
     reward: int
+    rule_choice: str
     limit: int
     seeds: tuple[int, ...]
     tasks: tuple[str, ...]

@@ -69,7 +69,7 @@ class StartsResult(Record):
     """What was measured; ``cells`` has a situation, ``TASK-SEED``, each.
 
     Attributes:
-        choice: which of the answer rules a model took, in words; earlier files do not say it.
+        rule_choice: which of the answer rules a model took, in words; earlier files do not say it.
     """
 
     command: str
@@ -83,7 +83,7 @@ class StartsResult(Record):
     limit: int
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
-    choice: str = "the one of the lowest log-loss"
+    rule_choice: str = "the one of the lowest log-loss"
     cells: dict[str, StartCell]
 
 
@@ -122,7 +122,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> StartsR
         limit=options.limit,
         tasks=tuple(dict.fromkeys(situation.bench.task.name for situation in situations.values())),
         seeds=options.seeds,
-        choice=RULE_CHOICE,
+        rule_choice=RULE_CHOICE,
         cells=cells,
     )
 
@@ -184,7 +184,7 @@ Made on {result.measured} by
 
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device}; \
 {len(result.tasks)} tasks, seeds {seeds}. Rules and adapters are chosen on {result.reward} reward questions, and \
-of rules {result.choice}. All that follows is on at most {result.limit} test questions. Generators never saw the \
+of rules {result.rule_choice}. All that follows is on at most {result.limit} test questions. Generators never saw the \
 task that they serve. Intervals are 95 %: a bootstrap over tasks, and over seeds within tasks.
 
 ## Changes of the accuracy, mean over tasks and seeds

@@ -41,6 +41,7 @@ def table(
         adapting=0.5,
         rates=(3e-4,),
         reward=96,
+        rule_choice="the best one",
         limit=100,
         seeds=(0,),
         tasks=("a", "b"),
