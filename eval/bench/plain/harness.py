@@ -1,13 +1,13 @@
 """lm-evaluation-harness beside us: its Hugging Face backend on the same model object and the same texts."""
 
 import logging
-import sys
 from collections.abc import Sequence
 from typing import Protocol, TypedDict
 
 from datasets import Dataset
 
 from cao.errors import UnavailableError
+from cao.machine.extras import install, need
 from cao.model.language_model import LanguageModel
 from cao.types import Query
 
@@ -55,11 +55,11 @@ def check_harness() -> HarnessClass:
     Raises:
         UnavailableError: the harness cannot be imported.
     """
+    need("bench")
     try:
         from lm_eval.models.huggingface import HFLM  # noqa: PLC0415  (an optional extra, seconds to import)
     except ImportError as error:
-        command = f"{sys.executable} -m pip install -c constraints.txt lm_eval=={VERSION}"
-        raise UnavailableError(f"lm-evaluation-harness cannot be imported ({error}); run: {command}") from None
+        raise UnavailableError(f"lm_eval cannot be imported ({error}); run: {install('bench')}") from None
     backend: HarnessClass = HFLM
     return backend
 
