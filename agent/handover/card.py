@@ -6,7 +6,7 @@ import re
 from agent.handover.settings import CAO_FILE
 from agent.record.measurements import PartScore
 from agent.record.schema import RunRecord
-from agent.record.wording import compared_sentence, drift_sentence, interval, number, percent
+from agent.record.wording import compared_sentence, drift_sentence, interval, model_name, number, percent
 from cao.encodings import visible
 from cao.model.profiles import MODELS
 from cao.strategy import strategy_text
@@ -34,7 +34,7 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...], *, soft: bool = Fa
     front = [f"{key}: {json.dumps(value)}" for key, value in head.items() if value]
     accepted = what == "adopted" and run.adopted is not None
     facts = {
-        "Base model": f"{run.model}, sha256 of its weights {run.model_sha256}",
+        "Base model": f"{model_name(run.model)}, sha256 of its weights {run.model_sha256}",
         "Task": f"{run.task}{', ' + run.data.format if run.data else ''}",
         "What it is": (run.adopted and run.adopted.note) or f"the {what} {'model' if accepted else 'adapter'}",
         "Strategy": _strategies(run) if accepted else "none",
@@ -45,7 +45,7 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...], *, soft: bool = Fa
     told = [f"- {name}: {as_text(fact)}" for name, fact in facts.items()]
     if not accepted:
         told.append("- Accepted: no; nothing says that it is better than the base model.")
-    title = f"# {as_text(run.task)} on {as_text(run.model)}"
+    title = f"# {as_text(run.task)} on {as_text(model_name(run.model))}"
     return "\n".join(["---", *front, "---", "", title, "", *told, "", *_scores(run), *_use(folders)])
 
 

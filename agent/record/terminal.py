@@ -32,6 +32,7 @@ from agent.record.wording import (
     duration,
     guess_text,
     headline,
+    model_name,
     percent,
     start_sentence,
     verdict,
@@ -188,7 +189,7 @@ def print_summary(run: RunRecord, folder: str) -> None:
 def _test_table(run: RunRecord) -> Table:
     assert run.test is not None
     table = Table(
-        title=f"{run.task} · {run.model} · {run.test.baseline.n} test questions",
+        title=f"{run.task} · {model_name(run.model)} · {run.test.baseline.n} test questions",
         title_justify="left",
     )
     for column in ("", "accuracy", "95 % interval", "log-loss", "gold margin"):

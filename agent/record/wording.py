@@ -1,6 +1,7 @@
 """How numbers, strategies and outcomes are put into words, for the terminal and the report alike."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -20,6 +21,11 @@ START_NAMES = {
 
 SIGNIFICANT = 0.05
 """Level at which a change on test counts as established."""
+
+
+def model_name(model: str) -> str:
+    """Return what to call a model: a known name or a hub id as it is, of a folder or a file its own name."""
+    return Path(model).name if Path(model).is_absolute() else model
 
 
 def one_line(text: str, length: int) -> str:

@@ -29,6 +29,7 @@ from agent.record.wording import (
     guess_text,
     headline,
     interval,
+    model_name,
     number,
     one_line,
     outcome,
@@ -106,7 +107,7 @@ def _run_table(runs: list[RunSummary], now: datetime, hidden: tuple[str, ...]) -
 def show_run(run: Run, events: list[Event], path: Path) -> None:
     """Print one run: outcome, steps, attempts, drift, test and where the time went."""
     console = open_console()
-    facts = (run.task, run.model, run.policy, f"seed {run.seed}", run.created)
+    facts = (run.task, model_name(run.model or ""), run.policy, f"seed {run.seed}", run.created)
     console.print(
         Text(visible(run.run_id), "bold"),
         Text(visible(" · ".join(str(fact) for fact in facts if fact)), "dim"),

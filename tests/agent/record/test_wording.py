@@ -60,3 +60,17 @@ def test_small_numbers_keep_their_sign_and_never_read_minus_zero() -> None:
         "p = 0.012",
         "p = 0.26",
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("smollm2-135m", "smollm2-135m"),
+        ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B"),
+        ("/home/someone/models/gemma-3.gguf", "gemma-3.gguf"),
+        ("/home/someone/models/Qwen2.5-0.5B", "Qwen2.5-0.5B"),
+        ("", ""),
+    ],
+)
+def test_a_model_is_not_called_by_where_it_lies(model: str, name: str) -> None:
+    assert wording.model_name(model) == name
