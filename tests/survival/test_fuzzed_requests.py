@@ -19,7 +19,8 @@ pytest.importorskip("prometheus_client")
 
 from cao.encodings import visible
 from cao.machine.assets import cache_dir
-from tests.agent.server.running_site import KEY, Served, options, serving
+from tests.agent.server.running_site import KEY, Served, another_server, in_front_of, options, serving
+from tests.survival import hostile_requests
 from tests.survival.damage import not_hanging
 from tests.survival.hostile_requests import CHAT, Hostile, hostile
 from tests.survival.writes import outside, writes_seen
@@ -28,6 +29,10 @@ BATCH = 50
 SOON_S = 60
 GOOD = {"model": "base", "prompt": "Tom has 12 apples", "max_tokens": 4, "temperature": 0}
 RESET = struct.pack("ii", 1, 0)
+SMALL = {"max_body": 60_000, "timeout_s": 0.5, "max_tokens": 16, "watch": True, "reference": ["piqa"]}
+SECRET = "sk-a-secret-of-the-tests-0123456789"
+BAD_WORDS: list[object] = ["redirect", "busy", "html", "odd", "slow", "half"]
+"""Prompts at which the other server misbehaves, each in a way of its own."""
 
 
 class Kept(io.BytesIO):
@@ -61,12 +66,15 @@ def answers(raw: bytes) -> Iterator[tuple[int, bytes]]:
 
 def sound(status: int, body: bytes) -> bool:
     """Return whether an answer is one, or an error in the one shape that all have, without anything hidden."""
+    if SECRET.encode() in body:
+        return False
     if status == 200:
         return True
     told = json.loads(body)["error"]
     texts = [value for value in told.values() if value is not None]
     shaped = set(told) == {"message", "type", "param", "code"} and all(text == visible(text) for text in texts)
-    return 400 <= status < 499 and shaped and bool(told["message"]) and "Traceback" not in told["message"]
+    theirs = status in (502, 504) and str(told["code"]).startswith("upstream")
+    return (400 <= status < 499 or theirs) and shaped and bool(told["message"]) and "Traceback" not in told["message"]
 
 
 def until_closed(it: socket.socket) -> bytes:
@@ -135,20 +143,48 @@ def test_fuzzed_requests_are_answered_or_refused_in_one_shape(
 ) -> None:
     """To a server that watches; behind each batch it answers a good request as before, and watches still."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    small = {"max_body": 60_000, "timeout_s": 0.5, "max_tokens": 16, "watch": True, "reference": ["piqa"]}
-    seen, requests = Counter[str](), many(150, 5_000)
-    with writes_seen() as changed, serving(options(tiny_model_folder, tmp_path / "serve", **small), KEY) as it:
-        [first] = it.post("/v1/completions", **GOOD)[1]["choices"]
-        answered: list[str] = []
-        for begun in range(0, requests, BATCH):
-            answered.append(it.post("/v1/chat/completions", **CHAT)[1]["id"])
-            with not_hanging():
-                batch(it, draw, min(BATCH, requests - begun), answered[-20:], seen)
-                status, told, _ = it.post("/v1/completions", **GOOD)
-            assert (status, told["choices"]) == (200, [first])
-            assert it.send("/health")[1]["watch"] == "ok"
-            assert "defect" not in (said := capsys.readouterr().err), said
+    requests = many(150, 5_000)
+    with writes_seen() as changed, serving(options(tiny_model_folder, tmp_path / "serve", **SMALL), KEY) as it:
+        seen = stormed(it, draw, requests, capsys)
     assert outside(changed, cache_dir(), tmp_path) == []
+    figure(f"fuzzed HTTP requests: {sum(seen.values())}, {dict(seen)}")
+
+
+def test_fuzzed_requests_before_another_server_do_not_harm_it_either(
+    tmp_path: Path,
+    draw: random.Random,
+    many: Callable[[int, int], int],
+    figure: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other server answers as it likes: it redirects, breaks off, sends pages, and is closed in the middle."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setattr(hostile_requests, "ODD", [*hostile_requests.ODD, *BAD_WORDS * 4])
+    requests = many(150, 5_000)
+    with (
+        another_server(tmp_path) as other,
+        writes_seen() as changed,
+        serving(in_front_of(other, tmp_path / "serve", **SMALL), KEY) as it,
+    ):
+        seen = stormed(it, draw, requests, capsys)
+    assert outside(changed, cache_dir(), tmp_path) == []
+    figure(f"fuzzed HTTP requests before another server: {sum(seen.values())}, {dict(seen)}")
+
+
+def stormed(it: Served, draw: random.Random, requests: int, capsys: pytest.CaptureFixture[str]) -> Counter[str]:
+    """Send hostile requests, see behind each batch that a good one is answered as before, and count the answers."""
+    seen, answered = Counter[str](), list[str]()
+    [first] = it.post("/v1/completions", **GOOD)[1]["choices"]
+    for begun in range(0, requests, BATCH):
+        answered.append(it.post("/v1/chat/completions", **CHAT)[1]["id"])
+        with not_hanging():
+            batch(it, draw, min(BATCH, requests - begun), answered[-20:], seen)
+            status, told, _ = it.post("/v1/completions", **GOOD)
+        assert (status, told["choices"]) == (200, [first])
+        assert it.send("/health")[1]["watch"] == "ok"
+        assert "defect" not in (said := capsys.readouterr().err), said
     assert seen["answered"]
     assert seen["refused"]
-    figure(f"fuzzed HTTP requests: {sum(seen.values())}, {dict(seen)}")
+    return seen

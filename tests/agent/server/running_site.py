@@ -3,6 +3,8 @@
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -19,6 +21,7 @@ from agent.server.building import Site, make_site
 from agent.server.roster import places
 from agent.server.settings import ServeOptions
 from agent.server.web import Web, address, bound
+from tests.agent.server import other_server
 
 KEY = "a-key-of-the-tests"
 
@@ -63,6 +66,32 @@ class Served:
             while part := it.recv(65536):
                 got += part
             return got
+
+
+@dataclass
+class Other:
+    """A server of another make, in a process of its own."""
+
+    url: str
+    folder: Path
+
+    def asked(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "asked.jsonl").read_text().splitlines()]
+
+
+@contextmanager
+def another_server(folder: Path) -> Iterator[Other]:
+    """Run one; what is asked of it lies in the folder."""
+    command = [sys.executable, str(Path(other_server.__file__)), "0", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        yield Other(f"http://127.0.0.1:{int(process.stdout.readline())}/v1", folder)
+        process.terminate()
+
+
+def in_front_of(other: Other, out: Path, **more: Any) -> ServeOptions:
+    told = {"upstream": other.url, "upstream_model": other_server.BASE, "port": 0, "offline": True, "timeout_s": 2}
+    return ServeOptions.model_validate({**told, "out": out, **more})
 
 
 def options(model: Path, out: Path, **more: Any) -> ServeOptions:

@@ -1,10 +1,7 @@
 """Before another server, a real process: it forwards, loads what was adopted, and nothing that comes back harms it."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,6 @@ import torch
 
 from agent.record.reading import read_record
 from agent.server.building import make_site
-from agent.server.settings import ServeOptions
 from agent.server.upstream.adapters import Adapters
 from agent.server.upstream.connection import connection
 from cao.errors import CaoError, InputError, UnavailableError
@@ -21,41 +17,21 @@ from cao.model.adapters import LoraWeights, save_adapter
 from cao.types import CONFIG_FILE
 from tests.agent import run_folders
 from tests.agent.server import other_server
-from tests.agent.server.running_site import Served, serving
+from tests.agent.server.running_site import Other, Served, another_server, in_front_of, serving
 
 SECRET = "sk-a-secret-of-the-tests-0123456789"
 
 
-@dataclass
-class Other:
-    """The other server."""
-
-    url: str
-    folder: Path
-
-    def asked(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "asked.jsonl").read_text().splitlines()]
-
-
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Other]:
-    folder = tmp_path_factory.mktemp("other")
-    command = [sys.executable, str(Path(other_server.__file__)), "0", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield Other(f"http://127.0.0.1:{int(process.stdout.readline())}/v1", folder)
-        process.terminate()
-
-
-def chosen(other: Other, out: Path, **more: Any) -> ServeOptions:
-    told = {"upstream": other.url, "upstream_model": other_server.BASE, "port": 0, "offline": True, "timeout_s": 2}
-    return ServeOptions.model_validate({**told, "out": out, **more})
+    with another_server(tmp_path_factory.mktemp("other")) as running:
+        yield running
 
 
 @pytest.fixture
 def it(other: Other, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    with serving(chosen(other, tmp_path)) as site:
+    with serving(in_front_of(other, tmp_path)) as site:
         yield site
 
 
@@ -109,7 +85,7 @@ def test_an_answer_that_breaks_off_ends_and_the_server_goes_on(it: Served) -> No
 def test_what_was_adopted_is_loaded_there_once_and_served_by_its_route(other: Other, tmp_path: Path) -> None:
     folder = adopted(tmp_path)
     for _ in range(2):  # the second time it is there already
-        with serving(chosen(other, tmp_path / "s", adopted=[f"mine={folder}"])) as it:
+        with serving(in_front_of(other, tmp_path / "s", adopted=[f"mine={folder}"])) as it:
             assert it.client.completions.create(model="mine", prompt="hi").choices[0].text == "mine-a-run says hi"
             assert it.client.completions.create(model="auto", prompt="hi").choices[0].text == "hello"
     loads = [one for one in other.asked() if one["path"] == "/v1/load_lora_adapter"]
@@ -121,7 +97,7 @@ def test_what_no_server_can_load_is_refused(other: Other, tmp_path: Path) -> Non
     run["adopted"] |= {"adapter": None, "strategy": None}
     folder = run_folders.write_run(tmp_path, "b-run", run)
     with pytest.raises(InputError, match="adopted no single adapter"):
-        make_site(chosen(other, tmp_path), [places(folder)], "")
+        make_site(in_front_of(other, tmp_path), [places(folder)], "")
 
 
 def test_a_soft_prompt_is_refused_before_anything_is_sent(other: Other, tmp_path: Path) -> None:
@@ -129,7 +105,7 @@ def test_a_soft_prompt_is_refused_before_anything_is_sent(other: Other, tmp_path
     (folder / "adapter" / CONFIG_FILE).write_text('{"peft_type": "PROMPT_TUNING"}')
     before = len(other.asked())
     with pytest.raises(InputError, match="soft prompt, and such a server loads LoRA alone"):
-        make_site(chosen(other, tmp_path), [places(folder)], "")
+        make_site(in_front_of(other, tmp_path), [places(folder)], "")
     assert all(one["path"].endswith("/models") for one in other.asked()[before:])
 
 
@@ -148,7 +124,7 @@ def test_why_the_server_loads_nothing_is_told_without_the_key(
     record = read_record(folder)
     (folder / "adapter" / "adapter_model.safetensors").unlink()
     with pytest.raises(UnavailableError, match=words) as told:
-        Adapters(connection(chosen(other, tmp_path))).open(other_server.BASE, task, folder, record)
+        Adapters(connection(in_front_of(other, tmp_path))).open(other_server.BASE, task, folder, record)
     assert SECRET not in str(told.value)
 
 
@@ -169,6 +145,6 @@ def places(folder: Path) -> Any:
 def test_a_server_that_is_not_there_or_not_the_one_is_told(
     other: Other, tmp_path: Path, more: dict[str, Any], kind: type[CaoError], words: str
 ) -> None:
-    given = chosen(other, tmp_path, **more)
+    given = in_front_of(other, tmp_path, **more)
     with pytest.raises(kind, match=words):
         Adapters(connection(given)).base(str(given.upstream_model))
