@@ -32,7 +32,9 @@ def both(
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=offline)
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=offline)
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.float32, use_safetensors=True, local_files_only=offline
+        )
     except (OSError, ValueError) as error:
         why = f"{base}: cannot be loaded ({type(error).__name__})"
         raise UnavailableError(f"{why}; give the model with --base") from None

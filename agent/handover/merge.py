@@ -23,7 +23,9 @@ def merge(lm: LanguageModel, folder: Path, handed: Handed, *, offline: bool) -> 
         handed: what of the model is no weights.
         offline: never touch the network.
     """
-    plain = AutoModelForCausalLM.from_pretrained(lm.source, dtype=torch.float32, local_files_only=offline)
+    plain = AutoModelForCausalLM.from_pretrained(
+        lm.source, dtype=torch.float32, use_safetensors=True, local_files_only=offline
+    )
     to = folder / MERGED
     merged = PeftModel.from_pretrained(plain, str(folder)).merge_and_unload(safe_merge=True)
     merged.save_pretrained(to, safe_serialization=True)

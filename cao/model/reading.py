@@ -11,6 +11,8 @@ from cao.model.profiles import ModelProfile
 from cao.model.profiles.inferred import no_targets, read_config, read_tokenizer
 from cao.types import Dtype
 
+MISFIT = "ignore_mismatched_sizes"
+"""What transformers' own message about sizes speaks of."""
 SPARE = 2
 """Rows of the embedding for each token of the tokenizer, at most: models pad their vocabulary, but not by as much."""
 
@@ -30,17 +32,38 @@ def read_model(folder: Path, dtype: Dtype, profile: ModelProfile) -> tuple[PreTr
     read_config(folder)
     tokenizer = read_tokenizer(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise InputError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+        why = str(error).splitlines()[0]
+        why = "its weights have other sizes than config.json says" if MISFIT in why else why
+        raise InputError(f"{folder}: cannot be loaded ({why})") from None
+    _check_weights(folder, model, found["missing_keys"], found["unexpected_keys"])
     _check_vocabulary(folder, model, tokenizer)
     names = {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
     if not names & set(profile.lora_targets):
         raise InputError(no_targets(folder, model, profile.lora_targets))
     _set_tokens(folder, tokenizer, profile)
     return model, tokenizer
+
+
+def _check_weights(folder: Path, model: PreTrainedModel, missing: set[str], left_out: set[str]) -> None:
+    """Raise InputError where the files have not the model's weights, or more than those: it would be another model."""
+    if missing:
+        raise InputError(
+            f"{folder}: its files lack {len(missing)} of the model's weights, {min(missing)} among them, which would "
+            "be random numbers; take the whole model's files"
+        )
+    if left_out:
+        raise InputError(
+            f"{folder}: a {type(model).__name__}, as config.json says, has no place for {len(left_out)} of its "
+            f"weights, {min(left_out)} among them; take the configuration that the weights are of"
+        )
 
 
 def _check_vocabulary(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -173,6 +173,22 @@ def test_a_folder_without_weights_or_with_pickled_ones_is_refused(folder: Path) 
     assert "no model folder" in refusal(folder, UnavailableError)
 
 
+def test_weights_that_are_not_the_models_are_refused(folder: Path) -> None:
+    whole = load_file(folder / "model.safetensors")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    cases: list[tuple[dict[str, torch.Tensor], str]] = [
+        ({key: value for key, value in whole.items() if key != name}, f"lack 1 of the model's weights, {name}"),
+        (
+            {**whole, "model.layers.0.extra.weight": torch.ones(3)},
+            "has no place for 1 of its weights, model.layers.0.ex",
+        ),
+        ({**whole, name: torch.ones(3, 3)}, "other sizes than config.json says"),
+    ]
+    for tensors, why in cases:
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        assert why in refusal(folder)
+
+
 def test_another_models_tokenizer_is_refused(folder: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     for rows in (20, 5000):
