@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.train.generator.effort import Efforts
 from agent.train.generator.presets import PRESETS
+from agent.train.generator.settings import Settings
 from cao.errors import InputError
+from cao.model.memory import LIBRARIES
 from cao.model.profiles import MODELS
 from eval.bench.options import SizeBench
 from eval.bench.size.configurations import ONE_STEP, SIZES, Size, settings_of
@@ -95,3 +98,23 @@ def test_what_does_not_fit_is_said_and_not_begun(tmp_path: Path) -> None:
 def test_a_part_that_is_none_is_refused(order: Order) -> None:
     with pytest.raises(InputError, match="no part is called 'scores'; known: weights"):
         measure(order, ["scores"])
+
+
+HELD = {
+    ("qwen2.5-0.5b", "checkpoints"): 11.4e9,
+    ("qwen2.5-0.5b", "union"): 13.6e9,
+    ("qwen2.5-0.5b", "generator"): 13.1e9,
+    ("qwen2.5-1.5b", "checkpoints"): 17.7e9,
+    ("qwen2.5-1.5b", "union"): 16.9e9,
+    ("qwen2.5-1.5b", "generator"): 20.5e9,
+}
+"""Bytes that a step held in float32: the most of what this benchmark measured."""
+
+
+@pytest.mark.parametrize(("model", "kind"), HELD)
+def test_what_was_held_is_reckoned(model: str, kind: str) -> None:
+    size, base = SIZES[model], MODELS[model]
+    settings = Settings(model=model, preset=size.preset, sources=list(size.sources), values=size.values, offline=True)
+    preset = settings.resolved()
+    beside = Efforts(preset, base, preset.row_tokens, 4).of((kind, "full")).memory
+    assert HELD[model, kind] <= LIBRARIES + 4 * base.parameters + beside <= 1.5 * HELD[model, kind]
