@@ -3,6 +3,7 @@
 import io
 import random
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -12,9 +13,12 @@ from types import FrameType
 
 from cao.errors import CaoError
 from cao.strategy import StrategyRejectedError
+from tests.survival.deaths import PATIENCE_S
 
 HANG_S = 300
-"""What takes longer hangs; the machine may be busy."""
+"""Seconds of processor time; what takes more hangs."""
+LOOK_S = 1.0
+"""Seconds between two looks at it."""
 
 
 def damage(path: Path, draw: random.Random) -> str:
@@ -45,13 +49,19 @@ class HangsError(Exception):
 
 @contextmanager
 def not_hanging(seconds: float = HANG_S) -> Iterator[None]:
-    """Raise HangsError in what does not end."""
+    """Raise HangsError in what does not end.
 
-    def give_up(number: int, frame: FrameType | None) -> None:
-        raise HangsError
+    Args:
+        seconds: of processor time, so that a busy machine makes no hang; what only waits is given an hour.
+    """
+    used, began = time.process_time(), time.monotonic()
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    def look(number: int, frame: FrameType | None) -> None:
+        if time.process_time() - used >= seconds or time.monotonic() - began >= PATIENCE_S:
+            raise HangsError
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
     try:
         yield
     finally:
