@@ -93,6 +93,11 @@ def content_sha256(head: Mapping[str, object], tensors: Mapping[str, Tensor], la
     return digest.hexdigest()
 
 
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors as they are hashed and written; of those that lie so already nothing is copied."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
 def raw_bytes(tensor: Tensor) -> memoryview:
     """Return a tensor's values as they lie in a file; of one on the CPU nothing is copied."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
@@ -109,7 +114,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], entries: Mapping[st
         tensors: name → tensor.
         entries: of the header.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = on_cpu(tensors)
     with replaced(path, sum(tensor.nbytes for tensor in plain.values())) as temporary:
         save_file(plain, temporary, dict(entries))
         with temporary.open("rb+") as stream:
@@ -136,8 +141,9 @@ def write_sealed(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> s
     bad = not_finite(tensors) if header.finite else None
     if bad:
         raise ValueError(f"refusing to write {header.what} with non-finite values in {bad}")
-    sha256 = header.digest(tensors)
-    write_tensors(path, tensors, {ENTRY: canonical_json({**header.model_dump(mode="json"), header.hash_key: sha256})})
+    plain = on_cpu(tensors)
+    sha256 = header.digest(plain)
+    write_tensors(path, plain, {ENTRY: canonical_json({**header.model_dump(mode="json"), header.hash_key: sha256})})
     return sha256
 
 

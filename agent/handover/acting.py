@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
+from agent.handover.base_model import plain_model
 from agent.handover.comparison import TOKENS, Answer
 from cao.errors import InputError, UnavailableError
 
@@ -32,9 +33,7 @@ def both(
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=offline)
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.float32, use_safetensors=True, local_files_only=offline
-        )
+        model = plain_model(base, offline=offline)
     except (OSError, ValueError) as error:
         why = f"{base}: cannot be loaded ({type(error).__name__})"
         raise UnavailableError(f"{why}; give the model with --base") from None

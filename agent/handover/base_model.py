@@ -1,10 +1,30 @@
-"""The base model that a run was made with, or a refusal."""
+"""The base model that a run was made with, or a refusal; and a model as others load it."""
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from agent.config import make_config
 from agent.record.schema import RunRecord
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
+
+
+def plain_model(source: str, *, offline: bool) -> PreTrainedModel:
+    """Return a model as others load it, by transformers alone: float32, of safetensors.
+
+    Args:
+        source: its folder or hub id.
+        offline: never touch the network.
+
+    Raises:
+        OSError: it is not at hand.
+        ValueError: it is none that transformers knows.
+    """
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.float32, use_safetensors=True, local_files_only=offline
+    )
+    return model
 
 
 def base_of(run: RunRecord, wish: str, *, offline: bool) -> LanguageModel:

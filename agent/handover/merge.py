@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
+from agent.handover.base_model import plain_model
 from agent.handover.settings import CAO_FILE, Handed
 from cao.files import write_atomic
 from cao.model.language_model import LanguageModel
@@ -23,9 +22,7 @@ def merge(lm: LanguageModel, folder: Path, handed: Handed, *, offline: bool) -> 
         handed: what of the model is no weights.
         offline: never touch the network.
     """
-    plain = AutoModelForCausalLM.from_pretrained(
-        lm.source, dtype=torch.float32, use_safetensors=True, local_files_only=offline
-    )
+    plain = plain_model(lm.source, offline=offline)
     to = folder / MERGED
     merged = PeftModel.from_pretrained(plain, str(folder)).merge_and_unload(safe_merge=True)
     merged.save_pretrained(to, safe_serialization=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cao.errors import InputError
 from cao.files import opened
-from cao.sealed import content_sha256, write_tensors
+from cao.sealed import content_sha256, on_cpu, write_tensors
 
 T = TypeVar("T")
 
@@ -22,7 +22,8 @@ _LABEL = "{name}{dtype}{shape}"
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write tensors to a safetensors file in one step; its header holds a hash of all that it states."""
-    write_tensors(path, tensors, {**header, _HASH: content_sha256(header, tensors, _LABEL)})
+    plain = on_cpu(tensors)
+    write_tensors(path, plain, {**header, _HASH: content_sha256(header, plain, _LABEL)})
 
 
 def read_header(path: Path) -> dict[str, str]:

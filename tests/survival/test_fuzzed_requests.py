@@ -17,9 +17,10 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 
+from agent.server.settings import ServeOptions
 from cao.encodings import visible
 from cao.machine.assets import cache_dir
-from tests.agent.server.running_site import KEY, Served, another_server, in_front_of, options, serving
+from tests.agent.server.running_site import KEY, SECRET, Served, another_server, in_front_of, options, serving
 from tests.survival import hostile_requests
 from tests.survival.damage import not_hanging
 from tests.survival.hostile_requests import CHAT, Hostile, hostile
@@ -30,9 +31,11 @@ SOON_S = 60
 GOOD = {"model": "base", "prompt": "Tom has 12 apples", "max_tokens": 4, "temperature": 0}
 RESET = struct.pack("ii", 1, 0)
 SMALL = {"max_body": 60_000, "timeout_s": 0.5, "max_tokens": 16, "watch": True, "reference": ["piqa"]}
-SECRET = "sk-a-secret-of-the-tests-0123456789"
 BAD_WORDS: list[object] = ["redirect", "busy", "html", "odd", "slow", "half"]
 """Prompts at which the other server misbehaves, each in a way of its own."""
+
+Storm = Callable[[ServeOptions, str], None]
+"""Sends hostile requests to the server of such options; the words say in the figure where it stands."""
 
 
 class Kept(io.BytesIO):
@@ -132,59 +135,49 @@ def judge(one: Hostile, connection: socket.socket, seen: Counter[str]) -> None:
     seen["without an answer"] += not told
 
 
-def test_fuzzed_requests_are_answered_or_refused_in_one_shape(
-    tiny_model_folder: Path,
+@pytest.fixture
+def storm(
     tmp_path: Path,
     draw: random.Random,
     many: Callable[[int, int], int],
     figure: Callable[[str], None],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """To a server that watches; behind each batch it answers a good request as before, and watches still."""
+) -> Storm:
+    """Send hostile requests to a server; behind each batch it answers a good one as before, and watches still."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    requests = many(150, 5_000)
-    with writes_seen() as changed, serving(options(tiny_model_folder, tmp_path / "serve", **SMALL), KEY) as it:
-        seen = stormed(it, draw, requests, capsys)
-    assert outside(changed, cache_dir(), tmp_path) == []
-    figure(f"fuzzed HTTP requests: {sum(seen.values())}, {dict(seen)}")
+
+    def sent_to(chosen: ServeOptions, where: str) -> None:
+        seen, answered, requests = Counter[str](), list[str](), many(150, 5_000)
+        with writes_seen() as changed, serving(chosen, KEY) as it:
+            [first] = it.post("/v1/completions", **GOOD)[1]["choices"]
+            for begun in range(0, requests, BATCH):
+                answered.append(it.post("/v1/chat/completions", **CHAT)[1]["id"])
+                with not_hanging():
+                    batch(it, draw, min(BATCH, requests - begun), answered[-20:], seen)
+                    status, told, _ = it.post("/v1/completions", **GOOD)
+                assert (status, told["choices"]) == (200, [first])
+                assert it.send("/health")[1]["watch"] == "ok"
+                assert "defect" not in (said := capsys.readouterr().err), said
+        assert outside(changed, cache_dir(), tmp_path) == []
+        assert seen["answered"]
+        assert seen["refused"]
+        figure(f"fuzzed HTTP requests{where}: {sum(seen.values())}, {dict(seen)}")
+
+    return sent_to
+
+
+def test_fuzzed_requests_are_answered_or_refused_in_one_shape(
+    tiny_model_folder: Path, tmp_path: Path, storm: Storm
+) -> None:
+    storm(options(tiny_model_folder, tmp_path / "serve", **SMALL), "")
 
 
 def test_fuzzed_requests_before_another_server_do_not_harm_it_either(
-    tmp_path: Path,
-    draw: random.Random,
-    many: Callable[[int, int], int],
-    figure: Callable[[str], None],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, storm: Storm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other server answers as it likes: it redirects, breaks off, sends pages, and is closed in the middle."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     monkeypatch.setattr(hostile_requests, "ODD", [*hostile_requests.ODD, *BAD_WORDS * 4])
-    requests = many(150, 5_000)
-    with (
-        another_server(tmp_path) as other,
-        writes_seen() as changed,
-        serving(in_front_of(other, tmp_path / "serve", **SMALL), KEY) as it,
-    ):
-        seen = stormed(it, draw, requests, capsys)
-    assert outside(changed, cache_dir(), tmp_path) == []
-    figure(f"fuzzed HTTP requests before another server: {sum(seen.values())}, {dict(seen)}")
-
-
-def stormed(it: Served, draw: random.Random, requests: int, capsys: pytest.CaptureFixture[str]) -> Counter[str]:
-    """Send hostile requests, see behind each batch that a good one is answered as before, and count the answers."""
-    seen, answered = Counter[str](), list[str]()
-    [first] = it.post("/v1/completions", **GOOD)[1]["choices"]
-    for begun in range(0, requests, BATCH):
-        answered.append(it.post("/v1/chat/completions", **CHAT)[1]["id"])
-        with not_hanging():
-            batch(it, draw, min(BATCH, requests - begun), answered[-20:], seen)
-            status, told, _ = it.post("/v1/completions", **GOOD)
-        assert (status, told["choices"]) == (200, [first])
-        assert it.send("/health")[1]["watch"] == "ok"
-        assert "defect" not in (said := capsys.readouterr().err), said
-    assert seen["answered"]
-    assert seen["refused"]
-    return seen
+    with another_server(tmp_path) as other:
+        storm(in_front_of(other, tmp_path / "serve", **SMALL), " before another server")

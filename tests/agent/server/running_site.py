@@ -24,6 +24,8 @@ from agent.server.web import Web, address, bound
 from tests.agent.server import other_server
 
 KEY = "a-key-of-the-tests"
+SECRET = "sk-a-secret-of-the-tests-0123456789"
+"""The other server's key, which nobody is told."""
 
 
 @dataclass

@@ -17,9 +17,7 @@ from cao.model.adapters import LoraWeights, save_adapter
 from cao.types import CONFIG_FILE
 from tests.agent import run_folders
 from tests.agent.server import other_server
-from tests.agent.server.running_site import Other, Served, another_server, in_front_of, serving
-
-SECRET = "sk-a-secret-of-the-tests-0123456789"
+from tests.agent.server.running_site import SECRET, Other, Served, another_server, in_front_of, serving
 
 
 @pytest.fixture(scope="module")
