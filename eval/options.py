@@ -184,7 +184,8 @@ class TablesOptions(Record):
     work: Annotated[
         Path | None,
         Field(
-            description="2, 5, 6, generation: folder of what is made and answered, from which a killed command goes on"
+            description="2, 5, 6, generation: folder of what is made and answered, from which a killed command goes "
+            "on; 3, 4: where Table 2 left its MAML-en-LLM"
         ),
         Option("DIR", default="runs/paper-MODEL/work; generation: runs/generation-MODEL, or the folder given"),
     ] = None

@@ -5,11 +5,14 @@ Cells lie in ``work/`` of the folder that the page is written to, which one proc
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from agent.loop.run_folder import locked
 from agent.train.generator.presets import REPORTED
 from cao.errors import CaoError
+from cao.machine.assets import minilm_folder
+from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_language_model, resolve
 from cao.progress import Progress
@@ -20,6 +23,7 @@ from eval.paper.adapters.meta import Meta
 from eval.paper.adapters.pages.write import write_page
 from eval.paper.adapters.results import Setting
 from eval.paper.adapters.stock import Stock
+from eval.paper.cells.sources import open_workshop
 from eval.paper.measure import home
 
 Table = Callable[[Mapping[str, object], Stock, TablesOptions, Sequence[str], Progress], Setting]
@@ -68,7 +72,9 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
 def opened(lm: LanguageModel, work: Path, options: TablesOptions, progress: Progress) -> Stock:
     """Return what makes the adapters, with the cells of a folder."""
     kept = Kept(work, {"model": lm.sha256, "device": options.device, "dtype": lm.dtype})
-    meta = Meta(lm, options.consolidation, options.model_path, options.maml_tokens, progress)
+    shared = options.work or home(options) / "work"
+    encoder = partial(Encoder, minilm_folder(), lm.device)
+    meta = Meta(lm, lambda: open_workshop(options, shared, lm, encoder, progress), options.maml_tokens, progress)
     return Stock(lm, kept, options.pretrained, meta)
 
 

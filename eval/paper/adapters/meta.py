@@ -1,8 +1,8 @@
-"""MAML-en-LLM and trained checkpoints from a consolidation's folder, where they are at hand."""
+"""MAML-en-LLM and trained checkpoints on the sources that Table 2 has, where they are at hand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from agent.train.generator.generators import INITIAL_SEED
 from cao.errors import UnavailableError
@@ -13,10 +13,9 @@ from eval.baselines.baseline import Budget, adapted, fingerprint_of, preparation
 from eval.baselines.ground import FEW, Ground, fresh_lora, ground_of
 from eval.baselines.maml import MamlEnLlm
 from eval.baselines.objective import Objective
-from eval.generation.consolidation import open_folder
 from eval.generation.workshop import Workshop
 from eval.paper.making import TEST_STEPS, equal_budget
-from tools.generate_lora import how_to_train
+from eval.paper.sizes import SIZES, allowed
 from tools.generate_lora.tokens import flatten, unflatten
 
 RATE = 3e-4
@@ -25,41 +24,31 @@ RATE = 3e-4
 
 @dataclass
 class Meta:
-    """The baselines of a consolidation's folder.
+    """The baselines on the sources of the generators.
 
     Attributes:
         lm: the base model, undressed.
-        folder: the consolidation's; None where there is none.
-        model_path: a folder that took the place of the model profile's source; None for none.
+        open_sources: opens Table 2's sources; raises UnavailableError where nobody knows any for this model.
         tokens: that a meta-training here may read; 0 trains none.
         progress: called during long work.
     """
 
     lm: LanguageModel
-    folder: Path | None
-    model_path: str | None
+    open_sources: Callable[[], Workshop]
     tokens: int
     progress: Progress
 
     @cached_property
     def workshop(self) -> Workshop:
-        """The opened folder; raises UnavailableError where there is none."""
-        if self.folder is None:
-            profile = self.lm.profile
-            raise UnavailableError(
-                f"it takes --consolidation DIR, a folder of python -m agent.consolidate; {how_to_train(profile)}"
-            )
-        opened = open_folder(
-            self.folder, model_path=self.model_path, device=self.lm.device, offline=True, progress=self.progress
-        )
-        return Workshop(replace(opened, load_lm=lambda: self.lm))
+        """The opened sources; raises as ``open_sources`` does."""
+        return self.open_sources()
 
     def ground(self, task: str) -> Ground:
         """Return the sources of the generator that never saw a task."""
         return ground_of(self.workshop, task, self.progress)
 
     def baseline(self, task: str) -> MamlEnLlm:
-        """Return MAML-en-LLM as it is at hand: Table 2's under either rules, else one that may be trained here.
+        """Return MAML-en-LLM as it is at hand: the longest of Table 2's, else one that may be trained here.
 
         Raises:
             UnavailableError: none is trained, and none may be here.
@@ -67,15 +56,20 @@ class Meta:
         ground = self.ground(task)
         if self.tokens:
             return self._short(ground)
-        budget = equal_budget(ground)
-        equal = [MamlEnLlm.equal(budget.left(), rate, ground) for rate in budget.rates]
-        kept = [each for each in (*equal, MamlEnLlm.paper()) if preparation_path(each, ground).exists()]
+        kept = self._of_table_2(ground) if any(ground.folder.glob(f"{MamlEnLlm.name}-*.safetensors")) else []
         if not kept:
             raise UnavailableError(
                 f"no MAML-en-LLM is trained on the sources of `{ground.variant.name}`; run: python -m eval.tables "
-                f"--table 2 --consolidation {self.folder} --methods maml, or give --maml-tokens N for a short one"
+                f"--table 2 --model {self.lm.profile.name} --methods maml, or give --maml-tokens N for a short one"
             )
         return kept[0]
+
+    def _of_table_2(self, ground: Ground) -> list[MamlEnLlm]:
+        """Return those that Table 2 trained on some sources: at equal budgets, the largest first, or as published."""
+        whole = equal_budget(ground)
+        budgets = sorted((allowed(preset, whole) for preset in SIZES), key=lambda one: -one.preparing)
+        equal = [MamlEnLlm.equal(one.left(), rate, ground) for one in budgets for rate in one.rates]
+        return [each for each in (*equal, MamlEnLlm.paper()) if preparation_path(each, ground).exists()]
 
     def _short(self, ground: Ground) -> MamlEnLlm:
         """Return a meta-training of some tokens, of the gold answers' loss alone, which the gradients are of."""
@@ -119,8 +113,9 @@ class Meta:
         name = f"checkpoints/{task}"
         if not self.workshop.has(f"{name}-average"):
             raise UnavailableError(
-                f"{self.folder} has no checkpoint of {task}: it is no source, or the preset trains generators through "
-                "the model alone; --preset embedded collects checkpoints"
+                f"there is no checkpoint of {task}: it is no source, or the preset trains generators through the model "
+                "alone; python -m agent.consolidate --preset embedded collects checkpoints, --consolidation DIR names "
+                "its folder"
             )
         start, layout = self.lm.fresh_lora(INITIAL_SEED), self.workshop.consolidation.layout
         flat = flatten(start.tensors, layout) + self.workshop.consolidation.average(name)

@@ -80,3 +80,15 @@ def test_a_crash_in_a_baseline_leaves_the_others(
     assert set(rows["base"]["cells"]) == {"social_iqa"}
     assert rows["no_meta_train"]["absent"]["social_iqa"].startswith("seed 5: crashed: ZeroDivisionError: by purpose")
     assert "## n/a" in (tmp_path / "table2.md").read_text()
+
+
+@pytest.mark.slow
+def test_tables_3_and_4_take_its_maml(finished: Table2, tmp_path: Path) -> None:
+    given = ("--seeds", "0", "--out", str(tmp_path))
+    assert finished.call("3", *given, "--batches", "2") == 0
+    absent = json.loads((tmp_path / "table3.json").read_text())["rows"]["maml"]["absent"]
+    assert "--table 2" in absent["social_iqa"]
+    assert finished.call("2", *given, "--methods", "base,maml") == 0
+    assert finished.call("3", *given, "--batches", "2") == 0
+    rows = json.loads((tmp_path / "table3.json").read_text())["rows"]
+    assert rows["maml"]["tasks"] == rows["maml_adapted"]["tasks"] == list(TASKS)
