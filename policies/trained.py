@@ -52,6 +52,22 @@ def read_policies(index: Path) -> PolicyIndex:
         raise InputError(f"{index}: not an index of trained policies ({type(error).__name__})") from None
 
 
+def practised_on(base_sha256: str, index: Path) -> tuple[str, ...]:
+    """Return the tasks that the trained policy of a base model practised on; none where there is none.
+
+    Args:
+        base_sha256: hash of the base model's weights.
+        index: the index file.
+
+    Raises:
+        InputError: the index is damaged.
+    """
+    entry = read_policies(index).policies.get(base_sha256)
+    settings = entry.made.get("settings") if entry else None
+    tasks = settings.get("tasks") if isinstance(settings, dict) else None
+    return tuple(map(str, tasks)) if isinstance(tasks, list) else ()
+
+
 def find_policy(base_sha256: str, index: Path) -> LoraWeights | None:
     """Return the trained policy's adapter for a base model, None where none was trained.
 

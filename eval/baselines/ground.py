@@ -121,6 +121,7 @@ class Ground:
             "seed": consolidation.seed,
             "row_tokens": self.row_tokens,
             "sources": {name: _sha256(consolidation.examples(name)) for name in self.variant.sources},
+            "descriptions": {name: get_task(name).description for name in self.variant.sources},
         }
 
     def target(self, task: str, seed: int, *, train: bool = False) -> Target:

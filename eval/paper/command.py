@@ -66,7 +66,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
         measuring = Measuring(options, engine, command, view.progress)
         for number in numbers(options.table):
             result: TableResult = measuring.table(number)
-            name = name_of(number, options.protocol)
+            name = name_of(number, options.protocol, options.rules)
             results[number] = result
             page = write_page(result, folder, draw(result, folder, name))
             _, said = write_verdicts(folder)

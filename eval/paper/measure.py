@@ -20,18 +20,19 @@ from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.tasks import get_task
 from cao.types import Example
-from eval.baselines.baseline import Spent
 from eval.generation.bootstrap import Answers, Draws, interval
 from eval.generation.scores import TaskAnswers
 from eval.options import TablesOptions
 from eval.paper.cells.desk import Desk, Shared
 from eval.paper.cells.kept import Key
+from eval.paper.cells.sources import trained_parts
 from eval.paper.cells.work import Found, complete, look
 from eval.paper.results import KINDS, Cell, RowResult, TableResult
-from eval.paper.rows import ROWS
+from eval.paper.rows import ALL, ROWS
 from eval.paper.sizes import SIZES, sized
 from eval.paper.statistics import choice_of, mean_of, spent_of, versus
 from eval.paper.tables import TABLES
+from policies.trained import index_of, practised_on
 from tools.detect_drift.reference import IN_DOMAIN
 from tools.evaluate.statistics import RULE_CHOICE
 
@@ -139,8 +140,17 @@ class Measuring:
             n={task: len(test) for task, test in asked.items()},
             rows={row: _row(row, answers, by_kind, found) for row in rows},
             versus=versus([pair for pair in table.pairs if set(pair) <= set(rows)], by_kind),
+            practised=self._practised(rows),
             choice=choice_of(table.chosen, answers) if table.chosen else None,
         )
+
+    def _practised(self, rows: Sequence[str]) -> tuple[str, ...]:
+        """Return the measured tasks on which the policy of whole runs practised."""
+        options = self.desk.shared.options
+        if ALL not in rows or options.policy != "local" or options.policy_settings.adapter != "auto":
+            return ()
+        known = practised_on(self.desk.lm.sha256, index_of(trained_parts(options)))
+        return tuple(task for task in self._tasks if task in known)
 
     def _test(self, task: str) -> list[Example] | None:
         try:
@@ -176,7 +186,7 @@ def _row(
     cells = {task: _cell(row, task, one, found) for task, one in answers.items() if row in one.answers}
     spent = spent_of([cell.kept.spent for key, cell in found.cells.items() if key.row == row])
     if spent and ROWS[row].kind == "stage":
-        spent = Spent(steps=spent[0].steps, tokens=_generators_tokens(found), seconds=None), spent[1]
+        spent = spent[0].model_copy(update={"tokens": _generators_tokens(found)}), spent[1]
     return RowResult(cells=cells, absent=absent, means=means, spent=spent)
 
 

@@ -1,6 +1,7 @@
 """A table's page: means with differences first, then task by task, the paper's own figures in their own columns."""
 
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,13 @@ from eval.baselines.baseline import Spent
 from eval.pages.markdown import table
 from eval.paper.published import SIZES, average, figure
 from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
-from eval.paper.rows import ROWS
+from eval.paper.rows import ALL, ROWS
 from eval.paper.tables import TABLES
+
+SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
+is not stated. For the project's own rows the tokens are those of the generator's training alone: nobody kept those of
+its aligner and its policy.
+"""
 
 PAPERS_RULES = "Baselines have their papers' own settings (Appendix H)."
 
@@ -24,16 +30,17 @@ def write_page(result: TableResult, folder: Path, pictures: Sequence[str] = ()) 
         pictures: files in it that the page shows.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = name_of(result.table, result.protocol)
+    name = name_of(result.table, result.protocol, result.rules)
     figures = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False)
     write_atomic(folder / f"{name}.json", f"{figures}\n")
     write_atomic(folder / f"{name}.md", page(result, pictures))
     return folder / f"{name}.md"
 
 
-def name_of(number: str, protocol: str) -> str:
-    """Return the name of a table's files, without their ending."""
-    return f"table{number}" if protocol == "likelihood" else f"table{number}-{protocol}"
+def name_of(number: str, protocol: str, rules: str = "equal") -> str:
+    """Return the name of a table's files, without their ending: tables of one number lie beside each other."""
+    settings = "" if rules == "equal" else f"-{rules}-settings"
+    return f"table{number}{settings}" + ("" if protocol == "likelihood" else f"-{protocol}")
 
 
 def page(result: TableResult, pictures: Sequence[str] = ()) -> str:
@@ -47,6 +54,7 @@ def page(result: TableResult, pictures: Sequence[str] = ()) -> str:
         *(_task(result, task) for task in result.tasks if task in result.n),
         "## What each row reads and spent\n",
         table(["row", "reads of the target", "before it is known", "on it"], _spent(result)),
+        SPENT,
     ]
     absent = [
         f"- {title(name)} on {task}: {reason}"
@@ -80,12 +88,22 @@ Made on {result.measured} by
 
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device} ({result.machine}); preset \
 `{result.preset}`, seeds {", ".join(map(str, result.seeds))}; at most {result.limit} test questions a task, answers \
-{asked}. {one.about} {likelihood}{rules if result.table == "2" else ""}
+{asked}. {one.about} {practised(result)}{likelihood}{rules if result.table == "2" else ""}
 
 Intervals are 95 %: a paired bootstrap over questions and seeds; p-values are two-sided, corrected by Holm for all \
 comparisons of this table. The paper's figures are those of Qwen2.5-Instruct, parsed from free text, and its means are \
 over its own six tasks.
 """
+
+
+def practised(result: TableResult) -> str:
+    """Return which tasks the policy knows, in a sentence; empty for none."""
+    if not result.practised:
+        return ""
+    return (
+        f"The policy that proposes strategies in “{title(ALL)}” practised choosing them on other questions of "
+        f"{', '.join(result.practised)}: its stage 3 is not new to these. "
+    )
 
 
 def equal_rules(result: TableResult) -> str:
@@ -100,14 +118,17 @@ def equal_rules(result: TableResult) -> str:
 
 
 def _means(result: TableResult, kind: str) -> str:
-    heads = ["row", "tasks", "accuracy (95 %)", *(f"paper, {size}" for size in SIZES)]
+    plain = ["plain rule"] if result.protocol == "likelihood" else []
+    heads = ["row", "tasks", "accuracy (95 %)", *plain, *(f"paper, {size}" for size in SIZES)]
     rows = []
     for name, row in result.rows.items():
         if (mean := row.means.get(kind)) is not None:
             papers = [average(size, name, in_domain=kind == KINDS[0]) for size in SIZES]
-            rows.append([title(name), str(len(mean.tasks)), share(mean.accuracy, mean.ci95), *map(_percent, papers)])
+            by_default = [100 * statistics.fmean(row.cells[task].default for task in mean.tasks)] if plain else []
+            figures = [share(mean.accuracy, mean.ci95), *map(_percent, [*by_default, *papers])]
+            rows.append([title(name), str(len(mean.tasks)), *figures])
         else:
-            rows.append([title(name), "0", "n/a", *([""] * len(SIZES))])
+            rows.append([title(name), "0", "n/a", *([""] * (len(heads) - 3))])
     return f"## Mean over the tasks {kind}\n\n{table(heads, rows)}"
 
 
@@ -161,16 +182,20 @@ def _cell(row: RowResult, task: str, *, written: bool) -> list[str]:
 
 
 def _spent(result: TableResult) -> list[list[str]]:
-    return [
-        [title(name), ROWS[name].reads if name in ROWS else "", *(map(_cost, row.spent) if row.spent else ("", ""))]
-        for name, row in result.rows.items()
-    ]
+    rows = []
+    for name, row in result.rows.items():
+        counted = name in ROWS and ROWS[name].kind == "baseline"
+        costs = [_cost(spent, counted=counted) for spent in row.spent or ()] or ["", ""]
+        rows.append([title(name), ROWS[name].reads if name in ROWS else "", *costs])
+    return rows
 
 
-def _cost(spent: Spent) -> str:
-    tokens = "tokens not kept" if spent.tokens is None else f"{spent.tokens:,} tokens"
-    seconds = "" if spent.seconds is None else f", {spent.seconds:.0f} s"
-    return f"{spent.steps:,} steps, {tokens}{seconds}"
+def _cost(spent: Spent, *, counted: bool) -> str:
+    """Return what was spent in words; the steps of the project's own rows are not counted."""
+    steps = f"{spent.steps:,} steps" if counted else None
+    tokens = None if spent.tokens is None else f"{spent.tokens:,} tokens"
+    seconds = None if spent.seconds is None else f"{spent.seconds:.0f} s"
+    return ", ".join(part for part in (steps, tokens, seconds) if part) or "not kept"
 
 
 def share(value: float, ci95: Sequence[float]) -> str:

@@ -125,6 +125,7 @@ class TableResult(Record):
         chance: task → accuracy of guessing.
         n: task → test questions.
         versus: the comparisons of the table.
+        practised: tasks on whose other questions the policy of the whole runs practised.
         choice: what choosing between the rows is worth; left out where the table does not ask.
     """
 
@@ -152,6 +153,7 @@ class TableResult(Record):
     n: dict[str, int]
     rows: dict[str, RowResult]
     versus: tuple[Versus, ...]
+    practised: tuple[str, ...] = ()
     choice: Choice | None = Field(default=None, exclude_if=is_none)
 
     def pair(self, row: str, other: str, kind: str) -> Versus | None:

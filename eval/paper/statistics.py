@@ -98,7 +98,7 @@ def choice_of(rows: Sequence[str], answers: Answers) -> Choice | None:
 
 
 def spent_of(each: Sequence[tuple[Spent, Spent]]) -> tuple[Spent, Spent] | None:
-    """Return the means of what cells cost; tokens or seconds that one did not keep are not stated."""
+    """Return the means of what cells cost; what one of them did not keep is not stated."""
     if not each:
         return None
     before, target = zip(*each, strict=True)
@@ -106,13 +106,18 @@ def spent_of(each: Sequence[tuple[Spent, Spent]]) -> tuple[Spent, Spent] | None:
 
 
 def _mean_spent(values: Sequence[Spent]) -> Spent:
-    tokens, seconds = [one.tokens for one in values], [one.seconds for one in values]
-    known_tokens, known_seconds = [x for x in tokens if x is not None], [x for x in seconds if x is not None]
+    tokens, seconds = _mean_known([one.tokens for one in values]), _mean_known([one.seconds for one in values])
     return Spent(
         steps=round(float(np.mean([one.steps for one in values]))),
-        tokens=round(float(np.mean(known_tokens))) if len(known_tokens) == len(tokens) else None,
-        seconds=round(float(np.mean(known_seconds)), 1) if len(known_seconds) == len(seconds) else None,
+        tokens=None if tokens is None else round(tokens),
+        seconds=None if seconds is None else round(seconds, 1),
     )
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    """Return a mean, None where one of the values is not known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def two_sided(drawn: Array) -> float:

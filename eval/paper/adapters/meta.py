@@ -14,6 +14,7 @@ from eval.baselines.ground import FEW, Ground, fresh_lora, ground_of
 from eval.baselines.maml import MamlEnLlm
 from eval.baselines.objective import Objective
 from eval.generation.workshop import Workshop
+from eval.paper.adapters.verdicts import UNTRAINED
 from eval.paper.making import TEST_STEPS, equal_budget
 from eval.paper.sizes import SIZES, allowed
 from tools.generate_lora.tokens import flatten, unflatten
@@ -59,7 +60,7 @@ class Meta:
         kept = self._of_table_2(ground) if any(ground.folder.glob(f"{MamlEnLlm.name}-*.safetensors")) else []
         if not kept:
             raise UnavailableError(
-                f"no MAML-en-LLM is trained on the sources of `{ground.variant.name}`; run: python -m eval.tables "
+                f"{UNTRAINED} on the sources of `{ground.variant.name}`; run: python -m eval.tables "
                 f"--table 2 --model {self.lm.profile.name} --methods maml, or give --maml-tokens N for a short one"
             )
         return kept[0]

@@ -8,7 +8,8 @@ from eval.paper.adapters.published import PublishedCosine, PublishedSizes
 Interval = tuple[float, float]
 Matrix = tuple[tuple[float, ...], ...]
 
-HOLDS, FAILS, UNTESTED = "holds here", "does not hold here", "cannot be tested here"
+HOLDS, FAILS = "holds here", "does not hold here"
+UNTESTED, UNMEASURED = "cannot be tested here", "not measured yet"
 
 
 class Verdict(Record):
@@ -23,7 +24,7 @@ class Verdict(Record):
     """
 
     claim: str
-    verdict: Literal["holds here", "does not hold here", "cannot be tested here"]
+    verdict: Literal["holds here", "does not hold here", "cannot be tested here", "not measured yet"]
     figure: str
     command: str
     reason: str

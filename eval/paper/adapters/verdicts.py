@@ -6,6 +6,7 @@ from eval.paper.adapters.cost_results import AxisCost
 from eval.paper.adapters.results import (
     FAILS,
     HOLDS,
+    UNMEASURED,
     UNTESTED,
     Difference,
     GradientRow,
@@ -20,6 +21,8 @@ NEAR_ZERO = "the aligned adapter for JAMA is near zero to those for mathematics"
 ORDERS = "aligning costs O(D), training the aligner O(K·D), and neither an order more"
 
 MATHEMATICS = ("gsm8k", "math")
+UNTRAINED = "no MAML-en-LLM is trained"
+"""Begins the reason why there is none that could be."""
 JAMA, STANDS_IN = "jama", "medqa"
 NEAR = 0.1
 """Largest cosine that is called near zero here; the paper gives no figure."""
@@ -32,8 +35,11 @@ def _missing(absent: dict[str, str]) -> str:
     return "; ".join(dict.fromkeys(absent.values())) or "too few tasks have it"
 
 
-def _untested(claim: str, absent: dict[str, str], command: str) -> Verdict:
-    return Verdict(claim=claim, verdict=UNTESTED, figure="", command=command, reason=_missing(absent))
+def _without(claim: str, absent: dict[str, str], command: str) -> Verdict:
+    """Return that a baseline is missing: one that can be trained here leaves the claim unmeasured."""
+    trainable = any(reason.startswith(UNTRAINED) for reason in absent.values())
+    verdict = UNMEASURED if trainable else UNTESTED
+    return Verdict(claim=claim, verdict=verdict, figure="", command=command, reason=_missing(absent))
 
 
 def _above_zero(claim: str, found: Difference, figure: str, command: str, reason: str) -> Verdict:
@@ -51,7 +57,7 @@ def more_alike(found: Difference | None, maml: GradientRow, command: str) -> Ver
         command: that measured it.
     """
     if found is None:
-        return _untested(MORE_ALIKE, maml.absent, command)
+        return _without(MORE_ALIKE, maml.absent, command)
     low, high = found.ci95
     figure = f"{found.value:+.3f} ({low:+.3f} to {high:+.3f})"
     return _above_zero(
@@ -72,7 +78,7 @@ def sparser(found: Difference | None, maml: SizeRow, command: str) -> Verdict:
         command: that measured it.
     """
     if found is None:
-        return _untested(SPARSER, maml.absent, command)
+        return _without(SPARSER, maml.absent, command)
     low, high = found.ci95
     figure = f"{100 * found.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})"
     return _above_zero(SPARSER, found, figure, command, f"{found.what}, {found.n} tasks")

@@ -17,7 +17,7 @@ from agent.loop.reward import measure_part
 from agent.loop.state import Workbench
 from agent.train.files import read_json
 from cao.errors import InputError
-from cao.files import canonical_json, sealed, sha256_bytes, write_json
+from cao.files import canonical_json, sealed, sha256_bytes, sha256_file, write_json
 from cao.types import AnswerProtocol, AnswerRule, Example, Item, Record
 from eval.baselines.baseline import Spent
 from eval.paper.cells.desk import Desk
@@ -25,8 +25,10 @@ from eval.paper.cells.models import CODE, Candidate, candidate
 from eval.paper.code import code_of
 from eval.paper.rows import ALL, ROWS
 from policies.base import adapter_of
+from tools.detect_drift.reference import registered
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import best_rule
+from tools.evaluate.temperature import losses
 
 JUDGES = ("tools.evaluate", "agent.loop.answers", "cao.model.loading")
 """Modules that every cell depends on."""
@@ -106,6 +108,7 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
         "support": _sha256([example.prompt for example in splits.support]),
         "reward": _sha256(_asked(bench, splits.reward)),
         "test": _sha256(_asked(bench, splits.test)),
+        "description": bench.task.description,
     }
     if row.kind == "baseline" and row.name != "base":
         ground, budget = desk.ground(key.task), desk.budget(key.task)
@@ -116,7 +119,8 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
         found |= {"parts": bench.trained.hashes(), "encoder": desk.encoder.sha256}
     if row.name == ALL:
         run = {key: value for key, value in bench.config.fingerprint().items() if key not in ELSEWHERE}
-        found |= {"run": run, "policy": adapter_of(bench.policy)}
+        known = {name: sha256_file(path) for name, path in registered().items()}
+        found |= {"run": run, "policy": adapter_of(bench.policy), "references": known}
     return found
 
 
@@ -247,12 +251,13 @@ def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answer
 def judged(bench: Workbench, made: Candidate) -> tuple[AnswerRule, list[Item], list[Item]]:
     """Return a model's own answer rule, and its answers to the test part by the default rule and by that one.
 
-    The rule is chosen on the reward part, as a run chooses that of its start.
+    The rule is chosen on the reward part, as a run chooses that of its start; the rule of a strategy that is fitted is
+    the one of the lowest loss there.
     """
     rule = made.rules[0]
     if len(made.rules) > 1:
         answers = {each: measure_part(bench, made.reward.under(each), "reward", "rule").items for each in made.rules}
-        rule = best_rule(answers)
+        rule = min(answers, key=lambda each: losses(answers[each]).mean()) if made.fitted else best_rule(answers)
     model = made.test()
     default = measure_part(bench, model.under(AnswerRule()), "test", "judged-default").items
     return rule, default, measure_part(bench, model.under(rule), "test", "judged").items

@@ -34,11 +34,18 @@ from eval.paper.making import folder_of, make
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2, START, Row
 from eval.paper.sizes import SIZES
 
-CODE = 1
+CODE = 2
 """Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
+
+APART = "--out runs/again"
+"""Ends a command that measures a part of a table again: the page of the whole table stays."""
 
 CHECKPOINTED = ("mean", "nearest")
 """Baselines that are made of the sources' checkpoints."""
+
+
+NOT_KEPT = Spent(tokens=None, seconds=None)
+"""What trained parts took, and what generating and aligning with them does."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Candidate:
         test: makes it as it answers the test part.
         note: what was adopted, in words.
         adapter: hash of its adapter, empty where it has none or several.
-        spent: before the task is known, and on it; None where that is the generator's training.
+        spent: before the task is known, and on it.
+        fitted: whether the rule itself is what is fitted on the reward part: the one of the lowest loss there.
     """
 
     reward: AdaptedModel
@@ -60,6 +68,7 @@ class Candidate:
     note: str = ""
     adapter: str = ""
     spent: tuple[Spent, Spent] = field(default_factory=lambda: (Spent(), Spent()))
+    fitted: bool = False
 
 
 def candidate(desk: Desk, row: Row, bench: Workbench) -> Candidate:
@@ -97,7 +106,7 @@ def _fixed(
     """Return a model that is the same for both parts: the base model with an adapter, or without."""
     model = AdaptedModel(members=(reference,))
     sha256 = reference.sha256 if reference else ""
-    return Candidate(model, rules_of(bench), lambda: model, note, sha256, spent or (Spent(), Spent(seconds=None)))
+    return Candidate(model, rules_of(bench), lambda: model, note, sha256, spent or (NOT_KEPT, NOT_KEPT))
 
 
 def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
@@ -108,7 +117,7 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
     if row.name in CHECKPOINTED and not SIZES[options.preset].checkpoints:
         lacking = [name for name in checkpoints_of(desk, row, task, seed) if not desk.workshop.has(name)]
         if lacking:
-            again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full"
+            again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full {APART}"
             raise UnavailableError(f"{lacking[0]} and {len(lacking) - 1} more are not trained; {again}")
     budget, progress = desk.budget(task), desk.progress
     made = make(desk.workshop, row.name, task, seed, rules=options.rules, budget=budget, progress=progress)
@@ -161,7 +170,7 @@ def _whole_run(bench: Workbench) -> Candidate:
     model = bench.adapted(state["best"])
     note = f"start {state['start']}; {_words(state)} after {len(record.trials)} attempts"
     first = model.members[0].sha256 if len(model.members) == 1 and model.members[0] else ""
-    spent = (Spent(seconds=None), Spent(tokens=None, seconds=record.seconds))
+    spent = (NOT_KEPT, Spent(tokens=None, seconds=record.seconds))
     return Candidate(model, (model.answer_rule,), lambda: model, note, first, spent)
 
 
@@ -189,7 +198,7 @@ def _family(bench: Workbench, row: Row) -> Candidate:
             raise NotApplicableError("answers are written here: there are no choices whose likelihoods compare")
         priors = {rule.prior for rule in rules}
         able = tuple(point.rule for point in Calibrate.grid() if point.rule.prior in priors)
-        return Candidate(start, able, lambda: start, note)
+        return Candidate(start, able, lambda: start, note, fitted=True)
     strategy = family.papers_numbers()
     if strategy is None:
         raise InputError(f"the paper has no numbers for {family.__name__}")

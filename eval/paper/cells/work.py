@@ -23,6 +23,7 @@ from eval.baselines.cell import made_ready
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Answered, Key, Shelf, depends_on, fill, fingerprint_of
+from eval.paper.cells.models import APART
 from eval.paper.cells.reckoning import Reckoning, plan_text
 
 PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated)
@@ -69,7 +70,8 @@ def do(desk: Desk, job: Job) -> Outcome:
         reason = str(error)
     except Exception as error:  # noqa: BLE001  (any defect is told, with the command that shows it)
         last = traceback.extract_tb(error.__traceback__)[-1]
-        alone = f"{desk.shared.command} --methods {job.key.row} --tasks {job.key.task} --seeds {job.key.seed}"
+        one = f"--methods {job.key.row} --tasks {job.key.task} --seeds {job.key.seed} {APART}"
+        alone = f"{desk.shared.command} {one}"
         where = f"{Path(last.filename).name}:{last.lineno}"
         reason = f"crashed: {type(error).__name__}: {error} ({where}); alone: {alone}"
     return Outcome(reason=reason, seconds=round(time.monotonic() - began, 1))

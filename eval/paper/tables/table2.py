@@ -10,6 +10,7 @@ TABLE = Table(
     rows=(*BASELINES, ALL),
     pairs=tuple((ALL, baseline) for baseline in BASELINES),
     anchors=(ALL,),
-    about="Baselines learn from the sources of the generator that serves the task. No method saw a task that it is "
-    "judged on, but for what its column “reads” names.",
+    about="Baselines learn from the sources of the generator that serves the task. No adapter's training saw a task "
+    "that it is judged on, but for what its column “reads” names. LoRA on the reward labels chooses its rule by the "
+    "questions that it was trained on; `--table labels` keeps these apart.",
 )

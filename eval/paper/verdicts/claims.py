@@ -88,8 +88,13 @@ def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str],
 
 def _budget(table: TableResult, other: str) -> str:
     """Return what the reader has to know of a baseline that was given less than the method."""
-    small = table.rules == "equal" and table.share < 1 and other in BASELINES and other != "base"
-    return f"; the baseline read {table.share:.0%} of the generator's tokens at most" if small else ""
+    spent = table.rows[other].spent if table.rules == "equal" and other in BASELINES and other != "base" else None
+    if spent is None:
+        return ""
+    if spent[0].tokens:
+        return f"; the baseline read {table.share:.0%} of the generator's tokens at most" if table.share < 1 else ""
+    steps = f"{10 * table.adapting:g}"
+    return f"; the baseline read as many tokens as {steps} steps on 25 questions take, at most"
 
 
 def _why(table: TableResult, row: str, other: str, kind: str) -> str:

@@ -78,7 +78,9 @@ def test_a_crash_in_a_baseline_leaves_the_others(
     assert finished.call("2", *more) == 0
     rows = json.loads((tmp_path / "table2.json").read_text())["rows"]
     assert set(rows["base"]["cells"]) == {"social_iqa"}
-    assert rows["no_meta_train"]["absent"]["social_iqa"].startswith("seed 5: crashed: ZeroDivisionError: by purpose")
+    absent = rows["no_meta_train"]["absent"]["social_iqa"]
+    assert absent.startswith("seed 5: crashed: ZeroDivisionError: by purpose")
+    assert absent.endswith("--methods no_meta_train --tasks social_iqa --seeds 5 --out runs/again")
     assert "## n/a" in (tmp_path / "table2.md").read_text()
 
 
@@ -88,6 +90,7 @@ def test_tables_3_and_4_take_its_maml(finished: Table2, tmp_path: Path) -> None:
     assert finished.call("3", *given, "--batches", "2") == 0
     absent = json.loads((tmp_path / "table3.json").read_text())["rows"]["maml"]["absent"]
     assert "--table 2" in absent["social_iqa"]
+    assert json.loads((tmp_path / "table3.json").read_text())["verdicts"][0]["verdict"] == "not measured yet"
     assert finished.call("2", *given, "--methods", "base,maml") == 0
     assert finished.call("3", *given, "--batches", "2") == 0
     rows = json.loads((tmp_path / "table3.json").read_text())["rows"]

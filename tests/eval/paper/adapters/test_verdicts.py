@@ -6,7 +6,7 @@ from eval.bench.measure import exponent
 from eval.paper.adapters.cost import ways_of
 from eval.paper.adapters.cost_results import AxisCost
 from eval.paper.adapters.results import Difference, GradientRow, Similarity, SizeRow
-from eval.paper.adapters.verdicts import more_alike, near_zero, orders, sparser
+from eval.paper.adapters.verdicts import UNTRAINED, more_alike, near_zero, orders, sparser
 
 
 def gradients(**absent: str) -> GradientRow:
@@ -40,6 +40,12 @@ def test_a_claim_holds_where_the_whole_interval_says_so(found: Difference | None
         assert (said.verdict, said.command) == (verdict, "the command")
         assert bool(said.figure) == (found is not None)
         assert found is not None or said.reason == "no folder"
+
+
+def test_a_baseline_that_can_be_trained_here_leaves_a_claim_unmeasured() -> None:
+    untrained = f"{UNTRAINED} on the sources of `full`; run: …"
+    for said in (more_alike(None, gradients(a=untrained), "c"), sparser(None, lengths(a=untrained), "c")):
+        assert (said.verdict, said.reason) == ("not measured yet", untrained)
 
 
 def alike(medicine: str, cosine: float) -> Similarity:

@@ -7,6 +7,7 @@ import pytest
 
 from cao.errors import InputError
 from eval import tables
+from eval.baselines.baseline import Spent
 from eval.paper.results import KINDS, Choice, RowResult, TableResult, Versus
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
 from eval.paper.verdicts.claims import FAILS, HOLDS, SPARSER, UNMEASURED, UNTESTED, Verdict, verdicts
@@ -24,7 +25,9 @@ def table(
     number: str, *pairs: Versus, choice: Choice | None = None, model: str = "0" * 64, **absent: str
 ) -> TableResult:
     known = {name for one in pairs for name in (one.row, one.other)} | set(absent)
-    rows = {name: RowResult(cells={}, absent={"a": absent[name]} if name in absent else {}, means={}) for name in known}
+    read = Spent(steps=1, tokens=0 if "labelled_lora" in known else 10), Spent(steps=1, tokens=5)
+    reasons = {name: {"a": absent[name]} if name in absent else {} for name in known}
+    rows = {name: RowResult(cells={}, absent=reasons[name], means={}, spent=read) for name in known}
     return TableResult(
         command=f"python -m eval.tables --table {number}",
         table=number,
@@ -75,6 +78,13 @@ def test_a_baseline_is_beaten_where_interval_and_corrected_p_say_so() -> None:
     assert said(found, f"CAO-LLM is better than ABMLL, {OUT}").verdict == FAILS
     serl = said(found, f"CAO-LLM is better than SeRL, {OUT}")
     assert (serl.verdict, serl.reason) == (UNTESTED, "SeRL: trl is not installed")
+
+
+def test_what_limits_a_baseline_is_said_beside_its_verdict() -> None:
+    found = verdicts({"2": table("2", pair(ALL, "labelled_lora", 0.05))}, "tiny", {})
+    one = said(found, f"CAO-LLM is better than LoRA on the reward labels, {OUT}")
+    assert "as many tokens as 5 steps on 25 questions take" in one.reason
+    assert "generator" not in one.reason
 
 
 def test_a_row_that_was_left_out_is_not_measured_yet() -> None:

@@ -1,0 +1,67 @@
+"""The page of a table, from made figures."""
+
+from eval.baselines.baseline import Spent
+from eval.paper.page import name_of, page
+from eval.paper.results import KINDS, Cell, Mean, RowResult, TableResult
+from eval.paper.rows import ALL
+
+IN, _ = KINDS
+
+
+def row(best: float, default: float, spent: tuple[Spent, Spent]) -> RowResult:
+    cells = {
+        task: Cell(accuracy=best, ci95=(0, 1), default=default + shift, log_loss=1.0, at_chance=0, seeds=1)
+        for task, shift in (("arc_easy", 0.0), ("medqa", 0.2))
+    }
+    means = {IN: Mean(tasks=("arc_easy", "medqa"), accuracy=best, ci95=(0, 1))}
+    return RowResult(cells=cells, absent={}, means=means, spent=spent)
+
+
+def made() -> TableResult:
+    none = Spent(tokens=None, seconds=None)
+    return TableResult(
+        command="the command",
+        table="2",
+        measured="2026-01-01",
+        model="tiny",
+        model_sha256="0" * 64,
+        device="cpu",
+        dtype="float32",
+        machine="a machine",
+        preset="quick",
+        protocol="likelihood",
+        rules="equal",
+        share=0.1,
+        adapting=0.5,
+        rates=(3e-4,),
+        reward=96,
+        rule_choice="the best one",
+        limit=100,
+        seeds=(0,),
+        tasks=("arc_easy", "medqa"),
+        kinds={"arc_easy": IN, "medqa": IN},
+        chance={"arc_easy": 0.25, "medqa": 0.2},
+        n={"arc_easy": 8, "medqa": 8},
+        rows={"base": row(0.5, 0.3, (Spent(), Spent())), ALL: row(0.6, 0.4, (none, none))},
+        versus=(),
+        practised=("arc_easy",),
+    )
+
+
+def test_means_are_told_by_the_plain_rule_too() -> None:
+    assert "| base model | 2 | 50.0 (0.0–100.0) | 40.0 |" in page(made())
+
+
+def test_tasks_that_the_policy_knows_are_named() -> None:
+    assert "practised choosing them on other questions of arc_easy: its stage 3 is not new to these" in page(made())
+
+
+def test_what_nobody_kept_is_not_called_zero() -> None:
+    said = page(made())
+    assert "| base model | nothing | 0 steps, 0 tokens, 0 s | 0 steps, 0 tokens, 0 s |" in said
+    assert "| CAO-LLM, all stages | prompts; the reward labels steer the loop | not kept | not kept |" in said
+
+
+def test_tables_under_other_rules_do_not_take_each_others_place() -> None:
+    names = {name_of("2", protocol, rules) for protocol in ("likelihood", "generate") for rules in ("equal", "paper")}
+    assert len(names) == 4
