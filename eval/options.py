@@ -134,8 +134,8 @@ class TablesOptions(Record):
             "NAME,...",
             commas=True,
             repeats=True,
-            default="2, 5, 6, generation: six in-domain, six unseen; policies: all; labels, starts: never practised on;"
-            " continual: arc_easy,boolq,arc_easy,piqa",
+            default="2, 5, 6, generation: six in-domain, six unseen; policies: all; labels, starts: the eight that "
+            "agent.train_policy holds out; continual: arc_easy,boolq,arc_easy,piqa",
         ),
     ] = None
     methods: Annotated[

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
-from cao.types import Record, Reward, Trial
+from cao.types import Record, Reward, StrategyFields, Trial
 
 
 def _known_family(name: str) -> str:
@@ -53,10 +53,18 @@ class PolicyContext(Record):
 
     @property
     def tried(self) -> set[str]:
-        """The strategies tried on the current model, as canonical JSON: none of them is worth a second attempt."""
+        """The strategies tried on the current model, as canonical JSON: none of them is worth a second attempt.
+
+        Each is there as it was tried and as a policy proposes it, without the keys that only a run's settings state.
+        """
         accepted = [number for number, trial in enumerate(self.history, 1) if trial.accepted]
-        since = self.history[max(accepted, default=0) :]
-        return {canonical_json(trial.strategy) for trial in since if trial.strategy is not None}
+        since = [trial.strategy for trial in self.history[max(accepted, default=0) :] if trial.strategy is not None]
+        return {canonical_json(each) for strategy in since for each in (strategy, _as_offered(strategy))}
+
+
+def _as_offered(strategy: StrategyFields) -> StrategyFields:
+    family = FAMILIES.get(str(strategy["family"]))
+    return {key: value for key, value in strategy.items() if family is None or key not in family.unoffered}
 
 
 class Policy(Interface):

@@ -137,10 +137,10 @@ def opened(handed: Handed, folder: Path, lm: LanguageModel, encoder: Encoder) ->
 
 
 def handed_of_run(run: RunRecord, folder: Path) -> Handed:
-    """Return what a finished run hands over: what it adopted, else the deployed model."""
+    """Return what a finished run hands over: what it adopted, else the deployed model by its own best answer rule."""
     adopted = run.adopted
     if adopted is None:
-        return handed_of(run, None, (None,), None, read_answering(folder))
+        return handed_of(run, None, (None,), None, read_answering(folder), run.reward.answer_rules.get("baseline"))
     if adopted.together:
         members, routes = adopted.together.adapters, adopted.together.routes
     else:

@@ -86,6 +86,7 @@ def handed_of(
     members: tuple[str | None, ...],
     routes: str | None,
     answering: Answering | None,
+    rule: AnswerRule | None = None,
 ) -> Handed:
     """Return what of a run's model is no weights.
 
@@ -94,7 +95,8 @@ def handed_of(
         adopted: what the run adopted, None where an adapter alone, or the deployed model, is handed over.
         members: folders of the adapters that answer, None for the base model itself.
         routes: file of the routes, where each question goes to one adapter.
-        answering: how the run asked; its priors are those of what it adopted.
+        answering: how the run asked; its priors are those of what it adopted, else of the deployed model.
+        rule: by which the deployed model answers where nothing was adopted, None for the default.
 
     Raises:
         InputError: the run was made by a version that did not keep what its answer rule needs.
@@ -110,9 +112,9 @@ def handed_of(
         "members": members,
         "method": adopted.together.method if adopted and adopted.together else None,
         "routes": routes,
-        "answer_rule": adopted.answer_rule if adopted else None,
+        "answer_rule": adopted.answer_rule if adopted else rule,
         "latent": adopted.latent if adopted else None,
-        "answering": kept if adopted else kept.model_copy(update={"priors": ()}),
+        "answering": kept if adopted or rule else kept.model_copy(update={"priors": ()}),
         "strategies": adopted.strategies if adopted else (),
         "unjudged": run.unjudged,
     }

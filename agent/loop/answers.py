@@ -22,6 +22,7 @@ from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, AnswerRule, Example, Item
 from tools.evaluate import answer_by, evaluate, load_items, prior_of, save_items, together
 from tools.evaluate.answer_rule import Prior
+from tools.evaluate.priors import neutral_questions
 from tools.evaluate.racing import FIRST_BLOCK, block_ends
 
 _PRIOR: TypeAdapter[dict[str, float]] = TypeAdapter(dict[str, Annotated[float, Field(allow_inf_nan=False)]])
@@ -68,6 +69,12 @@ def measurement_key(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart)
         "questions": [example.model_dump(mode="json") for example in _questions(bench, part)],
     }
     return sha256_bytes(canonical_json(depends_on).encode())[:16]
+
+
+def neutral_of(bench: Workbench) -> int:
+    """Return behind how many neutral questions choices are read: one number for every part, so for one rule."""
+    every = (*bench.splits.reward, *bench.splits.test)
+    return neutral_questions(bench.task, every, bench.lm.profile.answer_style)
 
 
 class Answers:
@@ -134,8 +141,9 @@ class Answers:
             prior = _kept_prior(path)
             if not prior:
                 model, support = self._models[member].under(rule), bench.splits.support
-                states = bench.states
-                prior = prior_of(model, routed, bench.task, self._examples, support, lm=bench.lm, states=states)
+                asked, lm, states = self._examples, bench.lm, bench.states
+                many = neutral_of(bench)
+                prior = prior_of(model, routed, bench.task, asked, support, lm=lm, states=states, neutral=many)
                 write_json(path, sealed(prior))
             self._priors[member, routed] = prior
         return self._priors[member, routed]

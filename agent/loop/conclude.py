@@ -64,7 +64,7 @@ def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bo
         loss_p_value=verdict.loss_p_value,
     )
     adopted = adopted_of(state, bench) if improved else None
-    write_answering(bench.folder, answering_of(bench, bench.adapted(state["best"] if improved else None)))
+    write_answering(bench.folder, answering_of(bench, bench.adapted(state["best" if improved else "base"])))
     write_json(bench.folder / "strategy.json", adopted and adopted.model_dump(mode="json"))
     return {"test": test, "adopted": adopted}
 

@@ -171,10 +171,11 @@ def evaluate(state: State, bench: Workbench) -> State:
     attempt = len(state["trials"]) + 1
     name = f"attempt-{attempt}"
     candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
-    price = serving_price(candidate, bench.adapted(state["best"]), bench.config.serving_price)
-    bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price)
     assert state["proposal"] is not None  # the graph's router
-    again = _prices(state, bench).again(restore_strategy(state["proposal"]), bench.texts())
+    strategy, rate = restore_strategy(state["proposal"]), bench.config.serving_price
+    price = serving_price(candidate, bench.adapted(state["best"]), rate, transductive=strategy.transductive)
+    bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price)
+    again = _prices(state, bench).again(strategy, bench.texts())
     try:
         measured = race_reward(bench, candidate, best, name, bar, again)
     except NotApplicableError as error:

@@ -1,5 +1,6 @@
 """The test part, read once: every model on the way from the deployed one to what was adopted answers it."""
 
+from agent.loop.answers import neutral_of
 from agent.loop.loading import asks_by_chat
 from agent.loop.reward import measure_part
 from agent.loop.state import State, Workbench, accepted_strategies
@@ -8,7 +9,7 @@ from agent.record.measurements import RULE_STEP, TestStep
 from cao.strategy import strategy_text
 from cao.types import AcceptRule, AdaptedModel, AnswerRule, Item
 from tools.evaluate import prior_of
-from tools.evaluate.priors import NEUTRAL, neutral_questions
+from tools.evaluate.priors import NEUTRAL
 from tools.evaluate.statistics import compare, summarise
 
 Tested = dict[str, list[Item]]
@@ -69,11 +70,10 @@ def answering_of(bench: Workbench, model: AdaptedModel) -> Answering:
     task, support, prior = bench.task, bench.splits.support, model.answer_rule.prior
     members = range(len(model.members)) if prior == "batch" else ()
     found = (prior_of(model, one, task, support, support, lm=bench.lm, states=bench.states) for one in members)
-    style, asked = bench.lm.profile.answer_style, bench.splits.test
     return Answering(
         chat=asks_by_chat(task, bench.config),
         max_new_tokens=task.max_new_tokens,
         stop=task.stop,
-        neutral=neutral_questions(task, asked, style) if prior == "choice" else len(NEUTRAL),
+        neutral=neutral_of(bench) if prior == "choice" else len(NEUTRAL),
         priors=tuple(dict(one) for one in found),
     )

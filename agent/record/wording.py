@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from agent.record.measurements import GENERATED, PartScore
+from agent.record.measurements import GENERATED, PartScore, TestPart
 from agent.record.schema import RUNNING, UNFINISHED, Run
 from cao.drift import DriftReport
 from cao.encodings import visible
@@ -183,11 +183,7 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
         return f"The run is at work: {tries} so far; the last step seen is {run.last_node or 'none'}."
     test = run.test
     if run.status != "improved":
-        base = (
-            f", whose test accuracy is {percent(test.baseline.accuracy)} ({interval(test.baseline.ci95)})"
-            if test
-            else ""
-        )
+        base = _as_it_was(test) if test else ""
         if run.reason:
             reason = one_line(run.reason, 400)
             return f"{reason[:1].upper()}{reason[1:]}. Nothing was tried; the deployed model is left as it was{base}."
@@ -207,6 +203,15 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
         f"{what} after {tries}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
         f"{percent(test.adapted.accuracy)} ({points(gain(run))}{within}; exact McNemar {p_text(test.p_value)}){loss}."
     )
+
+
+def _as_it_was(test: TestPart) -> str:
+    """Return what a model that was left as it was reaches on test, by its own best answer rule besides."""
+    best = f"{percent(test.baseline.accuracy)} ({interval(test.baseline.ci95)})"
+    if test.default is None or not test.steps:
+        return f", whose test accuracy is {best}"
+    plain = f"{percent(test.default.accuracy)} ({interval(test.default.ci95)})"
+    return f", whose test accuracy is {plain}; the run's folder answers by its own best answer rule, which has {best}"
 
 
 def guess_text(side: PartScore) -> str:

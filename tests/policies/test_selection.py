@@ -56,6 +56,18 @@ def names(texts: list[str]) -> list[str]:
     return [canonical_json(json.loads(text)) for text in texts]
 
 
+def test_what_a_runs_settings_added_to_a_strategy_makes_it_no_other_one() -> None:
+    plain: StrategyFields = {
+        "family": "TTL",
+        "ttl_steps": 10,
+        "learning_rate": 1e-4,
+        "batch_size": 4,
+        "shuffle_data": True,
+    }
+    context = PolicyContext(history=tried({**plain, "peft": "dora"}))
+    assert names(PortfolioPolicy([plain, LATENT]).propose(context, 1, 0)) == [A]
+
+
 def test_the_portfolio_is_proposed_in_order_without_what_cannot_act_or_was_tried() -> None:
     policy = PortfolioPolicy([LATENT, MIX, SHORT])
     assert names(policy.propose(PolicyContext(), 4, 0)) == [A, C, B, A]

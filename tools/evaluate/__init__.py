@@ -113,6 +113,7 @@ def prior_of(
     lm: LanguageModel,
     states: HiddenCache,
     progress: Progress = silent,
+    neutral: int | None = None,
 ) -> Prior:
     """Return the prior that an adapted model's answer rule takes off, as one of its members has it.
 
@@ -127,6 +128,7 @@ def prior_of(
         lm: the base model, without an adapter.
         states: hidden states of earlier calls.
         progress: told about long work.
+        neutral: behind how many neutral questions a choice is read; None decides by ``examples``.
 
     Raises:
         NotApplicableError: there is no such prior for this task.
@@ -136,7 +138,7 @@ def prior_of(
         return {}
     with with_adapter(lm, reference):
         if kind == "choice":
-            return choice_prior(task, examples, lm, progress)
+            return choice_prior(task, examples, lm, progress, neutral=neutral)
         read = states.reader(reference.sha256 if reference else None)
         items, _ = _rank(task, support, lm, adapted.latent, read, progress)
     return batch_prior(task, support, items, lm.profile.answer_style)

@@ -24,13 +24,16 @@ def has_folder(model: AdaptedModel) -> bool:
     return len(model.members) == 1 and model.latent is None
 
 
-def serving_price(candidate: AdaptedModel, best: AdaptedModel, per_doubling: float) -> float:
+def serving_price(
+    candidate: AdaptedModel, best: AdaptedModel, per_doubling: float, *, transductive: bool = False
+) -> float:
     """Return what a candidate must gain besides, nats; 0 for one that costs no more than what it would replace.
 
     Args:
         candidate: the model that would be served.
         best: the model that it would replace.
         per_doubling: nats for twice the cost.
+        transductive: whether the candidate is made anew for each set of questions, so that no folder of it serves.
     """
     doublings = max(0.0, math.log2(passes(candidate) / passes(best)))
-    return per_doubling * (doublings + (has_folder(best) and not has_folder(candidate)))
+    return per_doubling * (doublings + (has_folder(best) and (transductive or not has_folder(candidate))))

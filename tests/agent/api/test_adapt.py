@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from agent.record.wording import verdict
 from agent.run import main
-from cao import adapt
+from cao import adapt, load
 from cao.errors import InputError, UnavailableError
+from cao.types import AdaptedModel, AnswerRule
 from tests.agent.api.conftest import Made
 from tests.agent.run.tiny_runs import TTL, echo_rows, strategies, write_rows
 
@@ -96,6 +98,25 @@ def test_prompts_alone_leave_the_deployed_model(made: Made, tmp_path: Path) -> N
     assert run.record.unjudged is not None
     assert run.model.adapted.members == (None,)
     assert run.model.answer("Does the bird fly?", CHOICES).text in CHOICES
+
+
+def test_where_nothing_is_adopted_the_folder_answers_by_the_deployed_models_own_rule(
+    made: Made, tmp_path: Path
+) -> None:
+    plan = strategies(tmp_path, {"family": "Latent", "slot_steps": 1, "slot_lr": 1e-4})
+    told = {"policy": "fixed", "policy_settings": {"strategy_file": str(plan)}, "reward": 24, "test": 12, **made.base}
+    run = adapt(echo_rows(), adapter="none", support=8, accept="confident", out=tmp_path, **told)
+    rule = run.record.reward.answer_rules["baseline"]
+    assert (run.record.adopted, run.record.test.adapted) == (None, run.record.test.baseline)
+    assert rule != AnswerRule()
+    scored = Made(run, made.base, []).scored()
+    for model in (run.model, load(run.folder, **made.base)):
+        answers = model.answer_all(Made(run, made.base, []).questions())
+        assert model.adapted == AdaptedModel(answer_rule=rule)
+        assert [(one.choice, list(one.scores)) for one in answers] == [
+            (choice, pytest.approx(scores, abs=1e-5)) for choice, scores in scored
+        ]
+    assert "the run's folder answers by its own best answer rule" in verdict(run.record)
 
 
 def test_the_tools_are_given_prompts_of_their_own(made: Made, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cao.types import AdaptedModel, AnswerRule, ChoiceLikelihood, Example, Item,
 from tests.agent.loop.rewards import BAR, COUNTED, PLAIN, QUESTIONS, Model, N, adapter, bench
 from tools.evaluate import load_items
 from tools.evaluate.answer_rule import ranked
+from tools.evaluate.priors import LABELS, NEUTRAL
 
 OTHER = AdaptedModel(members=(adapter("x"),))
 
@@ -176,6 +177,19 @@ def test_each_routed_question_loses_the_prior_of_the_adapter_that_answered_it(
     items = reward.measure_part(at, routed, "reward", "attempt-1").items
     assert [item.scores for item in items[:2]] == [(-2.0, -3.0), (-2.0, 2.0)]
     assert [item.choice for item in items] == [0, 1] * (N // 2)
+
+
+def test_a_choice_is_read_behind_as_many_neutral_questions_in_every_part(tmp_path: Path) -> None:
+    at = bench(tmp_path)
+    at.task = Task(name="t", title="T", source="here", load=list)
+    at.lm.profile = SimpleNamespace(answer_style="text")
+    few = [Example(id="q", question="q", choices=("one", "two"), answer=0)]
+    many = [Example(id=f"r{n}", question="q", choices=(f"a{n}", f"b{n}"), answer=0) for n in range(LABELS)]
+    numbers = []
+    for reward_part, test_part in ((few, few), (few, many), (many, few)):
+        at.splits.reward, at.splits.test = reward_part, test_part
+        numbers.append(answers.neutral_of(at))
+    assert numbers == [len(NEUTRAL), 1, 1]
 
 
 def test_racing_is_configured(tmp_path: Path) -> None:

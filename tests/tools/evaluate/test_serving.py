@@ -46,6 +46,12 @@ def test_the_price_is_a_rate_for_each_doubling_and_for_the_folder(
     assert serving_price(candidate, best, 0.0) == 0.0
 
 
+def test_what_is_trained_anew_for_each_set_of_questions_pays_for_the_folder_that_it_takes_away() -> None:
+    assert serving_price(CARRIED, PLAIN, 0.01, transductive=True) == pytest.approx(0.01)
+    assert serving_price(FOUR, PLAIN, 0.01, transductive=True) == serving_price(FOUR, PLAIN, 0.01)
+    assert serving_price(CARRIED, FOUR, 0.01, transductive=True) == 0.0
+
+
 def test_four_adapters_that_gain_less_than_their_price_are_not_accepted() -> None:
     rng = random.Random(0)
     noise = [rng.gauss(1.0, 1.0) for _ in range(96)]
