@@ -52,7 +52,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     with locked(work):
-        stock = opened(lm, work, options, progress)
+        stock = opened(lm, work, options, command, progress)
         setting = {
             "command": command,
             "measured": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -69,13 +69,13 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
     return result, write_page(result, out)
 
 
-def opened(lm: LanguageModel, work: Path, options: TablesOptions, progress: Progress) -> Stock:
+def opened(lm: LanguageModel, work: Path, options: TablesOptions, command: str, progress: Progress) -> Stock:
     """Return what makes the adapters, with the cells of a folder."""
     kept = Kept(work, {"model": lm.sha256, "device": options.device, "dtype": lm.dtype})
     shared = options.work or home(options) / "work"
     encoder = partial(Encoder, minilm_folder(), lm.device)
     meta = Meta(lm, lambda: open_workshop(options, shared, lm, encoder, progress), options.maml_tokens, progress)
-    return Stock(lm, kept, options.pretrained, meta)
+    return Stock(lm, kept, options.pretrained, meta, command)
 
 
 def _generators(stock: Stock, tasks: Sequence[str]) -> dict[str, str]:

@@ -51,6 +51,7 @@ class Stock:
         kept: where what is made is kept.
         folder: of trained parts; None for the shipped one.
         meta: the baselines of a consolidation's folder.
+        command: that measures, for what crashes.
         variant: of the trained parts, for every task; ``auto`` takes one that never saw the task.
     """
 
@@ -58,6 +59,7 @@ class Stock:
     kept: Kept
     folder: str | None
     meta: Meta
+    command: str = ""
     variant: str = pretrained.AUTO
     _variants: dict[str, Trained] = field(default_factory=dict, repr=False)
 

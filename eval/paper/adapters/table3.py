@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cao.errors import CaoError
 from cao.inference.answer_loss import answer_rows
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.cosines import Array, cosines
@@ -26,6 +25,7 @@ from eval.paper.adapters.published import COSINES
 from eval.paper.adapters.results import Alike, Difference, GradientRow, Table3Result
 from eval.paper.adapters.stock import ALIGNED, CENTRE, GENERATED, MAML, MAML_ADAPTED, START, TITLES, Stock, about
 from eval.paper.adapters.verdicts import more_alike
+from eval.paper.reasons import reason
 
 BATCH, ROW_TOKENS = 4, 128
 PART: Part = "reward"
@@ -75,8 +75,8 @@ def _kind(stock: Stock, options: TablesOptions, kind: str, tasks: Sequence[str],
     for done, task in enumerate(tasks, 1):
         try:
             gradients[task] = [_of_task(stock, options.batches, kind, task, seed) for seed in options.seeds]
-        except CaoError as error:
-            absent[task] = str(error)
+        except Exception as error:  # noqa: BLE001  (any defect is told, with the command that shows it)
+            absent[task] = reason(error, f"{stock.command} --tasks {task}")
             gradients.pop(task, None)
         progress(f"gradients, {TITLES[kind]}", done, len(tasks))
     whole, shared, halved, every = list[Array](), list[Array](), list[Array](), False

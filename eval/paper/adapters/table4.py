@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cao.errors import CaoError
 from cao.model.adapters import adapter_sha256
 from cao.model.cosines import Array
 from cao.progress import Progress
@@ -19,6 +18,7 @@ from eval.paper.adapters.results import Difference, SizeRow, Stated, Table4Resul
 from eval.paper.adapters.sizes import ABSOLUTE, RELATIVE, Sizes, sizes
 from eval.paper.adapters.stock import ALIGNED, CENTRE, CHECKPOINT, GENERATED, MAML, MAML_ADAPTED, TITLES, Stock
 from eval.paper.adapters.verdicts import sparser
+from eval.paper.reasons import reason
 from eval.policies.verdicts import Picks
 
 KINDS = (CENTRE, GENERATED, ALIGNED, MAML, MAML_ADAPTED, CHECKPOINT)
@@ -53,8 +53,8 @@ def _kind(stock: Stock, kind: str, tasks: Sequence[str], seeds: Sequence[int], p
     for done, task in enumerate(tasks, 1):
         try:
             found[task] = [_of(stock, kind, task, seed) for seed in seeds]
-        except CaoError as error:
-            absent[task] = str(error)
+        except Exception as error:  # noqa: BLE001  (any defect is told, with the command that shows it)
+            absent[task] = reason(error, f"{stock.command} --tasks {task}")
         progress(f"sizes, {TITLES[kind]}", done, len(tasks))
     return Measured(found, absent)
 

@@ -31,14 +31,12 @@ from cao.types import AdaptedModel, AdapterRef, AnswerRule
 from eval.baselines.baseline import Spent
 from eval.paper.cells.desk import Desk
 from eval.paper.making import folder_of, make
+from eval.paper.reasons import APART
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2, START, Row
 from eval.paper.sizes import SIZES
 
 CODE = 2
 """Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
-
-APART = "--out runs/again"
-"""Ends a command that measures a part of a table again: the page of the whole table stays."""
 
 CHECKPOINTED = ("mean", "nearest")
 """Baselines that are made of the sources' checkpoints."""

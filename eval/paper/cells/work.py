@@ -5,12 +5,10 @@ A kill costs the cell that is at work, and of a training or a run no more than t
 
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from agent.train.clock import span
 from agent.train.engine.engines import open_engine
@@ -23,8 +21,8 @@ from eval.baselines.cell import made_ready
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Answered, Key, Shelf, depends_on, fill, fingerprint_of
-from eval.paper.cells.models import APART
 from eval.paper.cells.reckoning import Reckoning, plan_text
+from eval.paper.reasons import reason
 
 PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated)
 """Baselines that learn, or choose a rate, on the sources before the target is known: once for all targets of a fold."""
@@ -65,16 +63,11 @@ def do(desk: Desk, job: Job) -> Outcome:
             _prepare(desk, job.key)
         else:
             fill(desk, Shelf(desk.shared.work, desk.shared.options.protocol), job.key, job.about)
-        reason = ""
-    except CaoError as error:
-        reason = str(error)
+        why = ""
     except Exception as error:  # noqa: BLE001  (any defect is told, with the command that shows it)
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        one = f"--methods {job.key.row} --tasks {job.key.task} --seeds {job.key.seed} {APART}"
-        alone = f"{desk.shared.command} {one}"
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        reason = f"crashed: {type(error).__name__}: {error} ({where}); alone: {alone}"
-    return Outcome(reason=reason, seconds=round(time.monotonic() - began, 1))
+        one = f"--methods {job.key.row} --tasks {job.key.task} --seeds {job.key.seed}"
+        why = reason(error, f"{desk.shared.command} {one}")
+    return Outcome(reason=why, seconds=round(time.monotonic() - began, 1))
 
 
 def _prepare(desk: Desk, key: Key) -> None:

@@ -13,6 +13,7 @@ from eval import tables
 from eval.paper.adapters import table3
 from eval.paper.adapters.pages.write import write_page
 from eval.paper.adapters.results import FiguresResult, Table3Result, Table4Result
+from eval.paper.adapters.stock import Stock
 from tests.agent import tiny_pretrained
 from tests.agent.train.generator.tiny_consolidation import FOLDER
 from tests.agent.train.generator.tiny_consolidation import command as consolidation
@@ -101,6 +102,26 @@ def test_a_kill_costs_one_cell(made: Tables, gradients: dict[str, Any], monkeypa
     assert again.call("3") == 0
     assert len(asked) == 4 * len(TASKS) * 2 + 1  # kinds, tasks, batches; the killed one twice
     assert again.result("table3")["rows"] == gradients["rows"]
+
+
+def test_a_defect_in_one_kind_of_adapter_leaves_the_others_and_names_its_command(
+    made: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = Tables(made.model, made.shelf, made.out.parent / "broken")
+    plain = Stock.make
+
+    def broken(self: Stock, kind: str, task: str, seed: int) -> Any:
+        if kind == "generated":
+            raise ZeroDivisionError("by purpose")
+        return plain(self, kind, task, seed)
+
+    monkeypatch.setattr(Stock, "make", broken)
+    assert again.call("4") == 0
+    rows = again.result("table4")["rows"]
+    assert rows["centre"]["tasks"] == list(TASKS)
+    absent = rows["generated"]["absent"]["openbookqa"]
+    assert absent.startswith("crashed: ZeroDivisionError: by purpose (test_measure.py:")
+    assert absent.endswith("--tasks openbookqa --out runs/again")
 
 
 def test_sizes_are_those_of_the_adapters(made: Tables) -> None:
