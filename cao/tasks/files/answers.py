@@ -1,7 +1,8 @@
 """Rows become questions: what is asked, among which choices, and which answer is right.
 
 An answer is an index, a letter, a choice's own label, its text, or, without choices, a free text. What an index counts
-from is found out from the whole file: from 1 where some answer is the number of choices and none is 0.
+from is found out from the whole file: from 1 where some answer is the number of choices and none is 0. A choice
+that a row leaves out counts, too.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Asked:
     Attributes:
         number: of the row.
         question, context: texts.
-        choices: texts, empty where the answer is free.
+        choices: texts, "" where the row leaves one out; none where the answer is free.
         labels: of the choices, where the file states them.
         answer: as the file has it.
     """
@@ -62,7 +63,7 @@ def understood(path: Path, table: Table, given: KeyMap) -> tuple[list[Example], 
             there = listed(keys.ignored)
             how = "--map question=KEY, with answer=KEY and choices=KEY where they have other names, too"
             raise BadRowError(f"'question' is missing; name its key with {how} (keys: {there})")
-        reader = _Reader(table, keys, given.base)
+        reader = _Reader(table, keys, given)
         for row in table.rows:
             number = row.number
             reader.ask(row)
@@ -96,8 +97,8 @@ def _unfold(table: Table) -> None:
 class _Reader:
     """Reads the rows of one file, in two passes: what is asked, then what is right."""
 
-    def __init__(self, table: Table, keys: Keys, base: int | None) -> None:
-        self.table, self.keys, self.base = table, keys, base
+    def __init__(self, table: Table, keys: Keys, given: KeyMap) -> None:
+        self.table, self.keys, self.given = table, keys, given
         self.asked: list[Asked] = []
         self.kept: dict[str, tuple[int, Example]] = {}
         self.rule = LabelRule()
@@ -119,7 +120,7 @@ class _Reader:
             self._leave("had no answer", row.number)
             return
         choices, labels = (self.classes, ()) if self.classes else choices_of(values, keys)
-        twice = next((choice for choice in choices if choices.count(choice) > 1), None)
+        twice = next((choice for choice in choices if choice and choices.count(choice) > 1), None)
         if twice is not None and not keys.own:
             self._leave("listed a choice twice", row.number)
             return
@@ -144,9 +145,10 @@ class _Reader:
     def settle(self) -> None:
         """Find out, from all rows, how answers name choices."""
         if self.labelled:
-            names = self.table.names.get(self.keys.answer or "", ())
-            answers = [(one.answer, one.choices, one.labels or names) for one in self.asked if one.choices]
-            self.rule = LabelRule.of(answers, base=self.base, own=self.keys.own, named=bool(names))
+            names = tuple(name.strip() for name in self.table.names.get(self.keys.answer or "", ()))
+            by_text = self.given.by_text or bool(self.keys.wrong) or bool(self.classes and not names)
+            answers = [(one.answer, one.choices, one.labels) for one in self.asked if one.choices]
+            self.rule = LabelRule.of(answers, base=self.given.base, own=self.keys.own, by_text=by_text, names=names)
 
     def take(self, asked: Asked) -> None:
         """Judge a row's answer and keep its question, once."""
@@ -168,7 +170,7 @@ class _Reader:
         )
 
     def _example(self, asked: Asked) -> Example:
-        question, context, choices = asked.question, asked.context, asked.choices
+        question, context, choices = asked.question, asked.context, tuple(filter(None, asked.choices))
         identity = (context, question, *choices) if choices else (context, question)
         example = Example(
             id=read_id(*identity),
@@ -181,9 +183,8 @@ class _Reader:
         if not self.labelled:
             return example
         if choices:
-            names = asked.labels or self.table.names.get(self.keys.answer or "", ())
-            index = self.rule.index(asked.answer, choices, names)
-            told = {"answer": index, "gold_text": choices[index]}
+            gold = asked.choices[self.rule.index(asked.answer, asked.choices, asked.labels)]
+            told = {"answer": choices.index(gold), "gold_text": gold}
         else:
             gold, *others = accepted_texts(asked.answer)
             told = {"gold_text": gold, "accepted": tuple(others)}
