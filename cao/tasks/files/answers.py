@@ -15,6 +15,7 @@ from cao.reading import FileReading
 from cao.tasks.base import example_id, read_id
 from cao.tasks.files.chats import unfolded
 from cao.tasks.files.choices import choices_of, classes_of
+from cao.tasks.files.csv_files import read_cells
 from cao.tasks.files.free_text import accepted_texts, is_absent, same_answer
 from cao.tasks.files.keys import SAMPLE_KEYS, KeyMap, Keys, find_keys, listed
 from cao.tasks.files.labels import LabelRule
@@ -63,6 +64,8 @@ def understood(path: Path, table: Table, given: KeyMap) -> tuple[list[Example], 
             there = listed(keys.ignored)
             how = "--map question=KEY, with answer=KEY and choices=KEY where they have other names, too"
             raise BadRowError(f"'question' is missing; name its key with {how} (keys: {there})")
+        if table.cells:
+            read_cells(table, keys)
         reader = _Reader(table, keys, given)
         for row in table.rows:
             number = row.number

@@ -42,6 +42,7 @@ class Table:
         names: column → the names that its numbers stand for, where the file states them.
         notes: what a person should know, in sentences without their full stop.
         unit: what a row's number counts where it is not a line.
+        cells: whether lists and objects are still texts of cells.
     """
 
     format: str
@@ -50,6 +51,7 @@ class Table:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unit: str = ""
+    cells: bool = False
 
     def place(self, path: Path, number: int) -> str:
         """Return how a row is named in a message."""
