@@ -8,13 +8,14 @@ that a row leaves out counts, too.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from cao.errors import InputError
 from cao.reading import FileReading
 from cao.tasks.base import example_id, read_id
 from cao.tasks.files.chats import unfolded
-from cao.tasks.files.choices import choices_of, classes_of
+from cao.tasks.files.choices import choices_of, classes_of, is_label
 from cao.tasks.files.csv_files import read_cells
 from cao.tasks.files.free_text import accepted_texts, is_absent, same_answer
 from cao.tasks.files.keys import SAMPLE_KEYS, KeyMap, Keys, find_keys, listed
@@ -105,10 +106,13 @@ class _Reader:
         self.asked: list[Asked] = []
         self.kept: dict[str, tuple[int, Example]] = {}
         self.rule = LabelRule()
-        self.labelled = keys.answer is not None and not all(
-            is_absent(row.values.get(keys.answer), keys.answer in table.names) for row in table.rows
-        )
-        self.classes = classes_of(table, keys) if self.labelled else ()
+        names = table.names.get(keys.answer or "", ())
+        self.names = tuple(name.strip() for name in names)
+        self.absent = partial(is_absent, named=bool(names), label=is_label(keys))
+        answers = [row.values.get(keys.answer) for row in table.rows] if keys.answer else []
+        answers = [answer for answer in answers if not self.absent(answer)]
+        self.labelled = bool(answers)
+        self.classes = classes_of(answers, keys, self.names) if self.labelled else ()
         self._left_out: dict[str, list[int]] = {}
 
     def ask(self, row: Row) -> None:
@@ -117,9 +121,7 @@ class _Reader:
         question = self._texts(row, keys.question or ("question",))
         context = self._texts(row, [key for key in keys.context if values.get(key) is not None], required=False)
         answer = values.get(keys.answer) if keys.answer else None
-        if self.labelled and keys.answer not in values:
-            raise BadRowError(f"{keys.answer!r} is missing")
-        if self.labelled and answer != "" and is_absent(answer) and answer is not None:
+        if self.labelled and self.absent(answer):
             self._leave("had no answer", row.number)
             return
         choices, labels = (self.classes, ()) if self.classes else choices_of(values, keys)
@@ -148,10 +150,11 @@ class _Reader:
     def settle(self) -> None:
         """Find out, from all rows, how answers name choices."""
         if self.labelled:
-            names = tuple(name.strip() for name in self.table.names.get(self.keys.answer or "", ()))
-            by_text = self.given.by_text or bool(self.keys.wrong) or bool(self.classes and not names)
+            by_text = self.given.by_text or bool(self.keys.wrong) or bool(self.classes and not self.names)
             answers = [(one.answer, one.choices, one.labels) for one in self.asked if one.choices]
-            self.rule = LabelRule.of(answers, base=self.given.base, own=self.keys.own, by_text=by_text, names=names)
+            self.rule = LabelRule.of(
+                answers, base=self.given.base, own=self.keys.own, by_text=by_text, names=self.names
+            )
 
     def take(self, asked: Asked) -> None:
         """Judge a row's answer and keep its question, once."""

@@ -1,10 +1,11 @@
 """The choices of a row: a list, an object of letters, texts beside labels, or a column each."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from cao.tasks.base import LETTERS
 from cao.tasks.files.keys import CLASS_KEYS, Keys, letter_of, plain_key
-from cao.tasks.files.rows import BadRowError, Table, text_of
+from cao.tasks.files.rows import BadRowError, number_of, text_of, truth_of
 
 MAX_CLASS_CHARS = 60
 _TEXTS, _LABELS = ("text", "value", "content", "option"), ("label", "key", "id", "letter")
@@ -78,34 +79,34 @@ def _labels(value: object, count: int) -> tuple[str, ...]:
     return labels if usable else ()
 
 
-def classes_of(table: Table, keys: Keys) -> tuple[str, ...]:
+def is_label(keys: Keys) -> bool:
+    """Return whether answers are labels: words that are the same in the whole file."""
+    return bool(keys.answer) and not keys.choices and not keys.wrong and plain_key(keys.answer or "") in CLASS_KEYS
+
+
+def classes_of(answers: Sequence[object], keys: Keys, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the words that answers are taken from where a file has no choices but labels; empty where it has none.
 
     Args:
-        table: the rows.
-        keys: where they have what.
+        answers: those that are there.
+        keys: where the rows have what.
+        names: of numbers, where the file states them.
 
     Raises:
         BadRowError: labels are numbers that nothing names.
     """
-    if keys.choices or keys.wrong or keys.answer is None:
+    if keys.choices or keys.wrong:
         return ()
-    if keys.answer in table.names:
-        names = tuple(name.strip() for name in table.names[keys.answer])
+    if names:
         return names if 2 <= len(set(names)) == len(names) <= len(LETTERS) and all(names) else ()
-    answers = [row.values.get(keys.answer) for row in table.rows]
-    if all(isinstance(answer, bool) for answer in answers):
+    if all(truth_of(answer) is not None for answer in answers):
         return ("no", "yes")
     words = {answer.strip() for answer in answers if isinstance(answer, str)}
     if {word.casefold() for word in words} == {"yes", "no"} and len(words) == 2:
         return tuple(sorted(words))
-    if plain_key(keys.answer) not in CLASS_KEYS:
+    if not is_label(keys):
         return ()
-    if answers and all(isinstance(answer, Decimal) or _is_digits(answer) for answer in answers):
+    if all(number_of(answer) is not None for answer in answers):
         raise BadRowError(f"{keys.answer!r} holds numbers that nothing names; give names in their place, or choices")
     few = 2 <= len(words) <= min(len(LETTERS), len(answers) // 2) and all(0 < len(w) <= MAX_CLASS_CHARS for w in words)
     return tuple(sorted(words)) if few else ()
-
-
-def _is_digits(value: object) -> bool:
-    return isinstance(value, str) and value.strip().isdigit()
