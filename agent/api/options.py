@@ -110,11 +110,13 @@ class LoadOptions(OnMachine, total=False):
 
 
 def plain(value: object) -> object:
-    """Return an option's value as a configuration file would state it: paths are texts, and tuples are lists."""
+    """Return a value as a file would state it: paths are texts, tuples lists, and numpy's values Python's own."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, ProfileSettings | PolicySettings):
         return value.model_dump(mode="json", exclude_unset=True)
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
+    if callable(listed := getattr(value, "tolist", None)):
+        value = listed()
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -112,7 +112,8 @@ def _keys(
         keys["task"] = as_task(questions, "questions", out, told)
         keys |= {} if prompts is None else {"prompts": as_task(prompts, "prompts", out, UNANSWERED)}
     elif prompts is not None:
-        keys["map"] = unanswered = f"{told},{UNANSWERED}"
+        others = [part for part in told.split(",") if part.partition("=")[0].strip() != "answer"]
+        keys["map"] = unanswered = ",".join([*filter(None, others), UNANSWERED])
         keys["task"] = as_task(prompts, "prompts", out, unanswered)
         if keys["task"] in TASKS | PRACTICE:
             raise InputError(f"prompts: {keys['task']} has answers; give it as questions, or prompts beside questions")

@@ -1,19 +1,22 @@
 """Rows become questions: what is asked, among which choices, and which answer is right.
 
 An answer is an index, a letter, a choice's own label, its text, or, without choices, a free text. What an index counts
-from is found out from the whole file: from 1 where some answer is the number of choices and none is 0.
+from is found out from the whole file: from 1 where some answer is the number of choices and none is 0. A choice
+that a row leaves out counts, too.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from cao.errors import InputError
 from cao.reading import FileReading
 from cao.tasks.base import example_id, read_id
 from cao.tasks.files.chats import unfolded
-from cao.tasks.files.choices import choices_of, classes_of
+from cao.tasks.files.choices import choices_of, classes_of, is_label
+from cao.tasks.files.csv_files import read_cells
 from cao.tasks.files.free_text import accepted_texts, is_absent, same_answer
 from cao.tasks.files.keys import SAMPLE_KEYS, KeyMap, Keys, find_keys, listed
 from cao.tasks.files.labels import LabelRule
@@ -28,7 +31,7 @@ class Asked:
     Attributes:
         number: of the row.
         question, context: texts.
-        choices: texts, empty where the answer is free.
+        choices: texts, "" where the row leaves one out; none where the answer is free.
         labels: of the choices, where the file states them.
         answer: as the file has it.
     """
@@ -62,7 +65,9 @@ def understood(path: Path, table: Table, given: KeyMap) -> tuple[list[Example], 
             there = listed(keys.ignored)
             how = "--map question=KEY, with answer=KEY and choices=KEY where they have other names, too"
             raise BadRowError(f"'question' is missing; name its key with {how} (keys: {there})")
-        reader = _Reader(table, keys, given.base)
+        if table.cells:
+            read_cells(table, keys)
+        reader = _Reader(table, keys, given)
         for row in table.rows:
             number = row.number
             reader.ask(row)
@@ -96,15 +101,18 @@ def _unfold(table: Table) -> None:
 class _Reader:
     """Reads the rows of one file, in two passes: what is asked, then what is right."""
 
-    def __init__(self, table: Table, keys: Keys, base: int | None) -> None:
-        self.table, self.keys, self.base = table, keys, base
+    def __init__(self, table: Table, keys: Keys, given: KeyMap) -> None:
+        self.table, self.keys, self.given = table, keys, given
         self.asked: list[Asked] = []
         self.kept: dict[str, tuple[int, Example]] = {}
         self.rule = LabelRule()
-        self.labelled = keys.answer is not None and not all(
-            is_absent(row.values.get(keys.answer), keys.answer in table.names) for row in table.rows
-        )
-        self.classes = classes_of(table, keys) if self.labelled else ()
+        names = table.names.get(keys.answer or "", ())
+        self.names = tuple(name.strip() for name in names)
+        self.absent = partial(is_absent, named=bool(names), label=is_label(keys))
+        answers = [row.values.get(keys.answer) for row in table.rows] if keys.answer else []
+        answers = [answer for answer in answers if not self.absent(answer)]
+        self.labelled = bool(answers)
+        self.classes = classes_of(answers, keys, self.names) if self.labelled else ()
         self._left_out: dict[str, list[int]] = {}
 
     def ask(self, row: Row) -> None:
@@ -113,13 +121,11 @@ class _Reader:
         question = self._texts(row, keys.question or ("question",))
         context = self._texts(row, [key for key in keys.context if values.get(key) is not None], required=False)
         answer = values.get(keys.answer) if keys.answer else None
-        if self.labelled and keys.answer not in values:
-            raise BadRowError(f"{keys.answer!r} is missing")
-        if self.labelled and answer != "" and is_absent(answer) and answer is not None:
+        if self.labelled and self.absent(answer):
             self._leave("had no answer", row.number)
             return
         choices, labels = (self.classes, ()) if self.classes else choices_of(values, keys)
-        twice = next((choice for choice in choices if choices.count(choice) > 1), None)
+        twice = next((choice for choice in choices if choice and choices.count(choice) > 1), None)
         if twice is not None and not keys.own:
             self._leave("listed a choice twice", row.number)
             return
@@ -144,9 +150,11 @@ class _Reader:
     def settle(self) -> None:
         """Find out, from all rows, how answers name choices."""
         if self.labelled:
-            names = self.table.names.get(self.keys.answer or "", ())
-            answers = [(one.answer, one.choices, one.labels or names) for one in self.asked if one.choices]
-            self.rule = LabelRule.of(answers, base=self.base, own=self.keys.own, named=bool(names))
+            by_text = self.given.by_text or bool(self.keys.wrong) or bool(self.classes and not self.names)
+            answers = [(one.answer, one.choices, one.labels) for one in self.asked if one.choices]
+            self.rule = LabelRule.of(
+                answers, base=self.given.base, own=self.keys.own, by_text=by_text, names=self.names
+            )
 
     def take(self, asked: Asked) -> None:
         """Judge a row's answer and keep its question, once."""
@@ -168,7 +176,7 @@ class _Reader:
         )
 
     def _example(self, asked: Asked) -> Example:
-        question, context, choices = asked.question, asked.context, asked.choices
+        question, context, choices = asked.question, asked.context, tuple(filter(None, asked.choices))
         identity = (context, question, *choices) if choices else (context, question)
         example = Example(
             id=read_id(*identity),
@@ -181,9 +189,8 @@ class _Reader:
         if not self.labelled:
             return example
         if choices:
-            names = asked.labels or self.table.names.get(self.keys.answer or "", ())
-            index = self.rule.index(asked.answer, choices, names)
-            told = {"answer": index, "gold_text": choices[index]}
+            gold = asked.choices[self.rule.index(asked.answer, asked.choices, asked.labels)]
+            told = {"answer": choices.index(gold), "gold_text": gold}
         else:
             gold, *others = accepted_texts(asked.answer)
             told = {"gold_text": gold, "accepted": tuple(others)}

@@ -1,10 +1,11 @@
 """The choices of a row: a list, an object of letters, texts beside labels, or a column each."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from cao.tasks.base import LETTERS
-from cao.tasks.files.keys import CLASS_KEYS, Keys, plain_key
-from cao.tasks.files.rows import BadRowError, Table, text_of
+from cao.tasks.files.keys import CLASS_KEYS, Keys, letter_of, plain_key
+from cao.tasks.files.rows import BadRowError, number_of, text_of, truth_of
 
 MAX_CLASS_CHARS = 60
 _TEXTS, _LABELS = ("text", "value", "content", "option"), ("label", "key", "id", "letter")
@@ -12,7 +13,7 @@ _TEXTS, _LABELS = ("text", "value", "content", "option"), ("label", "key", "id",
 
 
 def choices_of(values: dict[str, object], keys: Keys) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return a row's choices and their labels, where it states some.
+    """Return a row's choices, "" where it leaves one out, and their labels, where it states some.
 
     Args:
         values: the row.
@@ -25,7 +26,7 @@ def choices_of(values: dict[str, object], keys: Keys) -> tuple[tuple[str, ...], 
         wrong = [each for key in keys.wrong for each in _several(values.get(key)) if each is not None]
         return _checked(sorted({_plain(each) for each in (values.get(keys.answer), *wrong)})), ()
     if len(keys.choices) > 1:
-        return _checked([value for key in keys.choices if (value := values.get(key)) is not None]), ()
+        return _checked([values.get(key) for key in keys.choices], gaps=True), _letters(keys.choices)
     if not keys.choices or keys.choices[0] not in values:
         return (), ()
     value = values[keys.choices[0]]
@@ -35,8 +36,7 @@ def choices_of(values: dict[str, object], keys: Keys) -> tuple[tuple[str, ...], 
         texts, labels = (next((value[k] for k in names if k in value), None) for names in (_TEXTS, _LABELS))
         if isinstance(texts, list):
             return _checked(texts), _labels(labels, len(texts))
-        given = {key: text for key, text in value.items() if text is not None}
-        return _checked(list(given.values())), tuple(given)
+        return _checked(list(value.values()), gaps=True), tuple(value)
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         texts = [next((each[k] for k in _TEXTS if k in each), None) for each in value]
         return _checked(texts), _labels([next((each[k] for k in _LABELS if k in each), None) for each in value], 0)
@@ -51,12 +51,25 @@ def _plain(value: object) -> str:
     return f"{value:f}" if isinstance(value, Decimal) else value.strip() if isinstance(value, str) else ""
 
 
-def _checked(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS):
+def _letters(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the letters that the names of columns end in, none where their places say the same."""
+    letters = tuple(letter_of(key) for key in keys)
+    usable = all(letters) and len(set(letters)) == len(letters) and not LETTERS.startswith("".join(letters))
+    return letters if usable else ()
+
+
+def _checked(value: object, *, gaps: bool = False) -> tuple[str, ...]:
+    """Return texts, "" in the place of one that is not there where there may be gaps."""
+    texts = value if isinstance(value, list) else []
+    there = [each for each in texts if not gaps or (each is not None and each != "")]
+    if not 2 <= len(there) <= len(LETTERS):
         raise BadRowError(f"'choices' must be a list of 2 to {len(LETTERS)} texts; leave it out for free text")
-    if all(isinstance(each, Decimal) for each in value):
-        value = [f"{each:f}" for each in value]
-    return tuple(text_of(choice, f"choice {i}") for i, choice in enumerate(value))
+    if all(isinstance(each, Decimal) for each in there):
+        texts = [f"{each:f}" if isinstance(each, Decimal) else each for each in texts]
+    return tuple(
+        "" if gaps and (choice is None or choice == "") else text_of(choice, f"choice {i}")
+        for i, choice in enumerate(texts)
+    )
 
 
 def _labels(value: object, count: int) -> tuple[str, ...]:
@@ -66,34 +79,34 @@ def _labels(value: object, count: int) -> tuple[str, ...]:
     return labels if usable else ()
 
 
-def classes_of(table: Table, keys: Keys) -> tuple[str, ...]:
+def is_label(keys: Keys) -> bool:
+    """Return whether answers are labels: words that are the same in the whole file."""
+    return bool(keys.answer) and not keys.choices and not keys.wrong and plain_key(keys.answer or "") in CLASS_KEYS
+
+
+def classes_of(answers: Sequence[object], keys: Keys, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the words that answers are taken from where a file has no choices but labels; empty where it has none.
 
     Args:
-        table: the rows.
-        keys: where they have what.
+        answers: those that are there.
+        keys: where the rows have what.
+        names: of numbers, where the file states them.
 
     Raises:
         BadRowError: labels are numbers that nothing names.
     """
-    if keys.choices or keys.wrong or keys.answer is None:
+    if keys.choices or keys.wrong:
         return ()
-    if keys.answer in table.names:
-        names = tuple(name.strip() for name in table.names[keys.answer])
+    if names:
         return names if 2 <= len(set(names)) == len(names) <= len(LETTERS) and all(names) else ()
-    answers = [row.values.get(keys.answer) for row in table.rows]
-    if all(isinstance(answer, bool) for answer in answers):
+    if all(truth_of(answer) is not None for answer in answers):
         return ("no", "yes")
     words = {answer.strip() for answer in answers if isinstance(answer, str)}
     if {word.casefold() for word in words} == {"yes", "no"} and len(words) == 2:
         return tuple(sorted(words))
-    if plain_key(keys.answer) not in CLASS_KEYS:
+    if not is_label(keys):
         return ()
-    if answers and all(isinstance(answer, Decimal) or _is_digits(answer) for answer in answers):
+    if all(number_of(answer) is not None for answer in answers):
         raise BadRowError(f"{keys.answer!r} holds numbers that nothing names; give names in their place, or choices")
     few = 2 <= len(words) <= min(len(LETTERS), len(answers) // 2) and all(0 < len(w) <= MAX_CLASS_CHARS for w in words)
     return tuple(sorted(words)) if few else ()
-
-
-def _is_digits(value: object) -> bool:
-    return isinstance(value, str) and value.strip().isdigit()

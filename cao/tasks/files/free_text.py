@@ -8,20 +8,25 @@ from cao.tasks.graders import as_auto
 from cao.types import Example
 
 MAX_ACCEPTED = 64
+MISSING = {"nan", "NaN", "N/A", "n/a", "NA", "<NA>", "null", "NULL", "None"}
+"""What tables write where a label is missing."""
 
 
-def is_absent(value: object, named: bool = False) -> bool:
+def is_absent(value: object, *, named: bool = False, label: bool = False) -> bool:
     """Return whether an answer says nothing: empty, or the −1 of a data set's hidden labels.
 
     Args:
         value: as the file has it.
         named: whether the file names its numbers; −1 is no name.
+        label: whether it is a label, where a word for a missing value is none.
     """
     if isinstance(value, dict):
         return all(is_absent(each) for key, each in value.items() if key in ("text", "value", "answer"))
-    if isinstance(value, Decimal):
-        return named and value == -1
-    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+    if isinstance(value, list):
+        return all(is_absent(each) for each in value)
+    if isinstance(value, str):
+        return not value.strip() or (label and value.strip() in MISSING)
+    return value is None or (named and value == Decimal(-1))
 
 
 def accepted_texts(answer: object) -> tuple[str, ...]:

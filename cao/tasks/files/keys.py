@@ -49,10 +49,12 @@ class KeyMap:
     Attributes:
         keys: role → its keys, several where they are read together, none where the role shall be empty.
         base: what the answers' indexes count from, None where that is found out.
+        by_text: whether the answers are texts of choices, numbers too.
     """
 
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     base: int | None = None
+    by_text: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "KeyMap":
@@ -62,15 +64,16 @@ class KeyMap:
             InputError: it cannot be understood.
         """
         keys: dict[str, tuple[str, ...]] = {}
-        base = None
+        base, by_text = None, False
         for part in filter(None, (part.strip() for part in text.split(","))):
             role, sign, named = (side.strip() for side in part.partition("="))
             if role not in ROLES or not sign or role in keys:
                 raise InputError(f"--map {text[:80]!r}: write it as ROLE=KEY,… with each of {', '.join(ROLES)} once")
-            if role == "answer" and (match := re.fullmatch(r"(.+):([01])", named)):
-                named, base = match[1], int(match[2])
+            if role == "answer" and (match := re.fullmatch(r"(.+):(0|1|text)", named)):
+                named, by_text = match[1], match[2] == "text"
+                base = None if by_text else int(match[2])
             keys[role] = tuple(key.strip() for key in named.split("+") if key.strip())
-        return cls(keys, base)
+        return cls(keys, base, by_text)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,12 @@ class Keys:
 def plain_key(key: str) -> str:
     """Return a key without case and separators."""
     return re.sub(r"[\s_-]+", "", key).casefold() if ": " not in key else key
+
+
+def letter_of(key: str) -> str:
+    """Return the letter that the key of a single choice ends in, empty where it ends in none."""
+    match = _SPREAD.fullmatch(key.strip())
+    return match[2].upper() if match and match[2].isalpha() else ""
 
 
 def find_keys(table: Table, given: KeyMap) -> Keys:

@@ -1,6 +1,7 @@
 """Rows of a file as they are read, whatever its format, and what bounds them."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,8 @@ MAX_FILE_BYTES = 256_000_000
 MAX_LINE_BYTES = 1_000_000
 """Of a line, and of one object of an array."""
 MAX_ROWS = 2_000_000
+
+_NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
 
 
 class BadRowError(ValueError):
@@ -39,6 +42,7 @@ class Table:
         names: column → the names that its numbers stand for, where the file states them.
         notes: what a person should know, in sentences without their full stop.
         unit: what a row's number counts where it is not a line.
+        cells: whether lists and objects are still texts of cells.
     """
 
     format: str
@@ -47,6 +51,7 @@ class Table:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unit: str = ""
+    cells: bool = False
 
     def place(self, path: Path, number: int) -> str:
         """Return how a row is named in a message."""
@@ -77,6 +82,20 @@ def typed(value: object) -> object:
     if isinstance(value, dict):
         return {str(key): typed(each) for key, each in value.items()}
     return value
+
+
+def number_of(value: object) -> Decimal | None:
+    """Return a number, written as one or as a text of digits; None for anything else."""
+    if isinstance(value, str):
+        return Decimal(value.strip()) if _NUMBER.fullmatch(value.strip()) else None
+    return value if isinstance(value, Decimal) else None
+
+
+def truth_of(value: object) -> bool | None:
+    """Return a truth, written as one or as the word true or false; None for anything else."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().casefold())
+    return value if isinstance(value, bool) else None
 
 
 def text_of(value: object, what: str) -> str:

@@ -144,6 +144,7 @@ def test_the_tools_are_given_prompts_of_their_own(made: Made, tmp_path: Path) ->
     [
         ({"prompts": "gsm8k"}, "prompts: gsm8k has answers; give it as questions"),
         ({"prompts": [" "]}, "prompts:entry 1: 'question' is blank"),
+        ({"prompts": [{"ask": " "}], "map": "question=ask,answer=foo"}, "prompts:entry 1: 'ask' is blank"),
         (
             {"questions": ["a", "b"], "prompts": ["c"]},
             "--prompts: .* has no answers, so it is what the tools are given",
