@@ -17,6 +17,7 @@ from eval.comparison.answers import Side, check_file
 from eval.comparison.judge import Compared, Judgement, judge
 from eval.comparison.own_files import read_items, read_run_folder, read_score
 from eval.comparison.sample_log import read_samples
+from eval.comparison.table_row import read_row, split_row
 from eval.options import CompareOptions
 
 LOG = "lm-evaluation-harness"
@@ -59,6 +60,8 @@ def read_side(source: str, options: CompareOptions) -> Side:
 
 def _read(source: str, options: CompareOptions) -> Side:
     path = Path(source)
+    if not path.exists() and (named := split_row(source)):
+        return read_row(*named)
     if not path.exists() and ID_PATTERN.fullmatch(source):
         path = find_run(Path(options.out), source)
     if path.name == "run.json":
@@ -73,10 +76,20 @@ def _read(source: str, options: CompareOptions) -> Side:
         return read_samples(path, options.metric, options.filter)
     if {"id", "correct"} <= keys:
         return read_items(path)
+    if {"table", "rows"} <= _keys_of_whole(path, first):
+        raise InputError(f"{path}: is a table of several rows; name one: {path}:base")
     if "items" in keys or (not keys and first.startswith(b"{")):
         return read_score(path)
-    kinds = f"a run's folder, a file of its items, an output of eval.score --json, or a sample log of {LOG}"
+    kinds = (
+        "a run's folder, a file of its items, an output of eval.score --json, a table's row (table2.json:base), or a "
+        f"sample log of {LOG}"
+    )
     raise InputError(f"{path}: is none of {kinds}")
+
+
+def _keys_of_whole(path: Path, first: bytes) -> set[str]:
+    """Return the keys of the object that a whole file holds over several lines."""
+    return _keys(path.read_bytes()) if first == b"{" else set()
 
 
 def _keys(line: bytes) -> set[str]:

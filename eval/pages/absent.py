@@ -8,7 +8,7 @@ def is_none(value: object) -> bool:
 
 def is_empty(value: object) -> bool:
     """Return whether a field is left out: ``Field(default=(), exclude_if=is_empty)``."""
-    return value == ()
+    return value in ((), {})
 
 
 def is_false(value: object) -> bool:

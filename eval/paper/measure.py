@@ -140,6 +140,7 @@ class Measuring:
             n={task: len(test) for task, test in asked.items()},
             rows={row: _row(row, answers, by_kind, found) for row in rows},
             versus=versus([pair for pair in table.pairs if set(pair) <= set(rows)], by_kind),
+            questions={task: tuple(example.id for example in test) for task, test in asked.items()},
             practised=self._practised(rows),
             choice=choice_of(table.chosen, answers) if table.chosen else None,
         )
@@ -211,4 +212,5 @@ def _cell(row: str, task: str, of_task: TaskAnswers, found: Found) -> Cell:
         parsable=float(np.mean(written)) if written else None,
         notes=tuple(one.note for one in kept),
         adapters=tuple(one.adapter for one in kept),
+        right=tuple("".join(str(int(one)) for one in seed) for seed in answers.best.correct),
     )

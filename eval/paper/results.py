@@ -4,7 +4,7 @@ from pydantic import Field
 
 from cao.types import AnswerProtocol, Record
 from eval.baselines.baseline import Spent
-from eval.pages.absent import is_none
+from eval.pages.absent import is_empty, is_none
 
 Interval = tuple[float, float]
 
@@ -24,6 +24,7 @@ class Cell(Record):
         parsable: share of the answers that name a choice; None where nothing was written.
         notes: what was made, a seed each.
         adapters: hash of each seed's adapter, empty where it has none or several.
+        right: of each seed, 1 for each test question that is answered rightly, else 0, by the model's own best rule.
     """
 
     accuracy: float
@@ -35,6 +36,7 @@ class Cell(Record):
     parsable: float | None = Field(default=None, exclude_if=is_none)
     notes: tuple[str, ...] = ()
     adapters: tuple[str, ...] = ()
+    right: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class Mean(Record):
@@ -125,6 +127,7 @@ class TableResult(Record):
         chance: task → accuracy of guessing.
         n: task → test questions.
         versus: the comparisons of the table.
+        questions: task → ids of its test questions, in the order of ``right``.
         practised: tasks on whose other questions the policy of the whole runs practised.
         choice: what choosing between the rows is worth; left out where the table does not ask.
     """
@@ -153,6 +156,7 @@ class TableResult(Record):
     n: dict[str, int]
     rows: dict[str, RowResult]
     versus: tuple[Versus, ...]
+    questions: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude_if=is_empty)
     practised: tuple[str, ...] = ()
     choice: Choice | None = Field(default=None, exclude_if=is_none)
 

@@ -77,6 +77,35 @@ def test_a_table_and_a_sentence_are_printed(call: Any, tmp_path: Path) -> None:
     assert "exact McNemar p = 0.22" in plain
 
 
+def table(path: Path, **rows: list[bool]) -> Path:
+    """A table of eval.tables with rows on one task; no other figure is read."""
+    cells = {row: {"animals": {"right": ["".join(str(int(one)) for one in right)]}} for row, right in rows.items()}
+    asked = {"animals": [example.id for example in questions(10)]}
+    head = {"table": "2", "model": "tiny", "protocol": "likelihood", "questions": asked}
+    path.write_text(json.dumps({**head, "rows": {row: {"cells": cell} for row, cell in cells.items()}}, indent=1))
+    return path
+
+
+def test_a_row_of_a_table_is_compared_with_another_and_with_a_run(call: Any, tmp_path: Path) -> None:
+    file = table(tmp_path / "table2.json", base=LEFT, maml=RIGHT)
+    for other in (f"{file}:maml", str(run_folder(tmp_path, "20261126-bbbb", RIGHT))):
+        code, out, err = call(f"{file}:base", other, "--json")
+        assert (code, err) == (0, "")
+        found = json.loads(out)
+        assert (found["n"], found["only_a"], found["only_b"]) == (10, 1, 5)
+        assert found["mcnemar_p_value"] == pytest.approx(14 / 64)
+
+
+def test_a_table_without_the_row_is_refused_with_what_to_do(refused: Any, tmp_path: Path) -> None:
+    file = table(tmp_path / "table2.json", base=LEFT)
+    assert f"is a table of several rows; name one: {file}:base" in refused(str(file), f"{file}:base")
+    assert "has no row 'maml'; it has base" in refused(f"{file}:base", f"{file}:maml")
+    old = tmp_path / "old.json"
+    old.write_text(file.read_text().replace('"right"', '"wrong"'))
+    assert "a version that did not keep answers made it" in refused(f"{file}:base", f"{old}:base")
+    assert "there is no such file" in refused(f"{file}:base", f"{tmp_path}/none.json:base")
+
+
 def test_a_run_is_found_by_its_id_and_its_baseline_by_its_file(call: Any, tmp_path: Path) -> None:
     path = run_folder(tmp_path, "20261126-aaaa", RIGHT)
     code, out, _ = call(str(path / "items/test-baseline.jsonl"), "20261126-aa", "--out", str(tmp_path), "--json")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eval import compare
 from eval.baselines import registry
 from eval.baselines.registry import BASELINES
 from eval.paper.rows import ALL
@@ -39,6 +40,17 @@ def test_every_method_is_judged_on_the_same_questions(finished: Table2) -> None:
     assert set(rows["base"]["cells"]) == set(TASKS)
     assert rows["no_meta_train"]["cells"]["social_iqa"]["seeds"] == 2
     assert rows["no_meta_train"]["spent"][1]["tokens"] > 0
+
+
+@pytest.mark.slow
+def test_two_of_its_rows_are_compared_by_name(finished: Table2, capsys: pytest.CaptureFixture[str]) -> None:
+    file, rows = finished.folder / "pages" / "table2.json", finished.result("table2")["rows"]
+    assert compare.main([f"{file}:base", f"{file}:nearest", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    both = [task for task in TASKS if task in rows["nearest"]["cells"]]
+    assert found["n"] == sum(len(rows["base"]["cells"][task]["right"][0]) for task in both)
+    right = "".join(rows["base"]["cells"][task]["right"][0] for task in both)
+    assert found["a"]["accuracy"] == pytest.approx(right.count("1") / len(right))
 
 
 @pytest.mark.slow
