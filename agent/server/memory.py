@@ -39,7 +39,7 @@ class Answered:
 
 @dataclass
 class Memory:
-    """The latest answers; of use to one thread."""
+    """The latest answers; one thread changes it, others may read."""
 
     _kept: "OrderedDict[str, Answered]" = field(default_factory=OrderedDict, repr=False)
 
