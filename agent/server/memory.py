@@ -19,7 +19,7 @@ class Answered:
         auto: whether it was asked as whichever model is current.
         tasks: that prompts were expected from then.
         question: the prompt, or the user's last message.
-        context: a passage that it is about.
+        context: a passage that it is about, and a chat's turns before it.
         choices: that were given.
         text: the answer, empty until it is there.
         choice: index of the chosen one, None where there were none.

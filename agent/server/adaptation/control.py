@@ -129,9 +129,8 @@ class Adaptation:
         """
         asked = self.memory.get(given.id)
         if asked is None:
-            raise ApiError(
-                404, "no answer with this id is remembered; it was long ago, or before a restart", None, "id"
-            )
+            words = "no answer with this id is remembered; it was long ago, before a restart, or to a long question"
+            raise ApiError(404, words, None, "id")
         label = label_of(given, asked, self._grader, self._labels.written(asked.tasks))
         with self._changed:
             first = self._labels.add(label)
