@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from cao.tasks.base import LETTERS
-from cao.tasks.files.chats import unfolded
-from cao.tasks.files.keys import EARLIER
+from cao.tasks.files.chats import asked_in
 from cao.types import Message
 
 MOST_ROWS = 16
@@ -161,9 +160,10 @@ class ChatRequest(Request):
     @property
     def asked(self) -> tuple[str, str]:
         """The user's last message, and its context: what was given as such, and the turns before as a file has them."""
-        said = [{"role": one.role, "content": one.text} for one in self.messages if one.text.strip()]
-        turns = unfolded({"chat": said})
-        return str(turns["chat"]), "\n\n".join(filter(None, (self.context, str(turns.get(f"chat{EARLIER}", "")))))
+        said: list[dict[str, object]] = [
+            {"role": it.role, "content": it.text} for it in self.messages if it.text.strip()
+        ]
+        return asked_in(said, self.context or "")
 
     @property
     def chat(self) -> list[Message]:

@@ -12,6 +12,7 @@ from agent.server.roster import Roster, Served
 from agent.server.wire import ChatRequest, Feedback
 from agent.stream.source import prompt_of
 from cao.tasks.files import read_examples
+from cao.tasks.prompt_file import read_prompts
 
 SYSTEM = {"role": "system", "content": "Answer with a year."}
 FAUST = [{"role": "user", "content": "Who wrote Faust?"}, {"role": "assistant", "content": "Goethe."}]
@@ -49,6 +50,7 @@ def heard(messages: list[dict[str, Any]], **more: Any) -> tuple[Listener, Line]:
 def test_a_chat_is_heard_as_a_file_has_it(tmp_path: Path, messages: list[dict[str, Any]]) -> None:
     (tmp_path / "chats.jsonl").write_text(lines([{"messages": messages, "answer": "1808"}]))
     [example], _ = read_examples(tmp_path / "chats.jsonl")
+    assert [one.prompt for one in read_prompts(tmp_path / "chats.jsonl")] == [example.prompt]  # so a reference has it
     listener, watch = heard(messages)
     assert prompt_of(watch[0].strip()) == (example.prompt, None)
     asked = listener.memory.get("k")
