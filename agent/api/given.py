@@ -19,7 +19,7 @@ Question = str | Mapping[str, object]
 Questions = PathLike | Sequence[Question]
 """A task's name, a file, or questions."""
 Prompt = str | Mapping[str, object] | Sequence[Mapping[str, object]]
-"""A text, what a line of a file of prompts holds, or a chat, of which the user's last message counts."""
+"""A text, what a line of a file of prompts holds, or a chat, of which the user's last message is asked."""
 
 GIVEN = "given"
 

@@ -18,10 +18,9 @@ from agent.record.reading import read_run
 from agent.record.runs import find_run, list_runs
 from agent.record.trace_file import read_trace
 from cao.errors import InputError, UnavailableError
+from policies.client.address import names_this_machine
 
 HERE = "127.0.0.1"
-NAMES = (HERE, "localhost")
-"""Under which names it answers."""
 PATIENCE_S = 20.0
 """How long a browser may take to say what it wants."""
 HEADERS = {
@@ -113,10 +112,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a page."""
-        port = self.server.server_port
         hosts = self.headers.get_all("Host") or []
-        if len(hosts) != 1 or hosts[0].lower() not in {f"{name}:{port}" for name in NAMES}:
-            self._answer(HTTPStatus.MISDIRECTED_REQUEST, f"This page answers at http://{HERE}:{port}/ only.")
+        if len(hosts) != 1 or not names_this_machine(hosts[0]):
+            self._answer(HTTPStatus.MISDIRECTED_REQUEST, f"This page answers at {self.server.url} only.")
             return
         try:
             self._answer(HTTPStatus.OK, page(self.server.out, self.path), html=True)

@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from fastapi import FastAPI
 from pydantic import BaseModel, JsonValue, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as Http
 from starlette.responses import JSONResponse, Response
@@ -37,7 +38,7 @@ def make_app(
     Args:
         answers: to completions and chats.
         models: those that are served, as the list of them has them.
-        feedback: takes feedback, and says what became of it.
+        feedback: takes feedback, and says what became of it; a user's grader may take its time.
         health: how the server is; its ``status`` is ``ok`` or what is wrong.
         metrics: what is counted.
     """
@@ -67,7 +68,7 @@ def make_app(
 
     @app.post("/v1/feedback")
     async def _feedback(http: Http) -> JSONResponse:
-        return JSONResponse(feedback(await _read(Feedback, http)))
+        return JSONResponse(await run_in_threadpool(feedback, await _read(Feedback, http)))
 
     _say_errors(app)
     return app

@@ -35,6 +35,7 @@ from cao.model.loading import load_model
 from cao.model.start_adapter import attach_adapter
 from cao.progress import timed
 from cao.types import AdaptedModel, AdapterRef
+from policies.client.address import names_this_machine
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def site_app(
 
     feedback = adaptation.feedback if adaptation else _no_feedback
     app = make_app(answers, models, feedback, health, metrics)
-    return Guard(app, key=key, most=options.max_body, seconds=options.timeout_s, metrics=metrics)
+    local = not key and names_this_machine(f"[{options.host}]" if ":" in options.host else options.host)
+    return Guard(app, key=key, local=local, most=options.max_body, seconds=options.timeout_s, metrics=metrics)
 
 
 def _no_feedback(given: Feedback) -> dict[str, JsonValue]:

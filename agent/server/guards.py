@@ -1,4 +1,4 @@
-"""What a request must pass before anything reads it: a key where one is set, a type, and a body of bounded size.
+"""What a request must pass before anything reads it: a name, a key where one is set, a type, a body of bounded size.
 
 A body is read whole, within a time, before the application sees the request.
 """
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.server.errors import ApiError
 from agent.server.metrics import Metrics
 from cao.encodings import visible
+from policies.client.address import names_this_machine
 
 OPEN = ("/health",)
 """Paths that need no key."""
@@ -23,21 +24,25 @@ KNOWN = ("/health", "/metrics", "/v1/models", "/v1/completions", "/v1/chat/compl
 class Guard:
     """Stands before the application.
 
-    A page of another origin cannot send JSON here without asking first, which nothing answers: a body of another type
-    is refused.
+    A page of another origin cannot send JSON here without asking first, which nothing answers, and a body of another
+    type is refused. A page whose own name leads here (DNS rebinding) is of the same origin: it is kept out where
+    requests must name this machine, and from all but the health where they must bear a key. Where neither is asked for,
+    it can do what clients can.
     """
 
-    def __init__(self, app: ASGIApp, *, key: str, most: int, seconds: float, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, key: str, local: bool, most: int, seconds: float, metrics: Metrics) -> None:
         """Prepare.
 
         Args:
             app: what is guarded.
             key: that requests must bear, empty where none is needed.
+            local: whether requests to other names than this machine's are refused.
             most: bytes of a body.
             seconds: in which it must have come.
             metrics: count the requests.
         """
         self._app, self._key, self._most, self._seconds, self._metrics = app, key.encode(), most, seconds, metrics
+        self._local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with what is wrong."""
@@ -63,6 +68,7 @@ class Guard:
     async def _passed(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.lower(): value for name, value in scope["headers"]}
         try:
+            self._check_name(headers.get(b"host", b""))
             self._check_key(scope["path"], headers.get(b"authorization", b""))
             body = await self._body(scope, headers, receive)
         except ApiError as error:
@@ -76,6 +82,13 @@ class Guard:
             return await receive()
 
         await self._app(scope, again, send)
+
+    def _check_name(self, host: bytes) -> None:
+        if self._local and not names_this_machine(host.decode("latin-1")):
+            words = (
+                "without a key, requests are answered to localhost, 127.0.0.1 and [::1] alone; export CAO_SERVE_KEY=…"
+            )
+            raise ApiError(421, words, "unknown_host")
 
     def _check_key(self, path: str, authorization: bytes) -> None:
         if not self._key or path in OPEN:

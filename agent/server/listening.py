@@ -42,8 +42,7 @@ class Listener:
             served: who answers.
             auto: whether it was put to whichever model is current.
         """
-        question = request.asked if isinstance(request, ChatRequest) else request.prompt[0]
-        context, choices = request.context or "", tuple(request.choices or ())
+        (question, context), choices = request.asked, tuple(request.choices or ())
         tasks = self.roster.tasks if auto else ()
         self.memory.ask(Answered(key, served.name, auto, tasks, question, context, choices, run=served.run_id))
         if auto and self.watch is not None:

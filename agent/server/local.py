@@ -162,8 +162,7 @@ class Local:
         send: Callable[[Told], None],
     ) -> Asked:
         """Return a request for one of several choices; the model's own rule says which one."""
-        question = request.asked if isinstance(request, ChatRequest) else request.prompt[0]
-        model, choices, context = served.model, tuple(request.choices or ()), request.context or ""
+        (question, context), model, choices = request.asked, served.model, tuple(request.choices or ())
         assert model is not None, "what is served here has a model"
 
         def make() -> None:

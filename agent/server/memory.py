@@ -19,7 +19,7 @@ class Answered:
         auto: whether it was asked as whichever model is current.
         tasks: that prompts were expected from then.
         question: the prompt, or the user's last message.
-        context: a passage that it is about.
+        context: a passage that it is about, and a chat's turns before it.
         choices: that were given.
         text: the answer, empty until it is there.
         choice: index of the chosen one, None where there were none.
@@ -39,7 +39,7 @@ class Answered:
 
 @dataclass
 class Memory:
-    """The latest answers; of use to one thread."""
+    """The latest answers; one thread changes it, others may read."""
 
     _kept: "OrderedDict[str, Answered]" = field(default_factory=OrderedDict, repr=False)
 

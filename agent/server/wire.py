@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from cao.tasks.base import LETTERS
+from cao.tasks.files.chats import asked_in
 from cao.types import Message
 
 MOST_ROWS = 16
@@ -125,6 +126,11 @@ class CompletionRequest(Request):
             raise ValueError("choices belong to one prompt")
         return self
 
+    @property
+    def asked(self) -> tuple[str, str]:
+        """The first prompt, and the context that was given."""
+        return self.prompt[0], self.context or ""
+
 
 class ChatRequest(Request):
     """``POST /v1/chat/completions``."""
@@ -152,9 +158,12 @@ class ChatRequest(Request):
         return self
 
     @property
-    def asked(self) -> str:
-        """The user's last message."""
-        return next(one.text for one in reversed(self.messages) if one.role == "user" and one.text.strip())
+    def asked(self) -> tuple[str, str]:
+        """The user's last message, and its context: what was given as such, and the turns before as a file has them."""
+        said: list[dict[str, object]] = [
+            {"role": it.role, "content": it.text} for it in self.messages if it.text.strip()
+        ]
+        return asked_in(said, self.context or "")
 
     @property
     def chat(self) -> list[Message]:

@@ -12,6 +12,8 @@ from typing import TypeGuard
 
 from cao.errors import InputError
 from cao.tasks.base import LETTERS, choice_example, letter_query, plain
+from cao.tasks.files.chats import asked_in
+from cao.tasks.files.rows import BadRowError
 from cao.types import AnswerStyle, Example
 
 _TEXTS = ("prompt", "question", "content", "messages")
@@ -142,27 +144,26 @@ def asked_from(value: object, where: str) -> Asked:
     """Return what one prompt from outside says.
 
     Args:
-        value: a text; a chat, which is a list of messages of which the user's last one counts; or an object with
-            ``prompt``, ``question``, ``content`` or ``messages`` (a text or a chat) and perhaps ``context``,
-            ``choices``, ``answer`` (index or letter) and ``correct``.
+        value: a text; a chat, which is a list of messages, of which the user's last one is asked and those before
+            it are context; or an object with ``prompt``, ``question``, ``content`` or ``messages`` (a text or a chat)
+            and perhaps ``context``, ``choices``, ``answer`` (index or letter) and ``correct``.
         where: its place, for the message.
 
     Raises:
         InputError: anything else.
     """
     if not isinstance(value, dict):
-        return Asked(_question(value, where))
+        return Asked(_prompt(*_question(value, where)))
     key = next((key for key in _TEXTS if key in value), None)
     if key is None:
         raise InputError(f"{where}: expected an object with 'prompt', 'question', 'content' or 'messages'")
     if value.get("role", "user") != "user":
         raise InputError(f"{where}: a message of another role than 'user' is no prompt")
-    question = _question(value[key], where)
-    context = check_text(value.get("context") or "", where)
+    question, context = _question(value[key], where, check_text(value.get("context") or "", where))
     correct = value.get("correct")
     if correct is not None and not isinstance(correct, bool):
         raise InputError(f"{where}: 'correct' must be true or false")
-    prompt = f"{context}\n{question}" if context else question
+    prompt = _prompt(question, context)
     if value.get("choices") is None or not question.strip():
         return Asked(prompt, correct=correct)
     choices = _choices(value["choices"], where)
@@ -184,16 +185,24 @@ def _window(value: list[object], where: str) -> list[Asked]:
     return [asked_from(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(value, 1)]
 
 
-def _question(value: object, where: str) -> str:
-    """Return a text, the last message of the user in a chat, or the texts among the parts of a message."""
+def _prompt(question: str, context: str) -> str:
+    return f"{context}\n{question}" if context else question
+
+
+def _question(value: object, where: str, context: str = "") -> tuple[str, str]:
+    """Return a text, the user's last message of a chat, or the texts among a message's parts; and its context."""
     if _is_chat(value):
-        mine = [message.get("content") for message in value if message["role"] == "user"]
-        if not mine:
+        if not any(message["role"] == "user" for message in value):
             raise InputError(f"{where}: a chat without a message of the user")
-        return _question(mine[-1], where)
+        try:
+            asked, before = asked_in(value, context)
+        except BadRowError as error:
+            raise InputError(f"{where}: {error}") from None
+        return check_text(asked, where), check_text(before, where)
     if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
-        return "\n".join(check_text(part.get("text"), where) for part in value if part["type"] == "text")
-    return check_text(value, where)
+        texts = [check_text(part.get("text"), where) for part in value if part["type"] == "text"]
+        return "\n".join(texts), context
+    return check_text(value, where), context
 
 
 def check_text(value: object, where: str) -> str:

@@ -1,11 +1,13 @@
 """Addresses of servers: what may be said of one, and whether it is this machine."""
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, urlsplit
 
 from cao.errors import InputError
 
 OFFICIAL_URL = "https://api.openai.com/v1"
+_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", re.IGNORECASE)
 
 
 def origin(url: str) -> str:
@@ -29,6 +31,14 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def names_this_machine(host: str) -> bool:
+    """Return whether a request's Host header is a name of this machine, with any port or none.
+
+    A page elsewhere can have its own name lead to this machine (DNS rebinding), and then reads what is answered to it.
+    """
+    return _NAMES.fullmatch(host) is not None
 
 
 def _split(url: str) -> SplitResult:

@@ -14,7 +14,7 @@ from agent.record.reading import read_record
 from agent.record.schema import RunRecord
 from agent.server.adaptation.events import Events
 from agent.server.adaptation.evidence import Evidence
-from agent.server.adaptation.labels import Labels, label_of, lines, of_one_kind, window_rows
+from agent.server.adaptation.labels import Label, Labels, alike, label_of, lines, of_one_kind, window_rows
 from agent.server.adaptation.runs import Runs, StoppedError
 from agent.server.adaptation.state import Adoption, ServerState, read_server_state
 from agent.server.adaptation.watching import Watching
@@ -68,6 +68,8 @@ class Adaptation:
     _wanted: list[str] = field(default_factory=list, init=False, repr=False)
     _changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()), init=False)
     _thread: threading.Thread = field(init=False, repr=False)
+    _grader: str = field(default="auto", init=False, repr=False)
+    _ranked: dict[str, bool] = field(default_factory=dict, init=False, repr=False)
     _held: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
     _stopping: bool = field(default=False, init=False, repr=False)
 
@@ -85,7 +87,7 @@ class Adaptation:
         options = self.options
         check_sources(options.reference, options.registry)
         if options.adapt:
-            self.runs.check()
+            self._grader = self.runs.check()
         try:
             options.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,8 +103,8 @@ class Adaptation:
             else:
                 self._events.once("rolled_back", task, adoption.words)
         self._swapped("so an earlier process left it")
-        windows = sorted(path.stem for path in (self.watching.folder / "windows").glob("*.jsonl"))
-        self._wanted = [one for one in windows if options.adapt and self._to_be_made(one)]
+        found = self.watching.windows() if options.adapt else []
+        self._wanted = [path.stem for path in found if self._to_be_made(path.stem)]
         self.metrics.now_current(self.roster.current.name)
         self._thread.start()
         self.watching.start()
@@ -122,19 +124,19 @@ class Adaptation:
         """Take feedback on an answer; return what became of it.
 
         Raises:
-            ApiError: no such answer is remembered, or what is named as the right one is none of its choices.
+            ApiError: no such answer is remembered, or what is named as the right one is none of its choices, or blank.
+            InputError: the runs' grader cannot judge by it.
         """
         asked = self.memory.get(given.id)
         if asked is None:
-            raise ApiError(
-                404, "no answer with this id is remembered; it was long ago, or before a restart", None, "id"
-            )
-        label = label_of(given, asked)
+            words = "no answer with this id is remembered; it was long ago, before a restart, or to a long question"
+            raise ApiError(404, words, None, "id")
+        label = label_of(given, asked, self._grader, self._labels.written(asked.tasks))
         with self._changed:
             first = self._labels.add(label)
             self.metrics.feedback.labels({True: "right", False: "wrong", None: "unknown"}[label.correct]).inc()
             effect = "kept"
-            if first and label.correct is not None and self._judge(label.model, label.run, correct=label.correct):
+            if first and label.correct is not None and self._judge(label, correct=label.correct):
                 effect = "rolled_back"
             for task in self._tasks_of(label.id, label.tasks):
                 if self.options.adapt and task not in self._wanted and self._worth_a_run(task):
@@ -179,21 +181,15 @@ class Adaptation:
 
     def _tasks_of(self, key: str, tasks: tuple[str, ...]) -> list[str]:
         """Return the new tasks that a response belongs to."""
-        named = [task for task in tasks if len(tasks) == 1 and self._window(task).exists()]
-        return named or [path.stem for path in self._windows() if key in window_rows(path)]
-
-    def _windows(self) -> list[Path]:
-        return sorted((self.watching.folder / "windows").glob("*.jsonl"))
-
-    def _window(self, task: str) -> Path:
-        return self.watching.folder / "windows" / f"{task}.jsonl"
+        named = [task for task in tasks if len(tasks) == 1 and self.watching.window(task).exists()]
+        return named or [path.stem for path in self.watching.windows() if key in window_rows(path)]
 
     def _worth_a_run(self, task: str) -> bool:
         """Return whether there are answers enough for a run that may accept something: twice those of the last one."""
         adoption = self._state.adopted.get(task)
         if adoption is not None and adoption.status == "served":
             return False
-        known = of_one_kind([one.row() for one in self._labels.of(task, window_rows(self._window(task)))])
+        known = of_one_kind([one.row() for one in self._labels.of(task, window_rows(self.watching.window(task)))])
         return len(known) >= max(LEAST_LABELLED, 2 * self._state.tried.get(task, 0))
 
     def _run(self) -> None:
@@ -218,10 +214,10 @@ class Adaptation:
 
     def _adapt(self, task: str) -> None:
         """Make one run on what is at hand for a task, and serve what it adopts."""
-        rows = window_rows(self._window(task))
+        rows = window_rows(self.watching.window(task))
         known = of_one_kind([one.row() for one in self._labels.of(task, rows)])
         enough = len(known) >= LEAST_LABELLED
-        shown = [row for row in of_one_kind(list(rows.values())) if not known or _alike(row, known[0])]
+        shown = [row for row in of_one_kind(list(rows.values())) if not known or alike(row, known[0])]
         folder = self.options.out / "tasks"
         folder.mkdir(exist_ok=True)
         questions, prompts = folder / f"{task}-{len(known)}.jsonl", folder / f"{task}-{len(known)}-prompts.jsonl"
@@ -253,7 +249,7 @@ class Adaptation:
         self._events.once("adopted", task, f"run {record.run_id}")
         self._state.adopted[task] = Adoption(run=run, run_id=record.run_id, evidence=Evidence(level=level))
         self._judged(task, known)
-        self.roster.adopt(task, model)
+        self._serve(task, record, model)
         self._swapped(f"run {record.run_id} was accepted")
 
     def _judged(self, task: str, known: int) -> None:
@@ -262,10 +258,17 @@ class Adaptation:
         self._state.judged[task] = self.runs.ended(task)
         self._state.write(self.options.out)
 
-    def _judge(self, name: str, run: str, *, correct: bool) -> bool:
-        """Take one answer of an adopted model as evidence; return whether the model was taken back."""
-        adoption = self._state.adopted.get(name)
-        if adoption is None or adoption.run_id != run or name not in self.roster.by_drift:
+    def _serve(self, task: str, record: RunRecord, model: Served) -> None:
+        """Serve a model; know whether its questions had choices, unless the run made them of the written answers."""
+        choices = record.data is not None and "choices" in record.data.keys
+        if choices or record.protocol == "generate":
+            self._ranked[task] = choices
+        self.roster.adopt(task, model)
+
+    def _judge(self, label: Label, *, correct: bool) -> bool:
+        """Take an answer to a question of the kind that the run measured; return whether the model was taken back."""
+        name, adoption = label.model, self._state.adopted.get(label.model)
+        if adoption is None or adoption.run_id != label.run or self._ranked.get(name) != bool(label.choices):
             return False
         evidence = adoption.evidence.told(correct=correct)
         status = "rolled_back" if evidence.worse else "served"
@@ -275,6 +278,7 @@ class Adaptation:
             return False
         model = self.roster.by_drift[name]
         self.roster.dismiss(name)
+        self._ranked.pop(name)
         self._events.once("rolled_back", name, self._state.adopted[name].words)
         self._swapped("feedback spoke against it")
         self.close(model)
@@ -286,13 +290,10 @@ class Adaptation:
         try:
             if not folder.resolve().is_relative_to(self.options.out.resolve()):
                 raise InputError(f"{folder}: is not in the server's folder")
-            self.roster.adopt(task, self.open(task, folder, read_record(folder)))
+            record = read_record(folder)
+            self._serve(task, record, self.open(task, folder, record))
         except CaoError as error:
             self._events.add("not_opened", task, str(error))
 
     def _swapped(self, why: str) -> None:
         self._events.swapped(self.roster.current.name, why)
-
-
-def _alike(row: dict[str, object], other: dict[str, object]) -> bool:
-    return bool(row.get("choices")) == bool(other.get("choices"))

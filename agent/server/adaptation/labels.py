@@ -1,7 +1,7 @@
 """Feedback, kept line by line: what of it is a question with its right answer, for a run to adapt to."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +11,11 @@ from agent.server.wire import Feedback
 from cao.errors import InputError
 from cao.files import append_line, opened_line, sealed_line, whole_lines
 from cao.tasks.base import LETTERS
+from cao.tasks.files.free_text import accepted_texts
+from cao.tasks.files.rows import BadRowError
+from cao.tasks.graders import build_grader
 from cao.tasks.prompt_file import value_of
-from cao.types import Record
+from cao.types import Example, Record
 
 Question = dict[str, object]
 """A line of a task's file."""
@@ -48,11 +51,18 @@ class Label(Record):
         return row if self.answer is None else {**row, "answer": self.answer}
 
 
-def label_of(given: Feedback, asked: Answered) -> Label:
+def label_of(given: Feedback, asked: Answered, grader: str = "auto", known: Sequence[str] = ()) -> Label:
     """Return what feedback says of an answer.
 
+    Args:
+        given: the feedback.
+        asked: what was asked and answered.
+        grader: how runs judge written answers, as ``build_grader`` takes it.
+        known: right answers to other questions, of which the grader ``label`` reads what labels there are.
+
     Raises:
-        ApiError: the right answer that it names is none of the choices.
+        ApiError: the right answer that it names is none of the choices, or blank.
+        InputError: the grader cannot judge by this answer.
     """
     answer, correct = given.answer, given.correct
     if asked.choices:
@@ -60,16 +70,29 @@ def label_of(given: Feedback, asked: Answered) -> Label:
         correct = correct if index is None or asked.choice is None else index == asked.choice
         answer = asked.choice if index is None and correct else index
     else:
-        if isinstance(answer, int):
+        if answer is not None:
             answer = str(answer)
-        if correct is None and answer is not None and asked.text:
-            correct = answer.strip().casefold() == asked.text.strip().casefold()
+            examples = [_written(asked, text) for text in (_gold(answer), *(known if grader == "label" else ()))]
+            grade = build_grader(grader, examples)
+            correct = grade(asked.text, examples[0]) if correct is None and asked.text else correct
         answer = asked.text.strip() if answer is None and correct else answer
     told = {"question": asked.question, "context": asked.context, "choices": asked.choices}
     said = {"answer": answer or None if isinstance(answer, str) else answer, "correct": correct}
     return Label.model_validate(
         {"id": asked.id, "tasks": asked.tasks, "model": asked.model, "run": asked.run, **told, **said}
     )
+
+
+def _gold(answer: str) -> str:
+    """Return a right answer as a run reads it in a file."""
+    try:
+        return accepted_texts(answer)[0]
+    except BadRowError as error:
+        raise ApiError(400, str(error), None, "answer") from None
+
+
+def _written(asked: Answered, gold: str) -> Example:
+    return Example(id=asked.id, question=asked.question, context=asked.context, gold_text=gold)
 
 
 def _index(answer: int | str, choices: tuple[str, ...]) -> int:
@@ -113,6 +136,11 @@ class Labels:
         self._by_id[label.id] = label
         return first
 
+    def written(self, tasks: tuple[str, ...]) -> list[str]:
+        """Return the right answers, each once, of questions without choices that came while these were expected."""
+        every = list(self._by_id.values())
+        return list(dict.fromkeys(one.answer for one in every if one.tasks == tasks and isinstance(one.answer, str)))
+
     def of(self, task: str, ids: Collection[str]) -> list[Label]:
         """Return the questions with their right answers that belong to a task.
 
@@ -141,6 +169,11 @@ def of_one_kind(rows: list[Question]) -> list[Question]:
     ranked = [row for row in once.values() if row.get("choices")]
     written = [row for row in once.values() if not row.get("choices")]
     return ranked if len(ranked) >= len(written) else written
+
+
+def alike(row: Question, other: Question) -> bool:
+    """Return whether both have choices, or neither has."""
+    return bool(row.get("choices")) == bool(other.get("choices"))
 
 
 def lines(rows: list[Question] | list[Mapping[str, object]]) -> str:

@@ -22,6 +22,7 @@ from agent.server.settings import ServeOptions
 from cao.configuration import Machine
 from cao.errors import InputError, UnavailableError
 from cao.machine.processor import usable_processors
+from cao.tasks.graders import build_grader
 
 NICER = 10
 PATIENCE_S = 30.0
@@ -46,14 +47,18 @@ class Runs:
     _process: "subprocess.Popen[str] | None" = field(default=None, init=False, repr=False)
     _stopping: bool = field(default=False, init=False, repr=False)
 
-    def check(self) -> None:
-        """Refuse a configuration that no run could have.
+    def check(self) -> str:
+        """Refuse a configuration that no run could have; return how runs judge written answers.
 
         Raises:
             InputError: what is wrong with it.
+            UnavailableError: the grader's package is not installed.
         """
         given = self.options.model_dump(include=set(Machine.model_fields), exclude_unset=True)
-        check_names(make_config(self.file, {"task": "window.jsonl", **given}, []))
+        config = make_config(self.file, {"task": "window.jsonl", **given}, [])
+        check_names(config)
+        build_grader(config.grader, [])
+        return config.grader
 
     def pending(self, task: str, judged: Collection[str]) -> str | None:
         """Return the id of a run for a task that was begun, and of which it is not settled what became of it."""

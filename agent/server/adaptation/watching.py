@@ -62,6 +62,14 @@ class Watching:
         """Of the watch."""
         return self.options.out / "watch"
 
+    def window(self, task: str) -> Path:
+        """Return the file of the prompts behind the alarm that found a task."""
+        return self.folder / "windows" / f"{task}.jsonl"
+
+    def windows(self) -> list[Path]:
+        """Return these files, those of all tasks that were found."""
+        return sorted((self.folder / "windows").glob("*.jsonl"))
+
     def current(self) -> tuple[str, ...]:
         """Return the tasks that an earlier process expected last, none where there was no such process."""
         try:

@@ -58,3 +58,13 @@ def _turn(key: str, turn: dict[str, object]) -> tuple[str, str]:
     if not isinstance(text, str):
         raise BadRowError(f"a turn of {key[:40]!r} is no text")
     return role, text
+
+
+def asked_in(chat: list[dict[str, object]], context: str = "") -> tuple[str, str]:
+    """Return what a user asks last in a chat, and its context: what is given as such, then the turns before.
+
+    Raises:
+        BadRowError: a turn is no text.
+    """
+    made = unfolded({"chat": chat})
+    return str(made["chat"]), "\n\n".join(filter(None, (context, str(made.get(f"chat{EARLIER}", "")))))

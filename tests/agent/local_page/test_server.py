@@ -109,7 +109,7 @@ def test_a_path_leads_nowhere_but_to_runs(server: Pages, target: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:80", "127.0.0.1", "localhost:1", "", "127.0.0.1.evil.example", "[::1]", "0.0.0.0"],
+    ["evil.example", "evil.example:80", "localhost.evil.example:80", "", "127.0.0.1.evil.example", "::1", "0.0.0.0"],
 )
 def test_a_name_that_is_not_this_machine_s_is_refused(server: Pages, host: str) -> None:
     status, _, text = ask(server, "/", Host=host)
@@ -117,8 +117,9 @@ def test_a_name_that_is_not_this_machine_s_is_refused(server: Pages, host: str) 
 
 
 def test_this_machine_s_names_are_answered(server: Pages) -> None:
-    for name in ("127.0.0.1", "localhost", "LOCALHOST"):
-        assert ask(server, "/", Host=f"{name}:{server.server_port}")[0] == 200
+    for name in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]"):
+        for port in (f":{server.server_port}", ":1", ""):  # another one by a tunnel
+            assert ask(server, "/", Host=f"{name}{port}")[0] == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "X"])

@@ -3,15 +3,33 @@
 import contextlib
 import json
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.testclient import TestClient
 
+from agent.server.building import site_app
+from agent.server.metrics import Metrics
+from agent.server.roster import Roster
+from agent.server.roster import Served as Listed
+from agent.server.settings import ServeOptions
+from agent.server.wire import ChatRequest, CompletionRequest
 from cao.encodings import visible
-from tests.agent.server.running_site import KEY, Served
+from tests.agent.server.running_site import KEY, Served, another_server, in_front_of, serving
 
 LINE = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + KEY.encode() + b"\r\n"
 JSON = b"Content-Type: application/json\r\n"
 CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n4e20\r\n" + b"x" * 20_000 + b"\r\n1\r\ny\r\n0\r\n\r\n"
+
+
+class Nobody:
+    """Answers no request."""
+
+    async def answer(self, request: CompletionRequest | ChatRequest, http: Request) -> Response:
+        raise AssertionError(request)
 
 
 def status_of(raw: bytes) -> int:
@@ -112,3 +130,40 @@ def test_a_request_whose_body_breaks_while_it_is_waited_for_is_no_defect(
 @pytest.mark.parametrize("path", ["/v1/models/", "/health/"])
 def test_a_path_beside_a_route_is_none(it: Served, path: str) -> None:
     assert it.send(path)[0] == 404
+
+
+@pytest.fixture(scope="module")
+def open_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server without a key; another one stands behind it, so that no model is loaded."""
+    folder = tmp_path_factory.mktemp("open")
+    with another_server(folder) as other, serving(in_front_of(other, folder)) as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1:x", "::1", ""]
+)
+def test_without_a_key_another_name_than_this_machines_is_refused(open_one: Served, host: str) -> None:
+    for line in ("GET /health", "GET /v1/models", "POST /v1/feedback"):
+        raw = open_one.raw(f"{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert (status_of(raw), error_of(raw)["code"]) == (421, "unknown_host")
+
+
+def test_without_a_key_this_machines_names_are_answered_at_any_port(open_one: Served) -> None:
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]", f"[::1]:{open_one.port}"):
+        raw = open_one.raw(f"GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert status_of(raw) == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "status"),
+    [("127.0.0.1", "", 421), ("localhost", "", 421), ("::1", "", 421),
+     ("127.0.0.1", KEY, 200), ("0.0.0.0", "", 200), ("127.0.0.2", "", 200), ("box.example", "", 200)],
+)  # fmt: skip
+def test_names_are_checked_only_on_this_machine_and_without_a_key(
+    tmp_path: Path, host: str, key: str, status: int
+) -> None:
+    chosen, metrics, roster = ServeOptions(host=host, out=tmp_path), Metrics(), Roster(Listed("base"))
+    app = site_app(chosen, Nobody(), roster, metrics, key, None)
+    headers = {"Host": "box.example", "Authorization": f"Bearer {key}"}
+    assert TestClient(app).get("/v1/models", headers=headers).status_code == status

@@ -29,6 +29,10 @@ WRITTEN = replace(RANKED, choices=(), text="Paris ", choice=None)
         (replace(RANKED, choice=None, text=""), {"answer": "no"}, 1, None),
         (WRITTEN, {"answer": "paris"}, "paris", True),
         (WRITTEN, {"answer": "Rome"}, "Rome", False),
+        (replace(WRITTEN, text="Paris."), {"answer": "Paris"}, "Paris", True),
+        (replace(WRITTEN, text="Two boxes hold 14 pens. The answer is 14."), {"answer": "14"}, "14", True),
+        (replace(WRITTEN, text="Two boxes hold 14 pens. The answer is 15."), {"answer": 14}, "14", False),
+        (replace(WRITTEN, text="14"), {"answer": "7 and 7 are 14 #### 14"}, "7 and 7 are 14 #### 14", True),
         (WRITTEN, {"answer": "The city of Paris", "correct": True}, "The city of Paris", True),
         (WRITTEN, {"correct": True}, "Paris", True),
         (WRITTEN, {"correct": False}, None, False),
@@ -44,6 +48,12 @@ def test_feedback_says_what_is_right(asked: Answered, told: dict[str, Any], answ
 def test_an_answer_that_is_no_choice_is_refused(answer: int | str) -> None:
     with pytest.raises(ApiError, match="none of 2 choices"):
         label_of(Feedback(id="a", answer=answer), RANKED)
+
+
+@pytest.mark.parametrize("answer", [" ", "14 ####"])
+def test_a_blank_right_answer_is_refused(answer: str) -> None:
+    with pytest.raises(ApiError, match="is blank"):
+        label_of(Feedback(id="a", answer=answer), WRITTEN)
 
 
 def test_labels_belong_to_a_task_by_their_window_or_by_what_was_expected(tmp_path: Path) -> None:

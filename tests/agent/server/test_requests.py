@@ -60,6 +60,16 @@ def test_of_given_choices_one_is_ranked_first(it: Served) -> None:
     assert part.choices[0].delta.content == made.choices[0].message.content
 
 
+def test_choices_are_ranked_with_the_turns_before_a_question(it: Served) -> None:
+    turns = [{"role": "user", "content": "Tom has 3 apples."}, {"role": "assistant", "content": "So he has."}]
+    more = {"model": "base", "choices": ["Who", "the bird can fly"]}
+    _, alone, _ = it.post("/v1/chat/completions", messages=HELLO, **more)
+    _, behind, _ = it.post("/v1/chat/completions", messages=[*turns, *HELLO], **more)
+    context = "user: Tom has 3 apples.\nassistant: So he has."
+    _, given, _ = it.post("/v1/completions", prompt=HELLO[0]["content"], context=context, **more)
+    assert behind["choices"][0]["cao"] == given["choices"][0]["cao"] != alone["choices"][0]["cao"]
+
+
 @pytest.mark.parametrize("how", [{"temperature": 1e-320}, {"temperature": 1e-40}, {"top_p": 1e-320}, {"top_p": 1e-46}])
 def test_next_to_no_temperature_and_next_to_no_share_are_greedy(it: Served, how: dict[str, float]) -> None:
     asked = {"model": "base", "prompt": "the bird can", "max_tokens": 6}

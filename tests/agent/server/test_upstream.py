@@ -74,8 +74,8 @@ def test_what_goes_wrong_there_is_a_typed_error_without_the_key(
 
 def test_an_answer_that_breaks_off_ends_and_the_server_goes_on(it: Served) -> None:
     body = json.dumps({"model": "base", "prompt": "half", "stream": True}).encode()
-    raw = it.raw(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-                 f"Content-Length: {len(body)}\r\n\r\n".encode() + body, more=True)  # fmt: skip
+    raw = it.raw(f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                 f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body, more=True)  # fmt: skip
     assert b"upstream_broke_off" in raw
     assert it.client.completions.create(model="base", prompt="hi").choices[0].text == "hello"
 
