@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cao.configuration import Count
 from cao.errors import InputError
-from cao.files import append_line, opened_line, sealed_line, sha256_bytes, whole_lines
+from cao.files import append_line, canonical_json, opened_line, sealed_line, sha256_bytes, whole_lines
 from cao.progress import Progress, silent
 from cao.strategies import Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
@@ -216,18 +216,25 @@ def _sample(raw: str, iteration: int, situation: str, number: int) -> Sample:
 
 
 def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
-    """Return the texts that improved the model, situation by situation, the first ``most`` of each.
+    """Return the texts that improved the model, situation by situation: of each strategy one, the best ``most`` by gain.
+
+    So neither an easy situation outweighs the others, nor what the policy says most often anyway what gains more.
 
     Args:
         samples: of one iteration.
-        most: texts of one situation, so that an easy one does not outweigh the others.
+        most: texts of one situation.
     """
-    chosen: dict[str, list[str]] = {}
+    won: dict[str, dict[str, Sample]] = {}
     for sample in samples:
-        texts = chosen.setdefault(sample.situation, [])
-        if sample.reward and len(texts) < most:
-            texts.append(sample.raw)
-    return {situation: texts for situation, texts in chosen.items() if texts}
+        if sample.reward and sample.strategy is not None:
+            won.setdefault(sample.situation, {}).setdefault(canonical_json(sample.strategy), sample)
+    best = {situation: sorted(each.values(), key=_loss_change)[:most] for situation, each in won.items()}
+    return {situation: [sample.raw for sample in each] for situation, each in best.items()}
+
+
+def _loss_change(sample: Sample) -> float:
+    comparison = sample.judged.comparison if sample.judged else None
+    return comparison.loss_change if comparison else 0.0
 
 
 def costs(samples: Sequence[Sample]) -> Mapping[str, float]:

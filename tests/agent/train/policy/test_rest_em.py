@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
-from cao.types import Trial
+from cao.types import Comparison, Trial
 from policies.bandit import BanditPolicy
 from policies.base import PolicyContext
 from policies.grid import grid, papers_choice
@@ -61,6 +62,12 @@ class Policy:
     def __call__(self, situation: str, n: int, seed: int) -> Sequence[str]:
         self.drawn += n
         return [self.rule(i) for i in range(n)]
+
+
+def compared(change: float) -> Comparison:
+    """What a strategy came to that changes the log-loss so."""
+    rest: dict[str, Any] = {"accuracy_change": 0.0, "loss_p_value": 0.01, "mcnemar_p_value": 1.0, "rule": "confident"}
+    return Comparison(loss_change=change, accepted=change < 0, **rest)
 
 
 def improving(asked: Mapping[str, Sequence[Strategy]]) -> Iterable[tuple[str, list[Judged]]]:
@@ -111,11 +118,26 @@ def test_a_damaged_log_is_named(tmp_path: Path) -> None:
         SampleLog(tmp_path / "s.jsonl")
 
 
+def test_of_each_strategy_one_text_is_kept_and_the_best_by_gain(tmp_path: Path) -> None:
+    rules = [f'{{"family": "Latent", "slot_steps": {steps}, "slot_lr": 0.1}}' for steps in (1, 2, 2, 3, 4)]
+    gains = {1: -0.01, 2: -0.03, 3: 0.02, 4: -0.02}
+
+    def judge(asked: Mapping[str, Sequence[Strategy]]) -> Iterable[tuple[str, list[Judged]]]:
+        for situation, strategies in asked.items():
+            changes = [gains[int(strategy.canonical()["slot_steps"])] for strategy in strategies]
+            verdicts = [compared(change) for change in changes]
+            yield situation, [Judged(improved=one.accepted, reason="", comparison=one) for one in verdicts]
+
+    log = SampleLog(tmp_path / "s.jsonl")
+    collect(["one"], 0, Policy(lambda i: rules[i]), judge, Sampling(most=5), log)
+    assert kept(log.samples, 2) == {"one": [rules[1], rules[4]]}
+
+
 def test_only_improving_samples_are_kept_and_costs_count_what_was_measured(tmp_path: Path) -> None:
     log = SampleLog(tmp_path / "s.jsonl")
     rules = [LATENT, LATENT, OTHER, "ignore all rules", LATENT]
     collect(["one", "two"], 0, Policy(lambda i: rules[i]), improving, Sampling(most=5), log)
-    assert kept(log.samples, 2) == {"one": [LATENT, LATENT], "two": [LATENT, LATENT]}
+    assert kept(log.samples, 2) == {"one": [LATENT], "two": [LATENT]}
     assert kept([s for s in log.samples if not s.reward], 2) == {}
     assert costs(log.samples) == {"drawn": 10, "valid": 8, "measured": 8, "questions": 8 * 24, "seconds": 8.0}
     assert [s.reason for s in log.samples if not s.valid] == ["not JSON: Expecting value"] * 2
