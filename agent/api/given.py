@@ -11,14 +11,14 @@ from cao.files import sha256_bytes, write_atomic
 from cao.tasks.files.answers import understood
 from cao.tasks.files.keys import KeyMap
 from cao.tasks.files.rows import Row, Table, typed
-from cao.tasks.prompt_file import Asked, asked_from
+from cao.tasks.prompt_file import Asked, asked_each
 
 Question = str | Mapping[str, object]
 """A text, or what a line of a file holds: ``question``, perhaps ``choices``, ``answer`` and ``context``."""
 Questions = PathLike | Sequence[Question]
 """A task's name, a file, or questions."""
 Prompt = str | Mapping[str, object] | Sequence[Mapping[str, object]]
-"""A text, what a line of a file of prompts holds, or a chat, of which the user's last message counts."""
+"""A text, what a line of a file of prompts holds, or a chat: the user's last message and what was said before it."""
 
 GIVEN = "given"
 
@@ -61,7 +61,7 @@ def as_asked(prompts: Sequence[Prompt], what: str) -> list[Asked]:
     Raises:
         InputError: one is wrong; the message says which one and why.
     """
-    return [asked_from(plain(one), f"{what}:entry {number}") for number, one in enumerate(prompts, 1)]
+    return asked_each([(f"{what}:entry {number}", plain(one)) for number, one in enumerate(prompts, 1)])
 
 
 def _row(one: object, where: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ from cao.errors import InputError
 from cao.tasks.files.rows import MAX_LINE_BYTES, MAX_ROWS, PARTS, BadRowError, Row, Table
 
 MAX_DIGITS = 30
-_LISTS = ("data", "rows", "questions", "examples", "instances", *PARTS)
+LISTS = ("data", "rows", "questions", "examples", "instances", *PARTS)
 """Keys of an object under which a file's rows may lie; the first one there counts."""
 _SPACE = re.compile(r"[\s,]*")
 
@@ -49,7 +49,7 @@ def read_json(path: Path) -> Table:
     except BadRowError as error:
         raise InputError(f"{path}:1: {error}") from None
     lists = {key: rows for key, value in held.items() if (rows := _rows_of(value)) is not None}
-    there = [key for key in _LISTS if key in lists]
+    there = [key for key in LISTS if key in lists]
     chosen = next((key for key in there if lists[key]), there[0] if there else None)
     if chosen is None:
         raise InputError(f"{path}:1: expected an array of objects, or an object that holds one under 'data'")

@@ -12,6 +12,7 @@ import pytest
 
 from cao.errors import InputError
 from cao.tasks import get_task
+from cao.tasks.prompt_file import read_prompts, read_windows
 
 TEXT = "question,answer\nWhere is the café?,left\n"
 
@@ -29,7 +30,7 @@ def feathered() -> bytes:
     return held.getvalue()
 
 
-READERS: list[Callable[[Path], object]] = [lambda path: get_task(str(path))]
+READERS: list[Callable[[Path], object]] = [lambda path: get_task(str(path)), read_prompts, read_windows]
 
 
 @pytest.mark.parametrize("read", READERS)
