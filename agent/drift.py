@@ -10,9 +10,10 @@ from cao.options import SET, add_common, add_options, command_parser
 from cao.tasks.prompt_file import read_windows
 
 _EPILOG = """Each window gets a report of one line. A prompt is a text, or an object with prompt, question, content or
-messages (a chat: the user's last message, and those before as context), perhaps context, choices, answer, and correct
-(whether the deployed model's answer was right). Drift means that every current task is rejected by permutation tests
-on the frozen encoder's embeddings. Exit status: 0 reported, 2 bad input, 3 something needed is not installed."""
+messages (a chat: the user's last message and what was said before it), perhaps context, choices and answer, and
+perhaps correct (whether the deployed model's answer was right). Drift means that every current task is rejected by
+permutation tests on the frozen encoder's embeddings. Exit status: 0 reported, 2 bad input, 3 something needed is not
+installed."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,8 +15,9 @@ from cao.model.profiles import check_model
 from cao.options import SET, add_common, add_options, command_parser
 
 _EPILOG = """Each line of the prompts file is a text, an object with 'prompt', 'question', 'content' or 'messages' (and
-perhaps 'context'), or a JSON list of these. DIR becomes a folder in PEFT format. Exit status: 0 made; 2 bad input;
-3 something needed is not available (with the command that provides it); 1 a defect."""
+perhaps 'context'), or a JSON list of these; a table, or another file that agent.run reads, is prompts too. DIR becomes
+a folder in PEFT format. Exit status: 0 made; 2 bad input; 3 something needed is not available (with the command that
+provides it); 1 a defect."""
 
 
 def parser() -> argparse.ArgumentParser:

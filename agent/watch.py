@@ -13,15 +13,15 @@ from cao.options import SET, add_common, add_options, command_parser
 INTERRUPTED = 130
 """Exit status also where nobody reads the events any more: the watch can go on."""
 
-_EPILOG = """A line of the stream is a text, or an object with prompt, question, content or messages (a chat: the user's
-last message, and those before as context), and perhaps context, choices, answer and correct. Lines that cannot be read
-are counted, the first for each reason is shown. A file that is rotated is read to its end, then what took its place;
-one that is cut is read from its beginning. An alarm is raised at most once in --run-length prompts, on average, while
-nothing drifts. The prompts behind an alarm are collected and named; from then on the tasks that they come from are
-expected. Everything is written to --out: events.jsonl, state.json, new references, deployed.json. Stopped in any way,
-the same command goes on; behind a pipe only if the same pipe continues: what was read of it is kept, and a pipe that
-begins anew counts as more of the stream. Exit status: 0 the stream ended; 2 bad input, or no line of it could be read;
-3 something needed is not installed; 130 interrupted, or nobody reads the events, resumable."""
+_EPILOG = """A line of the stream is a text, or an object with prompt, question, content or messages (a chat: the
+user's last message and what was said before), and perhaps context, choices, answer and correct. Lines that cannot be
+read are counted, and the first for each reason is shown. A file that is rotated is read to its end, then what took its
+place; one that is cut is read from its beginning. An alarm is raised at most once in --run-length prompts, on average,
+while nothing drifts. The prompts behind an alarm are collected and named; from then on the tasks that they come from
+are expected. Everything is written to --out: events.jsonl, state.json, new references, deployed.json. Stopped in any
+way, the same command goes on; behind a pipe only if the same pipe continues: what was read of it is kept, and a pipe
+that begins anew counts as more of the stream. Exit status: 0 the stream ended; 2 bad input, or no line of it could be
+read; 3 something needed is not installed; 130 interrupted, or nobody reads the events, resumable."""
 
 
 def parser() -> argparse.ArgumentParser:

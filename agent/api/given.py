@@ -1,7 +1,6 @@
 """Questions and prompts as Python has them: lists become files that a run can be resumed from, checked before."""
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +11,14 @@ from cao.files import sha256_bytes, write_atomic
 from cao.tasks.files.answers import understood
 from cao.tasks.files.keys import KeyMap
 from cao.tasks.files.rows import Row, Table, typed
-from cao.tasks.prompt_file import Asked, asked_from
+from cao.tasks.prompt_file import Asked, asked_each
 
 Question = str | Mapping[str, object]
 """A text, or what a line of a file holds: ``question``, perhaps ``choices``, ``answer`` and ``context``."""
 Questions = PathLike | Sequence[Question]
 """A task's name, a file, or questions."""
 Prompt = str | Mapping[str, object] | Sequence[Mapping[str, object]]
-"""A text, what a line of a file of prompts holds, or a chat, of which the user's last message is asked."""
+"""A text, what a line of a file of prompts holds, or a chat: the user's last message and what was said before it."""
 
 GIVEN = "given"
 
@@ -62,7 +61,7 @@ def as_asked(prompts: Sequence[Prompt], what: str) -> list[Asked]:
     Raises:
         InputError: one is wrong; the message says which one and why.
     """
-    return [asked_from(plain(one), f"{what}:entry {number}") for number, one in enumerate(prompts, 1)]
+    return asked_each([(f"{what}:entry {number}", plain(one)) for number, one in enumerate(prompts, 1)])
 
 
 def _row(one: object, where: str) -> dict[str, object]:
@@ -70,16 +69,7 @@ def _row(one: object, where: str) -> dict[str, object]:
         return {"question": one}
     if not isinstance(one, Mapping) or not all(isinstance(key, str) for key in one):
         raise InputError(f"{where}: is a text, or a mapping with question, choices and answer")
-    return {key: _known(plain(value)) for key, value in one.items()}
-
-
-def _known(value: object) -> object:
-    """Return a plain value in which what is not a number (NaN, as pandas writes what is missing) is absent."""
-    if isinstance(value, dict):
-        return {key: _known(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_known(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {key: plain(value) for key, value in one.items()}
 
 
 def _typed(row: dict[str, object]) -> dict[str, object]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from agent.stream.options import WatchOptions
 from cao.errors import InputError
 from cao.files import write_atomic
-from cao.tasks.prompt_file import asked_from, value_of
+from cao.tasks.prompt_file import TABLES, asked_from, value_of
 from cao.tasks.prompt_text import seen
 
 MAX_LINE = 100_000
@@ -236,7 +236,7 @@ def source_of(options: WatchOptions, say: Callable[[str], None] = warn) -> FileS
         say: shows a line on what became of the file.
 
     Raises:
-        InputError: there is no such file, or it cannot be read anew after a stop.
+        InputError: there is no such file, it is a table, or it cannot be read anew after a stop.
     """
     if options.stream == "-":
         return PipeSource(options.out / JOURNAL)
@@ -245,6 +245,8 @@ def source_of(options: WatchOptions, say: Callable[[str], None] = warn) -> FileS
         raise InputError(f"{path}: is a directory")
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file")
+    if path.suffix.lower() in TABLES:
+        raise InputError(f"{path}: is a table, and a stream has one prompt a line; agent.drift --windows reads it")
     if not os.path.isfile(path):
         raise InputError(f"{path}: is no regular file and cannot be read anew after a stop; give --stream - < {path}")
     return FileSource(path, options.follow, say)

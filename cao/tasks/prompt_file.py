@@ -1,26 +1,41 @@
-"""Prompts from outside, the same for every command: files and streams with one prompt a line.
+"""Prompts from outside, the same for every command: files of questions, and files and streams with one prompt a line.
 
-A line is a text, or JSON: a text, an object with what else is known about the prompt, or a chat.
+A line is a text, or JSON: a text, an object with what else is known about the prompt, or a chat. Tables, and objects
+with usual names, are read as questions are, so that a prompt is the text that a run on the same file shows.
 """
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeGuard
 
 from cao.errors import InputError
-from cao.tasks.base import LETTERS, choice_example, letter_query, plain
-from cao.tasks.files.chats import asked_in
-from cao.tasks.files.rows import BadRowError
+from cao.progress import say
+from cao.tasks.base import letter_query, plain
+from cao.tasks.files import PARQUET, read_table
+from cao.tasks.files.chats import chat_of, has_user, is_chat, unfolded
+from cao.tasks.files.csv_files import read_cells
+from cao.tasks.files.encoding import check_encoding
+from cao.tasks.files.json_files import LISTS
+from cao.tasks.files.keys import CHAT_KEYS, Keys
+from cao.tasks.files.prompts import example_of, keys_of, labelled
+from cao.tasks.files.rows import BadRowError, typed
 from cao.types import AnswerStyle, Example
 
-_TEXTS = ("prompt", "question", "content", "messages")
-"""Keys of an object that hold the prompt; the first one there counts."""
+TABLES = (".csv", ".tsv", PARQUET)
+"""Ends of the names of files whose prompts are rows."""
 
-_MUST_BE_JSON = re.compile(r'\s*(\{\s*["}]|\[\s*["{])')
+_MUST_BE_JSON = re.compile(r'\s*(\{\s*(["}]|$)|\[\s*(["{]|$))')
 """How an object or a list of prompts begins; a text may begin with a quote, a brace or a bracket, too."""
+
+_TEXTS = ("prompt", "question", "content", *CHAT_KEYS)
+"""Keys whose chat must ask something."""
+
+Entry = tuple[str, object]
+"""The place of a line, a row or an entry of a list, and its value."""
 
 
 @dataclass(frozen=True)
@@ -68,52 +83,84 @@ def value_of(line: str, where: str) -> object:
     return value
 
 
-def values(path: Path) -> Iterator[tuple[str, object]]:
-    """Yield the place (``FILE:LINE``) and the value of each line of a file that is not blank.
+def entries(path: Path) -> list[Entry]:
+    """Return the entries of a file: rows of a table or a saved data set, entries of a JSON array, else lines.
 
     Raises:
-        InputError: the file cannot be read, or a line is no UTF-8 or broken JSON.
+        InputError: the file cannot be read, is no text in UTF-8, or holds broken JSON or CSV.
     """
+    suffix = path.suffix.lower()
+    if suffix in TABLES or path.is_dir():
+        return _rows(path)
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    for number, line in enumerate(lines, 1):
-        where = f"{path}:{number}"
+    check_encoding(path, lines)
+    whole = _whole(b"\n".join(lines).decode("utf-8-sig")) if suffix == ".json" else None
+    if isinstance(whole, list) and not is_chat(whole):
+        return _listed(whole, f"{path}:1")
+    if isinstance(whole, dict):
+        return _rows(path) if any(key in LISTS for key in whole) else [(f"{path}:1", whole)]
+    texts = ((f"{path}:{number}", line.decode()) for number, line in enumerate(lines, 1))
+    return [(where, value_of(text, where)) for where, text in texts if text.strip()]
+
+
+def _rows(path: Path) -> list[Entry]:
+    table = read_table(path)
+    if table.broken is not None:
+        raise InputError(f"{table.place(path, table.broken[0])}: {table.broken[1]}")
+    for note in table.notes:
+        say(f"{path}: {note}")
+    if table.cells and table.rows:
         try:
-            text = line.decode()
-        except ValueError:
-            raise InputError(f"{where}: not text in UTF-8") from None
-        if text.strip():
-            yield where, value_of(text, where)
+            read_cells(table, keys_of([row.values for row in table.rows]))
+        except BadRowError as error:
+            raise InputError(f"{table.place(path, error.args[1])}: {error.args[0]}") from None
+    return [(table.place(path, row.number), row.values) for row in table.rows]
+
+
+def _whole(text: str) -> object:
+    """Return what a text says that is JSON as a whole, None where it is not."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _listed(values: Sequence[object], where: str) -> list[Entry]:
+    return [(f"{where}, prompt {number}", value) for number, value in enumerate(values, 1)]
 
 
 def read_prompts(path: Path) -> list[Asked]:
-    """Return the prompts of a file: one on each line, or a JSON list of several.
+    """Return the prompts of a file: one for each entry, or for each prompt of an entry that is a list.
 
     Raises:
-        InputError: the file cannot be read, or a line is wrong, with its place.
+        InputError: the file cannot be read, or an entry is wrong, with its place.
     """
-    asked = []
-    for where, value in values(path):
-        asked += _window(value, where) if _is_window(value) else [asked_from(value, where)]
-    return asked
+    return asked_each(
+        [
+            one
+            for where, value in entries(path)
+            for one in (_listed(value, where) if _is_window(value) else [(where, value)])
+        ]
+    )
 
 
 def read_windows(path: Path, size: int | None = None) -> list[list[Asked]]:
-    """Return the windows of a file: one for each JSON list, or those of a file with one prompt a line.
+    """Return the windows of a file: one for each JSON list, or those of a file whose entries are prompts.
 
     Args:
-        path: its lines are all lists of prompts, or all prompts.
-        size: prompts of a window where a line is a prompt, the last window may hold fewer; None makes one window.
+        path: its entries are all lists of prompts, or all prompts.
+        size: prompts of a window where an entry is a prompt, the last window may hold fewer; None makes one window.
 
     Raises:
         InputError: the file cannot be read, is empty or mixes the two, or a line is wrong, with its place.
     """
-    return windows_of(list(values(path)), str(path), size)
+    return windows_of(entries(path), str(path), size)
 
 
-def windows_of(lines: list[tuple[str, object]], path: str, size: int | None = None) -> list[list[Asked]]:
+def windows_of(lines: list[Entry], path: str, size: int | None = None) -> list[list[Asked]]:
     """Return the windows that the lines of a file, or the entries of a list, make.
 
     Args:
@@ -134,8 +181,8 @@ def windows_of(lines: list[tuple[str, object]], path: str, size: int | None = No
     if listed and size is not None:
         raise InputError(f"{path}: holds lists of prompts, which are windows already; only single prompts can be cut")
     if listed:
-        return [_window(value, where) for where, value in lines if _is_window(value)]
-    asked = [asked_from(value, where) for where, value in lines]
+        return [asked_each(_listed(value, where)) for where, value in lines if _is_window(value)]
+    asked = asked_each(lines)
     size = size or len(asked)
     return [asked[start : start + size] for start in range(0, len(asked), size)]
 
@@ -144,65 +191,85 @@ def asked_from(value: object, where: str) -> Asked:
     """Return what one prompt from outside says.
 
     Args:
-        value: a text; a chat, which is a list of messages, of which the user's last one is asked and those before
-            it are context; or an object with ``prompt``, ``question``, ``content`` or ``messages`` (a text or a chat)
-            and perhaps ``context``, ``choices``, ``answer`` (index or letter) and ``correct``.
+        value: a text; a chat, which is a list of messages; or an object with ``prompt``, ``question``, ``content`` or
+            ``messages`` (a text or a chat), or another name that is usual for a question, and perhaps ``context``,
+            ``choices``, ``answer`` (index or letter) and ``correct``. Of a chat the user's last message is asked, and
+            what was said before it is the context.
         where: its place, for the message.
 
     Raises:
         InputError: anything else.
     """
+    return asked_each([(where, value)])[0]
+
+
+def asked_each(given: Sequence[Entry]) -> list[Asked]:
+    """Return what prompts from outside say; which key holds what is found out from all objects among them.
+
+    Args:
+        given: place and value of each, as ``asked_from`` takes them.
+
+    Raises:
+        InputError: one is wrong, with its place.
+    """
+    rows = [_row(value, where) for where, value in given]
+    known = [row for row in rows if row is not None]
+    keys = keys_of(known)
+    right = labelled(known, keys)
+    return [
+        Asked(_text(value, where)) if row is None else _from_row(row, keys, right, where)
+        for row, (where, value) in zip(rows, given, strict=True)
+    ]
+
+
+def _row(value: object, where: str) -> dict[str, object] | None:
+    """Return an object, or a chat, as a row whose chats are unfolded; None for a text."""
+    if is_chat(value):
+        value = {"messages": value}
     if not isinstance(value, dict):
-        return Asked(_prompt(*_question(value, where)))
-    key = next((key for key in _TEXTS if key in value), None)
-    if key is None:
-        raise InputError(f"{where}: expected an object with 'prompt', 'question', 'content' or 'messages'")
+        return None
     if value.get("role", "user") != "user":
         raise InputError(f"{where}: a message of another role than 'user' is no prompt")
-    question, context = _question(value[key], where, check_text(value.get("context") or "", where))
-    correct = value.get("correct")
+    try:
+        chats = {key: chat for key, held in value.items() if (chat := chat_of(key, held)) is not None}
+        mute = [key for key in chats if key in _TEXTS and not has_user(chats[key])]
+        if mute:
+            raise BadRowError("a chat without a message of the user")
+        return {key: typed(held) for key, held in unfolded(value).items()}
+    except BadRowError as error:
+        raise InputError(f"{where}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deep") from None
+
+
+def _from_row(row: dict[str, object], keys: Keys, right: dict[str, Example] | None, where: str) -> Asked:
+    if not keys.question or row.get(keys.question[0]) is None:
+        keys, right = keys_of([{key: value for key, value in row.items() if value is not None}]), None
+    if not keys.question:
+        raise InputError(f"{where}: expected an object with 'prompt', 'question', 'content' or 'messages'")
+    correct = None if keys.choices and keys.answer == "correct" else row.get("correct")
     if correct is not None and not isinstance(correct, bool):
         raise InputError(f"{where}: 'correct' must be true or false")
-    prompt = _prompt(question, context)
-    if value.get("choices") is None or not question.strip():
-        return Asked(prompt, correct=correct)
-    choices = _choices(value["choices"], where)
-    answer = _answer(value.get("answer"), len(choices), where)
-    example = choice_example(question, choices, answer or 0, context=context)
-    return Asked(prompt, example, labelled=answer is not None, correct=correct)
+    question = _text(row[keys.question[0]], where)
+    if not question.strip():
+        return Asked("", correct=correct)
+    if right is not None:
+        keys = replace(keys, answer=None)
+    example = example_of(row | {keys.question[0]: question}, keys, where)
+    example = (right or {}).get(example.id, example)
+    return Asked(example.prompt, example if example.choices else None, labelled=example.labelled, correct=correct)
 
 
 def _is_window(value: object) -> TypeGuard[list[object]]:
-    """Return whether a line is a list of prompts; a chat is one prompt."""
-    return isinstance(value, list) and not _is_chat(value)
+    """Return whether an entry is a list of prompts; a chat is one prompt."""
+    return isinstance(value, list) and not is_chat(value)
 
 
-def _is_chat(value: object) -> TypeGuard[list[dict[str, object]]]:
-    return isinstance(value, list) and bool(value) and all(isinstance(it, dict) and "role" in it for it in value)
-
-
-def _window(value: list[object], where: str) -> list[Asked]:
-    return [asked_from(prompt, f"{where}, prompt {item}") for item, prompt in enumerate(value, 1)]
-
-
-def _prompt(question: str, context: str) -> str:
-    return f"{context}\n{question}" if context else question
-
-
-def _question(value: object, where: str, context: str = "") -> tuple[str, str]:
-    """Return a text, the user's last message of a chat, or the texts among a message's parts; and its context."""
-    if _is_chat(value):
-        if not any(message["role"] == "user" for message in value):
-            raise InputError(f"{where}: a chat without a message of the user")
-        try:
-            asked, before = asked_in(value, context)
-        except BadRowError as error:
-            raise InputError(f"{where}: {error}") from None
-        return check_text(asked, where), check_text(before, where)
+def _text(value: object, where: str) -> str:
+    """Return a text, or the texts among the parts of a message."""
     if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
-        texts = [check_text(part.get("text"), where) for part in value if part["type"] == "text"]
-        return "\n".join(texts), context
-    return check_text(value, where), context
+        return "\n".join(check_text(part.get("text"), where) for part in value if part["type"] == "text")
+    return check_text(value, where)
 
 
 def check_text(value: object, where: str) -> str:
@@ -216,29 +283,10 @@ def check_text(value: object, where: str) -> str:
         InputError: not a string, or one with broken Unicode.
     """
     if not isinstance(value, str):
-        raise InputError(f"{where}: expected a string, found {type(value).__name__}")
+        kind = "number" if isinstance(value, Decimal) else type(value).__name__
+        raise InputError(f"{where}: expected a string, found {kind}")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise InputError(f"{where}: holds half of a Unicode surrogate pair") from None
     return value
-
-
-def _choices(value: object, where: str) -> list[str]:
-    if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS):
-        raise InputError(f"{where}: 'choices' must be a list of 2 to {len(LETTERS)} texts")
-    choices = [check_text(choice, where) for choice in value]
-    if not all(choice.strip() for choice in choices):
-        raise InputError(f"{where}: a choice is blank")
-    return choices
-
-
-def _answer(value: object, count: int, where: str) -> int | None:
-    if value is None:
-        return None
-    letters = LETTERS[:count]
-    if isinstance(value, str) and len(value.strip()) == 1 and value.strip().upper() in letters:
-        return letters.index(value.strip().upper())
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count:
-        return value
-    raise InputError(f"{where}: 'answer' must be an index 0 to {count - 1} or a letter A to {letters[-1]}")

@@ -48,7 +48,8 @@ def test_help_imports_neither_torch_nor_transformers() -> None:
         ('["a", null]\n', "w.jsonl:1, prompt 2: expected a string"),
         ('["\\ud800"]\n', "w.jsonl:1, prompt 1: holds half of a Unicode surrogate pair"),
         ('[{"a": ' * 50_000, "w.jsonl:1: not JSON"),
-        (b"\xff\xfe", "w.jsonl:1: not text in UTF-8"),
+        (b"\xff\xfe", "w.jsonl: UTF-16; make it UTF-8: iconv -f UTF-16"),
+        ('["a"]\n[\n "b"\n]\n', "w.jsonl:2: not JSON"),
         ("", "holds no window"),
     ],
 )

@@ -211,7 +211,7 @@ def test_an_adapter_of_another_origin_is_never_overwritten(
     ("content", "words"),
     [
         ("", "holds no prompt"),
-        ('"fine"\n{"text": "x"}\n', ":2: expected an object with 'prompt', 'question', 'content' or 'messages'"),
+        ('"fine"\n{"body": "x"}\n', ":2: expected an object with 'prompt', 'question', 'content' or 'messages'"),
         ('["fine", 3]\n', ":1, prompt 2: expected a string"),
         ('{"prompt": "half \\ud800 pair"}\n', ":1: holds half of a Unicode surrogate pair"),
         ('{"prompt":\n', ":1: not JSON"),

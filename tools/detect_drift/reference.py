@@ -17,7 +17,7 @@ from cao.files import canonical_json, is_path, sha256_bytes
 from cao.machine.assets import cache_dir, data_dir
 from cao.model.encoder import Encoder
 from cao.progress import timed
-from cao.tasks import TASKS, get_task
+from cao.tasks import PRACTICE, TASKS, get_task
 from cao.tasks.prompt_file import Asked, read_prompts
 from cao.tasks.prompt_text import distinct
 from cao.tasks.splits import part
@@ -66,8 +66,8 @@ def known_tasks(sources: Sequence[str], encoder: Encoder, folder: Path | None = 
     Whatever can be refused is refused before anything is encoded.
 
     Args:
-        sources: each a registered name, a task's name (its ``train`` part is drawn from), a JSONL file with a
-            ``prompt`` or a ``question`` on each line, or a reference file; none makes all registered tasks current.
+        sources: each a registered name, a task's name (its ``train`` part is drawn from), a file of prompts or of
+            questions, or a reference file; none makes all registered tasks current.
         encoder: the frozen encoder.
         folder: of the user's own registry, None for the usual one.
 
@@ -110,13 +110,13 @@ def draw_prompts(source: str) -> list[Asked]:
     One question of each group is drawn from (twins would not be independent), and of prompts that repeat the first.
 
     Args:
-        source: a task's name or a JSONL file.
+        source: a task's name, or a file of prompts or of questions.
 
     Raises:
         InputError: an unknown task, an unusable file, or too few prompts.
         UnavailableError: the task's data is not at hand.
     """
-    if is_path(source):
+    if is_path(source) or (source not in TASKS | PRACTICE and Path(source).is_dir()):
         asked = read_prompts(Path(source))
     else:
         one_of_each = {example.group or example.id: example for example in part(get_task(source), "train")}

@@ -216,7 +216,7 @@ def _sample(raw: str, iteration: int, situation: str, number: int) -> Sample:
 
 
 def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
-    """Return the texts that improved the model, situation by situation: of each strategy one, the best ``most`` by gain.
+    """Return the texts that improved the model, situation by situation: one a strategy, the best ``most`` by gain.
 
     So neither an easy situation outweighs the others, nor what the policy says most often anyway what gains more.
 

@@ -11,6 +11,7 @@ from cao.errors import InputError
 from cao.reading import FileReading
 from cao.tasks.files.answers import understood
 from cao.tasks.files.csv_files import read_csv, read_lines
+from cao.tasks.files.encoding import check_encoding
 from cao.tasks.files.json_files import read_json, read_jsonl
 from cao.tasks.files.keys import KeyMap
 from cao.tasks.files.rows import Table, check_size
@@ -61,6 +62,8 @@ def read_table(path: Path) -> Table:
             from cao.tasks.files.tables import read_parquet, read_saved  # noqa: PLC0415  (half a second for Arrow)
 
             return read_saved(path) if path.is_dir() else read_parquet(path)
+        with path.open("rb") as lines:
+            check_encoding(path, lines)
         return READERS.get(path.suffix.lower(), read_jsonl)(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None

@@ -2,11 +2,14 @@
 
 from typing import TypeGuard
 
-from cao.tasks.files.keys import EARLIER, REPLY
+from cao.tasks.files.json_files import json_value
+from cao.tasks.files.keys import CHAT_KEYS, EARLIER, REPLY, plain_key
 from cao.tasks.files.rows import BadRowError
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 _ROLES |= {"chatgpt": "assistant", "model": "assistant", "bot": "assistant", "system": "system"}
+_MAY_BE_TEXT = (*CHAT_KEYS, "prompt", "completion")
+"""Keys of chats that may lie there as JSON text."""
 
 
 def unfolded(values: dict[str, object]) -> dict[str, object]:
@@ -21,10 +24,11 @@ def unfolded(values: dict[str, object]) -> dict[str, object]:
     """
     made: dict[str, object] = {}
     for key, value in values.items():
-        if not _is_chat(value):
+        chat = chat_of(key, value)
+        if chat is None:
             made[key] = value
             continue
-        turns = [_turn(key, turn) for turn in value]
+        turns = [_turn(key, turn) for turn in chat]
         asked = max((i for i, (role, _) in enumerate(turns) if role == "user"), default=-1)
         replies = [text for role, text in turns[asked + 1 :] if role == "assistant" and text.strip()]
         if asked < 0:
@@ -39,7 +43,23 @@ def unfolded(values: dict[str, object]) -> dict[str, object]:
     return made
 
 
-def _is_chat(value: object) -> TypeGuard[list[dict[str, object]]]:
+def chat_of(key: str, value: object) -> list[dict[str, object]] | None:
+    """Return the chat that stands under a key, as a list or as the JSON text of one; None where there is none."""
+    if isinstance(value, str) and plain_key(key) in _MAY_BE_TEXT and value.lstrip().startswith("[{"):
+        try:
+            value = json_value(value)
+        except BadRowError:
+            return None
+    return value if is_chat(value) else None
+
+
+def has_user(chat: list[dict[str, object]]) -> bool:
+    """Return whether somebody asks in a chat."""
+    return any(_turn("chat", turn)[0] == "user" for turn in chat)
+
+
+def is_chat(value: object) -> TypeGuard[list[dict[str, object]]]:
+    """Return whether a value is a list of messages."""
     return (
         isinstance(value, list)
         and bool(value)

@@ -1,4 +1,4 @@
-"""JSON: one object a line, an array of objects, or an object that holds such an array (SQuAD's own file among them)."""
+"""JSON: one object a line, an array of objects or of texts, or an object that holds rows (SQuAD's own file, too)."""
 
 import json
 import re
@@ -7,10 +7,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from cao.errors import InputError
-from cao.tasks.files.rows import MAX_LINE_BYTES, MAX_ROWS, BadRowError, Row, Table
+from cao.tasks.files.rows import MAX_LINE_BYTES, MAX_ROWS, PARTS, BadRowError, Row, Table
 
 MAX_DIGITS = 30
-_LISTS = ("data", "rows", "questions", "examples", "instances", "train", "validation", "test")
+LISTS = ("data", "rows", "questions", "examples", "instances", *PARTS)
 """Keys of an object under which a file's rows may lie; the first one there counts."""
 _SPACE = re.compile(r"[\s,]*")
 
@@ -27,7 +27,7 @@ def read_jsonl(path: Path) -> Table:
                     raise InputError(f"{path}:{number}: longer than {MAX_LINE_BYTES:,} bytes")
                 content = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
                 if content.strip():
-                    table.rows.append(Row(number, _object(_decoded(content))))
+                    table.rows.append(Row(number, _object(json_value(content.decode()))))
             except (BadRowError, InputError) as error:
                 table.broken = (number, str(error).removeprefix(f"{path}:{number}: "))
                 break
@@ -38,25 +38,24 @@ def read_jsonl(path: Path) -> Table:
 
 def read_json(path: Path) -> Table:
     """Return the rows of a JSON file: an array, an object that holds one, or one object a line."""
-    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: not UTF-8 (byte {error.start + 1} of the file)") from None
+    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
     start = len(text) - len(text.lstrip())
     if text[start : start + 1] == "[":
         return _array(text, start)
     if text[start : start + 1] == "{" and _first_line_is_whole(text):
         return read_jsonl(path)
     try:
-        held = _object(_decoded(raw))
+        held = _object(json_value(text))
     except BadRowError as error:
         raise InputError(f"{path}:1: {error}") from None
-    rows = _held_rows(held)
-    if rows is None:
+    lists = {key: rows for key, value in held.items() if (rows := _rows_of(value)) is not None}
+    there = [key for key in LISTS if key in lists]
+    chosen = next((key for key in there if lists[key]), there[0] if there else None)
+    if chosen is None:
         raise InputError(f"{path}:1: expected an array of objects, or an object that holds one under 'data'")
-    return Table("JSON", [Row(number, row) for number, row in enumerate(rows, 1)], unit="row ")
+    others = ", ".join(key for key in lists if key != chosen) if chosen in PARTS else ""
+    notes = [f"the part {chosen} was read; save another one as a file to read that ({others})"] if others else []
+    return Table("JSON", [Row(number, row) for number, row in enumerate(lists[chosen], 1)], notes=notes, unit="row ")
 
 
 def _first_line_is_whole(text: str) -> bool:
@@ -90,16 +89,15 @@ def _array(text: str, start: int) -> Table:
             value, end = _decode_at(text, at)
             if end - at > MAX_LINE_BYTES:
                 raise BadRowError(f"longer than {MAX_LINE_BYTES:,} characters")
-            table.rows.append(Row(line, _object(value)))
+            table.rows.append(Row(line, {"question": value} if isinstance(value, str) else _object(value)))
             at = end
         except BadRowError as error:
             table.broken = (line, str(error))
             return table
 
 
-def _held_rows(held: dict[str, object]) -> list[dict[str, object]] | None:
-    """Return the rows that an object holds: a list of objects, of the data viewer's rows, or of SQuAD's articles."""
-    found = next((held[key] for key in _LISTS if isinstance(held.get(key), list)), None)
+def _rows_of(found: object) -> list[dict[str, object]] | None:
+    """Return rows where a value is some: a list of objects, of the data viewer's rows, or of SQuAD's articles."""
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         return None
     if found and all(isinstance(each.get("paragraphs"), list) for each in found):
@@ -123,11 +121,12 @@ def _object(value: object) -> dict[str, object]:
     return value
 
 
-def _decoded(raw: bytes) -> object:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise BadRowError(f"not UTF-8 (byte {error.start + 1} of the line)") from None
+def json_value(text: str) -> object:
+    """Return what a JSON text says, as the rows of a file are read.
+
+    Raises:
+        BadRowError: it is no JSON.
+    """
     space = len(text) - len(text.lstrip())
     value, end = _decode_at(text, space)
     if text[end:].strip():
@@ -144,15 +143,6 @@ def _decode_at(text: str, at: int) -> tuple[object, int]:
         raise BadRowError(f"not JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise BadRowError("not JSON that can be read: nested too deep") from None
-
-
-def json_value(text: str) -> object:
-    """Return what a JSON text says, as the rows of a file are read.
-
-    Raises:
-        BadRowError: it is no JSON.
-    """
-    return _decoded(text.encode("utf-8", "replace"))
 
 
 def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:

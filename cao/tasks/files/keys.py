@@ -125,12 +125,13 @@ def letter_of(key: str) -> str:
     return match[2].upper() if match and match[2].isalpha() else ""
 
 
-def find_keys(table: Table, given: KeyMap) -> Keys:
+def find_keys(table: Table, given: KeyMap, *, strict: bool = True) -> Keys:
     """Find out which key of a file holds what.
 
     Args:
         table: its rows, chats unfolded.
         given: what the user said.
+        strict: refuse a key that looks like a misspelt one.
 
     Raises:
         InputError: the user named a key that no row has.
@@ -165,7 +166,8 @@ def find_keys(table: Table, given: KeyMap) -> Keys:
     context = tuple(key for key in find("context") if key not in question)
     used = {*question, *choices, *wrong, *answer, *context}
     ignored = tuple(key for key in columns if key not in used)
-    _refuse_misspelt(table.rows, ignored)
+    if strict:
+        _refuse_misspelt(table.rows, ignored)
     found = Keys(question, choices, wrong, answer[0] if answer else None, context, ignored=ignored)
     named = found.named()
     guessed = any(key != role and role not in given.keys for role, key in named.items())

@@ -12,6 +12,8 @@ MAX_FILE_BYTES = 256_000_000
 MAX_LINE_BYTES = 1_000_000
 """Of a line, and of one object of an array."""
 MAX_ROWS = 2_000_000
+PARTS = ("test", "validation", "train")
+"""Of a file or folder with several parts the first one of these is read."""
 
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
 

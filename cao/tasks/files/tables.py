@@ -11,15 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cao.errors import InputError
-from cao.tasks.files.rows import MAX_FILE_BYTES, MAX_LINE_BYTES, MAX_ROWS, Row, Table, check_size, typed
+from cao.tasks.files.rows import MAX_FILE_BYTES, MAX_LINE_BYTES, MAX_ROWS, PARTS, Row, Table, check_size, typed
 
 MAX_UNPACKED_BYTES = 4 * MAX_FILE_BYTES
 TOO_LARGE = "too large when unpacked; give a sample of it"
 TOGETHER = 1000
 """Rows that are unpacked at a time, at most."""
 _MAX_NOTES_BYTES = 10_000_000
-PARTS = ("test", "validation", "train")
-"""Of a folder with several parts the first one of these is read, else its first."""
 
 
 def read_parquet(path: Path) -> Table:

@@ -21,6 +21,10 @@ from tests.agent.stream.colours import kinds
         (["--stream", "x", "--seed", "-1"], "--seed -1"),
         (["--stream", "x", "--window", "8193"], "--window 8193: Input should be less than or equal to 8192"),
         (["--stream", "{}"], "is a directory"),
+        (
+            ["--stream", "{}/t.csv"],
+            "t.csv: is a table, and a stream has one prompt a line; agent.drift --windows",
+        ),
         (["--stream", "{}/fifo"], "fifo: is no regular file and cannot be read anew after a stop; give --stream - < "),
         (["--stream", "{}/s", "--registry", "{}/nowhere"], "nowhere: no such folder"),
         (["--stream", "{}/s", "--registry", "{}/s"], "s: no such folder"),
@@ -42,6 +46,7 @@ def test_bad_options_exit_2_before_anything_is_written(
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "s").write_text("a prompt\n")
+    (tmp_path / "t.csv").write_text("question\nWhy?\n")
     for name, line in (("key", "colour = 1"), ("model", 'model = "no-such"'), ("policy", 'policy = "no-such"')):
         (tmp_path / f"{name}.toml").write_text(line)
     given = [part.replace("{}", str(tmp_path)) for part in arguments]
@@ -59,6 +64,7 @@ def test_a_watch_that_nobody_reads_is_interrupted_and_goes_on(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "s").write_text("a prompt\n")
+    (tmp_path / "t.csv").write_text("question\nWhy?\n")
     argv = ["--stream", str(tmp_path / "s"), "--out", str(tmp_path / "w")]
     command = [sys.executable, "-m", "agent.watch", *argv]
     read, write = os.pipe()

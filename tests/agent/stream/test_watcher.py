@@ -49,7 +49,7 @@ def test_an_undrifted_stream_raises_no_alarm_and_repeats_do_not_count(tmp_path: 
 
 
 def test_unreadable_lines_are_counted_and_the_first_for_each_reason_is_shown(tmp_path: Path) -> None:
-    stream = ['{"text": "x"}'] * 340 + ['["a"]', *prompts("red", 1), *['["a"]'] * 1200]
+    stream = ['{"body": "x"}'] * 340 + ['["a"]', *prompts("red", 1), *['["a"]'] * 1200]
     events = watch(tmp_path / "w", stream)
     object_, list_ = (event["reason"] for event in events[1:3])
     assert [(e["line"], e["count"]) for e in events if e["event"] == "skipped"] == [(1, 1), (341, 1), (1342, 1001)]

@@ -87,11 +87,14 @@ def test_another_encoder_or_other_prompts_never_share_a_cached_reference(
     [
         ('{"prompt": "a"}\n{"prompt": \n', r":2: not JSON"),
         ('{"prompt": "a"}\n["b", 3]\n', r":2, prompt 2: expected a string, found int"),
-        ('{"text": "a"}\n', r":1: expected an object"),
+        ('{"body": "a"}\n', r":1: expected an object"),
         ('{"prompt": "a", "correct": 1}\n', r":1: 'correct' must be true or false"),
         ('{"prompt": "a", "choices": ["x"]}\n', r":1: 'choices' must be a list of 2"),
-        ('{"prompt": "a", "choices": ["x", "y"], "answer": 2}\n', r":1: 'answer' must be an index 0 to 1"),
-        ('{"prompt": 7}\n', r":1: expected a string, found int"),
+        (
+            '{"prompt": "a", "choices": ["x", "y"], "answer": 2}\n',
+            r":1: answer 2 is out of range for 2",
+        ),
+        ('{"prompt": 7}\n', r":1: expected a string, found number"),
         ('{"prompt": "\\ud800"}\n', r":1: .*surrogate"),
         ('{"prompt": "a"}\n' * 20, "1 distinct prompts; a reference needs at least 8"),
         ("", "0 distinct prompts"),

@@ -1,5 +1,7 @@
 """Files that people have: each is read as what it is, and what was guessed is said."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,20 @@ import pytest
 from cao.reading import FileReading
 from cao.tasks.base import Task
 from cao.tasks.question_file import load_user_task
-from tests.cao.tasks.files.data_files import ALPACA, FILES, MEDQA, OWN_ID, SQUAD, N, Rows, jsonl
+from tests.cao.tasks.files.data_files import (
+    ALPACA,
+    CONVERSATIONAL,
+    FILES,
+    MEDQA,
+    MESSAGES,
+    OWN_ID,
+    SHAREGPT,
+    SQUAD,
+    N,
+    Rows,
+    jsonl,
+    parquet,
+)
 
 RIGHT = {
     "medqa as the hub exports it": "Ampicillin",
@@ -148,6 +163,63 @@ def test_the_part_of_a_saved_data_set_is_named(tmp_path: Path) -> None:
     folder = write(tmp_path / name, rows)
     assert "the part test was read" in reading_of(load_user_task(folder)).notes[0]
     assert reading_of(load_user_task(folder / "train")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("parts", "read"),
+    [
+        ({"train": 3, "test": 2}, "test"),
+        ({"train": 3, "validation": 2}, "validation"),
+        ({"test": 0, "train": 3}, "train"),
+        ({"dev": 3, "train": 2}, "train"),
+    ],
+)
+def test_of_a_json_object_with_parts_the_one_that_a_saved_data_set_would_give_is_read_and_named(
+    tmp_path: Path, parts: dict[str, int], read: str
+) -> None:
+    held = {part: [{"question": f"{part} {n}?", "answer": "a"} for n in range(count)] for part, count in parts.items()}
+    path = tmp_path / "parts.json"
+    path.write_text(json.dumps(held))
+    task = load_user_task(path)
+    assert [example.question for example in task.load()] == [row["question"] for row in held[read]]
+    (other,) = parts.keys() - {read}
+    assert reading_of(task).notes == (f"the part {read} was read; save another one as a file to read that ({other})",)
+
+
+def test_lists_beside_the_rows_are_no_parts(tmp_path: Path) -> None:
+    path = tmp_path / "viewer.json"
+    path.write_text(json.dumps({"features": [{"name": "question"}], "rows": [{"row": {"question": "Why?"}}]}))
+    assert reading_of(load_user_task(path)).notes == ()
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+@pytest.mark.parametrize("rows", [MESSAGES, SHAREGPT, CONVERSATIONAL])
+def test_a_chat_that_lies_as_json_text_is_a_chat(
+    tmp_path: Path, write: Callable[[Path, Rows], Path], rows: Rows
+) -> None:
+    text = [
+        {key: json.dumps(value) if isinstance(value, list) else value for key, value in row.items()} for row in rows
+    ]
+    name = "chats.parquet" if write is parquet else "chats.jsonl"
+    (tmp_path / "lists").mkdir()
+    expected = load_user_task(write(tmp_path / "lists" / name, rows)).load()
+    assert load_user_task(write(tmp_path / name, text)).load() == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["[{", '[{"role": "user"', '[{"a": 1}]', "[" * 5000, '[{"role": "user", "role": "user"}]']
+)
+def test_a_text_that_is_no_chat_stays_a_text(tmp_path: Path, text: str) -> None:
+    path = jsonl(tmp_path / "t.jsonl", [{"prompt": text}])
+    assert [example.prompt for example in load_user_task(path).load()] == [text]
+
+
+def test_an_array_of_texts_is_prompts_without_answers(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(["First?", "Second?"], indent=1))
+    task = load_user_task(path)
+    assert [example.prompt for example in task.load()] == ["First?", "Second?"]
+    assert not task.labelled
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from cao.errors import InputError
 from cao.tasks.files.keys import KeyMap
+from cao.tasks.prompt_file import read_prompts
 from cao.tasks.question_file import load_user_task
 from tests.cao.tasks.files.data_files import FILES, LETTERED, MMLU, PIQA, Rows, jsonl, saved, table
 from tests.cao.tasks.question_files import GOOD, refusal
@@ -164,6 +166,8 @@ ROWS = st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES), max_size=4)
 def taken_or_refused(path: Path) -> None:
     """Read a file; nothing but questions or an error of one line may come of it."""
     refused, task = "", None
+    with suppress(InputError):
+        read_prompts(path)
     try:
         task = load_user_task(path)
     except InputError as error:
