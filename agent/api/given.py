@@ -1,6 +1,7 @@
 """Questions and prompts as Python has them: lists become files that a run can be resumed from, checked before."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,7 +70,16 @@ def _row(one: object, where: str) -> dict[str, object]:
         return {"question": one}
     if not isinstance(one, Mapping) or not all(isinstance(key, str) for key in one):
         raise InputError(f"{where}: is a text, or a mapping with question, choices and answer")
-    return {key: plain(value) for key, value in one.items()}
+    return {key: _known(plain(value)) for key, value in one.items()}
+
+
+def _known(value: object) -> object:
+    """Return a plain value in which what is not a number (NaN, as pandas writes what is missing) is absent."""
+    if isinstance(value, dict):
+        return {key: _known(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_known(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _typed(row: dict[str, object]) -> dict[str, object]:
