@@ -50,6 +50,7 @@ class Example(Record):
         group: examples with equal group go to the same part (twins, same video).
         accepted: other texts that are as right as ``gold_text``.
         labelled: whether the right answer is known; without it ``answer`` and ``gold_text`` say nothing.
+        turns: role and text of the turns before the question in a chat, which ``context`` holds as one text.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Example(Record):
     group: str = ""
     accepted: tuple[str, ...] = ()
     labelled: bool = True
+    turns: tuple[tuple[str, str], ...] = Field(default=(), exclude_if=lambda turns: turns == ())
 
     @property
     def prompt(self) -> str:

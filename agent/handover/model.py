@@ -12,6 +12,8 @@ from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.tasks import PRACTICE, TASKS
 from cao.tasks.base import Task, lettered, plain, read_id
+from cao.tasks.files.chats import has_user, is_chat, turns_of, unfolded
+from cao.tasks.files.keys import EARLIER
 from cao.tasks.files.rows import BadRowError, text_of
 from cao.types import AdaptedModel, AnswerRule, Example, Item, Record
 from tools.evaluate import answer_by, evaluate, together
@@ -84,8 +86,8 @@ class Model:
         """Answer questions together, which is faster than one by one.
 
         Args:
-            questions: texts, or mappings with ``question`` and perhaps ``choices`` and ``context``; all of them have
-                choices, or none has.
+            questions: texts, or mappings with ``question`` and perhaps ``choices`` and ``context``, or with a chat's
+                ``messages`` in the place of question and context; all of them have choices, or none has.
 
         Raises:
             InputError: as ``answer`` does.
@@ -192,6 +194,9 @@ def _example(asked: str | Mapping[str, object], number: int) -> Example:
     values: Mapping[str, object] = {"question": asked} if isinstance(asked, str) else asked
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: is a text, or a mapping with question, and perhaps choices and context")
+    turns: tuple[tuple[str, str], ...] = ()
+    if "messages" in values:
+        values, turns = _of_chat(values, where)
     question = _text(values.get("question"), f"{where}: 'question'")
     context = _text(values["context"], f"{where}: 'context'") if values.get("context") else ""
     listed = values.get("choices") or ()
@@ -201,8 +206,23 @@ def _example(asked: str | Mapping[str, object], number: int) -> Example:
     if len(set(choices)) < len(choices):
         raise InputError(f"{where}: a choice appears more than once")
     return Example(
-        id=read_id(context, question, *choices), question=question, choices=choices, context=context, labelled=False
+        id=read_id(context, question, *choices),
+        question=question,
+        choices=choices,
+        context=context,
+        labelled=False,
+        turns=turns,
     )
+
+
+def _of_chat(values: Mapping[str, object], where: str) -> tuple[Mapping[str, object], tuple[tuple[str, str], ...]]:
+    """Return what a chat's last user message asks with what was said before it, and the turns before it."""
+    chat = values["messages"]
+    if not is_chat(chat) or not has_user(chat):
+        raise InputError(f"{where}: 'messages' must be a list of messages with role and content, one of the user")
+    row = unfolded({"messages": chat})
+    context = f"messages{EARLIER}"
+    return {**values, "question": row["messages"], "context": row.get(context)}, turns_of(row, [context])
 
 
 def _told(example: Example, item: Item) -> Answer:

@@ -1,4 +1,4 @@
-"""Questions as a chat model is asked them: in its own template, and answered until it ends its turn."""
+"""Questions as a chat model is asked them: in its own template, turn by turn, and answered until it ends its turn."""
 
 from dataclasses import replace
 
@@ -34,7 +34,9 @@ def by_chat(task: Task, lm: LanguageModel) -> Task:
         return task
 
     def ask(example: Example) -> str:
-        content = lettered(example) if example.choices else example.prompt
-        return chat_prompt(lm, [{"role": "user", "content": content}])
+        last = example.model_copy(update={"context": ""}) if example.turns else example
+        content = lettered(last) if last.choices else last.prompt
+        before: list[Message] = [{"role": role, "content": text} for role, text in example.turns]
+        return chat_prompt(lm, [*before, {"role": "user", "content": content}])
 
     return replace(task, ask=ask, stop=(), max_new_tokens=max(LEAST_TOKENS, task.max_new_tokens))

@@ -14,7 +14,7 @@ from pathlib import Path
 from cao.errors import InputError
 from cao.reading import FileReading
 from cao.tasks.base import example_id, read_id
-from cao.tasks.files.chats import unfolded
+from cao.tasks.files.chats import turns_of, unfolded
 from cao.tasks.files.choices import choices_of, classes_of, is_label
 from cao.tasks.files.csv_files import read_cells
 from cao.tasks.files.free_text import accepted_texts, is_absent, same_answer
@@ -34,6 +34,7 @@ class Asked:
         choices: texts, "" where the row leaves one out; none where the answer is free.
         labels: of the choices, where the file states them.
         answer: as the file has it.
+        turns: before the question, where it is of a chat.
     """
 
     number: int
@@ -42,6 +43,7 @@ class Asked:
     choices: tuple[str, ...]
     labels: tuple[str, ...]
     answer: object
+    turns: tuple[tuple[str, str], ...] = ()
 
 
 def understood(path: Path, table: Table, given: KeyMap) -> tuple[list[Example], FileReading]:
@@ -131,7 +133,8 @@ class _Reader:
             return
         if twice is not None:
             raise BadRowError(f"the choice {twice[:40]!r} appears more than once")
-        self.asked.append(Asked(row.number, question, context, choices, labels, answer))
+        turns = turns_of(values, [key for key in keys.context if values.get(key) is not None])
+        self.asked.append(Asked(row.number, question, context, choices, labels, answer, turns))
 
     def _texts(self, row: Row, keys: Sequence[str], *, required: bool = True) -> str:
         """Return the texts of some keys, one below the other; the first one must be there."""
@@ -185,6 +188,7 @@ class _Reader:
             context=context,
             group=example_id(" ".join((context, question, *sorted(choices)))),
             labelled=False,
+            turns=asked.turns,
         )
         if not self.labelled:
             return example

@@ -1,9 +1,10 @@
 """Chats as rows have them: OpenAI's messages, ShareGPT's conversations, and prompts and completions of messages."""
 
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from cao.tasks.files.json_files import json_value
-from cao.tasks.files.keys import CHAT_KEYS, EARLIER, REPLY, plain_key
+from cao.tasks.files.keys import CHAT_KEYS, EARLIER, REPLY, TURNS, plain_key
 from cao.tasks.files.rows import BadRowError
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
@@ -17,7 +18,7 @@ def unfolded(values: dict[str, object]) -> dict[str, object]:
 
     Args:
         values: a row; under a chat's key stands its last question, or the last reply where nobody asks.
-            ``KEY: reply`` and ``KEY: earlier turns`` are there where the chat has them.
+            ``KEY: reply``, and ``KEY: earlier turns`` with ``KEY: turns``, are there where the chat has them.
 
     Raises:
         BadRowError: a turn is no text.
@@ -40,7 +41,20 @@ def unfolded(values: dict[str, object]) -> dict[str, object]:
         before = [text if role == "system" else f"{role}: {text}" for role, text in turns[:asked] if text.strip()]
         if before:
             made[f"{key}{EARLIER}"] = "\n".join(before)
+            made[f"{key}{TURNS}"] = [[role, text] for role, text in turns[:asked] if text.strip()]
     return made
+
+
+def turns_of(values: dict[str, object], context: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the turns before a row's question, where they are all of its context.
+
+    Args:
+        values: a row whose chats are unfolded.
+        context: the keys of its context.
+    """
+    key = context[0] if len(context) == 1 else ""
+    found = values.get(f"{key.removesuffix(EARLIER)}{TURNS}") if key.endswith(EARLIER) else None
+    return tuple((str(role), str(text)) for role, text in found) if isinstance(found, list) else ()
 
 
 def chat_of(key: str, value: object) -> list[dict[str, object]] | None:

@@ -11,8 +11,9 @@ from cao.tasks.files.rows import BadRowError, Row, Table
 
 ROLES = ("question", "choices", "answer", "context")
 CHAT_KEYS = ("messages", "conversations", "conversation")
-REPLY, EARLIER = ": reply", ": earlier turns"
-"""What is behind a chat's key where its last question's reply, and what was said before it, are meant."""
+REPLY, EARLIER, TURNS = ": reply", ": earlier turns", ": turns"
+"""What is behind a chat's key where its last question's reply, and what was said before it, are meant: as one text, and
+turn by turn."""
 
 _USUAL = {
     "question": (
@@ -140,7 +141,7 @@ def find_keys(table: Table, given: KeyMap, *, strict: bool = True) -> Keys:
     columns: dict[str, object] = {}
     for row in table.rows:
         for key, value in row.values.items():
-            if columns.get(key) is None:
+            if columns.get(key) is None and not key.endswith(TURNS):
                 columns[key] = value
     for key in (key for keys in given.keys.values() for key in keys):
         if key not in columns:

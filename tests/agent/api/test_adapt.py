@@ -79,6 +79,21 @@ def test_what_is_no_question_is_said(made: Made, question: Any, choices: list[st
         made.run.model.answer(question, choices)
 
 
+def test_a_chat_is_asked_as_its_last_question_behind_what_was_said(made: Made) -> None:
+    chat = [
+        {"role": "user", "content": "Who flies?"},
+        {"role": "assistant", "content": "The bird."},
+        {"role": "user", "content": "Does it?"},
+    ]
+    said = "user: Who flies?\nassistant: The bird."
+    as_chat, as_text = made.run.model.answer_all(
+        [{"messages": chat, "choices": CHOICES}, {"question": "Does it?", "context": said, "choices": CHOICES}]
+    )
+    assert as_chat.scores == pytest.approx(as_text.scores)
+    with pytest.raises(InputError, match="'messages' must be a list of messages with role and content"):
+        made.run.model.answer_all([{"messages": chat[1:2]}])
+
+
 def test_questions_of_two_kinds_are_asked_apart(made: Made) -> None:
     model = made.run.model
     assert model.answer_all([]) == []

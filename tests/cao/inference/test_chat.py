@@ -1,10 +1,20 @@
 """Questions asked by a model's chat template."""
 
-from cao.inference.chat import by_chat
+import json
+from pathlib import Path
+
+from cao.inference.chat import by_chat, chat_prompt
 from cao.model.language_model import LanguageModel
+from cao.tasks import get_task
 from cao.tasks.base import Task, plain
 from cao.types import Example
 
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Who flies?"},
+    {"role": "assistant", "content": "The bird."},
+    {"role": "user", "content": "How high?"},
+]
 FREE = Example(id="x", question="How high <|endoftext|> flies it?", gold_text="high")
 
 
@@ -18,3 +28,25 @@ def test_a_chat_model_is_asked_in_its_template_and_ends_its_turn_itself(tiny_lm:
     assert (asked.stop, asked.max_new_tokens) == ((), 64)
     tiny_lm.tokenizer.chat_template = None
     assert by_chat(task, tiny_lm).ask(FREE) == "Question: How high <|endoftext|> flies it?\nAnswer:"
+
+
+def test_the_turns_before_a_question_are_turns_of_the_template(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps({"messages": CHAT, "answer": f"high {n}", "n": n}) + "\n" for n in (1,)))
+    (example,) = get_task(str(path)).load()
+    task = Task("t", "t", "t", lambda: [example], ask=lambda e: plain(e.prompt))
+    assert by_chat(task, tiny_lm).ask(example) == chat_prompt(tiny_lm, CHAT)
+    assert example.prompt == "Be brief.\nuser: Who flies?\nassistant: The bird.\nHow high?"
+    tiny_lm.tokenizer.chat_template = None
+    assert by_chat(task, tiny_lm).ask(example) == plain(example.prompt)
+
+
+def test_choices_are_listed_in_the_last_turn_of_a_chat(tiny_lm: LanguageModel) -> None:
+    turns = (("user", "Who flies?"), ("assistant", "The bird."))
+    example = Example(
+        id="x", question="Sure?", choices=("yes", "no"), answer=0, context="user: Who flies?\nassistant: …", turns=turns
+    )
+    task = Task("t", "t", "t", lambda: [example], ask=lambda e: plain(e.prompt))
+    last = {"role": "user", "content": "Question: Sure?\nA. yes\nB. no\nAnswer:"}
+    before = [{"role": role, "content": text} for role, text in turns]
+    assert by_chat(task, tiny_lm).ask(example) == chat_prompt(tiny_lm, [*before, last])
