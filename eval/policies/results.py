@@ -140,8 +140,8 @@ class Aim(Record):
         policy: its row.
         against: the other policy → the comparison.
         times_random: its success rate over the random policy's.
-        reached_random: whether that is enough.
-        above_every_fixed: whether it succeeds more often than every fixed choice.
+        reached_random: whether that is enough, and its interval excludes equality.
+        above_every_fixed: whether it surely succeeds more often than every fixed choice.
     """
 
     policy: str
