@@ -23,7 +23,20 @@ _USUAL = {
     "choices": ("choices", "options", "endings", "answerchoices", "candidates", "alternatives"),
     "answer": (
         *("answer", "answerkey", "answeridx", "answerindex", "answerid", "correctanswer", "correctoption"),
-        *("correctindex", "correct", "label", "goldlabel", "goldindex", "gold", "target", "cop", "answers", "output"),
+        *(
+            "correctindex",
+            "correct",
+            "labeltext",
+            "labelname",
+            "label",
+            "goldlabel",
+            "goldindex",
+            "gold",
+            "target",
+            "cop",
+            "answers",
+            "output",
+        ),
         *("completion", "response", "solution", "groundtruth", "reference", "category", "class", "sentiment"),
         *("intent", *(f"{key}{REPLY}" for key in CHAT_KEYS), f"prompt{REPLY}"),
     ),
@@ -34,7 +47,7 @@ _USUAL = {
 }
 """Role → the names that are usual for it, in the order in which they count; case and ``_`` do not."""
 
-CLASS_KEYS = {"label", "category", "class", "sentiment", "intent"}
+CLASS_KEYS = {"labeltext", "labelname", "label", "category", "class", "sentiment", "intent"}
 """Names of an answer that is one of a few words, the same in the whole file."""
 SAMPLE_KEYS = ("output", "completion", "response", REPLY)
 """Ends of names of an answer that is one of many good ones."""

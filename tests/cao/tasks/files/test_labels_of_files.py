@@ -74,3 +74,12 @@ def test_minus_one_beside_named_labels_is_no_answer(tmp_path: Path) -> None:
     task = load_user_task(path)
     assert [example.gold_text for example in task.load()] == ["good", "bad"]
     assert left_out(task) == f"{LEFT_OUT} (the first one is row 2)"
+
+
+def test_the_names_beside_numbered_classes_become_the_choices(tmp_path: Path) -> None:
+    names = ("neg", "pos")
+    rows: Rows = [{"text": f"It was {n} times.", "label": n % 2, "label_text": names[n % 2]} for n in range(8)]
+    for path in (jsonl(tmp_path / "t.jsonl", rows), table(",")(tmp_path / "t.csv", rows)):
+        examples = load_user_task(path).load()
+        assert {example.choices for example in examples} == {names}
+        assert [example.gold_text for example in examples] == [row["label_text"] for row in rows]
