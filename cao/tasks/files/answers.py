@@ -126,6 +126,9 @@ class _Reader:
         if self.labelled and self.absent(answer):
             self._leave("had no answer", row.number)
             return
+        if self.labelled and self._of_sample and str(values.get("correct")).casefold() == "false":
+            self._leave("held a reply that is marked as wrong", row.number)
+            return
         choices, labels = (self.classes, ()) if self.classes else choices_of(values, keys)
         twice = next((choice for choice in choices if choice and choices.count(choice) > 1), None)
         if twice is not None and not keys.own:
@@ -135,6 +138,11 @@ class _Reader:
             raise BadRowError(f"the choice {twice[:40]!r} appears more than once")
         turns = turns_of(values, [key for key in keys.context if values.get(key) is not None])
         self.asked.append(Asked(row.number, question, context, choices, labels, answer, turns))
+
+    @property
+    def _of_sample(self) -> bool:
+        """Whether an answer is one of many good ones, such as a model's reply."""
+        return (self.keys.answer or "").casefold().endswith(SAMPLE_KEYS)
 
     def _texts(self, row: Row, keys: Sequence[str], *, required: bool = True) -> str:
         """Return the texts of some keys, one below the other; the first one must be there."""
@@ -170,7 +178,7 @@ class _Reader:
         number, before = self.kept.setdefault(key, (asked.number, example))
         if not self.labelled or same_answer(before, example):
             return
-        if not example.choices and (self.keys.answer or "").casefold().endswith(SAMPLE_KEYS):
+        if not example.choices and self._of_sample:
             self._leave("repeated a prompt with another reply", asked.number)
             return
         raise BadRowError(

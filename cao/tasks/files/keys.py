@@ -23,22 +23,9 @@ _USUAL = {
     "choices": ("choices", "options", "endings", "answerchoices", "candidates", "alternatives"),
     "answer": (
         *("answer", "answerkey", "answeridx", "answerindex", "answerid", "correctanswer", "correctoption"),
-        *(
-            "correctindex",
-            "correct",
-            "labeltext",
-            "labelname",
-            "label",
-            "goldlabel",
-            "goldindex",
-            "gold",
-            "target",
-            "cop",
-            "answers",
-            "output",
-        ),
-        *("completion", "response", "solution", "groundtruth", "reference", "category", "class", "sentiment"),
-        *("intent", *(f"{key}{REPLY}" for key in CHAT_KEYS), f"prompt{REPLY}"),
+        *("correctindex", "correct", "labeltext", "labelname", "label", "goldlabel", "goldindex", "gold", "target"),
+        *("cop", "answers", "output", "completion", "response", "solution", "groundtruth", "reference", "category"),
+        *("class", "sentiment", "intent", *(f"{key}{REPLY}" for key in CHAT_KEYS), f"prompt{REPLY}"),
     ),
     "context": (
         *("context", "passage", "article", "paragraph", "background", "story", "support"),
@@ -192,7 +179,7 @@ def _fits(role: str, name: str, key: str, value: object) -> bool:
     if plain_key(key) != name:
         return False
     if name == "correct":  # elsewhere it says whether the deployed model was right
-        return isinstance(value, str | Decimal)
+        return isinstance(value, str | Decimal) and str(value).casefold() not in ("true", "false")
     return not (role == "question" and name in CHAT_KEYS) or isinstance(value, str)
 
 

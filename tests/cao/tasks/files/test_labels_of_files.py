@@ -83,3 +83,11 @@ def test_the_names_beside_numbered_classes_become_the_choices(tmp_path: Path) ->
         examples = load_user_task(path).load()
         assert {example.choices for example in examples} == {names}
         assert [example.gold_text for example in examples] == [row["label_text"] for row in rows]
+
+
+def test_a_reply_that_is_marked_as_wrong_is_no_right_answer(tmp_path: Path) -> None:
+    rows: Rows = [{"prompt": f"How many is {n}?", "response": f"{n}", "correct": n != 3} for n in range(6)]
+    for path in (jsonl(tmp_path / "t.jsonl", rows), table(",")(tmp_path / "t.csv", rows)):
+        task = load_user_task(path)
+        assert [example.gold_text for example in task.load()] == ["0", "1", "2", "4", "5"]
+        assert left_out(task).startswith("1 rows were left out because they held a reply that is marked as wrong")
