@@ -123,13 +123,15 @@ def result(
         for name, of in _SHARES.items()
     ]
     rows = {kind: row(kind, each) for kind, each in found.items()}
+    command, other, decides = str(setting["command"]), *pairs
+    reads = stock.meta.spent(rows[MAML_ADAPTED].tasks[0]) if rows[MAML_ADAPTED].tasks else ""
     return Table4Result.model_validate(
         {
             **setting,
             "thresholds": THRESHOLDS,
             "rows": rows,
             "differences": tuple(each for each in pairs if each),
-            "verdicts": (sparser(pairs[-1], rows[MAML_ADAPTED], str(setting["command"])),),
+            "verdicts": (sparser(decides, rows[MAML_ADAPTED], command, reads, other),),
         }
     )
 

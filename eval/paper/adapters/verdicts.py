@@ -69,19 +69,24 @@ def more_alike(found: Difference | None, maml: GradientRow, command: str) -> Ver
     )
 
 
-def sparser(found: Difference | None, maml: SizeRow, command: str) -> Verdict:
+def sparser(
+    found: Difference | None, maml: SizeRow, command: str, reads: str = "", other: Difference | None = None
+) -> Verdict:
     """Judge Table 4's claim by the tasks that both methods have.
 
     Args:
         found: sparsity of CAO-LLM's adapters minus MAML-en-LLM's at the threshold that does not depend on scale.
         maml: its row, for why there are none.
         command: that measured it.
+        reads: what its meta-training read, in words.
+        other: the same at the threshold that does, which is told besides.
     """
     if found is None:
         return _without(SPARSER, maml.absent, command)
     low, high = found.ci95
     figure = f"{100 * found.value:+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})"
-    return _above_zero(SPARSER, found, figure, command, f"{found.what}, {found.n} tasks")
+    told = [f"{found.what}, {found.n} tasks", reads, f"{100 * other.value:+.2f} in {other.what}" if other else ""]
+    return _above_zero(SPARSER, found, figure, command, "; ".join(filter(None, told)))
 
 
 def near_zero(found: Similarity | None, why: str, command: str) -> Verdict:

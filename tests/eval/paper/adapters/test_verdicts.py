@@ -42,6 +42,15 @@ def test_a_claim_holds_where_the_whole_interval_says_so(found: Difference | None
         assert found is not None or said.reason == "no folder"
 
 
+def test_sparsity_tells_what_the_other_threshold_says_and_what_maml_read() -> None:
+    other = Difference(what="sparsity (below 1e-06)", value=-0.002, ci95=(-0.003, -0.001), n=6)
+    said = sparser(difference(0.1, 0.02, 0.2), lengths(), "c", "35 meta-steps", other)
+    assert (said.verdict, said.reason) == (
+        "holds here",
+        "difference, 15 tasks; 35 meta-steps; -0.20 in sparsity (below 1e-06)",
+    )
+
+
 def test_a_baseline_that_can_be_trained_here_leaves_a_claim_unmeasured() -> None:
     untrained = f"{UNTRAINED} on the sources of `full`; run: …"
     for said in (more_alike(None, gradients(a=untrained), "c"), sparser(None, lengths(a=untrained), "c")):
