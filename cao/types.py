@@ -66,8 +66,18 @@ class Example(Record):
 
     @property
     def prompt(self) -> str:
-        """The natural text of the question, without any template: what the frozen encoder sees."""
+        """The natural text of the question, without any template: what a model without a chat template is asked."""
         return f"{self.context}\n{self.question}" if self.context else self.question
+
+    @property
+    def encoder_text(self) -> str:
+        """What the frozen encoder sees: the prompt, without a chat's system messages.
+
+        They are the same before every question of a service and may be longer than what the encoder reads.
+        """
+        if not self.turns:
+            return self.prompt
+        return "\n".join([*(f"{role}: {text}" for role, text in self.turns if role != "system"), self.question])
 
     @model_validator(mode="after")
     def _answer_in_range(self) -> "Example":

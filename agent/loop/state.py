@@ -227,7 +227,7 @@ class Workbench:
 
     def texts(self) -> list[str]:
         """Return the support prompts as the encoder reads them: generators are conditioned and questions routed so."""
-        return [example.prompt for example in self.splits.support]
+        return [example.encoder_text for example in self.splits.support]
 
     def encoded(self) -> EncodedPrompts:
         """Return the support prompts encoded, once in a process."""

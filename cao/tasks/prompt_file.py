@@ -257,7 +257,7 @@ def _from_row(row: dict[str, object], keys: Keys, right: dict[str, Example] | No
         keys = replace(keys, answer=None)
     example = example_of(row | {keys.question[0]: question}, keys, where)
     example = (right or {}).get(example.id, example)
-    return Asked(example.prompt, example if example.choices else None, labelled=example.labelled, correct=correct)
+    return Asked(example.encoder_text, example if example.choices else None, labelled=example.labelled, correct=correct)
 
 
 def _is_window(value: object) -> TypeGuard[list[object]]:

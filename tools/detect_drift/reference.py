@@ -120,7 +120,7 @@ def draw_prompts(source: str) -> list[Asked]:
         asked = read_prompts(Path(source))
     else:
         one_of_each = {example.group or example.id: example for example in part(get_task(source), "train")}
-        asked = [Asked(example.prompt, example, labelled=True) for example in one_of_each.values()]
+        asked = [Asked(example.encoder_text, example, labelled=True) for example in one_of_each.values()]
     pool = [asked[i] for i in distinct([one.prompt for one in asked])]
     if len(pool) < MIN_PROMPTS:
         raise InputError(f"{source}: {len(pool)} distinct prompts; a reference needs at least {MIN_PROMPTS}")

@@ -189,7 +189,7 @@ def _assign(examples: Sequence[Example], adapted: AdaptedModel, encoder: Encoder
     (centroids,) = load_file(adapted.centroids).values()
     if len(centroids) != len(adapted.members):
         raise InputError(f"{adapted.centroids}: {len(centroids)} centroids for {len(adapted.members)} adapters")
-    return [[member] for member in route(encoder.embed([example.prompt for example in examples]), centroids)]
+    return [[member] for member in route(encoder.embed([example.encoder_text for example in examples]), centroids)]
 
 
 def _rank(

@@ -8,7 +8,7 @@ from cao.tasks.files.keys import CHAT_KEYS, EARLIER, REPLY, TURNS, plain_key
 from cao.tasks.files.rows import BadRowError
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
-_ROLES |= {"chatgpt": "assistant", "model": "assistant", "bot": "assistant", "system": "system"}
+_ROLES |= {"chatgpt": "assistant", "model": "assistant", "bot": "assistant", "system": "system", "developer": "system"}
 _MAY_BE_TEXT = (*CHAT_KEYS, "prompt", "completion")
 """Keys of chats that may lie there as JSON text."""
 
@@ -97,8 +97,10 @@ def _turn(key: str, turn: dict[str, object]) -> tuple[str, str]:
 def asked_in(chat: list[dict[str, object]], context: str = "") -> tuple[str, str]:
     """Return what a user asks last in a chat, and its context: what is given as such, then the turns before.
 
+    A system message is left out: a service sends the same before every question.
+
     Raises:
         BadRowError: a turn is no text.
     """
-    made = unfolded({"chat": chat})
+    made = unfolded({"chat": [turn for turn in chat if _turn("chat", turn)[0] != "system"]})
     return str(made["chat"]), "\n\n".join(filter(None, (context, str(made.get(f"chat{EARLIER}", "")))))

@@ -13,6 +13,7 @@ from agent.server.wire import ChatRequest, Feedback
 from agent.stream.source import prompt_of
 from cao.tasks.files import read_examples
 from cao.tasks.prompt_file import read_prompts
+from cao.types import Example
 
 SYSTEM = {"role": "system", "content": "Answer with a year."}
 FAUST = [{"role": "user", "content": "Who wrote Faust?"}, {"role": "assistant", "content": "Goethe."}]
@@ -48,18 +49,23 @@ def heard(messages: list[dict[str, Any]], **more: Any) -> tuple[Listener, Line]:
     ],
 )
 def test_a_chat_is_heard_as_a_file_has_it(tmp_path: Path, messages: list[dict[str, Any]]) -> None:
-    (tmp_path / "chats.jsonl").write_text(lines([{"messages": messages, "answer": "1808"}]))
-    [example], _ = read_examples(tmp_path / "chats.jsonl")
-    assert [one.prompt for one in read_prompts(tmp_path / "chats.jsonl")] == [example.prompt]  # so a reference has it
+    def read(chat: list[dict[str, Any]]) -> Example:
+        (tmp_path / "chats.jsonl").write_text(lines([{"messages": chat, "answer": "1808"}]))
+        return read_examples(tmp_path / "chats.jsonl")[0][0]
+
+    without = [message for message in messages if message["role"] not in ("system", "developer")]
+    bare, example = read(without), read(messages)
+    assert [one.prompt for one in read_prompts(tmp_path / "chats.jsonl")] == [bare.prompt]  # so a reference has it
+    assert example.encoder_text == bare.prompt
     listener, watch = heard(messages)
-    assert prompt_of(watch[0].strip()) == (example.prompt, None)
+    assert prompt_of(watch[0].strip()) == (bare.prompt, None)
     asked = listener.memory.get("k")
     assert asked is not None
     (tmp_path / "window").write_bytes(watch[0])
     fed, shown = label_of(Feedback(id="k", answer="1808"), asked).row(), window_rows(tmp_path / "window")["k"]
     for row in (fed, {**shown, "answer": "1808"}):
         (tmp_path / "run.jsonl").write_text(lines([row]))
-        assert read_examples(tmp_path / "run.jsonl")[0] == [example]
+        assert read_examples(tmp_path / "run.jsonl")[0] == [bare.model_copy(update={"turns": ()})]
 
 
 def test_a_context_that_is_given_stands_before_the_turns() -> None:

@@ -33,7 +33,7 @@ Write = Callable[[Path, Rows], Path]
 
 
 def shown(path: Path) -> list[str]:
-    return [example.prompt for example in get_task(str(path)).load()]
+    return [example.encoder_text for example in get_task(str(path)).load()]
 
 
 def prompts(path: Path) -> list[str]:
