@@ -18,17 +18,15 @@ Until = Literal["first", "budget"]
 ID_PATTERN = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 """What a task name or run id looks like; nothing that matches can leave its folder."""
 
-
 Dtype = Literal["float32", "bfloat16"]
 DtypeChoice = Literal["auto", "float32", "bfloat16"]
 """What a language model computes in; ``auto`` is the faster one on the processor at hand."""
-
 
 StrategyFields = dict[str, bool | int | float | str]
 """A strategy as a JSON object: its family and its settings; ``cao.strategy`` says which are valid."""
 
 Message = dict[str, str]
-"""One message of a chat: ``role`` (system or user) and ``content``."""
+"""One message of a chat: ``role`` (system, user or assistant) and ``content``."""
 
 
 class Record(BaseModel):
@@ -71,21 +69,15 @@ class Example(Record):
 
     @property
     def encoder_text(self) -> str:
-        """What the frozen encoder sees: the prompt, without a chat's system messages.
-
-        They are the same before every question of a service and may be longer than what the encoder reads.
-        """
-        if not self.turns:
-            return self.prompt
-        return "\n".join([*(f"{role}: {text}" for role, text in self.turns if role != "system"), self.question])
+        """The prompt as the frozen encoder reads it, which reads 384 tokens: without a chat's system messages."""
+        said = [f"{role}: {text}" for role, text in self.turns if role != "system"]
+        return "\n".join([*said, self.question]) if self.turns else self.prompt
 
     @model_validator(mode="after")
     def _answer_in_range(self) -> "Example":
-        if not self.labelled:
-            return self
-        if self.choices and not 0 <= self.answer < len(self.choices):
+        if self.labelled and self.choices and not 0 <= self.answer < len(self.choices):
             raise ValueError(f"answer {self.answer} is out of range for {len(self.choices)} choices")
-        if not self.choices and not self.gold_text:
+        if self.labelled and not self.choices and not self.gold_text:
             raise ValueError("an example needs choices or a gold text")
         return self
 
@@ -106,7 +98,6 @@ class Query(Record):
 
 WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 """PEFT's names of an adapter's files."""
-
 
 MOST_VIRTUAL_TOKENS = 64
 """Of a soft prompt, which stands before every text."""
@@ -246,8 +237,7 @@ class Reward(Record):
         gold_nll_per_char: summed gold negative log-likelihood over summed characters, nats.
         n: questions.
         raw_loss: mean choice log-loss of the scores as they are, nats; None in older files.
-        chance: accuracy of guessing, 0 without choices.
-        uniform_loss: log-loss of guessing, nats, 0 without choices.
+        chance, uniform_loss: accuracy and log-loss (nats) of guessing, 0 without choices.
         at_chance: whether nothing says that the model knows more than guessing does: the interval of its accuracy
             holds ``chance``, or its loss is not below ``uniform_loss``; False without choices.
     """
