@@ -82,7 +82,7 @@ def test_a_watch_that_nobody_reads_is_interrupted_and_goes_on(
 def test_a_stream_of_which_nothing_can_be_read_exits_2(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "s").write_text('{"text": "x"}\n' * 340)
+    (tmp_path / "s").write_text('{"body": "x"}\n' * 340)
     argv = ["--stream", str(tmp_path / "s"), "--out", str(tmp_path / "w")]
     for _ in range(2):  # and again where the watch goes on
         assert main(argv) == 2
