@@ -99,10 +99,6 @@ def test_a_crash_in_a_baseline_leaves_the_others(
 @pytest.mark.slow
 def test_tables_3_and_4_take_its_maml(finished: Table2, tmp_path: Path) -> None:
     given = ("--seeds", "0", "--out", str(tmp_path))
-    assert finished.call("3", *given, "--batches", "2") == 0
-    absent = json.loads((tmp_path / "table3.json").read_text())["rows"]["maml"]["absent"]
-    assert "--table 2" in absent["social_iqa"]
-    assert json.loads((tmp_path / "table3.json").read_text())["verdicts"][0]["verdict"] == "not measured yet"
     assert finished.call("2", *given, "--methods", "base,maml") == 0
     assert finished.call("3", *given, "--batches", "2") == 0
     rows = json.loads((tmp_path / "table3.json").read_text())["rows"]
