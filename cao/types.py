@@ -28,6 +28,9 @@ StrategyFields = dict[str, bool | int | float | str]
 Message = dict[str, str]
 """One message of a chat: ``role`` (system, user or assistant) and ``content``."""
 
+Turns = tuple[tuple[str, str], ...]
+"""Turns of a chat before its last question: role and text."""
+
 
 class Record(BaseModel):
     """Base of the frozen value types."""
@@ -60,18 +63,12 @@ class Example(Record):
     group: str = ""
     accepted: tuple[str, ...] = ()
     labelled: bool = True
-    turns: tuple[tuple[str, str], ...] = Field(default=(), exclude_if=lambda turns: turns == ())
+    turns: Turns = Field(default=(), exclude_if=lambda turns: turns == ())
 
     @property
     def prompt(self) -> str:
         """The natural text of the question, without any template: what a model without a chat template is asked."""
         return f"{self.context}\n{self.question}" if self.context else self.question
-
-    @property
-    def encoder_text(self) -> str:
-        """The prompt as the frozen encoder reads it, which reads 384 tokens: without a chat's system messages."""
-        said = [f"{role}: {text}" for role, text in self.turns if role != "system"]
-        return "\n".join([*said, self.question]) if self.turns else self.prompt
 
     @model_validator(mode="after")
     def _answer_in_range(self) -> "Example":
@@ -107,11 +104,9 @@ class AdapterRef(Record):
     """Where an adapter lies (PEFT format) and what it belongs to; never the weights themselves.
 
     Attributes:
-        path: its folder.
-        sha256: its hash.
+        path, sha256: its folder, and its hash.
         base_sha256: the base model's.
-        rank: of LoRA; 0 for a soft prompt.
-        virtual_tokens: of a soft prompt; 0 for LoRA.
+        rank, virtual_tokens: of LoRA, and of a soft prompt; 0 for the other one.
     """
 
     path: str

@@ -15,7 +15,7 @@ from cao.tasks.base import Task, lettered, plain, read_id
 from cao.tasks.files.chats import has_user, is_chat, turns_of, unfolded
 from cao.tasks.files.keys import EARLIER
 from cao.tasks.files.rows import BadRowError, text_of
-from cao.types import AdaptedModel, AnswerRule, Example, Item, Record
+from cao.types import AdaptedModel, AnswerRule, Example, Item, Record, Turns
 from tools.evaluate import answer_by, evaluate, together
 from tools.evaluate.answer_rule import Prior
 from tools.evaluate.priors import choice_prior, with_adapter
@@ -194,7 +194,7 @@ def _example(asked: str | Mapping[str, object], number: int) -> Example:
     values: Mapping[str, object] = {"question": asked} if isinstance(asked, str) else asked
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: is a text, or a mapping with question, and perhaps choices and context")
-    turns: tuple[tuple[str, str], ...] = ()
+    turns: Turns = ()
     if "messages" in values:
         values, turns = _of_chat(values, where)
     question = _text(values.get("question"), f"{where}: 'question'")
@@ -215,7 +215,7 @@ def _example(asked: str | Mapping[str, object], number: int) -> Example:
     )
 
 
-def _of_chat(values: Mapping[str, object], where: str) -> tuple[Mapping[str, object], tuple[tuple[str, str], ...]]:
+def _of_chat(values: Mapping[str, object], where: str) -> tuple[Mapping[str, object], Turns]:
     """Return what a chat's last user message asks with what was said before it, and the turns before it."""
     chat = values["messages"]
     if not is_chat(chat) or not has_user(chat):

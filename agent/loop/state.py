@@ -35,7 +35,7 @@ from cao.model.encoder import EncodedPrompts, Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
 from cao.strategies import Standing
-from cao.tasks.base import Task
+from cao.tasks.base import Task, encoder_text
 from cao.tasks.splits import Splits, part
 from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Reward, StrategyFields, Trial, Until
 from policies.base import Policy, RequestForm
@@ -227,7 +227,7 @@ class Workbench:
 
     def texts(self) -> list[str]:
         """Return the support prompts as the encoder reads them: generators are conditioned and questions routed so."""
-        return [example.encoder_text for example in self.splits.support]
+        return [encoder_text(example) for example in self.splits.support]
 
     def encoded(self) -> EncodedPrompts:
         """Return the support prompts encoded, once in a process."""

@@ -10,6 +10,8 @@ from cao.reading import FileReading
 from cao.types import AnswerStyle, Branch, Example, Query
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+SYSTEM = "system"
+"""The role of a chat's messages that say how to answer."""
 
 
 _SAME_SIGN = {"<compat>", "<wide>", "<narrow>", "<noBreak>", "<initial>", "<medial>", "<final>", "<isolated>"}
@@ -101,6 +103,20 @@ def text_query(example: Example) -> Query:
     """Ask plainly and score the texts of the answers."""
     branches = tuple(Branch(scored=f" {choice}") for choice in example.choices)
     return Query(prefix=plain(example.prompt), branches=branches)
+
+
+def turn_text(role: str, text: str) -> str:
+    """Return a turn of a chat as a prompt without a template has it."""
+    return text if role == SYSTEM else f"{role}: {text}"
+
+
+def encoder_text(example: Example) -> str:
+    """Return what the frozen encoder sees of a question: its prompt, without a chat's system messages.
+
+    They stand before every question of a service alike, and may be longer than what the encoder reads.
+    """
+    said = [turn_text(role, text) for role, text in example.turns if role != SYSTEM]
+    return "\n".join([*said, example.question]) if example.turns else example.prompt
 
 
 def lettered(example: Example) -> str:

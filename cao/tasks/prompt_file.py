@@ -14,7 +14,7 @@ from typing import TypeGuard
 
 from cao.errors import InputError
 from cao.progress import say
-from cao.tasks.base import letter_query, plain
+from cao.tasks.base import encoder_text, letter_query, plain
 from cao.tasks.files import PARQUET, read_table
 from cao.tasks.files.chats import chat_of, has_user, is_chat, unfolded
 from cao.tasks.files.csv_files import read_cells
@@ -257,7 +257,9 @@ def _from_row(row: dict[str, object], keys: Keys, right: dict[str, Example] | No
         keys = replace(keys, answer=None)
     example = example_of(row | {keys.question[0]: question}, keys, where)
     example = (right or {}).get(example.id, example)
-    return Asked(example.encoder_text, example if example.choices else None, labelled=example.labelled, correct=correct)
+    return Asked(
+        encoder_text(example), example if example.choices else None, labelled=example.labelled, correct=correct
+    )
 
 
 def _is_window(value: object) -> TypeGuard[list[object]]:

@@ -18,6 +18,7 @@ from cao.machine.assets import cache_dir, data_dir
 from cao.model.encoder import Encoder
 from cao.progress import timed
 from cao.tasks import PRACTICE, TASKS, get_task
+from cao.tasks.base import encoder_text
 from cao.tasks.prompt_file import Asked, read_prompts
 from cao.tasks.prompt_text import distinct
 from cao.tasks.splits import part
@@ -120,7 +121,7 @@ def draw_prompts(source: str) -> list[Asked]:
         asked = read_prompts(Path(source))
     else:
         one_of_each = {example.group or example.id: example for example in part(get_task(source), "train")}
-        asked = [Asked(example.encoder_text, example, labelled=True) for example in one_of_each.values()]
+        asked = [Asked(encoder_text(example), example, labelled=True) for example in one_of_each.values()]
     pool = [asked[i] for i in distinct([one.prompt for one in asked])]
     if len(pool) < MIN_PROMPTS:
         raise InputError(f"{source}: {len(pool)} distinct prompts; a reference needs at least {MIN_PROMPTS}")

@@ -16,7 +16,7 @@ from cao.inference.scoring import QueryScore, score_queries
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress, silent
-from cao.tasks.base import Task, answer_form
+from cao.tasks.base import Task, answer_form, encoder_text
 from cao.types import (
     AdaptedModel,
     AnswerProtocol,
@@ -189,7 +189,7 @@ def _assign(examples: Sequence[Example], adapted: AdaptedModel, encoder: Encoder
     (centroids,) = load_file(adapted.centroids).values()
     if len(centroids) != len(adapted.members):
         raise InputError(f"{adapted.centroids}: {len(centroids)} centroids for {len(adapted.members)} adapters")
-    return [[member] for member in route(encoder.embed([example.encoder_text for example in examples]), centroids)]
+    return [[member] for member in route(encoder.embed([encoder_text(example) for example in examples]), centroids)]
 
 
 def _rank(

@@ -131,7 +131,8 @@ class Adaptation:
         if asked is None:
             words = "no answer with this id is remembered; it was long ago, before a restart, or to a long question"
             raise ApiError(404, words, None, "id")
-        label = label_of(given, asked, self._grader, self._labels.written(asked.tasks))
+        known = self._labels.written(asked.tasks) if self._grader == "label" else ()
+        label = label_of(given, asked, self._grader, known)
         with self._changed:
             first = self._labels.add(label)
             self.metrics.feedback.labels({True: "right", False: "wrong", None: "unknown"}[label.correct]).inc()

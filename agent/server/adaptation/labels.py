@@ -72,7 +72,7 @@ def label_of(given: Feedback, asked: Answered, grader: str = "auto", known: Sequ
     else:
         if answer is not None:
             answer = str(answer)
-            examples = [_written(asked, text) for text in (_gold(answer), *(known if grader == "label" else ()))]
+            examples = [_written(asked, text) for text in (_gold(answer), *known)]
             grade = build_grader(grader, examples)
             correct = grade(asked.text, examples[0]) if correct is None and asked.text else correct
         answer = asked.text.strip() if answer is None and correct else answer

@@ -21,7 +21,7 @@ from cao.tasks.files.free_text import accepted_texts, is_absent, same_answer
 from cao.tasks.files.keys import SAMPLE_KEYS, KeyMap, Keys, find_keys, listed
 from cao.tasks.files.labels import LabelRule
 from cao.tasks.files.rows import BadRowError, Row, Table, text_of
-from cao.types import Example
+from cao.types import Example, Turns
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Asked:
     choices: tuple[str, ...]
     labels: tuple[str, ...]
     answer: object
-    turns: tuple[tuple[str, str], ...] = ()
+    turns: Turns = ()
 
 
 def understood(path: Path, table: Table, given: KeyMap) -> tuple[list[Example], FileReading]:
@@ -121,7 +121,8 @@ class _Reader:
         """Understand a row up to its answer."""
         keys, values = self.keys, row.values
         question = self._texts(row, keys.question or ("question",))
-        context = self._texts(row, [key for key in keys.context if values.get(key) is not None], required=False)
+        around = [key for key in keys.context if values.get(key) is not None]
+        context = self._texts(row, around, required=False)
         answer = values.get(keys.answer) if keys.answer else None
         if self.labelled and self.absent(answer):
             self._leave("had no answer", row.number)
@@ -136,8 +137,7 @@ class _Reader:
             return
         if twice is not None:
             raise BadRowError(f"the choice {twice[:40]!r} appears more than once")
-        turns = turns_of(values, [key for key in keys.context if values.get(key) is not None])
-        self.asked.append(Asked(row.number, question, context, choices, labels, answer, turns))
+        self.asked.append(Asked(row.number, question, context, choices, labels, answer, turns_of(values, around)))
 
     @property
     def _of_sample(self) -> bool:

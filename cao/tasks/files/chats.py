@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import TypeGuard
 
+from cao.tasks.base import SYSTEM, turn_text
 from cao.tasks.files.json_files import json_value
-from cao.tasks.files.keys import CHAT_KEYS, EARLIER, REPLY, TURNS, plain_key
+from cao.tasks.files.keys import CHAT_KEYS, EARLIER, REPLY, TURNS, plain_key, turns_key
 from cao.tasks.files.rows import BadRowError
+from cao.types import Turns
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
-_ROLES |= {"chatgpt": "assistant", "model": "assistant", "bot": "assistant", "system": "system", "developer": "system"}
+_ROLES |= {"chatgpt": "assistant", "model": "assistant", "bot": "assistant", "system": SYSTEM, "developer": SYSTEM}
 _MAY_BE_TEXT = (*CHAT_KEYS, "prompt", "completion")
 """Keys of chats that may lie there as JSON text."""
 
@@ -38,22 +40,21 @@ def unfolded(values: dict[str, object]) -> dict[str, object]:
         made[key] = turns[asked][1]
         if replies:
             made[f"{key}{REPLY}"] = replies[0]
-        before = [text if role == "system" else f"{role}: {text}" for role, text in turns[:asked] if text.strip()]
+        before = [turn for turn in turns[:asked] if turn[1].strip()]
         if before:
-            made[f"{key}{EARLIER}"] = "\n".join(before)
-            made[f"{key}{TURNS}"] = [[role, text] for role, text in turns[:asked] if text.strip()]
+            made[f"{key}{EARLIER}"] = "\n".join(turn_text(*turn) for turn in before)
+            made[f"{key}{TURNS}"] = [list(turn) for turn in before]
     return made
 
 
-def turns_of(values: dict[str, object], context: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def turns_of(values: dict[str, object], context: Sequence[str]) -> Turns:
     """Return the turns before a row's question, where they are all of its context.
 
     Args:
         values: a row whose chats are unfolded.
         context: the keys of its context.
     """
-    key = context[0] if len(context) == 1 else ""
-    found = values.get(f"{key.removesuffix(EARLIER)}{TURNS}") if key.endswith(EARLIER) else None
+    found = values.get(turns_key(context[0])) if len(context) == 1 else None
     return tuple((str(role), str(text)) for role, text in found) if isinstance(found, list) else ()
 
 
@@ -102,5 +103,5 @@ def asked_in(chat: list[dict[str, object]], context: str = "") -> tuple[str, str
     Raises:
         BadRowError: a turn is no text.
     """
-    made = unfolded({"chat": [turn for turn in chat if _turn("chat", turn)[0] != "system"]})
+    made = unfolded({"chat": [turn for turn in chat if _turn("chat", turn)[0] != SYSTEM]})
     return str(made["chat"]), "\n\n".join(filter(None, (context, str(made.get(f"chat{EARLIER}", "")))))

@@ -120,6 +120,11 @@ def plain_key(key: str) -> str:
     return re.sub(r"[\s_-]+", "", key).casefold() if ": " not in key else key
 
 
+def turns_key(earlier: str) -> str:
+    """Return the key of the turns that ``KEY: earlier turns`` holds as one text, empty for another key."""
+    return f"{earlier.removesuffix(EARLIER)}{TURNS}" if earlier.endswith(EARLIER) else ""
+
+
 def letter_of(key: str) -> str:
     """Return the letter that the key of a single choice ends in, empty where it ends in none."""
     match = _SPREAD.fullmatch(key.strip())

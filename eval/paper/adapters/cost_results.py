@@ -3,7 +3,8 @@
 from typing import Literal
 
 from cao.types import Record
-from eval.paper.adapters.results import Setting, Verdict
+from eval.paper.adapters.results import Setting
+from eval.paper.verdicts.verdict import Verdict
 
 
 class AxisCost(Record):

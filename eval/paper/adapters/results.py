@@ -4,30 +4,10 @@ from typing import Literal
 
 from cao.types import Record
 from eval.paper.adapters.published import PublishedCosine, PublishedSizes
+from eval.paper.verdicts.verdict import Verdict
 
 Interval = tuple[float, float]
 Matrix = tuple[tuple[float, ...], ...]
-
-HOLDS, FAILS = "holds here", "does not hold here"
-UNTESTED, UNMEASURED = "cannot be tested here", "not measured yet"
-
-
-class Verdict(Record):
-    """What a table says of a claim of the paper.
-
-    Attributes:
-        claim: in words.
-        verdict: whether it holds here.
-        figure: that decides it, or of what stands in; empty where there is none.
-        command: that measures it.
-        reason: what the figure is of, or why there is none.
-    """
-
-    claim: str
-    verdict: Literal["holds here", "does not hold here", "cannot be tested here", "not measured yet"]
-    figure: str
-    command: str
-    reason: str
 
 
 class Setting(Record):

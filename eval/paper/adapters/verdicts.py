@@ -3,17 +3,8 @@
 from collections.abc import Mapping
 
 from eval.paper.adapters.cost_results import AxisCost
-from eval.paper.adapters.results import (
-    FAILS,
-    HOLDS,
-    UNMEASURED,
-    UNTESTED,
-    Difference,
-    GradientRow,
-    Similarity,
-    SizeRow,
-    Verdict,
-)
+from eval.paper.adapters.results import Difference, GradientRow, Similarity, SizeRow
+from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
 
 MORE_ALIKE = "MAML-en-LLM's gradients are more alike between tasks than CAO-LLM's"
 SPARSER = "CAO-LLM's adapters are sparser than MAML-en-LLM's"

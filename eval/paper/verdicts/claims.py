@@ -6,18 +6,12 @@ measured yet.
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
-from cao.types import Record
 from eval.baselines.registry import BASELINES
 from eval.paper.page import points, title
 from eval.paper.results import KINDS, TableResult
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
-
-HOLDS, FAILS = "holds here", "does not hold here"
-UNTESTED, UNMEASURED = "cannot be tested here", "not measured yet"
-
-Said = Literal["holds here", "does not hold here", "cannot be tested here", "not measured yet"]
+from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
 
 MORE_ALIKE = "MAML-en-LLM's gradients are more alike between tasks than CAO-LLM's"
 SPARSER = "CAO-LLM's adapters are sparser than MAML-en-LLM's"
@@ -26,24 +20,6 @@ OTHERS = {MORE_ALIKE: "3", SPARSER: "4", ORDERS: "cost"}
 """Claims that other tables judge themselves → the table whose ``verdicts`` say so."""
 
 JAMA, MATHEMATICS = "jama", ("math", "gsm8k")
-
-
-class Verdict(Record):
-    """What is said of a claim.
-
-    Attributes:
-        claim: of the paper, in words.
-        verdict: whether it holds here.
-        figure: that decides it, empty where there is none.
-        command: that measures it.
-        reason: what the figure is of, or why there is none.
-    """
-
-    claim: str
-    verdict: Said
-    figure: str = ""
-    command: str
-    reason: str = ""
 
 
 def verdicts(tables: Mapping[str, TableResult], model: str, others: Mapping[str, list[Verdict]]) -> list[Verdict]:

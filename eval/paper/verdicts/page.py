@@ -12,7 +12,8 @@ from eval.pages.markdown import table
 from eval.paper.page import name_of
 from eval.paper.results import TableResult
 from eval.paper.tables import TABLES
-from eval.paper.verdicts.claims import Verdict, verdicts
+from eval.paper.verdicts.claims import verdicts
+from eval.paper.verdicts.verdict import Verdict
 
 OTHERS = {"3": "table3.json", "4": "table4.json", "figures": "figures.json", "cost": "cost.json"}
 """Table → the file that has ``verdicts`` of its own."""

@@ -11,6 +11,7 @@ from agent.server.listening import Listener
 from agent.server.roster import Roster, Served
 from agent.server.wire import ChatRequest, Feedback
 from agent.stream.source import prompt_of
+from cao.tasks.base import encoder_text
 from cao.tasks.files import read_examples
 from cao.tasks.prompt_file import read_prompts
 from cao.types import Example
@@ -56,7 +57,7 @@ def test_a_chat_is_heard_as_a_file_has_it(tmp_path: Path, messages: list[dict[st
     without = [message for message in messages if message["role"] not in ("system", "developer")]
     bare, example = read(without), read(messages)
     assert [one.prompt for one in read_prompts(tmp_path / "chats.jsonl")] == [bare.prompt]  # so a reference has it
-    assert example.encoder_text == bare.prompt
+    assert encoder_text(example) == bare.prompt
     listener, watch = heard(messages)
     assert prompt_of(watch[0].strip()) == (bare.prompt, None)
     asked = listener.memory.get("k")

@@ -4,6 +4,7 @@ from eval.baselines.baseline import Spent
 from eval.paper.page import name_of, page
 from eval.paper.results import KINDS, Cell, Mean, RowResult, TableResult
 from eval.paper.rows import ALL
+from tests.eval.paper.made_tables import made_table
 
 IN, _ = KINDS
 
@@ -19,33 +20,8 @@ def row(best: float, default: float, spent: tuple[Spent, Spent]) -> RowResult:
 
 def made() -> TableResult:
     none = Spent(tokens=None, seconds=None)
-    return TableResult(
-        command="the command",
-        table="2",
-        measured="2026-01-01",
-        model="tiny",
-        model_sha256="0" * 64,
-        device="cpu",
-        dtype="float32",
-        machine="a machine",
-        preset="quick",
-        protocol="likelihood",
-        rules="equal",
-        share=0.1,
-        adapting=0.5,
-        rates=(3e-4,),
-        reward=96,
-        rule_choice="the best one",
-        limit=100,
-        seeds=(0,),
-        tasks=("arc_easy", "medqa"),
-        kinds={"arc_easy": IN, "medqa": IN},
-        chance={"arc_easy": 0.25, "medqa": 0.2},
-        n={"arc_easy": 8, "medqa": 8},
-        rows={"base": row(0.5, 0.3, (Spent(), Spent())), ALL: row(0.6, 0.4, (none, none))},
-        versus=(),
-        practised=("arc_easy",),
-    )
+    rows = {"base": row(0.5, 0.3, (Spent(), Spent())), ALL: row(0.6, 0.4, (none, none))}
+    return made_table(("arc_easy", "medqa"), IN, rows=rows, practised=("arc_easy",))
 
 
 def test_means_are_told_by_the_plain_rule_too() -> None:

@@ -1,6 +1,7 @@
 """``python -m eval.tables --table 2`` on a tiny consolidation: baselines beside a whole run."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,14 @@ def test_a_crash_in_a_baseline_leaves_the_others(
 
 
 @pytest.mark.slow
-def test_tables_3_and_4_take_its_maml(finished: Table2, tmp_path: Path) -> None:
-    given = ("--seeds", "0", "--out", str(tmp_path))
-    assert finished.call("2", *given, "--methods", "base,maml") == 0
-    assert finished.call("3", *given, "--batches", "2") == 0
-    rows = json.loads((tmp_path / "table3.json").read_text())["rows"]
+def test_tables_3_and_4_take_its_maml(tiny_model_folder: Path, tiny_consolidation: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(tiny_consolidation, tmp_path / "own", ignore=shutil.ignore_patterns("baselines"))
+    table, pages = Table2(tmp_path, tiny_model_folder, own), tmp_path / "pages"
+    assert table.call("3", "--seeds", "0", "--batches", "2") == 0
+    absent = json.loads((pages / "table3.json").read_text())["rows"]["maml"]["absent"]
+    assert "--table 2" in absent["social_iqa"]
+    assert json.loads((pages / "table3.json").read_text())["verdicts"][0]["verdict"] == "not measured yet"
+    assert table.call("2", "--seeds", "0", "--methods", "base,maml") == 0
+    assert table.call("3", "--seeds", "0", "--batches", "2") == 0
+    rows = json.loads((pages / "table3.json").read_text())["rows"]
     assert rows["maml"]["tasks"] == rows["maml_adapted"]["tasks"] == list(TASKS)

@@ -120,7 +120,7 @@ def test_a_crash_costs_one_cell_and_says_how_to_see_it(
     assert set(rows["base"]["cells"]) == {"social_iqa"}
     reason = rows[STAGE_1]["absent"]["social_iqa"]
     assert reason.startswith("seed 7: crashed: ZeroDivisionError: by purpose (")
-    assert reason.endswith(f"--methods {STAGE_1} --tasks social_iqa --seeds 7")
+    assert reason.endswith(f"--methods {STAGE_1} --tasks social_iqa --seeds 7 --out runs/again")
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from eval.pages.markdown import table
-from eval.paper.adapters.results import Difference, Setting, Verdict
+from eval.paper.adapters.results import Difference, Setting
+from eval.paper.verdicts.verdict import Verdict
 
 
 def header(title: str, result: Setting) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cao.errors import InputError
 from cao.tasks import get_task
+from cao.tasks.base import encoder_text
 from cao.tasks.prompt_file import asked_each, read_prompts, read_windows
 from tests.cao.tasks.files.data_files import (
     CONVERSATIONAL,
@@ -33,7 +34,7 @@ Write = Callable[[Path, Rows], Path]
 
 
 def shown(path: Path) -> list[str]:
-    return [example.encoder_text for example in get_task(str(path)).load()]
+    return [encoder_text(example) for example in get_task(str(path)).load()]
 
 
 def prompts(path: Path) -> list[str]:

@@ -44,7 +44,7 @@ def test_a_killed_table_keeps_its_cells(place: Place, tiny_model_folder: Path) -
         process.wait()
     before = cells(place.folder)
     assert process.returncode == -9
-    assert LEAST <= len(before) <= 4
+    assert LEAST <= len(before) < 4
     assert not (place.folder / "pages" / "table6.json").exists()
     assert place.call("6", "--seeds", "0", "--tasks", "social_iqa") == 0
     after = cells(place.folder)

@@ -10,8 +10,10 @@ from eval import tables
 from eval.baselines.baseline import Spent
 from eval.paper.results import KINDS, Choice, RowResult, TableResult, Versus
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
-from eval.paper.verdicts.claims import FAILS, HOLDS, SPARSER, UNMEASURED, UNTESTED, Verdict, verdicts
+from eval.paper.verdicts.claims import SPARSER, verdicts
 from eval.paper.verdicts.page import write_verdicts
+from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
+from tests.eval.paper.made_tables import made_table
 
 IN, OUT = KINDS
 
@@ -28,33 +30,8 @@ def table(
     read = Spent(steps=1, tokens=0 if "labelled_lora" in known else 10), Spent(steps=1, tokens=5)
     reasons = {name: {"a": absent[name]} if name in absent else {} for name in known}
     rows = {name: RowResult(cells={}, absent=reasons[name], means={}, spent=read) for name in known}
-    return TableResult(
-        command=f"python -m eval.tables --table {number}",
-        table=number,
-        measured="2026-01-01",
-        model="tiny",
-        model_sha256=model,
-        device="cpu",
-        dtype="float32",
-        machine="a machine",
-        preset="quick",
-        protocol="likelihood",
-        rules="equal",
-        share=0.1,
-        adapting=0.5,
-        rates=(3e-4,),
-        reward=96,
-        rule_choice="the best one",
-        limit=100,
-        seeds=(0,),
-        tasks=("a", "b"),
-        kinds={"a": OUT, "b": OUT},
-        chance={"a": 0.25, "b": 0.25},
-        n={"a": 8, "b": 8},
-        rows=rows,
-        versus=pairs,
-        choice=choice,
-    )
+    told = {"table": number, "command": f"python -m eval.tables --table {number}", "model_sha256": model}
+    return made_table(("a", "b"), OUT, rows=rows, versus=pairs, choice=choice, **told)
 
 
 def said(found: list[Verdict], claim: str) -> Verdict:
