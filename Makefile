@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast check lock licences site sbom environment clean
+.PHONY: demo test test-fast check lock licences site sbom environment extras clean
 .DEFAULT_GOAL := demo
 
 environment: $(VENV)/.ready
@@ -17,6 +17,13 @@ $(VENV)/.ready: constraints.txt requirements-lock.txt requirements-embedded.txt 
 	$(PIP_INSTALL) -c constraints.txt torch
 	$(PIP_INSTALL) --no-deps -e .
 	$(PIP_INSTALL) --no-deps --require-hashes -r requirements-embedded.txt
+	touch $@
+
+# What pyproject.toml's extras add, by its hash; a test of an extra that is absent is skipped.
+extras: $(VENV)/.extras
+
+$(VENV)/.extras: $(VENV)/.ready requirements-extras.txt
+	$(PIP_INSTALL) --no-deps --require-hashes -r requirements-extras.txt
 	touch $@
 
 demo: environment
@@ -38,9 +45,14 @@ check: environment
 	$(BIN)/lint-imports
 
 # After a change of pyproject.toml's dependencies or of constraints.txt; needs uv, which the environment does not hold.
+# The second list holds what the extras need beyond the first. Two extras are for tests with files of others alone.
+LOCK := uv pip compile --quiet pyproject.toml -c constraints.txt --universal --generate-hashes --no-annotate \
+  --no-emit-package torch --custom-compile-command "make lock" --extra dev --extra docs
 lock:
-	uv pip compile --quiet pyproject.toml --extra dev --extra docs -c constraints.txt --universal --generate-hashes --no-annotate \
-	  --no-emit-package torch --custom-compile-command "make lock" -o requirements-lock.txt
+	$(LOCK) -o requirements-lock.txt
+	$(LOCK) --extra bench --extra cluster --extra otel --extra practice --extra rl --extra rouge --extra serve \
+	  --extra tensorboard $$(sed -nE 's/^([^ =]+)==.*/--no-emit-package \1/p' requirements-lock.txt) \
+	  -o requirements-extras.txt
 
 licences: environment
 	$(BIN)/python -m eval.pages.licences

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 from cao.errors import UnavailableError
 
-ExtraName = Literal["bench", "cluster", "gemma", "otel", "practice", "rl", "serve", "tensorboard"]
+ExtraName = Literal["bench", "cluster", "gemma", "otel", "practice", "rl", "rouge", "serve", "tensorboard"]
 """As ``[project.optional-dependencies]`` of pyproject.toml names them."""
 
 
@@ -23,6 +23,7 @@ EXTRAS: dict[ExtraName, Extra] = {
     "otel": Extra("sending spans", ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")),
     "practice": Extra("practising on made questions", ("reasoning_gym",)),
     "rl": Extra("SeRL", ("trl",)),
+    "rouge": Extra("the grader rouge", ("rouge_score",)),
     "serve": Extra("serving", ("fastapi", "uvicorn", "prometheus_client")),
     "tensorboard": Extra("writing curves for TensorBoard", ("tensorboard",)),
 }

@@ -11,7 +11,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from cao.errors import InputError, UnavailableError
+from cao.errors import InputError
+from cao.machine.extras import need
 from cao.tasks.base import answer_form
 from cao.tasks.numerals import as_number, stated_number
 from cao.types import Example
@@ -67,10 +68,9 @@ def token_f1(text: str, gold: str) -> float:
 
 
 def _rouge_l() -> Callable[[str, str], float]:
-    try:
-        from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415  (optional)
-    except ImportError:
-        raise UnavailableError("the grader rouge needs a package: pip install rouge-score") from None
+    need("rouge")
+    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415  (an extra)
+
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     return lambda text, gold: float(scorer.score(gold, text)["rougeL"].fmeasure)
 

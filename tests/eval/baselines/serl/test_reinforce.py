@@ -59,8 +59,9 @@ def test_the_policy_moves_towards_the_majority_and_not_where_all_is_filtered_out
     def voted(place: int, texts: Sequence[str]) -> list[float | None]:
         return rewards([side(text) for text in texts], (0.0, 1.0))
 
-    weights = moved(tiny_lm, voted, 60)
-    assert share(tiny_lm, weights, likelier) > before[likelier] + 0.1
+    weights = moved(tiny_lm, voted, 180)
+    missing = 1.0 - before[likelier]  # the tiny model's random weights, and so where it begins, differ by processor
+    assert share(tiny_lm, weights, likelier) > before[likelier] + missing / 3.0
     assert tiny_lm.model.config.pad_token_id == padding
     still = moved(tiny_lm, lambda _, texts: [None] * len(texts), 2)
     assert all(torch.equal(still.tensors[name], value) for name, value in tiny_lm.fresh_lora(0).tensors.items())
