@@ -9,7 +9,8 @@ import pytest
 from cao.errors import UnavailableError
 from cao.machine import extras
 
-DECLARED = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+ROOT = Path(__file__).parents[3]
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
 @pytest.mark.parametrize("name", extras.EXTRAS)
@@ -24,6 +25,12 @@ def test_every_extra_is_declared_and_told_by_the_command_that_installs_it(
     assert extras.missing(name) == extras.EXTRAS[name].modules[0]
     with pytest.raises(UnavailableError, match=rf"needs the extra {name}: .*-e '\.\[{name}\]'"):
         extras.need(name)
+
+
+def test_the_reference_of_commands_lists_them() -> None:
+    text = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    listed = [line for line in text.partition("## Extras")[2].splitlines() if line.startswith("| `")]
+    assert listed == [f"| `{name}` | {extra.purpose} |" for name, extra in extras.EXTRAS.items()]
 
 
 def test_what_is_installed_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
