@@ -27,8 +27,8 @@ class PolicySettings(Record):
         openai_model: the remote model.
         base_url: another server that speaks the same API.
         timeout_s: seconds that one request may take as a whole.
-        max_requests: requests in one run, retries included.
-        max_dollars: what one run may cost, where the model's price is known.
+        max_requests: requests in one run, retries included; a describer behind a server has as many of its own.
+        max_dollars: what one run may cost, where the model's price is known; the describer as much again.
 
     Source: CAO-LLM §2.4 (T=1.0, top-p 0.9, top-k 50); the rest is this project's.
     """

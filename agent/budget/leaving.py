@@ -66,7 +66,7 @@ def _to_server(config: RunConfig, task: Task, attempts: int) -> Iterator[Leaving
             *(["what was measured of prompts and adapters"] if config.policy_sees_measurements else []),
             "the attempts so far and what came of them",
         ]
-        what = f"{', '.join(seen)}; no question{WITH_KEY}; up to {REPLIES} requests an attempt"
+        what = f"{', '.join(seen)}; no question{WITH_KEY}; up to {REPLIES} replies an attempt"
         yield {"to": origin(address), "why": f"the policy {settings.openai_model}", "what": what}
 
 

@@ -14,6 +14,7 @@ from cao.tasks.base import Task
 from cao.tasks.splits import Splits
 from cao.types import AnswerProtocol, Example
 from policies.base import REPLIES
+from policies.client.limits import PRICES, SENT_AT_MOST
 from tools import pretrained
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -55,7 +56,7 @@ class Plan(TypedDict):
     estimated_seconds: dict[str, list[float]]
     estimated_total_seconds: list[int]
     paid_requests_at_most: int
-    dollars_at_most: float
+    dollars_at_most: float | None
     leaves_this_machine: list[Leaving]
 
 
@@ -175,8 +176,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
     attempts = config.max_attempts if task.labelled else 0
     if not attempts:
         del stages["each attempt"]
-    replies = attempts * REPLIES * (config.policy == "openai")
-    requests = (config.describer == "openai") + min(replies, config.policy_settings.max_requests)
+    requests, dollars = paid_at_most(config, attempts)
     return {
         "task": task.name,
         "source": task.source,
@@ -198,9 +198,26 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "estimated_seconds": {name: [round(low, 1), round(high, 1)] for name, (low, high) in stages.items()},
         "estimated_total_seconds": [round(seconds) for seconds in total_seconds(stages, attempts)],
         "paid_requests_at_most": requests,
-        "dollars_at_most": config.policy_settings.max_dollars if requests else 0.0,
+        "dollars_at_most": dollars,
         "leaves_this_machine": leaving(config, task, attempts),
     }
+
+
+def paid_at_most(config: RunConfig, attempts: int) -> tuple[int, float | None]:
+    """Return the requests to a paid server and their dollars at most, None where the model's price is not known.
+
+    A request that fails is sent again, and in another form where the server refuses one. Describer and policy each have
+    the whole of ``max_requests`` and ``max_dollars``.
+
+    Args:
+        config: the run's configuration.
+        attempts: of the loop, at most.
+    """
+    settings = config.policy_settings
+    asked = [n for n in ((config.describer == "openai") * 1, (config.policy == "openai") * attempts * REPLIES) if n]
+    requests = sum(min(n * SENT_AT_MOST, settings.max_requests) for n in asked)
+    known = not asked or settings.openai_model in PRICES
+    return requests, len(asked) * settings.max_dollars if known else None
 
 
 def expected_variant(config: RunConfig, task: str) -> str | None:

@@ -99,7 +99,9 @@ def _table(config: RunConfig, compute: Compute, content: Plan, told: Sequence[st
     most = content["max_attempts"]
     attempts = f"1 to {most} attempts" if most > 1 else count(most, "attempt")
     table.add_row("in all", f"{low} s here" if low == high else f"{low} to {high} s here, {attempts}")
-    table.add_row("paid requests", f"{content['paid_requests_at_most']} at most (≤ ${content['dollars_at_most']:.2f})")
+    dollars = content["dollars_at_most"]
+    bound = "the model's price is not known" if dollars is None else f"≤ ${dollars:.2f}"
+    table.add_row("paid requests", f"{content['paid_requests_at_most']} at most, what is sent again included ({bound})")
     sent = [f"to {each['to']} for {each['why']}: {each['what']}" for each in content["leaves_this_machine"]]
     for i, line in enumerate(sent or ["nothing"]):
         table.add_row("" if i else "leaves this machine", escape(visible(line)))

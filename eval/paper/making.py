@@ -12,11 +12,12 @@ from cao.progress import Progress, timed
 from cao.types import Record
 from eval.baselines.baseline import Budget, Spent
 from eval.baselines.cell import Rules, run_cell, target_of
+from eval.baselines.descent import mean_tokens
 from eval.baselines.ground import FEW, Ground, Target, ground_of
-from eval.baselines.objective import tokens_of
 from eval.baselines.registry import BASELINES
 from eval.generation.workshop import Workshop
 from eval.paper.code import code_of
+from tools.generate_lora.sources import GeneratorPreset
 
 TEST_STEPS = 10
 """Optimiser steps at test time that the budget pays for, on ``FEW`` labelled questions. Source: CAO-LLM H."""
@@ -58,25 +59,33 @@ def equal_budget(ground: Ground) -> Budget:
     preset = ground.workshop.consolidation.preset
     training = preset.generator
     mean = tokens_of_a_question(ground)
-    contrasts = 1 / training.contrast_every if training.contrast > 0 else 0.0
-    through_model = training.through_model
-    asked = through_model * training.tasks * training.batch * (1 + contrasts)
+    together = min(training.tasks, len(ground.variant.sources))
+    contrasts = share_of_contrasts(training) if training.contrast > 0 and together > 1 else 0.0
+    asked = training.through_model * together * training.batch * (1 + contrasts)
     if training.reconstruction > 0:
         collected = preset.checkpoints
         asked += len(ground.variant.sources) * (collected.warm_steps + collected.kept_steps) * collected.batch
     return Budget(preparing=round(mean * asked), adapting=round(mean * TEST_STEPS * FEW))
 
 
+def share_of_contrasts(training: GeneratorPreset) -> float:
+    """Return the share of a generator's steps that read for the contrast, too: it is due, and no task lacks prompts."""
+    return (1 - training.unprompted) ** training.tasks / training.contrast_every
+
+
 def tokens_of_a_question(ground: Ground) -> float:
-    """Return how many tokens a training reads of one question of the sources, on average; counted once and kept."""
+    """Return how many tokens a training reads of a question, on average over sources; counted once and kept.
+
+    Sources weigh the same, since a step draws sources first.
+    """
     objective = ground.objective
-    key = sha256_bytes(canonical_json([ground.about, objective.model_dump(mode="json")]).encode())[:16]
+    key = sha256_bytes(canonical_json(["by source", ground.about, objective.model_dump(mode="json")]).encode())[:16]
     path = ground.folder / f"tokens-{key}.json"
     if path.exists():
         return read_json(path, Tokens).mean
     with timed(f"counting the tokens of {len(ground.variant.sources)} sources"):
         every = [ground.rows(source, objective) for source in ground.variant.sources]
-    counted = Tokens(mean=sum(map(tokens_of, every)) / max(1, sum(map(len, every))))
+    counted = Tokens(mean=mean_tokens(every))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, sealed(counted.model_dump(mode="json")))
     return counted.mean

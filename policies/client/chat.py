@@ -7,7 +7,7 @@ outcome.
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
@@ -17,16 +17,12 @@ from cao.policy_settings import PolicySettings
 from cao.types import Message, Record
 from policies.base import RequestForm
 from policies.client.address import OFFICIAL_URL
+from policies.client.limits import FORMS, PRICES
 from policies.client.transport import FAILURES, Transport, with_retries
 from policies.extract import first_object
 
-PRICES = {"gpt-4o-mini": (0.15e-6, 0.60e-6)}
-"""Dollars for one input and one output token."""
-
 REFUSALS = (400, 422, 501)
 """Statuses of a server that does not know a form of request, or cannot compile the schema."""
-
-_FORMS: tuple[RequestForm, ...] = get_args(RequestForm)
 
 
 class ChatReply(Record):
@@ -101,7 +97,7 @@ class ChatClient:
         url = settings.base_url or OFFICIAL_URL  # never the SDK's environment variable: offline must hold
         self._settings = settings
         self._transport = Transport(url, settings.timeout_s, offline=offline)
-        self.form: RequestForm = _FORMS[0]
+        self.form: RequestForm = FORMS[0]
         self.spent_requests = 0
         self.spent_dollars = 0.0
 
@@ -140,7 +136,7 @@ class ChatClient:
             "top_p": settings.top_p,
             "max_tokens" if settings.base_url else "max_completion_tokens": max_tokens,
         }
-        forms = _FORMS[_FORMS.index(self.form) :]
+        forms = FORMS[FORMS.index(self.form) :]
         for form in forms:
             asked = {**request, **_response_format(form, schema)}
             try:

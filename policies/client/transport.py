@@ -17,9 +17,9 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from cao.errors import UnavailableError
 from policies.client.address import is_loopback, origin
 from policies.client.deadline import Deadline
+from policies.client.limits import ATTEMPTS
 from policies.client.secret import Secret
 
-ATTEMPTS = 4
 MAX_REPLY_BYTES = 4_000_000
 FAILURES = (openai.OpenAIError, httpx2.HTTPError, TimeoutError, UnicodeError)
 """Whatever a request can end in; ``Transport.unavailable`` says it in one line."""

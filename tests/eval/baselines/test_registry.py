@@ -169,7 +169,7 @@ def test_what_is_refused(workshop: Workshop) -> None:
 def test_the_tokens_of_the_sources_are_counted_once(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     ground = ground_of(workshop, "social_iqa")
     every = [ground.rows(source, ground.objective) for source in ground.variant.sources]
-    mean = sum(map(tokens_of, every)) / sum(map(len, every))
+    mean = sum(tokens_of(rows) / len(rows) for rows in every) / len(every)
     first = equal_budget(ground)
     assert first.adapting == round(mean * TEST_STEPS * FEW)
     monkeypatch.setattr(Ground, "rows", None)
