@@ -1,6 +1,6 @@
 """MAML-en-LLM and trained checkpoints on the sources that Table 2 has, where they are at hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -98,8 +98,11 @@ class Meta:
         ground = self.ground(task)
         return fingerprint_of(self.baseline(task), ground, ground.target(task, seed).about())
 
-    def spent(self, task: str) -> str:
-        """Return what the meta-training that serves a task read, in words."""
+    def spent(self, tasks: Sequence[str]) -> str:
+        """Return what the meta-trainings that serve tasks read, in words, those on equal sources once."""
+        return " and ".join(dict.fromkeys(self._spent(task) for task in tasks))
+
+    def _spent(self, task: str) -> str:
         baseline, ground = self.baseline(task), self.ground(task)
         spent = prepared(baseline, ground).spent
         rate, sources = baseline.hyper.outer_rate, len(ground.variant.sources)

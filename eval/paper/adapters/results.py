@@ -105,6 +105,7 @@ class Table3Result(Setting):
         batch: questions of each.
         row_tokens: of a question, at most.
         part: of a task that the questions are from.
+        served: task → variant of the generators, and of MAML-en-LLM's trainings, that serves it.
         rows: kind → figures.
         differences: of kinds on the same pairs of tasks.
         verdicts: on the paper's claims.
@@ -115,6 +116,7 @@ class Table3Result(Setting):
     batch: int
     row_tokens: int
     part: str
+    served: dict[str, str]
     rows: dict[str, GradientRow]
     differences: tuple[Difference, ...]
     verdicts: tuple[Verdict, ...]

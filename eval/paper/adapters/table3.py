@@ -4,12 +4,14 @@ Source: CAO-LLM Table 3, Figure 2, B.1.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cao.errors import CaoError
 from cao.inference.answer_loss import answer_rows
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.cosines import Array, cosines
@@ -163,7 +165,7 @@ def row(stock: Stock, kind: str, found: Measured) -> GradientRow:
     mean = found.whole.mean(0) if len(found.whole) else found.whole.reshape(0, 0)
     halved = found.halved.mean(0) if found.halved is not None else None
     several = halved is not None and len(halved) > 1
-    reads = stock.meta.spent(found.tasks[0]) if kind in (MAML, MAML_ADAPTED) and found.tasks else ""
+    reads = stock.meta.spent(found.tasks) if kind in (MAML, MAML_ADAPTED) else ""
     return GradientRow(
         title=TITLES[kind],
         reads=reads,
@@ -207,6 +209,15 @@ def difference(first: Measured, second: Measured, what: str, *, shared: bool = F
     )
 
 
+def served(stock: Stock, tasks: Sequence[str]) -> dict[str, str]:
+    """Return the variant of what was trained that serves each task, without those that none serves."""
+    found = dict[str, str]()
+    for task in tasks:
+        with suppress(CaoError):
+            found[task] = str(stock.trained(task).variant)
+    return found
+
+
 def _rounded(ci95: tuple[float, float]) -> tuple[float, float]:
     return round(ci95[0], 4), round(ci95[1], 4)
 
@@ -238,6 +249,7 @@ def result(
             "batch": BATCH,
             "row_tokens": ROW_TOKENS,
             "part": PART,
+            "served": served(stock, tasks),
             "rows": rows,
             "differences": tuple(each for each in pairs if each),
             "verdicts": (more_alike(pairs[0], rows[MAML], str(setting["command"])),),

@@ -124,7 +124,7 @@ def result(
     ]
     rows = {kind: row(kind, each) for kind, each in found.items()}
     command, other, decides = str(setting["command"]), *pairs
-    reads = stock.meta.spent(rows[MAML_ADAPTED].tasks[0]) if rows[MAML_ADAPTED].tasks else ""
+    reads = stock.meta.spent([task for task in rows[ALIGNED].tasks if task in rows[MAML_ADAPTED].tasks])
     return Table4Result.model_validate(
         {
             **setting,

@@ -1,6 +1,8 @@
 """The page of Table 3 and Figure 2."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from eval.pages.markdown import table
 from eval.paper.adapters.pages import pictures
@@ -20,14 +22,15 @@ def table3_parts(result: Table3Result, folder: Path) -> list[str]:
     if grids:
         pictures.matrices(grids, folder / "figure2.svg", low=-1)
     n = result.batches * result.batch
+    half = (result.batches + 1) // 2 * result.batch
     told = f"""The gradient is that of the mean cross-entropy of the gold answers' tokens, by A and B of every module \
 that carries LoRA; {n} questions a task and seed, of the part `{result.part}`, at most {result.row_tokens} tokens \
 each. It is taken at the adapter that the row names. The paper does not say at which weights, of which loss, or over \
 which modules; its figures stand beside the rows that give a task its weights before a gradient of it is seen. A \
 generator never saw the task that it serves. `q, v, o` are the modules that MAML-en-LLM trains. Few questions make a \
-noisy gradient: “halves” compares {n // 2} questions of a task with {n - n // 2} others, of the same task or of \
+noisy gradient: “halves” compares {half} questions of a task with {n - half} others, of the same task or of \
 another, and no two tasks can be expected to be more alike than a task is to itself. Intervals are 95 %, a bootstrap \
-over tasks.
+over tasks. {_trainings(result)}
 """
     heads = [
         "gradients at",
@@ -35,6 +38,7 @@ over tasks.
         "mean (95 %)",
         "± over pairs",
         "lowest to highest",
+        "one training",
         "q, v, o",
         "halves: tasks",
         "itself",
@@ -44,7 +48,7 @@ over tasks.
         told,
         verdict_table(result.verdicts),
         "## Cosine between the gradients of different tasks\n",
-        table([*heads, f"paper, {SIZE}"], [_gradients(row) for row in result.rows.values()]),
+        table([*heads, f"paper, {SIZE}"], [_gradients(row, result.served) for row in result.rows.values()]),
         *_reads(result),
         *differences(result.differences, _points),
         *(["![Cosines between the tasks' gradients](figure2.svg)\n"] if grids else []),
@@ -52,15 +56,38 @@ over tasks.
     ]
 
 
-def _gradients(row: GradientRow) -> list[str]:
+def _trainings(result: Table3Result) -> str:
+    """Say which pairs of tasks one training serves: those of other pairs have their gradients at other weights."""
+    of_one = one_training(tuple(result.served), result.served)
+    every = len(result.served) * (len(result.served) - 1) // 2
+    return (
+        f"A generator, and a training of MAML-en-LLM on its sources, serves the tasks that it never saw: there are "
+        f"{len(set(result.served.values()))}. “one training” is the mean over the {len(of_one)} of {every} pairs whose "
+        "two tasks the same one serves; in the other pairs the gradients are taken at weights of two trainings."
+    )
+
+
+def one_training(tasks: Sequence[str], served: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Return the pairs of places whose two tasks one training serves.
+
+    Args:
+        tasks: names.
+        served: task → variant.
+    """
+    places = range(len(tasks))
+    return [(i, j) for i in places for j in places if i < j and served[tasks[i]] == served[tasks[j]]]
+
+
+def _gradients(row: GradientRow, served: Mapping[str, str]) -> list[str]:
     paper = _published(row.paper) if row.paper else ""
     if row.between is None:
-        return [row.title, str(len(row.tasks)), "n/a", *[""] * 5, paper]
+        return [row.title, str(len(row.tasks)), "n/a", *[""] * 6, paper]
     each = row.between
     halves = ["" if value is None else f"{value:.3f}" for value in (row.halves, row.within)]
     shared = _alike(row.shared or each)
+    same = [row.matrix[i][j] for i, j in one_training(row.tasks, served)]
     return [row.title, str(len(row.tasks)), _alike(each), f"{each.deviation:.3f}", f"{each.low:.3f} to {each.high:.3f}",
-            shared, *halves, paper]  # fmt: skip
+            f"{fmean(same):.3f}" if same else "", shared, *halves, paper]  # fmt: skip
 
 
 def _alike(each: Alike) -> str:
