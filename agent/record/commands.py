@@ -6,10 +6,11 @@ task has questions for.
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from agent.config import OPTIONS, RunConfig
 from agent.record.schema import RUNNING, UNFINISHED, Run
@@ -53,7 +54,7 @@ def run_command_line(config: Mapping[str, JsonValue]) -> str:
     defaults = flatten(RunConfig(task="-").model_dump(mode="json"))
     words = ["python", "-m", "agent.run"]
     for key, value in flatten(config).items():
-        if value is None or key not in defaults or value == defaults[key]:
+        if value is None or not _has(RunConfig, key.split(".")) or value == defaults.get(key):
             continue
         if key == "offline":
             words.append("--offline")
@@ -62,6 +63,15 @@ def run_command_line(config: Mapping[str, JsonValue]) -> str:
         else:
             words += ["--set", f"{key}={_toml(value)}"]
     return shlex.join(words)
+
+
+def _has(settings: type[BaseModel], keys: Sequence[str]) -> bool:
+    """Return whether settings have a key, or a table with it, also where the table is absent by default."""
+    field = settings.model_fields.get(keys[0])
+    if field is None or len(keys) == 1:
+        return field is not None
+    kinds = (field.annotation, *get_args(field.annotation))
+    return any(_has(kind, keys[1:]) for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
 
 
 def _toml(value: JsonValue) -> str:

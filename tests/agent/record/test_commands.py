@@ -148,3 +148,15 @@ def test_any_text_of_a_configuration_comes_back_through_the_command_line(text: s
     line = commands.run_command_line({"task": "gsm8k", "policy_settings": {"openai_model": text}})
     arguments = run.parser().parse_args(shlex.split(line)[3:])
     assert make_config(None, run.options(arguments), arguments.assignments).policy_settings.openai_model == text
+
+
+def test_a_table_that_is_absent_by_default_comes_back_through_the_command_line() -> None:
+    profile = {"chat": True, "lora_rank": 8, "end_tokens": ["<e>"], "unheard_of": 1}
+    config = {"task": "gsm8k", "policy_settings": {"profile": profile}, "profile": {"lora_rank": 4}}
+    line = commands.run_command_line(config)
+    arguments = run.parser().parse_args(shlex.split(line)[3:])
+    settings = make_config(None, run.options(arguments), arguments.assignments)
+    assert settings.policy_settings.profile is not None
+    given = settings.policy_settings.profile.model_dump(mode="json", exclude_none=True)
+    assert given == {key: profile[key] for key in ("chat", "lora_rank", "end_tokens")}
+    assert settings.profile.lora_rank == 4
