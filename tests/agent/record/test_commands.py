@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import run, trace
+from agent import export, run, trace
 from agent.config import RunConfig, make_config, settings_of
+from agent.handover.options import ExportOptions
 from agent.record import commands
 from agent.record.page.report import write_report
 from agent.record.schema import Run, RunRecord
@@ -79,10 +80,14 @@ def runs_of(line: str) -> str:
         assert (Path(arguments.out or "runs") / arguments.resume / "run.json").exists(), line
     elif module == "agent.trace":
         assert trace.main(given) == 0, line
+    elif module == "agent.export":
+        handed = settings_of(ExportOptions, export.parser().parse_args(given), "export", settable=False)
+        assert (Path(handed.out) / handed.run / "run.json").exists(), line
+        assert not handed.to.exists()
     else:
         assert module == "eval.score", line
         asked = settings_of(score.ScoreOptions, score.parser().parse_args(given), "score")
-        assert len(score.questions_of(asked)[2]) == ROWS
+        assert score.questions_of(asked)[1] == "test"
         assert asked.adapter is not None
         assert asked.adapter.parts[-2:] == ("one", "adapter")
     return module
@@ -104,7 +109,7 @@ def test_every_printed_command_works_as_it_stands(
         module = runs_of(line)
         takes_out = module != "eval.score"
         assert ("--out" in line) == (takes_out and folder != "runs"), line
-    assert str(file) in following or "--resume" in following
+    assert str(file) in following or "--resume" in following or "agent.export" in following
     capsys.readouterr()
 
 
@@ -121,6 +126,17 @@ def test_a_larger_size_is_one_that_the_file_has(name: str, size: str, instead: s
     other, line = commands.next_step(used_up, tmp_path)
     assert instead in line
     assert other != step
+
+
+def test_a_builtin_tasks_adapter_is_measured_on_its_test_part_alone(tmp_path: Path) -> None:
+    found = made.record("one")
+    found["test"] |= SURE
+    found["config"]["task"] = found["task"] = "boolq"
+    told, line = commands.next_step(Run.model_validate(found), tmp_path)
+    assert "ordinary PEFT folder" in told
+    assert runs_of(line) == "eval.score"
+    found["config"]["profile"] = {"answer_style": "letter"}  # which eval.score is not told
+    assert "agent.export" in commands.next_step(Run.model_validate(found), tmp_path)[1]
 
 
 def test_what_a_finished_run_prints_can_be_typed(
