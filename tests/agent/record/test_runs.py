@@ -257,10 +257,10 @@ def test_a_scale_of_the_scores_is_no_change(tmp_path: Path) -> None:
 def test_of_a_dropped_attempt_both_sides_are_its_questions_alone(tmp_path: Path) -> None:
     path = made.write_run(tmp_path, "one")
     (path / "items").mkdir(exist_ok=True)
-    base = [item(f"q{i}", (-1.0 - i % 3, -2.0, -1.5), i % 2) for i in range(40)]
-    wild = [item(f"q{i}", (-30.0, -2.0, -1.5), 0) for i in range(40, 80)]  # which ask for another temperature
-    save_items(path / "items" / "base.jsonl", [*base, *wild])
-    changed = [item(f"q{i}", (-1.2 - i % 3, -1.7, -1.5), i % 2) for i in range(40)]
+    base = [item(f"q{i}", (1.0 + i % 3, 0.0), int(i % 5 == 0)) for i in range(40)]
+    wrong = [item(f"q{i}", (1.0, 0.0), 1) for i in range(40, 80)]  # which ask for another temperature
+    save_items(path / "items" / "base.jsonl", [*base, *wrong])
+    changed = [item(f"q{i}", (2.0 - i % 3, 0.0), int(i % 5 == 0)) for i in range(40)]
     save_items(path / "items" / "attempt-1.jsonl", changed)
     found = paired_change(path, "base", "attempt-1", "loss")
     assert found is not None
