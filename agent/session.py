@@ -200,19 +200,25 @@ def finish(state: State, bench: Workbench, header: RunHeader, *, total_s: float,
         bench: the workbench, with the run's folder.
         header: what ``config.json`` holds.
         total_s: time that the graph took in this process, s.
-        busy_s: of that, in its nodes, s.
+        busy_s: of that, in its nodes, s; 0 where none ran in it.
     """
     record = run_record(
         state,
         bench,
         header,
-        overhead_share=max(0.0, total_s - busy_s) / total_s,
-        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        overhead_share=max(0.0, total_s - busy_s) / total_s if busy_s > 0 else None,
+        peak_memory_mb=peak_memory_mb(),
     )
-    write_json(bench.folder / "run.json", record.model_dump(mode="json"))
-    for name in ("report.html", SUMS):  # of an outcome before this one
+    for name in ("report.html", SUMS):  # of an outcome before this one: a kill must not leave its hashes beside this
         (bench.folder / name).unlink(missing_ok=True)
+    write_json(bench.folder / "run.json", record.model_dump(mode="json"))
     return record
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory that this process held so far, MB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1024**2 if sys.platform == "darwin" else 1024)  # bytes there, kB elsewhere
 
 
 def thread_of(run_id: str) -> RunnableConfig:

@@ -263,6 +263,16 @@ def write_sums(folder: Path, files: Iterable[Path]) -> None:
     write_atomic(folder / SUMS, "".join(lines))
 
 
+def summed_names(folder: Path) -> list[str]:
+    """Return the files of a folder, relative to it, whose hashes were written down; none where there are no hashes.
+
+    Args:
+        folder: that ``check_sums`` found whole.
+    """
+    sums = folder / SUMS
+    return [line.partition("  ")[2] for line in sums.read_text(encoding="utf-8").splitlines()] if sums.is_file() else []
+
+
 def check_sums(folder: Path) -> None:
     """Hold a folder's files against the hashes that were written down once it was finished, where there are any.
 

@@ -32,7 +32,7 @@ from cao.types import Record, StrategyFields
 from policies.base import Policy, PolicyContext
 from policies.fixed import read_text
 from policies.messages import plain_json
-from policies.registry import build_policy
+from policies.registry import OF_A_MODEL, build_policy
 from prompts.render import as_data
 
 
@@ -42,10 +42,14 @@ class ProposeOptions(Record):
     context: Annotated[
         Path, Field(description="a task context: plain text, or a JSON object of a run's state"), Option("FILE")
     ]
-    policy: Annotated[str, Field(description="who proposes: local, openai, fixed, random"), Option("NAME")] = "local"
+    policy: Annotated[
+        str, Field(description="who proposes: local, openai, fixed, random, portfolio, surrogate"), Option("NAME")
+    ] = "local"
     model: Annotated[
         str | None,
-        Field(description=f"the local policy's model: {', '.join(MODELS)}, a folder, a .gguf file or a hub id"),
+        Field(
+            description=f"the model it asks or was learnt for: {', '.join(MODELS)}, a folder, a .gguf file or a hub id"
+        ),
         Option("NAME|DIR|HUB_ID", default=next(iter(MODELS))),
     ] = None
     model_path: ModelPath = None
@@ -99,7 +103,7 @@ def understand(arguments: argparse.Namespace) -> tuple[ProposeOptions, PolicySet
 
 def _build(options: ProposeOptions, settings: PolicySettings) -> Policy:
     lm = None
-    if options.policy == "local":
+    if options.policy in OF_A_MODEL:
         from cao.model.loading import load_language_model, resolve  # noqa: PLC0415  (torch; the other policies need none)
 
         name, path = settings.model or next(iter(MODELS)), settings.model_path

@@ -69,6 +69,10 @@ POLICIES: dict[str, Builder] = {
 }
 
 
+OF_A_MODEL = ("local", "portfolio", "surrogate")
+"""Policies that ask the run's own model, or were learnt for it: it must be loaded for them."""
+
+
 def build_policy(
     name: str, settings: PolicySettings, *, lm: "LanguageModel | None", offline: bool, pretrained: str | None = None
 ) -> Policy:
@@ -77,7 +81,8 @@ def build_policy(
     Args:
         name: a key of ``POLICIES``.
         settings: how it works.
-        lm: the run's own model, which the local policy shares unless its settings name another.
+        lm: the run's own model, which the local policy shares unless its settings name another; ``OF_A_MODEL`` need
+            it.
         offline: never leave this machine.
         pretrained: the folder of trained parts; None for the shipped one.
 

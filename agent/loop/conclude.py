@@ -129,7 +129,7 @@ def _card(bench: Workbench, kind: str) -> str:
 
 
 def run_record(
-    state: State, bench: Workbench, header: RunHeader, *, overhead_share: float, peak_memory_mb: float
+    state: State, bench: Workbench, header: RunHeader, *, overhead_share: float | None, peak_memory_mb: float
 ) -> RunRecord:
     """Return what run.json says, from the final state, the trace and what ``config.json`` says of the run."""
     timing: dict[str, float] = {}
@@ -168,7 +168,7 @@ def run_record(
         unjudged=state.get("unjudged"),
         timing_s=timing,
         seconds=round(sum(timing.values()), 3),
-        overhead_share=round(overhead_share, 5),
+        overhead_share=None if overhead_share is None else round(overhead_share, 5),
         peak_memory_mb=round(peak_memory_mb, 1),
         created=header.created,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

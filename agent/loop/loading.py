@@ -13,7 +13,7 @@ from agent.budget.plan import STARTS, Speed
 from agent.config import RunConfig
 from agent.loop.request import RunHeader, read_task
 from agent.loop.state import NO_TIME, Workbench
-from agent.loop.trained import find_trained, own_adapters
+from agent.loop.trained import find_trained, own_adapters, recounted
 from agent.record.terminal import View
 from cao.errors import InputError
 from cao.inference.chat import by_chat
@@ -69,10 +69,8 @@ def build_workbench(
     task = asked_as(task, config, protocol, lm)
     encoder = Encoder(assets.minilm_folder(), config.device)
     align = config.adapter == "aligned"
-    questions = [example.prompt for example in (*splits.support, *splits.reward, *splits.test)]
-    trained = find_trained(
-        lm.sha256, task.name, config.variant, align=align, folder=config.pretrained, questions=questions
-    )
+    asked, folder = _prompts(splits), config.pretrained
+    trained = find_trained(lm.sha256, task.name, config.variant, align=align, folder=folder, questions=asked)
     return Workbench(
         config=config,
         folder=Path(),  # the run's folder and trace come once all of this is there
@@ -90,6 +88,10 @@ def build_workbench(
         speed=Speed.of(lm.compute, lm.profile) if lm.compute else NO_TIME,
         carried=carried,
     )
+
+
+def _prompts(splits: Splits) -> list[str]:
+    return [example.prompt for example in (*splits.support, *splits.reward, *splits.test)]
 
 
 def asked_as(task: Task, config: RunConfig, protocol: AnswerProtocol, lm: LanguageModel) -> Task:
@@ -136,4 +138,6 @@ def fitted(bench: Workbench, view: View) -> Workbench:
     view.say(fitting.sentence())
     task, splits, protocol = read_task(fitting.config)
     task = asked_as(task, fitting.config, protocol, bench.lm)
-    return replace(bench, config=fitting.config, task=task, splits=splits, protocol=protocol, speed=speed)
+    trained = recounted(bench.trained, bench.lm.sha256, _prompts(splits), config.pretrained)
+    fits = replace(bench, config=fitting.config, task=task, splits=splits, protocol=protocol, speed=speed)
+    return replace(fits, trained=trained)

@@ -15,7 +15,7 @@ from agent.loop.conclude import conclude_run, conclude_unjudged
 from agent.loop.counts import counted
 from agent.loop.observations import policy_context
 from agent.loop.outcome import test_steps
-from agent.loop.reward import Bar, explain, judge, race_reward
+from agent.loop.reward import Bar, explain, judge, price_of, race_reward
 from agent.loop.start import judge_nothing, measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
 from agent.record.page.drift import keep_picture
@@ -30,7 +30,6 @@ from tools.detect_drift import detect_drift
 from tools.detect_drift.picture import drift_picture
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
-from tools.evaluate.serving import serving_price
 from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
 from tools.generate_lora import GenerationResult, generate_lora
 
@@ -172,9 +171,8 @@ def evaluate(state: State, bench: Workbench) -> State:
     name = f"attempt-{attempt}"
     candidate, best = bench.adapted(state["candidate"]), load_items(bench.folder / state["best_items"])
     assert state["proposal"] is not None  # the graph's router
-    strategy, rate = restore_strategy(state["proposal"]), bench.config.serving_price
-    price = serving_price(candidate, bench.adapted(state["best"]), rate, transductive=strategy.transductive)
-    bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price)
+    strategy = restore_strategy(state["proposal"])
+    bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price_of(state, bench, candidate, strategy))
     again = _prices(state, bench).again(strategy, bench.texts())
     try:
         measured = race_reward(bench, candidate, best, name, bar, again)

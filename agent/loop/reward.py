@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from agent.budget.plan import part_seconds
 from agent.loop.answers import Answers, Measurement, items_folder
-from agent.loop.state import Workbench
+from agent.loop.state import State, Workbench, accepted_strategies
+from cao.strategies import Strategy
+from cao.strategy import restore_strategy
 from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, Comparison, Item
 from tools.evaluate import save_items
 from tools.evaluate.racing import FIRST_BLOCK, hopeless
 from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
+from tools.evaluate.serving import serving_price
 from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, prospects
 
 
@@ -118,6 +121,24 @@ def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measurement,
         *(alone + bar.price, combined + bar.price, measured.of, measured.total, error),
         selecting=answers.selecting,
         level=bar.level,
+    )
+
+
+def price_of(state: State, bench: Workbench, candidate: AdaptedModel, strategy: Strategy) -> float:
+    """Return what a candidate must gain besides, because it costs more to serve than the best so far, nats.
+
+    Args:
+        state: where the loop stands.
+        bench: the workbench.
+        candidate: what would be served.
+        strategy: that made it.
+    """
+    return serving_price(
+        candidate,
+        bench.adapted(state["best"]),
+        bench.config.serving_price,
+        transductive=strategy.transductive,
+        best_transductive=any(restore_strategy(accepted).transductive for accepted in accepted_strategies(state)),
     )
 
 

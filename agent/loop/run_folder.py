@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,8 +133,9 @@ def _umask() -> int:
 def _sweep_unbegun(out: Path) -> None:
     """Remove what killed commands left of runs that never began."""
     for path in out.glob(f"{_UNBEGUN}*"):
-        if time.time() - path.stat().st_mtime > LEFT_BEHIND_S:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # a run that begins at this moment has its name now
+            if time.time() - path.stat().st_mtime > LEFT_BEHIND_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:

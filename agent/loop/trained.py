@@ -1,7 +1,7 @@
 """The trained parts of stages 1 and 2 that serve a base model, looked up once and passed around together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -91,6 +91,22 @@ def saw_questions(base_sha256: str, questions: Sequence[str], variant: pretraine
     """Return how many questions a variant was trained on, None where the index does not say."""
     listed = pretrained.read_index(index)
     return shared(questions, listed.models[base_sha256], variant, index) if listed else None
+
+
+def recounted(trained: Trained, base_sha256: str, questions: Sequence[str], folder: str | None = None) -> Trained:
+    """Return trained parts with what they saw of other questions than they were looked up for.
+
+    Args:
+        trained: what ``find_trained`` returned.
+        base_sha256: hash of the base model's weights.
+        questions: the prompts at hand now.
+        folder: of trained parts; None for the shipped one.
+    """
+    if trained.variant is None:
+        return trained
+    index = pretrained.index_of(folder)
+    chosen = pretrained.choose(base_sha256, None, trained.variant, index)
+    return replace(trained, saw_questions=saw_questions(base_sha256, questions, chosen, index)) if chosen else trained
 
 
 def own_adapters(lm: LanguageModel, folders: Sequence[str]) -> tuple[LoraWeights, ...]:

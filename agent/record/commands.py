@@ -6,16 +6,19 @@ task has questions for.
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from agent.config import OPTIONS, RunConfig
+from agent.record.gains import folder_alone
 from agent.record.schema import RUNNING, UNFINISHED, Run
-from agent.record.wording import SIGNIFICANT, flatten, gain, holds, points
+from agent.record.wording import flatten, gain, holds, loss_worse, points
+from cao.files import is_path
 
-MOST_ATTEMPTS, MOST_QUESTIONS = 100, 20_000
+MOST_ATTEMPTS, MOST_QUESTIONS, MOST_MINUTES = 100, 20_000, 100_000
 """What a configuration allows."""
 
 
@@ -53,7 +56,7 @@ def run_command_line(config: Mapping[str, JsonValue]) -> str:
     defaults = flatten(RunConfig(task="-").model_dump(mode="json"))
     words = ["python", "-m", "agent.run"]
     for key, value in flatten(config).items():
-        if value is None or key not in defaults or value == defaults[key]:
+        if value is None or not _has(RunConfig, key.split(".")) or value == defaults.get(key):
             continue
         if key == "offline":
             words.append("--offline")
@@ -62,6 +65,15 @@ def run_command_line(config: Mapping[str, JsonValue]) -> str:
         else:
             words += ["--set", f"{key}={_toml(value)}"]
     return shlex.join(words)
+
+
+def _has(settings: type[BaseModel], keys: Sequence[str]) -> bool:
+    """Return whether settings have a key, or a table with it, also where the table is absent by default."""
+    field = settings.model_fields.get(keys[0])
+    if field is None or len(keys) == 1:
+        return field is not None
+    kinds = (field.annotation, *get_args(field.annotation))
+    return any(_has(kind, keys[1:]) for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
 
 
 def _toml(value: JsonValue) -> str:
@@ -90,6 +102,11 @@ def next_step(run: Run, out: Path) -> tuple[str, str]:
     if run.trials and not any(trial.reward for trial in run.trials):
         other = "local" if run.policy == "random" else "random"
         return "No proposal could be measured; let another policy propose.", _again(run, out, policy=other)
+    minutes = run.config.get("minutes")
+    if not run.trials and isinstance(minutes, int | float):
+        return "The time had no room for an attempt; give it more.", _again(
+            run, out, minutes=min(MOST_MINUTES, 2 * minutes)
+        )
     seen, asked, more = run.smallest_detectable, run.splits.get("reward"), _more(run, "reward")
     if asked and more and seen and seen.accuracy:
         least = points(seen.accuracy).lstrip("+")
@@ -108,18 +125,28 @@ def _after_improvement(run: Run, out: Path) -> tuple[str, str]:
     if change is not None and change < 0:
         sentence = "Do not deploy it: what helped on the reward questions did not hold on test."
         return sentence, _another_seed(run, out)
-    if test and test.loss_p_value is not None and test.loss_p_value >= 1 - SIGNIFICANT:
-        sentence = (
-            "Do not rely on it: the log-loss on test is worse; the default rule of acceptance guards against that."
-        )
-        return sentence, _again(run, out, accept="confident")
+    then = "measure on more questions" if more else "see whether another seed finds it too"
+    if loss_worse(test):
+        worse = "Do not rely on it: the log-loss on test is worse"
+        if run.config.get("accept") == "any":
+            return f"{worse}; the default rule of acceptance guards against that.", _again(run, out, accept="confident")
+        return f"{worse}; {then}.", again
     if not holds(test.p_value if test else None):
-        subject = "The log-loss gain holds on test, but the" if test and holds(test.loss_p_value) else "The"
-        then = "measure on more questions" if more else "see whether another seed finds it too"
+        lower = test is not None and holds(test.loss_p_value)
+        if change == 0:
+            told = "The log-loss gain holds on test, and" if lower else "Nothing is established on test:"
+            return f"{told} the accuracy did not change there; {then}.", again
+        subject = "The log-loss gain holds on test, but the" if lower else "The"
         return f"{subject} accuracy gain could be chance; {then}.", again
-    if run.adopted and run.adopted.adapter:
-        return "The gain holds on test; the adapter is an ordinary PEFT folder.", _score(run, out)
-    return "The gain holds on test; the strategy is in strategy.json and is applied at answering time.", again
+    if not folder_alone(run):
+        return "The gain holds on test; it takes more than an adapter, and this hands all of it over.", _export(
+            run, out
+        )
+    told = "The gain holds on test; the adapter is an ordinary PEFT folder."
+    settings = run.config.get("profile")
+    as_usual = not (isinstance(settings, dict) and any(value is not None for value in settings.values()))
+    own = is_path(str(run.config.get("task") or ""))  # all questions of a file would be those of the reward part, too
+    return told, _score(run, out) if as_usual and not own else _export(run, out)
 
 
 def _more(run: Run, part: str) -> int | None:
@@ -138,6 +165,12 @@ def _again(run: Run, out: Path, **changes: JsonValue) -> str:
     if {"reward", "test", "max_attempts"} & set(changes):
         config = {**config, "minutes": None}  # a time budget would cut them again
     return run_command_line({**config, **changes, "out": str(out)})
+
+
+def _export(run: Run, out: Path) -> str:
+    """Return the command that writes what was adopted as one folder, which is served and loaded as it is."""
+    words = ["python", "-m", "agent.export", run.run_id, "--to", f"adopted-{run.run_id}"]
+    return _with_out([*words, *(["--offline"] if run.config.get("offline") else [])], out)
 
 
 def _score(run: Run, out: Path) -> str:

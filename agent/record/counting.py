@@ -9,10 +9,17 @@ SUBJECTS = {
     "base": "the deployed model",
     "generated": "the generated adapter",
     "aligned": "the aligned adapter",
-    "test-baseline": "the deployed model",
-    "test-adapted": "what was adopted",
+    "test-default": "the deployed model",
+    "test-step-": "the model of step ",
+    "test-made-": "the model made anew of strategy ",
 }
-"""Name of a measurement → whose answers they are."""
+"""Name of a measurement, or how it begins where a number ends it → whose answers they are."""
+
+
+def subject(name: str) -> str:
+    """Return whose answers a measurement holds, in words."""
+    stem = name.rstrip("0123456789")
+    return SUBJECTS[stem] + name.removeprefix(stem) if stem in SUBJECTS else name.replace("-", " ")
 
 
 def counting(progress: Progress, name: str, part: str, of: int, before: int, total: int) -> Progress:
@@ -26,7 +33,7 @@ def counting(progress: Progress, name: str, part: str, of: int, before: int, tot
         before: answers that there are already.
         total: all answers of the measurement.
     """
-    label = f"{SUBJECTS.get(name, name.replace('-', ' '))}, {part} questions"
+    label = f"{subject(name)}, {part} questions"
     label += f" by each of {of} adapters" if of > 1 else ""
     asked, last = before, (0, 0)
 

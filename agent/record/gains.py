@@ -1,10 +1,10 @@
 """What made which part of a gain, in words: answer rules, adapters and strategies, each credited with its own step."""
 
 from agent.record.measurements import RULE_STEP, PartScore, TestPart
-from agent.record.schema import Run
+from agent.record.schema import Adopted, Run
 from agent.record.wording import number, p_text, points, signed
 from cao.encodings import visible
-from cao.types import AnswerRule
+from cao.types import AnswerRule, StrategyFields
 
 PRIORS = {"none": "log p", "choice": "log p − {:g} log p(choice)", "batch": "log p − {:g} log p(label's mean)"}
 LENGTHS = {"none": "", "token": " per token", "char": " per character"}
@@ -48,3 +48,22 @@ def sides(test: TestPart) -> dict[str, PartScore]:
     if not (ruled and test.default):
         return {"deployed model": test.baseline, "adapted": test.adapted}
     return {"deployed model": test.default, "… by its best rule": test.baseline, "adapted": test.adapted}
+
+
+def folder_alone(run: Run) -> bool:
+    """Return whether the base model with the adopted adapter's folder has the gain, and nothing else is needed."""
+    adopted = run.adopted
+    if adopted is None or adopted.adapter is None or run.config.get("start_adapter"):
+        return False
+    soft = any(strategy.get("peft") == "prompt" for strategy in _strategies(adopted))
+    besides = soft or made_anew(adopted) or adopted.latent or adopted.together
+    return not besides and adopted.answer_rule == AnswerRule()
+
+
+def made_anew(adopted: Adopted) -> bool:
+    """Return whether what was adopted is trained on the very questions that it answers."""
+    return any(strategy.get("inputs") == "test" for strategy in _strategies(adopted))
+
+
+def _strategies(adopted: Adopted) -> tuple[StrategyFields, ...]:
+    return adopted.strategies or ((adopted.strategy,) if adopted.strategy else ())

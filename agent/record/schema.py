@@ -143,7 +143,8 @@ class Run(Record):
         missing: what could not be done for want of labels, in sentences without their full stop.
         unjudged: what was made of prompts without labels, None where there are labels.
         timing_s, seconds: time in each node and in the graph, s.
-        overhead_share: share of the time that went to the graph, its checkpoints and the trace.
+        overhead_share: share of the last process's time that went to the graph, its checkpoints and the trace; None
+            where no step ran in that process.
         peak_memory_mb: of the run's last process, MB.
         created, finished: ISO-8601 UTC.
         dtype, compute: what the language model computed in, and with what.
@@ -225,7 +226,7 @@ class RunRecord(Run):
     test: TestPart | None
     timing_s: dict[str, float]
     seconds: float
-    overhead_share: float
+    overhead_share: float | None
     peak_memory_mb: float
     created: str
     finished: str

@@ -25,6 +25,7 @@ from agent.record.events import evaluations_text, sentence
 from agent.record.gains import rules_sentence, sides, steps_sentences
 from agent.record.missing import missing_sentences
 from agent.record.schema import RunRecord
+from agent.record.starting import start_sentence
 from agent.record.wording import (
     at_chance_text,
     compute_text,
@@ -34,7 +35,6 @@ from agent.record.wording import (
     headline,
     model_name,
     percent,
-    start_sentence,
     verdict,
 )
 from cao.progress import Pace, listen
@@ -176,9 +176,12 @@ def print_summary(run: RunRecord, folder: str) -> None:
         console.print(counts)
     slow = sorted(run.timing_s.items(), key=lambda item: -item[1])
     split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slow if seconds >= 0.5)
+    own, told = run.overhead_share, ""
+    if own is not None:
+        told = f"graph, checkpoints and trace {100 * own:.2f} % of the last process's time; "
     console.print(
-        f"{count(len(run.trials), 'attempt')} in {run.seconds:.0f} s ({split}); graph, checkpoints and trace "
-        f"{100 * run.overhead_share:.2f} % of the time; peak memory {run.peak_memory_mb / 1024:.2f} GB."
+        f"{count(len(run.trials), 'attempt')} in {run.seconds:.0f} s ({split}); {told}peak memory "
+        f"{run.peak_memory_mb / 1024:.2f} GB."
     )
     if computed := compute_text(run):
         console.print(escape(f"Computed in {computed}."))

@@ -140,9 +140,28 @@ def compared_sentence(run: Run) -> str:
     if not run.config.get("reference"):
         why = "the run was not told what the deployed model is for (--reference), so the verdict steers nothing"
         return f"Compared with every registered task ({names}): {why}."
-    on = run.drift.kind == "none" and run.reason is None
+    on = run.drift.kind == "none" and (run.reason is None or run.config.get("when_no_drift") == "go_on")
     went_on = " It went on all the same, as it was told to." if on else ""
     return f"Compared with what the deployed model is for: {names}.{went_on}"
+
+
+def nothing_measured(run: Run) -> str:
+    """Return why nothing was measured on the reward part, as a sentence."""
+    if run.reason:
+        return f"Nothing was measured: {one_line(run.reason, 400)}."
+    return "The start has not been measured yet." if unended(run) else "The start was not measured."
+
+
+def nothing_tried(run: Run) -> str:
+    """Return why there is no attempt, as a sentence."""
+    if run.reason:
+        return "No attempt was made."
+    return "No attempt was made yet." if unended(run) else "No attempt was made: the time had no room for one."
+
+
+def unended(run: Run) -> bool:
+    """Return whether a run has no outcome yet."""
+    return run.status in (UNFINISHED, RUNNING)
 
 
 def headline(run: Run) -> str:
@@ -160,8 +179,15 @@ def headline(run: Run) -> str:
     change, test = gain(run), run.test
     if change is not None and change < 0:
         return "Improved on reward, worse on test"
+    if loss_worse(test):
+        return "Improved on reward, log-loss worse on test"
     better = test and (holds(test.p_value) or (holds(test.loss_p_value) and (test.loss_change or 0.0) < 0))
     return "Improved" if better else "Improved on reward, not established on test"
+
+
+def loss_worse(test: TestPart | None) -> bool:
+    """Return whether the log-loss on test is established to be worse."""
+    return test is not None and test.loss_p_value >= 1 - SIGNIFICANT
 
 
 def gain(run: Run) -> float | None:
@@ -188,11 +214,17 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
             reason = one_line(run.reason, 400)
             return f"{reason[:1].upper()}{reason[1:]}. Nothing was tried; the deployed model is left as it was{base}."
         made = [START_NAMES[name] for name in GENERATED if name in run.reward.starts()]
-        nothing = f"Neither {' nor '.join(made)} nor any of {tries}" if made else f"None of {tries}"
-        return f"{nothing} beat the deployed model on the reward questions; it is left as it was{base}."
+        if not made and not run.trials:
+            return f"{nothing_tried(run)[:-1]}; the deployed model is left as it was{base}."
+        named = [*made, *([f"any of {tries}"] if run.trials else [])]
+        nothing = f"Neither {' nor '.join(named)} beat" if made else f"None of {tries} beat"
+        if len(named) == len(made) == 1:
+            nothing = f"{made[0].capitalize()} did not beat"
+        return f"{nothing} the deployed model on the reward questions; it is left as it was{base}."
     what = adopted_text(run)
+    after = f" after {tries}" if run.trials else ""
     if test is None:
-        return f"{what} after {tries}; the test questions were not read."
+        return f"{what}{after}; the test questions were not read."
     within = f", 95 % interval {signed(100 * change[1], 1)} to {signed(100 * change[2], 1)}" if change else ""
     of = f" on {test.adapted.n} test questions" if test.adapted.n else " on test"
     loss = ""
@@ -200,7 +232,7 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
         loss = f", the log-loss from {number(test.baseline.loss)} to {number(test.adapted.loss)} "
         loss += f"({signed(test.loss_change)}; {p_text(test.loss_p_value)})"
     return (
-        f"{what} after {tries}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
+        f"{what}{after}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
         f"{percent(test.adapted.accuracy)} ({points(gain(run))}{within}; exact McNemar {p_text(test.p_value)}){loss}."
     )
 
@@ -239,51 +271,9 @@ def adopted_text(run: Run) -> str:
     start = START_NAMES[run.reward.start] if run.reward.start in GENERATED else ""
     strategy = run.adopted.strategy if run.adopted else None
     if strategy is None and start:
-        return f"{start.capitalize()} was adopted, no proposal beat it"
+        return f"{start.capitalize()} was adopted{', no proposal beat it' if run.trials else ''}"
     what = visible(strategy_text(strategy)) if strategy else "a strategy"
     return f"{what} on {start} was adopted" if start else f"{what} was adopted"
-
-
-def start_sentence(run: Run) -> str:
-    """Return what the loop started from and what else was measured; empty where there was nothing to choose from."""
-    starts = run.reward.starts()
-    base = starts.pop("base", None)
-    if base is None or not starts:
-        return ""
-    chosen, outcomes = run.reward.start or "base", {}
-    for name, reward in starts.items():
-        comparison, after = run.reward.comparisons.get(name), run.reward.dropped_after.get(name)
-        if after is None:
-            loss = f", log-loss {number(base.loss)} → {number(reward.loss)}" if reward.loss is not None else ""
-            p_value = f" ({p_text(comparison.loss_p_value)})" if comparison else ""
-            outcomes[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}{p_value}"
-        else:  # what it scored on a few questions is not comparable with that on all: changes only
-            change = (
-                f": accuracy {points(comparison.accuracy_change)}, log-loss {signed(comparison.loss_change)}"
-                if comparison
-                else ""
-            )
-            change += " on these" if comparison else ""
-            outcomes[name] = f"was dropped after {after}{f' of {base.n}' if base.n else ''} questions{change}"
-    others = [f"{START_NAMES[name]} {text}" for name, text in outcomes.items() if name != chosen]
-    first = f"Start: {START_NAMES[chosen]}"
-    if chosen in outcomes:
-        first += f", {outcomes[chosen].removeprefix('had ')}, made {variant_text(run)}without a gradient"
-    return f"{first}." + "".join(f" {text[0].upper()}{text[1:]}." for text in others)
-
-
-def variant_text(run: Run) -> str:
-    """Return which trained generator was used, or nothing where the run does not say."""
-    adapters = run.adapters
-    if adapters is None or not adapters.variant:
-        return ""
-    seen = f", {adapters.seen}," if adapters.seen else ""
-    return f"by generator “{one_line(adapters.variant, 80)}”{seen} "
-
-
-def caveats(run: Run) -> list[str]:
-    """Return what limits the generated adapters, one sentence each."""
-    return [one_line(caveat, 400) for caveat in run.adapters.caveats] if run.adapters else []
 
 
 def holds(p_value: float | None) -> bool:

@@ -85,7 +85,7 @@ def _go_on(
             parts = {name: sha256 for name, sha256 in stored.pretrained.items() if name != "policy"}
             stored = stored.model_copy(update={"pretrained": {**parts, **({"policy": policy} if policy else {})}})
         refuse_other_weights(stored, bench)
-        folder, header = _begin(bench, source, stored, MADE_AGAIN.get(node, node), changes)
+        folder, header = _begin(bench, source, stored, node, changes)
         with locked(folder), saying_how_to_go_on(folder):
             record = drive(bench, folder, header, view)
     finally:
@@ -103,13 +103,17 @@ def _begin(
         bench: the workbench of the new run.
         source: the old run's folder.
         stored: what the new run's ``config.json`` holds but for its name.
-        node: the first node of the new run.
+        node: the node to go on from, at its first visit; the new run begins with the one that makes again what the
+            node reads, where there is such a one.
         changes: keys of the state that the new run's configuration decides.
     """
     with checkpointer(source) as saver:
         graph = build_graph().compile(checkpointer=saver)
         history = read_history(graph, thread_of(source.name), source)
     position = next((i for i, snapshot in enumerate(history) if snapshot.next == (node,)), None)
+    if position is not None and node in MADE_AGAIN:
+        node = MADE_AGAIN[node]
+        position = next(i for i in range(position, -1, -1) if history[i].next == (node,))
     if position is None:
         shown = trace_command("show", source.parent, source.name)
         raise InputError(f"run {source.name} never came to {node!r}; {shown} lists its nodes")

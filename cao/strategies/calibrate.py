@@ -4,6 +4,7 @@ Ours: the paper's list of families is open. Sources: Holtzman et al., Surface Fo
 al., Calibrate Before Use, 2021; Zhou et al., Batch Calibration, 2023; the strengths and lengths between are ours.
 """
 
+import math
 from itertools import product
 from typing import Annotated, ClassVar, Literal, Self, cast
 
@@ -41,9 +42,9 @@ class Calibrate(Strategy):
     def _one_way_to_say_nothing(cls, values: object) -> object:
         """Without a prior there is no strength, and the other way round: equal rules have equal texts."""
         if isinstance(values, dict):
-            nothing = values.get("prior") == "none" and isinstance(values.get("strength"), int | float)
-            weak = values.get("strength") in (0, 0.0) and values.get("prior") in ("choice", "batch")
-            if (nothing and 0 <= cast(float, values["strength"]) <= 1) or weak:
+            strength, prior = values.get("strength"), values.get("prior")
+            number = cast(float, strength) if type(strength) in (int, float) else math.nan  # true is an int to Python
+            if (prior == "none" and 0 <= number <= 1) or (prior in ("choice", "batch") and number == 0):
                 return {**values, "prior": "none", "strength": 0.0}
         return values
 

@@ -1,8 +1,10 @@
 """TTL, the family that trains on the unlabelled prompts. Source: CAO-LLM §2.4, G.1, G.6; the bounds are ours."""
 
-from typing import Annotated, ClassVar, Literal, LiteralString, Self
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, ClassVar, Literal, LiteralString, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from cao.strategies.base import Pace, Peft, Price, Standing, Strategy, several
@@ -17,6 +19,28 @@ TRAINING_OVER_READING = 3.0
 """A step of training reads forwards and backwards."""
 PROMPT_RATE = 300.0
 """Times the learning rate, for virtual tokens: Lester et al. 2021 train them at 0.3 where all weights take 0.001."""
+
+
+IDLE: dict[str, tuple[str, str, TypeAdapter[Any]]] = {
+    "share": ("subset", "all", TypeAdapter(Share)),
+    "virtual_tokens": ("peft", "lora dora", TypeAdapter(VirtualTokens)),
+}
+"""Key → the key that it depends on, the values of that one without effect for it, and its own bounds."""
+
+
+def without_idle(values: Mapping[str, object]) -> dict[str, object]:
+    """Return a TTL's keys without those that have no effect beside the others; one out of its bounds stays.
+
+    Args:
+        values: key to value, not yet checked.
+    """
+    kept = dict(values)
+    for key, (on, idle, bounds) in IDLE.items():
+        if key in values and values.get(on, idle.split()[0]) in idle.split():
+            with suppress(ValidationError):
+                bounds.validate_python(values[key], strict=True)
+                del kept[key]
+    return kept
 
 
 class TTL(Strategy):
@@ -50,6 +74,12 @@ class TTL(Strategy):
     share: Share = 0.25
     peft: Peft = "lora"
     virtual_tokens: VirtualTokens = 8
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_to_say_what_is_idle(cls, values: object) -> object:
+        """A key without effect counts as not given: equal trainings have equal texts."""
+        return without_idle(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -130,7 +160,7 @@ class TTLSettings(Record):
         """Return the strategy with these settings, where it is a TTL that states none of them."""
         if not isinstance(strategy, TTL) or any(key in strategy.model_fields_set for key in TTL.unoffered):
             return strategy
-        return strategy.model_copy(update=self.model_dump())
+        return strategy.model_copy(update=without_idle(self.model_dump()))
 
 
 def _other_kind(peft: Peft, standing: Standing) -> str | None:

@@ -7,9 +7,9 @@ outcome.
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, NonNegativeInt, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from cao.errors import UnavailableError
 from cao.inference.calls import Call, telling
@@ -37,9 +37,13 @@ class ChatReply(Record):
     outcome: Literal["complete", "truncated", "refused", "empty", "not_a_completion"]
 
 
+Tokens = Annotated[int, Field(ge=0, le=10**9)]
+"""What a server may say that it counted; more is no count, and would not fit into a float."""
+
+
 class _Usage(BaseModel):
-    prompt_tokens: NonNegativeInt
-    completion_tokens: NonNegativeInt
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
 
 
 class _Charged(BaseModel):
@@ -208,7 +212,7 @@ def _cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:
 
 
 def _usage(body: bytes) -> _Usage | None:
-    """Return the tokens that the server counted, None where it does not say."""
+    """Return the tokens that the server counted, None where it does not say or says no count."""
     try:
         return _Charged.model_validate_json(body).usage
     except ValidationError:

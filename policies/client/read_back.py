@@ -27,6 +27,8 @@ NOT_KNOWN = (400, 422, 501)
 """Statuses by which servers refuse what they do not have."""
 ROUNDING = 1e-3
 """Nats by which a log-probability may lie above 0."""
+LEAST = -1e6
+"""Nats below which no model's log-probability lies; sums of such numbers would not fit into a float."""
 
 
 class Token(NamedTuple):
@@ -162,7 +164,7 @@ class TextReader:
 
 
 def _sound(token: Token) -> bool:
-    return token.logprob is None or (math.isfinite(token.logprob) and token.logprob <= ROUNDING)
+    return token.logprob is None or LEAST <= token.logprob <= ROUNDING
 
 
 def spelled_from(tokens: Sequence[Token], text: str, scored: str) -> int | None:

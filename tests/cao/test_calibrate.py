@@ -58,3 +58,9 @@ def test_what_it_cannot_act_on_is_said():
 def test_the_grid_has_each_rule_once():
     rules = [point.rule for point in Calibrate.grid()]
     assert len(set(rules)) == len(rules) == 27
+
+
+@pytest.mark.parametrize(("prior", "strength"), [("none", "true"), ("none", "false"), ("choice", "false")])
+def test_truth_is_no_strength(prior, strength):
+    with pytest.raises(StrategyRejectedError, match="Calibrate: strength"):
+        parse_strategy(f'{{"family": "Calibrate", "prior": "{prior}", "strength": {strength}, "length": "token"}}')

@@ -97,3 +97,33 @@ def test_a_runs_settings_go_to_every_ttl_that_states_none_and_to_no_policy() -> 
         validate_strategy({**plain.canonical(), "subset": "layers", "share": 0})
     offered = json.dumps(strategy_schema())
     assert not any(f'"{key}"' in offered for key in TTL.unoffered)
+
+
+@pytest.mark.parametrize("idle", [{"share": 0.5}, {"subset": "all", "share": 1}, {"virtual_tokens": 4, "peft": "lora"}])
+def test_a_key_without_effect_makes_a_ttl_no_other_one_and_states_none_of_the_runs_settings(
+    idle: dict[str, object],
+) -> None:
+    plain = TTL.papers_numbers()
+    found = validate_strategy({**plain.canonical(), **idle})
+    assert found.canonical() == plain.canonical()
+    assert not {"share", "virtual_tokens"} & found.model_fields_set
+
+
+def test_a_key_without_effect_must_be_within_its_bounds_all_the_same() -> None:
+    plain = TTL.papers_numbers().canonical()
+    for idle in ({"share": 2}, {"share": True}, {"virtual_tokens": 0}, {"virtual_tokens": 2.5}):
+        with pytest.raises(StrategyRejectedError, match=f"TTL: {next(iter(idle))}"):
+            validate_strategy({**plain, **idle})
+    kept = validate_strategy({**plain, "peft": "prompt", "virtual_tokens": 4}).canonical()
+    assert kept["virtual_tokens"] == 4
+
+
+def test_a_runs_own_idle_settings_leave_a_ttl_as_it_was() -> None:
+    plain = TTL.papers_numbers()
+    assert TTLSettings(share=0.5, virtual_tokens=4).added(plain).canonical() == plain.canonical()
+    assert TTLSettings(share=0.5, peft="dora").added(
+        validate_strategy({**plain.canonical(), "share": 0.1})
+    ).canonical() == {
+        **plain.canonical(),
+        "peft": "dora",
+    }

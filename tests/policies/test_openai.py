@@ -211,7 +211,15 @@ def test_the_budget_of_dollars_charges_what_the_server_counted(server: Any, http
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("usage", [{"prompt_tokens": -(10**9), "completion_tokens": 0}, {"prompt_tokens": "x"}, [3]])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": -(10**9), "completion_tokens": 0},
+        {"prompt_tokens": 10**400, "completion_tokens": 0},
+        {"prompt_tokens": "x"},
+        [3],
+    ],
+)
 def test_a_server_cannot_lie_its_way_under_the_budget(server: Any, http: Any, usage: Any) -> None:
     server.will(http.answer(http.completion(WRAPPED, usage=usage)))
     asked = policy(server)

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cao.errors import InputError
+from cao.model.loading import load_language_model
+from cao.model.profiles import MODELS
 from policies.propose import check_proposal, main, read_context
 
 GOOD = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'
@@ -65,6 +67,22 @@ def test_the_local_policy_runs_from_a_folder(
     assert main([*arguments, "--seed", "4"]) == 0
     assert capsys.readouterr().out == first
     assert [json.loads(line)["valid"] for line in first.splitlines()] == [True, True]
+
+
+@pytest.mark.parametrize("policy", ["portfolio", "surrogate"])
+def test_a_policy_that_was_learnt_for_a_model_has_it_loaded(
+    policy: str, context: str, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = next(iter(MODELS))
+    sha256 = load_language_model(MODELS[name], path=str(tiny_model_folder), offline=True).sha256
+    point = {"strategy": json.loads(GOOD), "mean": 0.1, "weights": []}
+    surrogate = {"features": [], "centre": [], "scale": [], "points": [point]}
+    (tmp_path / "parts" / name).mkdir(parents=True)
+    learnt = {"base_sha256": sha256, "portfolio": [json.loads(GOOD)], "surrogate": surrogate}
+    (tmp_path / "parts" / name / "selection.json").write_text(json.dumps(learnt))
+    words = ["--policy", policy, "--model-path", str(tiny_model_folder), "--pretrained", str(tmp_path / "parts")]
+    assert main(["--context", context, *words, "--n", "1", "--json", "--offline"]) == 0
+    assert json.loads(capsys.readouterr().out)["strategy"] == json.loads(GOOD)
 
 
 def test_the_remote_policy_runs_against_a_local_server(

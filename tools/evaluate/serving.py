@@ -25,7 +25,12 @@ def has_folder(model: AdaptedModel) -> bool:
 
 
 def serving_price(
-    candidate: AdaptedModel, best: AdaptedModel, per_doubling: float, *, transductive: bool = False
+    candidate: AdaptedModel,
+    best: AdaptedModel,
+    per_doubling: float,
+    *,
+    transductive: bool = False,
+    best_transductive: bool = False,
 ) -> float:
     """Return what a candidate must gain besides, nats; 0 for one that costs no more than what it would replace.
 
@@ -34,6 +39,8 @@ def serving_price(
         best: the model that it would replace.
         per_doubling: nats for twice the cost.
         transductive: whether the candidate is made anew for each set of questions, so that no folder of it serves.
+        best_transductive: whether that was so of the best already, which then has no folder to lose.
     """
     doublings = max(0.0, math.log2(passes(candidate) / passes(best)))
-    return per_doubling * (doublings + (has_folder(best) and (transductive or not has_folder(candidate))))
+    lost = has_folder(best) and not best_transductive and (transductive or not has_folder(candidate))
+    return per_doubling * (doublings + lost)

@@ -59,6 +59,7 @@ class Column:
         title: shown with its value.
         point: what was measured, None where nothing was.
         items: name of its items, empty for the first column.
+        best: what it was compared with where that is another one than the first column, and the name of its items.
     """
 
     label: str
@@ -66,6 +67,7 @@ class Column:
     title: str
     point: Point | None
     items: str = ""
+    best: tuple[Reward, str] | None = None
 
 
 Height = tuple[str, str, str, float | None, tuple[float, float] | None]
@@ -83,9 +85,13 @@ def loop_charts(run: Run, folder: Path) -> list[Chart]:
     if start is None:
         return []
     columns = [Column("start", "start", "", _point(start))]
+    best, before = start, str(run.reward.start)
     for i, trial in enumerate(run.trials, 1):
-        title = f"{proposal(trial.strategy, trial.raw)}, {outcome(trial)}"
-        columns.append(Column(str(i), outcome(trial), title, _attempt(start, trial), f"attempt-{i}"))
+        title, items = f"{proposal(trial.strategy, trial.raw)}, {outcome(trial)}", f"attempt-{i}"
+        against = (best, before) if trial.dropped_after is not None else None
+        columns.append(Column(str(i), outcome(trial), title, _attempt(best, trial), items, against))
+        if trial.accepted and trial.reward:
+            best, before = trial.reward, items
     return _pair_of_charts(columns, folder, run.reward.start, "the start")
 
 
@@ -122,12 +128,12 @@ def _changed(reference: Reward, change: Comparison | None) -> Point | None:
     return Point(min(1.0, max(0.0, reference.score + change.accuracy_change)), reference.loss + change.loss_change)
 
 
-def _attempt(start: Reward, trial: Trial) -> Point | None:
-    """Return where an attempt is drawn: one that was dropped early, at the start with its paired change added."""
+def _attempt(best: Reward, trial: Trial) -> Point | None:
+    """Return where an attempt is drawn: one that was dropped early, at the best before it with its change added."""
     if trial.reward is None:
         return None
     dropped = trial.dropped_after is not None and trial.comparison is not None
-    return _changed(start, trial.comparison) if dropped else _point(trial.reward)
+    return _changed(best, trial.comparison) if dropped else _point(trial.reward)
 
 
 def _pair_of_charts(columns: list[Column], folder: Path, first: str, reference: str) -> list[Chart]:
@@ -147,10 +153,16 @@ def _pair_of_charts(columns: list[Column], folder: Path, first: str, reference: 
         named, point = f"{column.label}: {column.title}".removesuffix(": "), column.point
         what = (column.label, column.outcome, named)
         accuracy.append((*what, point.score if point else None, point.ci95 if point else None))
-        change = paired_change(folder, first, column.items, "loss") if column.items and point else None
-        within = (origin.loss + change[1], origin.loss + change[2]) if change else None
+        at, before = (column.best[0].loss, column.best[1]) if column.best else (origin.loss, first)
+        change = paired_change(folder, before, column.items, "loss") if column.items and point else None
+        within = (at + change[1], at + change[2]) if change else None
         loss.append((*what, point.loss if point else None, within))
     bars = f" Bars: 95 % interval of the paired change from {reference}; one that clears the line is an effect."
+    bars += (
+        " Of one that was dropped: from the best before it."
+        if any(c.best and c.best[1] != first for c in columns)
+        else ""
+    )
     note = "Lower is better." + (bars if any(within for *_, within in loss) else "")
     return [
         _chart("Accuracy on the reward questions", "Bars: 95 % interval of each accuracy.", accuracy, 100.0, " %"),

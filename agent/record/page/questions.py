@@ -176,8 +176,8 @@ def paired_change(path: Path, before: str, after: str, key: str) -> tuple[float,
     Returns:
         (mean, low, high) of after minus before, or None where the items are not there or not usable.
     """
-    read = _losses if key == "loss" else _right
-    first, second = (read(path / "items" / f"{name}.jsonl") for name in (before, after))
+    files = [path / "items" / f"{name}.jsonl" for name in (before, after)]
+    first, second = _losses(files) if key == "loss" else [_right(file) for file in files]
     changes = [second[item] - first[item] for item in first if item in second]
     if len(changes) < 2:
         return None
@@ -212,18 +212,26 @@ def _read(file: Path, shape: type[Shape]) -> list[Shape]:
         return []
 
 
-def _losses(file: Path) -> dict[str, float]:
-    """Return each question's loss at the model's own temperature, none where the file is not what this code wrote."""
+def _losses(files: list[Path]) -> list[dict[str, float]]:
+    """Return each model's losses on the questions that all answered, at its own temperature on these.
+
+    Args:
+        files: of items; where one is not what this code wrote, there are no losses.
+    """
     from tools.evaluate import load_items  # noqa: PLC0415  (imports torch)
     from tools.evaluate.temperature import losses  # noqa: PLC0415  (imports torch, too)
 
     try:
-        items = load_items(file)
+        loaded = [load_items(file) for file in files]
     except InputError:
-        return {}
-    if not all(0 <= item.gold < len(item.scores) for item in items if item.scores):
-        return {}
-    return dict(zip([item.id for item in items], losses(items).tolist(), strict=True))
+        return [{} for _ in files]
+    if not all(0 <= item.gold < len(item.scores) for items in loaded for item in items if item.scores):
+        return [{} for _ in files]
+    shared = set.intersection(*({item.id for item in items} for items in loaded))
+    if not shared:
+        return [{} for _ in files]
+    kept = [[item for item in items if item.id in shared] for items in loaded]
+    return [dict(zip([item.id for item in items], losses(items).tolist(), strict=True)) for items in kept]
 
 
 def _right(file: Path) -> dict[str, float]:

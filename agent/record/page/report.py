@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from agent.record import gains, wording
+from agent.record import gains, starting, wording
 from agent.record.commands import next_step, reproduce_command, trace_command
 from agent.record.missing import missing_sentences
 from agent.record.page.attempts import loss_intervals, test_bars
@@ -91,7 +91,8 @@ def render(run: Run, events: list[Event], folder: Path, home: str = "") -> str:
             missing=missing_sentences(run),
             step=step,
             command=command,
-            start=wording.start_sentence(run),
+            start=starting.start_sentence(run),
+            caveats=starting.caveats(run),
             start_charts=start_charts(run, folder),
             gains=gains,
             charts=loop_charts(run, folder),
@@ -103,7 +104,7 @@ def render(run: Run, events: list[Event], folder: Path, home: str = "") -> str:
             drift=rows(picture, run),
             graph=drawn_graph(events),
             timeline=timeline(run, events),
-            cost=cost_rows(run),
+            cost=cost_rows(run, events),
             fork=trace_command("fork", folder.parent, run.run_id, "--set", "KEY=VALUE"),
             settings=wording.flatten(run.config),
             reproduce=reproduce_command(run),

@@ -26,6 +26,7 @@ from agent.record.trace_verbs.view import empty_table, open_console
 from agent.record.wording import count
 from cao.encodings import visible
 from cao.errors import InputError
+from cao.files import summed_names
 from cao.types import Record
 
 DELETING = ".deleting."
@@ -111,7 +112,7 @@ def is_run_folder(path: Path) -> bool:
 
 
 def _parts(path: Path) -> list[Path]:
-    """Return what of a finished run only resuming and replaying read."""
+    """Return what of a finished run only resuming and replaying read; what its hashes list stays, for it is checked."""
     try:
         run = read_run(path)
     except InputError:
@@ -119,10 +120,10 @@ def _parts(path: Path) -> list[Path]:
     if run.status in (UNFINISHED, RUNNING):
         return []
     together = run.adopted.together if run.adopted else None
-    served = {*(together.adapters if together else ()), together.routes if together else None}
+    stays = {*(together.adapters if together else ()), together.routes if together else None, *summed_names(path)}
     folder = path / "adapters"
-    kept = [] if folder.is_symlink() else [each for each in folder.glob("*") if f"adapters/{each.name}" not in served]
-    return [*sorted(path.glob(CHECKPOINTS)), *sorted(kept)]
+    gone = [] if folder.is_symlink() else [each for each in folder.glob("*") if f"adapters/{each.name}" not in stays]
+    return [*sorted(path.glob(CHECKPOINTS)), *sorted(gone)]
 
 
 def _size(path: Path) -> int:

@@ -18,11 +18,11 @@ from agent.record.missing import missing_sentences
 from agent.record.page.questions import paired_change
 from agent.record.runs import RunSummary
 from agent.record.schema import Run
+from agent.record.starting import caveats, start_sentence
 from agent.record.trace_file import Event
 from agent.record.wording import (
     START_NAMES,
     bare_p,
-    caveats,
     compared_sentence,
     drift_sentence,
     duration,
@@ -38,7 +38,6 @@ from agent.record.wording import (
     points,
     proposal,
     signed,
-    start_sentence,
     verdict,
 )
 from cao.encodings import visible
@@ -224,7 +223,7 @@ def _times(run: Run) -> Table:
             "█" * round(BAR * max(0.0, min(share, 1.0))),
         )
     if run.overhead_share is not None:
-        table.add_row(Text("graph, checkpoints, trace", "dim"), "", percent(run.overhead_share, 2), "")
+        table.add_row(Text("graph, checkpoints, trace, last process", "dim"), "", percent(run.overhead_share, 2), "")
     return table
 
 

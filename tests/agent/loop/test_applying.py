@@ -15,6 +15,7 @@ from agent.loop.conclude import adopted_of
 from agent.loop.loading import build_workbench
 from agent.loop.outcome import test_steps as answered
 from agent.loop.request import read_task
+from agent.loop.reward import price_of
 from agent.loop.start import deployed, first_state
 from agent.loop.state import State, Workbench
 from agent.record.terminal import PlainView
@@ -100,6 +101,13 @@ def test_the_test_part_is_answered_by_what_was_made_from_its_own_questions(bench
     assert member is not None
     assert adopted.adapter.sha256 == member.sha256  # what is handed over is what the test figures speak of
     load_adapter(bench.folder / "adapter", bench.lm.sha256)
+
+
+def test_a_second_strategy_of_the_kind_does_not_pay_for_the_folder_again(bench: Workbench) -> None:
+    state, strategy = after_loop(bench, TTL), restore_strategy(TTL)
+    model = bench.adapted(state["best"])
+    assert price_of({**state, "trials": []}, bench, model, strategy) == bench.config.serving_price > 0
+    assert price_of(state, bench, model, strategy) == 0.0
 
 
 def test_what_acts_on_the_support_prompts_serves_both_parts(bench: Workbench) -> None:

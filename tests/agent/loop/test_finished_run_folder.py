@@ -5,12 +5,16 @@ import json
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from agent import trace
+from agent import session, trace
 from agent.loop import kept
 from agent.loop.state import Made, State
+from agent.record.reading import read_record
+from agent.record.terminal import print_summary
+from cao.files import SUMS
 from cao.types import AdaptedModel, AdapterRef
 from tests.agent.loop.started_runs import Started, resume
 from tests.agent.run.tiny_runs import result
@@ -83,3 +87,42 @@ def test_every_model_on_the_way_to_the_best_is_kept(tmp_path: Path) -> None:
     kept.prune(tmp_path, [{**state, "best": model("second")}])
     left = {path.name for path in (tmp_path / "adapters").iterdir()}
     assert left == {"carried", "start", "first", "second"}  # a replay from ``conclude`` answers the test part by each
+
+
+def test_an_outcome_that_is_written_again_claims_no_share_for_a_process_that_ran_no_step(
+    started: Started, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(started.whole, tmp_path / started.whole.name)
+    assert 0 < started.record["overhead_share"] < 1
+    (folder / "run.json").unlink()
+    status, out, err = resume(started, folder)
+    assert status == 0, err
+    assert json.loads(out)["overhead_share"] is None
+    assert "checkpoints and the trace took" not in (folder / "report.html").read_text(encoding="utf-8")
+    print_summary(read_record(folder), str(folder))
+    shown = capsys.readouterr().out
+    assert "checkpoints and trace" not in shown
+    assert "peak memory" in shown
+
+
+def test_a_kill_before_the_new_outcome_leaves_no_hashes_of_the_old_one(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(started.whole, tmp_path / started.whole.name)
+    (folder / "run.json").unlink()
+    seen = []
+
+    def killed(path: Path, value: object) -> None:
+        seen.append((path.name, (folder / SUMS).exists(), (folder / "report.html").exists()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "write_json", killed)
+    assert resume(started, folder)[0] == 130
+    assert seen == [("run.json", False, False)]
+
+
+@pytest.mark.parametrize(("system", "held"), [("darwin", 3 * 1024**2), ("linux", 3 * 1024)])
+def test_peak_memory_is_in_mb_on_each_system(monkeypatch: pytest.MonkeyPatch, system: str, held: int) -> None:
+    monkeypatch.setattr(session.sys, "platform", system)
+    monkeypatch.setattr(session.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=held))
+    assert session.peak_memory_mb() == 3

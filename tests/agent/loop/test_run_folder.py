@@ -184,3 +184,10 @@ def test_output_that_nothing_has_room_for_is_told() -> None:
     assert done.returncode == 3
     assert done.stderr.startswith("error: what was to be written: the disk is full")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_run_that_gets_its_name_while_another_one_begins_hinders_nobody(tmp_path: Path) -> None:
+    (tmp_path / ".unbegun.other").symlink_to(tmp_path / "has its name now")  # listed, and gone when it is looked at
+    with run_folder.new_run_folder(tmp_path, "task") as (name, _):
+        pass
+    assert (tmp_path / name).is_dir()

@@ -10,7 +10,7 @@ import pytest
 from agent.loop import conclude, observations
 from agent.loop.start import best_start
 from agent.loop.state import load_state
-from agent.record import wording
+from agent.record import starting, wording
 from agent.record.events import evaluations_text, sentence
 from agent.record.page.report import write_report
 from agent.record.reading import read_run
@@ -49,7 +49,7 @@ def test_the_best_start_is_never_one_that_does_not_beat_the_deployed_model(
 
 def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
     run = RunRecord.model_validate(made.started_run("one"))
-    assert wording.start_sentence(run) == (
+    assert starting.start_sentence(run) == (
         "Start: the aligned adapter, accuracy 41.7 % → 45.8 %, log-loss 1.5702 → 1.3602 (p < 0.001), made by generator "
         "“without-gsm8k”, by name never trained on this task, without a gradient. "
         "The generated adapter had accuracy 41.7 % → 44.8 %, log-loss 1.5702 → 1.4102 (p = 0.031)."
@@ -57,8 +57,8 @@ def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
     assert wording.verdict(run).startswith("TTL(ttl_steps=25, ")
     assert "on the aligned adapter was adopted after 3 attempts. Accuracy" in wording.verdict(run)
     seen = run.model_copy(update={"adapters": run.adapters.model_copy(update={"saw_task": True})})
-    assert "“without-gsm8k”, trained on a task of this name, without" in wording.start_sentence(seen)
-    assert wording.start_sentence(RunRecord.model_validate(made.record("one"))) == ""
+    assert "“without-gsm8k”, trained on a task of this name, without" in starting.start_sentence(seen)
+    assert starting.start_sentence(RunRecord.model_validate(made.record("one"))) == ""
 
 
 def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questions(
@@ -67,7 +67,7 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
     record = made.dropped_start("one")
     run = RunRecord.model_validate(record)
     told = "dropped after 24 of 96 questions: accuracy −8.3 points, log-loss +0.1402"
-    assert wording.start_sentence(run).endswith(f"The generated adapter was {told} on these.")
+    assert starting.start_sentence(run).endswith(f"The generated adapter was {told} on these.")
     said = sentence("choose", made.start_event(record))
     assert "generated adapter dropped after 24; aligned adapter accuracy 45.8 %, log-loss 1.3602" in said
     assert "1 start dropped early" in evaluations_text(run)
@@ -84,7 +84,7 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
     assert "generated: 33.34 %" in section  # the deployed model's 41.67 % and the paired change
     assert re.findall(r'<g class="([\w-]+)">', section) == ["start", "dropped", "taken"] * 2
     assert "drawn at the deployed model plus the change so far" in section
-    for text in (shown, section, wording.start_sentence(run)):
+    for text in (shown, section, starting.start_sentence(run)):
         assert "75.0 %" not in text
     (path / "run.json").unlink()
     assert read_run(path).reward.dropped_after == {"generated": 24, "aligned": None}
@@ -108,7 +108,7 @@ def test_a_deployed_model_that_nothing_beat_is_said_to_stay() -> None:
     record = made.started_run("one")
     record["reward"]["start"], record["status"], record["adopted"] = "base", "no_improvement", None
     run = RunRecord.model_validate(record)
-    assert wording.start_sentence(run).startswith("Start: the deployed model. The generated adapter had accuracy")
+    assert starting.start_sentence(run).startswith("Start: the deployed model. The generated adapter had accuracy")
     assert wording.verdict(run).startswith(
         "Neither the generated adapter nor the aligned adapter nor any of 3 attempts beat the deployed model"
     )
@@ -167,7 +167,7 @@ def test_a_killed_run_keeps_its_start(tmp_path: Path) -> None:
     found = read_run(path)
     assert found.reward.start == "aligned"
     assert (found.reward.started() or made).score == 0.4583
-    assert "Start: the aligned adapter" in wording.start_sentence(found)
+    assert "Start: the aligned adapter" in starting.start_sentence(found)
     assert write_report(path).exists()
 
 

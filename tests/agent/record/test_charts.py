@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.record.page.charts import ticks
+from agent.record.page.charts import loop_charts, ticks
 from agent.record.page.path import EDGES, NODES
+from agent.record.schema import Run
 from tests.agent import run_folders as made
 from tests.agent.record.report_pages import answered, report
 
@@ -175,3 +176,29 @@ def test_accuracies_on_test_stand_on_one_axis_with_chance(tmp_path: Path) -> Non
     assert len(ranges) == 2
     assert all(min(chance) < low and low + width <= 100 for low, width in ranges)
     assert "adapted 48.5 % 41.6 – 55.4 %, log-loss 1.3455" in page.text
+
+
+def test_a_dropped_attempt_is_drawn_from_the_best_before_it(tmp_path: Path) -> None:
+    record = made.record("one")
+    taken, dropped = record["trials"][2], dict(record["trials"][1])
+    dropped |= {"reward": made.reward(0.9, 0.2, 24), "dropped_after": 24}  # on these questions all models are good
+    record["trials"] = [taken, dropped]
+    path = made.write_run(tmp_path, "one", record)
+    run = Run.model_validate(record)
+    accuracy, loss = loop_charts(run, path)
+    assert accuracy.marks[2].title.endswith(f": {100 * (0.4896 - 0.0104):.4g} %")  # the accepted one and its change
+    assert loss.marks[2].title.endswith(f": {1.3388 + 0.0102:.4g}")
+    assert "dropped, and drawn at the best before it plus the change so far" in report(path)[0]
+
+    made.write_items(path, "base", [2.0] * 6, [True] * 6)
+    made.write_items(path, "attempt-1", [1.0] * 6, [True] * 6)
+    made.write_items(path, "attempt-2", [1.5, 1.4, 1.6], [True] * 3)
+    _, loss = loop_charts(run, path)
+    mark = loss.marks[2]
+    assert mark.low is not None
+    assert mark.high is not None
+    ticks_at = sorted((at, float(text)) for at, text in loss.ticks)
+    (y0, v0), (y1, v1) = ticks_at[0], ticks_at[-1]
+    middle = v0 + ((mark.low + mark.high) / 2 - y0) / (y1 - y0) * (v1 - v0)
+    assert middle == pytest.approx(1.3388 + 0.5, abs=0.01)  # not the start's 1.3602 less 0.5
+    assert "Of one that was dropped: from the best before it." in loss.note

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import run, trace
+from agent import export, run, trace
 from agent.config import RunConfig, make_config, settings_of
+from agent.handover.options import ExportOptions
 from agent.record import commands
 from agent.record.page.report import write_report
 from agent.record.schema import Run, RunRecord
@@ -79,10 +80,14 @@ def runs_of(line: str) -> str:
         assert (Path(arguments.out or "runs") / arguments.resume / "run.json").exists(), line
     elif module == "agent.trace":
         assert trace.main(given) == 0, line
+    elif module == "agent.export":
+        handed = settings_of(ExportOptions, export.parser().parse_args(given), "export", settable=False)
+        assert (Path(handed.out) / handed.run / "run.json").exists(), line
+        assert not handed.to.exists()
     else:
         assert module == "eval.score", line
         asked = settings_of(score.ScoreOptions, score.parser().parse_args(given), "score")
-        assert len(score.questions_of(asked)[2]) == ROWS
+        assert score.questions_of(asked)[1] == "test"
         assert asked.adapter is not None
         assert asked.adapter.parts[-2:] == ("one", "adapter")
     return module
@@ -104,7 +109,7 @@ def test_every_printed_command_works_as_it_stands(
         module = runs_of(line)
         takes_out = module != "eval.score"
         assert ("--out" in line) == (takes_out and folder != "runs"), line
-    assert str(file) in following or "--resume" in following
+    assert str(file) in following or "--resume" in following or "agent.export" in following
     capsys.readouterr()
 
 
@@ -121,6 +126,17 @@ def test_a_larger_size_is_one_that_the_file_has(name: str, size: str, instead: s
     other, line = commands.next_step(used_up, tmp_path)
     assert instead in line
     assert other != step
+
+
+def test_a_builtin_tasks_adapter_is_measured_on_its_test_part_alone(tmp_path: Path) -> None:
+    found = made.record("one")
+    found["test"] |= SURE
+    found["config"]["task"] = found["task"] = "boolq"
+    told, line = commands.next_step(Run.model_validate(found), tmp_path)
+    assert "ordinary PEFT folder" in told
+    assert runs_of(line) == "eval.score"
+    found["config"]["profile"] = {"answer_style": "letter"}  # which eval.score is not told
+    assert "agent.export" in commands.next_step(Run.model_validate(found), tmp_path)[1]
 
 
 def test_what_a_finished_run_prints_can_be_typed(
@@ -148,3 +164,15 @@ def test_any_text_of_a_configuration_comes_back_through_the_command_line(text: s
     line = commands.run_command_line({"task": "gsm8k", "policy_settings": {"openai_model": text}})
     arguments = run.parser().parse_args(shlex.split(line)[3:])
     assert make_config(None, run.options(arguments), arguments.assignments).policy_settings.openai_model == text
+
+
+def test_a_table_that_is_absent_by_default_comes_back_through_the_command_line() -> None:
+    profile = {"chat": True, "lora_rank": 8, "end_tokens": ["<e>"], "unheard_of": 1}
+    config = {"task": "gsm8k", "policy_settings": {"profile": profile}, "profile": {"lora_rank": 4}}
+    line = commands.run_command_line(config)
+    arguments = run.parser().parse_args(shlex.split(line)[3:])
+    settings = make_config(None, run.options(arguments), arguments.assignments)
+    assert settings.policy_settings.profile is not None
+    given = settings.policy_settings.profile.model_dump(mode="json", exclude_none=True)
+    assert given == {key: profile[key] for key in ("chat", "lora_rank", "end_tokens")}
+    assert settings.profile.lora_rank == 4

@@ -29,7 +29,7 @@ def test_the_report_says_the_outcome_in_numbers(tmp_path: Path) -> None:
         "the log-loss from 1.3712 to 1.3455 (−0.0257; p < 0.001)",
         "Drifted to something new: no known task explains the prompts (p = 0.002, level 0.05).",
         "0.0191 in log-loss and 8.1 points",
-        "took 0.31 % of the run's time",
+        "took 0.31 % of the time of the run's last process",
         "evaluate 42 s (24 %)",
         "python -m agent.run --task gsm8k --test 396",
         "no generator for smollm2-135m",
@@ -151,3 +151,125 @@ def test_no_cell_of_a_table_breaks_letter_by_letter(tmp_path: Path) -> None:
     assert "td.text" in breaking
     assert re.search(r"td\.text \{ min-width: \d{3}px", style)
     assert html.count("<table>") == html.count('<div class="scroll"><table>')
+
+
+CALL = {"node": "describe", "event": "call", "data": {"operation": "chat", "provider": "openai", "model": "m"}}
+
+
+@pytest.mark.parametrize(
+    ("forms", "events", "told"),
+    [
+        ({"describer": None, "policy": None}, [], "None was asked."),
+        ({"describer": None, "policy": None}, [CALL], "The describer asked a server"),
+        ({"describer": "text", "policy": "text"}, [], "The describer and the policy asked a server"),
+    ],
+)
+def test_who_asked_a_server_is_told_by_what_was_asked_and_not_by_names(
+    tmp_path: Path, forms: dict[str, str | None], events: list[dict[str, object]], told: str
+) -> None:
+    record = made.record("one") | {"describer": "openai" if told == "None was asked." else "facts"}
+    record["request_forms"] = forms
+    page = report(made.write_run(tmp_path, "one", record, [*made.events(record), *events]))[1]
+    assert f"Servers {told}" in page.text
+
+
+def test_a_fork_does_not_count_what_the_run_before_it_asked(tmp_path: Path) -> None:
+    record = made.record("one") | {"request_forms": {"describer": "text", "policy": None}}
+    own = [event for event in made.events(record) if event["node"] != "describe"]
+    assert "Servers None was asked." in report(made.write_run(tmp_path, "one", record, own))[1].text
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("not drifted: gsm8k explains the prompts", "Nothing was measured: not drifted: gsm8k explains the prompts."),
+        ("no answers are known", "Nothing was measured: no answers are known."),
+    ],
+)
+def test_a_run_that_measured_nothing_says_its_own_reason(tmp_path: Path, reason: str, told: str) -> None:
+    record = made.record("one") | {"status": "no_improvement", "reason": reason, "trials": [], "adopted": None}
+    record |= {"test": None, "reward": {}}
+    page = report(made.write_run(tmp_path, "one", record))[1]
+    assert told in page.text
+    assert "without drift" not in page.text
+    assert "No attempt was made." in page.text
+
+
+def test_a_run_whose_time_had_no_room_for_an_attempt_says_so(tmp_path: Path) -> None:
+    record = made.record("one") | {"status": "no_improvement", "trials": [], "attempts": 0, "adopted": None}
+    record["config"]["minutes"] = 2.0
+    page = report(made.write_run(tmp_path, "one", record))[1]
+    assert page.text.count("No attempt was made: the time had no room for one") == 2  # the second one for the table
+    assert "0 attempts" not in page.text
+    assert "The time had no room for an attempt; give it more." in page.text
+    assert "--minutes 4.0" in page.text
+    record["reward"]["generated"] = made.reward(0.4, 1.4)
+    one = wording.verdict(Run.model_validate(record))
+    assert one.startswith("The generated adapter did not beat the deployed model")
+    record["reward"]["aligned"] = made.reward(0.4, 1.4)
+    both = wording.verdict(Run.model_validate(record))
+    assert both.startswith("Neither the generated adapter nor the aligned adapter beat the deployed model")
+    started = made.started_run("two")
+    started["adopted"]["strategy"], started["trials"] = None, []
+    alone = wording.verdict(Run.model_validate(started))
+    assert alone.startswith("The aligned adapter was adopted. Accuracy")
+
+
+def test_headline_and_advice_agree_where_the_log_loss_is_worse(tmp_path: Path) -> None:
+    record = made.record("one")
+    record["test"] |= {"p_value": 0.01, "loss_change": 0.3, "loss_p_value": 0.99}
+    page = report(made.write_run(tmp_path, "one", record))[1]
+    assert "Improved on reward, log-loss worse on test" in page.text
+    assert ("class", "doubtful") in page.attributes
+    run = Run.model_validate(record)
+    sentence, command = commands.next_step(run, Path("runs"))
+    assert "measure on more questions" in sentence  # the rule that guards against it was in use
+    assert "--accept" not in command
+    assert "--test 396" in command
+    loose = run.model_copy(update={"config": {**run.config, "accept": "any"}})
+    sentence, command = commands.next_step(loose, Path("runs"))
+    assert "the default rule of acceptance guards against that" in sentence
+    assert "--accept" not in command  # the default one again
+
+
+def test_an_accuracy_that_did_not_change_is_no_gain_that_could_be_chance() -> None:
+    record = made.record("one")
+    record["test"] |= {"adapted": made.side(0.455, 1.3455), "p_value": 1.0}
+    sentence, _ = commands.next_step(Run.model_validate(record), Path("runs"))
+    assert sentence.startswith("The log-loss gain holds on test, and the accuracy did not change there; measure")
+    record["test"] |= {"loss_p_value": 0.4}
+    sentence, _ = commands.next_step(Run.model_validate(record), Path("runs"))
+    assert sentence.startswith("Nothing is established on test: the accuracy did not change there; measure")
+
+
+PROMPT = {**made.TTL, "peft": "prompt", "virtual_tokens": 4}
+CHOICE = {"prior": "choice", "strength": 1.0, "length": "none"}
+MEMBERS = {"adapters": ["adapters/aa", None], "method": "sum_logprobs", "routes": None}
+
+
+@pytest.mark.parametrize(
+    ("adopted", "config"),
+    [
+        ({"latent": {"slot_steps": 5, "slot_lr": 0.1}}, {}),
+        ({"answer_rule": CHOICE}, {}),
+        ({"strategies": [{**made.TTL, "inputs": "test"}]}, {}),
+        ({"strategies": [PROMPT]}, {}),
+        ({"adapter": None, "together": MEMBERS}, {}),
+        ({}, {"start_adapter": "/somewhere/carried"}),
+    ],
+)
+def test_a_gain_that_takes_more_than_a_folder_is_handed_over_whole(
+    tmp_path: Path, adopted: dict[str, object], config: dict[str, object]
+) -> None:
+    record = made.record("one")
+    record["test"]["p_value"] = 0.01
+    alone = report(made.write_run(tmp_path, "alone", record | {"run_id": "alone"}))[1].text
+    assert "ordinary PEFT folder" in alone
+    assert "merged into the weights the adapter costs nothing" in alone
+    record["adopted"] |= adopted
+    record["config"] |= config
+    page = report(made.write_run(tmp_path, "one", record))[1].text
+    assert "it takes more than an adapter, and this hands all of it over" in page
+    assert "python -m agent.export one --to adopted-one" in page
+    assert "ordinary PEFT folder" not in page
+    assert "costs nothing" not in page

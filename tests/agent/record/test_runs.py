@@ -16,6 +16,7 @@ from cao.errors import InputError
 from tests.agent import run_folders as made
 from tests.tools.evaluate.answered import item, scaled
 from tools.evaluate.items import save_items
+from tools.evaluate.statistics import compare
 
 
 def test_a_finished_run_reads_back(tmp_path: Path) -> None:
@@ -251,6 +252,19 @@ def test_a_scale_of_the_scores_is_no_change(tmp_path: Path) -> None:
     save_items(path / "items" / "base.jsonl", base)
     save_items(path / "items" / "attempt-1.jsonl", scaled(base, 0.5))
     assert paired_change(path, "base", "attempt-1", "loss") == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
+
+
+def test_of_a_dropped_attempt_both_sides_are_its_questions_alone(tmp_path: Path) -> None:
+    path = made.write_run(tmp_path, "one")
+    (path / "items").mkdir(exist_ok=True)
+    base = [item(f"q{i}", (1.0 + i % 3, 0.0), int(i % 5 == 0)) for i in range(40)]
+    wrong = [item(f"q{i}", (1.0, 0.0), 1) for i in range(40, 80)]  # which ask for another temperature
+    save_items(path / "items" / "base.jsonl", [*base, *wrong])
+    changed = [item(f"q{i}", (2.0 - i % 3, 0.0), int(i % 5 == 0)) for i in range(40)]
+    save_items(path / "items" / "attempt-1.jsonl", changed)
+    found = paired_change(path, "base", "attempt-1", "loss")
+    assert found is not None
+    assert found[0] == pytest.approx(compare(base, changed, "confident").loss_change)
 
 
 def test_damaged_items_give_no_interval(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from agent.loop import answers, conclude, reward
 from agent.record import terminal
 from agent.record.events import sentence
 from agent.record.schema import RunRecord
+from agent.record.starting import start_sentence
 from agent.record.terminal import LiveView, PlainView, print_summary
-from agent.record.wording import start_sentence, verdict
+from agent.record.wording import verdict
 from cao.progress import Pace, Progress, listen, timed
 from cao.types import AdaptedModel, Example, Item
 from tests.agent import run_folders as made

@@ -173,3 +173,19 @@ def test_a_damaged_header_is_exit_2(
     (folder / "config.json").write_text(content)
     assert main(["--resume", "some-run", "--out", str(tmp_path / "runs")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_replay_from_evaluate_begins_at_the_attempt_that_was_evaluated(
+    questions: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agent.replay.replay import replay
+
+    out = tmp_path / "runs"
+    plan = strategies(tmp_path, {"family": "TTS", "num_prompt_batches": 32, "method": "max_confidence"}, LATENT)
+    record = run(capsys, arguments(questions, tiny_model_folder, out, plan, "--max-attempts", "2"))
+    assert [bool(trial["reward"]) for trial in record["trials"]] == [False, True]
+    assert replay(out, record["run_id"], "evaluate") == 0
+    [fork] = [path for path in out.iterdir() if path.name != record["run_id"]]
+    trace = [json.loads(line) for line in (fork / "trace.jsonl").read_text().splitlines()]
+    assert [event["node"] for event in trace if event["event"] == "start"][:2] == ["apply", "evaluate"]
+    assert result(json.loads((fork / "run.json").read_text())) == result(record)

@@ -149,6 +149,10 @@ def not_a_number(choice: dict[str, Any]) -> None:
     choice["logprobs"]["token_logprobs"][-2] = math.nan
 
 
+def beyond_a_float(choice: dict[str, Any]) -> None:
+    choice["logprobs"]["token_logprobs"][1:] = [-1e308] * (len(choice["logprobs"]["token_logprobs"]) - 1)
+
+
 def shorter(choice: dict[str, Any]) -> None:
     del choice["logprobs"]["tokens"][0]
 
@@ -161,7 +165,9 @@ def numbered_alike(choice: dict[str, Any]) -> None:
     choice["index"] = 0
 
 
-@pytest.mark.parametrize("spoil", [nothing, too_likely, not_a_number, shorter, another_text, numbered_alike])
+@pytest.mark.parametrize(
+    "spoil", [nothing, too_likely, not_a_number, beyond_a_float, shorter, another_text, numbered_alike]
+)
 def test_what_a_server_makes_up_is_an_error_and_no_score(server: ModelServer, spoil: Any) -> None:
     server.spoil = lambda choice: spoil(choice) if "Question: Who" in choice["text"] else None
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:\d+ sent no completion for each of \d prompts"):

@@ -52,6 +52,12 @@ def test_what_is_trained_anew_for_each_set_of_questions_pays_for_the_folder_that
     assert serving_price(CARRIED, FOUR, 0.01, transductive=True) == 0.0
 
 
+def test_what_has_no_folder_to_lose_pays_for_none() -> None:
+    for again in (True, False):
+        assert serving_price(CARRIED, CARRIED, 0.01, transductive=again, best_transductive=True) == 0.0
+    assert serving_price(FOUR, CARRIED, 0.01, best_transductive=True) == pytest.approx(0.01 * 2)
+
+
 def test_four_adapters_that_gain_less_than_their_price_are_not_accepted() -> None:
     rng = random.Random(0)
     noise = [rng.gauss(1.0, 1.0) for _ in range(96)]

@@ -10,6 +10,8 @@ import pytest
 from filelock import FileLock
 
 from agent import trace
+from agent.record.reading import read_run
+from cao.files import write_sums
 from tests.agent import run_folders as made
 
 
@@ -117,6 +119,17 @@ def test_parts_leave_what_serves_and_what_is_read(capsys: pytest.CaptureFixture[
     }
     assert [each.name for each in (path / "adapters").iterdir()] == ["aa"]
     assert not list(path.glob("checkpoints*"))
+
+
+def test_parts_leave_what_the_runs_hashes_list(capsys: pytest.CaptureFixture[str], out: Path) -> None:
+    path, routes = out / "run-3", out / "run-3" / "adapters" / "routes-12.safetensors"
+    routes.parent.mkdir()
+    routes.write_bytes(b"x")
+    (path / "adapters" / "aa").mkdir()
+    write_sums(path, [path / "run.json", routes])
+    assert names(prune(capsys, out, "--keep", "0", "--parts", "--yes")) == ["run-3"]
+    assert [each.name for each in (path / "adapters").iterdir()] == [routes.name]
+    assert read_run(path).status == "improved"
 
 
 def test_people_see_what_would_go_and_how(capsys: pytest.CaptureFixture[str], out: Path) -> None:
