@@ -72,6 +72,7 @@ class Prices:
         test: questions of the test part.
         reward: questions of the reward part.
         pool: adapters at hand besides the current one.
+        steps: passes of a question by the models between the deployed one and the next candidate, each asked on test.
     """
 
     speed: Speed
@@ -79,14 +80,20 @@ class Prices:
     test: int
     reward: int = 0
     pool: int = 0
+    steps: float = 0.0
 
     def reserve(self, times: float = 1.0) -> float:
-        """Return the seconds to set aside for the test part, by the deployed model and by an adapted one.
+        """Return the seconds to set aside for the test part: the deployed model, each step so far, an adapted one.
 
         Args:
             times: how many times as long the adapted one takes.
         """
-        return (1 + times) * self.each * self.test
+        return (1 + times) * self.each * self.test + self.settled
+
+    @property
+    def settled(self) -> float:
+        """Seconds of the test part by the models on the way to the best so far."""
+        return self.steps * self.each * self.test
 
     def attempt(self) -> float:
         """Return the seconds of the cheapest attempt: a proposal and a first block."""

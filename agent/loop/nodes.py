@@ -30,6 +30,7 @@ from tools.detect_drift import detect_drift
 from tools.detect_drift.picture import drift_picture
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
+from tools.evaluate.serving import passes
 from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
 from tools.generate_lora import GenerationResult, generate_lora
 
@@ -173,9 +174,10 @@ def evaluate(state: State, bench: Workbench) -> State:
     assert state["proposal"] is not None  # the graph's router
     strategy = restore_strategy(state["proposal"])
     bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price_of(state, bench, candidate, strategy))
-    again = _prices(state, bench).again(strategy, bench.texts())
+    prices = _prices(state, bench)
+    besides = prices.again(strategy, bench.texts()) + prices.settled
     try:
-        measured = race_reward(bench, candidate, best, name, bar, again)
+        measured = race_reward(bench, candidate, best, name, bar, besides)
     except NotApplicableError as error:
         return {"trials": _refused(state, f"not measured: {error}", started), "proposal": None, "candidate": None}
     verdict, reward = judge(bench, best, measured, bar), summarise(measured.items)
@@ -263,7 +265,9 @@ def _summary(update: Stored) -> Stored:
 def _prices(state: State, bench: Workbench) -> Prices:
     """Return what is still to be paid for in the run's time."""
     each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
-    return Prices(bench.speed, each, len(bench.splits.test), len(bench.splits.reward), len(bench.trained.pool))
+    sizes = len(bench.splits.test), len(bench.splits.reward), len(bench.trained.pool)
+    way = [*([state["started"]] if state["start"] != "base" else []), *state["steps"]]
+    return Prices(bench.speed, each, *sizes, steps=sum(map(passes, way)))
 
 
 def _refused(state: State, reason: str, started: float) -> list[Trial]:

@@ -54,7 +54,7 @@ def measure_part(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart, na
 
 
 def race_reward(
-    bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar, again: float = 0.0
+    bench: Workbench, candidate: AdaptedModel, best: list[Item], name: str, bar: Bar, besides: float = 0.0
 ) -> Measurement:
     """Measure a candidate on the reward part as ``measure_part`` does, but stop where it is hopeless.
 
@@ -64,7 +64,7 @@ def race_reward(
         best: the items to beat, of the whole part.
         name: of the file.
         bar: what it must clear.
-        again: seconds of making the candidate anew for the test part.
+        besides: seconds of the test part for making the candidate anew, and by the models on the way to it.
 
     Raises:
         NotApplicableError: the candidate's output is not finite.
@@ -80,7 +80,7 @@ def race_reward(
         elif config.racing and _few_are_hopeless(answers, best, measured, error, bar):
             why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
         each = (time.monotonic() - started) / (members * end)
-        if why := why or _too_late(bench, each, members * end, answers.of, again):
+        if why := why or _too_late(bench, each, members * end, answers.of, besides):
             break
     else:
         measured = answers.whole()
@@ -91,7 +91,7 @@ def race_reward(
     return replace(measured, dropped=why, agrees=agrees)
 
 
-def _too_late(bench: Workbench, each: float, answered: int, of: int, again: float) -> str:
+def _too_late(bench: Workbench, each: float, answered: int, of: int, besides: float) -> str:
     """Say that a time budget has no room for a candidate's other answers and for the test part, or return nothing.
 
     Args:
@@ -99,9 +99,9 @@ def _too_late(bench: Workbench, each: float, answered: int, of: int, again: floa
         each: seconds in which one of the candidate's adapters answers one question.
         answered: answers so far.
         of: adapters that answer each question.
-        again: seconds of making the candidate anew for the test part.
+        besides: seconds of the test part for making the candidate anew, and by the models on the way to it.
     """
-    rest, test = again + each * (len(bench.splits.reward) * of - answered), bench.splits.test
+    rest, test = besides + each * (len(bench.splits.reward) * of - answered), bench.splits.test
     both = part_seconds(bench.speed, bench.task, test, bench.protocol) + each * len(test) * of
     return "the time is up" if bench.clock.left < rest + both else ""
 

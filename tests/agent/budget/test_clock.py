@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,8 @@ def test_prices_by_hand() -> None:
     prices = Prices(Speed(0.01, 0.02, 0.1), each=0.5, test=100, reward=50)
     assert prices.reserve() == 100
     assert prices.reserve(4) == 250
+    further = replace(prices, steps=3.0)  # a start, and an accepted one of two members
+    assert (further.settled, further.reserve(), further.reserve(4)) == (150, 250, 400)
     assert prices.attempt() == pytest.approx(900 * 0.01 + 60 * 0.1 + LEAST * 0.5)
     prompts = ["x" * 40, "y" * 40]  # ten tokens each
     wanted = {
