@@ -54,9 +54,6 @@ REWARDS_DEPEND_ON = (
 """Keys of the configuration; a reward is the same whoever proposes, whatever the policy sees and how long the loop is.
 """
 
-TABLES = ("profile", "ttl")
-"""Tables that count where something in them is set; situations of versions that knew none go on."""
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -135,7 +132,7 @@ class Situation:
         depends_on = {
             "code": CODE,
             "config": config.model_dump(include=set(REWARDS_DEPEND_ON)),
-            **{name: table.model_dump() for name in TABLES if (table := getattr(config, name)) != type(table)()},
+            **{n: table.model_dump() for n in ("profile", "ttl") if (table := getattr(config, n)) != type(table)()},
             "device": loaded.lm.device,
             "dtype": loaded.lm.dtype,
             "model": loaded.lm.sha256,
