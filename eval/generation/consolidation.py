@@ -64,7 +64,7 @@ def open_folder(
         config = TypeAdapter(Claim).validate_python(read)
         preset = TypeAdapter(Preset).validate_json(canonical_json(config["preset"]))
         seed, model = config["seed"], config["model"]
-        laid_over = ProfileSettings.model_validate((config.get("profile") or {}) | set_over)
+        laid_over = ProfileSettings.model_validate(config.get("profile") or {}).model_copy(update=set_over)
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a consolidation's settings ({type(error).__name__})") from None
     if config.get("model_path_sha256") and not model_path and not is_place(model):
