@@ -135,12 +135,14 @@ class Baseline(ABC):
         origin: where it comes from.
         reads: what of the target it reads.
         rated: whether it has a learning rate to be chosen.
+        least: what it reads of the target however small the budget is, in words; empty where the budget bounds it.
     """
 
     name: ClassVar[str]
     origin: ClassVar[Origin]
     reads: ClassVar[Reads]
     rated: ClassVar[bool] = True
+    least: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod

@@ -3,6 +3,7 @@
 It takes a baseline's class and knows none of them, so that what was made by one survives a change of another.
 """
 
+import time
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +13,9 @@ from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.model.adapters import LoraWeights
 from cao.progress import Progress, silent
 from cao.types import Record
+from eval.baselines.base import Fixed
 from eval.baselines.baseline import Baseline, Budget, Prepared, Spent, adapted, fingerprint_of, prepared
+from eval.baselines.descent import Read
 from eval.baselines.ground import Ground, Target, ground_of
 from eval.generation.workshop import Workshop
 
@@ -106,6 +109,11 @@ def made_ready(
     return baseline, prepared(baseline, ground), choosing, losses
 
 
+def prepares(kind: type[Baseline]) -> bool:
+    """Return whether a baseline learns from the sources by itself; checkpoints of theirs are not its own."""
+    return kind.prepare is not Baseline.prepare and not issubclass(kind, Fixed)
+
+
 def target_of(kind: type[Baseline], ground: Ground, task: str, seed: int) -> Target:
     """Return a target with the parts that a baseline reads.
 
@@ -124,7 +132,7 @@ def chosen_rate(kind: type[Baseline], ground: Ground, budget: Budget) -> tuple[f
     Args:
         kind: of baseline.
         ground: the sources.
-        budget: whose rates are tried.
+        budget: whose rates are tried; what a rate that diverged read counts, its steps do not.
 
     Raises:
         InputError: every rate diverged.
@@ -158,15 +166,15 @@ def _search(kind: type[Baseline], ground: Ground, budget: Budget) -> str:
 def _searched(kind: type[Baseline], ground: Ground, budget: Budget) -> Chosen:
     spent, losses = Spent(), dict[float, float | None]()
     for rate in budget.rates:
-        trial = kind.equal(budget.tried(), rate, ground)
-        try:
-            loss, took = _rehearsed(trial, ground)
-        except InputError as error:
-            if "diverged" not in str(error):
-                raise
-            losses[rate] = None
-            continue
-        losses[rate] = loss
+        trial, began = kind.equal(budget.tried(), rate, ground), time.monotonic()
+        with Read.by(ground.lm) as read:
+            try:
+                losses[rate], took = _rehearsed(trial, ground)
+            except InputError as error:
+                if "diverged" not in str(error):
+                    raise
+                losses[rate] = None
+                took = Spent(tokens=read.tokens, seconds=round(time.monotonic() - began, 3))
         spent += took
     kept = {rate: loss for rate, loss in losses.items() if loss is not None}
     if not kept:

@@ -18,13 +18,15 @@ from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.model.adapters import LoraWeights, initial_lora
 from cao.model.language_model import LanguageModel
+from cao.model.profiles import settings_of
 from cao.progress import Progress, silent
 from cao.tasks import get_task
 from cao.tasks.base import Task
-from cao.tasks.splits import DEFAULT_SIZES, choose, part
+from cao.tasks.splits import DEFAULT_SIZES
 from cao.types import Example
 from eval.baselines.objective import Objective, Questions
 from eval.generation.consolidation import serving
+from eval.generation.sheets import Sheet, questions
 from eval.generation.workshop import Workshop
 
 FEW = 25
@@ -119,6 +121,8 @@ class Ground:
             "device": lm.device,
             "dtype": lm.dtype,
             "seed": consolidation.seed,
+            "profile": settings_of(lm.profile),
+            "preset": consolidation.preset.model_dump(mode="json"),
             "row_tokens": self.row_tokens,
             "sources": {name: _sha256(consolidation.examples(name)) for name in self.variant.sources},
             "descriptions": {name: get_task(name).description for name in self.variant.sources},
@@ -129,14 +133,14 @@ class Ground:
 
         Args:
             task: its name.
-            seed: of a run, whose support and reward questions are taken.
+            seed: of a run, whose support questions are taken; its reward questions are those of every row and seed.
             train: whether its train questions are among it.
 
         Raises:
             InputError: train questions are asked for, and the task has none, or shares them with another one.
         """
         found = get_task(task)
-        reward = choose(part(found, "reward"), DEFAULT_SIZES["reward"], f"{seed}:reward")
+        reward = questions(Sheet(task, "reward", self.workshop.reward))
         own = tuple(self.examples(task)) if train else ()
         return Target(found, seed, tuple(self.workshop.support(task, seed)), tuple(reward), own)
 

@@ -44,6 +44,7 @@ class LabelledLora(Baseline):
     origin = Origin(paper="this project's control: LoRA on the labelled reward questions")
     reads: ClassVar[Reads] = "reward labels"
     rated = False  # it chooses its own
+    least: ClassVar[str] = "one epoch with each rate and one with the chosen one"
 
     @classmethod
     def paper(cls) -> Self:

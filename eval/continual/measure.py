@@ -81,9 +81,11 @@ def _chance(held: Sequence[Example]) -> float:
 
 def _begun(path: Path, options: TablesOptions, tasks: tuple[str, ...]) -> str:
     """Write down what the folder is for, or refuse where it is for something else; return the dtype."""
-    keys = {"segment", "window", "limit", "model", "model_path", "device"}
-    wanted = {**options.model_dump(mode="json", include=keys), "tasks": list(tasks)}
+    keys = {"segment", "window", "limit", "model", "model_path", "device", "pretrained"}
+    profile = options.profile.model_dump(mode="json", exclude_none=True)
+    wanted = {**options.model_dump(mode="json", include=keys), "tasks": list(tasks), "profile": profile}
     stored = json.loads(path.read_text()) if path.exists() else {}
+    stored = {"pretrained": None, "profile": {}} | stored if stored else {}  # older files do not say
     dtype = settled(options.dtype, options.device, stored.pop("dtype", None))
     if stored and stored != wanted:
         changed = [key for key, value in wanted.items() if stored.get(key) != value]
@@ -107,7 +109,7 @@ def _stream(options: TablesOptions, tasks: tuple[str, ...], folder: Path, seed: 
         offline=options.offline,
     )
     alarms, deployed = on_alarms(laid, folder, watch, _config(options, folder / "runs.toml"))
-    machine = options.model_dump(include={"model", "model_path", "device", "dtype", "offline"})
+    machine = options.model_dump(include={"model", "model_path", "profile", "device", "dtype", "offline"})
     lm = load_model(Machine.model_validate(machine))
     write_json(folder / "model.json", {"model": lm.profile.name, "model_sha256": lm.sha256})
     bench = Bench(lm, Encoder(minilm_folder(), options.device), laid, folder, progress)
@@ -125,6 +127,8 @@ def _config(options: TablesOptions, path: Path) -> Path:
     keys = ("model", "model_path", "dtype", "pretrained")
     values = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
     lines = [f"{key} = {json.dumps(str(value))}" for key, value in values.items()]
+    profile = options.profile.model_dump(mode="json", exclude_none=True)
+    lines += [f"profile.{key} = {json.dumps(value)}" for key, value in profile.items()]
     lines += [f"max_attempts = {ATTEMPTS}"]
     write_atomic(path, "\n".join(lines) + "\n")
     return path

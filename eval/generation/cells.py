@@ -18,9 +18,10 @@ from pydantic import Field, TypeAdapter
 from agent.train.engine.work import Run
 from agent.train.files import read_json
 from cao.errors import InputError, NotApplicableError
-from cao.files import opened, sealed, sha256_bytes, write_json
+from cao.files import canonical_json, opened, sealed, sha256_bytes, write_json
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.language_model import LanguageModel
+from cao.model.profiles import settings_of
 from cao.progress import Progress, silent
 from cao.types import AdaptedModel, Item
 from eval.generation.sheets import Sheet, questions, task_of
@@ -192,6 +193,7 @@ def _short(key: str) -> str:
     return key if key == BASE else sha256_bytes(key.encode())[:32]
 
 
-def cells_folder(consolidation: Path, device: str, dtype: str) -> Path:
-    """Return where the cells of one kind lie: other devices and dtypes round differently."""
-    return consolidation / "scores" / f"{torch.device(device).type}-{dtype}"
+def cells_folder(consolidation: Path, device: str, lm: LanguageModel) -> Path:
+    """Return where the cells of one model lie, as it is asked; other devices and dtypes round differently."""
+    about = sha256_bytes(canonical_json([lm.sha256, settings_of(lm.profile)]).encode())[:12]
+    return consolidation / "scores" / f"{torch.device(device).type}-{lm.dtype}-{about}"

@@ -32,7 +32,14 @@ from tools.generate_lora import how_to_train
 
 
 def open_folder(
-    folder: Path, *, model_path: str | None, device: str, dtype: DtypeChoice = "auto", offline: bool, progress: Progress
+    folder: Path,
+    *,
+    model_path: str | None,
+    device: str,
+    dtype: DtypeChoice = "auto",
+    offline: bool,
+    progress: Progress,
+    profile: ProfileSettings | None = None,
 ) -> Consolidation:
     """Return the consolidation in a folder, as its ``config.json`` states it.
 
@@ -43,6 +50,7 @@ def open_folder(
         dtype: what the model computes in.
         offline: never touch the network.
         progress: called during long work.
+        profile: what is set over the profile besides what the folder states.
 
     Raises:
         InputError: this is no consolidation's folder, or its settings cannot be read.
@@ -51,22 +59,22 @@ def open_folder(
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{folder}: no consolidation's folder (no config.json); python -m agent.consolidate makes one")
-    read = read_json(path, dict[str, object])
+    read, set_over = read_json(path, dict[str, object]), profile.model_dump(exclude_none=True) if profile else {}
     try:
         config = TypeAdapter(Claim).validate_python(read)
         preset = TypeAdapter(Preset).validate_json(canonical_json(config["preset"]))
         seed, model = config["seed"], config["model"]
-        laid_over = ProfileSettings.model_validate(config.get("profile") or {})
+        laid_over = ProfileSettings.model_validate(config.get("profile") or {}).model_copy(update=set_over)
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a consolidation's settings ({type(error).__name__})") from None
     if config.get("model_path_sha256") and not model_path and not is_place(model):
         raise InputError(f"{folder} was made with a model folder of your own; give it with --set model_path=DIR")
-    profile = resolve(model, laid_over, path=model_path, offline=offline)
+    found = resolve(model, laid_over, path=model_path, offline=offline)
     return Consolidation(
         folder=folder,
         preset=preset,
         seed=seed,
-        load_lm=partial(load_language_model, profile, path=model_path, device=device, dtype=dtype, offline=offline),
+        load_lm=partial(load_language_model, found, path=model_path, device=device, dtype=dtype, offline=offline),
         load_encoder=lambda: Encoder(minilm_folder(), device),
         progress=progress,
     )
@@ -96,6 +104,7 @@ def open_given(folder: Path, options: TablesOptions, progress: Progress) -> Cons
         dtype=options.dtype,
         offline=options.offline,
         progress=progress,
+        profile=options.profile,
     )
 
 

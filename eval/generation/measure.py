@@ -138,7 +138,7 @@ def open_cells(options: TablesOptions, progress: Progress) -> Cells:
 def cells_of(workshop: Workshop, options: TablesOptions, progress: Progress) -> Cells:
     """Return the scored cells beside a consolidation."""
     lm = workshop.consolidation.lm
-    return Cells(cells_folder(options.folder, options.device, lm.dtype), lm, workshop.make, progress)
+    return Cells(cells_folder(options.folder, options.device, lm), lm, workshop.make, progress)
 
 
 def fill_cells(cells: Cells, options: TablesOptions, engine: EngineSettings, wanted: retention.Wanted) -> None:

@@ -199,7 +199,7 @@ def _mean_recovery(scores: Mapping[str, Scores], answers: Mapping[str, TaskAnswe
         return None
     drawn = [answers[task].recovered(name) for task in ratios]
     shortest = min(map(len, drawn))
-    means = np.mean([each[:shortest] for each in drawn], axis=0)
+    means = over_tasks([each[:shortest] for each in drawn])
     return MeanRecovery(
         ratio=float(np.mean(list(ratios.values()))),
         ci95=interval(means) if len(means) else None,

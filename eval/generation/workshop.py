@@ -18,7 +18,7 @@ from cao.files import canonical_json, sha256_bytes, sha256_file
 from cao.model.adapters import LoraWeights
 from cao.model.encoder import pool
 from cao.tasks import TASKS
-from cao.tasks.splits import choose, part
+from cao.tasks.splits import DEFAULT_SIZES, choose, part
 from cao.types import Example
 from eval.generation.sheets import PROMPTS
 from eval.questions import asked_prompts
@@ -54,9 +54,11 @@ class Workshop:
 
     Attributes:
         consolidation: the opened folder.
+        reward: labelled questions of a target that baselines may read: those that every row of a table has.
     """
 
     consolidation: Consolidation
+    reward: int = DEFAULT_SIZES["reward"]
     _parts: dict[str, list[Example]] = field(default_factory=dict, repr=False)
     _last: tuple[str, LoraWeights] | None = field(default=None, repr=False)
 

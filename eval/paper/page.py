@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cao.files import write_atomic
-from eval.baselines.baseline import Spent
+from eval.baselines.base import Base, Fixed
+from eval.baselines.baseline import Baseline, Spent
+from eval.baselines.registry import BASELINES
 from eval.pages.markdown import table
 from eval.paper.published import SIZES, average, figure
 from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
@@ -111,10 +113,22 @@ def equal_rules(result: TableResult) -> str:
     tokens = "as many tokens as" if result.share == 1 else f"{result.share:.0%} of the tokens that"
     steps = f"{10 * result.adapting:g}"
     rate = f"its rate is {result.rates[0]:g}" if len(result.rates) == 1 else "its rate is chosen on train questions"
+    least = "".join(
+        f" {title(row)} reads {kind.least} at least."
+        for row, kind in BASELINES.items()
+        if row in result.rows and kind.least
+    )
+    fixed = [title(row) for row, kind in BASELINES.items() if row in result.rows and made_before(kind)]
+    before = f" This bounds no checkpoints that generators are trained on: {' and '.join(fixed)}." if fixed else ""
     return (
         f"Each baseline may read {tokens} the generator that serves the task read in training, and at test time as "
-        f"many as {steps} steps on 25 labelled questions take; {rate}."
+        f"many as {steps} steps on 25 labelled questions take; {rate}.{least}{before}"
     )
+
+
+def made_before(kind: type[Baseline]) -> bool:
+    """Return whether a baseline is made of what generators are trained on, which no budget of its own bounds."""
+    return issubclass(kind, Fixed) and kind is not Base
 
 
 def _means(result: TableResult, kind: str) -> str:
@@ -154,8 +168,9 @@ def _choice(result: TableResult) -> list[str]:
     best = table(["task", "best"], [[task, title(row)] for task, row in one.best.items()])
     return [
         "## Another row for each task\n",
-        f"Best over all tasks: {title(one.single)}. Choosing for each task instead of taking one for all, both chosen "
-        f"on one half of the test questions and judged on the other: {points(one.gain, one.ci95)} points.\n",
+        f"Of the paper's, best over all tasks: {title(one.single)}. Choosing for each task instead of taking one for "
+        "all, both chosen on one half of the test questions and judged on the other: "
+        f"{points(one.gain, one.ci95)} points.\n",
         best,
     ]
 

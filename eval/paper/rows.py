@@ -65,23 +65,31 @@ def _baseline(name: str) -> Row:
     return Row(name, _NAMES.get(name, name), "baseline", kind.reads, kind.reads not in ("nothing", "description"), code)
 
 
-_LOOP = ("agent.graph", "agent.loop.nodes")
+_NODES = ("agent.loop.nodes", "agent.loop.start")
+_LOOP = ("agent.graph", *_NODES)
+
+
+_STAGES = ("tools.generate_lora", "tools.align_lora")
+_STEERED = "prompts; the reward labels steer the loop"
+
+
+def _kernels(*families: str) -> tuple[str, ...]:
+    """Return the modules that families name as their kernels, and do not import."""
+    return tuple(FAMILIES[family].kernel.split(":")[0] for family in families)
 
 
 def _family(name: str, title: str, family: str, peft: Peft = "lora") -> Row:
     reads = "prompts; the reward labels choose the start"
-    return Row(name, title, "family", reads, code=_LOOP, family=family, peft=peft)
+    return Row(name, title, "family", reads, code=(*_LOOP, *_kernels(family)), family=family, peft=peft)
 
 
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
         *map(_baseline, BASELINES),
-        Row(STAGE_1, "CAO-LLM, stage 1", "stage", "prompts", code=("tools.generate_lora",)),
-        Row(
-            STAGES_1_2, "CAO-LLM, stages 1 and 2", "stage", "prompts", code=("tools.generate_lora", "tools.align_lora")
-        ),
-        Row(ALL, "CAO-LLM, all stages", "stage", "prompts; the reward labels steer the loop", code=_LOOP),
+        Row(STAGE_1, "CAO-LLM, stage 1", "stage", "prompts", code=(*_NODES, "tools.generate_lora")),
+        Row(STAGES_1_2, "CAO-LLM, stages 1 and 2", "stage", "prompts", code=(*_NODES, *_STAGES)),
+        Row(ALL, "CAO-LLM, all stages", "stage", _STEERED, code=(*_LOOP, *_kernels(*FAMILIES))),
         Row(START, "the start, without a strategy", "family", "prompts; the reward labels choose", code=_LOOP),
         *(_family(f"{FAMILY}{name}", f"{name} alone", name) for name in FAMILIES),
         *(_family(name, title, "TTL", peft) for name, (peft, title) in OTHER_PEFT.items()),

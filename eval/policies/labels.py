@@ -126,6 +126,7 @@ def run_config(options: TablesOptions, task: str) -> RunConfig:
         "task": task,
         "model": options.model,
         "model_path": options.model_path,
+        "profile": options.profile,
         "pretrained": options.pretrained,
         "reward": options.reward,
         "test": options.limit,

@@ -112,9 +112,8 @@ def apart(known: Sequence[Practised], chooser: Chooser) -> list[tuple[bool, floa
     found = []
     for one in known:
         order = chooser([other for other in known if other.task != one.task], one)[:ATTEMPTS]
-        gains = [one.accepted.get(name, 0.0) for name in order]
-        first = next((gain for gain in gains if gain > 0), 0.0)
-        found.append((bool(gains and gains[0] > 0), first))
+        first = next((one.accepted[name] for name in order if name in one.accepted), 0.0)  # it may be a loss
+        found.append((bool(order and order[0] in one.accepted), first))
     return found
 
 
@@ -129,7 +128,7 @@ def summary(known: Sequence[Practised]) -> dict[str, dict[str, float]]:
             for name, row in rows.items()
         },
         "a point by lot": {"first": fmean(chance), "gain": fmean(map(_expected, known))},
-        "oracle": {"first": fmean(gain > 0 for gain in best), "gain": fmean(best)},
+        "oracle": {"first": fmean(bool(one.accepted) for one in known), "gain": fmean(best)},
     }
 
 

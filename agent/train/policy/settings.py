@@ -48,6 +48,7 @@ class Claim(TypedDict, total=False):
     tuning: dict[str, JsonValue]
     bare: bool
     budget: int | None
+    landscape: bool
     warm_start: bool
     seed: int
 
@@ -122,6 +123,7 @@ class Settings(Record):
             "tuning": self.tuning.model_dump(),
             "bare": self.bare,
             "budget": self.budget,
+            **({"landscape": True} if self.landscape else {}),  # folders of versions that did not say it stay
             "warm_start": self.warm_start,
             "seed": self.seed,
         }
@@ -173,6 +175,7 @@ def read_settings(folder: Path) -> Settings:
             tuning=Tuning(**stored["tuning"]),
             bare=stored.get("bare", False),
             budget=stored["budget"],
+            landscape=stored.get("landscape", False),
             warm_start=stored["warm_start"],
             out=folder.parent,
             seed=stored["seed"],

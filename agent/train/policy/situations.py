@@ -132,6 +132,7 @@ class Situation:
         depends_on = {
             "code": CODE,
             "config": config.model_dump(include=set(REWARDS_DEPEND_ON)),
+            **{n: table.model_dump() for n in ("profile", "ttl") if (table := getattr(config, n)) != type(table)()},
             "device": loaded.lm.device,
             "dtype": loaded.lm.dtype,
             "model": loaded.lm.sha256,

@@ -103,6 +103,12 @@ def laid_over(profile: ModelProfile, settings: ProfileSettings) -> ModelProfile:
     return replace(profile, **changes)
 
 
+def settings_of(profile: ModelProfile) -> dict[str, object]:
+    """Return what a configuration could set over a profile, as it is, in JSON values."""
+    values = {name: getattr(profile, name) for name in ProfileSettings.model_fields}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
 def hub_address() -> str:
     """Return where the hub is: the environment's, else the public one."""
     return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"

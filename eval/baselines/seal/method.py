@@ -159,20 +159,24 @@ class Seal(Baseline):
         return list(dict.fromkeys(texts))
 
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
-        """Return LoRA on labelled support questions, by the first recipe that the policy writes.
+        """Return LoRA on labelled support questions, by the first recipe that the policy writes; writing it counts.
 
         Raises:
             InputError: none of its texts is a recipe.
         """
-        lm, hyper = ground.lm, self.hyper
+        lm, hyper, began = ground.lm, self.hyper, time.monotonic()
         policy = ground.full(prepared.tensors, self.name)
         prompt = asking(lm, [example.prompt for example in target.support])
-        texts = self.written(ground, policy, prompt, f"{target.task.name}:{target.seed}")
+        with Read.by(lm) as read:
+            texts = self.written(ground, policy, prompt, f"{target.task.name}:{target.seed}")
+        writing = Spent(tokens=read.tokens, seconds=round(time.monotonic() - began, 3))
         recipe = next((found for found in map(parse, texts) if found), None)
         if recipe is None:
             raise InputError(f"{self.name}: none of {len(texts)} texts for {target.task.name} is a recipe")
         rows = hyper.objective.rows(lm, target.task, target.support[: hyper.support], ground.row_tokens)
-        return Adapted(*self._trained(ground, rows, recipe, place, hyper.adapting))
+        left = max(1, hyper.adapting - read.tokens) if hyper.adapting else 0
+        weights, training = self._trained(ground, rows, recipe, place, left)
+        return Adapted(weights, writing + training)
 
     def _loss(self, ground: Ground, weights: LoraWeights | None, rows: Questions) -> float:
         with ground.lm.adapted(weights):

@@ -14,7 +14,7 @@ from cao.errors import CaoError
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
-from cao.model.loading import load_language_model, resolve
+from cao.model.loading import load_model
 from cao.progress import Progress
 from eval.options import TablesOptions
 from eval.paper.adapters import cost, figures, table3, table4
@@ -44,10 +44,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
         InputError: a task or a folder that cannot be used, or another process works in it.
         UnavailableError: the model is not at hand.
     """
-    profile = resolve(options.model, path=options.model_path, offline=options.offline)
-    lm = load_language_model(
-        profile, path=options.model_path, device=options.device, dtype=options.dtype, offline=options.offline
-    )
+    lm = load_model(options)
     out, tasks = options.out or home(options), options.tasks or REPORTED
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -56,7 +53,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
         setting = {
             "command": command,
             "measured": time.strftime("%Y-%m-%d", time.gmtime()),
-            "model": profile.name,
+            "model": lm.profile.name,
             "model_sha256": lm.sha256,
             "device": options.device,
             "dtype": lm.dtype,
@@ -71,7 +68,9 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
 
 def opened(lm: LanguageModel, work: Path, options: TablesOptions, command: str, progress: Progress) -> Stock:
     """Return what makes the adapters, with the cells of a folder."""
-    kept = Kept(work, {"model": lm.sha256, "device": options.device, "dtype": lm.dtype})
+    about: dict[str, object] = {"model": lm.sha256, "device": options.device, "dtype": lm.dtype}
+    set_over = options.profile.model_dump(mode="json", exclude_none=True)
+    kept = Kept(work, about | ({"profile": set_over} if set_over else {}))
     shared = options.work or home(options) / "work"
     encoder = partial(Encoder, minilm_folder(), lm.device)
     meta = Meta(lm, lambda: open_workshop(options, shared, lm, encoder, progress), options.maml_tokens, progress)

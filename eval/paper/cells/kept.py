@@ -2,7 +2,7 @@
 
 A cell is known by a fingerprint of everything that it depends on, and kept in a file as soon as it is there. A file of
 another fingerprint is another cell; one that does not hold what its name says is refused. Answers of a model to a
-question are kept besides, for all cells of a task: what two rows share is asked once.
+question are kept besides, for all cells of a task that ask and judge alike: what two rows share is asked once.
 """
 
 import os
@@ -18,6 +18,7 @@ from agent.loop.state import Workbench
 from agent.train.files import read_json
 from cao.errors import InputError
 from cao.files import canonical_json, sealed, sha256_bytes, sha256_file, write_json
+from cao.model.profiles import settings_of
 from cao.types import AnswerProtocol, AnswerRule, Example, Item, Record
 from eval.baselines.baseline import Spent
 from eval.paper.cells.desk import Desk
@@ -36,6 +37,9 @@ JUDGES = ("tools.evaluate", "agent.loop.answers", "cao.model.loading")
 
 ELSEWHERE = ("model", "model_path", "device", "dtype", "threads")
 """Keys of a run that a cell names by their hashes, or by what was computed with."""
+
+ALIKE = ("judges", "model", "computed", "profile", "protocol", "reward", "test")
+"""Of what a cell depends on, what its answers do whichever row gives them; the adapters' hashes are in their files."""
 
 
 class Key(NamedTuple):
@@ -103,8 +107,10 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
         "seed": key.seed,
         "protocol": bench.protocol,
         "code": [CODE, code_of(*JUDGES, *row.code)],
+        "judges": code_of(*JUDGES),
         "model": desk.lm.sha256,
         "computed": [desk.lm.dtype, str(desk.lm.device).split(":")[0]],
+        "profile": settings_of(desk.lm.profile),
         "support": _sha256([example.prompt for example in splits.support]),
         "reward": _sha256(_asked(bench, splits.reward)),
         "test": _sha256(_asked(bench, splits.test)),
@@ -135,6 +141,11 @@ def _asked(bench: Workbench, examples: Sequence[Example]) -> list[object]:
 def fingerprint_of(about: dict[str, object]) -> str:
     """Return the hash of what a cell depends on."""
     return _sha256(about)
+
+
+def alike(about: dict[str, object]) -> str:
+    """Return the name of the folder in which cells share answers: equal for those that ask and judge alike."""
+    return _sha256({name: about[name] for name in ALIKE})[:16]
 
 
 def _sha256(value: object) -> str:
@@ -177,16 +188,19 @@ class Shelf:
         save_items(_items(stem, "best"), done.best)
         write_json(stem.with_name(f"{stem.name}.json"), sealed(done.kept.model_dump(mode="json")))
 
-    def bench_folder(self, key: Key, fingerprint: str) -> Path:
+    def bench_folder(self, key: Key, about: dict[str, object]) -> Path:
         """Return the folder in which a cell is made, from which a killed one goes on; answers of others are there."""
-        folder = self._stem(key, fingerprint)
+        folder = self._stem(key, fingerprint_of(about))
         (folder / "items").mkdir(parents=True, exist_ok=True)
-        _lend(sorted((self._answers / key.task).glob("kept-*.jsonl")), folder / "items")
+        _lend(sorted(self._shared(key, about).glob("kept-*.jsonl")), folder / "items")
         return folder
 
-    def close(self, key: Key, fingerprint: str) -> None:
+    def _shared(self, key: Key, about: dict[str, object]) -> Path:
+        return self._answers / key.task / alike(about)
+
+    def close(self, key: Key, about: dict[str, object]) -> None:
         """Keep the answers of a finished cell for the others, and remove what it was made in."""
-        folder, shared = self._stem(key, fingerprint), self._answers / key.task
+        folder, shared = self._stem(key, fingerprint_of(about)), self._shared(key, about)
         shared.mkdir(parents=True, exist_ok=True)
         _lend(sorted((folder / "items").glob("kept-*.jsonl")), shared)
         shutil.rmtree(folder)
@@ -228,7 +242,7 @@ def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answer
         NotApplicableError: the model's output is not finite, or its strategy has nothing to act on.
     """
     began, row, fingerprint = time.monotonic(), ROWS[key.row], fingerprint_of(about)
-    bench = desk.bench(key.task, key.seed, shelf.bench_folder(key, fingerprint))
+    bench = desk.bench(key.task, key.seed, shelf.bench_folder(key, about))
     made = candidate(desk, row, bench)
     rule, default, best = judged(bench, made)
     written = bench.protocol == "generate" and all(example.choices for example in bench.splits.test)
@@ -244,7 +258,7 @@ def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answer
     )
     done = Answered(kept, default, best)
     shelf.write(key, done)
-    shelf.close(key, fingerprint)
+    shelf.close(key, about)
     return done
 
 

@@ -7,7 +7,7 @@ Source: CAO-LLM §2.2 to §2.4; Tables 2, 5 and 6.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 from agent import session
@@ -56,7 +56,7 @@ class Candidate:
         test: makes it as it answers the test part.
         note: what was adopted, in words.
         adapter: hash of its adapter, empty where it has none or several.
-        spent: before the task is known, and on it.
+        spent: before the task is known, and on it; nobody keeps what making a start and applying a strategy take.
         fitted: whether the rule itself is what is fitted on the reward part: the one of the lowest loss there.
     """
 
@@ -65,7 +65,7 @@ class Candidate:
     test: Callable[[], AdaptedModel]
     note: str = ""
     adapter: str = ""
-    spent: tuple[Spent, Spent] = field(default_factory=lambda: (Spent(), Spent()))
+    spent: tuple[Spent, Spent] = (NOT_KEPT, NOT_KEPT)
     fitted: bool = False
 
 

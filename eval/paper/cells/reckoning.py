@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from agent.budget.plan import Speed, part_seconds
 from agent.train.clock import span
 from cao.tasks import get_task
-from eval.baselines.cell import REHEARSED
+from eval.baselines.cell import REHEARSED, prepares
 from eval.baselines.ground import FEW
+from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
 from eval.paper.making import TEST_STEPS
-from eval.paper.rows import ALL, ROWS, START
-from eval.paper.sizes import SIZES, allowed
+from eval.paper.rows import ALL, ROWS, START, Row
+from eval.paper.sizes import SIZES
 
-FROM_SOURCES = ("union_train", "maml", "abmll", "text_to_lora")
+FROM_SOURCES = tuple(name for name, kind in BASELINES.items() if prepares(kind))
 """Baselines that are trained on the sources."""
 
 TRAINED = 3.0
@@ -54,18 +55,26 @@ class Reckoning:
             times, trained = FAMILIES.get(row.family, (1.0, 0))
             shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
             return STARTS * reward + ONE_BY_ONE * times * (reward + test) + TRAINED * trained * sum(shown)
-        labelled = row.reads.endswith("labels") or row.name == "serl"
         adapting = SIZES[options.preset].adapting if options.rules == "equal" else 1.0
-        steps = adapting * TRAINED * TEST_STEPS * FEW * reward / len(measured[0]) if labelled else 0.0
+        steps = adapting * TRAINED * TEST_STEPS * FEW * reward / len(measured[0]) if _trained(row) else 0.0
         return reward + test + steps
 
     def preparation(self, key: Key) -> float:
-        """Return the seconds of what a baseline learns and chooses on the sources that serve a cell's task."""
-        budget = allowed(self._desk.shared.options.preset, self._desk.whole_budget(key.task))
-        tokens = budget.preparing if key.row in FROM_SOURCES else 0
-        if len(budget.rates) > 1 and ROWS[key.row].reads.endswith("labels"):
+        """Return the seconds of what a baseline learns and chooses on the sources that serve a cell's task.
+
+        Under its paper's own settings it is reckoned to read what the generator did, and chooses no rate.
+        """
+        budget = self._desk.budget(key.task)
+        whole = self._desk.whole_budget(key.task).preparing
+        tokens = (budget.preparing if budget else whole) if key.row in FROM_SOURCES else 0
+        if budget and BASELINES[key.row].rated and len(budget.rates) > 1 and _trained(ROWS[key.row]):
             tokens += REHEARSED * len(budget.rates) * budget.adapting
         return TRAINED * tokens * (self._speed.read + self._speed.scored / TRAINED)
+
+
+def _trained(row: Row) -> bool:
+    """Return whether a row is trained on the target's questions; SeRL is, on labels that it votes for."""
+    return row.reads.endswith("labels") or row.name == "serl"
 
 
 def plan_text(cells: Mapping[str, tuple[int, float]], workers: int) -> str:

@@ -32,9 +32,9 @@ def open_workshop(
         UnavailableError: nobody knows sources for this model.
     """
     if options.consolidation is None:
-        return Workshop(lay_out(options.pretrained, work, lm, encoder, progress))
+        return Workshop(lay_out(options.pretrained, work, lm, encoder, progress), options.reward)
     opened = open_given(options.consolidation, options, progress)
-    return Workshop(replace(opened, load_lm=lambda: lm, load_encoder=encoder))
+    return Workshop(replace(opened, load_lm=lambda: lm, load_encoder=encoder), options.reward)
 
 
 def trained_parts(options: TablesOptions) -> str | None:

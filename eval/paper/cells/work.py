@@ -17,14 +17,14 @@ from agent.train.engine.work import Work
 from cao.errors import CaoError
 from cao.progress import Progress
 from cao.types import Record
-from eval.baselines.cell import made_ready
+from eval.baselines.cell import made_ready, prepares
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Answered, Key, Shelf, depends_on, fill, fingerprint_of
 from eval.paper.cells.reckoning import Reckoning, plan_text
 from eval.paper.reasons import reason
 
-PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated)
+PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated or prepares(kind))
 """Baselines that learn, or choose a rate, on the sources before the target is known: once for all targets of a fold."""
 
 

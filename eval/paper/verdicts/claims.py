@@ -1,12 +1,13 @@
 """Verdicts: what the measured tables say of each claim of the paper. Pure functions of the tables' files.
 
-A claim holds where its interval excludes zero and its p-value, corrected for its table, is below .05; it does not hold
-where it was measured and that is not so. What cannot be had here cannot be tested, and a table without a file is not
-measured yet.
+A claim that one row is better than another holds where its interval excludes zero and its p-value, corrected for its
+table, is below .05; that families differ holds by the interval alone. It does not hold where it was measured otherwise.
+What cannot be had here cannot be tested, and a table without a file is not measured yet.
 """
 
 from collections.abc import Mapping
 
+from eval.baselines.base import Fixed
 from eval.baselines.registry import BASELINES
 from eval.paper.page import points, title
 from eval.paper.results import KINDS, TableResult
@@ -64,13 +65,15 @@ def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str],
 
 def _budget(table: TableResult, other: str) -> str:
     """Return what the reader has to know of a baseline that was given less than the method."""
-    spent = table.rows[other].spent if table.rules == "equal" and other in BASELINES and other != "base" else None
+    bounded = table.rules == "equal" and other in BASELINES and not issubclass(BASELINES[other], Fixed)
+    spent = table.rows[other].spent if bounded else None
     if spent is None:
         return ""
     if spent[0].tokens:
         return f"; the baseline read {table.share:.0%} of the generator's tokens at most" if table.share < 1 else ""
     steps = f"{10 * table.adapting:g}"
-    return f"; the baseline read as many tokens as {steps} steps on 25 questions take, at most"
+    least = f", but {kind} at least" if (kind := BASELINES[other].least) else ""
+    return f"; the baseline read as many tokens as {steps} steps on 25 questions take, at most{least}"
 
 
 def _why(table: TableResult, row: str, other: str, kind: str) -> str:

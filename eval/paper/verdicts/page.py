@@ -69,8 +69,10 @@ def page(found: Sequence[Verdict], model: str, tables: Sequence[TableResult]) ->
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return f"""# The paper's claims, held against what was measured on {model}
 
-{said}. A claim holds where the 95 % interval excludes zero and the p-value, corrected by Holm for its table, is below \
-.05. “Does not hold here” may mean that a difference is too small for these questions; the figure says which.
+{said}. A claim that one row of Tables 2 or 6 is better than another holds where the 95 % interval excludes zero and \
+the p-value, corrected by Holm for its table, is below .05. Claims of gradients, of sparsity and of families hold by \
+the 95 % interval alone, without a correction; that of cost by exponents, and that of cosines by their size, without \
+an interval. “Does not hold here” may mean that a difference is too small for these questions; the figure says which.
 
 {table(["claim", "verdict", "figure", "of what, or why not", "command"], rows)}
 ## What this rests on

@@ -154,7 +154,10 @@ def test_a_rate_that_diverges_is_left_and_all_of_them_are_refused(ground: Ground
     budget = Budget(preparing=3000, adapting=500, rates=(1e-3, 1e30))
     rate, spent, losses = chosen_rate(BASELINES["union_train"], ground, budget)
     assert (rate, losses[1e30]) == (1e-3, None)
-    assert spent.tokens
+    both = chosen_rate(BASELINES["union_train"], ground, budget.model_copy(update={"rates": (1e-3, 1e-4)}))[1]
+    assert spent.tokens is not None
+    assert both.tokens is not None
+    assert spent.tokens > both.tokens / 2  # what the one that diverged read counts
     with pytest.raises(InputError, match="diverged at every rate"):
         chosen_rate(BASELINES["union_train"], ground, budget.model_copy(update={"rates": (1e30, 1e31)}))
 

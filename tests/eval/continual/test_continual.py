@@ -1,11 +1,15 @@
 """A stream of tasks: what its events say of who answered, forgetting by hand, the page, and a tiny model."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from cao.configuration import Machine
 from cao.errors import InputError
+from cao.profile_settings import ProfileSettings
+from eval.continual import measure as measure_module
 from eval.continual.arms import read_events
 from eval.continual.measure import measure
 from eval.continual.page import forgetting, page, write_page
@@ -153,5 +157,34 @@ def test_answers_and_trainings_go_on_where_they_were(tiny_model_folder: Path, tm
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[: len(lines) // 2]))
     assert measure(options, "c", lambda *_: None) == first
-    with pytest.raises(InputError, match="begun with another window"):
-        measure(options.model_copy(update={"window": 32}), "c", lambda *_: None)
+    others = {"window": 32, "pretrained": "elsewhere", "profile": ProfileSettings(answer_style="text")}
+    for name, value in others.items():
+        with pytest.raises(InputError, match=f"begun with another {name}"):
+            measure(options.model_copy(update={name: value}), "c", lambda *_: None)
+
+
+def test_settings_of_the_profile_reach_the_runs_and_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(machine: Machine) -> None:
+        raise InputError(f"answers by {machine.profile.answer_style}")
+
+    monkeypatch.setattr(measure_module, "load_model", told)
+    given = {"table": "continual", "tasks": ("boolq", "piqa"), "segment": 32, "window": 24, "limit": 4, "seeds": (0,)}
+    profile = ProfileSettings(answer_style="letter", lora_targets=("q_proj",), chat=False)
+    options = TablesOptions.model_validate({**given, "out": tmp_path, "dtype": "float32", "profile": profile})
+    watched(tmp_path / "work" / "seed-0")
+    with pytest.raises(InputError, match="answers by letter"):
+        measure(options, "c", lambda *_: None)
+    stored = tomllib.loads((tmp_path / "work" / "seed-0" / "runs.toml").read_text())
+    assert stored["profile"] == profile.model_dump(mode="json", exclude_none=True)
+
+
+def test_a_folder_of_a_version_that_wrote_down_less_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_module, "_stream", lambda *given: (_ for _ in ()).throw(InputError("it began")))
+    given = {"table": "continual", "tasks": ("boolq", "piqa"), "seeds": (0,), "out": tmp_path, "dtype": "float32"}
+    options, begun = TablesOptions.model_validate(given), tmp_path / "work" / "begun.json"
+    with pytest.raises(InputError, match="it began"):
+        measure(options, "c", lambda *_: None)
+    stored = json.loads(begun.read_text())
+    begun.write_text(json.dumps({key: stored[key] for key in stored if key not in ("pretrained", "profile")}))
+    with pytest.raises(InputError, match="it began"):
+        measure(options, "c", lambda *_: None)

@@ -1,13 +1,14 @@
 """Scored cells: none is scored twice, a damaged or an older one again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cao.model.language_model import LanguageModel
 from eval.generation import cells as cells_module
-from eval.generation.cells import Ask, Cells
+from eval.generation.cells import Ask, Cells, cells_folder
 from eval.generation.sheets import Sheet, questions
 from eval.generation.workshop import BASE, Recipe
 from tools.evaluate import load_items, save_items
@@ -41,6 +42,13 @@ def test_a_scored_cell_is_never_scored_again(cells: Cells) -> None:
     assert found is not None
     assert [item.id for item in found] == [example.id for example in questions(PIQA.sheet)]
     assert cells.told == ["arc_easy", "piqa"]  # type: ignore[attr-defined]
+
+
+def test_another_model_and_way_of_asking_have_cells_of_their_own(tiny_lm: LanguageModel, tmp_path: Path) -> None:
+    letter, text = (replace(tiny_lm, profile=replace(tiny_lm.profile, answer_style=s)) for s in ("letter", "text"))
+    other = replace(tiny_lm, sha256="0" * 64)
+    assert len({cells_folder(tmp_path, "cpu", lm) for lm in (letter, text, other)}) == 3
+    assert cells_folder(tmp_path, "cpu", replace(text)) == cells_folder(tmp_path, "cpu", text)
 
 
 def test_damaged_cells_and_other_questions_are_scored_again(cells: Cells) -> None:

@@ -1,6 +1,7 @@
 """The pages in docs/ come out of the figures beside them: read from JSON and written again, they are the same."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from eval.generation.results import FORMAT, GenerationResult
 from eval.paper.adapters.cost_results import CostResult
 from eval.paper.adapters.pages.write import write_page as write_adapters
 from eval.paper.adapters.results import FiguresResult, Setting, Table3Result, Table4Result
+from eval.paper.page import write_page as write_table
+from eval.paper.results import TableResult
+from eval.paper.verdicts.page import write_verdicts
 from eval.policies import acceptance, starts
 from eval.policies import page as policies
 from eval.policies.acceptance import Acceptance
@@ -57,6 +61,21 @@ def test_the_page_of_starts_comes_out_of_its_figures(tmp_path: Path) -> None:
 def test_the_page_of_acceptance_comes_out_of_its_figures(tmp_path: Path) -> None:
     acceptance.write_page(Acceptance.model_validate_json((DOCS / "acceptance.json").read_bytes()), tmp_path)
     same(tmp_path, "acceptance.md", "acceptance.json")
+
+
+def test_the_paper_tables_and_their_verdicts_come_out_of_their_figures(tmp_path: Path) -> None:
+    found = sorted(DOCS.glob("*/table[256]*.json"))
+    assert found
+    for path in found:
+        pictures = [picture.name for picture in sorted(path.parent.glob(f"{path.stem}-*.svg"))]
+        written = write_table(TableResult.model_validate_json(path.read_bytes()), tmp_path / path.parent.name, pictures)
+        assert written.stem == path.stem
+        assert written.read_bytes() == path.with_suffix(".md").read_bytes(), path
+        assert written.with_suffix(".json").read_bytes() == path.read_bytes(), path
+    for folder in {path.parent for path in found}:
+        shutil.copytree(folder, tmp_path / "copies" / folder.name)
+        _, page = write_verdicts(tmp_path / "copies" / folder.name)
+        assert page.read_bytes() == (folder / "verdicts.md").read_bytes(), folder
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 import pytest
 
+from cao.strategies import FAMILIES
 from eval.paper import code
 from eval.paper.code import code_of, modules_of
-from eval.paper.rows import ROWS
+from eval.paper.rows import ALL, FAMILY, ROWS, STAGE_1, STAGES_1_2, START
 
 PLAIN = "from b import g\n\ndef f(x):\n    return g(x) + 1\n"
 SAID = '"""A module."""\nfrom b import g  # why\n\ndef f(x):\n    """Say what."""\n    return g(x) + 1\n'
@@ -45,3 +46,13 @@ def test_what_one_baseline_made_survives_a_change_of_another_and_of_the_loop() -
     needed = modules_of(*ROWS["union_train"].code)
     assert {"eval.baselines.union_train", "eval.baselines.descent"} <= needed
     assert not {"eval.baselines.registry", "eval.baselines.maml", "agent.loop.nodes", "policies.local"} & needed
+
+
+def test_what_acts_counts_though_it_is_only_named() -> None:
+    """Families name their kernels, and the stages' nodes are called by what makes the cells."""
+    for name, family in FAMILIES.items():
+        kernel = family.kernel.split(":")[0]
+        for row in (f"{FAMILY}{name}", ALL):
+            assert kernel in modules_of(*ROWS[row].code), (row, kernel)
+    for row in (STAGE_1, STAGES_1_2, ALL, START):
+        assert {"agent.loop.nodes", "agent.loop.start"} <= modules_of(*ROWS[row].code), row

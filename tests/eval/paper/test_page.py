@@ -1,7 +1,7 @@
 """The page of a table, from made figures."""
 
 from eval.baselines.baseline import Spent
-from eval.paper.page import name_of, page
+from eval.paper.page import equal_rules, name_of, page
 from eval.paper.results import KINDS, Cell, Mean, RowResult, TableResult
 from eval.paper.rows import ALL
 from tests.eval.paper.made_tables import made_table
@@ -36,6 +36,15 @@ def test_what_nobody_kept_is_not_called_zero() -> None:
     said = page(made())
     assert "| base model | nothing | 0 steps, 0 tokens, 0 s | 0 steps, 0 tokens, 0 s |" in said
     assert "| CAO-LLM, all stages | prompts; the reward labels steer the loop | not kept | not kept |" in said
+
+
+def test_what_no_budget_bounds_is_named_beside_the_equal_rules() -> None:
+    given, kept = made(), row(0.5, 0.3, (Spent(), Spent()))
+    assert "at least" not in equal_rules(given)
+    names = {"union_train": kept, "mean": kept, "nearest": kept, "labelled_lora": kept}
+    said = equal_rules(given.model_copy(update={"rows": given.rows | names}))
+    assert "LoRA on the reward labels reads one epoch with each rate and one with the chosen one at least." in said
+    assert said.endswith(": mean of the sources' checkpoints and nearest source's checkpoint.")
 
 
 def test_tables_under_other_rules_do_not_take_each_others_place() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from cao.strategies import FAMILIES
 from cao.strategies.base import Peft
+from cao.types import AdaptedModel, AnswerRule
+from eval.paper.cells.models import NOT_KEPT, Candidate
 from eval.paper.rows import FAMILY, ROWS, START
 from eval.paper.tables.table5 import ALONE, TABLE
 from tests.eval.paper.conftest import Place
@@ -27,7 +29,19 @@ def test_each_family_acts_alone_on_the_start(tiny_model_folder: Path, tiny_shelf
             assert cell["notes"][0].startswith(start[task]), name
         assert all("not applied" in why or "adapter" in why for why in row["absent"].values()), row["absent"]
     assert {one["other"] for one in result["versus"]} == {START}
+    assert "0 tokens" not in (place.folder / "pages" / "table5.md").read_text()
     assert "families of strategies differ by task" in (place.folder / "pages" / "verdicts.md").read_text()
+
+
+def test_the_claim_that_families_differ_counts_the_papers_alone() -> None:
+    """Calibrate, which the paper does not have, is shown, and chosen for no task."""
+    assert set(ALONE) - set(TABLE.chosen) == {f"{FAMILY}Calibrate"}
+    assert {row for row, _ in TABLE.pairs} >= set(ALONE)
+
+
+def test_what_nobody_kept_is_not_called_zero() -> None:
+    model = AdaptedModel()
+    assert Candidate(model, (AnswerRule(),), lambda: model).spent == (NOT_KEPT, NOT_KEPT)
 
 
 def test_every_family_has_a_row_and_numbers_or_a_grid() -> None:

@@ -1,5 +1,8 @@
 """The table of starts: its means are differences of the sides, and its page says them."""
 
+from cao.profile_settings import ProfileSettings
+from eval.options import TablesOptions
+from eval.policies.labels import run_config
 from eval.policies.starts import Side, StartCell, StartsResult, page
 
 
@@ -55,3 +58,8 @@ def test_a_task_says_what_it_began_with_and_whether_it_guesses() -> None:
     assert "| a | 25.0 | 40.0 | 50.0 | 62.0 | +12.0 | 2 aligned | 0 and 0 of 2 |" in text
     assert "| b | 25.0 | 20.0 | 30.0 | 30.0 | +0.0 | 2 base | 2 and 2 of 2 |" in text
     assert "| a-1 | aligned | log p per character | log p | 50.0 → 64.0 % |" in text
+
+
+def test_settings_of_the_profile_are_those_of_the_runs() -> None:
+    options = TablesOptions(table="starts", profile=ProfileSettings(answer_style="letter"), dtype="float32")
+    assert run_config(options, "sciq").profile == options.profile

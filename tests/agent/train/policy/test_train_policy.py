@@ -14,6 +14,7 @@ from agent.train.policy import situations as situations_module
 from agent.train.policy.rest_em import Judged, Sample, SampleLog
 from agent.train.policy.rollouts import Plan, lay_out, open_rollouts
 from agent.train.policy.run import within_budget
+from agent.train.policy.settings import Settings
 from agent.train.policy.situations import Wanted
 from agent.train_policy import main
 from cao.model.adapters import adapter_sha256, load_adapter
@@ -140,6 +141,24 @@ def test_two_workers_find_what_one_process_finds(roomy_model_folder: Path, tmp_p
         assert all(one.cached for worth in again.values() for one in worth)
     assert found[:2] == found[2:]
     assert all(change is not None for worth in found[0].values() for change in worth)
+
+
+@pytest.mark.slow
+def test_rewards_of_other_settings_are_not_those_of_this_situation(roomy_model_folder: Path, tmp_path: Path) -> None:
+    given = {"task": "sciq", "model_path": str(roomy_model_folder), "dtype": "float32", "offline": True}
+    every = [{}, {"profile": {"answer_style": "text"}}, {"ttl": {"peft": "dora"}}]
+    keys = set()
+    for more in every:
+        plan = Plan(tmp_path, make_config(None, {**given, **more}, []), (Wanted("sciq", 0, practice=False),))
+        keys.add(lay_out(plan, silent)["sciq-0"].key)
+    assert len(keys) == len(every)
+
+
+def test_a_landscape_is_another_training() -> None:
+    config = make_config(None, {"task": "sciq"}, [])
+    plain, measured = (Settings(config=config, landscape=landscape) for landscape in (False, True))
+    assert plain.folder != measured.folder
+    assert "landscape" not in plain.claim()  # folders of versions that did not say it go on
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from eval.baselines.baseline import Place, Prepared
 from eval.baselines.ground import Ground
 from eval.baselines.seal import method
 from eval.baselines.seal.method import Seal, SealSettings
-from eval.baselines.seal.recipe import TrainingRecipe, Tried, parse, winners
+from eval.baselines.seal.recipe import TrainingRecipe, Tried, asking, parse, winners
 
 GOOD = '{"learning_rate":0.001,"epochs":2,"batch":4}'
 BAD = '{"learning_rate":0.00001,"epochs":1,"batch":8}'
@@ -97,3 +97,21 @@ def test_the_target_gets_lora_by_what_the_policy_writes(ground: Ground, monkeypa
     monkeypatch.setattr(Seal, "written", lambda *given: ["no recipe"])
     with pytest.raises(InputError, match="none of 1 texts for social_iqa is a recipe"):
         seal.adapt(ground, ready, target, Place())
+
+
+@pytest.mark.slow
+def test_what_the_policy_reads_to_write_counts_and_is_paid_from_the_budget(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, ready, plain = ground.target("social_iqa", 0), Prepared(ground.lm.fresh_lora(0).tensors), Seal.written
+    monkeypatch.setattr(Seal, "written", lambda *given: [GOOD])
+    bare = Seal(SealSettings(support=4)).adapt(ground, ready, target, Place()).spent
+    monkeypatch.setattr(Seal, "written", lambda *given: plain(*given) and [GOOD])
+    counted = Seal(SealSettings(support=4)).adapt(ground, ready, target, Place()).spent
+    assert bare.tokens is not None
+    assert counted.tokens is not None
+    prompt = ground.lm.encode(asking(ground.lm, [example.prompt for example in target.support]))
+    assert counted.tokens - bare.tokens >= len(prompt)
+    assert (bare.steps, counted.steps) == (2, 2)
+    bounded = Seal(SealSettings(support=4, adapting=bare.tokens))
+    assert bounded.adapt(ground, ready, target, Place()).spent.steps == 1

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from agent import consolidate
+from cao.errors import InputError
+from cao.model.language_model import LanguageModel
 from eval import tables
-from eval.paper.adapters import table3
+from eval.paper.adapters import measure, table3
+from eval.paper.adapters.measure import opened
 from eval.paper.adapters.pages.write import write_page
 from eval.paper.adapters.results import FiguresResult, Table3Result, Table4Result
 from eval.paper.adapters.stock import Stock
@@ -74,6 +77,23 @@ def test_what_is_not_at_hand_is_absent_with_the_command_that_provides_it(gradien
     (verdict,) = gradients["verdicts"]
     assert (verdict["verdict"], verdict["figure"]) == ("cannot be tested here", "")
     assert "are not known" in verdict["reason"]
+
+
+def test_settings_of_the_profile_are_those_of_the_model_and_of_its_cells(
+    made: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    styles, cells = [], set()
+
+    def stopped(lm: LanguageModel, *given: Any) -> None:
+        styles.append(lm.profile.answer_style)
+        cells.add(opened(lm, *given).kept.fingerprint())
+        raise InputError("enough")
+
+    monkeypatch.setattr(measure, "opened", stopped)
+    for style in ("letter", "text"):
+        assert made.call("4", "--set", f"profile.answer_style={style}") == 2
+    assert styles == ["letter", "text"]
+    assert len(cells) == 2
 
 
 def test_what_is_measured_is_not_measured_again(

@@ -7,15 +7,16 @@ import pytest
 from cao.errors import UnavailableError
 from cao.progress import silent
 from eval.baselines.ground import ground_of
+from eval.generation.consolidation import open_given
 from eval.options import TablesOptions
 from eval.paper.cells.desk import Desk, Shared
 from tests.agent.tiny_pretrained import MODEL
 from tests.eval.shelf import shelf_like
 
 
-def desk(model: Path, pretrained: Path, work: Path) -> Desk:
+def desk(model: Path, pretrained: Path, work: Path, reward: int = 96) -> Desk:
     given = {"table": "2", "model": MODEL, "model_path": str(model), "pretrained": str(pretrained), "offline": True}
-    return Desk(Shared(TablesOptions.model_validate({**given, "dtype": "float32"}), work), silent)
+    return Desk(Shared(TablesOptions.model_validate({**given, "dtype": "float32", "reward": reward}), work), silent)
 
 
 def test_a_folder_is_laid_out_from_what_ships(tiny_model_folder: Path, tiny_shelf: Path, tmp_path: Path) -> None:
@@ -27,6 +28,27 @@ def test_a_folder_is_laid_out_from_what_ships(tiny_model_folder: Path, tiny_shel
         variant = ground_of(workshop, task).variant
         assert task not in variant.sources
         assert variant.name == {"arc_easy": "fold-2", "gsm8k": "full"}[task]
+
+
+def test_baselines_read_the_reward_questions_that_every_row_is_judged_by(
+    tiny_model_folder: Path, tiny_shelf: Path, tmp_path: Path
+) -> None:
+    shelf = shelf_like("wide", tiny_shelf, tmp_path / "shelf")
+    opened = desk(tiny_model_folder, shelf, tmp_path / "work", reward=48)
+    measured, _ = opened.shared.measured("arc_easy")
+    assert len(measured) == 48
+    for seed in (0, 1):
+        assert list(opened.ground("arc_easy").target("arc_easy", seed).reward) == measured
+
+
+@pytest.mark.slow
+def test_a_folder_is_opened_under_the_settings_of_the_command(
+    tiny_consolidation: Path, tiny_model_folder: Path
+) -> None:
+    given = {"table": "generation", "model": MODEL, "model_path": str(tiny_model_folder), "offline": True}
+    for style in ("letter", "text"):
+        options = TablesOptions.model_validate({**given, "dtype": "float32", "profile": {"answer_style": style}})
+        assert open_given(tiny_consolidation, options, silent).lm.profile.answer_style == style
 
 
 def test_other_sources_than_this_version_has_are_refused(

@@ -1,9 +1,15 @@
 """How far a table is, and how long it will take yet."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from eval.baselines.baseline import Budget
 from eval.paper.cells.kept import Key
-from eval.paper.cells.work import Eta, Found, Job, Outcome
+from eval.paper.cells.reckoning import Reckoning
+from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome
 
 
 def jobs(*names: str) -> dict[Job, float]:
@@ -22,6 +28,28 @@ def test_a_guess_follows_the_machine(capsys: pytest.CaptureFixture[str]) -> None
     eta.finished(second, 10.0, Outcome(reason="trl is not installed", seconds=0.0))
     assert "maml on arc_easy, seed 0 n/a: trl is not installed" in capsys.readouterr().err
     assert eta.left == 30.0
+
+
+def test_what_learns_from_the_sources_is_prepared_once_and_reckoned() -> None:
+    assert {"seal", "maml", "serl"} <= set(PREPARED)
+    assert not {"base", "mean", "nearest", "labelled_lora"} & set(PREPARED)
+    budget = Budget(preparing=10_000, adapting=500, rates=(1e-4, 1e-3))
+    equal, one = reckoned(budget), reckoned(budget.model_copy(update={"rates": (1e-4,)}))
+    assert equal("seal") == one("seal") == equal("union_train") > 0
+    assert equal("serl") == equal("no_meta_train") > one("serl") == 0
+
+
+def test_papers_own_settings_are_reckoned_without_the_budget_of_the_preset() -> None:
+    equal, papers = reckoned(Budget(preparing=1000, adapting=500, rates=(1e-4, 1e-3))), reckoned(None)
+    assert papers("union_train") == 10 * equal("union_train")
+    assert papers("serl") == 0  # no rate is searched for
+
+
+def reckoned(budget: Budget | None) -> Callable[[str], float]:
+    """Seconds of a row's preparation, where the generator took ten thousand tokens."""
+    whole = Budget(preparing=10_000, adapting=500)
+    desk: Any = SimpleNamespace(lm=SimpleNamespace(compute=None), budget=lambda _: budget, whole_budget=lambda _: whole)
+    return lambda row: Reckoning(desk).preparation(Key(row, "arc_easy", 0))
 
 
 def test_a_plan_counts_what_is_to_be_done_by_row() -> None:
