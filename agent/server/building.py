@@ -96,7 +96,7 @@ def make_site(options: ServeOptions, lying: Sequence[Place], key: str, file: Pat
             adaptation.stop()
         engine.stop()
 
-    return Site(site_app(options, local, roster, metrics, key, adaptation), roster, stop)
+    return Site(site_app(options, local, roster, metrics, key, adaptation, lambda: engine.alive), roster, stop)
 
 
 def _before(options: ServeOptions, lying: Sequence[Place], key: str, file: Path | None) -> Site:
@@ -139,15 +139,28 @@ def site_app(
     metrics: Metrics,
     key: str,
     adaptation: Adaptation | None,
+    alive: Callable[[], bool] = lambda: True,
 ) -> ASGIApp:
-    """Return the application behind its guard."""
+    """Return the application behind its guard.
+
+    Args:
+        options: of the server.
+        answers: to requests.
+        roster: what is served.
+        metrics: what is counted.
+        key: that requests must bear, empty where none is needed.
+        adaptation: watches and adapts, None where nothing does.
+        alive: whether the model's thread is at work.
+    """
 
     def models() -> list[dict[str, JsonValue]]:
         return [described(roster.resolve(name), name) for name in roster.names]
 
     def health() -> dict[str, JsonValue]:
         tasks: list[JsonValue] = [*roster.tasks]
-        told: dict[str, JsonValue] = {"status": "ok", "current": roster.current.name, "tasks": tasks}
+        status = (adaptation.wrong if adaptation else "") or "ok"
+        status = status if alive() else "the model answers no more; start the server again"
+        told: dict[str, JsonValue] = {"status": status, "current": roster.current.name, "tasks": tasks}
         return {**told, **(adaptation.health() if adaptation else {})}
 
     feedback = adaptation.feedback if adaptation else _no_feedback

@@ -114,6 +114,11 @@ class Engine:
         """Jobs that have not begun."""
         return len(self._waiting)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread works, or waits for work."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
@@ -206,7 +211,11 @@ class Engine:
         if not texts:
             return
         writings = [text.writing for text in texts]
-        group = _Group(texts[0].worn, RowBatch(self.lm, [one.row for one in writings]), writings)
+        try:
+            group = _Group(texts[0].worn, RowBatch(self.lm, [one.row for one in writings]), writings)
+        except Exception as error:  # noqa: BLE001  (whatever it is, these texts fail and the others go on)
+            _fail(writings, error)
+            return
         if not self._step(group):
             return
         alike = next((one for one in self._groups if one.worn.key == group.worn.key), None)

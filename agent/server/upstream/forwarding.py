@@ -161,8 +161,9 @@ class _Reading:
         self._asked.metrics.answers.labels(self._served.name).inc()
         listener, auto = self._asked.listener, self._request.model == AUTO
         listener.asked(reply.id, self._request, self._served, auto=auto)
-        first = reply.choices[0] if reply.choices and not self.streams else _Choice()
-        listener.answered(reply.id, first.text or (first.message and first.message.content) or "", None)
+        if reply.choices and not self.streams:  # what a stream wrote is not put together
+            first = reply.choices[0]
+            listener.answered(reply.id, first.text or (first.message and first.message.content) or "", None)
         return True
 
 
