@@ -62,12 +62,26 @@ class Text:
     worn: Worn
     writing: Writing
 
+    def leave(self) -> None:
+        """Have it dropped: nobody waits any more."""
+        self.writing.gone = True
 
-@dataclass(frozen=True)
+
+@dataclass
 class Call:
-    """A call to be made in the model's thread, without an adapter on; it raises nothing."""
+    """A call to be made in the model's thread, without an adapter on; it raises nothing.
+
+    Attributes:
+        make: the call.
+        gone: nobody waits for it any more, so that it is not made.
+    """
 
     make: Callable[[], None]
+    gone: bool = False
+
+    def leave(self) -> None:
+        """Have it dropped, unless it has begun: nobody waits any more."""
+        self.gone = True
 
 
 Job = Text | Call
@@ -204,7 +218,7 @@ class Engine:
     def _begin(self, jobs: Sequence[Job]) -> None:
         """Make a call, or read the prompts of texts and have them join those under way."""
         for job in jobs:
-            if isinstance(job, Call):
+            if isinstance(job, Call) and not job.gone:
                 self._wear(Worn())
                 job.make()
         texts = [job for job in jobs if isinstance(job, Text) and not job.writing.gone]

@@ -205,6 +205,8 @@ def test_a_full_disk_ends_no_adaptation(making: Callable[..., Adaptation], monke
     with it._changed:
         it._want(TASK)
     assert len(waited(it)) == 1
+    it.watching.ended = "the disk is full"
+    assert it.wrong == "nothing is watched any more: the disk is full"
 
 
 def test_a_second_server_on_a_folder_is_told_of_the_first(making: Callable[..., Adaptation]) -> None:
