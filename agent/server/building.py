@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from agent.handover.model import Model
 from agent.handover.opening import open_beside
-from agent.handover.settings import Handed
+from agent.handover.settings import CAO_FILE, Handed
 from agent.record.reading import read_record
 from agent.record.schema import RunRecord
 from agent.server.adaptation.control import Adaptation, Close, Open
@@ -27,6 +27,7 @@ from agent.server.upstream.adapters import Adapters
 from agent.server.upstream.connection import connection
 from agent.server.upstream.forwarding import Forwarder
 from agent.server.wire import Feedback
+from cao.errors import InputError
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.encoder import Encoder
@@ -109,11 +110,25 @@ def _before(options: ServeOptions, lying: Sequence[Place], key: str, file: Path 
     def opened(task: str, folder: Path, record: RunRecord) -> Served:
         return adapters.open(base, task, folder, record)
 
-    roster.routes |= {at.name: opened(at.name, at.folder, read_record(at.folder)) for at in lying}
+    roster.routes |= {at.name: opened(at.name, at.folder, _run_at(at)) for at in lying}
     adaptation = _adapting(options, file, roster, metrics, opened, adapters.close)
     answers = Forwarder(to, roster, _listener(roster, adaptation), metrics)
     stop = adaptation.stop if adaptation else lambda: None
     return Site(site_app(options, answers, roster, metrics, key, adaptation), roster, stop)
+
+
+def _run_at(at: Place) -> RunRecord:
+    """Return the record of the run that lies somewhere.
+
+    Raises:
+        InputError: it is no run that has ended.
+    """
+    if (at.folder / CAO_FILE).is_file() and not (at.folder / "run.json").is_file():
+        raise InputError(
+            f"--adopted {at.name}={at.folder}: was exported, and with --upstream runs are taken: give the run's id or "
+            "folder, or have that server load the folder itself"
+        )
+    return read_record(at.folder)
 
 
 def _adapting(

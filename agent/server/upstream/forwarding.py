@@ -153,7 +153,7 @@ class _Reading:
         """Take an answer, of a stream the beginning; return whether it is one."""
         text = told.decode("utf-8", "replace")
         if self.streams:
-            text = next((line[6:] for line in text.splitlines() if line.startswith("data: {")), "")
+            text = next((line[6:] for line in text.split("\n") if line.startswith("data: {")), "")
         try:
             reply = _Reply.model_validate_json(text)
         except ValidationError:
