@@ -169,7 +169,7 @@ def site_app(
     """
 
     def models() -> list[dict[str, JsonValue]]:
-        return [described(roster.resolve(name), name) for name in roster.names]
+        return [described(model, name) for name, model in roster.every]
 
     def health() -> dict[str, JsonValue]:
         tasks: list[JsonValue] = [*roster.tasks]

@@ -101,6 +101,7 @@ class Engine:
 
     Attributes:
         active: texts under way.
+        room: jobs that may wait.
     """
 
     def __init__(self, lm: LanguageModel, *, batch: int, queue: int) -> None:
@@ -112,7 +113,7 @@ class Engine:
             queue: jobs that may wait.
         """
         self.lm, self.active = lm, 0
-        self._batch, self._room = batch, queue
+        self._batch, self.room = batch, queue
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -152,7 +153,7 @@ class Engine:
             FullError: there is no room for them.
         """
         with self._changed:
-            if self._stopping or len(self._waiting) + len(jobs) > self._room:
+            if self._stopping or len(self._waiting) + len(jobs) > self.room:
                 raise FullError(max(1, min(60, math.ceil(self._pace_s * len(self._waiting)))))
             self._waiting.extend(jobs)
             self._changed.notify()

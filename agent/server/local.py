@@ -106,6 +106,11 @@ class Local:
         top, told = head(kind, served.name), asyncio.Queue[Told]()
         make = self._ranking if request.choices else self._writing
         asked = await run_in_threadpool(make, request, served, top, told, _sender(told))
+        if len(asked.jobs) > self._engine.room:
+            words = (
+                f"{len(asked.jobs)} texts in one request, and --queue has room for {self._engine.room}; send several"
+            )
+            raise ApiError(400, words, "too_many_texts", "n")
         try:
             self._engine.submit(asked.jobs)
         except FullError as full:
