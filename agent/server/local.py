@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +18,6 @@ from agent.server.metrics import Metrics
 from agent.server.replies import DONE, Head, Kind, Written, event, head
 from agent.server.roster import Roster, Served
 from agent.server.settings import AUTO
-from agent.server.waiting import unless_gone
 from agent.server.wire import ChatRequest, CompletionRequest
 from agent.server.writing import Ending, Piece, Sampling, Writing
 from cao.errors import CaoError
@@ -118,13 +117,13 @@ class Local:
         self._listener.asked(top.id, request, served, auto=request.model == AUTO)
         self._metrics.tokens.labels("prompt").inc(asked.prompt_tokens)
         try:
-            first = await unless_gone(told.get(), http)
+            first = await _unless_gone(told.get(), http)
             if request.stream:
                 events = self._events(asked, first, usage=request.usage_at_end)
                 return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
             asked.take(*first)
             while asked.going:
-                asked.take(*await unless_gone(told.get(), http))
+                asked.take(*await _unless_gone(told.get(), http))
         except BaseException:
             asked.leave()
             raise
@@ -266,6 +265,29 @@ def _sender(told: "asyncio.Queue[Told]") -> Callable[[Told], None]:
             loop.call_soon_threadsafe(told.put_nowait, new)
 
     return send
+
+
+async def _unless_gone(coming: Coroutine[object, object, Told], http: Http) -> Told:
+    """Return what comes, unless whoever asked goes away first.
+
+    Raises:
+        ApiError: they did.
+    """
+    wanted = asyncio.ensure_future(coming)
+    gone = asyncio.ensure_future(_gone(http))
+    try:
+        await asyncio.wait({wanted, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if wanted.done():
+            return wanted.result()
+        raise ApiError(499, "nobody waits for the answer", "gone")
+    finally:
+        wanted.cancel()
+        gone.cancel()
+
+
+async def _gone(http: Http) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _failed(error: Exception) -> ApiError:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -204,4 +205,5 @@ def test_unwrap_takes_the_root_key_and_nothing_else() -> None:
 
 def test_a_text_may_hold_separators_that_end_no_line(tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text('{"a": "x\u2028y"}\n{"b": 1}\n')
-    assert FixedPolicy(tmp_path / "s.jsonl")._texts == ['{"a": "x\u2028y"}', '{"b": 1}']
+    empty: Any = SimpleNamespace(history=())
+    assert FixedPolicy(tmp_path / "s.jsonl").propose(empty, 2, 0) == ['{"a": "x\u2028y"}', '{"b": 1}']

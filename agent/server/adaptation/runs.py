@@ -96,13 +96,13 @@ class Runs:
                 if (out / again / "run.json").exists():
                     return read_record(out / again)
                 offline = ["--offline"] if self.options.offline else []
-                status, told = self._command(["--resume", again, *offline, "--out", str(out), "--json"], log, lock)
+                status, told = self.command(["--resume", again, *offline, "--out", str(out), "--json"], log, lock)
                 if status != REFUSED or self._stopping:
                     break
                 judged.add(again)
                 aside(again)
             else:
-                status, told = self._command([*self._new(given), "--out", str(out), "--json"], log, lock)
+                status, told = self.command([*self._new(given), "--out", str(out), "--json"], log, lock)
         if status != 0:
             if self._stopping:
                 raise StoppedError
@@ -152,7 +152,14 @@ class Runs:
     def _out(self, task: str) -> Path:
         return runs_folder(self.options.out, task)
 
-    def _command(self, words: list[str], log: Path, lock: int) -> tuple[int, str]:
+    def command(self, words: list[str], log: Path, lock: int) -> tuple[int, str]:
+        """Run the command to its end; return its exit status and what it wrote.
+
+        Args:
+            words: its options.
+            log: takes what it writes to standard error.
+            lock: descriptor that it inherits.
+        """
         path = os.pathsep.join(filter(None, (str(Path(agent.__path__[0]).parent), os.environ.get("PYTHONPATH"))))
         with log.open("a") as errors:
             command = [sys.executable, "-m", "agent.run", *words]

@@ -67,9 +67,9 @@ class Forwarder:
         body = json.loads(await http.body())
         body = {key: value for key, value in body.items() if key not in OWN} | {"model": served.there}
         path = "chat/completions" if isinstance(request, ChatRequest) else "completions"
-        return await self._forward(json.dumps(body).encode(), path, _Reading(self, request, served))
+        return await self._forward(json.dumps(body).encode(), path, Reading(self, request, served))
 
-    async def _forward(self, body: bytes, path: str, listener: "_Reading") -> Response:
+    async def _forward(self, body: bytes, path: str, listener: "Reading") -> Response:
         """Send a request on, and hand its answer back as it comes.
 
         Args:
@@ -100,7 +100,7 @@ class Forwarder:
             return StreamingResponse(_parts(reply, listener), 200, headers)
         return Response(await self._whole(reply, listener), 200, headers)
 
-    async def _whole(self, reply: httpx2.Response, listener: "_Reading") -> bytes:
+    async def _whole(self, reply: httpx2.Response, listener: "Reading") -> bytes:
         """Return an answer that is wanted whole, once it is."""
         body, broken = bytearray(), "an answer that is too large"
         try:
@@ -133,7 +133,7 @@ class Forwarder:
         return ApiError(status, f"{self._to.origin}: {words}", "upstream_error", None, again)
 
 
-class _Reading:
+class Reading:
     """Reads what is handed back, as far as feedback needs it: the response's id and its text."""
 
     def __init__(self, asked: "Forwarder", request: CompletionRequest | ChatRequest, served: Served) -> None:
@@ -167,7 +167,7 @@ class _Reading:
         return True
 
 
-async def _parts(reply: httpx2.Response, listener: _Reading) -> AsyncIterator[bytes]:
+async def _parts(reply: httpx2.Response, listener: Reading) -> AsyncIterator[bytes]:
     """Yield an answer as it comes, up to a size."""
     kept, size = bytearray(), 0
     try:

@@ -16,7 +16,7 @@ from agent.server.roster import Roster
 from agent.server.roster import Served as ServedModel
 from agent.server.upstream.adapters import Adapters
 from agent.server.upstream.connection import connection
-from agent.server.upstream.forwarding import Forwarder, _Reading
+from agent.server.upstream.forwarding import Forwarder, Reading
 from agent.server.wire import CompletionRequest
 from cao.errors import CaoError, InputError, UnavailableError
 from cao.model.adapters import LoraWeights, save_adapter
@@ -197,5 +197,5 @@ def test_feedback_on_a_stream_does_not_take_it_for_an_empty_answer(other: Other,
     forwarder = Forwarder(connection(in_front_of(other, tmp_path)), roster, Heard(roster), Metrics())
     for stream, sent in ((True, 'data: {"id": "a", "choices": [{"text": "x\u2028y"}]}\n\n'), (False, '{"id": "b"}')):
         request = CompletionRequest.model_validate({"model": "base", "prompt": ["hi"], "stream": stream})
-        assert _Reading(forwarder, request, roster.base).whole(sent.encode())
+        assert Reading(forwarder, request, roster.base).whole(sent.encode())
     assert told == []

@@ -110,10 +110,10 @@ def test_runs_that_nobody_goes_on_with_keep_no_models_for_good(monkeypatch: pyte
     from agent.studio import served as file
 
     opened: Any = [object() for _ in range(6)]
-    monkeypatch.setattr(file, "_OPENED", {})
+    monkeypatch.setattr(file, "OPENED", {})
     for number in range(4):
-        file._kept(str(number), opened[number])
-    assert file._of({"run_id": "0", "out": ""}) is opened[0]  # at work, so that it waits no longer
+        file.keep(str(number), opened[number])
+    assert file.keep("0", opened[0]) is opened[0]  # at work, so that it waits no longer
     for number in (4, 5):
-        file._kept(str(number), opened[number])
-    assert list(file._OPENED) == ["3", "0", "4", "5"]
+        file.keep(str(number), opened[number])
+    assert list(file.OPENED) == ["3", "0", "4", "5"]

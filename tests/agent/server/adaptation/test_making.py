@@ -11,6 +11,7 @@ import pytest
 
 from agent.server.adaptation.control import Adaptation
 from agent.server.adaptation.evidence import Evidence
+from agent.server.adaptation.questions import Material
 from agent.server.adaptation.runs import Runs
 from agent.server.adaptation.state import Adoption, ServerState, read_server_state
 from agent.server.adaptation.watching import Watching
@@ -19,6 +20,7 @@ from agent.server.memory import Answered
 from agent.server.metrics import Metrics
 from agent.server.roster import Roster, Served
 from agent.server.wire import Feedback
+from cao.configuration import parse_assignment
 from cao.errors import InputError, NoRoomError
 from tests.agent import run_folders
 from tests.agent.server.drifting import drifting, new
@@ -35,7 +37,7 @@ class Scripted(Runs):
         self.words: list[list[str]] = []
         self.refused, self.during, self.status = refused, during, status
 
-    def _command(self, words: list[str], log: Path, lock: int) -> tuple[int, str]:
+    def command(self, words: list[str], log: Path, lock: int) -> tuple[int, str]:
         self.words.append(words)
         if "--resume" in words:
             return self.refused, ""
@@ -169,7 +171,8 @@ def test_traffic_that_returns_to_a_task_starts_no_run_without_new_answers(
 ) -> None:
     one = Adoption(run=f"runs/{TASK}/x", run_id="x", status="rolled_back", evidence=Evidence(level=0.9))
     it = making(ServerState(adopted={TASK: one}, tried={TASK: 60}, judged={TASK: []}))
-    assert "too few answers" in it._new_task(TASK, tmp_path)["told"]
+    assert it.watching.adapt is not None
+    assert "too few answers" in it.watching.adapt(TASK, tmp_path)["told"]
     assert waited(it) == []
     label(it, 119)
     assert waited(it) == []
@@ -190,20 +193,21 @@ def test_what_is_served_no_more_is_closed(making: Callable[..., Adaptation]) -> 
     assert it.roster.by_drift[TASK].there == "made-1"
 
 
-def test_a_full_disk_ends_no_adaptation(making: Callable[..., Adaptation], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_no_adaptation(
+    making: Callable[..., Adaptation], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def full(*_: object) -> None:
         raise NoRoomError("the disk is full")
 
-    it = making(ServerState(tried={TASK: 0}, judged={TASK: []}))
-    monkeypatch.setattr("agent.server.adaptation.control.material", full)
-    monkeypatch.setattr("agent.server.adaptation.events.append_line", full)
-    with it._changed:
-        it._want(TASK)
-    assert waited(it) == []
-    assert it.wrong == ""
-    monkeypatch.undo()
-    with it._changed:
-        it._want(TASK)
+    it = making(started=False)
+    assert it.watching.adapt is not None
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.server.adaptation.control.material", full)
+        patched.setattr("agent.server.adaptation.events.append_line", full)
+        it.start()
+        assert waited(it) == []
+        assert it.wrong == ""
+    it.watching.adapt(TASK, tmp_path)
     assert len(waited(it)) == 1
     it.watching.ended = "the disk is full"
     assert it.wrong == "nothing is watched any more: the disk is full"
@@ -223,3 +227,12 @@ def test_an_answer_that_is_empty_counts_against_the_model(making: Callable[..., 
     assert it.feedback(Feedback(id="k", answer="so"))["correct"] is False
     with pytest.raises(ApiError, match="no answer with this id"):
         it.feedback(Feedback(id="l", answer="so"))
+
+
+def test_a_run_is_told_odd_folders_as_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "the 🐦 and é"
+    runs = Scripted(drifting(folder, tmp_path / "s"), None)
+    runs.begin()
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question": "Why?"}))
+    runs.make(TASK, Material(0, tmp_path / "q.jsonl"))
+    assert {"model_path": str(folder)} in [parse_assignment(word) for word in runs.words[0] if "=" in word]

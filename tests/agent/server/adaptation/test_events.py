@@ -12,7 +12,6 @@ from agent.server.adaptation.questions import Material
 from agent.server.adaptation.runs import Runs, StoppedError
 from agent.server.adaptation.state import ServerState, read_server_state
 from agent.server.metrics import Metrics
-from cao.configuration import parse_assignment
 from tests.agent.server.running_site import options
 
 
@@ -65,10 +64,3 @@ def test_a_run_that_outlived_its_server_is_waited_for(tmp_path: Path) -> None:
         with pytest.raises(StoppedError):
             runs.make("drift-1", Material(0, tmp_path / "q.jsonl"))
     assert not (tmp_path / "runs" / "drift-1.log").exists()
-
-
-def test_a_run_is_told_odd_folders_as_they_are(tmp_path: Path) -> None:
-    folder = tmp_path / "the 🐦 and é"
-    words = Runs(options(folder, tmp_path), None)._machine()
-    given = [parse_assignment(word) for word in words if "=" in word]
-    assert {"model_path": str(folder)} in given
