@@ -11,6 +11,7 @@ import pytest
 
 from agent.server.adaptation.control import Adaptation
 from agent.server.adaptation.evidence import Evidence
+from agent.server.adaptation.labels import Label, Labels
 from agent.server.adaptation.questions import Material
 from agent.server.adaptation.runs import Runs
 from agent.server.adaptation.state import Adoption, ServerState, read_server_state
@@ -151,6 +152,21 @@ def test_answers_count_as_used_by_the_run_that_knew_them(making: Callable[..., A
     label(it, 56)
     assert len(waited(it)) == 2
     assert read_server_state(tmp_path / "s").tried == {TASK: 56}
+
+
+def test_answers_that_an_earlier_run_never_saw_start_another_one(
+    making: Callable[..., Adaptation], tmp_path: Path
+) -> None:
+    read = {"format": "JSONL", "rows": 60, "questions": 60, "keys": {}, "answers": "indexes"}
+    record = run_folders.record("a") | {"data": read, "status": "no_improvement"}
+    run_folders.write_run(tmp_path / "s" / "runs" / TASK, "a", record)  # it ended, and nobody has looked at it
+    labels = Labels(tmp_path / "s" / "feedback.jsonl")
+    for number, row in enumerate(new(120)):
+        told = {"question": row["question"], "choices": row["choices"], "answer": row["answer"]}
+        labels.add(Label.model_validate({"id": str(number), "tasks": (TASK,), "model": "base", **told}))
+    it = making()
+    assert [words[0] for words in waited(it)] == ["--task"]
+    assert read_server_state(tmp_path / "s").tried == {TASK: 120}
 
 
 def test_answers_that_come_while_a_run_is_made_start_another_one(making: Callable[..., Adaptation]) -> None:
