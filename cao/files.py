@@ -197,11 +197,21 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file; it is on the disk when this returns."""
-    with room_for(path, len(line)), path.open("a", encoding="utf-8") as stream:
-        stream.write(f"{line}\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Add a line to a file; it is on the disk when this returns, and nothing of it is where this raises.
+
+    Raises:
+        NoRoomError: there is no room for it.
+    """
+    data = f"{line}\n".encode()
+    with room_for(path, len(data)), path.open("ab", buffering=0) as stream:
+        before = stream.seek(0, os.SEEK_END)
+        try:
+            while data:
+                data = data[stream.write(data) :]
+            os.fsync(stream.fileno())
+        except BaseException:
+            stream.truncate(before)  # the next line would be glued to half of this one
+            raise
 
 
 def write_json(path: Path, value: object) -> None:
@@ -283,7 +293,7 @@ def check_sums(folder: Path) -> None:
     if not sums.is_file():
         return
     try:
-        lines = sums.read_text(encoding="utf-8").splitlines()
+        lines = sums.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # a name may hold other separators
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{sums}: cannot be read ({type(error).__name__})") from None
     for line in lines:

@@ -66,7 +66,7 @@ def _texts(content: str) -> list[str]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
-        return [line.strip() for line in content.splitlines() if line.strip()]
+        return [line.strip() for line in content.split("\n") if line.strip()]
     if isinstance(value, list):
         return [item if isinstance(item, str) else json.dumps(item) for item in value]
     return [content.strip()]

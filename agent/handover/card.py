@@ -2,19 +2,20 @@
 
 import json
 import re
+from pathlib import Path
 
 from agent.handover.settings import CAO_FILE
 from agent.record.measurements import PartScore
 from agent.record.schema import RunRecord
 from agent.record.wording import compared_sentence, drift_sentence, interval, model_name, number, percent
 from cao.encodings import visible
-from cao.model.profiles import MODELS
+from cao.model.profiles import known
 from cao.strategy import strategy_text
 
 
 def hub_id(run: RunRecord) -> str:
     """Return where anybody gets a run's base model, empty for a model of the user's own."""
-    profile = MODELS.get(run.model)
+    profile = known(run.model)
     return "" if profile is None or run.config.get("model_path") else profile.published
 
 
@@ -28,13 +29,14 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...], *, soft: bool = Fa
         soft: whether a soft prompt is among them.
     """
     source = hub_id(run)
-    licence = MODELS[run.model].licence if source else "other"
+    profile = known(run.model) if source else None
+    licence = profile.licence if profile else "other"
     tags = ["prompt-tuning" if soft else "lora"] if folders else []
     head = {"base_model": source, "library_name": "peft", "license": licence, "tags": tags}
     front = [f"{key}: {json.dumps(value)}" for key, value in head.items() if value]
     accepted = what == "adopted" and run.adopted is not None
     facts = {
-        "Base model": f"{model_name(run.model)}, sha256 of its weights {run.model_sha256}",
+        "Base model": f"{model_name(run.model)}{_carried(run)}, sha256 of its weights {run.model_sha256}",
         "Task": f"{run.task}{', ' + run.data.format if run.data else ''}",
         "What it is": (run.adopted and run.adopted.note) or f"the {what} {'model' if accepted else 'adapter'}",
         "Strategy": _strategies(run) if accepted else "none",
@@ -52,6 +54,18 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...], *, soft: bool = Fa
 def as_text(value: str) -> str:
     """Return what Markdown shows as this text: no link, picture, table, code or HTML comes of it."""
     return re.sub(r"([\\`*<>\[\]|])", r"\\\1", visible(value))
+
+
+def _carried(run: RunRecord) -> str:
+    """Return what an adapter that the deployed model carries means to who loads this one."""
+    start = run.config.get("start_adapter")
+    if not start:
+        return ""
+    name = Path(str(start)).name
+    return (
+        f" with the adapter {name} that it carries; where that is more than added matrices (DoRA, trained biases or "
+        "heads) it was merged into the weights first, and so must you before you load this one"
+    )
 
 
 def _strategies(run: RunRecord) -> str:

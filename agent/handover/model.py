@@ -115,7 +115,8 @@ class Model:
         """
         if not 1 <= max_new_tokens <= MOST_TOKENS:
             raise InputError(f"max_new_tokens lies between 1 and {MOST_TOKENS}, and is not {max_new_tokens}")
-        example = Example(id="prompt", question=_text(prompt, "the prompt"), labelled=False)
+        _text(prompt, "the prompt")
+        example = Example(id="prompt", question=prompt, labelled=False)  # its last line break may end a chat's turn
         task = replace(OWN, ask=lambda one: one.question, max_new_tokens=max_new_tokens, stop=tuple(stop))
         with _in_words():
             return self._written(task, [example])[0].text

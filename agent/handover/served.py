@@ -13,7 +13,9 @@ SECONDS = 120.0
 """One request may take."""
 
 
-def on_server(url: str, base: str | None, adapter: str | None, prompts: list[str], *, offline: bool) -> Verdict:
+def on_server(
+    url: str, base: str | None, adapter: str | None, prompts: list[str], *, offline: bool, keyless: bool = False
+) -> Verdict:
     """Return whether a server serves an adapter, and not the base model under its name.
 
     Args:
@@ -22,6 +24,7 @@ def on_server(url: str, base: str | None, adapter: str | None, prompts: list[str
         adapter: the name that it serves the adapter by.
         prompts: what is asked.
         offline: refuse every address but this machine's own.
+        keyless: whether another machine may be asked without a key, too.
 
     Raises:
         InputError: a name is missing, or both are one.
@@ -31,7 +34,7 @@ def on_server(url: str, base: str | None, adapter: str | None, prompts: list[str
         raise InputError("--server needs the two names that it serves: --base NAME and --adapter NAME")
     if base == adapter:
         raise InputError("--base and --adapter are one name; the server must serve each under its own")
-    transport = Transport(url, SECONDS, offline=offline)
+    transport = Transport(url, SECONDS, offline=offline, keyless=keyless)
     names = (base, base, adapter)
     first, again, adapted = ([_asked(transport, name, prompt) for prompt in prompts] for name in names)
     return compared(transport.origin, first, again, adapted)

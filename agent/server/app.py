@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as Http
 from starlette.responses import JSONResponse, Response
 
-from agent.server.errors import ApiError, invalid, of_cao
+from agent.server.errors import ApiError, invalid, of_cao, unknown_model
 from agent.server.metrics import Metrics
 from agent.server.wire import ChatRequest, CompletionRequest, Feedback
 from cao import __version__
@@ -47,7 +47,7 @@ def make_app(
 
     @app.get("/health")
     async def _health() -> JSONResponse:
-        told = health()
+        told = await run_in_threadpool(health)  # it waits for what is being written to the disk
         return JSONResponse(told, 200 if told["status"] == "ok" else 503)
 
     @app.get("/metrics")
@@ -57,6 +57,15 @@ def make_app(
     @app.get("/v1/models")
     async def _models() -> JSONResponse:
         return JSONResponse({"object": "list", "data": models()})
+
+    @app.get("/v1/models/{name:path}")
+    async def _model(name: str) -> JSONResponse:
+        if not name:
+            raise HTTPException(404)
+        served = {str(one["id"]): one for one in models()}
+        if name not in served:
+            raise unknown_model(name, list(served))
+        return JSONResponse(served[name])
 
     @app.post("/v1/completions")
     async def _completions(http: Http) -> Response:

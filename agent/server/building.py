@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from agent.handover.model import Model
 from agent.handover.opening import open_beside
-from agent.handover.settings import Handed
+from agent.handover.settings import CAO_FILE, Handed
 from agent.record.reading import read_record
 from agent.record.schema import RunRecord
 from agent.server.adaptation.control import Adaptation, Close, Open
@@ -27,6 +27,7 @@ from agent.server.upstream.adapters import Adapters
 from agent.server.upstream.connection import connection
 from agent.server.upstream.forwarding import Forwarder
 from agent.server.wire import Feedback
+from cao.errors import InputError
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.encoder import Encoder
@@ -96,7 +97,7 @@ def make_site(options: ServeOptions, lying: Sequence[Place], key: str, file: Pat
             adaptation.stop()
         engine.stop()
 
-    return Site(site_app(options, local, roster, metrics, key, adaptation), roster, stop)
+    return Site(site_app(options, local, roster, metrics, key, adaptation, lambda: engine.alive), roster, stop)
 
 
 def _before(options: ServeOptions, lying: Sequence[Place], key: str, file: Path | None) -> Site:
@@ -109,11 +110,25 @@ def _before(options: ServeOptions, lying: Sequence[Place], key: str, file: Path 
     def opened(task: str, folder: Path, record: RunRecord) -> Served:
         return adapters.open(base, task, folder, record)
 
-    roster.routes |= {at.name: opened(at.name, at.folder, read_record(at.folder)) for at in lying}
+    roster.routes |= {at.name: opened(at.name, at.folder, _run_at(at)) for at in lying}
     adaptation = _adapting(options, file, roster, metrics, opened, adapters.close)
     answers = Forwarder(to, roster, _listener(roster, adaptation), metrics)
     stop = adaptation.stop if adaptation else lambda: None
     return Site(site_app(options, answers, roster, metrics, key, adaptation), roster, stop)
+
+
+def _run_at(at: Place) -> RunRecord:
+    """Return the record of the run that lies somewhere.
+
+    Raises:
+        InputError: it is no run that has ended.
+    """
+    if (at.folder / CAO_FILE).is_file() and not (at.folder / "run.json").is_file():
+        raise InputError(
+            f"--adopted {at.name}={at.folder}: was exported, and with --upstream runs are taken: give the run's id or "
+            "folder, or have that server load the folder itself"
+        )
+    return read_record(at.folder)
 
 
 def _adapting(
@@ -139,15 +154,28 @@ def site_app(
     metrics: Metrics,
     key: str,
     adaptation: Adaptation | None,
+    alive: Callable[[], bool] = lambda: True,
 ) -> ASGIApp:
-    """Return the application behind its guard."""
+    """Return the application behind its guard.
+
+    Args:
+        options: of the server.
+        answers: to requests.
+        roster: what is served.
+        metrics: what is counted.
+        key: that requests must bear, empty where none is needed.
+        adaptation: watches and adapts, None where nothing does.
+        alive: whether the model's thread is at work.
+    """
 
     def models() -> list[dict[str, JsonValue]]:
-        return [described(roster.resolve(name), name) for name in roster.names]
+        return [described(model, name) for name, model in roster.every]
 
     def health() -> dict[str, JsonValue]:
         tasks: list[JsonValue] = [*roster.tasks]
-        told: dict[str, JsonValue] = {"status": "ok", "current": roster.current.name, "tasks": tasks}
+        status = (adaptation.wrong if adaptation else "") or "ok"
+        status = status if alive() else "the model answers no more; start the server again"
+        told: dict[str, JsonValue] = {"status": status, "current": roster.current.name, "tasks": tasks}
         return {**told, **(adaptation.health() if adaptation else {})}
 
     feedback = adaptation.feedback if adaptation else _no_feedback

@@ -62,12 +62,26 @@ class Text:
     worn: Worn
     writing: Writing
 
+    def leave(self) -> None:
+        """Have it dropped: nobody waits any more."""
+        self.writing.gone = True
 
-@dataclass(frozen=True)
+
+@dataclass
 class Call:
-    """A call to be made in the model's thread, without an adapter on; it raises nothing."""
+    """A call to be made in the model's thread, without an adapter on; it raises nothing.
+
+    Attributes:
+        make: the call.
+        gone: nobody waits for it any more, so that it is not made.
+    """
 
     make: Callable[[], None]
+    gone: bool = False
+
+    def leave(self) -> None:
+        """Have it dropped, unless it has begun: nobody waits any more."""
+        self.gone = True
 
 
 Job = Text | Call
@@ -87,6 +101,7 @@ class Engine:
 
     Attributes:
         active: texts under way.
+        room: jobs that may wait.
     """
 
     def __init__(self, lm: LanguageModel, *, batch: int, queue: int) -> None:
@@ -98,7 +113,7 @@ class Engine:
             queue: jobs that may wait.
         """
         self.lm, self.active = lm, 0
-        self._batch, self._room = batch, queue
+        self._batch, self.room = batch, queue
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -113,6 +128,11 @@ class Engine:
     def waiting(self) -> int:
         """Jobs that have not begun."""
         return len(self._waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread works, or waits for work."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin to work."""
@@ -133,7 +153,7 @@ class Engine:
             FullError: there is no room for them.
         """
         with self._changed:
-            if self._stopping or len(self._waiting) + len(jobs) > self._room:
+            if self._stopping or len(self._waiting) + len(jobs) > self.room:
                 raise FullError(max(1, min(60, math.ceil(self._pace_s * len(self._waiting)))))
             self._waiting.extend(jobs)
             self._changed.notify()
@@ -199,14 +219,18 @@ class Engine:
     def _begin(self, jobs: Sequence[Job]) -> None:
         """Make a call, or read the prompts of texts and have them join those under way."""
         for job in jobs:
-            if isinstance(job, Call):
+            if isinstance(job, Call) and not job.gone:
                 self._wear(Worn())
                 job.make()
         texts = [job for job in jobs if isinstance(job, Text) and not job.writing.gone]
         if not texts:
             return
         writings = [text.writing for text in texts]
-        group = _Group(texts[0].worn, RowBatch(self.lm, [one.row for one in writings]), writings)
+        try:
+            group = _Group(texts[0].worn, RowBatch(self.lm, [one.row for one in writings]), writings)
+        except Exception as error:  # noqa: BLE001  (whatever it is, these texts fail and the others go on)
+            _fail(writings, error)
+            return
         if not self._step(group):
             return
         alike = next((one for one in self._groups if one.worn.key == group.worn.key), None)

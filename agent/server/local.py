@@ -51,8 +51,7 @@ class Asked:
     def leave(self) -> None:
         """Have the model's thread drop it: nobody waits any more."""
         for job in self.jobs:
-            if isinstance(job, Text):
-                job.writing.gone = True
+            job.leave()
 
     def take(self, index: int, new: Piece | Written | Exception) -> Written:
         """Add what is new of a text, and return it alone.
@@ -106,6 +105,11 @@ class Local:
         top, told = head(kind, served.name), asyncio.Queue[Told]()
         make = self._ranking if request.choices else self._writing
         asked = await run_in_threadpool(make, request, served, top, told, _sender(told))
+        if len(asked.jobs) > self._engine.room:
+            words = (
+                f"{len(asked.jobs)} texts in one request, and --queue has room for {self._engine.room}; send several"
+            )
+            raise ApiError(400, words, "too_many_texts", "n")
         try:
             self._engine.submit(asked.jobs)
         except FullError as full:
@@ -241,8 +245,6 @@ def _whole(served: Served, prompt: str, writing: Writing) -> Callable[[], None]:
     assert model is not None, "what is served here has a model"
 
     def make() -> None:
-        if writing.gone:
-            return
         try:
             text = model.generate(prompt, max_new_tokens=min(how.max_tokens, 4096), stop=how.stop)
             tokens = model.lm.encode(text, special=False)

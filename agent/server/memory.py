@@ -21,7 +21,7 @@ class Answered:
         question: the prompt, or the user's last message.
         context: a passage that it is about, and a chat's turns before it.
         choices: that were given.
-        text: the answer, empty until it is there.
+        text: the answer, None until it is there.
         choice: index of the chosen one, None where there were none.
     """
 
@@ -32,7 +32,7 @@ class Answered:
     question: str
     context: str = ""
     choices: tuple[str, ...] = ()
-    text: str = ""
+    text: str | None = None
     choice: int | None = None
     run: str = ""
 

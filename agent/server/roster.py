@@ -70,7 +70,13 @@ class Roster:
     @property
     def names(self) -> list[str]:
         """What a request may call for."""
-        return [BASE, AUTO, *self.routes, *(name for name in self.by_drift if name not in self.routes)]
+        return [name for name, _ in self.every]
+
+    @property
+    def every(self) -> list[tuple[str, Served]]:
+        """What a request may call for, with who answers; other threads may change the roster meanwhile."""
+        drifted = [(name, model) for name, model in self.by_drift.copy().items() if name not in self.routes]
+        return [(BASE, self.base), (AUTO, self.current), *self.routes.items(), *drifted]
 
     def resolve(self, name: str) -> Served:
         """Return the model of a name, for the whole of one request.

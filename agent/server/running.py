@@ -44,7 +44,8 @@ def serve(options: ServeOptions, file: Path | None, *, as_json: bool) -> int:
                 web.run(sockets=[sock])
         finally:
             site.stop()
-    sys.stderr.write("every request was answered; ended\n")
+    cut = f"{web.cut} requests were cut off, unanswered after {options.drain_s:g} s (--drain-s)"
+    sys.stderr.write(f"{cut if web.cut else 'every request was answered'}; ended\n")
     return 0
 
 

@@ -72,7 +72,11 @@ class Protocol(H11Protocol):
 
 
 class Web(uvicorn.Server):
-    """The server; a signal, or ``should_exit``, has it take no more and work off what it took."""
+    """The server; a signal, or ``should_exit``, has it take no more and work off what it took.
+
+    Attributes:
+        cut: requests that it was not given time for at the end.
+    """
 
     def __init__(self, app: ASGIApp, head_s: float, drain_s: float, ready: Callable[[], None]) -> None:
         """Prepare.
@@ -97,11 +101,17 @@ class Web(uvicorn.Server):
         )
         super().__init__(config)
         self._ready = ready
+        self.cut = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, work off what was taken as long as there is time for it, and count what was cut off."""
+        await super().shutdown(sockets)
+        self.cut = len(self.server_state.tasks)
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -38,7 +38,8 @@ def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], V
 
     def adapt(task: str, path: Path) -> Adapted:
         out = folder / "runs" / task
-        lines = sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        text = path.read_text(encoding="utf-8")  # not splitlines: a prompt may hold other separators
+        lines = sum(1 for line in text.split("\n") if line.strip())
         try:
             stored = _begun(out, path)
             config = configure(path, out, lines, stored.config if stored else {})

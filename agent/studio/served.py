@@ -100,7 +100,9 @@ class Opened:
     began: float
 
 
-_OPENED: dict[str, Opened] = {}
+MOST_LOADED = 4
+"""Runs of which models are kept: one that is never gone on with would keep its own for good."""
+OPENED: dict[str, Opened] = {}
 """Run → what is loaded for it, until it has concluded."""
 
 
@@ -153,7 +155,7 @@ def report(stored: Stored) -> Stored:
         total = time.monotonic() - opened.began
         record = finish(state, bench, opened.header, total_s=total, busy_s=opened.recorder.busy_s)
         completed(folder, record, [state])
-    _OPENED.pop(folder.name, None)
+    OPENED.pop(folder.name, None)
     return {
         "verdict": verdict(record),
         "folder": str(folder),
@@ -180,8 +182,9 @@ def _of(stored: Stored) -> Opened:
         InputError: the run's folder is gone, or its data or weights are not what it began with.
     """
     run_id, out = str(stored["run_id"]), Path(str(stored["out"]))
-    if run_id in _OPENED:
-        return _OPENED[run_id]
+    opened = OPENED.get(run_id)
+    if opened is not None:
+        return keep(run_id, opened)
     folder, header = find_run(out, run_id), read_stored(out, run_id)
     config = make_config(None, {**header.config, "out": str(out)}, [])
     refuse_changes(header, config)
@@ -195,5 +198,16 @@ def _opened(bench: Workbench, folder: Path, header: RunHeader) -> Opened:
     recorder = Recorder(folder.absolute(), PlainView())
     clock = replace(bench.clock, spent=recorder.spent_s)
     bench = replace(bench, folder=folder.absolute(), record=recorder, clock=clock)
-    _OPENED[folder.name] = opened = Opened(bench, header, recorder, time.monotonic())
+    return keep(folder.name, Opened(bench, header, recorder, time.monotonic()))
+
+
+def keep(run_id: str, opened: Opened) -> Opened:
+    """Keep what is loaded for a run in the place of that of the run that has waited longest, where there are many.
+
+    Where that run goes on, it is loaded again; its trace is closed once no node holds it.
+    """
+    OPENED.pop(run_id, None)
+    while len(OPENED) >= MOST_LOADED:
+        OPENED.pop(next(iter(OPENED)))
+    OPENED[run_id] = opened
     return opened

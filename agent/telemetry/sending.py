@@ -75,12 +75,17 @@ class Sending:
             out: the folder of runs.
             until: says when to end; else an interrupt does.
         """
-        past = {run.run_id for run in list_runs(out) if run.status != RUNNING}
+        before = {run.run_id: run.status for run in list_runs(out) if run.status != RUNNING}
+        left = {name for name, status in before.items() if status == UNFINISHED}  # it may be resumed
+        past = before.keys() - left
         while not until():
             for folder in run_folders(out):
                 if (name := folder.name) in past:
                     continue
                 try:
+                    if name in left and read_run(folder).status == UNFINISHED:
+                        continue
+                    left.discard(name)
                     status, begun = self._watched(folder)
                 except (InputError, UnavailableError) as error:
                     _say(f"{name} is left out: {error}")

@@ -161,7 +161,7 @@ def _call(event: Event, number: int, parent: str, now: int) -> Span:
         call = Call.model_validate(event.get("data") or {})
     except ValidationError:
         raise _foreign(event) from None
-    address = urlsplit(call.server)
+    host, port = _address(call.server)
     known = {
         "gen_ai.operation.name": call.operation,
         "gen_ai.provider.name": call.provider,
@@ -172,13 +172,22 @@ def _call(event: Event, number: int, parent: str, now: int) -> Span:
         "gen_ai.request.top_p": call.top_p,
         "gen_ai.usage.input_tokens": call.input_tokens,
         "gen_ai.usage.output_tokens": call.output_tokens,
-        "server.address": address.hostname,
-        "server.port": address.port,
+        "server.address": host,
+        "server.port": port,
         "error.type": call.error or None,
     }
     start = now - round(call.seconds * NANO)
     name = f"{call.operation} {visible(call.model)}"
     return Span(f"{number}", parent, name, start, now, _stated(known), call.error, remote=bool(call.server))
+
+
+def _address(server: str) -> tuple[str | None, int | None]:
+    """Return host and port of an address, neither where it is none: earlier versions wrote ``::1`` without brackets."""
+    try:
+        address = urlsplit(server)
+        return address.hostname, address.port
+    except ValueError:
+        return None, None
 
 
 def _stated(known: Mapping[str, Value | None]) -> Attributes:

@@ -56,20 +56,32 @@ def chat_text(lm: LanguageModel, messages: list[Message]) -> str:
 
     Args:
         lm: whose tokenizer.
-        messages: a system and a user message; control tokens inside them are taken apart.
+        messages: of the system, the user and the assistant; control tokens inside them are taken apart.
     """
     tokenizer = lm.tokenizer
-    safe = [
+    safe: list[Message] = [
         {"role": m["role"], "content": _without_control(m["content"], tokenizer.all_special_tokens)} for m in messages
     ]
     if not tokenizer.chat_template:
         return "\n\n".join([*(message["content"].strip() for message in safe), "Reply:"]) + "\n"
-    try:
-        text = tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
-    except TemplateError:  # a template without a system role
-        joined = [{"role": "user", "content": "\n\n".join(message["content"] for message in safe)}]
-        text = tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True)
-    return str(text)
+    joined: list[Message] = [{"role": "user", "content": "\n\n".join(message["content"] for message in safe)}]
+    for chat in (safe, _without_system(safe)):
+        try:
+            return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        except TemplateError:  # a template without a system role, or one that takes roles by turns alone
+            continue
+    return str(tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True))
+
+
+def _without_system(messages: list[Message]) -> list[Message]:
+    """Return a chat whose system text stands before what the user says first, as templates without that role want."""
+    told = [message["content"] for message in messages if message["role"] == "system"]
+    turns = [message for message in messages if message["role"] != "system"]
+    first = next((number for number, turn in enumerate(turns) if turn["role"] == "user"), None)
+    if not told or first is None:
+        return messages
+    turns[first] = {"role": "user", "content": "\n\n".join([*told, turns[first]["content"]])}
+    return turns
 
 
 def _without_control(text: str, control: list[str]) -> str:

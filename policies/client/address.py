@@ -17,7 +17,8 @@ def origin(url: str) -> str:
         InputError: this is no address.
     """
     parts = _split(url)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
 def is_loopback(url: str) -> bool:

@@ -54,13 +54,14 @@ class Transport:
         sdk: the client; safe to use from several threads.
     """
 
-    def __init__(self, url: str, timeout_s: float, *, offline: bool) -> None:
+    def __init__(self, url: str, timeout_s: float, *, offline: bool, keyless: bool = False) -> None:
         """Prepare the connection; nothing is sent.
 
         Args:
             url: the server's address, with its path.
             timeout_s: seconds that one request may take as a whole.
             offline: refuse every address but this machine's own.
+            keyless: whether another machine may be asked without a key, too.
 
         Raises:
             InputError: this is no address.
@@ -69,7 +70,7 @@ class Transport:
         local = is_loopback(url)
         if offline and not local:
             raise UnavailableError(f"{origin(url)} is not on this machine; run without --offline or set base_url")
-        key = _read_key(required=not local)
+        key = _read_key(required=not (local or keyless))
         self._secret, self._timeout_s, self._exchange = Secret(key), timeout_s, threading.local()
         # a proxy or a redirect would lead a local address off this machine; a deadline needs a connection of its own
         client = httpx2.Client(

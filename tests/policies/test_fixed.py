@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,3 +201,9 @@ def test_unwrap_takes_the_root_key_and_nothing_else() -> None:
         assert unwrap(other) == other
     with pytest.raises(StrategyRejectedError):
         parse_strategy(unwrap(f'{{"strategy": {A}, "more": {{"lambda": 1}}}}'))
+
+
+def test_a_text_may_hold_separators_that_end_no_line(tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text('{"a": "x\u2028y"}\n{"b": 1}\n')
+    empty: Any = SimpleNamespace(history=())
+    assert FixedPolicy(tmp_path / "s.jsonl").propose(empty, 2, 0) == ['{"a": "x\u2028y"}', '{"b": 1}']

@@ -5,18 +5,19 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from agent.loop.run_folder import locked
 from agent.record.reading import read_record
 from agent.record.schema import RunRecord
 from agent.server.adaptation.events import Events
 from agent.server.adaptation.evidence import Evidence
-from agent.server.adaptation.labels import Label, Labels, alike, label_of, lines, of_one_kind, window_rows
+from agent.server.adaptation.labels import Label, Labels, label_of
+from agent.server.adaptation.questions import LEAST_LABELLED, material, of_one_kind, window_rows
 from agent.server.adaptation.runs import Runs, StoppedError
-from agent.server.adaptation.state import Adoption, ServerState, read_server_state
+from agent.server.adaptation.state import Adoption, ServerState, held, read_server_state
 from agent.server.adaptation.watching import Watching
 from agent.server.errors import ApiError
 from agent.server.memory import Memory
@@ -26,14 +27,8 @@ from agent.server.settings import ServeOptions
 from agent.server.wire import Feedback
 from agent.stream.state import Adapted, Event
 from agent.stream.wording import words
-from cao.errors import CaoError, InputError
-from cao.files import write_atomic
+from cao.errors import CaoError
 from tools.detect_drift.reference import check_sources
-
-LEAST_LABELLED = 56
-"""Questions with their answers that a run needs to accept anything."""
-LEAST_PROMPTS = 8
-"""Of a window, for the tools; fewer are of no use beside questions."""
 
 Open = Callable[[str, Path, RunRecord], Served]
 """Opens what a run adopted for a task, as it is served; raises a CaoError where it cannot be served."""
@@ -88,11 +83,7 @@ class Adaptation:
         check_sources(options.reference, options.registry)
         if options.adapt:
             self._grader = self.runs.check()
-        try:
-            options.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{options.out}: cannot be made ({error.strerror}); choose another --out") from None
-        self._held.enter_context(locked(options.out))
+        self._held.enter_context(held(options.out))
         self._state = read_server_state(options.out)
         self._labels = Labels(options.out / "feedback.jsonl")
         self._events = Events(options.out, self.metrics, self.roster.base.name)
@@ -148,12 +139,16 @@ class Adaptation:
     def health(self) -> dict[str, JsonValue]:
         """Return how the watch and the adaptation are."""
         with self._changed:
-            adopted: dict[str, JsonValue] = {
-                task: {"run": one.run_id, "status": one.status, **one.evidence.model_dump(include={"right", "asked"})}
-                for task, one in self._state.adopted.items()
-            }
+            adopted: dict[str, JsonValue] = {task: one.told() for task, one in self._state.adopted.items()}
             making: list[JsonValue] = [*self._wanted]
         return {"watch": self.watching.ended or "ok", "adapting": making, "adopted": adopted}
+
+    @property
+    def wrong(self) -> str:
+        """What has ended that should be at work, empty where nothing has."""
+        if self.watching.ended:
+            return f"nothing is watched any more: {self.watching.ended}"
+        return "" if self._thread.is_alive() else "nothing is adapted to any more"
 
     def _event(self, event: Event) -> None:
         """Take what the watch came to, in the watch's thread."""
@@ -168,6 +163,8 @@ class Adaptation:
 
     def _new_task(self, task: str, path: Path) -> Adapted:
         with self._changed:
+            if task in self._state.tried and not self._worth_a_run(task):
+                return {"run": None, "told": "a run for it was made, and too few answers came since for another one"}
             self._want(task)
         return {"run": None, "told": "it is adapted to beside the server, whose events.jsonl says what came of it"}
 
@@ -190,7 +187,7 @@ class Adaptation:
         adoption = self._state.adopted.get(task)
         if adoption is not None and adoption.status == "served":
             return False
-        known = of_one_kind([one.row() for one in self._labels.of(task, window_rows(self.watching.window(task)))])
+        known = of_one_kind(self._labels.of(task, window_rows(self.watching.window(task))))
         return len(known) >= max(LEAST_LABELLED, 2 * self._state.tried.get(task, 0))
 
     def _run(self) -> None:
@@ -202,46 +199,47 @@ class Adaptation:
                 if self._stopping:
                     return
                 task = self._wanted[0]
+            again = False
             try:
                 self._adapt(task)
+                again = True  # answers may have come that the run did not see
             except StoppedError:
                 return
             except Exception as error:  # noqa: BLE001  (serving goes on, and events.jsonl says what was wrong)
-                self._events.add(
-                    "not_adapted", task, str(error) if isinstance(error, CaoError) else type(error).__name__
-                )
+                self._events.failed(task, error)
             with self._changed:
                 self._wanted.remove(task)
+                if again and self._worth_a_run(task):
+                    self._want(task)
 
     def _adapt(self, task: str) -> None:
         """Make one run on what is at hand for a task, and serve what it adopts."""
         rows = window_rows(self.watching.window(task))
-        known = of_one_kind([one.row() for one in self._labels.of(task, rows)])
-        enough = len(known) >= LEAST_LABELLED
-        shown = [row for row in of_one_kind(list(rows.values())) if not known or alike(row, known[0])]
-        folder = self.options.out / "tasks"
-        folder.mkdir(exist_ok=True)
-        questions, prompts = folder / f"{task}-{len(known)}.jsonl", folder / f"{task}-{len(known)}-prompts.jsonl"
-        write_atomic(questions, lines(known if enough else of_one_kind(list(rows.values()))))
-        write_atomic(prompts, lines(shown))
-        beside = prompts if enough and len(shown) >= LEAST_PROMPTS else None
+        given = material(self.options.out / "tasks", task, self._labels.of(task, rows), rows.values())
+        judged, aside = self._state.judged.get(task, ()), partial(self._put_aside, task)
         try:
-            record = self.runs.make(
-                task, questions.absolute(), beside and beside.absolute(), self._state.judged.get(task, ())
-            )
+            record = self.runs.make(task, given, judged, aside)
             model = self.open(task, self.runs.folder(task, record), record) if record.status == "improved" else None
         except Exception:
             if not self._stopping:
                 with self._changed:
-                    self._judged(task, len(known))
+                    self._judged(task, given.known)
             raise
         with self._changed:
+            known = given.known_to(record.data)
             if model is not None:
-                self._adopt(task, record, model, len(known))
+                self._adopt(task, record, model, known)
             else:
-                lack = "" if enough else f"; {len(known)} of at least {LEAST_LABELLED} answers are known"
+                lack = "" if known >= LEAST_LABELLED else f"; {known} of at least {LEAST_LABELLED} answers are known"
                 self._events.once("not_adapted", task, f"run {record.run_id}: nothing was accepted{lack}")
-                self._judged(task, len(known))
+                self._judged(task, known)
+
+    def _put_aside(self, task: str, run: str) -> None:
+        """Write down that a run cannot be gone on with."""
+        with self._changed:
+            self._state.settle(task, [run])
+            self._state.write(self.options.out)
+            self._events.add("not_adapted", task, f"run {run}: cannot be gone on with; a new one is made")
 
     def _adopt(self, task: str, record: RunRecord, model: Served, known: int) -> None:
         """Serve what a run adopted. First it is said and written: what is served must be served again after a kill."""
@@ -250,13 +248,16 @@ class Adaptation:
         self._events.once("adopted", task, f"run {record.run_id}")
         self._state.adopted[task] = Adoption(run=run, run_id=record.run_id, evidence=Evidence(level=level))
         self._judged(task, known)
+        before = self.roster.by_drift.get(task)
         self._serve(task, record, model)
+        if before is not None and before.there != model.there:
+            self.close(before)
         self._swapped(f"run {record.run_id} was accepted")
 
     def _judged(self, task: str, known: int) -> None:
         """Write down that the task's runs were dealt with, in one step with what was adopted: a kill parts neither."""
+        self._state.settle(task, self.runs.ended(task))
         self._state.tried[task] = known
-        self._state.judged[task] = self.runs.ended(task)
         self._state.write(self.options.out)
 
     def _serve(self, task: str, record: RunRecord, model: Served) -> None:
@@ -287,10 +288,8 @@ class Adaptation:
 
     def _open_again(self, task: str, adoption: Adoption) -> None:
         """Serve what an earlier process adopted; what cannot be opened is said, and the base model is served."""
-        folder = self.options.out.absolute() / adoption.run
         try:
-            if not folder.resolve().is_relative_to(self.options.out.resolve()):
-                raise InputError(f"{folder}: is not in the server's folder")
+            folder = adoption.folder(self.options.out)
             record = read_record(folder)
             self._serve(task, record, self.open(task, folder, record))
         except CaoError as error:

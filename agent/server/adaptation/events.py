@@ -1,5 +1,6 @@
 """What became of a server's models, line by line; what a kill kept from being said is said by the next process."""
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from agent.server.metrics import Metrics
+from cao.errors import CaoError
 from cao.files import append_line, whole_lines
 
 EVENTS = "events.jsonl"
@@ -34,12 +36,21 @@ class Events:
             self._follow(line)
 
     def add(self, event: str, task: str, told: str) -> None:
-        """Say that something happened."""
+        """Say that something happened.
+
+        Raises:
+            NoRoomError: there is no room for the line; standard error has it.
+        """
         self.metrics.events.labels(event).inc()
         sys.stderr.write(f"{event.replace('_', ' ')}: {task}: {told}\n")
-        self._said.add(line := _line(event, task, told))
+        append_line(self.folder / EVENTS, line := _line(event, task, told))
+        self._said.add(line)
         self._follow(line)
-        append_line(self.folder / EVENTS, line)
+
+    def failed(self, task: str, error: Exception) -> None:
+        """Say why a task was not adapted to; where there is no room for that, standard error alone has it."""
+        with contextlib.suppress(CaoError, OSError):
+            self.add("not_adapted", task, str(error) if isinstance(error, CaoError) else type(error).__name__)
 
     def once(self, event: str, task: str, told: str) -> None:
         """Say what happens once, unless a process said it that was killed before it came to more."""

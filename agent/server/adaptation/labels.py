@@ -1,10 +1,10 @@
 """Feedback, kept line by line: what of it is a question with its right answer, for a run to adapt to."""
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.server.adaptation.questions import Question
 from agent.server.errors import ApiError
 from agent.server.memory import Answered
 from agent.server.wire import Feedback
@@ -14,11 +14,7 @@ from cao.tasks.base import LETTERS
 from cao.tasks.files.free_text import accepted_texts
 from cao.tasks.files.rows import BadRowError
 from cao.tasks.graders import build_grader
-from cao.tasks.prompt_file import value_of
 from cao.types import Example, Record
-
-Question = dict[str, object]
-"""A line of a task's file."""
 
 
 class Label(Record):
@@ -46,7 +42,7 @@ class Label(Record):
     def row(self) -> Question:
         """Return it as a task's file has it."""
         row: Question = {"question": self.question}
-        row |= {"context": self.context} if self.context else {}
+        row |= {"context": self.context} if self.context.strip() else {}
         row |= {"choices": list(self.choices)} if self.choices else {}
         return row if self.answer is None else {**row, "answer": self.answer}
 
@@ -74,10 +70,12 @@ def label_of(given: Feedback, asked: Answered, grader: str = "auto", known: Sequ
             answer = str(answer)
             examples = [_written(asked, text) for text in (_gold(answer), *known)]
             grade = build_grader(grader, examples)
-            correct = grade(asked.text, examples[0]) if correct is None and asked.text else correct
-        answer = asked.text.strip() if answer is None and correct else answer
+            if correct is None and asked.text is not None:
+                correct = bool(asked.text.strip()) and grade(asked.text, examples[0])
+        elif correct:
+            answer = _readable(asked, grader)
     told = {"question": asked.question, "context": asked.context, "choices": asked.choices}
-    said = {"answer": answer or None if isinstance(answer, str) else answer, "correct": correct}
+    said = {"answer": answer, "correct": correct}
     return Label.model_validate(
         {"id": asked.id, "tasks": asked.tasks, "model": asked.model, "run": asked.run, **told, **said}
     )
@@ -89,6 +87,15 @@ def _gold(answer: str) -> str:
         return accepted_texts(answer)[0]
     except BadRowError as error:
         raise ApiError(400, str(error), None, "answer") from None
+
+
+def _readable(asked: Answered, grader: str) -> str | None:
+    """Return what was written as a right answer, None where a run would refuse it as one."""
+    try:
+        build_grader(grader, [_written(asked, accepted_texts(asked.text)[0])])
+    except (BadRowError, InputError):
+        return None
+    return (asked.text or "").strip()
 
 
 def _written(asked: Answered, gold: str) -> Example:
@@ -120,6 +127,7 @@ class Labels:
 
     path: Path
     _by_id: dict[str, Label] = field(default_factory=dict, init=False, repr=False)
+    _judged: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for number, line in enumerate(whole_lines(self.path), 1):
@@ -127,13 +135,18 @@ class Labels:
                 label = Label.model_validate_json(opened_line(line))
             except ValueError:
                 raise InputError(f"{self.path}:{number}: damaged; take the line out, or give another --out") from None
-            self._by_id[label.id] = label
+            self._take(label)
 
     def add(self, label: Label) -> bool:
-        """Keep one; return whether it is the first on its answer."""
+        """Keep one; return whether it is the first that tells whether its answer was right."""
         append_line(self.path, sealed_line(label.model_dump_json()))
-        first = label.id not in self._by_id
+        return self._take(label)
+
+    def _take(self, label: Label) -> bool:
+        self._by_id.pop(label.id, None)  # the latest is the last
         self._by_id[label.id] = label
+        first = label.correct is not None and label.id not in self._judged
+        self._judged |= {label.id} if first else set()
         return first
 
     def written(self, tasks: tuple[str, ...]) -> list[str]:
@@ -141,41 +154,12 @@ class Labels:
         every = list(self._by_id.values())
         return list(dict.fromkeys(one.answer for one in every if one.tasks == tasks and isinstance(one.answer, str)))
 
-    def of(self, task: str, ids: Collection[str]) -> list[Label]:
-        """Return the questions with their right answers that belong to a task.
+    def of(self, task: str, ids: Collection[str]) -> list[Question]:
+        """Return the questions with their right answers that belong to a task, as its file has them; the latest last.
 
         Args:
             task: prompts were expected from it alone.
             ids: responses that belong to it, whatever was expected then.
         """
         every = list(self._by_id.values())
-        return [one for one in every if one.answer is not None and (one.id in ids or one.tasks == (task,))]
-
-
-def window_rows(path: Path) -> dict[str, Question]:
-    """Return the questions of a window behind an alarm, each under its response's id."""
-    rows: dict[str, Question] = {}
-    for number, line in enumerate(whole_lines(path)):
-        value = value_of(line, "the line")
-        if isinstance(value, dict):
-            kept = {key: value[key] for key in ("context", "choices") if key in value}
-            rows[str(value.get("id", number))] = {"question": value.get("prompt"), **kept}
-    return rows
-
-
-def of_one_kind(rows: list[Question]) -> list[Question]:
-    """Return those with choices or those without, whichever are more; equal questions once."""
-    once = {json.dumps([row.get("context"), row["question"], row.get("choices")]): row for row in rows}
-    ranked = [row for row in once.values() if row.get("choices")]
-    written = [row for row in once.values() if not row.get("choices")]
-    return ranked if len(ranked) >= len(written) else written
-
-
-def alike(row: Question, other: Question) -> bool:
-    """Return whether both have choices, or neither has."""
-    return bool(row.get("choices")) == bool(other.get("choices"))
-
-
-def lines(rows: list[Question] | list[Mapping[str, object]]) -> str:
-    """Return a task's file."""
-    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+        return [one.row() for one in every if one.answer is not None and (one.id in ids or one.tasks == (task,))]

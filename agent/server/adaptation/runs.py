@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from agent.config import make_config
 from agent.loop.request import check_names
 from agent.record.reading import read_record
 from agent.record.schema import RunRecord
+from agent.server.adaptation.questions import BY_INDEX, Material
 from agent.server.adaptation.state import ended, runs_folder
 from agent.server.adaptation.watching import lower
 from agent.server.settings import ServeOptions
@@ -25,6 +26,8 @@ from cao.machine.processor import usable_processors
 from cao.tasks.graders import build_grader
 
 NICER = 10
+REFUSED = 2
+"""The exit status of a run that was refused."""
 PATIENCE_S = 30.0
 """What a process is given to end in."""
 
@@ -69,14 +72,16 @@ class Runs:
         """Return the ids of the runs for a task that came to their end."""
         return ended(self.options.out, task)
 
-    def make(self, task: str, questions: Path, prompts: Path | None, judged: Collection[str] = ()) -> RunRecord:
+    def make(
+        self, task: str, given: Material, judged: Collection[str] = (), aside: Callable[[str], None] = lambda run: None
+    ) -> RunRecord:
         """Make a run, or end one that was interrupted; return its record, or that of one that nobody has looked at.
 
         Args:
             task: what its folder is called by.
-            questions: the task's file.
-            prompts: for the tools, None for a share of the questions.
+            given: what a new run is given.
             judged: runs of which it is settled what became of them.
+            aside: is told of a run that was interrupted and cannot be gone on with; a new one is made then.
 
         Raises:
             InputError: the run was refused.
@@ -85,22 +90,32 @@ class Runs:
         """
         out = self._out(task)
         out.mkdir(parents=True, exist_ok=True)
+        judged, log = {*judged}, out.parent / f"{task}.log"
         with self._alone(out.parent / f"{task}.lock") as lock:
-            again = self.pending(task, judged)
-            if again and (out / again / "run.json").exists():
-                return read_record(out / again)
-            offline = ["--offline"] if self.options.offline else []
-            words = ["--resume", again, *offline] if again else ["--task", str(questions), *self._machine()]
-            if prompts is not None and not again:
-                words += ["--prompts", str(prompts)]
-            log = out.parent / f"{task}.log"
-            status, told = self._command([*words, "--out", str(out), "--json"], log, lock)
+            while again := self.pending(task, judged):
+                if (out / again / "run.json").exists():
+                    return read_record(out / again)
+                offline = ["--offline"] if self.options.offline else []
+                status, told = self.command(["--resume", again, *offline, "--out", str(out), "--json"], log, lock)
+                if status != REFUSED or self._stopping:
+                    break
+                judged.add(again)
+                aside(again)
+            else:
+                status, told = self.command([*self._new(given), "--out", str(out), "--json"], log, lock)
         if status != 0:
             if self._stopping:
                 raise StoppedError
-            kind = InputError if status == 2 else UnavailableError
+            kind = InputError if status == REFUSED else UnavailableError
             raise kind(f"the run for {task} ended with exit status {status}; see {log}")
         return read_record(out / str(json.loads(told)["run_id"]))
+
+    def _new(self, given: Material) -> list[str]:
+        """Return the options of a new run."""
+        words = ["--task", str(given.questions), *self._machine()]
+        if given.ranked:  # which no grader judges
+            words += ["--map", BY_INDEX, "--grader", "auto"]
+        return [*words, *(["--prompts", str(given.prompts)] if given.prompts is not None else [])]
 
     def stop(self) -> None:
         """Interrupt the run under way; it can be gone on with."""
@@ -137,7 +152,14 @@ class Runs:
     def _out(self, task: str) -> Path:
         return runs_folder(self.options.out, task)
 
-    def _command(self, words: list[str], log: Path, lock: int) -> tuple[int, str]:
+    def command(self, words: list[str], log: Path, lock: int) -> tuple[int, str]:
+        """Run the command to its end; return its exit status and what it wrote.
+
+        Args:
+            words: its options.
+            log: takes what it writes to standard error.
+            lock: descriptor that it inherits.
+        """
         path = os.pathsep.join(filter(None, (str(Path(agent.__path__[0]).parent), os.environ.get("PYTHONPATH"))))
         with log.open("a") as errors:
             command = [sys.executable, "-m", "agent.run", *words]
@@ -171,5 +193,5 @@ class Runs:
         stated["seed"], stated["threads"] = self.options.seed, max(1, usable_processors() // 2)
         stated |= {"start_adapter": self.options.start_adapter} if self.options.start_adapter else {}
         for key, value in stated.items():
-            words += ["--set", f"{key}={json.dumps(value)}"]
+            words += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]  # TOML takes no surrogates
         return [*words, *(["--offline"] if offline else [])]

@@ -1,11 +1,14 @@
 """What a server goes on from after its end: what was adopted on alarms, and what feedback said of it."""
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
+from agent.loop.run_folder import locked
 from agent.server.adaptation.evidence import Evidence
 from cao.errors import InputError
 from cao.files import opened, sealed, write_json
@@ -35,6 +38,21 @@ class Adoption(Record):
         one = self.evidence
         return f"run {self.run_id}: {one.right} of {one.asked} right, the deployed model had {one.level:.0%}"
 
+    def told(self) -> dict[str, JsonValue]:
+        """Return it as the server's health has it."""
+        return {"run": self.run_id, "status": self.status, "right": self.evidence.right, "asked": self.evidence.asked}
+
+    def folder(self, out: Path) -> Path:
+        """Return the run's folder in a server's.
+
+        Raises:
+            InputError: it leads out of it.
+        """
+        folder = out.absolute() / self.run
+        if not folder.resolve().is_relative_to(out.resolve()):
+            raise InputError(f"{folder}: is not in the server's folder")
+        return folder
+
 
 class ServerState(BaseModel):
     """What ``state.json`` holds.
@@ -53,9 +71,32 @@ class ServerState(BaseModel):
     tried: dict[str, int] = {}
     judged: dict[str, list[str]] = {}
 
+    def settle(self, task: str, runs: Iterable[str]) -> None:
+        """Note runs of which it is settled what became of them."""
+        self.judged[task] = sorted({*self.judged.get(task, ()), *runs})
+
     def write(self, folder: Path) -> None:
         """Write it in one step, with its hash."""
         write_json(folder / STATE_FILE, sealed(self.model_dump(mode="json")))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a server's folder and hold it, so that no second server works in it.
+
+    Raises:
+        InputError: it cannot be made, or another server holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except InputError:
+            raise InputError(f"{folder}: another server is at work in it; stop it, or give another --out") from None
+        yield
 
 
 def read_server_state(folder: Path) -> ServerState:

@@ -77,11 +77,24 @@ class Adapters:
             raise InputError(f"run {record.run_id}: adopted a soft prompt, and such a server loads LoRA alone")
         if name not in self._names():  # it may have outlived an earlier process of this server
             self._lora("load_lora_adapter", {"lora_name": name, "lora_path": str(there)})
-        verdict = on_server(self._to.url, base, name, list(PROMPTS[:3]), offline=self._to.offline)
-        if not verdict.acts:
-            self._unload(name)
-            raise UnavailableError(f"{self._to.origin} took the adapter, and it does not act there: {verdict.reason}")
+        try:
+            self._see(base, name)
+        except BaseException:
+            with contextlib.suppress(UnavailableError):
+                self._unload(name)
+            raise
         return Served(task, there=name, run_id=record.run_id)
+
+    def _see(self, base: str, name: str) -> None:
+        """See that an adapter acts.
+
+        Raises:
+            UnavailableError: it does not, or that cannot be seen.
+        """
+        offline, keyless = self._to.offline, not self._to.headers
+        verdict = on_server(self._to.url, base, name, list(PROMPTS[:3]), offline=offline, keyless=keyless)
+        if not verdict.acts:
+            raise UnavailableError(f"{self._to.origin} took the adapter, and it does not act there: {verdict.reason}")
 
     def close(self, model: Served) -> None:
         """Have the server forget an adapter, once requests that were sent by its name have had their time."""

@@ -67,9 +67,9 @@ class Forwarder:
         body = json.loads(await http.body())
         body = {key: value for key, value in body.items() if key not in OWN} | {"model": served.there}
         path = "chat/completions" if isinstance(request, ChatRequest) else "completions"
-        return await self._forward(json.dumps(body).encode(), path, _Reading(self, request, served))
+        return await self._forward(json.dumps(body).encode(), path, Reading(self, request, served))
 
-    async def _forward(self, body: bytes, path: str, listener: "_Reading") -> Response:
+    async def _forward(self, body: bytes, path: str, listener: "Reading") -> Response:
         """Send a request on, and hand its answer back as it comes.
 
         Args:
@@ -100,7 +100,7 @@ class Forwarder:
             return StreamingResponse(_parts(reply, listener), 200, headers)
         return Response(await self._whole(reply, listener), 200, headers)
 
-    async def _whole(self, reply: httpx2.Response, listener: "_Reading") -> bytes:
+    async def _whole(self, reply: httpx2.Response, listener: "Reading") -> bytes:
         """Return an answer that is wanted whole, once it is."""
         body, broken = bytearray(), "an answer that is too large"
         try:
@@ -133,7 +133,7 @@ class Forwarder:
         return ApiError(status, f"{self._to.origin}: {words}", "upstream_error", None, again)
 
 
-class _Reading:
+class Reading:
     """Reads what is handed back, as far as feedback needs it: the response's id and its text."""
 
     def __init__(self, asked: "Forwarder", request: CompletionRequest | ChatRequest, served: Served) -> None:
@@ -153,7 +153,7 @@ class _Reading:
         """Take an answer, of a stream the beginning; return whether it is one."""
         text = told.decode("utf-8", "replace")
         if self.streams:
-            text = next((line[6:] for line in text.splitlines() if line.startswith("data: {")), "")
+            text = next((line[6:] for line in text.split("\n") if line.startswith("data: {")), "")
         try:
             reply = _Reply.model_validate_json(text)
         except ValidationError:
@@ -161,12 +161,13 @@ class _Reading:
         self._asked.metrics.answers.labels(self._served.name).inc()
         listener, auto = self._asked.listener, self._request.model == AUTO
         listener.asked(reply.id, self._request, self._served, auto=auto)
-        first = reply.choices[0] if reply.choices and not self.streams else _Choice()
-        listener.answered(reply.id, first.text or (first.message and first.message.content) or "", None)
+        if reply.choices and not self.streams:  # what a stream wrote is not put together
+            first = reply.choices[0]
+            listener.answered(reply.id, first.text or (first.message and first.message.content) or "", None)
         return True
 
 
-async def _parts(reply: httpx2.Response, listener: _Reading) -> AsyncIterator[bytes]:
+async def _parts(reply: httpx2.Response, listener: Reading) -> AsyncIterator[bytes]:
     """Yield an answer as it comes, up to a size."""
     kept, size = bytearray(), 0
     try:

@@ -22,6 +22,8 @@ def read_jsonl(path: Path) -> Table:
         number = 0
         while raw := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
+            if number > MAX_ROWS:
+                raise InputError(f"{path}: more than {MAX_ROWS:,} lines; give a sample of it")
             try:
                 if len(raw) > MAX_LINE_BYTES:
                     raise InputError(f"{path}:{number}: longer than {MAX_LINE_BYTES:,} bytes")
@@ -31,8 +33,6 @@ def read_jsonl(path: Path) -> Table:
             except (BadRowError, InputError) as error:
                 table.broken = (number, str(error).removeprefix(f"{path}:{number}: "))
                 break
-            if number >= MAX_ROWS:
-                raise InputError(f"{path}: more than {MAX_ROWS:,} lines; give a sample of it")
     return table
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.server.adaptation.labels import label_of, lines, of_one_kind, window_rows
+from agent.server.adaptation.labels import label_of
+from agent.server.adaptation.questions import lines, of_one_kind, window_rows
 from agent.server.listening import Listener
 from agent.server.roster import Roster, Served
 from agent.server.wire import ChatRequest, Feedback

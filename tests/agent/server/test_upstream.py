@@ -10,8 +10,14 @@ import torch
 
 from agent.record.reading import read_record
 from agent.server.building import make_site
+from agent.server.listening import Listener
+from agent.server.metrics import Metrics
+from agent.server.roster import Roster
+from agent.server.roster import Served as ServedModel
 from agent.server.upstream.adapters import Adapters
 from agent.server.upstream.connection import connection
+from agent.server.upstream.forwarding import Forwarder, Reading
+from agent.server.wire import CompletionRequest
 from cao.errors import CaoError, InputError, UnavailableError
 from cao.model.adapters import LoraWeights, save_adapter
 from cao.types import CONFIG_FILE
@@ -146,3 +152,50 @@ def test_a_server_that_is_not_there_or_not_the_one_is_told(
     given = in_front_of(other, tmp_path, **more)
     with pytest.raises(kind, match=words):
         Adapters(connection(given)).base(str(given.upstream_model))
+
+
+def test_what_cannot_be_seen_to_act_is_unloaded(other: Other, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unseen(*_: object, **__: object) -> None:
+        raise UnavailableError("no completion")
+
+    monkeypatch.setattr("agent.server.upstream.adapters.on_server", unseen)
+    folder = adopted(tmp_path)
+    with pytest.raises(UnavailableError, match="no completion"):
+        Adapters(connection(in_front_of(other, tmp_path))).open(
+            other_server.BASE, "unseen", folder, read_record(folder)
+        )
+    last = other.asked()[-1]
+    assert (last["path"], last["lora_name"]) == ("/v1/unload_lora_adapter", "unseen-a-run")
+
+
+def test_another_machine_without_a_key_is_asked_for_what_it_loaded(
+    other: Other, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for place in ("agent.server.upstream.connection", "policies.client.transport"):
+        monkeypatch.setattr(f"{place}.is_loopback", lambda url: False)
+    folder, options = adopted(tmp_path), in_front_of(other, tmp_path, offline=False)
+    it = Adapters(connection(options)).open(other_server.BASE, "keyless", folder, read_record(folder))
+    assert it.there == "keyless-a-run"
+
+
+def test_an_exported_folder_is_told_from_a_run(other: Other, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "cao.json").write_text("{}")
+    with pytest.raises(InputError, match="was exported, and with --upstream runs are taken"):
+        make_site(in_front_of(other, tmp_path), [places(tmp_path / "x")], "")
+
+
+def test_feedback_on_a_stream_does_not_take_it_for_an_empty_answer(other: Other, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Heard(Listener):
+        def answered(self, key: str, text: str, choice: int | None) -> None:
+            told.append(text)
+
+    roster = Roster(ServedModel("base", there=other_server.BASE))
+    forwarder = Forwarder(connection(in_front_of(other, tmp_path)), roster, Heard(roster), Metrics())
+    for stream, sent in ((True, 'data: {"id": "a", "choices": [{"text": "x\u2028y"}]}\n\n'), (False, '{"id": "b"}')):
+        request = CompletionRequest.model_validate({"model": "base", "prompt": ["hi"], "stream": stream})
+        assert Reading(forwarder, request, roster.base).whole(sent.encode())
+    assert told == []

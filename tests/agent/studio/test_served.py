@@ -104,3 +104,16 @@ def test_what_cannot_be_run_is_said_in_the_command_s_words(
     with pytest.raises(InputError, match=message):
         served().invoke(asked, context={**given, "out": str(tmp_path)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_nobody_goes_on_with_keep_no_models_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agent.studio import served as file
+
+    opened: Any = [object() for _ in range(6)]
+    monkeypatch.setattr(file, "OPENED", {})
+    for number in range(4):
+        file.keep(str(number), opened[number])
+    assert file.keep("0", opened[0]) is opened[0]  # at work, so that it waits no longer
+    for number in (4, 5):
+        file.keep(str(number), opened[number])
+    assert list(file.OPENED) == ["3", "0", "4", "5"]

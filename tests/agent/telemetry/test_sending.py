@@ -179,6 +179,25 @@ def test_without_a_run_those_that_begin_are_followed(tmp_path: Path, capsys: pyt
     assert "new-run: improved, 14 spans sent" in told
 
 
+def test_an_interrupted_run_is_followed_once_it_is_resumed(tmp_path: Path) -> None:
+    folder, whole = made.write_unfinished(tmp_path, "a-run", 9), made.events(made.record("a-run"))
+    kept, ended = Kept(), threading.Event()
+    watching = threading.Thread(target=sender(kept).follow_all, args=(tmp_path, ended.is_set))
+    watching.start()
+    time.sleep(0.2)
+    idle = len(kept.spans)
+    with FileLock(folder / LOCK):
+        time.sleep(0.1)
+        made.write_trace(folder, whole)
+        (folder / "run.json").write_text(json.dumps(made.record("a-run")))
+    late = time.monotonic() + 20
+    while len(kept.spans) < 14 and time.monotonic() < late:
+        time.sleep(0.01)
+    ended.set()
+    watching.join()
+    assert (idle, len(kept.spans)) == (0, 14)
+
+
 def test_a_file_has_a_span_a_line_and_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made.write_run(tmp_path / "runs", "a-run")
     file = tmp_path / "spans.jsonl"

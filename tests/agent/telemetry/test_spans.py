@@ -9,6 +9,7 @@ from agent.record.reading import read_run
 from agent.record.trace_file import Event, read_trace
 from agent.telemetry.spans import NANO, Span, span_id, spans_of, trace_id
 from cao.errors import InputError
+from policies.client.address import origin
 from tests.agent import run_folders as made
 
 CALL = {
@@ -134,3 +135,17 @@ def test_ids_follow_from_the_run_and_differ() -> None:
     assert trace_id("a-run") == trace_id("a-run") != trace_id("b-run")
     assert trace_id("a-run") < 2**128
     assert max(ids) < 2**64
+
+
+@pytest.mark.parametrize(
+    ("server", "host"),
+    [(origin("http://[::1]:8000/v1"), "::1"), ("http://::1:8000", None), ("https://api.openai.com", "api.openai.com")],
+)
+def test_a_server_is_named_by_its_host_where_its_address_is_one(tmp_path: Path, server: str, host: str | None) -> None:
+    events = lines(
+        ("00", "decide", "start", {}),
+        ("02", "decide", "call", {"data": CALL | {"server": server}}),
+        ("03", "decide", "end", {"seconds": 3.0}),
+    )
+    (call,) = (span for span in spans(tmp_path, events) if "gen_ai.operation.name" in span.attributes)
+    assert call.attributes.get("server.address") == host

@@ -50,3 +50,15 @@ def test_choices_are_listed_in_the_last_turn_of_a_chat(tiny_lm: LanguageModel) -
     last = {"role": "user", "content": "Question: Sure?\nA. yes\nB. no\nAnswer:"}
     before = [{"role": role, "content": text} for role, text in turns]
     assert by_chat(task, tiny_lm).ask(example) == chat_prompt(tiny_lm, [*before, last])
+
+
+def test_a_template_without_a_system_role_keeps_the_turns(tiny_lm: LanguageModel) -> None:
+    shown = "{% for m in messages %}{{ '<' + m.role + '>' + m.content }}{% endfor %}"
+    tiny_lm.tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + shown
+    )
+    assert chat_prompt(tiny_lm, CHAT) == "<user>Be brief.\n\nWho flies?<assistant>The bird.<user>How high?"
+    tiny_lm.tokenizer.chat_template = (
+        "{% if messages|length > 1 %}{{ raise_exception('one turn alone') }}{% endif %}" + shown
+    )
+    assert chat_prompt(tiny_lm, CHAT) == "<user>Be brief.\n\nWho flies?\n\nThe bird.\n\nHow high?"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cao.errors import InputError
 from cao.tasks.base import Task
 from cao.tasks.question_file import load_user_task, task_name
 from cao.tasks.splits import split
@@ -166,3 +167,13 @@ def test_the_name_comes_from_the_file(file: str, name: str) -> None:
 def test_any_file_name_makes_a_safe_task_name(stem: str) -> None:
     for reserved in ((), {task_name(Path(f"{stem}.jsonl"))}):
         assert ID_PATTERN.match(task_name(Path(f"{stem}.jsonl"), reserved))
+
+
+def test_a_file_of_as_many_lines_as_are_read_is_read_and_one_more_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cao.tasks.files.json_files.MAX_ROWS", 3)
+    rows = [{"question": f"Why {n}?", "answer": str(n)} for n in range(4)]
+    assert len(loaded(tmp_path, *rows[:3]).load()) == 3
+    with pytest.raises(InputError, match="more than 3 lines"):
+        loaded(tmp_path, *rows)

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from agent.server.adaptation.labels import Label, Labels, label_of, lines, of_one_kind, window_rows
+from agent.server.adaptation.labels import Label, Labels, label_of
+from agent.server.adaptation.questions import BY_INDEX, lines, material, of_one_kind, window_rows
 from agent.server.adaptation.state import Adoption, Evidence, ServerState, read_server_state
 from agent.server.errors import ApiError
 from agent.server.memory import MOST_CHARS, REMEMBERED, Answered, Memory
 from agent.server.wire import Feedback
 from cao.errors import InputError
+from cao.tasks.question_file import load_user_task
 
 RANKED = Answered("a", "base", True, ("drift-1",), "Can it fly?", "", ("yes", "no"), "yes", 0)
 WRITTEN = replace(RANKED, choices=(), text="Paris ", choice=None)
@@ -26,7 +28,7 @@ WRITTEN = replace(RANKED, choices=(), text="Paris ", choice=None)
         (RANKED, {"answer": "a"}, 0, True),
         (RANKED, {"correct": True}, 0, True),
         (RANKED, {"correct": False}, None, False),
-        (replace(RANKED, choice=None, text=""), {"answer": "no"}, 1, None),
+        (replace(RANKED, choice=None, text=None), {"answer": "no"}, 1, None),
         (WRITTEN, {"answer": "paris"}, "paris", True),
         (WRITTEN, {"answer": "Rome"}, "Rome", False),
         (replace(WRITTEN, text="Paris."), {"answer": "Paris"}, "Paris", True),
@@ -36,7 +38,11 @@ WRITTEN = replace(RANKED, choices=(), text="Paris ", choice=None)
         (WRITTEN, {"answer": "The city of Paris", "correct": True}, "The city of Paris", True),
         (WRITTEN, {"correct": True}, "Paris", True),
         (WRITTEN, {"correct": False}, None, False),
-        (replace(WRITTEN, text=""), {"answer": 7}, "7", None),
+        (replace(WRITTEN, text=None), {"answer": 7}, "7", None),
+        (replace(WRITTEN, text=" "), {"answer": "Paris"}, "Paris", False),
+        (replace(WRITTEN, text=""), {"answer": "Paris"}, "Paris", False),
+        (replace(WRITTEN, text="14 and no more ####"), {"correct": True}, None, True),
+        (replace(WRITTEN, text=""), {"correct": True}, None, True),
     ],
 )
 def test_feedback_says_what_is_right(asked: Answered, told: dict[str, Any], answer: object, correct: bool) -> None:
@@ -59,12 +65,20 @@ def test_a_blank_right_answer_is_refused(answer: str) -> None:
 def test_labels_belong_to_a_task_by_their_window_or_by_what_was_expected(tmp_path: Path) -> None:
     labels = Labels(tmp_path / "f.jsonl")
     for key, tasks in (("a", ("piqa",)), ("b", ("drift-1",)), ("c", ("piqa", "drift-1")), ("d", ("drift-2",))):
-        assert labels.add(Label(id=key, tasks=tasks, model="base", question=f"q {key}", answer="x"))
-    assert not labels.add(Label(id="b", tasks=("drift-1",), model="base", question="q b", answer="y"))
+        labels.add(Label(id=key, tasks=tasks, model="base", question=f"q {key}", answer="x"))
+    labels.add(Label(id="b", tasks=("drift-1",), model="base", question="q b", answer="y"))
     labels.add(Label(id="e", tasks=("drift-1",), model="base", question="q e", correct=False))
     again = Labels(tmp_path / "f.jsonl")
     for kept in (labels, again):
-        assert [(one.id, one.answer) for one in kept.of("drift-1", {"a"})] == [("a", "x"), ("b", "y")]
+        assert kept.of("drift-1", {"a"}) == [{"question": "q a", "answer": "x"}, {"question": "q b", "answer": "y"}]
+
+
+def test_the_first_label_counts_that_tells_whether_an_answer_was_right(tmp_path: Path) -> None:
+    labels, label = Labels(tmp_path / "f.jsonl"), Label(id="a", tasks=(), model="base", question="q", answer="x")
+    assert not labels.add(label)  # the answer was not there yet
+    assert labels.add(label.model_copy(update={"correct": False}))
+    assert not labels.add(label.model_copy(update={"correct": True}))
+    assert not Labels(labels.path).add(label.model_copy(update={"correct": True}))
 
 
 def test_a_line_that_a_kill_cut_off_is_dropped_and_a_damaged_one_refused(tmp_path: Path) -> None:
@@ -72,7 +86,7 @@ def test_a_line_that_a_kill_cut_off_is_dropped_and_a_damaged_one_refused(tmp_pat
     labels.add(Label(id="a", tasks=(), model="base", question="q", answer="x"))
     with labels.path.open("a") as file:
         file.write('{"id": "b", "ta')
-    assert [one.id for one in Labels(labels.path).of("t", {"a", "b"})] == ["a"]
+    assert Labels(labels.path).of("t", {"a", "b"}) == [{"question": "q", "answer": "x"}]
     for damage in ('{"id": 3}\n', labels.path.read_text().replace('"answer":"x"', '"answer":"y"')):
         labels.path.write_text(damage)
         with pytest.raises(InputError, match=r"f.jsonl:1: damaged"):
@@ -112,3 +126,62 @@ def test_a_state_is_read_as_it_was_written_and_a_damaged_one_refused(tmp_path: P
         (tmp_path / "state.json").write_text(damage)
         with pytest.raises(InputError, match=r"state.json: damaged; give another --out"):
             read_server_state(tmp_path)
+
+
+def test_a_written_answer_that_runs_cannot_judge_by_is_no_right_answer() -> None:
+    label = label_of(Feedback(id="a", correct=True), WRITTEN, "number")
+    assert (label.answer, label.correct) == (None, True)
+
+
+ONE, OTHER = ["wet", "dry"], ["3", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        ([{"question": "Why?", "answer": "a"}, {"question": "Why? ", "answer": "b"}], ["b"]),
+        ([{"question": "Why?", "answer": "a"}, {"question": " ", "answer": "b"}], ["a"]),
+        ([{"question": "Why?", "answer": "a"}, {"question": "", "answer": "b"}], ["a"]),
+        ([{"question": "Why?", "answer": "a"}, {"question": "Who?", "context": " ", "answer": "b"}], ["a"]),
+        ([{"question": "Why?", "answer": "a"}, {"question": "Who?", "answer": "so ####"}], ["a"]),
+        (
+            [
+                {"question": "Is it?", "choices": ONE, "answer": 0},
+                {"question": "Is it?", "choices": ONE[::-1], "answer": 0},
+            ],
+            ["dry"],
+        ),
+        (
+            [
+                {"question": "How many?", "choices": OTHER, "answer": 0},
+                {"question": "Or?", "choices": OTHER, "answer": 1},
+            ],
+            ["3", "1"],
+        ),
+        (
+            [
+                {"question": "Is it?", "choices": ONE, "answer": 0},
+                {"question": "Or?", "choices": ["a", "a "], "answer": 0},
+            ],
+            ["wet"],
+        ),
+    ],
+)
+def test_a_run_reads_the_file_that_it_is_given(tmp_path: Path, rows: list[dict[str, Any]], kept: list[str]) -> None:
+    given = material(tmp_path, "drift-1", rows, [])
+    given.questions.write_text(lines(of_one_kind(rows)))  # as where there are enough
+    keys = BY_INDEX if "choices" in rows[0] else ""
+    assert [one.gold_text for one in load_user_task(given.questions, keys=keys).load()] == kept
+    assert given.known == len(kept)
+
+
+def test_a_runs_file_is_never_written_again(tmp_path: Path) -> None:
+    rows = [{"question": f"q {i}", "choices": ONE, "answer": i % 2} for i in range(60)]
+    first = material(tmp_path, "drift-1", rows, rows)
+    held = first.questions.read_bytes()
+    second = material(tmp_path, "drift-1", [*rows[:-1], {**rows[-1], "answer": 0}], rows)
+    assert (first.enough, first.ranked) == (True, True)
+    assert first.prompts is not None
+    assert second.questions != first.questions
+    assert first.questions.read_bytes() == held
+    assert material(tmp_path, "drift-1", rows, rows) == first

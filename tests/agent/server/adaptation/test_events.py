@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.server.adaptation.events import Events
+from agent.server.adaptation.questions import Material
 from agent.server.adaptation.runs import Runs, StoppedError
 from agent.server.adaptation.state import ServerState, read_server_state
 from agent.server.metrics import Metrics
@@ -61,5 +62,5 @@ def test_a_run_that_outlived_its_server_is_waited_for(tmp_path: Path) -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         threading.Timer(0.2, runs.stop).start()
         with pytest.raises(StoppedError):
-            runs.make("drift-1", tmp_path / "q.jsonl", None)
+            runs.make("drift-1", Material(0, tmp_path / "q.jsonl"))
     assert not (tmp_path / "runs" / "drift-1.log").exists()
