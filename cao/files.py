@@ -27,13 +27,9 @@ _FULL = {
     errno.EFBIG: "files may not grow that large here (see ulimit -f)",
 }
 _FULL_IN_WORDS = {
-    "No space left on device": errno.ENOSPC,
-    "os error 28)": errno.ENOSPC,
-    "disk is full": errno.ENOSPC,
-    "Disk quota exceeded": errno.EDQUOT,
-    "os error 122)": errno.EDQUOT,
-    "File too large": errno.EFBIG,
-    "os error 27)": errno.EFBIG,
+    errno.ENOSPC: ("No space left on device", "os error 28)", "disk is full"),
+    errno.EDQUOT: ("Disk quota exceeded", "os error 122)"),
+    errno.EFBIG: ("File too large", "os error 27)"),
 }
 """How libraries word it that raise an error of their own."""
 
@@ -94,7 +90,7 @@ def no_room(error: BaseException | None, path: Path | None = None, size: int = 0
         return None
     code = error.errno if isinstance(error, OSError) else None
     if code not in _FULL:
-        code = next((code for words, code in _FULL_IN_WORDS.items() if words in str(error)), None)
+        code = next((code for code, said in _FULL_IN_WORDS.items() if any(words in str(error) for words in said)), None)
     if code is None:
         return no_room(error.__cause__, path, size)
     named = path or (Path(str(error.filename)) if isinstance(error, OSError) and error.filename else None)
@@ -186,13 +182,15 @@ def replaced(path: Path, size: int = 0) -> Iterator[Path]:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """Return a file's lines, none where there is no file; a last one that a kill cut off is taken off the file."""
+    """Return a file's lines, none where there is no file; a last one that a kill cut off is taken off the file.
+
+    A line may hold any other separator of lines.
+    """
     if not path.exists():
         return []
-    whole, _, rest = path.read_bytes().rpartition(b"\n")
+    whole, end, rest = path.read_bytes().rpartition(b"\n")
     if rest:
-        write_atomic(path, whole + b"\n" if whole else b"")
-    # not splitlines: a text may hold other separators
+        write_atomic(path, whole + end)
     return whole.decode("utf-8", "replace").split("\n") if whole else []
 
 
@@ -274,13 +272,10 @@ def write_sums(folder: Path, files: Iterable[Path]) -> None:
 
 
 def summed_names(folder: Path) -> list[str]:
-    """Return the files of a folder, relative to it, whose hashes were written down; none where there are no hashes.
-
-    Args:
-        folder: that ``check_sums`` found whole.
-    """
+    """Return the files, relative to a folder that ``check_sums`` found whole, whose hashes were written down."""
     sums = folder / SUMS
-    return [line.partition("  ")[2] for line in sums.read_text(encoding="utf-8").splitlines()] if sums.is_file() else []
+    lines = sums.read_text(encoding="utf-8").split("\n") if sums.is_file() else []
+    return [line.partition("  ")[2] for line in lines if line]
 
 
 def check_sums(folder: Path) -> None:

@@ -56,7 +56,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> Continu
     with locked(work):
         dtype = _begun(work / "begun.json", options, tasks)
         asked = options.model_copy(update={"dtype": dtype})
-        streams = [_stream(asked, tasks, work / f"seed-{seed}", seed, progress) for seed in options.seeds]
+        streams = [stream_of(asked, tasks, work / f"seed-{seed}", seed, progress) for seed in options.seeds]
     first = lay(work / f"seed-{options.seeds[0]}", tasks, options.segment, options.limit, options.seeds[0])
     about = json.loads((work / f"seed-{options.seeds[0]}" / "model.json").read_text())
     return ContinualResult(
@@ -94,7 +94,8 @@ def _begun(path: Path, options: TablesOptions, tasks: tuple[str, ...]) -> str:
     return dtype
 
 
-def _stream(options: TablesOptions, tasks: tuple[str, ...], folder: Path, seed: int, progress: Progress) -> Stream:
+def stream_of(options: TablesOptions, tasks: tuple[str, ...], folder: Path, seed: int, progress: Progress) -> Stream:
+    """Return what one seed's stream of tasks came to, each way of keeping up."""
     folder.mkdir(exist_ok=True)
     laid = lay(folder, tasks, options.segment, options.limit, seed)
     watch = WatchOptions(

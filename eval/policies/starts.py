@@ -69,7 +69,7 @@ class StartsResult(Record):
     """What was measured; ``cells`` has a situation, ``TASK-SEED``, each.
 
     Attributes:
-        rule_choice: which of the answer rules a model took, in words; earlier files do not say it.
+        rule_choice: which of the answer rules a model took, in words.
     """
 
     command: str
@@ -83,7 +83,7 @@ class StartsResult(Record):
     limit: int
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
-    rule_choice: str = "the one of the lowest log-loss"
+    rule_choice: str
     cells: dict[str, StartCell]
 
 

@@ -179,7 +179,7 @@ def test_settings_of_the_profile_reach_the_runs_and_the_model(tmp_path: Path, mo
 
 
 def test_a_folder_of_a_version_that_wrote_down_less_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure_module, "_stream", lambda *given: (_ for _ in ()).throw(InputError("it began")))
+    monkeypatch.setattr(measure_module, "stream_of", lambda *given: (_ for _ in ()).throw(InputError("it began")))
     given = {"table": "continual", "tasks": ("boolq", "piqa"), "seeds": (0,), "out": tmp_path, "dtype": "float32"}
     options, begun = TablesOptions.model_validate(given), tmp_path / "work" / "begun.json"
     with pytest.raises(InputError, match="it began"):
