@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any, ClassVar, Literal, LiteralString, Self
+from typing import Annotated, ClassVar, Literal, LiteralString, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -21,7 +21,7 @@ PROMPT_RATE = 300.0
 """Times the learning rate, for virtual tokens: Lester et al. 2021 train them at 0.3 where all weights take 0.001."""
 
 
-IDLE: dict[str, tuple[str, str, TypeAdapter[Any]]] = {
+IDLE: dict[str, tuple[str, str, TypeAdapter[float] | TypeAdapter[int]]] = {
     "share": ("subset", "all", TypeAdapter(Share)),
     "virtual_tokens": ("peft", "lora dora", TypeAdapter(VirtualTokens)),
 }

@@ -22,6 +22,7 @@ class TrainingSettings(Record):
     tuning: Tuning
     bare: bool = False
     budget: int | None
+    landscape: bool = Field(default=False, exclude_if=is_false)
     warm_start: bool
     seed: int
 

@@ -49,7 +49,7 @@ def test_without_the_key_nothing_is_answered_but_health(it: Served, path: str) -
         raw = it.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {given_key}\r\n\r\n".encode())
         assert (status_of(raw), error_of(raw)["code"]) == (401, "invalid_api_key")
         assert KEY.encode() not in raw
-    assert status_of(it.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")) == 200
+    assert status_of(it.raw(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", more=True)) == 200
 
 
 @pytest.mark.parametrize(

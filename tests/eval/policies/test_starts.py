@@ -42,6 +42,7 @@ def result() -> StartsResult:
         limit=200,
         tasks=("a", "b"),
         seeds=(0, 1),
+        rule_choice="the best one",
         cells=cells,
     )
 
