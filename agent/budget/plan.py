@@ -214,8 +214,9 @@ def paid_at_most(config: RunConfig, attempts: int) -> tuple[int, float | None]:
         attempts: of the loop, at most.
     """
     settings = config.policy_settings
-    asked = [n for n in ((config.describer == "openai") * 1, (config.policy == "openai") * attempts * REPLIES) if n]
-    requests = sum(min(n * SENT_AT_MOST, settings.max_requests) for n in asked)
+    replies = ((config.describer, 1), (config.policy, attempts * REPLIES))
+    asked = [count for who, count in replies if who == "openai" and count]
+    requests = sum(min(count * SENT_AT_MOST, settings.max_requests) for count in asked)
     known = not asked or settings.openai_model in PRICES
     return requests, len(asked) * settings.max_dollars if known else None
 

@@ -21,11 +21,11 @@ PROMPT_RATE = 300.0
 """Times the learning rate, for virtual tokens: Lester et al. 2021 train them at 0.3 where all weights take 0.001."""
 
 
-IDLE: dict[str, tuple[str, str, TypeAdapter[float] | TypeAdapter[int]]] = {
-    "share": ("subset", "all", TypeAdapter(Share)),
-    "virtual_tokens": ("peft", "lora dora", TypeAdapter(VirtualTokens)),
+IDLE: dict[str, tuple[str, tuple[str, ...], TypeAdapter[float] | TypeAdapter[int]]] = {
+    "share": ("subset", ("all",), TypeAdapter(Share)),
+    "virtual_tokens": ("peft", ("lora", "dora"), TypeAdapter(VirtualTokens)),
 }
-"""Key → the key that it depends on, the values of that one without effect for it, and its own bounds."""
+"""Key → the key that it depends on, that one's values (its default first) beside which it is idle, its own bounds."""
 
 
 def without_idle(values: Mapping[str, object]) -> dict[str, object]:
@@ -36,7 +36,7 @@ def without_idle(values: Mapping[str, object]) -> dict[str, object]:
     """
     kept = dict(values)
     for key, (on, idle, bounds) in IDLE.items():
-        if key in values and values.get(on, idle.split()[0]) in idle.split():
+        if key in values and values.get(on, idle[0]) in idle:
             with suppress(ValidationError):
                 bounds.validate_python(values[key], strict=True)
                 del kept[key]

@@ -39,7 +39,7 @@ def labelled(rows: Sequence[dict[str, object]], keys: Keys) -> dict[str, Example
         return {}
     first, *rest = keys.question or ("question",)
     asked = [row for row in rows if _has(row, keys.choices) and None not in (row.get(first), row.get(keys.answer))]
-    others = (*rest, *keys.choices, *keys.context, *filter(None, map(turns_key, keys.context)), keys.answer)
+    others = (*rest, *keys.choices, *keys.context, *_turns(keys.context), keys.answer)
     # 'prompt' is as much a name of our own as 'question'
     values = [{"question": row[first]} | {key: row.get(key) for key in others} for row in asked]
     given = KeyMap(
@@ -73,9 +73,7 @@ def example_of(row: dict[str, object], keys: Keys, where: str) -> Example:
         {"question": question, "choices": choices, "answer": answer, "context": context},
         base=0 if answer == ("answer",) else None,
     )
-    values = {
-        key: row.get(key) for key in (*question, *context, *filter(None, map(turns_key, context)), *choices, *answer)
-    }
+    values = {key: row.get(key) for key in (*question, *context, *_turns(context), *choices, *answer)}
     try:
         return understood(Path(where), _Alone("", [Row(1, values)]), given)[0][0]
     except InputError:
@@ -83,6 +81,11 @@ def example_of(row: dict[str, object], keys: Keys, where: str) -> Example:
         if stated or not choices:
             raise
     return example_of(row, replace(keys, answer=None) if answer else replace(keys, choices=()), where)
+
+
+def _turns(context: Sequence[str]) -> list[str]:
+    """Return the keys of the turns that stand behind those of a context."""
+    return list(filter(None, map(turns_key, context)))
 
 
 def _repeats(row: dict[str, object], keys: Keys) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from agent.loop.run_folder import locked
 from agent.train.generator.presets import REPORTED
-from cao.errors import CaoError
 from cao.machine.assets import minilm_folder
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
@@ -79,10 +78,4 @@ def opened(lm: LanguageModel, work: Path, options: TablesOptions, command: str, 
 
 def _generators(stock: Stock, tasks: Sequence[str]) -> dict[str, str]:
     """Return variant → hash of the generators that serve the tasks; none where nothing was trained."""
-    found = dict[str, str]()
-    for task in tasks:
-        try:
-            found[str(stock.trained(task).variant)] = stock.generator(task).sha256
-        except CaoError:
-            continue
-    return found
+    return {variant: stock.generator(task).sha256 for task, variant in stock.served(tasks).items()}

@@ -1,13 +1,14 @@
 """The adapters that the tables look at: what ships makes of a task's prompts, and the baselines that are at hand."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import Tensor
 
 from agent.loop.trained import Trained, find_trained
-from cao.errors import NotApplicableError, UnavailableError
+from cao.errors import CaoError, NotApplicableError, UnavailableError
 from cao.files import canonical_json, sha256_bytes
 from cao.machine.assets import minilm_folder
 from cao.model.adapters import LoraWeights, adapter_sha256
@@ -91,6 +92,15 @@ class Stock:
             profile = self.lm.profile
             raise UnavailableError(f"no generator is trained for {profile.name}; {how_to_train(profile)}")
         return generator.to(self.lm.device)
+
+    def served(self, tasks: Sequence[str]) -> dict[str, str]:
+        """Return task → variant of the generator that serves it, without the tasks that none serves."""
+        found = dict[str, str]()
+        for task in tasks:
+            with suppress(CaoError):
+                self.generator(task)
+                found[task] = str(self.trained(task).variant)
+        return found
 
     def aligner(self, task: str) -> TrainedAligner:
         """Return the aligner behind the generator that serves a task.

@@ -4,14 +4,12 @@ Source: CAO-LLM Table 3, Figure 2, B.1.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cao.errors import CaoError
 from cao.inference.answer_loss import answer_rows
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.model.cosines import Array, cosines
@@ -209,15 +207,6 @@ def difference(first: Measured, second: Measured, what: str, *, shared: bool = F
     )
 
 
-def served(stock: Stock, tasks: Sequence[str]) -> dict[str, str]:
-    """Return the variant of what was trained that serves each task, without those that none serves."""
-    found = dict[str, str]()
-    for task in tasks:
-        with suppress(CaoError):
-            found[task] = str(stock.trained(task).variant)
-    return found
-
-
 def _rounded(ci95: tuple[float, float]) -> tuple[float, float]:
     return round(ci95[0], 4), round(ci95[1], 4)
 
@@ -249,7 +238,7 @@ def result(
             "batch": BATCH,
             "row_tokens": ROW_TOKENS,
             "part": PART,
-            "served": served(stock, tasks),
+            "served": stock.served(tasks),
             "rows": rows,
             "differences": tuple(each for each in pairs if each),
             "verdicts": (more_alike(pairs[0], rows[MAML], str(setting["command"])),),

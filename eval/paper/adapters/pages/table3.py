@@ -72,10 +72,15 @@ def one_training(tasks: Sequence[str], served: Mapping[str, str]) -> list[tuple[
 
     Args:
         tasks: names.
-        served: task → variant.
+        served: task → variant, of those that one serves.
     """
     places = range(len(tasks))
-    return [(i, j) for i in places for j in places if i < j and served[tasks[i]] == served[tasks[j]]]
+    return [
+        (i, j)
+        for i in places
+        for j in places
+        if i < j and tasks[i] in served and served[tasks[i]] == served.get(tasks[j])
+    ]
 
 
 def _gradients(row: GradientRow, served: Mapping[str, str]) -> list[str]:
