@@ -228,8 +228,8 @@ def traced(name: str, node: Node) -> Callable[..., Stored]:
 
 def recorded(name: str, node: Node, stored: Stored, bench: Workbench) -> Stored:
     """Run a node on what checkpoints hold; return what it changes there. Its start, calls and end go into the trace."""
+    started = time.monotonic()  # before the start is written: no call then ends after its node in the trace
     bench.record(name, "start", {})
-    started = time.monotonic()
     with heard(lambda call: bench.record(name, "call", call.model_dump(mode="json", exclude_none=True))):
         update = dump_state(node(load_state(stored), bench))
     bench.record(name, "end", _summary(update), seconds=time.monotonic() - started)
