@@ -216,7 +216,8 @@ def _race_rules(bench: Workbench, model: AdaptedModel, base: list[Item], name: G
     """
     raced = {rule: race_reward(bench, model.under(rule), base, name, bar) for rule in rules_of(bench)}
     whole = {rule: one.items for rule, one in raced.items() if not one.dropped}
-    chosen = model.under(best_rule(whole) if whole else max(raced, key=lambda rule: len(raced[rule].items)))
+    able = {rule: one.items for rule, one in raced.items() if rule in whole or rule == RULES[0]}
+    chosen = model.under(best_rule(able) if whole else max(raced, key=lambda rule: len(raced[rule].items)))
     measured = race_reward(bench, chosen, base, name, bar)
     return Contender(chosen, measured.items, measured, _rewards(whole), judge(bench, base, measured, bar))
 

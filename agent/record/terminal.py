@@ -164,7 +164,7 @@ def print_summary(run: RunRecord, folder: str) -> None:
         console.print(
             f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "
             f"{seen.loss:.2g} and accuracy changes from {100 * seen.accuracy:.1f} points "
-            "(one-sided .1, power .8)."
+            f"(one-sided .1, power .8).{_adopted_from(run)}"
         )
     if rules := rules_sentence(run):
         console.print(escape(rules))
@@ -187,6 +187,13 @@ def print_summary(run: RunRecord, folder: str) -> None:
         console.print(escape(f"Computed in {computed}."))
     shown = trace_command("show", Path(folder).parent, run.run_id)
     console.print(Panel(escape(f"report  {folder}/report.html\ntrace   {shown}"), expand=False))
+
+
+def _adopted_from(run: RunRecord) -> str:
+    """Say what the rule of acceptance makes of the smallest change that can be seen; ``any`` does not ask for it."""
+    if run.config.get("accept") != "confident":
+        return ""
+    return " What measures less is not adopted: a true change of just that size is found in half of the runs."
 
 
 def _test_table(run: RunRecord) -> Table:

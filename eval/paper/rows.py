@@ -4,18 +4,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cao.strategies import FAMILIES
-from cao.strategies.base import Peft
+from cao.strategies.ttl import TTLSettings
 from eval.baselines.registry import BASELINES
 
 STAGE_1, STAGES_1_2, ALL, START = "cao_stage_1", "cao_stages_1_2", "cao_all", "cao_start"
 """What the generator makes; the same aligned; a whole run; what a run starts from, the best of the two and the base."""
 
 FAMILY = "family_"
-OTHER_PEFT: dict[str, tuple[Peft, str]] = {
-    f"{FAMILY}TTL_dora": ("dora", "TTL alone, DoRA"),
-    f"{FAMILY}TTL_prompt": ("prompt", "TTL alone, prompt tuning"),
+ALL_OF_LORA = TTLSettings()
+OTHER_TTL: dict[str, tuple[TTLSettings, str]] = {
+    f"{FAMILY}TTL_dora": (TTLSettings(peft="dora"), "TTL alone, DoRA"),
+    f"{FAMILY}TTL_prompt": (TTLSettings(peft="prompt"), "TTL alone, prompt tuning"),
+    f"{FAMILY}TTL_layers": (TTLSettings(subset="layers"), "TTL alone, most salient layers"),
 }
-"""Rows that the paper does not have: TTL with its numbers, where something else than LoRA is trained."""
+"""Rows that the paper does not have: TTL with its numbers, where something else is trained than all of LoRA."""
 
 Kind = Literal["baseline", "stage", "family"]
 
@@ -46,7 +48,7 @@ class Row:
         seeded: whether a seed, which chooses the questions that it reads, makes a difference.
         code: modules that it depends on, besides those that judge every row.
         family: of strategies that it is of, empty for no family's.
-        peft: what its TTL trains.
+        ttl: what its TTL trains.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Row:
     seeded: bool = True
     code: tuple[str, ...] = ()
     family: str = ""
-    peft: Peft = "lora"
+    ttl: TTLSettings = ALL_OF_LORA
 
 
 def _baseline(name: str) -> Row:
@@ -78,9 +80,9 @@ def _kernels(*families: str) -> tuple[str, ...]:
     return tuple(FAMILIES[family].kernel.split(":")[0] for family in families)
 
 
-def _family(name: str, title: str, family: str, peft: Peft = "lora") -> Row:
+def _family(name: str, title: str, family: str, ttl: TTLSettings = ALL_OF_LORA) -> Row:
     reads = "prompts; the reward labels choose the start"
-    return Row(name, title, "family", reads, code=(*_LOOP, *_kernels(family)), family=family, peft=peft)
+    return Row(name, title, "family", reads, code=(*_LOOP, *_kernels(family)), family=family, ttl=ttl)
 
 
 ROWS: dict[str, Row] = {
@@ -92,6 +94,6 @@ ROWS: dict[str, Row] = {
         Row(ALL, "CAO-LLM, all stages", "stage", _STEERED, code=(*_LOOP, *_kernels(*FAMILIES))),
         Row(START, "the start, without a strategy", "family", "prompts; the reward labels choose", code=_LOOP),
         *(_family(f"{FAMILY}{name}", f"{name} alone", name) for name in FAMILIES),
-        *(_family(name, title, "TTL", peft) for name, (peft, title) in OTHER_PEFT.items()),
+        *(_family(name, title, "TTL", ttl) for name, (ttl, title) in OTHER_TTL.items()),
     )
 }

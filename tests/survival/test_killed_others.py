@@ -12,6 +12,7 @@ from agent import consolidate, watch
 from cao.files import sha256_file
 from eval import tables
 from tests.agent.stream.test_watch import SUMS
+from tests.agent.tiny_pretrained import MODEL
 from tests.agent.train.generator.finished import content
 from tests.agent.train.generator.tiny_consolidation import FOLDER
 from tests.agent.train.generator.tiny_consolidation import command as consolidation
@@ -134,15 +135,17 @@ def test_tables(tiny_model_folder: Path, tmp_path: Path, draw: random.Random, ma
     def argv(out: Path) -> list[str]:
         if not out.exists():
             shutil.copytree(tmp_path / "made", out)
-        given = ["--table", "2", "--consolidation", str(out / FOLDER), "--set", f"model_path={tiny_model_folder}"]
+        given = ["--table", "2", "--consolidation", str(out / FOLDER)]
+        given += ["--model", MODEL, "--set", f"model_path={tiny_model_folder}"]
         given += ["--methods", "base,nearest,no_meta_train,cao_stages_1_2", "--tasks", "openbookqa,social_iqa"]
         given += ["--out", str(out / "report"), "--work", str(out / "work")]
         return [*given, "--offline", "--limit", "8", "--reward", "48", "--seeds", "0,1", "--rules", "paper"]
 
     def left(out: Path) -> object:
-        result = json.loads((out / "report" / "table2.json").read_text())
+        result = json.loads((out / "report" / "table2-paper-settings.json").read_text())
         items = {path.name: sha256_file(path) for path in (out / "work").rglob("*.jsonl")}
         cells = {name: row["cells"] for name, row in result["rows"].items()}
+        assert all(len(made) == 2 for made in cells.values()), "nothing was measured"
         return cells, items
 
     tries = many(1, 20)

@@ -119,14 +119,18 @@ def best_rule(answers: Mapping[AnswerRule, Sequence[Item]]) -> AnswerRule:
     ``RULE_MARGIN`` standard errors of the loss. Each rule is taken at its own temperature.
 
     Args:
-        answers: rule → the model's n answers to the same questions, in one order.
+        answers: rule → the model's n answers to the same questions, in one order. Those by the first rule may end
+            earlier, where that was given up: the others are compared with it on the questions that it answered.
 
     Source: this project's; why: ADR 43.
     """
     first, *others = answers
-    correct = {rule: sum(item.correct for item in items) for rule, items in answers.items()}
-    able = [rule for rule in others if correct[rule] >= correct[first] and _beats_guessing(answers[rule])]
-    lower = {rule: differences(answers[first], answers[rule]).mean() for rule in able}
+    known = answers[first]
+    shared = {rule: answers[rule][: len(known)] for rule in others}
+    enough = sum(item.correct for item in known)
+    exact = [rule for rule in others if sum(item.correct for item in shared[rule]) >= enough]
+    able = [rule for rule in exact if _beats_guessing(answers[rule])]
+    lower = {rule: differences(known, shared[rule]).mean() for rule in able}
     return min([first, *able], key=lambda rule: lower.get(rule, 0.0))
 
 

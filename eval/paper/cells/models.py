@@ -25,7 +25,6 @@ from agent.train.policy.situations import PREPARATION
 from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.strategies import FAMILIES
 from cao.strategies.calibrate import Calibrate
-from cao.strategies.ttl import TTL
 from cao.strategy import strategy_text
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
 from eval.baselines.baseline import Spent
@@ -181,7 +180,7 @@ def _family(bench: Workbench, row: Row) -> Candidate:
     """Return the start of a run with one family's strategy on top, whatever the reward part says of it.
 
     The numbers are the paper's. Calibrate has none there: it is the rule of its grid with the lowest log-loss. In a row
-    TTL may train something else than LoRA.
+    TTL may train something else than all of LoRA.
     """
     state = first_state(bench)
     for node in PREPARATION:
@@ -200,8 +199,7 @@ def _family(bench: Workbench, row: Row) -> Candidate:
     strategy = family.papers_numbers()
     if strategy is None:
         raise InputError(f"the paper has no numbers for {family.__name__}")
-    if isinstance(strategy, TTL):
-        strategy = strategy.model_copy(update={"peft": row.peft})
+    strategy = row.ttl.added(strategy)
     proposed = cast(State, {**state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
     reward = _applied(proposed, bench, "reward")
     test = (lambda: _applied(proposed, bench, "test")) if strategy.transductive else (lambda: reward)

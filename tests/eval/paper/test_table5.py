@@ -17,7 +17,7 @@ from tests.eval.paper.conftest import Place
 @pytest.mark.slow
 def test_each_family_acts_alone_on_the_start(tiny_model_folder: Path, tiny_shelf: Path, tmp_path: Path) -> None:
     place = Place(tmp_path, tiny_model_folder, tiny_shelf)
-    alone = [f"{FAMILY}{name}" for name in ("LORA", "Latent", "Calibrate", "TTL_dora", "TTL_prompt")]
+    alone = [f"{FAMILY}{name}" for name in ("LORA", "Latent", "Calibrate", "TTL_dora", "TTL_prompt", "TTL_layers")]
     methods = ",".join((START, *alone))
     assert place.call("5", "--tasks", "arc_easy,social_iqa", "--seeds", "0", "--limit", "6", "--methods", methods) == 0
     result = place.result("table5")
@@ -47,5 +47,6 @@ def test_what_nobody_kept_is_not_called_zero() -> None:
 def test_every_family_has_a_row_and_numbers_or_a_grid() -> None:
     assert set(ALONE) == {f"{FAMILY}{name}" for name in FAMILIES}
     assert all(ROWS[name].family in FAMILIES for name in TABLE.rows if name != START)
-    assert {ROWS[name].peft for name in TABLE.rows} == set(get_args(Peft))
+    assert {ROWS[name].ttl.peft for name in TABLE.rows} == set(get_args(Peft))
+    assert {ROWS[name].ttl.subset for name in TABLE.rows} == {"all", "layers"}
     assert {name for name, family in FAMILIES.items() if family.papers_numbers() is None} == {"Calibrate"}
