@@ -23,7 +23,7 @@ class Metrics:
         self.answers = Counter("cao_answers", "Answers, by the model that gave them", ["model"], registry=registry)
         self.tokens = Counter("cao_tokens", "Tokens read and written", ["kind"], registry=registry)
         self.watched = Counter("cao_watched_prompts", "Prompts given to the stream detector", registry=registry)
-        self.watching = Gauge("cao_watch_cpu_seconds", "Processor time of the detector's thread", registry=registry)
+        self.watching = Counter("cao_watch_cpu_seconds", "Processor time of the detector's thread", registry=registry)
         self.unwatched = Counter(
             "cao_unwatched_prompts", "Prompts that the detector had no time for", registry=registry
         )

@@ -53,6 +53,7 @@ class Watching:
     _given: "queue.Queue[bytes]" = field(default_factory=lambda: queue.Queue(WAITING), init=False, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _thread: threading.Thread = field(init=False, repr=False)
+    _spent: float = field(default=0.0, init=False, repr=False)  # its processor time so far, seconds
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -121,7 +122,9 @@ class Watching:
 
     def _more(self) -> bytes:
         """Return the prompts that wait, as soon as there are any."""
-        self.metrics.watching.set(time.thread_time())
+        now = time.thread_time()
+        self.metrics.watching.inc(now - self._spent)
+        self._spent = now
         while not self._stop.is_set():
             try:
                 lines = [self._given.get(timeout=0.2)]

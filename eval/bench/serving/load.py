@@ -69,7 +69,8 @@ def current(url: str) -> str:
 def watch_seconds(url: str) -> float:
     """Return the processor time of the detector there, seconds; 0 where nothing is watched."""
     told = httpx2.get(url.removesuffix("/v1") + "/metrics", timeout=PATIENCE_S).text
-    return next(float(line.split()[1]) for line in told.splitlines() if line.startswith("cao_watch_cpu_seconds "))
+    name = "cao_watch_cpu_seconds_total "
+    return next(float(line.split()[1]) for line in told.splitlines() if line.startswith(name))
 
 
 async def _ask(url: str, questions: Sequence[Question], clients: int) -> list[Reply]:
