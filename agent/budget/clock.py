@@ -28,7 +28,7 @@ class Clock:
 
     Attributes:
         seconds: the budget, None for none.
-        spent: by earlier processes of the same run.
+        spent: by the steps that earlier processes of the same run ended, seconds.
         began: of this process, by ``time.monotonic``.
     """
 

@@ -51,7 +51,7 @@ _SHUT = {
 class Recorder:
     """Appends events to ``trace.jsonl``, shows them, and adds up the time that nodes were busy.
 
-    ``spent_s`` is what earlier processes of the run took.
+    ``spent_s`` is what the steps took that earlier processes of the run ended.
     """
 
     folder: Path

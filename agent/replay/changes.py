@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.config import RunConfig, make_config
 from agent.loop.request import Request, RunHeader, read_stored, refuse_changes, understand
 from agent.record.runs import find_run
-from agent.record.trace_file import read_trace, visits
+from agent.record.trace_file import Event, read_trace, visits
 from agent.record.wording import flatten, one_line
 from cao.errors import InputError
 
@@ -16,7 +16,7 @@ FIRST, LOOP = "describe", "decide"
 OF_THE_LOOP = ("policy", "policy_sees_drift", "max_attempts", "until", "serving_price")
 """Keys that nothing before the loop reads."""
 OF_THE_POLICY = "policy_settings"
-"""A table that the describer reads too, unless its descriptions are kept ones."""
+"""A table that the describer reads too, where it asks a model."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,26 @@ def plan_fork(out: Path, run_id: str, assignments: list[str]) -> Fork:
     changed = {key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
     if not changed:
         raise InputError(f"run {source.name} had these values already; --set key=value changes one")
-    node = LOOP if _is_of_the_loop(before, asked.config) and _came_to_the_loop(source, stored, before) else FIRST
+    events = read_trace(source)
+    kept = _is_of_the_loop(before, asked.config, events) and _came_to_the_loop(source, stored, before, events)
+    node = LOOP if kept else FIRST
     asked = replace(asked, forked={"run_id": source.name, "node": node})
     return Fork(source, stored, asked, changed, node)
 
 
-def _is_of_the_loop(before: RunConfig, after: RunConfig) -> bool:
-    """Return whether nothing before the loop could differ between two configurations."""
+def _is_of_the_loop(before: RunConfig, after: RunConfig, events: list[Event]) -> bool:
+    """Return whether nothing before the loop could differ between two configurations, of which one made the events."""
     if before.minutes is not None or after.minutes is not None:  # the clock of a run that begins later is another one
         return False
-    late = {*OF_THE_LOOP, *((OF_THE_POLICY,) if before.describer == "cached" else ())}
+    asked = any((event["node"], event["event"]) == (FIRST, "call") for event in events)
+    late = {*OF_THE_LOOP, *((OF_THE_POLICY,) if before.describer == "cached" and not asked else ())}
     return before.model_dump(exclude=late) == after.model_dump(exclude=late)
 
 
-def _came_to_the_loop(source: Path, stored: RunHeader, config: RunConfig) -> bool:
+def _came_to_the_loop(source: Path, stored: RunHeader, config: RunConfig, events: list[Event]) -> bool:
     """Return whether a run has steps that can be kept: its data is what it was, and its loop began."""
     try:
         refuse_changes(stored, config)
     except InputError:
         return False
-    return LOOP in visits(read_trace(source)) and (source / "checkpoints.sqlite").is_file()
+    return LOOP in visits(events) and (source / "checkpoints.sqlite").is_file()

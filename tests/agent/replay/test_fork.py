@@ -1,6 +1,7 @@
 """Forks: which steps are kept, and that a fork comes to what a run with its configuration comes to."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,18 @@ def test_the_first_step_that_a_key_matters_to(assignment: str, node: str, finish
     out, run_id = finished
     plan = plan_fork(out, run_id, [assignment])
     assert (plan.node, list(plan.changed)) == (node, [assignment.partition("=")[0]])
+
+
+def test_a_description_that_a_model_wrote_is_not_kept_for_another_models_run(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    out, run_id = finished
+    shutil.copytree(out, tmp_path / "runs")
+    trace_file = tmp_path / "runs" / run_id / "trace.jsonl"
+    call = {"seq": 0, "time": "2026-11-28T00:00:00.000Z", "node": "describe", "event": "call", "data": {}}
+    trace_file.write_text(json.dumps(call) + "\n" + trace_file.read_text())
+    assert plan_fork(tmp_path / "runs", run_id, ["policy_settings.temperature=0.3"]).node == "describe"
+    assert plan_fork(tmp_path / "runs", run_id, ["until=budget"]).node == "decide"
 
 
 @pytest.fixture(scope="module")
