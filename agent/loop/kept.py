@@ -20,24 +20,25 @@ from cao.types import AdaptedModel
 from tools.evaluate import load_items
 
 
-def check(folder: Path, state: State, base_sha256: str) -> None:
+def check(folder: Path, state: State, base_sha256: str, *, items: bool = True) -> None:
     """Refuse to go on from files that are not what was written.
 
     Args:
         folder: the run's folder.
         state: where the run stands; paths in it are relative to the folder.
         base_sha256: the base model.
+        items: whether what was answered is read again, too.
 
     Raises:
         InputError: a file was changed; the message names it and has the command that makes it again.
     """
     try:
-        for path in sorted({*_named(state), *_files(state.get("candidate"))}):
+        for path in needed(state):
             if path.endswith(".safetensors"):
                 _check_routes(folder / path)
             else:
                 load_carried(folder / path, base_sha256)
-        for file in sorted((folder / "items").glob("*.jsonl")):
+        for file in sorted((folder / "items").glob("*.jsonl")) if items else ():
             if not file.name.startswith(("kept-", "test-", QUESTIONS_FILE)):  # made again, or only shown
                 load_items(file)
         best, reward = state.get("best_items"), state.get("best_reward")
@@ -46,6 +47,11 @@ def check(folder: Path, state: State, base_sha256: str) -> None:
     except InputError as error:
         again = trace_command("replay", folder.parent, folder.name, "--from", "generate")
         raise InputError(f"{error}; this makes it again, in a run of its own: {again}") from None
+
+
+def needed(state: State) -> list[str]:
+    """Return the adapters and routes that a run goes on from, relative to its folder."""
+    return sorted({*_named(state), *_files(state.get("candidate"))})
 
 
 def _check_routes(path: Path) -> None:

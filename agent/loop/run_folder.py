@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -283,12 +283,13 @@ def _checkpoints_failed(path: Path, error: sqlite3.Error) -> CaoError:
     return InputError(f"{path}: damaged ({error}); start a new run")
 
 
-def carry_over(source: Path, target: Path) -> None:
-    """Copy to a forked run what its state refers to: the items and the adapters; and what is drawn of the drift."""
-    for name in ("items", "adapters"):
-        if (source / name).is_dir():
-            with room_for(target / name):
-                shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*"))
-    if (source / PICTURE_FILE).is_file() and not (source / PICTURE_FILE).is_symlink():
-        with room_for(target / PICTURE_FILE):
-            shutil.copyfile(source / PICTURE_FILE, target / PICTURE_FILE)
+def carry_over(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy to a forked run the files and folders that its state refers to, and what is drawn of the drift."""
+    for name in (*names, PICTURE_FILE):
+        path = source / name
+        with room_for(target / name):
+            (target / name).parent.mkdir(exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, target / name, ignore=shutil.ignore_patterns(".*"))
+            elif path.is_file() and not path.is_symlink():
+                shutil.copyfile(path, target / name)

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from agent import session
 from agent.config import make_config
 from agent.graph import build_graph
-from agent.loop.kept import check
+from agent.loop.kept import check, needed
 from agent.loop.loading import build_workbench, refuse_other_weights, trained_hashes
 from agent.loop.request import Request, RunHeader, read_stored, read_task, refuse_changes
 from agent.loop.run_folder import carry_over, checkpointer, locked, new_run_folder, read_history, state_at
@@ -117,12 +117,14 @@ def _begin(
     if position is None:
         shown = trace_command("show", source.parent, source.name)
         raise InputError(f"run {source.name} never came to {node!r}; {shown} lists its nodes")
-    check(source, state_at(history[position], source), bench.lm.sha256)
+    state = state_at(history[position], source)
+    answered = "best_items" in state
+    check(source, state, bench.lm.sha256, items=answered)
     before = history[position - 1].next[0] if position else "__start__"
     with new_run_folder(source.parent, bench.task.name) as (name, place):
         forked = {"run_id": source.name, "node": node}
         header = stored.model_copy(update={"run_id": name, "created": now(), "replay_of": forked})
-        carry_over(source, place)
+        carry_over(source, place, [*needed(state), *(["items"] if answered else [])])
         with checkpointer(place) as saver:
             graph = build_graph().compile(checkpointer=saver)
             graph.update_state(thread_of(name), {**history[position].values, **changes}, as_node=before)

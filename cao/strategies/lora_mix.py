@@ -57,7 +57,7 @@ class LoraMix(Strategy):
     def obstacle(cls, standing: Standing) -> str | None:
         """Return that there is no adapter, or several."""
         if standing.adapter is None:
-            return several(standing) or f"there is no adapter to mix: none was generated for {standing.model}"
+            return several(standing) or f"there is no adapter to mix: the current model is {standing.model} without one"
         soft = standing.adapter.virtual_tokens > 0
         return "the current adapter is a soft prompt, which has no matrices to mix or scale" if soft else None
 

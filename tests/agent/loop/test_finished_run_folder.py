@@ -57,6 +57,21 @@ def test_a_finished_run_is_replayed_from_any_step(started: Started, tmp_path: Pa
     assert result(json.loads(out.getvalue())) == result(started.record)
 
 
+def test_what_is_damaged_is_made_again_as_the_refusal_says(started: Started, cut: Path) -> None:
+    """Of a run that was interrupted: a finished one has SHA256SUMS, and is refused as a whole."""
+    adapter = cut / "adapters" / started.record["adapters"]["generated"]["sha256"] / "adapter_model.safetensors"
+    for file in (cut / "items" / "base.jsonl", adapter):
+        content = file.read_bytes()
+        file.write_bytes(content[:-9] + b"x" * 9)
+        status, _, told = resume(started, cut)
+        assert (status, f"replay {cut.name} --from generate" in told) == (2, True), told
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            again = trace.main(["replay", cut.name, "--from", "generate", "--out", str(cut.parent), "--json"])
+        assert again == 0, err.getvalue()
+        assert result(json.loads(out.getvalue())) == result(started.record)
+        file.write_bytes(content)
+
+
 def test_adapters_that_answer_together_are_kept(tmp_path: Path) -> None:
     store = tmp_path / "adapters"
     for name in ("generated", "first", "second", "rejected"):

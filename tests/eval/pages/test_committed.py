@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from eval.continual import page as continual
+from eval.continual.results import ContinualResult
 from eval.drift import page as drift
 from eval.drift.results import DriftResult
 from eval.generation import page as generation
@@ -56,6 +58,13 @@ def test_the_page_of_the_drift_sense_comes_out_of_its_figures(tmp_path: Path) ->
 def test_the_page_of_starts_comes_out_of_its_figures(tmp_path: Path) -> None:
     starts.write_page(StartsResult.model_validate_json((DOCS / "starts.json").read_bytes()), tmp_path)
     same(tmp_path, "starts.md", "starts.json")
+
+
+def test_the_page_of_a_stream_of_tasks_comes_out_of_its_figures(tmp_path: Path) -> None:
+    made = DOCS / "continual"
+    continual.write_page(ContinualResult.model_validate_json((made / "continual.json").read_bytes()), tmp_path)
+    assert (tmp_path / "continual.md").read_text() == (made / "continual.md").read_text()
+    assert json.loads((tmp_path / "continual.json").read_bytes()) == json.loads((made / "continual.json").read_bytes())
 
 
 def test_the_page_of_acceptance_comes_out_of_its_figures(tmp_path: Path) -> None:

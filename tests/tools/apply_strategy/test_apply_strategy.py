@@ -173,7 +173,7 @@ def test_what_cannot_act_says_why(tiny_lm: LanguageModel, tmp_path: Path, adapte
     nothing = applicable(on())
     assert nothing == {
         "TTL": None,
-        "LORA": "there is no adapter to mix: none was generated for tiny",
+        "LORA": "there is no adapter to mix: the current model is tiny without one",
         "TTS": "there is nothing to route over: no generator exists for tiny",
         "Latent": None,
         "Calibrate": None,
