@@ -283,13 +283,13 @@ def _checkpoints_failed(path: Path, error: sqlite3.Error) -> CaoError:
     return InputError(f"{path}: damaged ({error}); start a new run")
 
 
-def carry_over(source: Path, target: Path, names: Iterable[str]) -> None:
-    """Copy to a forked run the files and folders that its state refers to, and what is drawn of the drift."""
-    for name in (*names, PICTURE_FILE):
-        path = source / name
-        with room_for(target / name):
-            (target / name).parent.mkdir(exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, target / name, ignore=shutil.ignore_patterns(".*"))
-            elif path.is_file() and not path.is_symlink():
-                shutil.copyfile(path, target / name)
+def carry_over(source: Path, target: Path, adapters: Iterable[str], *, items: bool) -> None:
+    """Copy to a forked run what its state refers to, of what lies in its folder alone, and what is drawn of the drift."""
+    named, there = {Path(path).name for path in adapters}, {path.name for path in (source / "adapters").glob("*")}
+    for name, left in {"adapters": there - named, "items": set[str]()}.items():
+        if (source / name).is_dir() and (items if name == "items" else there & named):
+            with room_for(target / name):
+                shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*", *left))
+    if (source / PICTURE_FILE).is_file() and not (source / PICTURE_FILE).is_symlink():
+        with room_for(target / PICTURE_FILE):
+            shutil.copyfile(source / PICTURE_FILE, target / PICTURE_FILE)

@@ -124,7 +124,7 @@ def _begin(
     with new_run_folder(source.parent, bench.task.name) as (name, place):
         forked = {"run_id": source.name, "node": node}
         header = stored.model_copy(update={"run_id": name, "created": now(), "replay_of": forked})
-        carry_over(source, place, [*needed(state), *(["items"] if answered else [])])
+        carry_over(source, place, needed(state), items=answered)
         with checkpointer(place) as saver:
             graph = build_graph().compile(checkpointer=saver)
             graph.update_state(thread_of(name), {**history[position].values, **changes}, as_node=before)
