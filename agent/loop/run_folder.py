@@ -284,7 +284,7 @@ def _checkpoints_failed(path: Path, error: sqlite3.Error) -> CaoError:
 
 
 def carry_over(source: Path, target: Path, adapters: Iterable[str], *, items: bool) -> None:
-    """Copy to a forked run what its state refers to, of what lies in its folder alone, and what is drawn of the drift."""
+    """Copy to a forked run what its state refers to, of what lies in its folder, and what is drawn of the drift."""
     named, there = {Path(path).name for path in adapters}, {path.name for path in (source / "adapters").glob("*")}
     for name, left in {"adapters": there - named, "items": set[str]()}.items():
         if (source / name).is_dir() and (items if name == "items" else there & named):
