@@ -1,29 +1,30 @@
 """The routes."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from fastapi import FastAPI
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as Http
 from starlette.responses import JSONResponse, Response
 
-from agent.server.errors import ApiError, invalid, of_cao, unknown_model
+from agent.server.errors import ApiError, of_cao, unknown_model
 from agent.server.metrics import Metrics
-from agent.server.wire import ChatRequest, CompletionRequest, Feedback
+from agent.server.wire import Feedback, read
 from cao import __version__
 from cao.errors import CaoError
-
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class Answers(Protocol):
     """What answers requests: the model here, or a server behind this one."""
 
-    async def answer(self, request: CompletionRequest | ChatRequest, http: Http) -> Response:
-        """Answer a request."""
+    async def completion(self, http: Http) -> Response:
+        """Answer ``POST /v1/completions``."""
+
+    async def chat(self, http: Http) -> Response:
+        """Answer ``POST /v1/chat/completions``."""
 
 
 def make_app(
@@ -69,25 +70,18 @@ def make_app(
 
     @app.post("/v1/completions")
     async def _completions(http: Http) -> Response:
-        return await answers.answer(await _read(CompletionRequest, http), http)
+        return await answers.completion(http)
 
     @app.post("/v1/chat/completions")
     async def _chat(http: Http) -> Response:
-        return await answers.answer(await _read(ChatRequest, http), http)
+        return await answers.chat(http)
 
     @app.post("/v1/feedback")
     async def _feedback(http: Http) -> JSONResponse:
-        return JSONResponse(await run_in_threadpool(feedback, await _read(Feedback, http)))
+        return JSONResponse(await run_in_threadpool(feedback, await read(Feedback, http)))
 
     _say_errors(app)
     return app
-
-
-async def _read(kind: type[Body], http: Http) -> Body:
-    try:
-        return kind.model_validate_json(await http.body())
-    except ValidationError as error:
-        raise invalid(error) from None
 
 
 def _say_errors(app: FastAPI) -> None:

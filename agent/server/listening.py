@@ -1,12 +1,12 @@
 """What becomes of questions and answers besides being served: they are remembered, and watched where that was asked."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.server.memory import Answered, Memory
 from agent.server.roster import Roster, Served
-from agent.server.wire import ChatRequest, CompletionRequest
 
 SEEN_CHARS = 8000
 """Of a prompt that is watched: the encoder reads no more."""
@@ -17,6 +17,18 @@ class Watch(Protocol):
 
     def put(self, line: bytes) -> None:
         """Take a line."""
+
+
+class Question(Protocol):
+    """What is read of a request."""
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """The question and its context."""
+
+    @property
+    def choices(self) -> Sequence[str] | None:
+        """Of which one is the answer."""
 
 
 @dataclass
@@ -33,7 +45,7 @@ class Listener:
     watch: Watch | None = None
     memory: Memory = field(default_factory=Memory)
 
-    def asked(self, key: str, request: CompletionRequest | ChatRequest, served: Served, *, auto: bool) -> None:
+    def asked(self, key: str, request: Question, served: Served, *, auto: bool) -> None:
         """Take a question.
 
         Args:

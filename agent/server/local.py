@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as Http
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from agent.handover.model import MOST_TOKENS
 from agent.server.engine import Call, Engine, FullError, Job, Text
 from agent.server.errors import ApiError, of_cao
 from agent.server.listening import Listener
@@ -18,7 +19,8 @@ from agent.server.metrics import Metrics
 from agent.server.replies import DONE, Head, Kind, Written, event, head
 from agent.server.roster import Roster, Served
 from agent.server.settings import AUTO
-from agent.server.wire import ChatRequest, CompletionRequest
+from agent.server.web import unless_gone
+from agent.server.wire import ChatRequest, CompletionRequest, read
 from agent.server.writing import Ending, Piece, Sampling, Writing
 from cao.errors import CaoError
 from cao.inference.chat import chat_prompt
@@ -94,7 +96,19 @@ class Local:
         self._engine, self._roster, self._listener, self._metrics = engine, roster, listener, metrics
         self._most_tokens = most_tokens
 
-    async def answer(self, request: CompletionRequest | ChatRequest, http: Http) -> Response:
+    async def completion(self, http: Http) -> Response:
+        """Answer ``POST /v1/completions``; raises as ``chat`` does."""
+        return await self._answer(await read(CompletionRequest, http), http)
+
+    async def chat(self, http: Http) -> Response:
+        """Answer ``POST /v1/chat/completions``.
+
+        Raises:
+            ApiError: the request is none, or cannot be answered.
+        """
+        return await self._answer(await read(ChatRequest, http), http)
+
+    async def _answer(self, request: CompletionRequest | ChatRequest, http: Http) -> Response:
         """Answer a request.
 
         Raises:
@@ -117,13 +131,13 @@ class Local:
         self._listener.asked(top.id, request, served, auto=request.model == AUTO)
         self._metrics.tokens.labels("prompt").inc(asked.prompt_tokens)
         try:
-            first = await _unless_gone(told.get(), http)
+            first = await unless_gone(told.get(), http)
             if request.stream:
                 events = self._events(asked, first, usage=request.usage_at_end)
                 return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
             asked.take(*first)
             while asked.going:
-                asked.take(*await _unless_gone(told.get(), http))
+                asked.take(*await unless_gone(told.get(), http))
         except BaseException:
             asked.leave()
             raise
@@ -246,9 +260,10 @@ def _whole(served: Served, prompt: str, writing: Writing) -> Callable[[], None]:
 
     def make() -> None:
         try:
-            text = model.generate(prompt, max_new_tokens=min(how.max_tokens, 4096), stop=how.stop)
+            budget = min(how.max_tokens, MOST_TOKENS)
+            text = model.generate(prompt, max_new_tokens=budget, stop=how.stop)
             tokens = model.lm.encode(text, special=False)
-            ending: Ending = "length" if len(tokens) >= how.max_tokens else "stop"
+            ending: Ending = "length" if len(tokens) >= budget else "stop"
             writing.tell(Piece(text, tuple(tokens), (), ending))
         except Exception as error:  # noqa: BLE001  (whatever it is, this text fails and the others go on)
             writing.tell(error)
@@ -265,29 +280,6 @@ def _sender(told: "asyncio.Queue[Told]") -> Callable[[Told], None]:
             loop.call_soon_threadsafe(told.put_nowait, new)
 
     return send
-
-
-async def _unless_gone(coming: Coroutine[object, object, Told], http: Http) -> Told:
-    """Return what comes, unless whoever asked goes away first.
-
-    Raises:
-        ApiError: they did.
-    """
-    wanted = asyncio.ensure_future(coming)
-    gone = asyncio.ensure_future(_gone(http))
-    try:
-        await asyncio.wait({wanted, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if wanted.done():
-            return wanted.result()
-        raise ApiError(499, "nobody waits for the answer", "gone")
-    finally:
-        wanted.cancel()
-        gone.cancel()
-
-
-async def _gone(http: Http) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _failed(error: Exception) -> ApiError:

@@ -1,18 +1,22 @@
-"""The web server: one address, one shape of error, and an end that waits for what is under way."""
+"""The web server: one address, one shape of error, clients that leave, and an end that waits for what is under way."""
 
 import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
 
 import h11
 import uvicorn
+from starlette.requests import Request as Http
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from agent.server.errors import ApiError
 from cao.errors import InputError, UnavailableError
+
+T = TypeVar("T")
 
 
 class Protocol(H11Protocol):
@@ -112,6 +116,33 @@ class Web(uvicorn.Server):
         """Take no more, work off what was taken as long as there is time for it, and count what was cut off."""
         await super().shutdown(sockets)
         self.cut = len(self.server_state.tasks)
+
+
+async def unless_gone(coming: Coroutine[object, object, T], http: Http) -> T:
+    """Return what comes, unless whoever asked goes away first; then it is cancelled.
+
+    Args:
+        coming: what is waited for.
+        http: the request, whose body was read.
+
+    Raises:
+        ApiError: they did.
+    """
+    wanted = asyncio.ensure_future(coming)
+    gone = asyncio.ensure_future(_gone(http))
+    try:
+        await asyncio.wait({wanted, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if wanted.done():
+            return wanted.result()
+        raise ApiError(499, "nobody waits for the answer", "gone")
+    finally:
+        wanted.cancel()
+        gone.cancel()
+
+
+async def _gone(http: Http) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -3,10 +3,12 @@
 What would change an answer and is not supported is refused, and not passed over.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from starlette.requests import Request as Http
 
+from agent.server.errors import invalid
 from cao.tasks.base import LETTERS
 from cao.tasks.files.chats import asked_in
 from cao.types import Message
@@ -15,6 +17,7 @@ MOST_ROWS = 16
 """Texts that one request asks for, at most."""
 
 Text = Annotated[str, Field(min_length=1)]
+Body = TypeVar("Body", bound=BaseModel)
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -24,6 +27,22 @@ def _listed(value: object) -> object:
 
 
 OneOrMore = BeforeValidator(_listed)
+
+
+async def read(kind: type[Body], http: Http) -> Body:
+    """Return a request's body.
+
+    Args:
+        kind: what it must be.
+        http: the request.
+
+    Raises:
+        ApiError: it is something else.
+    """
+    try:
+        return kind.model_validate_json(await http.body())
+    except ValidationError as error:
+        raise invalid(error) from None
 
 
 class StreamOptions(BaseModel):

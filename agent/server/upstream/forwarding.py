@@ -16,7 +16,9 @@ from agent.server.metrics import Metrics
 from agent.server.roster import Roster, Served
 from agent.server.settings import AUTO
 from agent.server.upstream.connection import Connection
-from agent.server.wire import ChatRequest, CompletionRequest
+from agent.server.upstream.wire import ForwardedChat, ForwardedCompletion
+from agent.server.web import unless_gone
+from agent.server.wire import read
 
 MOST_REPLY = 16_000_000
 """Bytes of one answer."""
@@ -55,7 +57,19 @@ class Forwarder:
         """
         self._to, self._roster, self.listener, self.metrics = to, roster, listener, metrics
 
-    async def answer(self, request: CompletionRequest | ChatRequest, http: Http) -> Response:
+    async def completion(self, http: Http) -> Response:
+        """Forward ``POST /v1/completions``; raises as ``chat`` does."""
+        return await self._answer(await read(ForwardedCompletion, http), "completions", http)
+
+    async def chat(self, http: Http) -> Response:
+        """Forward ``POST /v1/chat/completions``.
+
+        Raises:
+            ApiError: the request is none, or the server does not answer it.
+        """
+        return await self._answer(await read(ForwardedChat, http), "chat/completions", http)
+
+    async def _answer(self, request: ForwardedCompletion | ForwardedChat, path: str, http: Http) -> Response:
         """Forward a request.
 
         Raises:
@@ -66,8 +80,8 @@ class Forwarder:
         served = self._roster.resolve(request.model)
         body = json.loads(await http.body())
         body = {key: value for key, value in body.items() if key not in OWN} | {"model": served.there}
-        path = "chat/completions" if isinstance(request, ChatRequest) else "completions"
-        return await self._forward(json.dumps(body).encode(), path, Reading(self, request, served))
+        going = self._forward(json.dumps(body).encode(), path, Reading(self, request, served))
+        return await unless_gone(going, http)
 
     async def _forward(self, body: bytes, path: str, listener: "Reading") -> Response:
         """Send a request on, and hand its answer back as it comes.
@@ -136,7 +150,7 @@ class Forwarder:
 class Reading:
     """Reads what is handed back, as far as feedback needs it: the response's id and its text."""
 
-    def __init__(self, asked: "Forwarder", request: CompletionRequest | ChatRequest, served: Served) -> None:
+    def __init__(self, asked: "Forwarder", request: ForwardedCompletion | ForwardedChat, served: Served) -> None:
         self._asked, self._request, self._served = asked, request, served
         self._began = time.monotonic()
 
@@ -160,10 +174,13 @@ class Reading:
             return False
         self._asked.metrics.answers.labels(self._served.name).inc()
         listener, auto = self._asked.listener, self._request.model == AUTO
-        listener.asked(reply.id, self._request, self._served, auto=auto)
+        if self._request.asked[0]:  # else tokens or pictures, of which nothing is learnt
+            listener.asked(reply.id, self._request, self._served, auto=auto)
         if reply.choices and not self.streams:  # what a stream wrote is not put together
             first = reply.choices[0]
-            listener.answered(reply.id, first.text or (first.message and first.message.content) or "", None)
+            said = first.message.content if first.message else first.text
+            if said is not None:  # as a call of a tool has none
+                listener.answered(reply.id, said, None)
         return True
 
 
@@ -176,13 +193,18 @@ async def _parts(reply: httpx2.Response, listener: Reading) -> AsyncIterator[byt
                 listener.first()
             size += len(part)
             if size > MOST_REPLY:
+                yield _broken("the answer is too large", "upstream_broken")
                 break
             if len(kept) < MOST_ERROR:
                 kept += part
             yield part
     except httpx2.HTTPError:
-        error = ApiError(502, "the answer broke off", "upstream_broke_off")
-        yield f"data: {json.dumps(error.body())}\n\n".encode()
+        yield _broken("the answer broke off", "upstream_broke_off")
     finally:
         await reply.aclose()
         listener.whole(bytes(kept))
+
+
+def _broken(words: str, code: str) -> bytes:
+    """Return the event that ends a stream for which there is no better end."""
+    return f"data: {json.dumps(ApiError(502, words, code).body())}\n\n".encode()

@@ -4,11 +4,12 @@ Run with a port and a folder: what was asked of it lies there in ``asked.jsonl``
 """
 
 import json
+import socket
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LOADED: dict[str, str] = {}
 BASE = "their-model"
@@ -33,10 +34,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.say(200, object="list", data=[{"id": name} for name in (BASE, *LOADED)])
 
+    def note(self, **told: Any) -> None:
+        with (Path(sys.argv[2]) / "asked.jsonl").open("a") as file:
+            file.write(json.dumps({"path": self.path, **told}) + "\n")
+
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with (Path(sys.argv[2]) / "asked.jsonl").open("a") as file:
-            file.write(json.dumps({"path": self.path, **asked}) + "\n")
+        self.note(**asked)
         if self.path == "/v1/load_lora_adapter":
             self.load(asked["lora_name"], asked["lora_path"])
         elif self.path == "/v1/unload_lora_adapter":
@@ -60,6 +64,28 @@ class Handler(BaseHTTPRequestHandler):
             LOADED[name] = path
             self.send(200, f"Success: LoRA adapter '{name}' added successfully.".encode())
 
+    def until_left(self) -> None:
+        """Answer nothing, and note that the client has gone."""
+        self.connection.settimeout(50)
+        self.note(left=self.connection.recv(1, socket.MSG_PEEK) == b"")
+        self.close_connection = True
+
+    def endless(self) -> None:
+        """Stream for as long as anybody reads, and note that the client has gone."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            self.flood()
+        except OSError:
+            self.note(left=True)
+
+    def flood(self) -> NoReturn:
+        event = f"data: {json.dumps({'id': 'endless', 'choices': [{'text': 'x' * 65_000}]})}\n\n".encode()
+        while True:
+            self.wfile.write(event)
+
     def answer(self, asked: dict[str, Any]) -> None:
         prompt = asked.get("prompt") or asked["messages"][-1]["content"]
         if prompt == "redirect":
@@ -73,6 +99,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, b"<html>", "text/html")
         elif prompt == "slow":
             time.sleep(5)
+        elif prompt == "until you leave":
+            self.until_left()
+        elif prompt == "endless":
+            self.endless()
         elif prompt == "half":
             self.send_response(200)
             self.send_header("Content-Length", "1000")

@@ -16,7 +16,6 @@ from agent.server.metrics import Metrics
 from agent.server.roster import Roster
 from agent.server.roster import Served as Listed
 from agent.server.settings import ServeOptions
-from agent.server.wire import ChatRequest, CompletionRequest
 from cao.encodings import visible
 from tests.agent.server.running_site import KEY, Served, another_server, in_front_of, serving
 
@@ -28,8 +27,11 @@ CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n4e20\r\n" + b"x" * 20_000 + b"\r\n1
 class Nobody:
     """Answers no request."""
 
-    async def answer(self, request: CompletionRequest | ChatRequest, http: Request) -> Response:
-        raise AssertionError(request)
+    async def completion(self, http: Request) -> Response:
+        raise AssertionError(http)
+
+    async def chat(self, http: Request) -> Response:
+        raise AssertionError(http)
 
 
 def status_of(raw: bytes) -> int:

@@ -1,6 +1,8 @@
 """Before another server, a real process: it forwards, loads what was adopted, and nothing that comes back harms it."""
 
 import json
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from agent.server.roster import Served as ServedModel
 from agent.server.upstream.adapters import Adapters
 from agent.server.upstream.connection import connection
 from agent.server.upstream.forwarding import Forwarder, Reading
-from agent.server.wire import CompletionRequest
+from agent.server.upstream.wire import ForwardedChat, ForwardedCompletion
 from cao.errors import CaoError, InputError, UnavailableError
 from cao.model.adapters import LoraWeights, save_adapter
 from cao.types import CONFIG_FILE
@@ -84,6 +86,79 @@ def test_an_answer_that_breaks_off_ends_and_the_server_goes_on(it: Served) -> No
                  f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body, more=True)  # fmt: skip
     assert b"upstream_broke_off" in raw
     assert it.client.completions.create(model="base", prompt="hi").choices[0].text == "hello"
+
+
+def request_of(**body: Any) -> bytes:
+    """A request as it goes over the wire."""
+    sent = json.dumps({"model": "base", **body}).encode()
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(sent)}\r\n\r\n".encode() + sent
+
+
+@pytest.mark.parametrize(
+    ("prompt", "stream"), [("until you leave", False), ("until you leave", True), ("endless", True)]
+)
+def test_what_nobody_waits_for_any_more_is_left_there_too(
+    other: Other, tmp_path: Path, prompt: str, stream: bool
+) -> None:
+    before = len(other.asked())
+    with serving(in_front_of(other, tmp_path, timeout_s=600)) as it:
+        with socket.create_connection(("127.0.0.1", it.port), timeout=30) as client:
+            client.sendall(request_of(prompt=prompt, stream=stream))
+            while not any(one.get("prompt") == prompt for one in other.asked()[before:]):
+                time.sleep(0.02)
+            if prompt == "endless":
+                assert b"xxx" in client.recv(65_536)
+        while not (left := [one["left"] for one in other.asked()[before:] if "left" in one]):
+            time.sleep(0.02)
+    assert left == [True]
+
+
+def test_a_stream_without_an_end_is_ended_with_a_word(it: Served) -> None:
+    raw = it.raw(request_of(prompt="endless", stream=True), more=True)
+    assert 15_000_000 < len(raw) < 17_000_000
+    assert b"the answer is too large" in raw[-500:]
+
+
+def test_what_the_server_behind_may_know_is_forwarded_as_it_is(it: Served, other: Other) -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+    chat = {
+        "model": "base",
+        "tools": [tool],
+        "n": 40,
+        "presence_penalty": 1.5,
+        "messages": [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+            {"role": "tool", "tool_call_id": "1", "content": "found"},
+        ],
+    }
+    assert it.client.chat.completions.create(**chat).choices[0].message.content == "hello"  # type: ignore[call-overload]
+    assert other.asked()[-1] == {"path": "/v1/chat/completions", **chat, "model": other_server.BASE}
+    assert it.client.completions.create(model="base", prompt=[[5, 6], [7]]).choices[0].text == "hello"
+    assert other.asked()[-1]["prompt"] == [[5, 6], [7]]
+    for wrong in ({"model": 1, "prompt": "hi"}, {"model": "base"}, {"model": "base", "prompt": "hi", "stream": "yes"}):
+        assert it.post("/v1/completions", **wrong)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("messages", "asked"),
+    [
+        ([{"role": "tool", "content": "x"}], ("", "")),
+        ([{"content": "no role"}], ("", "")),
+        ([{"role": "user", "content": 5}], ("", "")),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], ("", "")),
+        ([{"role": "user", "content": "a?"}, {"role": "tool", "content": "b"}, {"role": "user", "content": "c?"}],
+         ("c?", "user: a?\ntool: b")),
+    ],
+)  # fmt: skip
+def test_of_a_forwarded_chat_what_is_said_in_words_is_watched(messages: Any, asked: tuple[str, str]) -> None:
+    assert ForwardedChat.model_validate({"model": "m", "messages": messages}).asked == asked
+
+
+@pytest.mark.parametrize(("prompt", "asked"), [("hi", "hi"), (["a", "b"], "a"), ([1, 2], ""), ([[1]], ""), ([], "")])
+def test_of_forwarded_prompts_the_first_is_watched(prompt: Any, asked: str) -> None:
+    assert ForwardedCompletion.model_validate({"model": "m", "prompt": prompt}).asked == (asked, "")
 
 
 def test_what_was_adopted_is_loaded_there_once_and_served_by_its_route(other: Other, tmp_path: Path) -> None:
@@ -196,6 +271,6 @@ def test_feedback_on_a_stream_does_not_take_it_for_an_empty_answer(other: Other,
     roster = Roster(ServedModel("base", there=other_server.BASE))
     forwarder = Forwarder(connection(in_front_of(other, tmp_path)), roster, Heard(roster), Metrics())
     for stream, sent in ((True, 'data: {"id": "a", "choices": [{"text": "x\u2028y"}]}\n\n'), (False, '{"id": "b"}')):
-        request = CompletionRequest.model_validate({"model": "base", "prompt": ["hi"], "stream": stream})
+        request = ForwardedCompletion.model_validate({"model": "base", "prompt": ["hi"], "stream": stream})
         assert Reading(forwarder, request, roster.base).whole(sent.encode())
     assert told == []
