@@ -1,6 +1,6 @@
 """Stages 1 and 2 alone: ``python -m agent.generate --prompts FILE.jsonl --out DIR`` makes an adapter from prompts.
 
-One forward pass makes it, a second one aligns it; nothing is trained and no gradient is taken.
+One forward pass makes it, a second one aligns it; without ``--strategy`` nothing is trained and no gradient is taken.
 """
 
 import argparse

@@ -84,6 +84,7 @@ class GenerateOptions(OnMachine, total=False):
 
     overwrite: bool
     no_align: bool
+    strategy: str | None
     variant: str
     pretrained: PathLike | None
 

@@ -74,7 +74,7 @@ def generate(
     progress: Progress | None = None,
     **options: Unpack[GenerateOptions],
 ) -> Made:
-    """Make an adapter from prompts, as ``cao generate`` does: nothing is trained, and no gradient is taken.
+    """Make an adapter from prompts, as ``cao generate`` does: without a strategy no gradient is taken.
 
     Args:
         prompts: a file, or prompts of one task.

@@ -1,10 +1,11 @@
-"""An adapter from prompts, as ``python -m agent.generate`` makes it: encode, generate, align."""
+"""An adapter from prompts, as ``python -m agent.generate`` makes it: encode, generate, align, perhaps train."""
 
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,14 +14,19 @@ from agent.record.schema import AdapterFile
 from agent.record.wording import count
 from agent.stages.adapter_folder import workplace
 from agent.stages.options import GenerateOptions
-from cao.errors import UnavailableError
+from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.machine.assets import minilm_folder
+from cao.model.adapters import load_adapter, save_adapter
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
+from cao.progress import timed
+from cao.strategies import Standing
+from cao.strategy import parse_strategy
 from cao.tasks.prompt_file import Asked
-from cao.types import Record
+from cao.types import AdaptedModel, AdapterRef, Record
 from tools.align_lora import align_lora
+from tools.apply_strategy import apply_strategy
 from tools.generate_lora import generate_lora, how_to_train
 
 
@@ -35,6 +41,7 @@ class Made(Record):
         seconds: for each part.
         caveats: what limits it, in sentences without their full stop.
         n: prompts that it was made from.
+        applied: what the strategy did that was applied to it, in one sentence; None without one.
     """
 
     adapter: AdapterFile
@@ -44,6 +51,7 @@ class Made(Record):
     seconds: dict[str, float]
     caveats: tuple[str, ...]
     n: int
+    applied: str | None = None
 
 
 def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> int:
@@ -55,7 +63,7 @@ def make(options: GenerateOptions, prompts: list[Asked], *, as_json: bool) -> in
         as_json: print an object.
 
     Raises:
-        InputError: no prompt is left to condition on, or the folder cannot be written.
+        InputError: no prompt is left to condition on, the folder cannot be written, or the strategy not be applied.
         UnavailableError: the model, or a generator for it, is not at hand.
     """
     result = made(options, prompts, lambda note: sys.stderr.write(f"note: {note}\n"))
@@ -72,7 +80,7 @@ def made(options: GenerateOptions, prompts: list[Asked], tell: Callable[[str], o
         tell: says what a person should know before.
 
     Raises:
-        InputError: no prompt is left to condition on, or the folder cannot be written.
+        InputError: no prompt is left to condition on, the folder cannot be written, or the strategy not be applied.
         UnavailableError: the model, or a generator for it, is not at hand.
     """
     lm = load_model(options)
@@ -84,6 +92,8 @@ def made(options: GenerateOptions, prompts: list[Asked], tell: Callable[[str], o
         tell(f"no aligner was trained behind this generator; {advice}")
     with workplace(options.out) as folder:
         result = make_adapter(prompts, lm, trained, folder, options.device)
+        if options.strategy is not None:
+            result = trained_further(result, options.strategy, prompts, lm, folder)
         place = Path(result.adapter.path)
         for name in sorted(os.listdir(place), reverse=True):  # each in one step, the weights first
             os.replace(place / name, options.out / name)
@@ -134,6 +144,41 @@ def make_adapter(asked: list[Asked], lm: LanguageModel, trained: Trained, folder
     )
 
 
+def trained_further(made: Made, strategy: str, asked: list[Asked], lm: LanguageModel, folder: Path) -> Made:
+    """Apply a strategy that needs no labels to a made adapter; equal arguments give an equal one.
+
+    Args:
+        made: the adapter, with its files.
+        strategy: as JSON, of a family that leaves one adapter.
+        asked: the prompts, on which it trains where it does.
+        lm: the base model.
+        folder: where the files go.
+
+    Raises:
+        InputError: it has nothing to act on, or diverges.
+    """
+    began, chosen, start = time.monotonic(), parse_strategy(strategy), load_adapter(Path(made.adapter.path))
+    reference = AdapterRef(**made.adapter.model_dump(), base_sha256=start.base_sha256, rank=start.rank)
+    standing = Standing(AdaptedModel(members=(reference,)), lm.profile.name, generator=False)
+    forms = [one.form(lm.profile.answer_style) for one in asked if one.prompt.strip()]
+    try:
+        with timed(f"applying {chosen.family}"):
+            model = apply_strategy(chosen, forms, standing, 0, lm=lm, store=folder / "applied")
+    except NotApplicableError as error:
+        raise InputError(f"--strategy: {error}") from None
+    (left,) = model.members
+    assert left is not None, "TTL and LORA leave an adapter"
+    weights = load_adapter(Path(left.path))
+    left = save_adapter(folder, replace(weights, provenance=start.provenance | weights.provenance), lm.source)
+    return made.model_copy(
+        update={
+            "adapter": AdapterFile(path=left.path, sha256=left.sha256),
+            "seconds": {**made.seconds, "apply": round(time.monotonic() - began, 4)},
+            "applied": model.note,
+        }
+    )
+
+
 def sentence(result: Made) -> str:
     """Return the outcome for people.
 
@@ -141,8 +186,9 @@ def sentence(result: Made) -> str:
         result: the object of ``--json``.
     """
     kind = "an aligned" if result.aligned else "a generated"
+    applied = [f"Applied to it: {result.applied}."] if result.applied else []
     seconds = result.seconds
     spent = ", ".join(f"{name} {seconds[name]:.2f} s" for name in seconds if name != "align" or result.aligned)
     about = f"{kind} adapter from {count(result.n, 'prompt')} by generator “{result.variant}” ({spent})"
-    lines = [f"{result.adapter.path}: {about}.", *(f"Note: {caveat}." for caveat in result.caveats)]
+    lines = [f"{result.adapter.path}: {about}.", *applied, *(f"Note: {caveat}." for caveat in result.caveats)]
     return "\n".join(lines)

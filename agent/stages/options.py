@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cao.configuration import Machine, Offline, Pretrained, Registry, Seed, Variant
 from cao.options import Option
+from cao.strategy import parse_strategy
 from cao.types import Record
+
+TRAINED = ("TTL", "LORA")
+"""Families that need no labels and leave one adapter, as ``generate`` writes it."""
 
 
 class DriftOptions(Machine):
@@ -47,8 +51,21 @@ class GenerateOptions(Machine):
     out: Annotated[Path, Field(description="folder of the adapter, in PEFT format"), Option("DIR")]
     overwrite: Annotated[bool, Field(description="replace an earlier adapter of this command in DIR")] = False
     no_align: Annotated[bool, Field(description="stop after the generator")] = False
+    strategy: Annotated[
+        str | None,
+        Field(description="then apply this strategy, TTL or LORA as JSON, to what was made; nothing judges it"),
+        Option("JSON"),
+    ] = None
     variant: Variant = "auto"
     pretrained: Pretrained = None
+
+    @field_validator("strategy")
+    @classmethod
+    def _leaves_one_adapter(cls, text: str | None) -> str | None:
+        family = parse_strategy(text).family if text is not None else TRAINED[0]
+        if family not in TRAINED:
+            raise ValueError(f"{family} leaves no adapter of its own to write; give {' or '.join(TRAINED)}")
+        return text
 
 
 class ListOptions(Record):

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,48 +19,9 @@ from cao.model.loading import load_language_model
 from cao.model.profiles import MODELS
 from cao.types import CONFIG_FILE, WEIGHTS_FILE
 from tests.agent import tiny_pretrained
+from tests.agent.generate.command import PROMPTS, make, write
 from tools import pretrained
 from tools.align_lora import align_lora
-
-PROMPTS = [f"How many wings have {n} birds?" for n in range(6)]
-
-
-@pytest.fixture(scope="module")
-def lm(tiny_model_folder: Path) -> LanguageModel:
-    return tiny_pretrained.load(tiny_model_folder)
-
-
-@pytest.fixture(scope="module")
-def shelf(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    layout = tiny_pretrained.layout_of(lm)
-    centre = 0.02 * torch.randn(layout.layers, layout.length, generator=torch.Generator().manual_seed(0))
-    sources = {"full": ["arc_easy", "piqa"], "without-piqa": ["arc_easy"]}
-    return tiny_pretrained.shelve(
-        tmp_path_factory.mktemp("pretrained"), lm, {"full": centre, "without-piqa": 0.5 * centre}, sources, size=1e-3
-    )
-
-
-@pytest.fixture
-def command(tiny_model_folder: Path, shelf: Path, tmp_path: Path) -> list[str]:
-    write(tmp_path / "prompts.jsonl", PROMPTS)
-    return [
-        *("--prompts", str(tmp_path / "prompts.jsonl"), "--out", str(tmp_path / "made")),
-        *("--model", tiny_pretrained.MODEL, "--set", f"model_path={tiny_model_folder}", "--offline"),
-        *("--set", f"pretrained={shelf.parent}"),
-    ]
-
-
-def write(path: Path, lines: list[Any]) -> Path:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-def make(capsys: pytest.CaptureFixture[str], argv: list[str]) -> dict[str, Any]:
-    code = main([*argv, "--json"])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    found: dict[str, Any] = json.loads(captured.out)
-    return found
 
 
 def test_an_aligned_adapter_comes_out_that_peft_loads(
