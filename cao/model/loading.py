@@ -175,7 +175,7 @@ def resolve(
     Args:
         model: a known name, a folder, a GGUF file or a hub id.
         settings: what is laid over the profile.
-        path: a folder that takes the place of a known profile's source; its weights are counted instead.
+        path: a folder that takes the place of a known profile's source.
         offline: never touch the network.
         of: what the model is for, where it is not the only one.
 
@@ -191,7 +191,7 @@ def resolve(
         source = str(Path(model).resolve()) if is_place(model) else model
         profile = infer_profile(source, described(source, offline))
     elif path:
-        profile = replace(profile, parameters=stored_parameters(Path(path)))
+        profile = replace(profile, source=str(Path(path).resolve()), parameters=stored_parameters(Path(path)))
     return laid_over(profile, settings) if settings else profile
 
 

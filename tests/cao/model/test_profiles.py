@@ -115,6 +115,22 @@ def test_a_run_takes_a_folder_and_a_table_and_says_the_memory_first(
     assert (policy.tokenizer.chat_template, bool(lm.tokenizer.chat_template)) == (None, True)
 
 
+def test_a_policy_named_as_the_run_is_the_names_own_where_the_run_took_another_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(None, {"task": "arc_easy", "model": "qwen2.5-0.5b"}, ["policy_settings.model=qwen2.5-0.5b"])
+    lm = load(folder)
+    same = replace(lm, profile=resolve("qwen2.5-0.5b"))
+    assert own_model(config.policy_settings, same, True) is same
+    assert [need.what for need in models_memory(config, FLOAT32)] == [TASK]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    other = replace(lm, profile=resolve("qwen2.5-0.5b", path=str(folder)))
+    with pytest.raises(UnavailableError, match="cannot be had"):
+        own_model(config.policy_settings, other, True)
+    config = config.model_copy(update={"model_path": str(folder)})
+    assert [need.what for need in models_memory(config, FLOAT32)] == [TASK, POLICY]
+
+
 def test_runs_without_a_profile_keep_their_fingerprint() -> None:
     stated = make_config(None, {"task": "arc_easy"}, []).fingerprint()
     assert "profile" not in stated
