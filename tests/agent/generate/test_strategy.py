@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,32 @@ def test_a_strategy_without_labels_is_applied_to_what_was_made(
     assert not all(torch.equal(stored.tensors[name], value) for name, value in start.tensors.items())
     again = make(capsys, [*command, "--strategy", ttl, "--overwrite"])  # over what the strategy left
     assert again["adapter"] == made["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "done"),
+    [
+        ({**TWO_STEPS, "peft": "dora"}, "2 steps on the 6 of 6 prompts"),
+        ({**TWO_STEPS, "subset": "layers", "share": 0.5}, "layers trained"),
+        ({"family": "LORA", "lambda": 0.5}, "halves"),
+    ],
+)
+def test_what_leaves_one_adapter_is_written(
+    command: list[str], tmp_path: Path, lm: LanguageModel, strategy: dict[str, object], done: str, capsys: Any
+) -> None:
+    plain = make(capsys, command)
+    made = make(capsys, [*command, "--strategy", json.dumps(strategy), "--overwrite"])
+    assert done in made["applied"]
+    assert made["adapter"]["sha256"] != plain["adapter"]["sha256"]
+    assert load_adapter(tmp_path / "made", lm.sha256).provenance["generator"]
+
+
+def test_a_soft_prompt_beside_the_made_adapter_is_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--strategy", json.dumps({**TWO_STEPS, "peft": "prompt"})]) == 2
+    assert "error: --strategy: " in capsys.readouterr().err
+    assert not list((tmp_path / "made").iterdir())
 
 
 @pytest.mark.parametrize(
