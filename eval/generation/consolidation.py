@@ -5,6 +5,7 @@ same rules as their training did. What else a training leaves, such as checkpoin
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def lay_out(
     _check_sources(shelf, preset)
     seeds = {int(str(variant.made.get("seed", 0))) for variant in shelf.variants} if shelf else {0}
     hashes = {variant.name: variant.generator.sha256 for variant in shelf.variants} if shelf else {}
-    about = [lm.sha256, preset.model_dump(mode="json"), hashes]
+    about = [lm.sha256, lm.dtype, asdict(lm.profile), preset.model_dump(mode="json"), hashes]
     folder = work / f"sources-{sha256_bytes(canonical_json(about).encode())[:12]}"
     for variant in shelf.variants if shelf else ():
         for kind, artefact in (("generator", variant.generator), ("aligner", variant.aligner)):

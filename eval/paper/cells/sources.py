@@ -3,10 +3,15 @@
 Baselines learn from the sources of the generator that serves a task.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
+from agent.train.files import read_json
+from agent.train.generator.settings import Claim
+from cao.errors import InputError
 from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
@@ -28,13 +33,24 @@ def open_workshop(
         progress: called during long work.
 
     Raises:
-        InputError: the folder is no consolidation's, or another model's.
+        InputError: the folder is no consolidation's, another model's, or was made with another profile.
         UnavailableError: nobody knows sources for this model.
     """
     if options.consolidation is None:
         return Workshop(lay_out(options.pretrained, work, lm, encoder, progress), options.reward)
     opened = open_given(options.consolidation, options, progress)
+    _check_profile(options.consolidation, options)
     return Workshop(replace(opened, load_lm=lambda: lm, load_encoder=encoder), options.reward)
+
+
+def _check_profile(folder: Path, options: TablesOptions) -> None:
+    """Refuse a folder whose questions were asked otherwise than this table's model is: one model answers all rows."""
+    stated = read_json(folder / "config.json", Claim).get("profile") or {}
+    given = options.profile.model_dump(mode="json", exclude_none=True)
+    assert isinstance(stated, dict), "it was opened"
+    if other := {key: value for key, value in stated.items() if given.get(key) != value}:
+        words = " ".join(f"--set {quote(f'profile.{key}={json.dumps(value)}')}" for key, value in other.items())
+        raise InputError(f"{folder} was made with settings over the model's profile; give them here, too: {words}")
 
 
 def trained_parts(options: TablesOptions) -> str | None:
