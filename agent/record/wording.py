@@ -216,11 +216,7 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
         made = [START_NAMES[name] for name in GENERATED if name in run.reward.starts()]
         if not made and not run.trials:
             return f"{nothing_tried(run)[:-1]}; the deployed model is left as it was{base}."
-        named = [*made, *([f"any of {tries}"] if run.trials else [])]
-        nothing = f"Neither {' nor '.join(named)} beat" if made else f"None of {tries} beat"
-        if len(named) == len(made) == 1:
-            nothing = f"{made[0].capitalize()} did not beat"
-        return f"{nothing} the deployed model on the reward questions; it is left as it was{base}."
+        return f"{_nothing_beat(run, made)}; it is left as it was{base}."
     what = adopted_text(run)
     after = f" after {tries}" if run.trials else ""
     if test is None:
@@ -235,6 +231,20 @@ def verdict(run: Run, change: tuple[float, float, float] | None = None) -> str:
         f"{what}{after}. Accuracy{of} went from {percent(test.baseline.accuracy)} to "
         f"{percent(test.adapted.accuracy)} ({points(gain(run))}{within}; exact McNemar {p_text(test.p_value)}){loss}."
     )
+
+
+def _nothing_beat(run: Run, made: list[str]) -> str:
+    """Return which measured ones did not beat the deployed model: of the adapters ``made``, and of the attempts."""
+    measured = sum(trial.reward is not None for trial in run.trials)
+    tries, others = count(measured, "attempt"), count(len(run.trials) - measured, "attempt")
+    named = [*made, *([f"any of {tries}"] if measured else [])]
+    if not named:
+        return f"None of {others} could be measured against the deployed model"
+    beat = f"Neither {' nor '.join(named)} beat"
+    if len(named) == 1:
+        beat = f"{made[0].capitalize()} did not beat" if made else f"None of {tries} beat"
+    aside = f"; {others} could not be measured" if measured < len(run.trials) else ""
+    return f"{beat} the deployed model on the reward questions{aside}"
 
 
 def _as_it_was(test: TestPart) -> str:

@@ -110,8 +110,24 @@ def test_a_deployed_model_that_nothing_beat_is_said_to_stay() -> None:
     run = RunRecord.model_validate(record)
     assert starting.start_sentence(run).startswith("Start: the deployed model. The generated adapter had accuracy")
     assert wording.verdict(run).startswith(
-        "Neither the generated adapter nor the aligned adapter nor any of 3 attempts beat the deployed model"
+        "Neither the generated adapter nor the aligned adapter nor any of 2 attempts beat the deployed model on the "
+        "reward questions; 1 attempt could not be measured; it is left as it was"
     )
+
+
+def test_an_attempt_that_was_not_measured_is_not_said_to_have_beaten_nothing() -> None:
+    record = made.started_run("one")
+    record["reward"]["start"], record["status"], record["adopted"] = "base", "no_improvement", None
+    for trial in record["trials"]:
+        trial |= {"reward": None, "comparison": None, "accepted": False, "reason": "not tried: no time"}
+    told = wording.verdict(RunRecord.model_validate(record))
+    assert told.startswith(
+        "Neither the generated adapter nor the aligned adapter beat the deployed model on the reward questions; "
+        "3 attempts could not be measured; it is left as it was"
+    )
+    record["reward"]["generated"] = record["reward"]["aligned"] = None
+    told = wording.verdict(RunRecord.model_validate(record))
+    assert told.startswith("None of 3 attempts could be measured against the deployed model; it is left as it was")
 
 
 def test_events_say_the_generator_the_start_and_what_went_wrong() -> None:
