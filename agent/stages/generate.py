@@ -160,7 +160,7 @@ def trained_further(made: Made, strategy: str, asked: list[Asked], lm: LanguageM
     began, chosen, start = time.monotonic(), parse_strategy(strategy), load_adapter(Path(made.adapter.path))
     reference = AdapterRef(**made.adapter.model_dump(), base_sha256=start.base_sha256, rank=start.rank)
     standing = Standing(AdaptedModel(members=(reference,)), lm.profile.name, generator=False)
-    forms = [one.form(lm.profile.answer_style) for one in asked if one.prompt.strip()]
+    forms = list(dict.fromkeys(one.form(lm.profile.answer_style) for one in asked if one.prompt.strip()))
     try:
         with timed(f"applying {chosen.family}"):
             model = apply_strategy(chosen, forms, standing, 0, lm=lm, store=folder / "applied")

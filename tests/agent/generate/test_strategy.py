@@ -11,7 +11,7 @@ from agent.generate import main
 from cao.model.adapters import load_adapter
 from cao.model.language_model import LanguageModel
 from cao.strategy import parse_strategy
-from tests.agent.generate.command import PROMPTS, make
+from tests.agent.generate.command import PROMPTS, make, write
 from tools.apply_strategy.ttl import TTL, train_ttl
 
 TWO_STEPS = {"family": "TTL", "ttl_steps": 2, "learning_rate": 1e-3, "batch_size": 2, "shuffle_data": False}
@@ -31,6 +31,7 @@ def test_a_strategy_without_labels_is_applied_to_what_was_made(
     stored = load_adapter(tmp_path / "made", lm.sha256)
     assert all(torch.equal(stored.tensors[name], value) for name, value in expected.tensors.items())
     assert not all(torch.equal(stored.tensors[name], value) for name, value in start.tensors.items())
+    write(tmp_path / "prompts.jsonl", [*PROMPTS, "", PROMPTS[0]])  # blank and repeated ones are left out here, too
     again = make(capsys, [*command, "--strategy", ttl, "--overwrite"])  # over what the strategy left
     assert again["adapter"] == made["adapter"]
 
