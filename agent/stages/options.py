@@ -62,8 +62,7 @@ class GenerateOptions(Machine):
     @field_validator("strategy")
     @classmethod
     def _leaves_one_adapter(cls, text: str | None) -> str | None:
-        family = parse_strategy(text).family if text is not None else TRAINED[0]
-        if family not in TRAINED:
+        if text is not None and (family := parse_strategy(text).family) not in TRAINED:
             raise ValueError(f"{family} leaves no adapter of its own to write; give {' or '.join(TRAINED)}")
         return text
 

@@ -1,5 +1,6 @@
 """Requests for a server behind this one: read no further than this one needs; the rest is for that one."""
 
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -43,7 +44,7 @@ class ForwardedChat(Forwarded):
 
     messages: list[dict[str, JsonValue]]
 
-    @property
+    @cached_property
     def asked(self) -> tuple[str, str]:
         """The user's last message and its context, as a file has them; empty where no user says anything in words."""
         said: list[dict[str, object]] = [dict(one) for one in self.messages if "role" in one]

@@ -80,19 +80,17 @@ def test_what_goes_wrong_there_is_a_typed_error_without_the_key(
     assert headers.get("Retry-After", headers.get("retry-after")) == ("7" if prompt == "busy" else None)
 
 
-def test_an_answer_that_breaks_off_ends_and_the_server_goes_on(it: Served) -> None:
-    body = json.dumps({"model": "base", "prompt": "half", "stream": True}).encode()
-    raw = it.raw(f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                 f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body, more=True)  # fmt: skip
-    assert b"upstream_broke_off" in raw
-    assert it.client.completions.create(model="base", prompt="hi").choices[0].text == "hello"
-
-
 def request_of(**body: Any) -> bytes:
     """A request as it goes over the wire."""
     sent = json.dumps({"model": "base", **body}).encode()
     head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
     return f"{head}Content-Length: {len(sent)}\r\n\r\n".encode() + sent
+
+
+def test_an_answer_that_breaks_off_ends_and_the_server_goes_on(it: Served) -> None:
+    raw = it.raw(request_of(prompt="half", stream=True), more=True)
+    assert b"upstream_broke_off" in raw
+    assert it.client.completions.create(model="base", prompt="hi").choices[0].text == "hello"
 
 
 @pytest.mark.parametrize(
