@@ -115,7 +115,8 @@ class Strategy(BaseModel):
 
     Attributes:
         kernel: ``module:function`` that applies the family; see ``tools.apply_strategy``.
-        about: what the family does and where it helps, for the policy's prompt; goes on from the family's name.
+        about: what the family does, for the policy's prompt; goes on from the family's name. It says where the family
+            helps only where that was measured.
         usual: field → its usual values, which are narrower than the bounds, for the policy's prompt.
         effort: the grid begins with the families of the least effort.
         from_states: whether it makes adapters from the encoder's token states; it is then given the bare prompts.

@@ -23,8 +23,8 @@ class Calibrate(Strategy):
     kernel: ClassVar = "tools.apply_strategy.calibrate:apply"
     about: ClassVar = (
         "changes how the likelihoods of the choices become an answer, and no weights. A prior takes off how likely a "
-        "choice is without the question; batch needs choices that are the same words in every question. It helps where "
-        "the model prefers some choices whatever is asked, or where choices differ in length."
+        "choice is without the question, or how often the model prefers it over a batch of questions; batch needs "
+        "choices that are the same words in every question. A score may be divided by the choice's length."
     )
     usual: ClassVar = {
         "prior": "none, choice or batch",

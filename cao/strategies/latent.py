@@ -14,10 +14,7 @@ class Latent(Strategy):
     """SLOT: one vector per sample, added to the last hidden states and fitted to the prompt itself."""
 
     kernel: ClassVar = "tools.apply_strategy.latent:apply"
-    about: ClassVar = (
-        "fits one vector to each question before it is answered. It helps where questions differ much and call for "
-        "reasoning. A large rate drowns the question."
-    )
+    about: ClassVar = "fits one vector to each question before it is answered."
     usual: ClassVar = {"slot_steps": "3 to 10", "slot_lr": "0.005 to 0.05"}
     effort: ClassVar = 1
     papers_tasks: ClassVar = ("arc_challenge", "social_iqa")

@@ -23,9 +23,9 @@ class LoraMix(Strategy):
     kernel: ClassVar = "tools.apply_strategy.lora_mix:apply"
     about: ClassVar = (
         "changes the adapter that the model carries, in one of two readings. strength multiplies the adapter's effect "
-        "by lambda: below 1 weakens it, 0 removes it, above 1 strengthens it. It helps where that adapter is too weak "
-        "or too strong. butterfly mixes the two halves of the adapter: 0 keeps them apart, 1, the most, mixes them "
-        "fully. The mixed part was never trained, so it is close to a random change."
+        "by lambda: below 1 weakens it, 0 removes it, above 1 strengthens it. butterfly mixes the two halves of the "
+        "adapter: 0 keeps them apart, 1, the most, mixes them fully. The mixed part was never trained, so it is close "
+        "to a random change."
     )
     usual: ClassVar = {"lambda": "0.2 to 0.8", "reading": "strength or butterfly"}
     papers_tasks: ClassVar = ("boolq", "gsm8k", "math")

@@ -49,8 +49,7 @@ class TTL(Strategy):
     kernel: ClassVar = "tools.apply_strategy.ttl:apply"
     about: ClassVar = (
         "trains a few weights on questions without their answers: on other questions of the task (support), or on the "
-        "very questions about to be answered (test). Only questions of high perplexity are trained on. A large "
-        "learning rate makes the model forget."
+        "very questions about to be answered (test). Only questions of high perplexity are trained on."
     )
     usual: ClassVar = {
         "ttl_steps": "10 to 50",

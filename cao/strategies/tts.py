@@ -37,8 +37,7 @@ class TTS(Strategy):
     about: ClassVar = (
         "lets several adapters answer together. They are made from batches of questions (batches), or are the model "
         "without an adapter and the adapters at hand (pool), or all of these (both). pool and both combine answers by "
-        "max_confidence, majority_vote or sum_logprobs; pool reads no num_prompt_batches. It helps where single "
-        "answers are unsteady."
+        "max_confidence, majority_vote or sum_logprobs; pool reads no num_prompt_batches."
     )
     usual: ClassVar = {"num_prompt_batches": "4 to 20", "method": "one of the five", "members": "batches, pool or both"}
     effort: ClassVar = 2

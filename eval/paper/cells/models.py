@@ -115,7 +115,8 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
         lacking = [name for name in checkpoints_of(desk, row, task, seed) if not desk.workshop.has(name)]
         if lacking:
             again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full {APART}"
-            raise UnavailableError(f"{lacking[0]} and {len(lacking) - 1} more are not trained; {again}")
+            which = f"{lacking[0]} and {len(lacking) - 1} more are" if len(lacking) > 1 else f"{lacking[0]} is"
+            raise UnavailableError(f"{which} not trained; {again}")
     budget, progress = desk.budget(task), desk.progress
     made = make(desk.workshop, row.name, task, seed, rules=options.rules, budget=budget, progress=progress)
     spent = (made.choosing + made.preparing, made.adapting)

@@ -31,7 +31,7 @@ class Damp(Strategy):
     """Multiply the adapter's B by a factor."""
 
     kernel: ClassVar = "damp:apply"
-    about: ClassVar = "multiplies the adapter. It helps where it is too weak or too strong."
+    about: ClassVar = "multiplies the adapter."
     usual: ClassVar = {"factor": "0.5 to 1.5", "sign": "one of the two"}
     papers_tasks: ClassVar = ("a task of its own",)
 
@@ -95,7 +95,7 @@ def test_a_new_family_is_drawn_and_described_like_the_others() -> None:
     assert all(0.1 <= draw["factor"] <= 4 for draw in draws)
     system, user = (message["content"] for message in policy_messages(PolicyContext()))
     assert "one strategy out of six families" in system
-    assert 'Damp multiplies the adapter. It helps where it is too weak or too strong. Its keys:\n"family"' in system
+    assert 'Damp multiplies the adapter. Its keys:\n"family"' in system
     assert '"factor": number from 0.1 to 4\n"sign": one of "plus", "minus"\n' in system
     assert '{"family":"Damp","factor":0.5 to 1.5,"sign":one of the two}' in user
     assert [point.canonical()["factor"] for point in grid(["Damp"])] == [0.5, 1.5]
