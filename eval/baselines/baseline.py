@@ -15,15 +15,16 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from cao.configuration import Amount, CountOrNone
+from cao.configuration import Amount, Count, CountOrNone
 from cao.files import canonical_json, sha256_bytes
 from cao.model.adapters import LoraWeights
 from cao.sealed import Header, read_sealed, write_sealed
 from cao.types import Record
 from eval.baselines.ground import Ground, Target
+from eval.code import code_of
 
-CODE = 1
-"""Raised where a preparation would come out otherwise: kept ones are of no use then."""
+TEST_STEPS = 10
+"""Optimiser steps at test time, each on all labelled support questions. Source: CAO-LLM H."""
 
 Reads = Literal["nothing", "prompts", "support labels", "train labels", "reward labels", "description"]
 """What of the target a method reads before its test questions."""
@@ -65,25 +66,38 @@ class Budget(Record):
     """What a baseline may spend under equal rules.
 
     Attributes:
-        preparing: tokens before the target is known, the search for a rate included.
-        adapting: tokens on the target.
+        preparing: tokens before the target is known; the search for a rate is among them.
+        adapting: tokens on the target, of a source's mean length.
+        steps: what ``adapting`` pays for, in steps on all labelled support questions: who reads these takes as many
+            steps, however long the target's questions are.
+        targets: reported tasks that one preparation serves.
         rates: learning rates to choose from, on train questions.
         trial: share of the tokens that one rate's trial gets.
     """
 
     preparing: CountOrNone
     adapting: CountOrNone
+    steps: Count = TEST_STEPS
+    targets: Count = 1
     rates: tuple[Amount, ...] = Field(default=(1e-4, 3e-4, 1e-3), min_length=1)
     trial: Amount = Field(default=0.1, le=0.3)
 
+    @property
+    def alone(self) -> int:
+        """Tokens on the target for a method that prepares nothing: over all targets it reads as much as the others."""
+        return self.adapting + self.preparing // self.targets
+
     def tried(self) -> "Budget":
         """Return the budget of one rate's trial."""
-        return self.model_copy(update={"preparing": int(self.preparing * self.trial)})
+        return self._times(self.trial)
 
     def left(self) -> "Budget":
         """Return the budget that is left behind the trials; one rate alone needs none."""
-        share = 1 - self.trial * len(self.rates) if len(self.rates) > 1 else 1.0
-        return self.model_copy(update={"preparing": int(self.preparing * max(0.0, share))})
+        return self._times(max(0.0, 1 - self.trial * len(self.rates))) if len(self.rates) > 1 else self
+
+    def _times(self, share: float) -> "Budget":
+        tokens = {"preparing": int(self.preparing * share), "adapting": int(self.adapting * share)}
+        return self.model_copy(update=tokens)
 
 
 @dataclass(frozen=True)
@@ -247,7 +261,7 @@ def adapted(baseline: Baseline, ground: Ground, ready: Prepared, target: Target,
         InputError: the training failed.
         UnavailableError: something needed is not installed.
     """
-    fingerprint = fingerprint_of(baseline, ground, target.about())
+    fingerprint = fingerprint_of(baseline, ground, target.about(ground.lm.profile.answer_style))
     ground.folder.mkdir(parents=True, exist_ok=True)
     partial = ground.folder / f"{baseline.name}-{fingerprint[:16]}.partial"
     began = time.monotonic()
@@ -267,7 +281,7 @@ def preparation_path(baseline: Baseline, ground: Ground) -> Path:
 def fingerprint_of(baseline: Baseline, ground: Ground, more: object = None) -> str:
     """Return the hash of everything that a baseline's training depends on."""
     depends_on = {
-        "code": CODE,
+        "code": code_of(type(baseline).__module__, "eval.baselines.cell"),
         "name": baseline.name,
         "settings": baseline.settings().model_dump(mode="json"),
         "ground": ground.about,

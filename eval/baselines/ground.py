@@ -23,7 +23,7 @@ from cao.progress import Progress, silent
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import DEFAULT_SIZES
-from cao.types import Example
+from cao.types import AnswerStyle, Example
 from eval.baselines.objective import Objective, Questions
 from eval.generation.consolidation import serving
 from eval.generation.sheets import Sheet, questions
@@ -31,6 +31,9 @@ from eval.generation.workshop import Workshop
 
 FEW = 25
 """Labelled support questions at test time. Source: CAO-LLM H."""
+
+TARGET_TOKENS = 512
+"""Tokens of a target's question with its answers, at most: the test asks it whole, and sources' rows are shorter."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,23 @@ class Target:
     reward: tuple[Example, ...] = field(default=(), repr=False)
     train: tuple[Example, ...] = field(default=(), repr=False)
 
-    def about(self) -> dict[str, object]:
-        """Return what a training on it depends on, in JSON values."""
+    def rows(self, lm: LanguageModel, objective: Objective, examples: Sequence[Example]) -> Questions:
+        """Return questions of the target as an objective reads them.
+
+        Raises:
+            InputError: none of them has choices.
+        """
+        return objective.rows(lm, self.task, examples, TARGET_TOKENS)
+
+    def about(self, style: AnswerStyle) -> dict[str, object]:
+        """Return what a training on it depends on, in JSON values.
+
+        Args:
+            style: in which the model's profile asks questions.
+        """
         parts = {"support": self.support, "reward": self.reward, "train": self.train}
-        hashes = {name: _sha256(some) for name, some in parts.items()}
-        return {"task": self.task.name, "seed": self.seed, **hashes}
+        hashes = {name: _sha256(self.task, some, style) for name, some in parts.items()}
+        return {"task": self.task.name, "description": self.task.description, "seed": self.seed, **hashes}
 
 
 @dataclass(frozen=True)
@@ -116,15 +131,18 @@ class Ground:
     def about(self) -> dict[str, object]:
         """What a preparation depends on, in JSON values."""
         consolidation, lm = self.workshop.consolidation, self.lm
+        style = lm.profile.answer_style
+        asked = {name: _sha256(get_task(name), consolidation.examples(name), style) for name in self.variant.sources}
         return {
             "model": lm.sha256,
+            "encoder": consolidation.encoder.sha256,
             "device": lm.device,
             "dtype": lm.dtype,
             "seed": consolidation.seed,
             "profile": settings_of(lm.profile),
             "preset": consolidation.preset.model_dump(mode="json"),
             "row_tokens": self.row_tokens,
-            "sources": {name: _sha256(consolidation.examples(name)) for name in self.variant.sources},
+            "sources": asked,
             "descriptions": {name: get_task(name).description for name in self.variant.sources},
         }
 
@@ -176,5 +194,10 @@ def ground_of(workshop: Workshop, task: str, progress: Progress = silent) -> Gro
     return Ground(workshop, serving(consolidation, task), consolidation.folder / "baselines", progress)
 
 
-def _sha256(examples: Sequence[Example]) -> str:
-    return sha256_bytes(canonical_json([example.model_dump(mode="json") for example in examples]).encode())
+def _sha256(task: Task, examples: Sequence[Example], style: AnswerStyle) -> str:
+    """Return the hash of questions as a model is asked them, with what is right."""
+    asked = [
+        [e.model_dump(mode="json"), task.query(e, style).model_dump(mode="json") if e.choices else task.ask(e)]
+        for e in examples
+    ]
+    return sha256_bytes(canonical_json(asked).encode())

@@ -53,8 +53,8 @@ class LabelledLora(Baseline):
 
     @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
-        """Return it with the grid's rates and the tokens at test time."""
-        return cls(LabelledSettings(recipe=Recipe(rates=budget.rates), tokens=budget.adapting))
+        """Return it with the grid's rates and the tokens of a method that prepares nothing."""
+        return cls(LabelledSettings(recipe=Recipe(rates=budget.rates), tokens=budget.alone))
 
     def settings(self) -> LabelledSettings:
         """Return the hyper-parameters."""

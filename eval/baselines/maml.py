@@ -159,7 +159,7 @@ class MamlEnLlm(Baseline):
             batch=batch,
             epochs=0,
             extent=Extent(tokens=budget.preparing),
-            testing=Extent(tokens=budget.adapting),
+            testing=Extent(steps=budget.steps),
             objective=ground.objective,
         )
         return cls(hyper)
@@ -200,7 +200,7 @@ class MamlEnLlm(Baseline):
         """Return the weights after the inner loop's steps on labelled support questions, with moments of their own."""
         hyper, lm = self.hyper, ground.lm
         start = replace(fresh_lora(lm, hyper.targets), tensors=dict(prepared.tensors))
-        rows = hyper.objective.rows(lm, target.task, target.support[: hyper.support], ground.row_tokens)
+        rows = target.rows(lm, hyper.objective, target.support[: hyper.support])
         plain = Plain(
             rate=hyper.inner_rate,
             batch=hyper.support,

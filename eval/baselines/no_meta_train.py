@@ -11,7 +11,7 @@ from cao.inference.answer_loss import answer_rows
 from eval.baselines.baseline import Adapted, Budget, Origin, Place, Prepared, Reads
 from eval.baselines.checkpoints import Scheduled, collected
 from eval.baselines.descent import drawn, train_lora
-from eval.baselines.ground import Ground, Target
+from eval.baselines.ground import TARGET_TOKENS, Ground, Target
 from tools.generate_lora.checkpoints import CheckpointPreset
 
 
@@ -25,19 +25,19 @@ class NoMetaTrain(Scheduled):
 
     @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
-        """Return it with the tokens at test time, and the generator's batch and objective."""
-        return cls.within(budget.adapting, rate, ground)
+        """Return it with the tokens of a method that prepares nothing, and the generator's batch and objective."""
+        return cls.within(budget.alone, rate, ground)
 
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
         """Return LoRA that was trained on the target's train questions."""
         if not target.train:
             raise InputError(f"{target.task.name} sets nothing aside for training")
-        lm, seed = ground.lm, ground.seed
+        lm, seed = ground.lm, target.seed
         if isinstance(self.how, CheckpointPreset):
-            rows = answer_rows(lm, target.task, target.train[: self.how.samples], ground.row_tokens)
+            rows = answer_rows(lm, target.task, target.train[: self.how.samples], TARGET_TOKENS)
             return collected(ground, rows, self.how, seed, place, self.name)
         plain = self.how
-        questions = plain.objective.rows(lm, target.task, target.train, ground.row_tokens)
+        questions = target.rows(lm, plain.objective, target.train)
         weights, spent = train_lora(
             lm,
             lm.fresh_lora(0),

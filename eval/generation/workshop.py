@@ -17,7 +17,7 @@ from agent.train.generator.variants import Variant, variants
 from cao.files import canonical_json, sha256_bytes, sha256_file
 from cao.model.adapters import LoraWeights
 from cao.model.encoder import pool
-from cao.tasks import TASKS
+from cao.tasks import get_task
 from cao.tasks.splits import DEFAULT_SIZES, choose, part
 from cao.types import Example
 from eval.generation.sheets import PROMPTS
@@ -76,7 +76,7 @@ class Workshop:
     def support(self, task: str, seed: int) -> list[Example]:
         """Return the examples whose prompts a seed chooses; blank and repeated ones are left out, as in a run."""
         if task not in self._parts:
-            self._parts[task] = part(TASKS[task], "support")
+            self._parts[task] = part(get_task(task), "support")
         chosen = choose(self._parts[task], PROMPTS, f"{seed}:support")
         kept = usable_prompts([example.prompt for example in chosen], None, PROMPTS).kept
         return [chosen[i] for i in kept]

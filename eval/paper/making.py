@@ -6,21 +6,22 @@ An adapter is known by everything that it depends on: code, model, sources, the 
 from pathlib import Path
 
 from agent.train.files import read_json
+from agent.train.generator.presets import REPORTED
+from agent.train.generator.variants import aligned
+from cao.errors import InputError
 from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.model.adapters import save_adapter
 from cao.progress import Progress, timed
 from cao.types import Record
-from eval.baselines.baseline import Budget, Spent
+from eval.baselines.baseline import TEST_STEPS, Budget, Spent
 from eval.baselines.cell import Rules, run_cell, target_of
 from eval.baselines.descent import mean_tokens
 from eval.baselines.ground import FEW, Ground, Target, ground_of
 from eval.baselines.registry import BASELINES
+from eval.code import code_of
+from eval.generation.consolidation import serving
 from eval.generation.workshop import Workshop
-from eval.paper.code import code_of
 from tools.generate_lora.sources import GeneratorPreset
-
-TEST_STEPS = 10
-"""Optimiser steps at test time that the budget pays for, on ``FEW`` labelled questions. Source: CAO-LLM H."""
 
 
 class Made(Record):
@@ -48,10 +49,11 @@ class Tokens(Record):
 
 
 def equal_budget(ground: Ground) -> Budget:
-    """Return what the generator that serves a task read in its training, in tokens, and ten steps at test time.
+    """Return what the generator that serves a task, and its aligner, read in training, and ten steps at test time.
 
-    The generator reads its target's prompts through the encoder alone, so ``adapting`` is more than it takes; no
-    baseline is held down by it.
+    An aligner that learns across folds reads their generators' adapters, too; what those generators read is the budget
+    of the tasks that they serve. The generator reads its target's prompts through the encoder alone, so ``adapting``
+    is more than it takes.
 
     Args:
         ground: of the target.
@@ -65,7 +67,18 @@ def equal_budget(ground: Ground) -> Budget:
     if training.reconstruction > 0:
         collected = preset.checkpoints
         asked += len(ground.variant.sources) * (collected.warm_steps + collected.kept_steps) * collected.batch
-    return Budget(preparing=round(mean * asked), adapting=round(mean * TEST_STEPS * FEW))
+    if preset.gains and ground.variant.name in aligned(preset):
+        asked += preset.gains.steps * preset.gains.tasks * preset.gains.batch
+    served = [task for task in REPORTED if serves(ground, task)]
+    return Budget(preparing=round(mean * asked), adapting=round(mean * TEST_STEPS * FEW), targets=max(1, len(served)))
+
+
+def serves(ground: Ground, task: str) -> bool:
+    """Return whether the same generator serves a task; where every generator saw a task, none does."""
+    try:
+        return serving(ground.workshop.consolidation, task).name == ground.variant.name
+    except InputError:
+        return False
 
 
 def share_of_contrasts(training: GeneratorPreset) -> float:
@@ -139,7 +152,7 @@ def _path(ground: Ground, target: Target, method: str, rules: Rules, budget: Bud
         "rules": rules,
         "budget": budget.model_dump(mode="json") if budget else None,
         "ground": ground.about,
-        "target": target.about(),
+        "target": target.about(ground.lm.profile.answer_style),
     }
     key = sha256_bytes(canonical_json(depends_on).encode())[:16]
     return ground.folder / "cells" / f"{method}-{target.task.name}-{target.seed}-{key}.json"

@@ -129,6 +129,7 @@ class Measuring:
             rules=options.rules,
             share=size.share,
             adapting=size.adapting,
+            whole=True,
             rates=size.rates,
             reward=options.reward,
             rule_choice=RULE_CHOICE,

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from cao.types import AnswerProtocol, Record
 from eval.baselines.baseline import Spent
-from eval.pages.absent import is_empty, is_none
+from eval.pages.absent import is_empty, is_false, is_none
 
 Interval = tuple[float, float]
 
@@ -121,6 +121,8 @@ class TableResult(Record):
         table: its number in the paper.
         share: of the generator's tokens, which a baseline might read before its target was known.
         adapting: share of the tokens of ten steps on 25 questions, which it might read of the target.
+        whole: whether the aligner's tokens counted as the generator's, steps on labelled questions were counted on the
+            target's own, and a method that prepares nothing had a preparation's tokens on its targets instead.
         rates: that it might choose from.
         rule_choice: which of the answer rules a model took, in words.
         kinds: task → ``in domain`` or ``out of domain``.
@@ -145,6 +147,7 @@ class TableResult(Record):
     rules: str
     share: float
     adapting: float
+    whole: bool = Field(default=False, exclude_if=is_false)
     rates: tuple[float, ...]
     reward: int
     rule_choice: str

@@ -15,7 +15,7 @@ class Size(Record):
         reward: reward questions of a task.
         limit: test questions of a task at most.
         share: of the tokens that the generator read in training: what a baseline may read in its preparation.
-        adapting: share of the tokens of ten steps on 25 questions: what it may read of the target.
+        adapting: share of ten steps on 25 questions: what it may read of the target.
         rates: that a baseline may choose from, on train questions; a single one is not searched for.
         checkpoints: whether sources' checkpoints that are not at hand are trained, an hour each on two cores.
     """
@@ -43,10 +43,13 @@ def allowed(preset: str, whole: Budget) -> Budget:
         whole: what the generator took, and ten steps.
     """
     size = SIZES[preset]
-    return Budget(
-        preparing=round(size.share * whole.preparing),
-        adapting=round(size.adapting * whole.adapting),
-        rates=size.rates,
+    return whole.model_copy(
+        update={
+            "preparing": round(size.share * whole.preparing),
+            "adapting": round(size.adapting * whole.adapting),
+            "steps": max(1, round(size.adapting * whole.steps)),
+            "rates": size.rates,
+        }
     )
 
 

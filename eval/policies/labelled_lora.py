@@ -21,6 +21,7 @@ from cao.inference.answer_loss import answer_rows
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
+from cao.model.profiles import settings_of
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AdapterRef, Example, Record
@@ -257,6 +258,7 @@ def _fingerprint(
     depends_on = {
         "code": CODE,
         "model": lm.sha256,
+        "profile": settings_of(lm.profile),
         "device": lm.device,
         "dtype": lm.dtype,
         "task": task.name,

@@ -108,8 +108,11 @@ def _optimizer(generator: TrainedGenerator, preset: GeneratorPreset) -> torch.op
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float], step: int, steps: int) -> None:
-    """Set each group's learning rate for a step: it rises over 20 steps and falls to zero as a half cosine."""
-    warm = min(1.0, (step + 1) / 20)
+    """Set each group's learning rate for a step: it rises over a tenth of the steps, 20 at most, and falls to zero.
+
+    It falls as a half cosine.
+    """
+    warm = min(1.0, (step + 1) / max(1, min(20, steps // 10)))
     fall = 0.5 * (1 + math.cos(math.pi * step / steps))
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * warm * fall

@@ -175,13 +175,16 @@ class Abmll(Baseline):
     @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
         """Return it within a budget; the rate is AdamW's, and SGD's is a hundred times as large."""
-        hyper = AbmllSettings(
-            inner_rate=rate * INNER_RATIO,
-            outer_rate=rate,
-            epochs=0,
-            extent=Extent(tokens=budget.preparing),
-            testing=Extent(tokens=budget.adapting),
-            objective=ground.objective,
+        plain = AbmllSettings()
+        hyper = plain.model_copy(
+            update={
+                "inner_rate": rate * INNER_RATIO,
+                "outer_rate": rate,
+                "epochs": 0,
+                "extent": Extent(tokens=budget.preparing),
+                "testing": Extent(steps=-(-budget.steps * plain.support // plain.batch)),
+                "objective": ground.objective,
+            }
         )
         return cls(hyper)
 
@@ -228,7 +231,7 @@ class Abmll(Baseline):
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
         """Return the mean of φ after its steps on labelled support questions."""
         hyper, lm = self.hyper, ground.lm
-        rows = hyper.objective.rows(lm, target.task, target.support[: hyper.support], ground.row_tokens)
+        rows = target.rows(lm, hyper.objective, target.support[: hyper.support])
         start = fresh_lora(lm, hyper.targets, hyper.rank)
         theta = _leaves(Pair.of(prepared.tensors), lm.device)
         with lm.adapted(replace(start, tensors=theta.mean), trainable=True) as live:

@@ -25,7 +25,7 @@ from cao.types import Record
 from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads, Spent
 from eval.baselines.descent import Extent, Plain, Read, drawn, train_lora
 from eval.baselines.ground import FEW, Ground, Target
-from eval.baselines.objective import Objective, Questions
+from eval.baselines.objective import Objective, Questions, tokens_of
 from eval.baselines.seal.recipe import SCHEMA, TrainingRecipe, Tried, asking, parse, winners
 
 MAX_TOKENS = 48
@@ -43,7 +43,8 @@ class SealSettings(Record):
         held: questions of a source that judge a recipe.
         support: labelled questions that a recipe is applied to.
         tokens: that the preparation may read; a source that begins below is finished. 0 stands for no limit.
-        adapting: the same on the target.
+        steps: on all labelled questions, whose tokens are those that a recipe's training may read. 0 stands for no
+            limit.
         objective: what LoRA learns.
         tuning: of the policy.
     """
@@ -55,7 +56,7 @@ class SealSettings(Record):
     held: Count = 16
     support: Count = FEW
     tokens: CountOrNone = 0
-    adapting: CountOrNone = 0
+    steps: CountOrNone = 0
     objective: Objective = Objective()
     tuning: Tuning = Tuning()
 
@@ -83,8 +84,7 @@ class Seal(Baseline):
     @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
         """Return it within a budget, with the generator's objective."""
-        hyper = SealSettings(tokens=budget.preparing, adapting=budget.adapting, objective=ground.objective)
-        return cls(hyper)
+        return cls(SealSettings(tokens=budget.preparing, steps=budget.steps, objective=ground.objective))
 
     def settings(self) -> SealSettings:
         """Return the hyper-parameters."""
@@ -123,16 +123,17 @@ class Seal(Baseline):
             iteration: whose draws these are.
         """
         target, hyper = ground.rehearsal(source), self.hyper
-        rows = hyper.objective.rows(ground.lm, target.task, target.support[: hyper.support], ground.row_tokens)
-        held = hyper.objective.rows(ground.lm, target.task, target.reward[: hyper.held], ground.row_tokens)
+        rows = target.rows(ground.lm, hyper.objective, target.support[: hyper.support])
+        held = target.rows(ground.lm, hyper.objective, target.reward[: hyper.held])
         before, steps = self._loss(ground, None, held), 0
         prompt, tried = asking(ground.lm, [example.prompt for example in target.support]), list[Tried]()
-        for text in self.written(ground, policy, prompt, f"{source}:{iteration}"):
+        texts, limit = self._written(ground, policy, prompt, f"{source}:{iteration}", rows)
+        for text in texts:
             recipe = parse(text)
             if recipe is None:
                 continue
             try:
-                weights, spent = self._trained(ground, rows, recipe, Place())
+                weights, spent = self._trained(ground, rows, recipe, Place(), limit)
                 steps += spent.steps
                 helped = self._loss(ground, weights, held) < before
             except InputError:  # it diverged
@@ -167,23 +168,31 @@ class Seal(Baseline):
         lm, hyper, began = ground.lm, self.hyper, time.monotonic()
         policy = ground.full(prepared.tensors, self.name)
         prompt = asking(lm, [example.prompt for example in target.support])
+        rows = target.rows(lm, hyper.objective, target.support[: hyper.support])
         with Read.by(lm) as read:
-            texts = self.written(ground, policy, prompt, f"{target.task.name}:{target.seed}")
+            texts, limit = self._written(ground, policy, prompt, f"{target.task.name}:{target.seed}", rows)
         writing = Spent(tokens=read.tokens, seconds=round(time.monotonic() - began, 3))
         recipe = next((found for found in map(parse, texts) if found), None)
         if recipe is None:
             raise InputError(f"{self.name}: none of {len(texts)} texts for {target.task.name} is a recipe")
-        rows = hyper.objective.rows(lm, target.task, target.support[: hyper.support], ground.row_tokens)
-        left = max(1, hyper.adapting - read.tokens) if hyper.adapting else 0
-        weights, training = self._trained(ground, rows, recipe, place, left)
+        weights, training = self._trained(ground, rows, recipe, place, limit)
         return Adapted(weights, writing + training)
+
+    def _written(
+        self, ground: Ground, policy: LoraWeights, prompt: str, label: str, rows: Questions
+    ) -> tuple[list[str], int]:
+        """Return the texts, and how many tokens a recipe's training may read behind the writing; 0 for no limit."""
+        with Read.by(ground.lm) as read:
+            texts = self.written(ground, policy, prompt, label)
+        limit = max(1, self.hyper.steps * tokens_of(rows) - read.tokens) if self.hyper.steps else 0
+        return texts, limit
 
     def _loss(self, ground: Ground, weights: LoraWeights | None, rows: Questions) -> float:
         with ground.lm.adapted(weights):
             return float(self.hyper.objective.loss(ground.lm, rows, gradient=False))
 
     def _trained(
-        self, ground: Ground, rows: Questions, recipe: TrainingRecipe, place: Place, tokens: int = 0
+        self, ground: Ground, rows: Questions, recipe: TrainingRecipe, place: Place, tokens: int
     ) -> tuple[LoraWeights, Spent]:
         """Return LoRA by a recipe: as many steps as its epochs take, or the tokens pay for."""
         steps = recipe.epochs * -(-len(rows) // recipe.batch)

@@ -110,12 +110,12 @@ class Serl(Baseline):
 
     @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
-        """Return it within the tokens at test time: small rounds, as many as they pay for."""
+        """Return it within the tokens of a method that prepares nothing: small rounds, as many as they pay for."""
         hyper = SerlSettings(
-            rounds=budget.adapting or 1,
+            rounds=budget.alone or 1,
             writing=Writing(wanted=16, shown=4, max_tokens=128),
             reinforcing=Reinforcing(rate=rate, prompts=2, samples=8),
-            extent=Extent(tokens=budget.adapting),
+            extent=Extent(tokens=budget.alone),
         )
         return cls(hyper)
 

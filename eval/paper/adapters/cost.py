@@ -13,6 +13,7 @@ from pathlib import Path
 from cao.errors import CaoError
 from cao.progress import Progress
 from cao.types import Record
+from eval.baselines.baseline import TEST_STEPS
 from eval.baselines.ground import FEW
 from eval.bench import adapter
 from eval.bench.adapter import AdapterResult
@@ -26,7 +27,6 @@ from eval.options import TablesOptions
 from eval.paper.adapters.cost_results import AxisCost, CostResult, Way
 from eval.paper.adapters.stock import Stock
 from eval.paper.adapters.verdicts import orders
-from eval.paper.making import TEST_STEPS
 from eval.questions import asked_prompts, drawn
 from tools.align_lora.presets import EMBEDDED, AlignerPreset
 from tools.detect_drift.reference import IN_DOMAIN

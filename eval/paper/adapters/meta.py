@@ -9,13 +9,13 @@ from cao.errors import UnavailableError
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.progress import Progress
-from eval.baselines.baseline import Budget, adapted, fingerprint_of, preparation_path, prepared
+from eval.baselines.baseline import TEST_STEPS, Budget, adapted, fingerprint_of, preparation_path, prepared
 from eval.baselines.ground import FEW, Ground, fresh_lora, ground_of
 from eval.baselines.maml import MamlEnLlm
 from eval.baselines.objective import Objective
 from eval.generation.workshop import Workshop
 from eval.paper.adapters.verdicts import UNTRAINED
-from eval.paper.making import TEST_STEPS, equal_budget
+from eval.paper.making import equal_budget
 from eval.paper.sizes import SIZES, allowed
 from tools.generate_lora.tokens import flatten, unflatten
 
@@ -75,7 +75,7 @@ class Meta:
     def _short(self, ground: Ground) -> MamlEnLlm:
         """Return a meta-training of some tokens, of the gold answers' loss alone, which the gradients are of."""
         batch = ground.workshop.consolidation.preset.generator.batch
-        made = MamlEnLlm.equal(Budget(preparing=self.tokens, adapting=self.tokens, rates=(RATE,)), RATE, ground)
+        made = MamlEnLlm.equal(Budget(preparing=self.tokens, adapting=0, rates=(RATE,)), RATE, ground)
         testing = made.hyper.testing.model_copy(update={"steps": TEST_STEPS, "tokens": 0})
         hyper = {"objective": Objective(), "testing": testing, "batch": max(1, batch // 2), "support": FEW}
         return replace(made, hyper=made.hyper.model_copy(update=hyper))
@@ -96,7 +96,8 @@ class Meta:
     def fingerprint(self, task: str, seed: int) -> str:
         """Return the hash of everything that ``adapted`` depends on."""
         ground = self.ground(task)
-        return fingerprint_of(self.baseline(task), ground, ground.target(task, seed).about())
+        target = ground.target(task, seed)
+        return fingerprint_of(self.baseline(task), ground, target.about(ground.lm.profile.answer_style))
 
     def spent(self, tasks: Sequence[str]) -> str:
         """Return what the meta-trainings that serve tasks read, in words, those on equal sources once."""

@@ -21,9 +21,9 @@ from cao.files import canonical_json, sealed, sha256_bytes, sha256_file, write_j
 from cao.model.profiles import settings_of
 from cao.types import AnswerProtocol, AnswerRule, Example, Item, Record
 from eval.baselines.baseline import Spent
+from eval.code import code_of
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.models import CODE, Candidate, candidate
-from eval.paper.code import code_of
 from eval.paper.rows import ALL, ROWS
 from policies.base import adapter_of
 from tools.detect_drift.reference import registered

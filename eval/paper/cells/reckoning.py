@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from agent.budget.plan import Speed, part_seconds
 from agent.train.clock import span
 from cao.tasks import get_task
+from eval.baselines.baseline import TEST_STEPS
 from eval.baselines.cell import REHEARSED, prepares
 from eval.baselines.ground import FEW
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
-from eval.paper.making import TEST_STEPS
 from eval.paper.rows import ALL, ROWS, START, Row
-from eval.paper.sizes import SIZES
 
 FROM_SOURCES = tuple(name for name, kind in BASELINES.items() if prepares(kind))
 """Baselines that are trained on the sources."""
@@ -55,9 +54,13 @@ class Reckoning:
             times, trained = FAMILIES.get(row.family, (1.0, 0))
             shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
             return STARTS * reward + ONE_BY_ONE * times * (reward + test) + TRAINED * trained * sum(shown)
-        adapting = SIZES[options.preset].adapting if options.rules == "equal" else 1.0
-        steps = adapting * TRAINED * TEST_STEPS * FEW * reward / len(measured[0]) if _trained(row) else 0.0
-        return reward + test + steps
+        if not _trained(row):
+            return reward + test
+        budget = self._desk.budget(key.task)
+        if budget and key.row not in FROM_SOURCES:
+            return reward + test + self._training(budget.alone)
+        steps = budget.steps if budget else TEST_STEPS
+        return reward + test + TRAINED * steps * FEW * reward / len(measured[0])
 
     def preparation(self, key: Key) -> float:
         """Return the seconds of what a baseline learns and chooses on the sources that serve a cell's task.
@@ -68,7 +71,12 @@ class Reckoning:
         whole = self._desk.whole_budget(key.task).preparing
         tokens = (budget.preparing if budget else whole) if key.row in FROM_SOURCES else 0
         if budget and BASELINES[key.row].rated and len(budget.rates) > 1 and _trained(ROWS[key.row]):
-            tokens += REHEARSED * len(budget.rates) * budget.adapting
+            each = budget.adapting if key.row in FROM_SOURCES else budget.tried().alone
+            tokens += REHEARSED * len(budget.rates) * each
+        return self._training(tokens)
+
+    def _training(self, tokens: float) -> float:
+        """Return the seconds of a training that reads so many tokens."""
         return TRAINED * tokens * (self._speed.read + self._speed.scored / TRAINED)
 
 

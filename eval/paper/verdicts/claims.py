@@ -71,9 +71,10 @@ def _budget(table: TableResult, other: str) -> str:
         return ""
     if spent[0].tokens:
         return f"; the baseline read {table.share:.0%} of the generator's tokens at most" if table.share < 1 else ""
-    steps = f"{10 * table.adapting:g}"
     least = f", but {kind} at least" if (kind := BASELINES[other].least) else ""
-    return f"; the baseline read as many tokens as {steps} steps on 25 questions take, at most{least}"
+    if table.whole:
+        return f"; the baseline read its share of {table.share:.0%} of the generator's tokens, at most{least}"
+    return f"; the baseline read as many tokens as {10 * table.adapting:g} steps on 25 questions take, at most{least}"
 
 
 def _why(table: TableResult, row: str, other: str, kind: str) -> str:

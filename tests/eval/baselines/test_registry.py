@@ -11,7 +11,7 @@ from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.tasks import get_task
 from cao.tasks.splits import part
 from eval.baselines import registry
-from eval.baselines.baseline import Budget, Spent, adapted, prepared
+from eval.baselines.baseline import TEST_STEPS, Budget, Spent, adapted, prepared
 from eval.baselines.cell import chosen_rate, run_cell
 from eval.baselines.descent import Extent
 from eval.baselines.ground import FEW, Ground, ground_of
@@ -19,7 +19,7 @@ from eval.baselines.maml import MamlEnLlm, MamlSettings
 from eval.baselines.objective import tokens_of
 from eval.baselines.registry import BASELINES
 from eval.generation.workshop import Workshop
-from eval.paper.making import TEST_STEPS, equal_budget
+from eval.paper.making import equal_budget
 
 FOLDER = Path(registry.__file__).parent
 HELPERS = {"baseline", "cell", "checkpoints", "descent", "ground", "objective", "registry"}

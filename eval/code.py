@@ -10,7 +10,7 @@ from pathlib import Path
 from cao.files import sha256_bytes
 from eval.pages.import_graph import FLOORS, imports
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 NO_PART = ("agent.record", "agent.health", "cao.options", "cao.command_line", "cao.progress", "eval.options")
 """Pages, progress and options. What options say counts by the settings that a result names."""

@@ -3,8 +3,8 @@
 import pytest
 
 from cao.strategies import FAMILIES
-from eval.paper import code
-from eval.paper.code import code_of, modules_of
+from eval import code
+from eval.code import code_of, modules_of
 from eval.paper.rows import ALL, FAMILY, ROWS, STAGE_1, STAGES_1_2, START
 
 PLAIN = "from b import g\n\ndef f(x):\n    return g(x) + 1\n"
