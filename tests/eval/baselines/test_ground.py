@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from cao.tasks import get_task
+from cao.tasks.base import Task
 from cao.tasks.splits import choose, part
 from eval.baselines.ground import Ground, ground_of
+from eval.baselines.objective import tokens_of
 from eval.generation.workshop import Workshop
 
 
@@ -33,6 +35,32 @@ def test_another_setting_of_the_profile_is_another_ground(ground: Ground, monkey
     about = ground.about
     monkeypatch.setattr(ground.lm, "profile", replace(ground.lm.profile, chat=not ground.lm.profile.chat))
     assert replace(ground).about != about
+
+
+@pytest.mark.slow
+def test_how_a_task_is_asked_and_described_is_part_of_what_a_training_depends_on(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style, target, about = ground.lm.profile.answer_style, ground.target("social_iqa", 0), ground.about
+    before = target.about(style)
+    assert replace(target, task=replace(target.task, description="another")).about(style) != before
+    plain = Task.query
+    monkeypatch.setattr(Task, "query", lambda *given: plain(*given).model_copy(update={"prefix": "Say: "}))
+    assert target.about(style) != before
+    assert replace(ground).about != about
+
+
+@pytest.mark.slow
+def test_a_target_is_read_whole_where_a_sources_question_loses_its_beginning(ground: Ground) -> None:
+    target, objective = ground.target("boolq", 0), ground.objective
+    cut = objective.rows(ground.lm, target.task, target.support, ground.row_tokens)
+    whole = target.rows(ground.lm, objective, target.support)
+    assert tokens_of(whole) > 2 * tokens_of(cut)
+
+
+@pytest.mark.slow
+def test_a_practice_task_may_be_a_target(ground: Ground) -> None:
+    assert ground.target("mmlu_professional_law", 0).support
 
 
 @pytest.mark.slow

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from agent.train.generator.presets import REPORTED
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, adapter_sha256
 from cao.tasks import get_task
 from cao.tasks.splits import part
-from eval.baselines import registry
-from eval.baselines.baseline import TEST_STEPS, Budget, Spent, adapted, prepared
+from eval.baselines import baseline, registry
+from eval.baselines.baseline import TEST_STEPS, Budget, Prepared, Spent, adapted, fingerprint_of, prepared
 from eval.baselines.cell import chosen_rate, run_cell
 from eval.baselines.descent import Extent
 from eval.baselines.ground import FEW, Ground, ground_of
@@ -42,6 +43,14 @@ def test_what_was_spent_adds_up_and_what_was_not_kept_stays_unknown() -> None:
     left = Budget(preparing=1000, adapting=0, rates=(1e-4, 1e-3), trial=0.1)
     assert left.tried().preparing * 2 + left.left().preparing == 1000
     assert left.model_copy(update={"rates": (1e-3,)}).left().preparing == 1000
+
+
+def test_a_method_that_prepares_nothing_reads_over_all_targets_what_a_preparation_and_they_take() -> None:
+    budget = Budget(preparing=3000, adapting=500, targets=3, rates=(1e-4, 1e-3), trial=0.1)
+    assert budget.alone == 1500
+    assert 3 * budget.alone == budget.preparing + 3 * budget.adapting
+    assert (budget.tried().alone, budget.left().alone) == (150, 1200)
+    assert budget.tried().steps == budget.left().steps == TEST_STEPS
 
 
 @pytest.mark.slow
@@ -87,6 +96,36 @@ def test_test_questions_are_read_by_none_and_support_labels_by_those_that_say_so
     assert set(first.weights.targets) == {"q_proj", "v_proj", "o_proj"}
     seen = {example.id for example in (*target.support, *target.reward, *target.train)}
     assert not seen & {example.id for example in part(get_task("social_iqa"), "test")}
+
+
+@pytest.mark.slow
+def test_no_meta_train_draws_by_the_seed_of_the_table(ground: Ground) -> None:
+    method = BASELINES["no_meta_train"].equal(Budget(preparing=0, adapting=300), 1e-3, ground)
+    targets = [replace(ground.target("social_iqa", 0, train=True), seed=seed) for seed in (0, 0, 1)]
+    made = [sha(adapted(method, ground, Prepared(), target).weights) for target in targets]
+    assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.slow
+def test_few_labels_are_read_as_often_on_every_target_however_long_its_questions_are(ground: Ground) -> None:
+    budget, few = Budget(preparing=2000, adapting=1, steps=2), []
+    for name, steps in (("maml", 2), ("abmll", 25)):  # ABMLL's steps read two questions each
+        method = BASELINES[name].equal(budget, 1e-3, ground)
+        ready = prepared(method, ground)
+        for task in ("social_iqa", "boolq"):
+            spent = adapted(method, ground, ready, ground.target(task, 0)).spent
+            assert spent.steps == steps
+            few.append(spent.tokens)
+    assert few[1] > 2 * few[0]
+    assert few[3] > 2 * few[2]
+
+
+@pytest.mark.slow
+def test_other_code_is_another_preparation(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint_of(QUICK, ground)
+    assert fingerprint_of(QUICK, ground) == before
+    monkeypatch.setattr(baseline, "code_of", lambda *_: "other")
+    assert fingerprint_of(QUICK, ground) != before
 
 
 def sha(weights: LoraWeights | None) -> str:
@@ -175,5 +214,6 @@ def test_the_tokens_of_the_sources_are_counted_once(workshop: Workshop, monkeypa
     mean = sum(tokens_of(rows) / len(rows) for rows in every) / len(every)
     first = equal_budget(ground)
     assert first.adapting == round(mean * TEST_STEPS * FEW)
+    assert first.targets == len(REPORTED) - 1  # ARC-Easy is a source of both generators
     monkeypatch.setattr(Ground, "rows", None)
     assert equal_budget(ground_of(workshop, "social_iqa")) == first

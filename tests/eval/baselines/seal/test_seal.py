@@ -113,5 +113,18 @@ def test_what_the_policy_reads_to_write_counts_and_is_paid_from_the_budget(
     prompt = ground.lm.encode(asking(ground.lm, [example.prompt for example in target.support]))
     assert counted.tokens - bare.tokens >= len(prompt)
     assert (bare.steps, counted.steps) == (2, 2)
-    bounded = Seal(SealSettings(support=4, adapting=bare.tokens))
+    bounded = Seal(SealSettings(support=4, steps=2))  # pays for both steps, but not for the writing besides
     assert bounded.adapt(ground, ready, target, Place()).spent.steps == 1
+    monkeypatch.setattr(Seal, "written", lambda *given: [GOOD])
+    assert bounded.adapt(ground, ready, target, Place()).spent.steps == 2
+
+
+@pytest.mark.slow
+def test_a_recipe_is_tried_with_no_more_than_the_target_will_have(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = '{"learning_rate":0.001,"epochs":8,"batch":4}'
+    monkeypatch.setattr(Seal, "written", lambda *given: [long])
+    given = (ground, ground.lm.fresh_lora(0), ground.variant.sources[0], 0)
+    assert Seal(SealSettings(support=4, held=4)).tried(*given)[1] == 8
+    assert Seal(SealSettings(support=4, held=4, steps=3)).tried(*given)[1] == 3
