@@ -81,7 +81,8 @@ Variant = Annotated[
     str,
     Field(
         pattern=r"^[a-z0-9][a-z0-9_-]{0,80}$",
-        description="which trained generator: full, without-TASK, or auto, one that never saw the task if there is one",
+        description="which trained generator: auto, one that never saw the task if there is one, or one of the index's:"
+        " full, fold-N, paper, or without-TASK of other presets",
     ),
     Option("V"),
 ]

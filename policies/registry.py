@@ -8,7 +8,7 @@ from cao.errors import InputError
 from cao.policy_settings import PolicySettings
 from policies.base import Policy
 from policies.fixed import FixedPolicy
-from policies.selection.learnt import Selection, read_selection, selection_file
+from policies.selection.learnt import Selection, check_there, read_selection, selection_file
 from policies.selection.portfolio import PortfolioPolicy
 from policies.selection.ranked import RankedPolicy
 from policies.selection.surrogate import SurrogatePolicy
@@ -71,6 +71,22 @@ POLICIES: dict[str, Builder] = {
 
 OF_A_MODEL = ("local", "portfolio", "surrogate")
 """Policies that ask the run's own model, or were learnt for it: it must be loaded for them."""
+
+
+def check_learnt(name: str, settings: PolicySettings, model: str, pretrained: str | None = None) -> None:
+    """Find out, before any model is loaded, whether what a policy was to have learnt is there.
+
+    Args:
+        name: a key of ``POLICIES``.
+        settings: how it works.
+        model: the base model's name in its profile.
+        pretrained: the folder of trained parts; None for the shipped one.
+
+    Raises:
+        UnavailableError: it is not; the message has the command that makes it.
+    """
+    if name in ("portfolio", "surrogate") or (name == "local" and settings.draws > 1):
+        check_there(selection_file(model, pretrained))
 
 
 def build_policy(

@@ -26,7 +26,7 @@ from cao.tasks.base import Task
 from cao.tasks.splits import DEFAULT_SIZES, Splits, choose, split
 from cao.types import AnswerProtocol, DtypeChoice
 from policies.describe import DESCRIBERS, check_describer
-from policies.registry import POLICIES, build_policy
+from policies.registry import OF_A_MODEL, POLICIES, build_policy, check_learnt
 
 MISSING = (
     "no answers are known: nothing was measured, so no adapter and no strategy was accepted",
@@ -154,14 +154,16 @@ def check_here(device: str) -> None:
 
 
 def check_remote(config: RunConfig) -> None:
-    """Find out whether the describer, and a policy that needs no model here, can be had; nothing is sent.
+    """Find out whether describer and policy can be had, as far as that needs no weights; nothing is sent.
 
     Raises:
         InputError: the file of strategies cannot be used.
-        UnavailableError: a key or a package is missing.
+        UnavailableError: a key, a package, or what a policy was to have learnt is missing.
     """
     check_describer(config.describer, config.policy_settings, offline=config.offline)
-    if config.policy not in ("local", "portfolio", "surrogate"):  # these need the base model's weights
+    if config.policy in OF_A_MODEL:
+        check_learnt(config.policy, config.policy_settings, task_profile(config).name, config.pretrained)
+    else:
         build_policy(config.policy, config.policy_settings, lm=None, offline=config.offline)
 
 

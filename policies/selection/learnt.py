@@ -48,6 +48,12 @@ def selection_file(model: str, pretrained: str | None = None) -> Path:
     return Path(pretrained or SHIPPED) / model / SELECTION
 
 
+def check_there(path: Path) -> None:
+    """Raise UnavailableError where there is no selection; the message has the command that makes one."""
+    if not path.is_file():
+        raise UnavailableError(f"{path}: nothing was learnt about this base model; this makes it: {COMMAND}")
+
+
 def read_selection(path: Path, base_sha256: str) -> Selection:
     """Return a selection, every strategy of it held against the bounds.
 
@@ -55,8 +61,7 @@ def read_selection(path: Path, base_sha256: str) -> Selection:
         UnavailableError: there is none, or it was made with another base model; the message has the command.
         InputError: it is damaged.
     """
-    if not path.is_file():
-        raise UnavailableError(f"{path}: nothing was learnt about this base model; this makes it: {COMMAND}")
+    check_there(path)
     try:
         found = Selection.model_validate_json(opened(path.read_bytes()))
         for strategy in (*found.portfolio, *(point.strategy for point in found.surrogate.points)):

@@ -18,7 +18,7 @@ from cao.types import Trial
 from policies.base import PolicyContext
 from policies.extract import first_object, unwrap
 from policies.fixed import FixedPolicy
-from policies.registry import POLICIES, build_policy
+from policies.registry import POLICIES, build_policy, check_learnt
 from policies.selection.learnt import Selection, selection_file
 from policies.selection.surrogate import fit
 
@@ -118,6 +118,24 @@ def test_policies_are_built_by_name(tmp_path: Path, tiny_lm: LanguageModel, monk
 def test_what_was_not_learnt_names_the_command_that_makes_it(name: str, tmp_path: Path, tiny_lm: LanguageModel) -> None:
     with pytest.raises(UnavailableError, match=r"python -m agent.train_policy --landscape --install"):
         build_policy(name, PolicySettings(), lm=tiny_lm, offline=True, pretrained=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("portfolio", {}), ("surrogate", {}), ("local", {"draws": 3})], ids=lambda each: str(each)
+)
+def test_what_was_not_learnt_is_found_out_before_a_model_is_loaded(
+    name: str, settings: dict[str, int], tmp_path: Path
+) -> None:
+    with pytest.raises(UnavailableError, match=r"python -m agent.train_policy --landscape --install"):
+        check_learnt(name, PolicySettings.model_validate(settings), "tiny", str(tmp_path))
+    selection_file("tiny", str(tmp_path)).parent.mkdir()
+    selection_file("tiny", str(tmp_path)).write_text("{}")
+    check_learnt(name, PolicySettings.model_validate(settings), "tiny", str(tmp_path))
+
+
+def test_a_policy_that_learns_nothing_needs_nothing_learnt(tmp_path: Path) -> None:
+    for name in set(POLICIES) - {"portfolio", "surrogate"}:
+        check_learnt(name, PolicySettings(), "tiny", str(tmp_path))
 
 
 def test_names_and_settings_that_lead_nowhere_say_so(tiny_lm: LanguageModel, tmp_path: Path) -> None:
