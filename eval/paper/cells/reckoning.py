@@ -11,6 +11,7 @@ from cao.tasks import get_task
 from eval.baselines.baseline import TEST_STEPS
 from eval.baselines.cell import REHEARSED, prepares
 from eval.baselines.ground import FEW
+from eval.baselines.mean import Mean
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
@@ -65,8 +66,11 @@ class Reckoning:
     def preparation(self, key: Key) -> float:
         """Return the seconds of what a baseline learns and chooses on the sources that serve a cell's task.
 
-        Under its paper's own settings it is reckoned to read what the generator did, and chooses no rate.
+        Under its paper's own settings it is reckoned to read what the generator did, and chooses no rate. The mean's is
+        the training of the checkpoints that are not there.
         """
+        if key.row == Mean.name:
+            return self._training(self._checkpoints(key.task))
         budget = self._desk.budget(key.task)
         whole = self._desk.whole_budget(key.task).preparing
         tokens = (budget.preparing if budget else whole) if key.row in FROM_SOURCES else 0
@@ -74,6 +78,14 @@ class Reckoning:
             each = budget.adapting if key.row in FROM_SOURCES else budget.tried().alone
             tokens += REHEARSED * len(budget.rates) * each
         return self._training(tokens)
+
+    def _checkpoints(self, task: str) -> float:
+        """Return the tokens of the checkpoints that are still to be trained for a task's sources."""
+        ground, workshop = self._desk.ground(task), self._desk.workshop
+        preset = workshop.consolidation.preset.checkpoints
+        lacking = sum(not workshop.has(f"checkpoints/{name}-average") for name in ground.variant.sources)
+        each = (preset.warm_steps + preset.kept_steps) * preset.batch
+        return lacking * each * self._desk.whole_budget(task).adapting / (TEST_STEPS * FEW)
 
     def _training(self, tokens: float) -> float:
         """Return the seconds of a training that reads so many tokens."""

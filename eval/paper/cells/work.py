@@ -18,14 +18,21 @@ from cao.errors import CaoError
 from cao.progress import Progress
 from cao.types import Record
 from eval.baselines.cell import made_ready, prepares
+from eval.baselines.mean import Mean
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Answered, Key, Shelf, depends_on, fill, fingerprint_of
 from eval.paper.cells.reckoning import Reckoning, plan_text
 from eval.paper.reasons import reason
+from eval.paper.sizes import SIZES
 
 PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated or prepares(kind))
 """Baselines that learn, or choose a rate, on the sources before the target is known: once for all targets of a fold."""
+
+
+def prepared_first(row: str, preset: str) -> bool:
+    """Return whether a row's cells share a preparation; the mean's is the training of the sources' checkpoints."""
+    return row in PREPARED or (row == Mean.name and SIZES[preset].checkpoints)
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def look(desk: Desk, keys: Sequence[Key]) -> Found:
         if (kept := shelf.read(key, fingerprint_of(about))) is not None:
             found.cells[key] = kept
             continue
-        if key.row in PREPARED:
+        if prepared_first(key.row, desk.shared.options.preset):
             prepared.setdefault((key.row, desk.ground(key.task).variant.name), []).append(key)
         found.jobs[1][Job(key, about)] = reckoning.cell(key)
     for keys_of_one in prepared.values():

@@ -9,7 +9,7 @@ import pytest
 from eval.baselines.baseline import Budget
 from eval.paper.cells.kept import Key
 from eval.paper.cells.reckoning import Reckoning
-from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome
+from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome, prepared_first
 
 
 def jobs(*names: str) -> dict[Job, float]:
@@ -33,6 +33,9 @@ def test_a_guess_follows_the_machine(capsys: pytest.CaptureFixture[str]) -> None
 def test_what_learns_from_the_sources_is_prepared_once_and_reckoned() -> None:
     assert {"seal", "maml", "serl"} <= set(PREPARED)
     assert not {"base", "mean", "nearest", "labelled_lora"} & set(PREPARED)
+    assert [prepared_first("mean", preset) for preset in ("quick", "full")] == [False, True]  # quick trains none
+    assert not prepared_first("nearest", "full")  # it takes those of the mean's
+    assert prepared_first("maml", "quick")
     budget = Budget(preparing=10_000, adapting=500, rates=(1e-4, 1e-3))
     equal, one = reckoned(budget), reckoned(budget.model_copy(update={"rates": (1e-4,)}))
     assert equal("seal") == one("seal") == equal("union_train") > 0
@@ -43,6 +46,24 @@ def test_papers_own_settings_are_reckoned_without_the_budget_of_the_preset() -> 
     equal, papers = reckoned(Budget(preparing=1000, adapting=500, rates=(1e-4, 1e-3))), reckoned(None)
     assert papers("union_train") == 10 * equal("union_train")
     assert papers("serl") == 0  # no rate is searched for
+
+
+def test_the_checkpoints_that_are_not_there_are_reckoned() -> None:
+    whole = Budget(preparing=10_000, adapting=10 * 25 * 80)  # 80 tokens a question
+    preset = SimpleNamespace(checkpoints=SimpleNamespace(warm_steps=30, kept_steps=20, batch=4))
+    there = {"checkpoints/a-average"}
+    workshop = SimpleNamespace(consolidation=SimpleNamespace(preset=preset), has=lambda name: name in there)
+    ground = SimpleNamespace(variant=SimpleNamespace(sources=("a", "b", "c")))
+    desk: Any = SimpleNamespace(
+        lm=SimpleNamespace(compute=None), workshop=workshop, ground=lambda _: ground, whole_budget=lambda _: whole
+    )
+    reckoning, key = Reckoning(desk), Key("mean", "arc_easy", 0)
+    both = reckoning.preparation(key)
+    there |= {"checkpoints/b-average"}
+    assert both > 0
+    assert both == pytest.approx(2 * reckoning.preparation(key))
+    desk.budget = lambda _: Budget(preparing=50 * 4 * 80, adapting=0)
+    assert reckoning.preparation(Key("union_train", "arc_easy", 0)) == pytest.approx(both / 2)
 
 
 def reckoned(budget: Budget | None) -> Callable[[str], float]:
