@@ -103,7 +103,10 @@ def _too_late(bench: Workbench, each: float, answered: int, of: int, besides: fl
     """
     rest, test = besides + each * (len(bench.splits.reward) * of - answered), bench.splits.test
     both = part_seconds(bench.speed, bench.task, test, bench.protocol) + each * len(test) * of
-    return "the time is up" if bench.clock.left < rest + both else ""
+    needed, left = rest + both, bench.clock.left
+    if needed <= left:
+        return ""
+    return f"at its pace the rest and the test questions would take about {needed:.0f} s, {max(0, left):.0f} s are left"
 
 
 def _few_stand_for_all(answers: Answers, best: list[Item], bench: Workbench) -> bool:

@@ -188,5 +188,5 @@ def test_a_race_ends_when_time_is_up(start: Any, monkeypatch: pytest.MonkeyPatch
     record, _ = start("--minutes", "30", "--set", "racing=false")
     (trial,) = record["trials"]
     assert trial["dropped_after"] == 24
-    assert "the time is up" in trial["reason"]
+    assert "at its pace the rest and the test questions would take about" in trial["reason"]
     assert not trial["accepted"]
