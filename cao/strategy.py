@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from pydantic import ValidationError
 
 from cao.strategies import FAMILIES, Strategy
-from cao.strategies.base import FamilySchema
+from cao.strategies.base import NOTHING, FamilySchema, Withheld
 
 MAX_STRATEGY_BYTES = 16_384
 
@@ -99,15 +99,21 @@ def parse_strategy(raw: str) -> Strategy:
     return validate_strategy(value)
 
 
-def strategy_schema(families: Iterable[str] | None = None, *, every_key: bool = False) -> StrategySchema:
+def strategy_schema(
+    families: Iterable[str] | None = None,
+    *,
+    withheld: Mapping[str, Withheld] | None = None,
+    every_key: bool = False,
+) -> StrategySchema:
     """Return the JSON schema of one strategy, for constrained decoding and structured output.
 
     Args:
         families: the families to admit; all of them when None.
+        withheld: family → values of its keys that are not admitted.
         every_key: demand the keys with a default too, as servers with strict schemas do.
     """
     names = FAMILIES if families is None else families
-    schemas = [FAMILIES[name].schema_of() for name in names]
+    schemas = [FAMILIES[name].schema_of((withheld or {}).get(name, NOTHING)) for name in names]
     for schema in schemas if every_key else ():
         schema["required"] = list(schema["properties"])
         for rule in schema["properties"].values():

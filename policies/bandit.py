@@ -44,7 +44,7 @@ class BanditPolicy:
         """
         rng = random.Random(seed)
         tried = context.tried
-        arms = [arm.canonical() for arm in grid(context.families or tuple(FAMILIES))]
+        arms = context.able(arm.canonical() for arm in grid(context.families or tuple(FAMILIES)))
         arms = [arm for arm in arms if canonical_json(arm) not in tried] or arms
         return [plain_json(max(arms, key=lambda arm: rng.betavariate(*self._posterior(arm)))) for _ in range(n)]
 

@@ -1,5 +1,6 @@
 """What a policy is: it sees the state of a run and says, as text, what to try next."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, runtime_checkable
 from typing import Protocol as Interface
 
@@ -33,6 +34,7 @@ class PolicyContext(Record):
         baseline: what the current model, the start of the loop, scores, None where it was not measured.
         families: the families that can act in the present state.
         unavailable: family → why it cannot act now.
+        withheld: family that can act → values of its keys that cannot.
         history: this run's attempts, oldest first.
         drift: the drift report in one sentence, empty to leave it out. It goes beyond the paper's τ.
         measured: what else was measured before the loop, a sentence each. It goes beyond the paper's τ.
@@ -46,10 +48,21 @@ class PolicyContext(Record):
     baseline: Reward | None = None
     families: tuple[FamilyName, ...] = Field(default_factory=lambda: tuple(FAMILIES))
     unavailable: dict[str, str] = Field(default_factory=dict)
+    withheld: dict[FamilyName, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     history: tuple[Trial, ...] = ()
     drift: str = ""
     measured: tuple[str, ...] = ()
     features: dict[str, float] = Field(default_factory=dict)
+
+    def able(self, strategies: Iterable[StrategyFields]) -> list[StrategyFields]:
+        """Return the strategies whose families can act with the values that they state; all where none can."""
+        every = list(strategies)
+        return [each for each in every if self._offers(each)] or every
+
+    def _offers(self, strategy: StrategyFields) -> bool:
+        family = str(strategy["family"])
+        without = self.withheld.get(family, {})
+        return family in self.families and not any(strategy.get(key) in values for key, values in without.items())
 
     @property
     def tried(self) -> set[str]:

@@ -1,5 +1,6 @@
 """The local policy: any Hugging Face causal language model, decoded under the strategies' grammar."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -84,7 +85,7 @@ class LocalPolicy:
         """
         tried = context.tried
         prompt, beginning = self.prompt(context), self._beginning(context)
-        grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
+        grammar = self._grammar(_offered(context)) if self._settings.constrained else None
         generator = torch.Generator().manual_seed(seed)
         texts, ranks = [""] * n, [_INVALID] * n
         for again in range(1 + RESAMPLES):
@@ -109,7 +110,7 @@ class LocalPolicy:
             n: how many.
             seed: equal seeds give equal texts.
         """
-        grammar = self._grammar(context.families or tuple(FAMILIES)) if self._settings.constrained else None
+        grammar = self._grammar(_offered(context)) if self._settings.constrained else None
         beginning = self._beginning(context)
         return self.draw_texts(self.prompt(context), beginning, n, torch.Generator().manual_seed(seed), grammar, 1.0)
 
@@ -150,16 +151,21 @@ class LocalPolicy:
                 usage=usage,
             )
 
-    def _compile(self, families: tuple[str, ...]) -> "Grammar | None":
+    def _compile(self, schema: str) -> "Grammar | None":
         try:
             from cao.inference.grammar import Grammar  # noqa: PLC0415  (llguidance may not be installed)
 
-            return Grammar(self.lm, on_a_grid(strategy_schema(families)))
+            return Grammar(self.lm, on_a_grid(json.loads(schema)))
         except (
             ImportError,
             ValueError,
         ):  # no llguidance, or a tokenizer it cannot read: draw, extract, validate
             return None
+
+
+def _offered(context: PolicyContext) -> str:
+    """Return the JSON schema of what can act now, as a text that a grammar is kept by."""
+    return json.dumps(strategy_schema(context.families or FAMILIES, withheld=context.withheld))
 
 
 def _ranked(drawn: str, tried: set[str]) -> tuple[str, int]:

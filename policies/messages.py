@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 
 from cao.strategies import FAMILIES, Strategy
-from cao.strategies.base import SettingRule
+from cao.strategies.base import NOTHING, SettingRule, Withheld
 from cao.types import Message, StrategyFields, Trial
 from policies.base import PolicyContext
 from prompts.render import as_data, render
@@ -27,7 +27,8 @@ def policy_messages(context: PolicyContext) -> list[Message]:
     """
     families: tuple[str, ...] = context.families or tuple(FAMILIES)
     unavailable = [(name, reason) for name, reason in context.unavailable.items() if name not in families]
-    forms = {name: (family.about, _form(family)) for name, family in FAMILIES.items()}
+    without = {name: context.withheld.get(name, NOTHING) for name in FAMILIES}
+    forms = {name: (family.about, _form(family, without[name])) for name, family in FAMILIES.items()}
     system = render("policy_system", count=NUMBERS[len(forms)], families=forms)
     user = render(
         "policy_user",
@@ -36,7 +37,7 @@ def policy_messages(context: PolicyContext) -> list[Message]:
         drift=context.drift,
         measured=context.measured[:MEASURED_SHOWN],
         available=families,
-        usual={name: family.usual for name, family in FAMILIES.items() if name in families},
+        usual={name: _usual(family, without[name]) for name, family in FAMILIES.items() if name in families},
         unavailable=unavailable[: len(FAMILIES)],
         attempts=[_attempt(trial) for trial in context.history[-HISTORY_SHOWN:]],
     )
@@ -83,9 +84,15 @@ def plain_json(strategy: StrategyFields, *, spaced: bool = True) -> str:
     return "{" + comma.join(f"{json.dumps(key)}{colon}{text(value)}" for key, value in strategy.items()) + "}"
 
 
-def _form(family: type[Strategy]) -> dict[str, str]:
+def _form(family: type[Strategy], withheld: Withheld) -> dict[str, str]:
     """Return key → what its value may be, read off the schema so that prompt and check agree."""
-    return {key: _value(rule) for key, rule in family.schema_of()["properties"].items()}
+    return {key: _value(rule) for key, rule in family.schema_of(withheld)["properties"].items()}
+
+
+def _usual(family: type[Strategy], withheld: Withheld) -> dict[str, str]:
+    """Return key → its usual values; of a key that has values withheld, what is left."""
+    rules = family.schema_of(withheld)["properties"]
+    return {key: " or ".join(rules[key]["enum"]) if key in withheld else said for key, said in family.usual.items()}
 
 
 def _value(rule: SettingRule) -> str:

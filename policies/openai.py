@@ -65,7 +65,7 @@ class OpenAIPolicy:
             UnavailableError: the server cannot be had, or the budget is spent.
         """
         # the API refuses oneOf and wants one object at the root, so the plain union stands under a key
-        union = strategy_schema(context.families or FAMILIES, every_key=True)
+        union = strategy_schema(context.families or FAMILIES, withheld=context.withheld, every_key=True)
         schema = {
             "type": "object",
             "properties": {"strategy": union},

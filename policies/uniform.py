@@ -5,7 +5,7 @@ import random
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
-from cao.strategies.base import SettingRule
+from cao.strategies.base import NOTHING, SettingRule, Withheld
 from cao.strategy import StrategyRejectedError, validate_strategy
 from cao.types import StrategyFields
 from policies.base import PolicyContext
@@ -33,20 +33,22 @@ class RandomPolicy:
         tried = context.tried
         texts: list[str] = []
         while len(texts) < n:
-            strategy = draw(rng.choice(families), rng)
+            family = rng.choice(families)
+            strategy = draw(family, rng, context.withheld.get(family, NOTHING))
             if canonical_json(strategy) not in tried:
                 texts.append(plain_json(strategy))
         return texts
 
 
-def draw(family: str, rng: random.Random) -> StrategyFields:
+def draw(family: str, rng: random.Random, withheld: Withheld = NOTHING) -> StrategyFields:
     """Return one valid strategy of a family as its canonical JSON object.
 
     Args:
         family: its name.
         rng: where the randomness comes from.
+        withheld: values of its keys that are not drawn.
     """
-    rules = FAMILIES[family].schema_of()["properties"]
+    rules = FAMILIES[family].schema_of(withheld)["properties"]
     while True:  # a bound may depend on another key
         values = {key: _value(rule, rng) for key, rule in rules.items() if key != "family"}
         try:

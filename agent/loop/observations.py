@@ -17,6 +17,7 @@ from agent.record.events import Start
 from agent.record.measurements import GENERATED, StartName
 from cao.drift import DriftReport
 from cao.model.soft_prompt.either import load_carried
+from cao.strategies import FAMILIES
 from cao.types import AdapterRef, AnswerRule, Example, Item, Reward
 from policies.base import PolicyContext
 from tools.apply_strategy import applicable, ttl
@@ -26,13 +27,19 @@ from tools.apply_strategy.ttl_loss import PERPLEXITY_THRESHOLD
 
 def policy_context(state: State, bench: Workbench) -> PolicyContext:
     """Return what the policy sees: τ, the model's reward as it stands, what can act now, and the attempts so far."""
-    reasons = applicable(bench.standing(bench.adapted(state["best"])))
+    standing = bench.standing(bench.adapted(state["best"]))
+    reasons = applicable(standing)
     return PolicyContext(
         task=bench.task.name,
         task_context=state["context"].text,
         baseline=Reward.model_validate(state["best_reward"]),
         families=tuple(name for name, reason in reasons.items() if reason is None),
         unavailable={name: reason for name, reason in reasons.items() if reason is not None},
+        withheld={
+            name: found
+            for name, family in FAMILIES.items()
+            if reasons[name] is None and (found := family.withheld(standing))
+        },
         history=tuple(state["trials"]),
         drift=state["drift"].sentence if bench.config.policy_sees_drift else "",
         measured=tuple(state["observed"]),

@@ -4,7 +4,9 @@ A family is one subclass of ``Strategy`` in a file of its own, and one line in `
 read it and tools apply it, so it lies below both; it imports no torch, and names its kernel instead of importing it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple, Self, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +15,11 @@ from cao.types import AdaptedModel, AdapterRef, StrategyFields
 
 Peft = Literal["lora", "dora", "prompt"]
 """What is trained where a strategy trains: LoRA, DoRA, or a soft prompt."""
+
+Withheld = Mapping[str, tuple[str, ...]]
+"""Key → the values of it that cannot act now."""
+
+NOTHING: Withheld = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -147,12 +154,19 @@ class Strategy(BaseModel):
         return fields
 
     @classmethod
-    def schema_of(cls) -> FamilySchema:
-        """Return the JSON schema of this family as policies are offered it, keys as in the paper."""
-        schema = cls.model_json_schema(by_alias=True)
+    def schema_of(cls, withheld: Withheld = NOTHING) -> FamilySchema:
+        """Return the JSON schema of this family as policies are offered it, keys as in the paper.
+
+        Args:
+            withheld: values that are not offered.
+        """
+        schema = cast(FamilySchema, cls.model_json_schema(by_alias=True))
         for key in cls.unoffered:
             del schema["properties"][key]
-        return cast(FamilySchema, schema)
+        for key, values in withheld.items():
+            rule = schema["properties"][key]
+            rule["enum"] = [value for value in rule["enum"] if value not in values]
+        return schema
 
     @classmethod
     def grid(cls) -> tuple[Self, ...]:
@@ -168,6 +182,11 @@ class Strategy(BaseModel):
     def obstacle(cls, standing: Standing) -> str | None:
         """Return why the family cannot act now, in one sentence, or None where it can."""
         return None
+
+    @classmethod
+    def withheld(cls, standing: Standing) -> dict[str, tuple[str, ...]]:
+        """Return key → the values of it that cannot act now, none of them a default; no policy is offered one."""
+        return {}
 
     def refusal(self, standing: Standing) -> str | None:
         """Return why this strategy cannot act now, in one sentence, or None where it can."""

@@ -69,6 +69,11 @@ class Calibrate(Strategy):
         """Return that there are no choices to rank."""
         return None if standing.ranks else "answers are written here: there are no choices whose likelihoods compare"
 
+    @classmethod
+    def withheld(cls, standing: Standing) -> dict[str, tuple[str, ...]]:
+        """Return the prior of a batch, where the choices are not the same words in every question."""
+        return {} if standing.labels else {"prior": ("batch",)}
+
     def refusal(self, standing: Standing) -> str | None:
         """Return that the rule is in use, or that it needs choices which are the same words in every question."""
         if standing.current.answer_rule == self.rule:

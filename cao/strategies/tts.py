@@ -85,6 +85,11 @@ class TTS(Strategy):
             return None
         return f"there is nothing to route over: no generator exists for {standing.model}"
 
+    @classmethod
+    def withheld(cls, standing: Standing) -> dict[str, tuple[str, ...]]:
+        """Return the pool, where it holds nothing besides the base model."""
+        return {} if pool_size(standing) > 1 else {"members": ("pool",)}
+
     def refusal(self, standing: Standing) -> str | None:
         """Return that the method routes by batches which the pool has none of, or what its members need."""
         if reason := super().refusal(standing):

@@ -64,6 +64,6 @@ class PortfolioPolicy:
             n: how many.
             seed: changes nothing.
         """
-        able = [s for s in self._order if s["family"] in context.families] or self._order
+        able = context.able(self._order)
         left = [s for s in able if canonical_json(s) not in context.tried] or able
         return [plain_json(left[i % len(left)]) for i in range(n)]

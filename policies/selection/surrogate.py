@@ -120,8 +120,7 @@ class SurrogatePolicy:
             seed: changes nothing.
         """
         predicted = self._surrogate.predict(context.features)
-        points = [dict(point.strategy) for point in self._surrogate.points]
-        able = [s for s in points if s["family"] in context.families] or points
+        able = context.able(dict(point.strategy) for point in self._surrogate.points)
         left = [s for s in able if canonical_json(s) not in context.tried] or able
         ranked = sorted(left, key=lambda s: -predicted[canonical_json(s)])
         return [plain_json(ranked[i % len(ranked)]) for i in range(n)]
