@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from pydantic import ValidationError
 
 from cao.strategies import FAMILIES, Strategy
-from cao.strategies.base import NOTHING, FamilySchema, Withheld
+from cao.strategies.base import FamilySchema, Withheld
 
 MAX_STRATEGY_BYTES = 16_384
 
@@ -113,7 +113,7 @@ def strategy_schema(
         every_key: demand the keys with a default too, as servers with strict schemas do.
     """
     names = FAMILIES if families is None else families
-    schemas = [FAMILIES[name].schema_of((withheld or {}).get(name, NOTHING)) for name in names]
+    schemas = [FAMILIES[name].schema_of((withheld or {}).get(name)) for name in names]
     for schema in schemas if every_key else ():
         schema["required"] = list(schema["properties"])
         for rule in schema["properties"].values():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from cao.errors import InputError
 from cao.tasks import TASKS, get_task
+from cao.tasks.base import Task
 from cao.tasks.splits import Part, part
 from cao.types import AnswerStyle, Example
 
@@ -24,6 +25,14 @@ def drawn(name: str, limit: int, kind: Part) -> list[Example]:
     if not asked:
         raise InputError(f"{name} has no questions with choices in its part {kind}")
     return random.Random(0).sample(asked, min(limit, len(asked)))
+
+
+def as_asked(task: Task, examples: Sequence[Example], style: AnswerStyle) -> list[object]:
+    """Return questions with what is right, and as the model is asked them, in JSON values: what a training reads."""
+    return [
+        [e.model_dump(mode="json"), task.query(e, style).model_dump(mode="json") if e.choices else task.ask(e)]
+        for e in examples
+    ]
 
 
 def asked_prompts(task: str, examples: Sequence[Example], style: AnswerStyle) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
+from cao.strategy import StrategySchema, strategy_schema
 from cao.types import Record, Reward, StrategyFields, Trial
 
 
@@ -53,6 +54,10 @@ class PolicyContext(Record):
     drift: str = ""
     measured: tuple[str, ...] = ()
     features: dict[str, float] = Field(default_factory=dict)
+
+    def offered(self, *, every_key: bool = False) -> StrategySchema:
+        """Return the JSON schema of what can act now; ``every_key`` as in ``strategy_schema``."""
+        return strategy_schema(self.families or FAMILIES, withheld=self.withheld, every_key=every_key)
 
     def able(self, strategies: Iterable[StrategyFields]) -> list[StrategyFields]:
         """Return the strategies whose families can act with the values that they state; all where none can."""

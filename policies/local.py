@@ -20,8 +20,7 @@ from cao.model.loading import load_language_model, resolve
 from cao.model.profiles import MODELS, ModelProfile, known, laid_over
 from cao.policy_settings import PolicySettings
 from cao.progress import say
-from cao.strategies import FAMILIES
-from cao.strategy import StrategyRejectedError, StrategySchema, parse_strategy, strategy_schema
+from cao.strategy import StrategyRejectedError, StrategySchema, parse_strategy
 from cao.types import DtypeChoice, Message, Trial
 from policies.base import PolicyContext
 from policies.extract import answer
@@ -85,7 +84,7 @@ class LocalPolicy:
         """
         tried = context.tried
         prompt, beginning = self.prompt(context), self._beginning(context)
-        grammar = self._grammar(_offered(context)) if self._settings.constrained else None
+        grammar = self._grammar(json.dumps(context.offered())) if self._settings.constrained else None
         generator = torch.Generator().manual_seed(seed)
         texts, ranks = [""] * n, [_INVALID] * n
         for again in range(1 + RESAMPLES):
@@ -110,7 +109,7 @@ class LocalPolicy:
             n: how many.
             seed: equal seeds give equal texts.
         """
-        grammar = self._grammar(_offered(context)) if self._settings.constrained else None
+        grammar = self._grammar(json.dumps(context.offered())) if self._settings.constrained else None
         beginning = self._beginning(context)
         return self.draw_texts(self.prompt(context), beginning, n, torch.Generator().manual_seed(seed), grammar, 1.0)
 
@@ -161,11 +160,6 @@ class LocalPolicy:
             ValueError,
         ):  # no llguidance, or a tokenizer it cannot read: draw, extract, validate
             return None
-
-
-def _offered(context: PolicyContext) -> str:
-    """Return the JSON schema of what can act now, as a text that a grammar is kept by."""
-    return json.dumps(strategy_schema(context.families or FAMILIES, withheld=context.withheld))
 
 
 def _ranked(drawn: str, tried: set[str]) -> tuple[str, int]:

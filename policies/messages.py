@@ -1,10 +1,11 @@
 """From the state of a run to the messages a language model reads."""
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 
-from cao.strategies import FAMILIES, Strategy
-from cao.strategies.base import NOTHING, SettingRule, Withheld
+from cao.strategies import FAMILIES
+from cao.strategies.base import SettingRule
 from cao.types import Message, StrategyFields, Trial
 from policies.base import PolicyContext
 from prompts.render import as_data, render
@@ -27,8 +28,8 @@ def policy_messages(context: PolicyContext) -> list[Message]:
     """
     families: tuple[str, ...] = context.families or tuple(FAMILIES)
     unavailable = [(name, reason) for name, reason in context.unavailable.items() if name not in families]
-    without = {name: context.withheld.get(name, NOTHING) for name in FAMILIES}
-    forms = {name: (family.about, _form(family, without[name])) for name, family in FAMILIES.items()}
+    rules = {name: family.schema_of(context.withheld.get(name))["properties"] for name, family in FAMILIES.items()}
+    forms = {name: (family.about, _form(rules[name])) for name, family in FAMILIES.items()}
     system = render("policy_system", count=NUMBERS[len(forms)], families=forms)
     user = render(
         "policy_user",
@@ -37,7 +38,11 @@ def policy_messages(context: PolicyContext) -> list[Message]:
         drift=context.drift,
         measured=context.measured[:MEASURED_SHOWN],
         available=families,
-        usual={name: _usual(family, without[name]) for name, family in FAMILIES.items() if name in families},
+        usual={
+            name: family.usual | {key: " or ".join(rules[name][key]["enum"]) for key in context.withheld.get(name, ())}
+            for name, family in FAMILIES.items()
+            if name in families
+        },
         unavailable=unavailable[: len(FAMILIES)],
         attempts=[_attempt(trial) for trial in context.history[-HISTORY_SHOWN:]],
     )
@@ -84,15 +89,9 @@ def plain_json(strategy: StrategyFields, *, spaced: bool = True) -> str:
     return "{" + comma.join(f"{json.dumps(key)}{colon}{text(value)}" for key, value in strategy.items()) + "}"
 
 
-def _form(family: type[Strategy], withheld: Withheld) -> dict[str, str]:
+def _form(rules: Mapping[str, SettingRule]) -> dict[str, str]:
     """Return key → what its value may be, read off the schema so that prompt and check agree."""
-    return {key: _value(rule) for key, rule in family.schema_of(withheld)["properties"].items()}
-
-
-def _usual(family: type[Strategy], withheld: Withheld) -> dict[str, str]:
-    """Return key → its usual values; of a key that has values withheld, what is left."""
-    rules = family.schema_of(withheld)["properties"]
-    return {key: " or ".join(rules[key]["enum"]) if key in withheld else said for key, said in family.usual.items()}
+    return {key: _value(rule) for key, rule in rules.items()}
 
 
 def _value(rule: SettingRule) -> str:

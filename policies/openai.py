@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from cao.errors import UnavailableError
 from cao.files import canonical_json
 from cao.policy_settings import PolicySettings
-from cao.strategies import FAMILIES
-from cao.strategy import StrategyRejectedError, parse_strategy, strategy_schema
+from cao.strategy import StrategyRejectedError, parse_strategy
 from policies.base import REPLIES, PolicyContext, RequestForm
 from policies.client.chat import ChatClient, ChatReply
 from policies.extract import answer
@@ -65,7 +64,7 @@ class OpenAIPolicy:
             UnavailableError: the server cannot be had, or the budget is spent.
         """
         # the API refuses oneOf and wants one object at the root, so the plain union stands under a key
-        union = strategy_schema(context.families or FAMILIES, withheld=context.withheld, every_key=True)
+        union = context.offered(every_key=True)
         schema = {
             "type": "object",
             "properties": {"strategy": union},

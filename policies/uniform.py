@@ -5,7 +5,7 @@ import random
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
-from cao.strategies.base import NOTHING, SettingRule, Withheld
+from cao.strategies.base import SettingRule, Withheld
 from cao.strategy import StrategyRejectedError, validate_strategy
 from cao.types import StrategyFields
 from policies.base import PolicyContext
@@ -34,13 +34,13 @@ class RandomPolicy:
         texts: list[str] = []
         while len(texts) < n:
             family = rng.choice(families)
-            strategy = draw(family, rng, context.withheld.get(family, NOTHING))
+            strategy = draw(family, rng, context.withheld.get(family))
             if canonical_json(strategy) not in tried:
                 texts.append(plain_json(strategy))
         return texts
 
 
-def draw(family: str, rng: random.Random, withheld: Withheld = NOTHING) -> StrategyFields:
+def draw(family: str, rng: random.Random, withheld: Withheld | None = None) -> StrategyFields:
     """Return one valid strategy of a family as its canonical JSON object.
 
     Args:

@@ -6,7 +6,6 @@ read it and tools apply it, so it lies below both; it imports no torch, and name
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple, Self, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict
@@ -18,8 +17,6 @@ Peft = Literal["lora", "dora", "prompt"]
 
 Withheld = Mapping[str, tuple[str, ...]]
 """Key → the values of it that cannot act now."""
-
-NOTHING: Withheld = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ class Strategy(BaseModel):
         return fields
 
     @classmethod
-    def schema_of(cls, withheld: Withheld = NOTHING) -> FamilySchema:
+    def schema_of(cls, withheld: Withheld | None = None) -> FamilySchema:
         """Return the JSON schema of this family as policies are offered it, keys as in the paper.
 
         Args:
@@ -163,7 +160,7 @@ class Strategy(BaseModel):
         schema = cast(FamilySchema, cls.model_json_schema(by_alias=True))
         for key in cls.unoffered:
             del schema["properties"][key]
-        for key, values in withheld.items():
+        for key, values in (withheld or {}).items():
             rule = schema["properties"][key]
             rule["enum"] = [value for value in rule["enum"] if value not in values]
         return schema

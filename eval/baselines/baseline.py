@@ -261,7 +261,7 @@ def adapted(baseline: Baseline, ground: Ground, ready: Prepared, target: Target,
         InputError: the training failed.
         UnavailableError: something needed is not installed.
     """
-    fingerprint = fingerprint_of(baseline, ground, target.about(ground.lm.profile.answer_style))
+    fingerprint = fingerprint_of(baseline, ground, target)
     ground.folder.mkdir(parents=True, exist_ok=True)
     partial = ground.folder / f"{baseline.name}-{fingerprint[:16]}.partial"
     began = time.monotonic()
@@ -278,13 +278,13 @@ def preparation_path(baseline: Baseline, ground: Ground) -> Path:
     return ground.folder / f"{baseline.name}-{fingerprint_of(baseline, ground)[:16]}.safetensors"
 
 
-def fingerprint_of(baseline: Baseline, ground: Ground, more: object = None) -> str:
-    """Return the hash of everything that a baseline's training depends on."""
+def fingerprint_of(baseline: Baseline, ground: Ground, target: Target | None = None) -> str:
+    """Return the hash of everything that a baseline's training depends on: its preparation, or that on a target."""
     depends_on = {
         "code": code_of(type(baseline).__module__, "eval.baselines.cell"),
         "name": baseline.name,
         "settings": baseline.settings().model_dump(mode="json"),
         "ground": ground.about,
-        "more": more,
+        "target": target.about(ground.lm.profile.answer_style) if target else None,
     }
     return sha256_bytes(canonical_json(depends_on).encode())

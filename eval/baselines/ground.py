@@ -28,6 +28,7 @@ from eval.baselines.objective import Objective, Questions
 from eval.generation.consolidation import serving
 from eval.generation.sheets import Sheet, questions
 from eval.generation.workshop import Workshop
+from eval.questions import as_asked
 
 FEW = 25
 """Labelled support questions at test time. Source: CAO-LLM H."""
@@ -196,8 +197,4 @@ def ground_of(workshop: Workshop, task: str, progress: Progress = silent) -> Gro
 
 def _sha256(task: Task, examples: Sequence[Example], style: AnswerStyle) -> str:
     """Return the hash of questions as a model is asked them, with what is right."""
-    asked = [
-        [e.model_dump(mode="json"), task.query(e, style).model_dump(mode="json") if e.choices else task.ask(e)]
-        for e in examples
-    ]
-    return sha256_bytes(canonical_json(asked).encode())
+    return sha256_bytes(canonical_json(as_asked(task, examples, style)).encode())

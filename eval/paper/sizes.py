@@ -43,13 +43,12 @@ def allowed(preset: str, whole: Budget) -> Budget:
         whole: what the generator took, and ten steps.
     """
     size = SIZES[preset]
-    return whole.model_copy(
-        update={
-            "preparing": round(size.share * whole.preparing),
-            "adapting": round(size.adapting * whole.adapting),
-            "steps": max(1, round(size.adapting * whole.steps)),
-            "rates": size.rates,
-        }
+    return Budget(
+        preparing=round(size.share * whole.preparing),
+        adapting=round(size.adapting * whole.adapting),
+        steps=max(1, round(size.adapting * whole.steps)),
+        targets=whole.targets,
+        rates=size.rates,
     )
 
 

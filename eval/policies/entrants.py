@@ -13,7 +13,6 @@ from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES, Strategy
-from cao.strategy import strategy_schema
 from cao.types import Trial
 from policies.bandit import BanditPolicy
 from policies.base import PolicyContext
@@ -111,8 +110,7 @@ class Writing(Entrant):
 
     def _key(self, kind: str, context: PolicyContext, n: int, seed: int) -> str:
         prompt = sha256_bytes(self.policy.prompt(context).encode())
-        offered = strategy_schema(context.families, withheld=context.withheld)
-        return canonical_json([kind, self.policy.adapter_sha256, prompt, offered, n, seed])
+        return canonical_json([kind, self.policy.adapter_sha256, prompt, context.offered(), n, seed])
 
     def _recall(self, key: str) -> list[str] | None:
         return _texts(self.memory).get(key)

@@ -25,13 +25,12 @@ from cao.model.profiles import settings_of
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AdapterRef, Example, Record
+from eval.code import code_of
+from eval.questions import as_asked
 from tools.evaluate import answer_by, evaluate
 from tools.evaluate.answer_rule import RULES
 from tools.evaluate.temperature import FEWEST, losses
 from tools.generate_lora.checkpoints import answer_step, batches
-
-CODE = 1
-"""Raised where a training would come out otherwise: kept ones are of no use then."""
 
 HELD_BACK = 3
 """One question in so many stops the training."""
@@ -254,15 +253,15 @@ def _fingerprint(
     lm: LanguageModel, task: Task, questions: Sequence[Example], start: LoraWeights, seed: int, recipe: Recipe
 ) -> str:
     """Return what a kept training has to agree in; the order of the questions is none of it."""
-    ordered = sorted(questions, key=lambda example: example.id)
+    ordered = as_asked(task, sorted(questions, key=lambda example: example.id), lm.profile.answer_style)
     depends_on = {
-        "code": CODE,
+        "code": code_of(__name__),
         "model": lm.sha256,
         "profile": settings_of(lm.profile),
         "device": lm.device,
         "dtype": lm.dtype,
         "task": task.name,
-        "questions": [example.model_dump(mode="json") for example in ordered],
+        "questions": ordered,
         "start": adapter_sha256(start),
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),

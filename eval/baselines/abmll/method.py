@@ -175,18 +175,15 @@ class Abmll(Baseline):
     @classmethod
     def equal(cls, budget: Budget, rate: float, ground: Ground) -> Self:
         """Return it within a budget; the rate is AdamW's, and SGD's is a hundred times as large."""
-        plain = AbmllSettings()
-        hyper = plain.model_copy(
-            update={
-                "inner_rate": rate * INNER_RATIO,
-                "outer_rate": rate,
-                "epochs": 0,
-                "extent": Extent(tokens=budget.preparing),
-                "testing": Extent(steps=-(-budget.steps * plain.support // plain.batch)),
-                "objective": ground.objective,
-            }
+        hyper = AbmllSettings(
+            inner_rate=rate * INNER_RATIO,
+            outer_rate=rate,
+            epochs=0,
+            extent=Extent(tokens=budget.preparing),
+            objective=ground.objective,
         )
-        return cls(hyper)
+        testing = Extent(steps=-(-budget.steps * hyper.support // hyper.batch))
+        return cls(hyper.model_copy(update={"testing": testing}))
 
     def settings(self) -> AbmllSettings:
         """Return the hyper-parameters."""

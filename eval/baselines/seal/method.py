@@ -127,13 +127,14 @@ class Seal(Baseline):
         held = target.rows(ground.lm, hyper.objective, target.reward[: hyper.held])
         before, steps = self._loss(ground, None, held), 0
         prompt, tried = asking(ground.lm, [example.prompt for example in target.support]), list[Tried]()
-        texts, limit = self._written(ground, policy, prompt, f"{source}:{iteration}", rows)
+        with Read.by(ground.lm) as read:
+            texts = self.written(ground, policy, prompt, f"{source}:{iteration}")
         for text in texts:
             recipe = parse(text)
             if recipe is None:
                 continue
             try:
-                weights, spent = self._trained(ground, rows, recipe, Place(), limit)
+                weights, spent = self._trained(ground, rows, recipe, Place(), read.tokens)
                 steps += spent.steps
                 helped = self._loss(ground, weights, held) < before
             except InputError:  # it diverged
@@ -170,36 +171,28 @@ class Seal(Baseline):
         prompt = asking(lm, [example.prompt for example in target.support])
         rows = target.rows(lm, hyper.objective, target.support[: hyper.support])
         with Read.by(lm) as read:
-            texts, limit = self._written(ground, policy, prompt, f"{target.task.name}:{target.seed}", rows)
+            texts = self.written(ground, policy, prompt, f"{target.task.name}:{target.seed}")
         writing = Spent(tokens=read.tokens, seconds=round(time.monotonic() - began, 3))
         recipe = next((found for found in map(parse, texts) if found), None)
         if recipe is None:
             raise InputError(f"{self.name}: none of {len(texts)} texts for {target.task.name} is a recipe")
-        weights, training = self._trained(ground, rows, recipe, place, limit)
+        weights, training = self._trained(ground, rows, recipe, place, read.tokens)
         return Adapted(weights, writing + training)
-
-    def _written(
-        self, ground: Ground, policy: LoraWeights, prompt: str, label: str, rows: Questions
-    ) -> tuple[list[str], int]:
-        """Return the texts, and how many tokens a recipe's training may read behind the writing; 0 for no limit."""
-        with Read.by(ground.lm) as read:
-            texts = self.written(ground, policy, prompt, label)
-        limit = max(1, self.hyper.steps * tokens_of(rows) - read.tokens) if self.hyper.steps else 0
-        return texts, limit
 
     def _loss(self, ground: Ground, weights: LoraWeights | None, rows: Questions) -> float:
         with ground.lm.adapted(weights):
             return float(self.hyper.objective.loss(ground.lm, rows, gradient=False))
 
     def _trained(
-        self, ground: Ground, rows: Questions, recipe: TrainingRecipe, place: Place, tokens: int
+        self, ground: Ground, rows: Questions, recipe: TrainingRecipe, place: Place, writing: int
     ) -> tuple[LoraWeights, Spent]:
-        """Return LoRA by a recipe: as many steps as its epochs take, or the tokens pay for."""
+        """Return LoRA by a recipe: as many steps as its epochs take, or as the tokens that writing it left pay for."""
+        left = max(1, self.hyper.steps * tokens_of(rows) - writing) if self.hyper.steps else 0
         steps = recipe.epochs * -(-len(rows) // recipe.batch)
         plain = Plain(
             rate=recipe.learning_rate,
             batch=recipe.batch,
-            extent=Extent(steps=steps, tokens=tokens),
+            extent=Extent(steps=steps, tokens=left),
             objective=self.hyper.objective,
         )
 

@@ -96,8 +96,7 @@ class Meta:
     def fingerprint(self, task: str, seed: int) -> str:
         """Return the hash of everything that ``adapted`` depends on."""
         ground = self.ground(task)
-        target = ground.target(task, seed)
-        return fingerprint_of(self.baseline(task), ground, target.about(ground.lm.profile.answer_style))
+        return fingerprint_of(self.baseline(task), ground, ground.target(task, seed))
 
     def spent(self, tasks: Sequence[str]) -> str:
         """Return what the meta-trainings that serve tasks read, in words, those on equal sources once."""

@@ -111,12 +111,11 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
         return _fixed(bench, None, (Spent(), Spent()))
     options, task, seed = desk.shared.options, bench.task.name, bench.config.seed
     ground = desk.ground(task)
-    if row.name in CHECKPOINTED and not SIZES[options.preset].checkpoints:
-        lacking = [name for name in checkpoints_of(desk, row, task, seed) if not desk.workshop.has(name)]
-        if lacking:
-            again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full {APART}"
-            which = f"{lacking[0]} and {len(lacking) - 1} more are" if len(lacking) > 1 else f"{lacking[0]} is"
-            raise UnavailableError(f"{which} not trained; {again}")
+    untrained = row.name in CHECKPOINTED and not SIZES[options.preset].checkpoints
+    if untrained and (lacking := lacking_checkpoints(desk, row.name, task, seed)):
+        again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full {APART}"
+        which = f"{lacking[0]} and {len(lacking) - 1} more are" if len(lacking) > 1 else f"{lacking[0]} is"
+        raise UnavailableError(f"{which} not trained; {again}")
     budget, progress = desk.budget(task), desk.progress
     made = make(desk.workshop, row.name, task, seed, rules=options.rules, budget=budget, progress=progress)
     spent = (made.choosing + made.preparing, made.adapting)
@@ -126,13 +125,14 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
     return _fixed(bench, AdapterRef(path=str(path), sha256=made.adapter, base_sha256=lm.sha256, rank=made.rank), spent)
 
 
-def checkpoints_of(desk: Desk, row: Row, task: str, seed: int) -> list[str]:
-    """Return the files of checkpoints that a row is made of."""
+def lacking_checkpoints(desk: Desk, row: str, task: str, seed: int) -> list[str]:
+    """Return the files of checkpoints that a row is made of and that are not there."""
     ground = desk.ground(task)
     names = ground.variant.sources
-    if row.name == "nearest":
+    if row == "nearest":
         names = (desk.workshop.nearest(task, ground.variant, seed)[0],)
-    return [f"checkpoints/{name}-average" for name in names]
+    files = [f"checkpoints/{name}-average" for name in names]
+    return [file for file in files if not desk.workshop.has(file)]
 
 
 def made_by_stages(bench: Workbench, name: GeneratedName) -> Candidate:

@@ -15,6 +15,8 @@ from eval.baselines.mean import Mean
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
+from eval.paper.cells.models import lacking_checkpoints
+from eval.paper.making import tokens_of_a_question
 from eval.paper.rows import ALL, ROWS, START, Row
 
 FROM_SOURCES = tuple(name for name, kind in BASELINES.items() if prepares(kind))
@@ -70,7 +72,7 @@ class Reckoning:
         the training of the checkpoints that are not there.
         """
         if key.row == Mean.name:
-            return self._training(self._checkpoints(key.task))
+            return self._training(self._checkpoints(key))
         budget = self._desk.budget(key.task)
         whole = self._desk.whole_budget(key.task).preparing
         tokens = (budget.preparing if budget else whole) if key.row in FROM_SOURCES else 0
@@ -79,13 +81,11 @@ class Reckoning:
             tokens += REHEARSED * len(budget.rates) * each
         return self._training(tokens)
 
-    def _checkpoints(self, task: str) -> float:
-        """Return the tokens of the checkpoints that are still to be trained for a task's sources."""
-        ground, workshop = self._desk.ground(task), self._desk.workshop
-        preset = workshop.consolidation.preset.checkpoints
-        lacking = sum(not workshop.has(f"checkpoints/{name}-average") for name in ground.variant.sources)
+    def _checkpoints(self, key: Key) -> float:
+        """Return the tokens of the checkpoints of a task's sources that are still to be trained."""
+        preset = self._desk.workshop.consolidation.preset.checkpoints
         each = (preset.warm_steps + preset.kept_steps) * preset.batch
-        return lacking * each * self._desk.whole_budget(task).adapting / (TEST_STEPS * FEW)
+        return each * len(lacking_checkpoints(self._desk, *key)) * tokens_of_a_question(self._desk.ground(key.task))
 
     def _training(self, tokens: float) -> float:
         """Return the seconds of a training that reads so many tokens."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eval.baselines.baseline import Budget
+from eval.paper.cells import reckoning as reckoning_module
 from eval.paper.cells.kept import Key
 from eval.paper.cells.reckoning import Reckoning
 from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome, prepared_first
@@ -48,8 +49,9 @@ def test_papers_own_settings_are_reckoned_without_the_budget_of_the_preset() -> 
     assert papers("serl") == 0  # no rate is searched for
 
 
-def test_the_checkpoints_that_are_not_there_are_reckoned() -> None:
-    whole = Budget(preparing=10_000, adapting=10 * 25 * 80)  # 80 tokens a question
+def test_the_checkpoints_that_are_not_there_are_reckoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reckoning_module, "tokens_of_a_question", lambda _: 80.0)
+    whole = Budget(preparing=10_000, adapting=500)
     preset = SimpleNamespace(checkpoints=SimpleNamespace(warm_steps=30, kept_steps=20, batch=4))
     there = {"checkpoints/a-average"}
     workshop = SimpleNamespace(consolidation=SimpleNamespace(preset=preset), has=lambda name: name in there)
