@@ -118,7 +118,7 @@ class TablesOptions(Record):
     training: Annotated[
         tuple[Path, ...],
         Field(description="policies: a folder of python -m agent.train_policy, or two, the one to judge last"),
-        Option("DIR"),
+        Option("DIR", default="what ships"),
     ] = ()
     windows: Annotated[int, Field(ge=1, description="drift: windows of a cell"), Option("N")] = 2000
     seed: Annotated[int, Field(ge=0, description="drift, acceptance: of the draws"), Option("S")] = 0
@@ -134,8 +134,9 @@ class TablesOptions(Record):
             "NAME,...",
             commas=True,
             repeats=True,
-            default="2, 5, 6, generation: six in-domain, six unseen; policies: all; labels, starts: the eight that "
-            "agent.train_policy holds out; continual: arc_easy,boolq,arc_easy,piqa",
+            default="2, 5, 6, generation: six in-domain, six unseen; policies: all of the training; policies without "
+            "one, labels, starts: the eight that agent.train_policy holds out; continual: "
+            "arc_easy,boolq,arc_easy,piqa",
         ),
     ] = None
     methods: Annotated[
@@ -176,18 +177,22 @@ class TablesOptions(Record):
         Field(description="folder of the page"),
         Option(
             "DIR",
-            default="generation, policies: report/ in their folder; 2 to 6: runs/paper-MODEL; labels, starts,"
-            " continual: runs/NAME",
+            default="generation, policies of a training: report/ in its folder; 2 to 6: runs/paper-MODEL; policies,"
+            " labels, starts, continual: runs/NAME",
         ),
     ] = None
     workers: Workers = 1
     work: Annotated[
         Path | None,
         Field(
-            description="2, 5, 6, generation: folder of what is made and answered, from which a killed command goes "
-            "on; 3, 4: where Table 2 left its MAML-en-LLM"
+            description="2, 5, 6, generation, policies: folder of what is made and answered, from which a killed "
+            "command goes on; 3, 4: where Table 2 left its MAML-en-LLM"
         ),
-        Option("DIR", default="runs/paper-MODEL/work; generation: runs/generation-MODEL, or the folder given"),
+        Option(
+            "DIR",
+            default="runs/paper-MODEL/work; generation: runs/generation-MODEL, or the folder given; policies: "
+            "runs/situations",
+        ),
     ] = None
     policy: Annotated[str, Field(description="2, 5, 6: who proposes strategies in stage 3"), Option("NAME")] = "local"
     policy_settings: Annotated[PolicySettings, Field(description="how the policy and the describer work")] = (

@@ -19,7 +19,7 @@ from eval.options import TablesOptions
 from eval.paper import command as paper
 from eval.paper.adapters import measure as adapters
 from eval.paper.tables import TABLES
-from eval.policies import acceptance, labels, labels_page, starts
+from eval.policies import acceptance, labels, labels_page, sources, starts
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
 
@@ -82,7 +82,8 @@ def _generation(asked: TablesOptions, engine: EngineSettings, command: str) -> t
 def _policies(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
     with closing(make_view()) as view:
         result = policies_measure.measure(asked, engine, command, view.progress)
-    return result, policies_page.write_page(result, asked.out or asked.training[-1] / "report")
+    usual = asked.training[-1] / "report" if asked.training else sources.FOLDER
+    return result, policies_page.write_page(result, asked.out or usual)
 
 
 def _acceptance(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:

@@ -2,18 +2,18 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import append_line, canonical_json, sha256_bytes, whole_lines
-from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES, Strategy
 from cao.types import Trial
+from eval.policies.sources import Arms, Learnt
 from policies.bandit import BanditPolicy
 from policies.base import PolicyContext
 from policies.grid import papers_choice
@@ -138,22 +138,18 @@ _TRAINED = {
 def entrants(
     lm: LanguageModel,
     settings: PolicySettings,
-    trained: Mapping[str, LoraWeights],
-    practice: Mapping[str, tuple[int, int]],
+    learnt: Learnt,
     draws: int,
     memory: Path,
-    selection: Selection | None = None,
 ) -> list[Entrant]:
     """Return the rows of the table but the oracle.
 
     Args:
         lm: the model that decides.
         settings: how it samples.
-        trained: row → its adapter.
-        practice: the bandit's arms: strategy → (situations improved, not improved) in practice.
+        learnt: what is judged; a bandit that knows nothing of practice is no row.
         draws: first attempts of those that draw, in each situation.
         memory: file of what the model wrote.
-        selection: the portfolio and the surrogate, where the training learnt them.
     """
     families = ", ".join(FAMILIES)
     return [
@@ -164,19 +160,19 @@ def entrants(
             if (number := model.papers_numbers())
         ),
         Always("paper's choice", "the family the paper found best for the task, where it names one", 1, None),
-        Drawing(
-            "bandit",
-            "Thompson sampling over the grid, with what its points came to in practice",
-            draws,
-            BanditPolicy(practice),
-        ),
-        *(_selected(selection) if selection else ()),
+        *(_bandit(learnt.arms, draws) if learnt.arms else ()),
+        *(_selected(learnt.selection) if learnt.selection else ()),
         Writing("untrained", "the language model under the grammar", draws, LocalPolicy(lm, settings), memory),
         *(
             Writing(name, _TRAINED[name.rstrip(" 0123456789")], draws, LocalPolicy(lm, settings, weights), memory)
-            for name, weights in trained.items()
+            for name, weights in learnt.adapters.items()
         ),
     ]
+
+
+def _bandit(arms: Arms, draws: int) -> list[Entrant]:
+    said = "Thompson sampling over the grid, with what its points came to in practice"
+    return [Drawing("bandit", said, draws, BanditPolicy(arms))]
 
 
 def _selected(selection: Selection) -> list[Entrant]:

@@ -11,12 +11,10 @@ from cao.strategies import FAMILIES, Strategy
 from cao.strategy import validate_strategy
 from eval.pages.markdown import table
 from eval.policies.pictures import first_attempts, landscape
-from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
-from eval.policies.verdicts import RANDOM, verdicts, versus
+from eval.policies.results import Aim, Mean, PoliciesPage, PoliciesResult, Verdict, Verdicts
+from eval.policies.verdicts import GAIN, ORACLE, SHARE, TIMES, aim_of, verdicts
 
 GROUPS = {"held_out": "Tasks that the policy was not trained on", "practised": "Tasks that it was trained on"}
-TIMES = 2.0
-"""What the trained policy's first attempts are to be, in those of the random one; the interval excludes equality."""
 
 
 def write_page(result: PoliciesResult, folder: Path) -> Path:
@@ -32,15 +30,15 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
     page = folder / "policies.md"
     groups = {group: result.names(held_out=group == "held_out") for group in GROUPS}
     judged = {group: verdicts(result, tasks) for group, tasks in groups.items() if tasks}
-    aim = _aim(result, groups["held_out"], judged.get("held_out", {}))
+    aim = aim_of(result, groups["held_out"], judged.get("held_out", {}))
     strategies = _points(result)
     points = [canonical_json(point.canonical()) for point in strategies]
     parts = [
         _head(result),
-        _in_short(aim),
+        in_short(aim),
         *(_group(result, group, judged[group]) for group in judged),
         "![First attempts that improve the model](policies-first.svg)\n",
-        _trainings(result),
+        *([_trainings(result)] if result.trainings else []),
         _landscape(result, points),
         "![Share of seeds in which each point of the grid improves the model](policies-landscape.svg)\n",
     ]
@@ -65,7 +63,8 @@ base model had its own best answer rule, and on the grid of that time: these fig
 
 
 def _head(result: PoliciesResult) -> str:
-    tasks = dict.fromkeys(task for training in result.trainings.values() for task in training.settings.tasks)
+    trained = dict.fromkeys(task for training in result.trainings.values() for task in training.settings.tasks)
+    practised = ", ".join(result.practised or trained) or "nothing"
     rows = "".join(f"- **{name}**: {description}.\n" for name, description in result.rows.items())
     earlier = "" if result.own_temperature else EARLIER
     return f"""# Policies judged side by side
@@ -75,7 +74,7 @@ Made on {result.measured} by
     {result.command}
 
 {result.model} (sha256 {result.model_sha256[:12]}…), as the model that is adapted and as the one that decides; \
-trained on {", ".join(tasks)}; device \
+trained on {practised}; device \
 {result.device}. A situation is a task and a seed at the point where a run's loop begins: {result.support} \
 support prompts, {result.reward} reward questions, at most {result.limit} test questions, seeds \
 {", ".join(map(str, result.seeds))}. A strategy improves the model where the run's rule `{result.rule}` accepts \
@@ -86,29 +85,10 @@ bootstrap over tasks, and over seeds within tasks. Validity without the grammar:
 {rows}"""
 
 
-def _aim(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> Aim | Empty:
-    """Return whether the last trained policy reaches what it is to reach on held-out tasks."""
-    trained = list(result.policies)
-    if not trained or not tasks:
-        return Empty()
-    name = trained[-1]
-    fixed = [other for other in held_out if other.startswith(("always", "paper"))]
-    against = {other: versus(result, name, other, tasks) for other in (RANDOM, "untrained", *fixed)}
-    random = against[RANDOM]
-    ratio = random.ratio if random else None
-    low = random.ratio_ci95[0] if random and random.ratio_ci95 is not None else 0.0
-    return Aim(
-        policy=name,
-        against=against,
-        times_random=ratio,
-        reached_random=ratio is not None and ratio >= TIMES and low > 1,
-        above_every_fixed=all(compared.ci95[0] > 0 for compared in (against[o] for o in fixed) if compared),
-    )
-
-
-def _in_short(aim: Aim | Empty) -> str:
+def in_short(aim: Aim | Empty) -> str:
+    """Return the section that says how the trained policy did, on tasks that it was not trained on."""
     if isinstance(aim, Empty):
-        return "## In short\n\nNo task of this table was held out from training.\n"
+        return "## In short\n\nNo trained policy, or no task of this table that it was not trained on.\n"
     rows = []
     for other, compared in aim.against.items():
         if compared:
@@ -126,9 +106,22 @@ def _in_short(aim: Aim | Empty) -> str:
         f"First attempts of **{aim.policy}** on held-out tasks succeed **{times}** times as often as random ones "
         f"(aim {TIMES:g}, surely more often: {reached}); surely above every fixed one: {above}."
     )
+    gains = _gains(aim.policy, aim.oracle, aim.adopted) if aim.oracle and aim.adopted else ""
     heads = [f"{aim.policy} against", "difference in points (95 %)", "ratio (95 %)", "p", "tasks"]
     note = "p is two-sided, by flipping the signs of situations' differences, as if seeds of one task were independent."
-    return f"## In short\n\n{sentence}\n\n{table(heads, rows)}\n{note}\n"
+    return f"## In short\n\n{sentence}{gains}\n\n{table(heads, rows)}\n{note}\n"
+
+
+def _gains(policy: str, oracle: Mean, adopted: Mean) -> str:
+    """Return what the best point of the grid gains on test, and how much of it the policy's loop finds."""
+    points, (low, high) = 100 * oracle.mean, oracle.ci95
+    met = "reached" if oracle.mean >= GAIN and low > 0 else "missed"
+    share = "–" if oracle.mean <= 0 else f"{100 * adopted.mean / oracle.mean:.0f} %"
+    return (
+        f" The {ORACLE} gains **{points:+.1f}** points on test ({100 * low:+.1f} to {100 * high:+.1f}; aim "
+        f"{100 * GAIN:+g}, surely above 0: {met}); the loop of {policy} {100 * adopted.mean:+.1f}, of the {ORACLE}'s "
+        f"gain {share} (aim {100 * SHARE:g} %)."
+    )
 
 
 def _group(result: PoliciesResult, group: str, judged: Verdicts) -> str:

@@ -143,6 +143,8 @@ class Aim(Record):
         times_random: its success rate over the random policy's.
         reached_random: whether that is enough, and its interval excludes equality.
         above_every_fixed: whether it surely succeeds more often than every fixed choice.
+        oracle: gain of the grid's best point in accuracy on test.
+        adopted: that of what the policy's loop adopts.
     """
 
     policy: str
@@ -150,6 +152,8 @@ class Aim(Record):
     times_random: float | None
     reached_random: bool
     above_every_fixed: bool
+    oracle: Mean
+    adopted: Mean
 
 
 class PoliciesResult(Record):
@@ -163,7 +167,8 @@ class PoliciesResult(Record):
         model_sha256: its hash.
         device: torch device.
         dtype: what the model computed in; pages from before that was chosen do not say it.
-        trainings: folder's name → its report.
+        trainings: folder's name → its report; empty where what ships is judged.
+        practised: tasks that a policy of the table was trained on.
         policies: trained row → hash of its adapter.
         rule: by which a strategy improves the model.
         reward: questions.
@@ -192,6 +197,7 @@ class PoliciesResult(Record):
     device: str
     dtype: str | None = Field(default=None, exclude_if=is_none)
     trainings: dict[str, TrainingReport]
+    practised: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
     policies: dict[str, str]
     rule: str
     reward: int

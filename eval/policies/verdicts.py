@@ -9,13 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import permutation_test
 
+from agent.train.policy.report import Empty
 from eval.generation.bootstrap import interval
-from eval.policies.results import Cell, Cells, Mean, PoliciesResult, Verdict, Verdicts, Versus
+from eval.policies.results import Aim, Cell, Cells, Mean, PoliciesResult, Verdict, Verdicts, Versus
 
 Array = NDArray[np.float64]
 
 REPETITIONS = 10_000
-RANDOM = "random"
+RANDOM, ORACLE = "random", "oracle"
+
+TIMES = 2.0
+"""What the trained policy's first attempts are to be, in those of the random one; the interval excludes equality."""
+
+GAIN = 0.03
+"""What the best point of the grid is to gain on test, in accuracy; the interval excludes 0."""
+
+SHARE = 0.6
+"""What of that the trained policy's loop is to find."""
 
 
 class Picks:
@@ -118,6 +128,34 @@ def versus(result: PoliciesResult, name: str, other: str, tasks: Sequence[str]) 
         ratio=ratio,
         ratio_ci95=interval(drawn_mine[usable] / drawn_theirs[usable]) if ratio is not None else None,
         p=sign_flips((mine - theirs).ravel()),
+    )
+
+
+def aim_of(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> Aim | Empty:
+    """Return whether the last trained policy reaches what it is to reach on held-out tasks.
+
+    Args:
+        result: what was measured.
+        tasks: that no policy was trained on.
+        held_out: what each policy came to on them.
+    """
+    trained = list(result.policies)
+    if not trained or not tasks:
+        return Empty()
+    name = trained[-1]
+    fixed = [other for other in held_out if other.startswith(("always", "paper"))]
+    against = {other: versus(result, name, other, tasks) for other in (RANDOM, "untrained", *fixed)}
+    random = against[RANDOM]
+    ratio = random.ratio if random else None
+    low = random.ratio_ci95[0] if random and random.ratio_ci95 is not None else 0.0
+    return Aim(
+        policy=name,
+        against=against,
+        times_random=ratio,
+        reached_random=ratio is not None and ratio >= TIMES and low > 1,
+        above_every_fixed=all(compared.ci95[0] > 0 for compared in (against[o] for o in fixed) if compared),
+        oracle=held_out[ORACLE].test_accuracy,
+        adopted=held_out[name].test_accuracy,
     )
 
 

@@ -2,11 +2,18 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from agent.train.policy import situations as situations_module
+from cao.model.adapters import adapter_sha256
+from cao.model.language_model import LanguageModel
+from eval.options import TablesOptions
+from eval.policies.sources import source_of
 from eval.tables import main
+from policies.trained import find_policy, index_of, read_policies
 from tests.agent.train.policy.tiny_policy_training import call, judging, measured, train
 
 pytestmark = pytest.mark.slow
@@ -93,10 +100,47 @@ def test_the_table_on_a_tiny_model(
     assert again[:2] == (0, out)  # nothing is written or measured again
 
 
+def test_without_a_training_what_ships_is_judged_and_goes_on_where_it_was(
+    roomy_model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    argv = ["--table", "policies", "--tasks", "sciq", "--seeds", "0", "--reward", "48", "--limit", "4", "--offline"]
+    argv += ["--json", "--set", f"model_path={roomy_model_folder}", "--work", str(tmp_path / "work")]
+    argv += ["--out", str(tmp_path / "page")]
+    with judging(lambda trial: measured(trial) and (trial.strategy or {})["family"] == "Latent"):
+        code, out, err = call(main, argv)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["trainings"] == found["policies"] == {}  # nothing ships for a model of random weights
+    assert found["tasks"] == {"sciq": {"held_out": True}}
+    assert {"random", "untrained", "oracle"} < set(found["rows"])
+    assert "bandit" not in found["rows"]  # it has no practice to draw from
+    assert found["cells"]["oracle"]["sciq-0"]["adopted"]["family"] == "Latent"
+    page = (tmp_path / "page" / "policies.md").read_text()
+    assert "trained on nothing" in page
+    assert "No trained policy" in page
+    assert "The trainings' own samples" not in page
+    assert (tmp_path / "work" / "texts.jsonl").is_file()
+    monkeypatch.setattr(situations_module.nodes, "apply", None)
+    monkeypatch.setattr("policies.local.sample", None)
+    assert call(main, argv)[:2] == (0, out)
+
+
+def test_what_ships_is_found_with_what_it_practised_on() -> None:
+    index = index_of()
+    [base] = read_policies(index).policies
+    adapter = find_policy(base, index)
+    assert adapter is not None
+    lm = SimpleNamespace(sha256=base, profile=SimpleNamespace(name="smollm2-135m"))
+    learnt = source_of(TablesOptions(table="policies")).learnt(cast(LanguageModel, lm))
+    assert adapter_sha256(learnt.adapters["shipped"]) == adapter_sha256(adapter)
+    assert {"openbookqa", "commonsense_qa"} <= learnt.practised
+    assert not learnt.practised & {"social_iqa", "gsm8k", "math", "medqa"}
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "told"),
     [
-        ([], 2, "--table policies needs --training DIR"),
+        (["--tasks", "nothing"], 2, "nothing"),
         (["--training", "nowhere"], 2, "nowhere: no training's folder"),
     ],
 )

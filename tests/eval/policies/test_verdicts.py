@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from eval.policies.results import Cell, PoliciesResult
-from eval.policies.verdicts import Picks, first_share, sign_flips, values, verdicts, versus
+from agent.train.policy.report import Empty
+from eval.policies.page import in_short
+from eval.policies.results import Aim, Cell, PoliciesResult
+from eval.policies.verdicts import Picks, aim_of, first_share, sign_flips, values, verdicts, versus
 
 TASKS, SEEDS = ["a", "b"], [0, 1]
 
@@ -42,6 +44,24 @@ def test_means_by_hand() -> None:
     assert judged["random"].against_random is None
     low, high = judged["mine"].first.ci95
     assert 0 <= low < 0.5 < high <= 1
+
+
+def test_the_aim_by_hand() -> None:
+    """The oracle gains 4 points in every situation, the trained policy 3: 75 % of it."""
+    won, lost = cell((4, 4)), cell((0, 4))
+    gains = {"oracle": 0.04, "shipped": 0.03}
+    rows = {row: [won.model_copy(update={"test": (gain, -0.1)})] * 4 for row, gain in gains.items()}
+    found = result(**rows, random=[cell((1, 4))] * 4, untrained=[lost] * 4, **{"always TTL": [lost, won] * 2})
+    found = found.model_copy(update={"policies": {"shipped": "hash"}, "tasks": dict.fromkeys(TASKS)})
+    aim = aim_of(found, TASKS, verdicts(found, TASKS))
+    assert isinstance(aim, Aim)
+    assert (aim.policy, aim.times_random, aim.reached_random) == ("shipped", 4.0, True)
+    assert not aim.above_every_fixed  # a fixed one that wins half of its situations may be as good
+    assert aim.oracle.mean == pytest.approx(0.04)
+    assert aim.adopted.mean == pytest.approx(0.03)
+    assert "**+4.0** points on test (+4.0 to +4.0; aim +3, surely above 0: reached)" in in_short(aim)
+    assert "the loop of shipped +3.0, of the oracle's gain 75 % (aim 60 %)" in in_short(aim)
+    assert isinstance(aim_of(found, [], {}), Empty)
 
 
 def test_a_policy_that_speaks_of_one_task_is_compared_there_alone() -> None:
