@@ -151,5 +151,8 @@ def selection_of(known: Sequence[Practised], base_sha256: str) -> Selection | No
     order = [by_key[name] for name in portfolio_of(known) if name in by_key]
     if not order:
         return None
-    made: dict[str, JsonValue] = {"situations": [*sorted(one.name for one in known)]}
+    made: dict[str, JsonValue] = {
+        "situations": [*sorted(one.name for one in known)],
+        "tasks": [*sorted({one.task for one in known})],
+    }
     return Selection(base_sha256=base_sha256, portfolio=tuple(order), surrogate=surrogate_of(known), made=made)

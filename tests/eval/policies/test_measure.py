@@ -137,6 +137,19 @@ def test_what_ships_is_found_with_what_it_practised_on() -> None:
     assert not learnt.practised & {"social_iqa", "gsm8k", "math", "medqa"}
 
 
+def test_a_selection_that_was_installed_is_judged_and_its_tasks_are_not_held_out(tmp_path: Path) -> None:
+    point = {"strategy": {"family": "LORA", "lambda": 0.5}, "mean": 0.1, "weights": []}
+    surrogate = {"features": [], "centre": [], "scale": [], "points": [point]}
+    learnt = {"base_sha256": "base", "portfolio": [point["strategy"]], "surrogate": surrogate}
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "selection.json").write_text(json.dumps({**learnt, "made": {"tasks": ["gsm8k"]}}))
+    lm = SimpleNamespace(sha256="base", profile=SimpleNamespace(name="tiny"))
+    found = source_of(TablesOptions(table="policies", pretrained=str(tmp_path))).learnt(cast(LanguageModel, lm))
+    assert found.selection is not None
+    assert found.practised == {"gsm8k"}
+    assert found.adapters == {}
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "told"),
     [
