@@ -185,13 +185,13 @@ class TablesOptions(Record):
     work: Annotated[
         Path | None,
         Field(
-            description="2, 5, 6, generation, policies: folder of what is made and answered, from which a killed "
-            "command goes on; 3, 4: where Table 2 left its MAML-en-LLM"
+            description="2, 5, 6, generation, policies, starts, labels: folder of what is made and answered, from "
+            "which a killed command goes on; 3, 4: where Table 2 left its MAML-en-LLM"
         ),
         Option(
             "DIR",
-            default="runs/paper-MODEL/work; generation: runs/generation-MODEL, or the folder given; policies: "
-            "runs/situations",
+            default="runs/paper-MODEL/work; generation: runs/generation-MODEL, or the folder given; policies, "
+            "starts, labels: runs/situations",
         ),
     ] = None
     policy: Annotated[str, Field(description="2, 5, 6: who proposes strategies in stage 3"), Option("NAME")] = "local"

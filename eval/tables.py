@@ -19,11 +19,11 @@ share the form of an answer, how alike adapters are within and between tasks, an
 trained policy's proposals come to beside random and fixed ones, an untrained model's, a bandit's and the best of an
 exhaustive grid. starts: what the start of a run gains on test, the base model and the adapters under the same answer
 rules. labels: what LoRA and Calibrate come to that are fitted on half of the labelled reward questions, beside the
-base model and the start of a run, which no label made. These three may be stopped at any time: what is scored is kept
-beside the folder that they are given, and the same command goes on. continual: a stream of tasks of which one comes
-again, under adaptation on alarms, beside never adapting and LoRA on the labels of the last window; it goes on where it
-was stopped, too. acceptance: how often the rules of acceptance take
-simulated candidates that are no better; a minute. Exit status: 0 written; 2 bad input or configuration; 3 something
+base model and the start of a run, which no label made. These three may be stopped at any time: what one of them, or
+agent.train_policy, has scored in a situation is kept for all, and the same command goes on. continual: a stream of
+tasks of which one comes again, under adaptation on alarms, beside never adapting and LoRA on the labels of the last
+window; it goes on where it was stopped, too. acceptance: how often the rules of acceptance take simulated candidates
+that are no better; a minute. Exit status: 0 written; 2 bad input or configuration; 3 something
 needed is not available (with the command that provides it); 130 interrupted; 1 a defect.
 """
 

@@ -15,24 +15,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import RunConfig, make_config
 from agent.loop.reward import measure_part
-from agent.loop.run_folder import locked
 from agent.loop.start import rules_of
 from agent.loop.state import Workbench
 from agent.record.measurements import GENERATED
-from agent.train.policy.options import DEFAULT_HELD_OUT
-from agent.train.policy.rollouts import Plan, lay_out
-from agent.train.policy.situations import Situation, Wanted
+from agent.train.policy.situations import Situation
 from cao.errors import InputError, NotApplicableError
-from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights, load_adapter
-from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.strategies.calibrate import Calibrate
 from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, AnswerRule, Example, Item
 from eval.options import TablesOptions
+from eval.policies.ground import laid_out, plan_of
 from eval.policies.labelled_lora import Fitted, Recipe, Shelf, deal, fit_lora, held_back
 from eval.policies.labels_results import (
     BASE,
@@ -52,7 +47,7 @@ from tools.evaluate.statistics import best_rule, summarise
 from tools.evaluate.temperature import losses
 
 FOLDER = Path("runs/labels")
-"""Where the page is written, and what is measured kept, where nothing else is said."""
+"""Where the page is written, where nothing else is said."""
 
 Models = dict[str, AdaptedModel]
 """Row → its model, with its answer rule."""
@@ -76,14 +71,8 @@ def measure(options: TablesOptions, command: str, progress: Progress, recipe: Re
         InputError: settings or a task that cannot be used, or another process works in the folder.
         UnavailableError: data or model are not at hand.
     """
-    check_device(options.device)
-    recipe, folder = recipe or Recipe(), (options.out or FOLDER) / "work"
-    tasks = options.tasks or DEFAULT_HELD_OUT
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = tuple(Wanted(task, seed, practice=False) for task in tasks for seed in options.seeds)
-    with locked(folder):
-        config = run_config(options, tasks[0])
-        situations = lay_out(Plan(folder, config, wanted), progress)
+    recipe, plan = recipe or Recipe(), plan_of(options)
+    with laid_out(plan, progress) as situations:
         models, known = dict[str, Models](), dict[str, LabelledSituation]()
         for done, (name, situation) in enumerate(situations.items(), 1):
             models[name], known[name] = _fitted(situation, recipe)
@@ -108,7 +97,7 @@ def measure(options: TablesOptions, command: str, progress: Progress, recipe: Re
         model_sha256=lm.sha256,
         device=lm.device,
         dtype=lm.dtype,
-        support=config.support,
+        support=plan.config.support,
         reward=options.reward,
         limit=options.limit,
         recipe=recipe,
@@ -118,23 +107,6 @@ def measure(options: TablesOptions, command: str, progress: Progress, recipe: Re
         cells=cells,
         control=control,
     )
-
-
-def run_config(options: TablesOptions, task: str) -> RunConfig:
-    """Return the configuration of the runs that situations stand for; the task and the seed are the situations' own."""
-    asked = {
-        "task": task,
-        "model": options.model,
-        "model_path": options.model_path,
-        "profile": options.profile,
-        "pretrained": options.pretrained,
-        "reward": options.reward,
-        "test": options.limit,
-        "device": options.device,
-        "dtype": settled(options.dtype, options.device),
-        "offline": options.offline,
-    }
-    return make_config(None, asked, [])
 
 
 @dataclass(frozen=True)

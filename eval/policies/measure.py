@@ -11,20 +11,19 @@ import time
 from collections.abc import Mapping, Sequence
 
 from agent.config import RunConfig
-from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.policy.rest_em import Judged
-from agent.train.policy.rollouts import Plan, Rollouts, lay_out, open_rollouts
-from agent.train.policy.situations import Situation, Wanted
+from agent.train.policy.rollouts import Rollouts, open_rollouts
+from agent.train.policy.situations import Situation
 from cao.model.adapters import adapter_sha256
-from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import StrategyFields
 from eval.options import TablesOptions
 from eval.policies.entrants import Entrant, Writing, entrants
+from eval.policies.ground import laid_out
 from eval.policies.loops import ATTEMPTS, Loops, Tests, cells, lead, oracle, tested
 from eval.policies.results import Family, PoliciesResult, TaskRole
 from eval.policies.sources import source_of
@@ -54,41 +53,37 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         InputError: settings or a folder that cannot be used, or another process works in it.
         UnavailableError: the training is not finished, or data or model are not at hand.
     """
-    check_device(options.device)
-    source = source_of(options)
     check_engine(engine)
-    wanted = tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in source.tasks)
-    source.situations.mkdir(parents=True, exist_ok=True)
-    with locked(source.situations):
-        plan = Plan(source.situations, source.config, wanted)
-        situations = lay_out(plan, progress)
+    source = source_of(options)
+    config = source.plan.config
+    with laid_out(source.plan, progress) as situations:
         lm = next(iter(situations.values())).bench.lm
-        learnt = source.learnt(lm)
-        rows = entrants(lm, source.config.policy_settings, learnt, DRAWS, source.texts)
-        with open_rollouts(engine, options.workers, plan, situations, progress) as rollouts:
+        learnt, tasks = source.learnt(lm), [situation.bench.task.name for situation in situations.values()]
+        rows = entrants(lm, config.policy_settings, learnt, DRAWS, source.texts)
+        with open_rollouts(engine, options.workers, source.plan, situations, progress) as rollouts:
             points, landscape, loops, tests = _measured(rollouts, rows, situations, progress)
-        valid = {row.name: _validity(row, source.config, situations) for row in rows if isinstance(row, Writing)}
+        valid = {row.name: _validity(row, config, situations) for row in rows if isinstance(row, Writing)}
     return PoliciesResult(
         command=command,
         table="policies",
         measured=time.strftime("%Y-%m-%d", time.gmtime()),
-        model=source.config.model,
+        model=config.model,
         model_sha256=lm.sha256,
         device=lm.device,
         dtype=lm.dtype,
         trainings=source.reports,
         practised=tuple(sorted(learnt.practised)),
         policies={name: adapter_sha256(adapter) for name, adapter in learnt.adapters.items()},
-        rule=source.config.accept,
-        reward=source.config.reward,
-        support=source.config.support,
+        rule=config.accept,
+        reward=config.reward,
+        support=config.support,
         limit=options.limit,
         draws=DRAWS,
         attempts=ATTEMPTS,
         free=FREE,
         seeds=options.seeds,
         arms_practised=sum(map(sum, learnt.arms.values())),
-        tasks={task: TaskRole(held_out=task not in learnt.practised) for task in source.tasks},
+        tasks={task: TaskRole(held_out=task not in learnt.practised) for task in tasks},
         rows={**{row.name: row.description for row in rows}, ORACLE: ORACLE_IS},
         starts={name: situation.state["start"] for name, situation in situations.items()},
         points=tuple(point.canonical() for point in grid(FAMILIES)),

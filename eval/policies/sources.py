@@ -9,23 +9,22 @@ from pydantic import TypeAdapter
 
 from agent.config import RunConfig
 from agent.train.files import read_json
-from agent.train.policy.options import DEFAULT_HELD_OUT
+from agent.train.policy.rollouts import Plan
 from agent.train.policy.settings import Settings, read_settings
+from agent.train.policy.situations import Wanted
 from cao.errors import InputError, UnavailableError
 from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights, load_adapter
 from cao.model.language_model import LanguageModel
+from cao.model.loading import check_device
 from eval.options import TablesOptions
-from eval.policies.labels import run_config
+from eval.policies.ground import plan_of
 from eval.policies.results import TrainingReport
 from policies.selection.learnt import SELECTION, Selection, read_selection, selection_file
 from policies.trained import find_policy, index_of, practised_on
 
 FOLDER = Path("runs/policies")
 """Where the page of what ships is written, if nothing else is said."""
-
-SITUATIONS = Path("runs/situations")
-"""Where what ships is judged, if no ``--work`` is given: the situations of trainings in their usual place."""
 
 Arms = Mapping[str, tuple[int, int]]
 """Strategy → (situations improved, situations not improved), of the grid's points in practice."""
@@ -53,17 +52,13 @@ class Source(ABC):
     """Where policies come from, and where they are judged.
 
     Attributes:
-        config: of the runs that situations stand for.
-        situations: folder of all situations.
+        plan: the situations.
         texts: file of what language models wrote.
-        tasks: that it is judged on where no others are asked for.
         reports: of the trainings, by their folders' names.
     """
 
-    config: RunConfig
-    situations: Path
+    plan: Plan
     texts: Path
-    tasks: tuple[str, ...]
     reports: dict[str, TrainingReport]
 
     @abstractmethod
@@ -86,17 +81,15 @@ class WhatShips(Source):
 
     def learnt(self, lm: LanguageModel) -> Learnt:
         """Return the policy that ships for the model, and its selection; either may not be there."""
-        index = index_of(self.config.pretrained)
-        adapter, path = find_policy(lm.sha256, index), selection_file(lm.profile.name, self.config.pretrained)
+        index = index_of(self.plan.config.pretrained)
+        adapter, path = find_policy(lm.sha256, index), selection_file(lm.profile.name, self.plan.config.pretrained)
         selection = read_selection(path, lm.sha256) if path.is_file() else None
         practised = {*practised_on(lm.sha256, index), *_tasks(selection)}
         return Learnt({"shipped": adapter} if adapter else {}, frozenset(practised), selection)
 
 
 def _what_ships(options: TablesOptions) -> Source:
-    tasks = options.tasks or DEFAULT_HELD_OUT
-    folder = options.work or SITUATIONS
-    return WhatShips(run_config(options, tasks[0]), folder, folder / "texts.jsonl", tasks, {})
+    return WhatShips(plan := plan_of(options), plan.folder / "texts.jsonl", {})
 
 
 def _tasks(selection: Selection | None) -> tuple[str, ...]:
@@ -134,7 +127,7 @@ class Trainings(Source):
         rows = {name: folder for training in self.finished for name, folder in training.policies.items()}
         adapters = {name: load_adapter(folder, lm.sha256) for name, folder in rows.items()}
         practised = {task for training in self.finished for task in training.settings.tasks}
-        if not adapters and (shipped := find_policy(lm.sha256, index := index_of(self.config.pretrained))):
+        if not adapters and (shipped := find_policy(lm.sha256, index := index_of(self.plan.config.pretrained))):
             adapters["shipped"], practised = shipped, {*practised, *practised_on(lm.sha256, index)}
         path = self.finished[-1].folder / SELECTION
         selection = read_selection(path, lm.sha256) if path.exists() else None
@@ -143,12 +136,14 @@ class Trainings(Source):
 
 
 def _trainings(options: TablesOptions) -> Source:
+    check_device(options.device)
     finished = tuple(map(_finished, options.training))
     first = finished[0].settings
     tasks = options.tasks or tuple(dict.fromkeys((*first.held_out, *first.tasks)))
-    config, texts = _config(finished, options), options.training[0] / "texts.jsonl"
+    wanted = tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in tasks)
+    plan, texts = Plan(first.situations_folder, _config(finished, options), wanted), options.training[0] / "texts.jsonl"
     reports = {training.folder.name: training.report for training in finished}
-    return Trainings(config, first.situations_folder, texts, tasks, reports, finished)
+    return Trainings(plan, texts, reports, finished)
 
 
 def _finished(folder: Path) -> Finished:

@@ -13,24 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from agent.loop.reward import measure_part
-from agent.loop.run_folder import locked
 from agent.record.gains import rule_text
-from agent.train.policy.options import DEFAULT_HELD_OUT
-from agent.train.policy.rollouts import Plan, lay_out
-from agent.train.policy.situations import Situation, Wanted
+from agent.train.policy.situations import Situation
 from cao.files import write_atomic
-from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.types import AnswerRule, Record
 from eval.generation.bootstrap import interval
 from eval.options import TablesOptions
 from eval.pages.markdown import table
-from eval.policies.labels import run_config
+from eval.policies.ground import laid_out, plan_of
 from eval.policies.verdicts import Picks
 from tools.evaluate.statistics import RULE_CHOICE, compare, summarise
 
 FOLDER = Path("runs/starts")
-"""Where the page is written, and what is measured kept, where nothing else is said."""
+"""Where the page is written, where nothing else is said."""
 
 
 class Side(Record):
@@ -99,12 +95,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> StartsR
         InputError: settings or a task that cannot be used, or another process works in the folder.
         UnavailableError: data or model are not at hand.
     """
-    check_device(options.device)
-    folder, tasks = (options.out or FOLDER) / "work", options.tasks or DEFAULT_HELD_OUT
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in tasks)
-    with locked(folder):
-        situations = lay_out(Plan(folder, run_config(options, tasks[0]), wanted), progress)
+    with laid_out(plan_of(options), progress) as situations:
         cells = dict[str, StartCell]()
         for done, (name, situation) in enumerate(situations.items(), 1):
             cells[name] = _cell(situation)

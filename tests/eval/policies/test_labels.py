@@ -55,7 +55,8 @@ def write(folder: Path, questions: list[Row]) -> Path:
 def arguments(model: Path, shelf: Path, questions: Path, out: Path, seeds: str = "0") -> list[str]:
     return [
         *("--table", "labels", "--tasks", str(questions), "--seeds", seeds, "--limit", str(LIMIT), "--offline"),
-        *("--reward", str(REWARD), "--out", str(out), "--json", "--set", f"model={tiny_pretrained.MODEL}"),
+        *("--reward", str(REWARD), "--out", str(out), "--work", str(out / "work"), "--json"),
+        *("--set", f"model={tiny_pretrained.MODEL}"),
         *("--set", f"model_path={model}", "--set", f"pretrained={shelf}", "--set", "dtype=float32"),
     ]
 

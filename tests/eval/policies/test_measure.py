@@ -157,7 +157,10 @@ def test_a_selection_that_was_installed_is_judged_and_its_tasks_are_not_held_out
         (["--training", "nowhere"], 2, "nowhere: no training's folder"),
     ],
 )
-def test_what_is_refused(argv: list[str], code: int, told: str) -> None:
+def test_what_is_refused(
+    argv: list[str], code: int, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     found, out, err = call(main, ["--table", "policies", "--offline", *argv])
     assert (found, out) == (code, "")
     assert told in err

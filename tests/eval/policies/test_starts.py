@@ -2,7 +2,7 @@
 
 from cao.profile_settings import ProfileSettings
 from eval.options import TablesOptions
-from eval.policies.labels import run_config
+from eval.policies.ground import SITUATIONS, plan_of
 from eval.policies.starts import Side, StartCell, StartsResult, page
 
 
@@ -63,4 +63,5 @@ def test_a_task_says_what_it_began_with_and_whether_it_guesses() -> None:
 
 def test_settings_of_the_profile_are_those_of_the_runs() -> None:
     options = TablesOptions(table="starts", profile=ProfileSettings(answer_style="letter"), dtype="float32")
-    assert run_config(options, "sciq").profile == options.profile
+    assert plan_of(options).config.profile == options.profile
+    assert plan_of(options).folder == SITUATIONS
