@@ -3,7 +3,7 @@
 What one table has scored in a situation no other scores again, nor does a training whose situations they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +43,11 @@ def tasks_of(options: TablesOptions) -> tuple[str, ...]:
     return options.tasks or DEFAULT_HELD_OUT
 
 
+def wanted_of(options: TablesOptions, tasks: Sequence[str]) -> tuple[Wanted, ...]:
+    """Return the situations of a table: every task in each seed, with its usual parts."""
+    return tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in tasks)
+
+
 def plan_of(options: TablesOptions) -> Plan:
     """Return the plan of the situations that the options name; nothing of it is computed yet.
 
@@ -50,8 +55,7 @@ def plan_of(options: TablesOptions) -> Plan:
         InputError: a setting that cannot be used.
     """
     check_device(options.device)
-    wanted = tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in tasks_of(options))
-    return Plan(options.work or SITUATIONS, run_config(options), wanted)
+    return Plan(options.work or SITUATIONS, run_config(options), wanted_of(options, tasks_of(options)))
 
 
 @contextmanager

@@ -11,14 +11,13 @@ from agent.config import RunConfig
 from agent.train.files import read_json
 from agent.train.policy.rollouts import Plan
 from agent.train.policy.settings import Settings, read_settings
-from agent.train.policy.situations import Wanted
 from cao.errors import InputError, UnavailableError
 from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights, load_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.loading import check_device
 from eval.options import TablesOptions
-from eval.policies.ground import plan_of
+from eval.policies.ground import plan_of, wanted_of
 from eval.policies.results import TrainingReport
 from policies.selection.learnt import SELECTION, Selection, read_selection, selection_file
 from policies.trained import find_policy, index_of, practised_on
@@ -140,10 +139,9 @@ def _trainings(options: TablesOptions) -> Source:
     finished = tuple(map(_finished, options.training))
     first = finished[0].settings
     tasks = options.tasks or tuple(dict.fromkeys((*first.held_out, *first.tasks)))
-    wanted = tuple(Wanted(task, seed, practice=False) for seed in options.seeds for task in tasks)
-    plan, texts = Plan(first.situations_folder, _config(finished, options), wanted), options.training[0] / "texts.jsonl"
+    plan = Plan(first.situations_folder, _config(finished, options), wanted_of(options, tasks))
     reports = {training.folder.name: training.report for training in finished}
-    return Trainings(plan, texts, reports, finished)
+    return Trainings(plan, options.training[0] / "texts.jsonl", reports, finished)
 
 
 def _finished(folder: Path) -> Finished:
