@@ -161,7 +161,7 @@ def test_help_imports_nothing_that_takes_seconds(module: str) -> None:
         ("agent.reference", ["list", "--set", "no=1"]),
         ("eval.score", ["--task", "no.jsonl"]),
         ("eval.score", ["--task", "gsm8k", "--limit", "0"]),
-        ("eval.tables", ["--table", "policies"]),
+        ("eval.tables", ["--table", "policies", "--tasks", "gsm8k,gsm8k"]),
         ("eval.bench.command", ["run", "--repetitions", "0"]),
     ],
 )
