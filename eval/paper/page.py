@@ -16,8 +16,9 @@ from eval.paper.rows import ALL, ROWS
 from eval.paper.tables import TABLES
 
 SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
-is not stated. For the project's own rows the tokens are those of the generator's training alone: nobody kept those of
-its aligner and its policy.
+is not stated. For the project's own rows the tokens before the target is known are those of the generator's training
+alone: nobody kept those of its aligner and its policy. A whole run's tokens and seconds on the target are those before
+it answers the test questions; what the base model answered for its own row the run does not ask again.
 """
 
 PAPERS_RULES = "Baselines have their papers' own settings (Appendix H)."

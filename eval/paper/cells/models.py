@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from agent import session
-from agent.api.progress import CallbackView, silent
+from agent.api.progress import CallbackView
 from agent.graph import build_graph
 from agent.loop import nodes
 from agent.loop.applying import Part
@@ -29,12 +29,13 @@ from cao.strategy import strategy_text
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
 from eval.baselines.baseline import Spent
 from eval.paper.cells.desk import Desk
+from eval.paper.cells.meter import LAST, metered
 from eval.paper.making import folder_of, make
 from eval.paper.reasons import APART
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2, START, Row
 from eval.paper.sizes import SIZES
 
-CODE = 2
+CODE = 3
 """Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
 
 CHECKPOINTED = ("mean", "nearest")
@@ -161,14 +162,15 @@ def _whole_run(bench: Workbench) -> Candidate:
     with locked(folder):
         sweep(folder)
         header.write(folder)
-        record = session.drive(bench, folder, header, CallbackView(silent))
+        with metered(bench.lm) as meter:
+            record = session.drive(bench, folder, header, CallbackView(meter.follow))
         with checkpointer(folder) as saver:
             graph = build_graph().compile(checkpointer=saver)
             state = state_at(graph.get_state(session.thread_of(header.run_id)), folder)
     model = bench.adapted(state["best"])
     note = f"start {state['start']}; {_words(state)} after {len(record.trials)} attempts"
     first = model.members[0].sha256 if len(model.members) == 1 and model.members[0] else ""
-    spent = (NOT_KEPT, Spent(tokens=None, seconds=record.seconds))
+    spent = (NOT_KEPT, Spent(tokens=meter.tokens, seconds=round(record.seconds - record.timing_s.get(LAST, 0.0), 1)))
     return Candidate(model, (model.answer_rule,), lambda: model, note, first, spent)
 
 

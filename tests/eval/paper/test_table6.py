@@ -53,6 +53,7 @@ def test_all_stages_are_a_whole_run(made: Place) -> None:
         re.match(r"start \w+; .+ after \d attempts", note) for cell in row["cells"].values() for note in cell["notes"]
     )
     assert row["spent"][1]["seconds"] > 0
+    assert row["spent"][1]["tokens"] > 0
 
 
 @pytest.mark.slow
