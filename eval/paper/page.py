@@ -16,9 +16,12 @@ from eval.paper.rows import ALL, ROWS
 from eval.paper.tables import TABLES
 
 SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
-is not stated. For the project's own rows the tokens before the target is known are those of the generator's training
-alone: nobody kept those of its aligner and its policy. A whole run's tokens and seconds on the target are those before
-it answers the test questions; what the base model answered for its own row the run does not ask again.
+is not stated. For the project's own rows the tokens are those of the generator's training alone: nobody kept those of
+its aligner and its policy.
+"""
+
+METERED = """Tokens and seconds of a whole run on the target are those before it answers the test questions; what the
+base model answered for its own row the run does not ask again.
 """
 
 PAPERS_RULES = "Baselines have their papers' own settings (Appendix H)."
@@ -59,6 +62,9 @@ def page(result: TableResult, pictures: Sequence[str] = ()) -> str:
         table(["row", "reads of the target", "before it is known", "on it"], _spent(result)),
         SPENT,
     ]
+    whole = result.rows.get(ALL)
+    if whole and whole.spent and whole.spent[1].tokens is not None:
+        parts.append(METERED)
     absent = [
         f"- {title(name)} on {task}: {reason}"
         for name, row in result.rows.items()

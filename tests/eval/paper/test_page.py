@@ -1,7 +1,7 @@
 """The page of a table, from made figures."""
 
 from eval.baselines.baseline import Spent
-from eval.paper.page import equal_rules, name_of, page
+from eval.paper.page import METERED, equal_rules, name_of, page
 from eval.paper.results import KINDS, Cell, Mean, RowResult, TableResult
 from eval.paper.rows import ALL
 from tests.eval.paper.made_tables import made_table
@@ -36,6 +36,14 @@ def test_what_nobody_kept_is_not_called_zero() -> None:
     said = page(made())
     assert "| base model | nothing | 0 steps, 0 tokens, 0 s | 0 steps, 0 tokens, 0 s |" in said
     assert "| CAO-LLM, all stages | prompts; the reward labels steer the loop | not kept | not kept |" in said
+    assert METERED not in said
+
+
+def test_what_a_whole_run_read_is_told_with_where_the_counting_ends() -> None:
+    spent = (Spent(tokens=None, seconds=None), Spent(tokens=61_000, seconds=40.0))
+    said = page(made_table(("arc_easy", "medqa"), IN, rows={ALL: row(0.6, 0.4, spent)}))
+    assert "| not kept | 61,000 tokens, 40 s |" in said
+    assert METERED in said
 
 
 def test_what_no_budget_bounds_is_named_beside_the_equal_rules() -> None:
