@@ -7,6 +7,7 @@ import sys
 from cao.command_line import run_main
 from cao.errors import InputError
 from cao.options import SET, add_common, add_options, command_parser
+from cao.tasks import get_task
 from eval.options import TablesOptions
 from eval.settings import settings_of
 
@@ -40,6 +41,8 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
     options = settings_of(TablesOptions, arguments, "tables")
     if options.table != "continual" and options.tasks and len(set(options.tasks)) < len(options.tasks):
         raise InputError("--tasks: give each task once; only --table continual takes one that comes again")
+    for name in options.tasks or ():
+        get_task(name)  # refused here, before a model is loaded
 
     from eval.tables_command import measure  # noqa: PLC0415  (torch; arguments come first)
 

@@ -162,6 +162,7 @@ def test_help_imports_nothing_that_takes_seconds(module: str) -> None:
         ("eval.score", ["--task", "no.jsonl"]),
         ("eval.score", ["--task", "gsm8k", "--limit", "0"]),
         ("eval.tables", ["--table", "policies", "--tasks", "gsm8k,gsm8k"]),
+        ("eval.tables", ["--table", "generation", "--tasks", "no"]),
         ("eval.bench.command", ["run", "--repetitions", "0"]),
     ],
 )
