@@ -3,11 +3,13 @@
 Source: CAO-LLM Table 8 (checkpoints are trained on question-answer pairs); only the answer's tokens are in the loss.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cao.inference.scoring import plan_row
 from cao.model.language_model import LanguageModel
@@ -16,11 +18,18 @@ from cao.model.packing import packed_hidden
 from cao.tasks.base import Task
 from cao.types import Example
 
+T = TypeVar("T")
+
 PART_TOKENS = 1024
 """Tokens that one graph is built over, at most, as far as questions are shorter: what a graph holds grows with them."""
 PART_NUMBERS = 570_000_000
 """Tokens of one graph times the inputs and outputs of the adapted matrices, at most: 1,024 tokens of Qwen2.5-0.5B. So
 the graphs of larger models hold no more than its own."""
+
+
+KEPT_PARTS = 2
+"""Parts whose graphs are held together where a batch's loss is no sum over its questions; beyond, what was read is read
+again for its gradient."""
 
 
 def part_tokens(width: int) -> int:
@@ -61,7 +70,7 @@ def answer_loss(lm: LanguageModel, rows: Sequence[Row], *, gradient: bool) -> Te
         gradient: whether a graph is built.
     """
     with torch.set_grad_enabled(gradient):
-        return _summed(lm, rows) / _scored_tokens(rows)
+        return torch.stack([part for _, part in by_parts(_summed, lm, rows)]).sum() / _scored_tokens(rows)
 
 
 def add_answer_gradient(lm: LanguageModel, rows: Sequence[Row]) -> float:
@@ -94,6 +103,33 @@ def parts(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
         tokens += len(row.tokens)
     if part:
         yield part
+
+
+def by_parts(
+    compute: Callable[[LanguageModel, Sequence[Row]], T], lm: LanguageModel, rows: Sequence[Row]
+) -> list[tuple[list[int], T]]:
+    """Return what is computed of rows, in one piece or, where its graph would be too large to hold, part by part.
+
+    Then every part is computed twice, once forward and once again for its gradient, and one graph is held at a time.
+
+    Args:
+        compute: model and some rows → tensors, with a graph where one is built.
+        lm: the model.
+        rows: all of them.
+
+    Returns:
+        Of each part which rows it has, and what was computed of them.
+    """
+    most = KEPT_PARTS * part_tokens(lm.profile.adapter)
+    lengths = [len(row.tokens) for row in rows]
+    if not torch.is_grad_enabled() or len(rows) * max(lengths) <= most:
+        return [(list(range(len(rows))), compute(lm, rows))]
+    several: list[list[int]] = [[]]
+    for place in sorted(range(len(rows)), key=lengths.__getitem__):  # padded to the last one's length
+        if several[-1] and (len(several[-1]) + 1) * lengths[place] > most:
+            several.append([])
+        several[-1].append(place)
+    return [(part, checkpoint(compute, lm, [rows[i] for i in part], use_reentrant=False)) for part in several]
 
 
 def _summed(lm: LanguageModel, rows: Sequence[Row]) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cao.inference.answer_loss import by_parts
 from cao.inference.scoring import plan_row
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Packed, Row, tree_states
@@ -77,7 +78,9 @@ def choice_loss(lm: LanguageModel, rows: Sequence[ChoiceRow], *, gradient: bool)
         question's mean, a constant to the gradient.
     """
     with torch.set_grad_enabled(gradient):
-        sums = _branch_sums(lm, [each.row for each in rows])
+        found = by_parts(_branch_sums, lm, [each.row for each in rows])
+        by_place = {place: each for places, part in found for place, each in zip(places, part, strict=True)}
+        sums = [by_place[place] for place in range(len(rows))]
         golds, tokens = [each.gold for each in rows], 0
         for each in rows:
             tokens += each.row.spans[each.gold].end - each.row.spans[each.gold].scored

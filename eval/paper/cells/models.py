@@ -28,8 +28,9 @@ from cao.strategies.calibrate import Calibrate
 from cao.strategy import strategy_text
 from cao.types import AdaptedModel, AdapterRef, AnswerRule
 from eval.baselines.baseline import Spent
+from eval.baselines.descent import Read
 from eval.paper.cells.desk import Desk
-from eval.paper.cells.meter import LAST, metered
+from eval.paper.cells.meter import LAST, Meter
 from eval.paper.making import folder_of, make
 from eval.paper.reasons import APART
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2, START, Row
@@ -162,7 +163,8 @@ def _whole_run(bench: Workbench) -> Candidate:
     with locked(folder):
         sweep(folder)
         header.write(folder)
-        with metered(bench.lm) as meter:
+        with Read.by(bench.lm) as read:
+            meter = Meter(read)
             record = session.drive(bench, folder, header, CallbackView(meter.follow))
         with checkpointer(folder) as saver:
             graph = build_graph().compile(checkpointer=saver)

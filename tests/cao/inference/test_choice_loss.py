@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from cao.inference.answer_loss import answer_loss, answer_rows, by_parts
 from cao.inference.choice_loss import choice_loss, choice_rows, chosen_loss
 from cao.inference.scoring import score_queries
 from cao.model.language_model import LanguageModel
@@ -57,3 +58,32 @@ def test_a_long_prompt_loses_its_beginning_and_too_long_choices_their_question(t
     assert cut.row.tokens == whole.tokens[-60:]
     assert [s.end - s.scored for s in cut.row.spans] == [s.end - s.scored for s in whole.spans]
     assert (cut.gold, cut.chars) == (1, (1, 1))
+
+
+@pytest.mark.parametrize("choices", [True, False])
+def test_a_batch_too_large_for_one_graph_has_the_same_gradient_part_by_part(
+    tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, choices: bool
+) -> None:
+    tiny_lm.model.float()
+    task = TASKS["animals"]
+    examples = [*task.load()[:4], choice_example("word " * 30 + "which?", ("a", "b", "c"), 2), *task.load()[4:6]]
+    read: list[int] = []
+    tiny_lm.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: read.append(len(given[0])))
+
+    def loss() -> torch.Tensor:
+        if choices:
+            return torch.stack(choice_loss(tiny_lm, choice_rows(tiny_lm, task, examples, 200), gradient=True)).sum()
+        return answer_loss(tiny_lm, answer_rows(tiny_lm, task, examples, 200), gradient=True)
+
+    def gradient() -> torch.Tensor:
+        with tiny_lm.adapted(tiny_lm.fresh_lora(0), trainable=True) as live:
+            loss().backward()  # type: ignore[no-untyped-call]
+            return torch.cat([p.grad.flatten() for p in live.values() if p.grad is not None])
+
+    whole, forwards = gradient(), len(read)
+    monkeypatch.setattr("cao.inference.answer_loss.part_tokens", lambda width: 40)
+    several = gradient()
+    assert len(read) >= 3 * forwards  # two parts or more, each there and back
+    assert several == pytest.approx(whole, rel=1e-4, abs=1e-7)
+    with torch.no_grad():
+        assert len(by_parts(lambda lm, rows: len(rows), tiny_lm, answer_rows(tiny_lm, task, examples, 200))) == 1

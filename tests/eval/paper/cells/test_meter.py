@@ -5,7 +5,8 @@ import torch
 
 from agent.api.progress import CallbackView
 from cao.model.language_model import LanguageModel
-from eval.paper.cells.meter import Meter, metered
+from eval.baselines.descent import Read
+from eval.paper.cells.meter import Meter
 
 
 def say(meter: Meter, *events: tuple[str, str]) -> None:
@@ -19,7 +20,8 @@ def ask(lm: LanguageModel, *shape: int) -> None:
 
 
 def test_tokens_are_counted_until_the_test_part_is_answered(tiny_lm: LanguageModel) -> None:
-    with metered(tiny_lm) as meter:
+    with Read.by(tiny_lm) as read:
+        meter = Meter(read)
         say(meter, ("describe", "start"))
         ask(tiny_lm, 1, 7)
         say(meter, ("describe", "end"), ("evaluate", "start"))
@@ -30,9 +32,10 @@ def test_tokens_are_counted_until_the_test_part_is_answered(tiny_lm: LanguageMod
     assert meter.tokens == 7 + 2 * 3
 
 
-@pytest.mark.parametrize("events", [[], [("evaluate", "resume"), ("evaluate", "start")]])
+@pytest.mark.parametrize("events", [[], [("evaluate", "resume"), ("evaluate", "start"), ("conclude", "start")]])
 def test_what_an_earlier_process_read_is_not_known(tiny_lm: LanguageModel, events: list[tuple[str, str]]) -> None:
-    with metered(tiny_lm) as meter:
+    with Read.by(tiny_lm) as read:
+        meter = Meter(read)
         say(meter, *events)
         ask(tiny_lm, 1, 7)
     assert meter.tokens is None
