@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,7 +22,10 @@ LOOKS: Mapping[str, tuple[str, str, float]] = {
     "maml": (OURS, ":", 1.2),
     "union_train": (BEST, "--", 1.2),
 }
-"""Row → colour, line and width; the other baselines are thin."""
+"""Row → colour, line and width; the other baselines are thin, and told apart by their marks."""
+
+MARKS = "s^vDPX*<>"
+"""Of the other baselines, one after the other."""
 
 
 def radar(result: TableResult, path: Path) -> None:
@@ -36,14 +40,16 @@ def radar(result: TableResult, path: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 6.4), layout="constrained")
         axes = figure.add_subplot(projection="polar")
+        marks = cycle(MARKS)
         for name, row in result.rows.items():
             values = [100 * row.cells[task].accuracy if task in row.cells else np.nan for task in tasks]
             if np.isnan(values).all():
                 continue
             colour, line, width = LOOKS.get(name, (FALSE, ":", 0.8))
+            mark, size = ("o", 3) if name in LOOKS else (next(marks), 4)
             closed = ([*angles, angles[0]], [*values, values[0]])
             axes.plot(
-                *closed, color=colour, linestyle=line, linewidth=width, label=title(name), marker="o", markersize=3
+                *closed, color=colour, linestyle=line, linewidth=width, label=title(name), marker=mark, markersize=size
             )
         axes.plot(
             [*angles, angles[0]],
@@ -56,8 +62,8 @@ def radar(result: TableResult, path: Path) -> None:
         axes.tick_params(axis="x", pad=16)
         highest = max(100 * row.cells[task].accuracy for row in result.rows.values() for task in row.cells)
         axes.set_ylim(0, min(100.0, 10 * math.ceil(highest / 10) + 5))
-        marks = range(20, math.ceil(highest), 20)
-        axes.set_yticks(marks, [f"{mark} %" for mark in marks], fontsize=7)
+        rings = range(20, math.ceil(highest), 20)
+        axes.set_yticks(rings, [f"{ring} %" for ring in rings], fontsize=7)
         axes.grid(alpha=0.3)
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
         save_picture(figure, path)

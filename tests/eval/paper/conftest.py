@@ -28,20 +28,11 @@ class Place:
     def arguments(self, table: str, *more: str) -> list[str]:
         sizes = ("--tasks", ",".join(TASKS), "--limit", "8", "--reward", "48", "--seeds", "0,1")
         where = ("--work", str(self.folder / "work"), "--out", str(self.folder / "pages"))
-        model = (
-            "--model",
-            MODEL,
-            "--dtype",
-            "float32",
-            "--set",
-            f"model_path={self.model}",
-            "--pretrained",
-            str(self.pretrained),
-        )
+        model = ("--model", MODEL, "--set", f"model_path={self.model}", "--pretrained", str(self.pretrained))
         strategies = self.folder / "strategies.jsonl"
         strategies.write_text(f"{CALIBRATE}\n{LATENT}\n")
         policy = ("--policy", "fixed", "--set", f"policy_settings.strategy_file={strategies}")
-        return ["--table", table, *sizes, *where, *model, *policy, "--offline", *more]
+        return ["--table", table, *sizes, *where, *model, *policy, "--dtype", "float32", "--offline", *more]
 
     def call(self, table: str, *more: str) -> int:
         return tables.main(self.arguments(table, *more))
