@@ -8,7 +8,7 @@ Source: CAO-LLM §2.2, §2.3; the controls and the recovery ratio are this proje
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +39,7 @@ from eval.generation.consolidation import (
     serving,
 )
 from eval.generation.cosines import Cosines, alikeness
+from eval.generation.pooled import pooled
 from eval.generation.recipes import (
     PAPER,
     RETENTION,
@@ -47,7 +48,7 @@ from eval.generation.recipes import (
     in_domain,
     others,
     paper_variant,
-    train_checkpoints,
+    train_lacking,
     wanted_kinds,
 )
 from eval.generation.results import Consolidated, GenerationResult, Nearest, Neighbours, Setting, TaskResult
@@ -89,13 +90,14 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
     """
     tasks, kinds = options.tasks or REPORTED, wanted_kinds(options.methods)
     with at_work(options, engine, tasks, progress) as (options, workshop):
-        train_checkpoints(workshop, tasks, options.seeds, kinds, progress)
+        train_lacking(workshop, tasks, options.seeds, kinds, progress)
         plan = Plan({task: compared(workshop, task, options.seeds, kinds) for task in tasks}, judges_of(tasks, options))
         cells = cells_of(workshop, options, progress)
         fill = partial(fill_cells, cells, options, engine)
         recipes = {task: one.recipes for task, one in plan.compared.items()}
         fill(wanted(cells, plan.judges, recipes))
-        answers = {task: answers_of(cells, plan.judges[task], recipes[task], len(options.seeds)) for task in tasks}
+        judged = partial(answers_of, cells, seeds=len(options.seeds), kinds=kinds)
+        answers = {task: judged(plan.judges[task], recipes[task]) for task in tasks}
         started = {task: _started(plan.compared[task]) for task in tasks}
         kept = retention.measure(cells, plan.judges, started, fill) if RETENTION in kinds else None
         return _result(workshop, cells, plan, answers, kept, options, command, progress)
@@ -166,7 +168,9 @@ def wanted(
             yield from ((recipe, ask) for recipe in each for ask in asks)
 
 
-def answers_of(cells: Cells, judge: Judge, recipes: Mapping[str, Sequence[Recipe]], seeds: int) -> TaskAnswers:
+def answers_of(
+    cells: Cells, judge: Judge, recipes: Mapping[str, Sequence[Recipe]], *, seeds: int, kinds: Collection[str]
+) -> TaskAnswers:
     """Return what every kind of adapter answers on a task, with the bootstrap's draws.
 
     Args:
@@ -174,8 +178,10 @@ def answers_of(cells: Cells, judge: Judge, recipes: Mapping[str, Sequence[Recipe
         judge: the task's sheets.
         recipes: kind → a recipe for each seed, or a single one.
         seeds: how many there are.
+        kinds: what is wanted, those over a pool among them.
     """
     answers = {kind: judge.judged(cells, each) for kind, each in recipes.items()}
+    answers |= pooled(cells, judge, recipes, seeds, kinds)
     rng = np.random.default_rng(int(sha256_bytes(judge.test.task.encode())[:8], 16))
     asked = questions(judge.test)
     chance = float(np.mean([1 / len(example.choices) for example in asked]))

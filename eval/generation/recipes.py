@@ -5,14 +5,16 @@ A folder that lacks what a control is made of has no such row, and the page says
 Source: CAO-LLM §2.2, §2.3; the controls are this project's.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from agent.train.generator.presets import REPORTED
 from agent.train.generator.variants import Variant, variants
 from cao.errors import InputError
 from cao.progress import Progress
 from eval.generation.consolidation import serving
+from eval.generation.pooled import POOL, POOL_KINDS
 from eval.generation.workshop import BASE, Recipe, Workshop
 from tools.detect_drift.reference import IN_DOMAIN
 
@@ -28,6 +30,7 @@ KINDS = {
     "mean": "mean of that generator's source checkpoints, A and B separately",
     "nearest": "checkpoint of the source whose prompts are nearest by embedding",
     "generated+nearest": "halfway between these two: the mean of their ΔW",
+    **POOL_KINDS,
     "wrong": "generated from another task's prompts",
     "shuffled": "generated from the same prompts with all their words in another order",
     "checkpoint": "trained on the task itself",
@@ -57,7 +60,8 @@ def wanted_kinds(methods: Sequence[str] | None) -> tuple[str, ...]:
     unknown = [name for name in methods or () if name not in known]
     if unknown:
         raise InputError(f"--methods: no row is called {unknown[0]!r}; known: {', '.join(known)}")
-    return tuple(name for name in known if methods is None or name in (*ALWAYS, *methods))
+    pool = POOL if {*(methods or ())} & POOL_KINDS.keys() else ()
+    return tuple(name for name in known if methods is None or name in (*ALWAYS, *methods, *pool))
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,12 @@ def in_domain(workshop: Workshop, task: str) -> bool:
     return task in IN_DOMAIN or task in workshop.full.sources
 
 
-def train_checkpoints(
+def train_lacking(
     workshop: Workshop, tasks: Sequence[str], seeds: Sequence[int], kinds: Collection[str], progress: Progress
 ) -> None:
-    """Train the checkpoints that the comparison takes and the folder lacks: the nearest sources', and the tasks' own.
+    """Train what the comparison takes and the folder lacks: Union-Train, the nearest sources' checkpoints, the tasks'.
+
+    The checkpoints of all sources, of which the row ``mean`` is made, are not trained here.
 
     Args:
         workshop: makes adapters.
@@ -100,21 +106,22 @@ def train_checkpoints(
     Raises:
         InputError: a training diverged, or a task has no questions to train on.
     """
-    wanted = []
+    consolidation, wanted = workshop.consolidation, dict[str, Callable[[], object]]()
     for task in tasks:
-        variant = serving(workshop.consolidation, task)
-        if NEAREST & {*kinds}:
-            wanted += [workshop.nearest(task, variant, seed)[0] for seed in seeds]
-        if "checkpoint" in kinds and in_domain(workshop, task):
-            wanted.append(task)
-    lacking = [name for name in dict.fromkeys(wanted) if not workshop.has(f"checkpoints/{name}-average")]
-    for done, name in enumerate(lacking, 1):
-        workshop.consolidation.checkpoints(name)
-        progress("checkpoints", done, len(lacking))
+        variant = serving(consolidation, task)
+        if "union" in kinds:
+            wanted[f"unions/{variant.name}"] = partial(consolidation.union, variant)
+        names = [workshop.nearest(task, variant, seed)[0] for seed in seeds] if NEAREST & {*kinds} else []
+        names += [task] if "checkpoint" in kinds and in_domain(workshop, task) else []
+        wanted |= {f"checkpoints/{name}": partial(consolidation.checkpoints, name) for name in names}
+    lacking = {name: train for name, train in wanted.items() if not workshop.has(f"{name}-average")}
+    for done, (name, train) in enumerate(lacking.items(), 1):
+        progress(f"training {name}", done - 1, len(lacking))
+        train()
 
 
 def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collection[str]) -> Compared:
-    """Return what is compared on a task, after ``train_checkpoints``.
+    """Return what is compared on a task, after ``train_lacking``.
 
     ``wrong`` takes another task's prompts for each seed. ``checkpoint`` is there for in-domain tasks, ``seen``, the
     generator that was trained on the task, for sources, and ``paper`` for tasks that its generator never saw.
@@ -144,13 +151,13 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
     if task in workshop.full.sources:
         every.add("seen", [workshop.generated(task, seed, workshop.full) for seed in seeds])
     _add_paper(every, workshop, task, seeds)
+    if lacking := [kind for kind in POOL if kind not in every.recipes]:
+        every.missing.update(dict.fromkeys(POOL_KINDS, f"there is no {lacking[0]} to choose from"))
     found = Compared(
         {kind: recipes for kind, recipes in every.recipes.items() if kind in kinds},
         {kind: reason for kind, reason in every.missing.items() if kind in kinds},
     )
-    for kind in KINDS:
-        if kind not in kinds:
-            found.add(kind, [], NOT_WANTED)
+    found.missing.update({kind: NOT_WANTED for kind in KINDS if kind not in kinds})
     return found
 
 

@@ -47,7 +47,7 @@ def test_what_ships_is_judged_without_a_folder_and_rows_may_be_chosen(
         assert {near["source"] for near in task["near"]["nearest"].values()} <= {"openbookqa", "sciq"}
     assert result["missing"]["nearest"] == NOT_WANTED
     assert result["retention"] is None
-    unwanted = "Rows that were not asked for: aligned, union, mean, nearest, generated+nearest, shuffled"
+    unwanted = "Rows that were not asked for: aligned, union, mean, nearest, generated+nearest, TTS by sum_logprobs, "
     assert unwanted in page.read_text()
     assert not list((tmp_path / "work").rglob("checkpoints"))  # nothing was trained for a row that nobody wants
 

@@ -7,8 +7,8 @@ from cao.errors import InputError
 from cao.files import write_atomic
 from eval.bench.cost import Cost
 from eval.generation.cosines import Cosines
-from eval.generation.page_tasks import between, changed, far_sources, points, tasks, versus
-from eval.generation.pictures import changes, matrices
+from eval.generation.page.pictures import changes, matrices
+from eval.generation.page.tasks import between, changed, far_sources, points, tasks, versus
 from eval.generation.recipes import KINDS, NOT_WANTED
 from eval.generation.results import Contrast, GenerationResult, Group, KindAims
 from eval.generation.retention import Retention

@@ -1,0 +1,91 @@
+"""Rows over a pool: the generated adapter, Union-Train's and the nearest checkpoint answer, or one of them is chosen.
+
+What the pool is worth at most, and how much of that is had with labels and without: TTS combines the members' answers
+and sees no label, the reward part's labels choose one of them for a task, and the test part's say what there was.
+
+Source: CAO-LLM G.3 (combining); the pool of these three is this project's.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+
+from cao.strategies.tts import POOLED
+from cao.types import AnswerRule, Item
+from eval.generation.bootstrap import Answers
+from eval.generation.cells import Cells
+from eval.generation.rules import Judge
+from eval.generation.sheets import Sheet, questions
+from eval.generation.workshop import Recipe
+from tools.evaluate import together
+from tools.evaluate.statistics import best_rule
+from tools.evaluate.temperature import losses
+
+POOL = ("generated", "union", "nearest")
+
+TOGETHER = {f"TTS by {method}": method for method in POOLED}
+"""Kind → the method that combines the members' scores."""
+
+CHOSEN = {"best by reward": "reward", "best by test": "test"}
+"""Kind → the part whose labels choose one member, by its log-loss."""
+
+POOL_KINDS = {
+    **{kind: f"TTS over generated, union and nearest: no label, `{method}`" for kind, method in TOGETHER.items()},
+    "best by reward": "of generated, union and nearest the one of the lowest log-loss on the reward questions",
+    "best by test": "the same chosen on the questions that are reported: what a choice could be worth, not a result",
+}
+"""Kind → what it is."""
+
+Reading = Callable[[Sheet, AnswerRule], list[Item]]
+"""(questions, answer rule) → the answers to them."""
+
+
+def pooled(
+    cells: Cells, judge: Judge, recipes: Mapping[str, Sequence[Recipe]], seeds: int, kinds: Collection[str]
+) -> dict[str, Answers]:
+    """Return what each wanted kind of ``POOL_KINDS`` answers; nothing where a member of the pool is not there.
+
+    Args:
+        cells: where the members are scored.
+        judge: the task's sheets.
+        recipes: kind → a recipe for each seed, or a single one.
+        seeds: how many there are.
+        kinds: what is wanted.
+    """
+    if any(kind not in recipes for kind in POOL):
+        return {}
+    rules = judge.rules(cells.lm.profile.answer_style)
+    each = [[_of_member(cells, judge, recipe) for recipe in recipes[kind]] for kind in POOL]
+    pools = [[readings[seed % len(readings)] for readings in each] for seed in range(seeds)]
+    found = {kind: [_combined(members, method) for members in pools] for kind, method in TOGETHER.items()}
+    for kind, part in CHOSEN.items():
+        sheet = judge.reward if part == "reward" else judge.test
+        found[kind] = [min(members, key=lambda read: _loss(read, judge, rules, sheet)) for members in pools]
+    return {kind: _answers(readings, judge, rules) for kind, readings in found.items() if kind in kinds}
+
+
+def _of_member(cells: Cells, judge: Judge, recipe: Recipe) -> Reading:
+    return lambda sheet, rule: judge.answers(cells, recipe, sheet, rule)
+
+
+def _combined(members: Sequence[Reading], method: str) -> Reading:
+    def read(sheet: Sheet, rule: AnswerRule) -> list[Item]:
+        each = zip(*(member(sheet, rule) for member in members), strict=True)
+        return [together(asked, answers, method) for asked, answers in zip(questions(sheet), each, strict=True)]
+
+    return read
+
+
+def _own_rule(read: Reading, judge: Judge, rules: Sequence[AnswerRule]) -> AnswerRule:
+    return best_rule({rule: read(judge.reward, rule) for rule in rules})
+
+
+def _loss(read: Reading, judge: Judge, rules: Sequence[AnswerRule], sheet: Sheet) -> float:
+    """Return the log-loss on a sheet by the rule that the reward part chooses, at the reading's own temperature."""
+    return float(np.mean(losses(read(sheet, _own_rule(read, judge, rules)))))
+
+
+def _answers(readings: Sequence[Reading], judge: Judge, rules: Sequence[AnswerRule]) -> Answers:
+    own = [_own_rule(read, judge, rules) for read in readings]
+    default = [read(judge.test, AnswerRule()) for read in readings]
+    return Answers.of(default, [read(judge.test, rule) for read, rule in zip(readings, own, strict=True)], own)
