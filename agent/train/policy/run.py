@@ -12,7 +12,7 @@ from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine
 from agent.train.files import read_json
 from agent.train.policy.fine_tune import Lesson, fine_tune
-from agent.train.policy.rest_em import CHUNK, Judge, Judged, SampleLog, Sampling, collect, kept
+from agent.train.policy.rest_em import CHUNK, Judge, Judged, Sample, SampleLog, Sampling, collect, kept
 from agent.train.policy.rollouts import Plan, Rollouts, lay_out, open_rollouts
 from agent.train.policy.settings import KEPT, Settings
 from agent.train.policy.situations import Situation
@@ -30,6 +30,9 @@ from policies.messages import plain_json
 
 INITIAL_SEED = 0
 """Of the LoRA initialisation that the first fine-tuning starts from."""
+
+GRID = -1
+"""The iteration of what no policy drew: points of the grid."""
 
 
 @dataclass(frozen=True)
@@ -162,25 +165,45 @@ def _too_much(strategy: Strategy, budget: int | None) -> str:
 
 
 def _tuned(training: Training, iteration: int, weights: LoraWeights | None) -> LoraWeights:
-    """Return the policy behind an iteration, fine-tuned on the samples that improve the model."""
+    """Return the policy behind an iteration, fine-tuned on the samples that improve the model.
+
+    After a warm start the grid's points stay among them: an iteration that finds one text must not unlearn the rest.
+    """
     mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
     mine.sort(key=lambda one: (training.practice.index(one.situation), one.number))  # workers, and kills, mix the log
+    grids = _on_the_grid(training) if training.settings.warm_start else []
     refusal = f"iteration {iteration}: none of {len(mine)} samples improves the model"
-    return _fine_tuned(training, iteration + 1, kept(mine, KEPT), weights, refusal)
+    return _fine_tuned(training, iteration + 1, kept([*mine, *grids], KEPT), weights, refusal)
 
 
 def _taught(training: Training) -> LoraWeights:
     """Return the policy before the first iteration, fine-tuned on what improves the model of the grid's points."""
-    texts: dict[str, list[str]] = {}
-    for name in training.practice:
-        known, better = training.situations[name].known(), []
-        for point in grid(training.situations[name].context.families):
-            judged = known.get(canonical_json(point.canonical()))
-            if judged and judged.improved and judged.comparison:
-                better.append((judged.comparison.loss_change, plain_json(point.canonical(), spaced=False)))
-        texts[name] = [text for _, text in sorted(better)[:KEPT]]
     refusal = "no point of the grid that was measured improves the model (--landscape measures them all)"
-    return _fine_tuned(training, 0, {name: lessons for name, lessons in texts.items() if lessons}, None, refusal)
+    return _fine_tuned(training, 0, kept(_on_the_grid(training), KEPT), None, refusal)
+
+
+def _on_the_grid(training: Training) -> list[Sample]:
+    """Return the grid's points that are known to improve the model in practice, as samples that nobody drew."""
+    found = list[Sample]()
+    for name in training.practice:
+        known = training.situations[name].known()
+        for point in grid(training.situations[name].context.families):
+            strategy = point.canonical()
+            judged = known.get(canonical_json(strategy))
+            if judged and judged.improved and judged.comparison:
+                found.append(
+                    Sample(
+                        iteration=GRID,
+                        situation=name,
+                        number=len(found),
+                        raw=plain_json(strategy, spaced=False),
+                        valid=True,
+                        strategy=strategy,
+                        reward=1,
+                        judged=judged,
+                    )
+                )
+    return found
 
 
 def _fine_tuned(

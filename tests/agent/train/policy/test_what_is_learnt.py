@@ -1,0 +1,78 @@
+"""What each fine-tuning of the policy learns from: its own winners, and after a warm start the grid's."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent.train.policy import run
+from agent.train.policy.rest_em import Judged, Sample, SampleLog
+from cao.files import canonical_json
+from cao.strategies import FAMILIES, Strategy
+from policies.grid import grid
+from policies.messages import plain_json
+from tests.agent.train.policy.test_rest_em import compared
+
+TTL, LATENT = grid(["TTL"])[-1], grid(["Latent"])[0]
+
+DRAWN = TTL.model_copy(update={"ttl_steps": 7})
+
+
+def gained(change: float) -> Judged:
+    return Judged(improved=change < 0, reason="measured", comparison=compared(change))
+
+
+def text(strategy: Strategy) -> str:
+    return plain_json(strategy.canonical(), spaced=False)
+
+
+def lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, warm: bool) -> dict[str, Any]:
+    """Return fine-tuning → situation → texts, of a practice with two situations and one drawn winner."""
+    known = {
+        "one": {TTL: gained(-0.2), LATENT: gained(0.1)},
+        "two": {TTL: gained(0.0), LATENT: gained(-0.3)},
+    }
+    situations = {
+        name: SimpleNamespace(
+            known=lambda each=each: {canonical_json(s.canonical()): judged for s, judged in each.items()},
+            context=SimpleNamespace(families=tuple(FAMILIES)),
+        )
+        for name, each in known.items()
+    }
+    log = SampleLog(tmp_path / "samples.jsonl")
+    log.samples.append(
+        Sample(
+            iteration=0,
+            situation="one",
+            number=0,
+            raw=text(DRAWN),
+            valid=True,
+            strategy=DRAWN.canonical(),
+            reward=1,
+            judged=gained(-0.1),
+        )
+    )
+    training = SimpleNamespace(
+        settings=SimpleNamespace(warm_start=warm), situations=situations, practice=("one", "two"), log=log
+    )
+    learnt: dict[str, Any] = {}
+    monkeypatch.setattr(run, "_fine_tuned", lambda _, number, texts, *__: learnt.update({number: dict(texts)}))
+    if warm:
+        run._taught(training)  # type: ignore[arg-type]
+    run._tuned(training, 0, None)  # type: ignore[arg-type]
+    return learnt
+
+
+def test_an_iteration_after_a_warm_start_keeps_what_the_grid_taught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = lessons(tmp_path, monkeypatch, warm=True)
+    assert learnt[0] == {"one": [text(TTL)], "two": [text(LATENT)]}
+    assert learnt[1] == {"one": [text(TTL), text(DRAWN)], "two": [text(LATENT)]}  # the larger gain first
+
+
+def test_without_a_warm_start_an_iteration_learns_from_its_samples_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lessons(tmp_path, monkeypatch, warm=False) == {1: {"one": [text(DRAWN)]}}
