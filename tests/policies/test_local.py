@@ -118,32 +118,24 @@ def test_the_embedded_model_proposes_varied_and_plausible_strategies() -> None:
 
 @pytest.mark.integration
 @pytest.mark.slow
-def test_the_policy_that_ships_goes_by_what_the_start_carries() -> None:
+def test_the_policy_that_ships_proposes_what_its_practice_found() -> None:
     from cao.model.loading import load_language_model
     from cao.model.profiles import MODELS
 
     lm = load_language_model(MODELS["smollm2-135m"], offline=True)
-    policy: Any = build_policy("local", PolicySettings(), lm=lm, offline=True)
-    assert policy.adapter_sha256 is not None
-    tau = "Questions about the rules and the history of chess. The answer is one of four short phrases."
-    score = Reward(score=0.4, ci95=(0.3, 0.5), margin=0.0, loss=1.3, gold_nll_per_char=0.5, n=96)
-    told = (
-        "The generated adapter changes the deployed model's accuracy by {} points and its log-loss by {}; the current "
+    trained, untrained = (
+        build_policy("local", PolicySettings.model_validate({"adapter": adapter}), lm=lm, offline=True)
+        for adapter in ("auto", "none")
     )
-    carried = PolicyContext(
-        task_context=tau, baseline=score, measured=(told.format("+8.3", "-0.0812") + "current model carries it.",)
+    context = PolicyContext(
+        task_context="Questions about the rules and the history of chess. The answer is one of four short phrases.",
+        baseline=Reward(score=0.4, ci95=(0.3, 0.5), margin=0.0, loss=1.3, gold_nll_per_char=0.5, n=96),
     )
-    plain = PolicyContext(
-        task_context=tau,
-        baseline=score,
-        families=("TTL", "TTS", "Latent"),
-        measured=(told.format("-2.1", "+0.0312") + "current model does not carry it.",),
+    often, seldom = (
+        sum(json.loads(text).get("length") == "token" for text in policy.propose(context, 20, 0))
+        for policy in (trained, untrained)
     )
-    routed, other = (
-        sum(json.loads(text).get("method") == "max_confidence" for text in policy.propose(context, 20, 0))
-        for context in (carried, plain)
-    )
-    assert routed >= 10 > other
+    assert often >= 10 > seldom  # Calibrate by tokens is what gained most on SciQ, the rest of what it learnt is TTL
 
 
 SAID = "no policy was trained for tiny: the untrained model proposes, held to strategies by their grammar; to train one"
