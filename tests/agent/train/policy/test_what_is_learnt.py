@@ -4,10 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from agent.train.policy import run
 from agent.train.policy.rest_em import Judged, Sample, SampleLog
+from agent.train.policy.run import GRID, winners
 from cao.files import canonical_json
 from cao.strategies import FAMILIES, Strategy
 from policies.grid import grid
@@ -27,8 +25,8 @@ def text(strategy: Strategy) -> str:
     return plain_json(strategy.canonical(), spaced=False)
 
 
-def lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, warm: bool) -> dict[str, Any]:
-    """Return fine-tuning → situation → texts, of a practice with two situations and one drawn winner."""
+def practice(tmp_path: Path, *, warm: bool) -> Any:
+    """A training with two situations and one drawn winner."""
     known = {
         "one": {TTL: gained(-0.2), LATENT: gained(0.1)},
         "two": {TTL: gained(0.0), LATENT: gained(-0.3)},
@@ -53,26 +51,15 @@ def lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, warm: bool) -> d
             judged=gained(-0.1),
         )
     )
-    training = SimpleNamespace(
-        settings=SimpleNamespace(warm_start=warm), situations=situations, practice=("one", "two"), log=log
-    )
-    learnt: dict[str, Any] = {}
-    monkeypatch.setattr(run, "_fine_tuned", lambda _, number, texts, *__: learnt.update({number: dict(texts)}))
-    if warm:
-        run._taught(training)  # type: ignore[arg-type]
-    run._tuned(training, 0, None)  # type: ignore[arg-type]
-    return learnt
+    settings = SimpleNamespace(warm_start=warm)
+    return SimpleNamespace(settings=settings, situations=situations, practice=("one", "two"), log=log)
 
 
-def test_an_iteration_after_a_warm_start_keeps_what_the_grid_taught(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learnt = lessons(tmp_path, monkeypatch, warm=True)
-    assert learnt[0] == {"one": [text(TTL)], "two": [text(LATENT)]}
-    assert learnt[1] == {"one": [text(TTL), text(DRAWN)], "two": [text(LATENT)]}  # the larger gain first
+def test_an_iteration_after_a_warm_start_keeps_what_the_grid_taught(tmp_path: Path) -> None:
+    training = practice(tmp_path, warm=True)
+    assert winners(training, GRID) == {"one": [text(TTL)], "two": [text(LATENT)]}
+    assert winners(training, 0) == {"one": [text(TTL), text(DRAWN)], "two": [text(LATENT)]}  # the larger gain first
 
 
-def test_without_a_warm_start_an_iteration_learns_from_its_samples_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert lessons(tmp_path, monkeypatch, warm=False) == {1: {"one": [text(DRAWN)]}}
+def test_without_a_warm_start_an_iteration_learns_from_its_samples_alone(tmp_path: Path) -> None:
+    assert winners(practice(tmp_path, warm=False), 0) == {"one": [text(DRAWN)]}
