@@ -82,7 +82,10 @@ class WhatShips(Source):
         """Return the policy that ships for the model, and its selection; either may not be there."""
         index = index_of(self.plan.config.pretrained)
         adapter, path = find_policy(lm.sha256, index), selection_file(lm.profile.name, self.plan.config.pretrained)
-        selection = read_selection(path, lm.sha256) if path.is_file() else None
+        try:
+            selection = read_selection(path, lm.sha256)
+        except UnavailableError:  # there is none, or other weights of this name have one
+            selection = None
         practised = {*practised_on(lm.sha256, index), *_tasks(selection)}
         return Learnt({"shipped": adapter} if adapter else {}, frozenset(practised), selection)
 
