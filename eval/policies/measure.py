@@ -87,7 +87,6 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         rows={**{row.name: row.description for row in rows}, ORACLE: ORACLE_IS},
         starts={name: situation.state["start"] for name, situation in situations.items()},
         points=tuple(point.canonical() for point in grid(FAMILIES)),
-        own_temperature=True,
         landscape={name: _families(points[name], landscape[name]) for name in situations},
         cells=cells(loops, tests),
         valid=valid,

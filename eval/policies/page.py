@@ -7,11 +7,10 @@ from pathlib import Path
 from agent.train.policy.report import Empty, Side
 from cao.errors import InputError
 from cao.files import canonical_json, write_atomic
-from cao.strategies import FAMILIES, Strategy
 from cao.strategy import validate_strategy
 from eval.pages.markdown import table
 from eval.policies.pictures import first_attempts, landscape
-from eval.policies.results import Aim, Mean, PoliciesPage, PoliciesResult, Verdict, Verdicts
+from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
 from eval.policies.verdicts import GAIN, ORACLE, SHARE, TIMES, aim_of, verdicts
 
 GROUPS = {"held_out": "Tasks that the policy was not trained on", "practised": "Tasks that it was trained on"}
@@ -31,7 +30,7 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
     groups = {group: result.names(held_out=group == "held_out") for group in GROUPS}
     judged = {group: verdicts(result, tasks) for group, tasks in groups.items() if tasks}
     aim = aim_of(result, groups["held_out"], judged.get("held_out", {}))
-    strategies = _points(result)
+    strategies = [validate_strategy(point) for point in result.points]
     points = [canonical_json(point.canonical()) for point in strategies]
     parts = [
         _head(result),
@@ -56,17 +55,9 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
     return page
 
 
-EARLIER = """
-
-**Measured on the log-loss of the scores as they are**, before it was taken at each model's own temperature, before the
-base model had its own best answer rule, and on the grid of that time: these figures are to be made again."""
-
-
 def _head(result: PoliciesResult) -> str:
-    trained = dict.fromkeys(task for training in result.trainings.values() for task in training.settings.tasks)
-    practised = ", ".join(result.practised or trained) or "nothing"
+    practised = ", ".join(result.practised) or "nothing"
     rows = "".join(f"- **{name}**: {description}.\n" for name, description in result.rows.items())
-    earlier = "" if result.own_temperature else EARLIER
     return f"""# Policies judged side by side
 
 Made on {result.measured} by
@@ -74,13 +65,13 @@ Made on {result.measured} by
     {result.command}
 
 {result.model} (sha256 {result.model_sha256[:12]}…), as the model that is adapted and as the one that decides; \
-trained on {practised}; device \
-{result.device}. A situation is a task and a seed at the point where a run's loop begins: {result.support} \
+trained on {practised}; {result.dtype}, \
+device {result.device}. A situation is a task and a seed at the point where a run's loop begins: {result.support} \
 support prompts, {result.reward} reward questions, at most {result.limit} test questions, seeds \
 {", ".join(map(str, result.seeds))}. A strategy improves the model where the run's rule `{result.rule}` accepts \
 it on the reward questions. Where a policy draws, {result.draws} first attempts are looked at in each situation; \
 its loop has at most {result.attempts} attempts, each with the history of those before. Intervals are 95 %: a \
-bootstrap over tasks, and over seeds within tasks. Validity without the grammar: {result.free} texts a task.{earlier}
+bootstrap over tasks, and over seeds within tasks. Validity without the grammar: {result.free} texts a task.
 
 {rows}"""
 
@@ -106,14 +97,14 @@ def in_short(aim: Aim | Empty) -> str:
         f"First attempts of **{aim.policy}** on held-out tasks succeed **{times}** times as often as random ones "
         f"(aim {TIMES:g}, surely more often: {reached}); surely above every fixed one: {above}."
     )
-    gains = _gains(aim.policy, aim.oracle, aim.adopted) if aim.oracle and aim.adopted else ""
     heads = [f"{aim.policy} against", "difference in points (95 %)", "ratio (95 %)", "p", "tasks"]
     note = "p is two-sided, by flipping the signs of situations' differences, as if seeds of one task were independent."
-    return f"## In short\n\n{sentence}{gains}\n\n{table(heads, rows)}\n{note}\n"
+    return f"## In short\n\n{sentence}{_gains(aim)}\n\n{table(heads, rows)}\n{note}\n"
 
 
-def _gains(policy: str, oracle: Mean, adopted: Mean) -> str:
+def _gains(aim: Aim) -> str:
     """Return what the best point of the grid gains on test, and how much of it the policy's loop finds."""
+    policy, oracle, adopted = aim.policy, aim.oracle, aim.adopted
     points, (low, high) = 100 * oracle.mean, oracle.ci95
     met = "reached" if oracle.mean >= GAIN and low > 0 else "missed"
     share = "–" if oracle.mean <= 0 else f"{100 * adopted.mean / oracle.mean:.0f} %"
@@ -193,15 +184,6 @@ def _trainings(result: PoliciesResult) -> str:
     return "\n".join(parts)
 
 
-def _points(result: PoliciesResult) -> list[Strategy]:
-    """Return the grid that was measured; older figures name only what improves the model somewhere."""
-    improve = (family.improve for situation in result.landscape.values() for family in situation.values())
-    known = result.points or tuple({canonical_json(p): p for several in improve for p, _ in several}.values())
-    order = list(FAMILIES)
-    read = [validate_strategy(point) for point in known]
-    return read if result.points else sorted(read, key=lambda p: (order.index(p.family), canonical_json(p.canonical())))
-
-
 def _shares(result: PoliciesResult, points: Sequence[str]) -> list[list[float]]:
     """Return (T, points) the share of seeds in which a point improves the model."""
     shares = []
@@ -230,9 +212,8 @@ def _landscape(result: PoliciesResult, points: Sequence[str]) -> str:
     won = [100 * sum(row[place] for row in shares) / len(shares) for place in range(len(points))]
     ranked = sorted(zip(won, points, strict=True), reverse=True)[:5]
     best = "; ".join(f"`{point}` in {share:.0f} %" for share, point in ranked)
-    which = f"All {len(points)} points of the grid" if result.points else "The points of the grid"
     note = (
-        f"{which} in every situation: how many improve the model over the loop's start, "
+        f"All {len(points)} points of the grid in every situation: how many improve the model over the loop's start, "
         "which is the best of the base model, the generated and the aligned adapter. Most often, over all situations: "
         f"{best}."
     )

@@ -6,7 +6,7 @@ from agent.train.policy.report import Costs, Empty, Side
 from agent.train.policy.rest_em import Sampling
 from agent.train.policy.settings import Tuning
 from cao.types import Record, StrategyFields
-from eval.pages.absent import is_empty, is_false, is_none
+from eval.pages.absent import is_false
 
 Interval = tuple[float, float]
 
@@ -166,7 +166,7 @@ class PoliciesResult(Record):
         model: profile of the model that is adapted, and that decides.
         model_sha256: its hash.
         device: torch device.
-        dtype: what the model computed in; pages from before that was chosen do not say it.
+        dtype: what the model computed in.
         trainings: folder's name → its report; empty where what ships is judged.
         practised: tasks that a policy of the table was trained on.
         policies: trained row → hash of its adapter.
@@ -182,8 +182,7 @@ class PoliciesResult(Record):
         tasks: task → whether it is held out.
         rows: policy → what it is.
         starts: situation → what its loop starts from.
-        points: the grid's; empty in older figures.
-        own_temperature: whether log-losses are at each model's own temperature; false in older figures.
+        points: the grid's.
         landscape: situation → family → its points.
         cells: policy → situation → what came of it.
         valid: policy → texts that are strategies without the grammar, and all of them.
@@ -195,9 +194,9 @@ class PoliciesResult(Record):
     model: str
     model_sha256: str
     device: str
-    dtype: str | None = Field(default=None, exclude_if=is_none)
+    dtype: str
     trainings: dict[str, TrainingReport]
-    practised: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    practised: tuple[str, ...]
     policies: dict[str, str]
     rule: str
     reward: int
@@ -211,8 +210,7 @@ class PoliciesResult(Record):
     tasks: dict[str, TaskRole]
     rows: dict[str, str]
     starts: dict[str, str]
-    points: tuple[StrategyFields, ...] = Field(default=(), exclude_if=is_empty)
-    own_temperature: bool = Field(default=False, exclude_if=is_false)
+    points: tuple[StrategyFields, ...]
     landscape: dict[str, dict[str, Family]]
     cells: dict[str, Cells]
     valid: dict[str, tuple[int, int]]

@@ -21,7 +21,8 @@ def result(**rows: list[Cell]) -> PoliciesResult:
     names = [f"{task}-{seed}" for task in TASKS for seed in SEEDS]
     cells = {row: dict(zip(names, several, strict=False)) for row, several in rows.items()}
     return PoliciesResult(
-        **dict.fromkeys(("command", "table", "measured", "model", "model_sha256", "device", "rule"), "none"),
+        **dict.fromkeys(("command", "table", "measured", "model", "model_sha256", "device", "dtype", "rule"), "none"),
+        **dict.fromkeys(("practised", "points"), ()),
         **dict.fromkeys(("reward", "support", "limit", "draws", "attempts", "free", "arms_practised"), 4),
         **{key: {} for key in ("trainings", "policies", "tasks", "rows", "starts", "landscape", "valid")},
         seeds=tuple(SEEDS),
