@@ -6,7 +6,7 @@ and sees no label, the reward part's labels choose one of them for a task, and t
 Source: CAO-LLM G.3 (combining); the pool of these three is this project's.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -14,11 +14,10 @@ from cao.strategies.tts import POOLED
 from cao.types import AnswerRule, Item
 from eval.generation.bootstrap import Answers
 from eval.generation.cells import Cells
-from eval.generation.rules import Judge
+from eval.generation.rules import Judge, Reading
 from eval.generation.sheets import Sheet, questions
 from eval.generation.workshop import Recipe
 from tools.evaluate import together
-from tools.evaluate.statistics import best_rule
 from tools.evaluate.temperature import losses
 
 POOL = ("generated", "union", "nearest")
@@ -36,9 +35,6 @@ POOL_KINDS = {
 }
 """Kind → what it is."""
 
-Reading = Callable[[Sheet, AnswerRule], list[Item]]
-"""(questions, answer rule) → the answers to them."""
-
 
 def pooled(
     cells: Cells, judge: Judge, recipes: Mapping[str, Sequence[Recipe]], seeds: int, kinds: Collection[str]
@@ -52,20 +48,21 @@ def pooled(
         seeds: how many there are.
         kinds: what is wanted.
     """
-    if any(kind not in recipes for kind in POOL):
+    wanted = [kind for kind in POOL_KINDS if kind in kinds]
+    if not wanted or any(kind not in recipes for kind in POOL):
         return {}
     rules = judge.rules(cells.lm.profile.answer_style)
-    each = [[_of_member(cells, judge, recipe) for recipe in recipes[kind]] for kind in POOL]
+    each = [[judge.reading(cells, recipe) for recipe in recipes[kind]] for kind in POOL]
     pools = [[readings[seed % len(readings)] for readings in each] for seed in range(seeds)]
-    found = {kind: [_combined(members, method) for members in pools] for kind, method in TOGETHER.items()}
-    for kind, part in CHOSEN.items():
-        sheet = judge.reward if part == "reward" else judge.test
-        found[kind] = [min(members, key=lambda read: _loss(read, judge, rules, sheet)) for members in pools]
-    return {kind: _answers(readings, judge, rules) for kind, readings in found.items() if kind in kinds}
+    return {kind: judge.graded([_read_by(kind, judge, members, rules) for members in pools], rules) for kind in wanted}
 
 
-def _of_member(cells: Cells, judge: Judge, recipe: Recipe) -> Reading:
-    return lambda sheet, rule: judge.answers(cells, recipe, sheet, rule)
+def _read_by(kind: str, judge: Judge, members: Sequence[Reading], rules: Sequence[AnswerRule]) -> Reading:
+    """Return a kind's answers: those of all members together, or those of the one that labels choose."""
+    if kind in TOGETHER:
+        return _combined(members, TOGETHER[kind])
+    sheet = judge.reward if CHOSEN[kind] == "reward" else judge.test
+    return min(members, key=lambda read: float(np.mean(losses(read(sheet, judge.own_rule(read, rules))))))
 
 
 def _combined(members: Sequence[Reading], method: str) -> Reading:
@@ -74,18 +71,3 @@ def _combined(members: Sequence[Reading], method: str) -> Reading:
         return [together(asked, answers, method) for asked, answers in zip(questions(sheet), each, strict=True)]
 
     return read
-
-
-def _own_rule(read: Reading, judge: Judge, rules: Sequence[AnswerRule]) -> AnswerRule:
-    return best_rule({rule: read(judge.reward, rule) for rule in rules})
-
-
-def _loss(read: Reading, judge: Judge, rules: Sequence[AnswerRule], sheet: Sheet) -> float:
-    """Return the log-loss on a sheet by the rule that the reward part chooses, at the reading's own temperature."""
-    return float(np.mean(losses(read(sheet, _own_rule(read, judge, rules)))))
-
-
-def _answers(readings: Sequence[Reading], judge: Judge, rules: Sequence[AnswerRule]) -> Answers:
-    own = [_own_rule(read, judge, rules) for read in readings]
-    default = [read(judge.test, AnswerRule()) for read in readings]
-    return Answers.of(default, [read(judge.test, rule) for read, rule in zip(readings, own, strict=True)], own)

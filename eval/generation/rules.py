@@ -6,8 +6,9 @@ suit it. Rules re-score what was measured of each choice; the model is not asked
 Source: ``tools.evaluate.answer_rule``; the choice on reward is this project's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from cao.types import AnswerRule, AnswerStyle, Item
 from eval.generation.bootstrap import Answers
@@ -18,6 +19,9 @@ from tools.evaluate import answer_by
 from tools.evaluate.answer_rule import RULES, Prior
 from tools.evaluate.priors import batch_prior, same_choices
 from tools.evaluate.statistics import best_rule
+
+Reading = Callable[[Sheet, AnswerRule], list[Item]]
+"""(one of the task's sheets, an answer rule) → the answers to it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,15 @@ class Judge:
 
     def best(self, cells: Cells, recipe: Recipe) -> AnswerRule:
         """Return an adapter's own rule, as its answers to the reward part choose it."""
-        rules = self.rules(cells.lm.profile.answer_style)
-        return best_rule({rule: self.answers(cells, recipe, self.reward, rule) for rule in rules})
+        return self.own_rule(self.reading(cells, recipe), self.rules(cells.lm.profile.answer_style))
+
+    def own_rule(self, read: Reading, rules: Sequence[AnswerRule]) -> AnswerRule:
+        """Return the rule that the answers to the reward part choose, of those given."""
+        return best_rule({rule: read(self.reward, rule) for rule in rules})
+
+    def reading(self, cells: Cells, recipe: Recipe) -> Reading:
+        """Return a scored adapter as what it answers; nothing is read from its files twice."""
+        return cache(lambda sheet, rule: self.answers(cells, recipe, sheet, rule))
 
     def answers(self, cells: Cells, recipe: Recipe, sheet: Sheet, rule: AnswerRule) -> list[Item]:
         """Return a scored adapter's answers to one of the task's sheets by a rule.
@@ -85,10 +96,15 @@ class Judge:
             cells: where they are scored.
             recipes: one for each seed.
         """
-        rules = [self.best(cells, recipe) for recipe in recipes]
-        default = [self.answers(cells, recipe, self.test, AnswerRule()) for recipe in recipes]
-        best = [self.answers(cells, recipe, self.test, rule) for recipe, rule in zip(recipes, rules, strict=True)]
-        return Answers.of(default, best, rules)
+        rules = self.rules(cells.lm.profile.answer_style)
+        return self.graded([self.reading(cells, recipe) for recipe in recipes], rules)
+
+    def graded(self, readings: Sequence[Reading], rules: Sequence[AnswerRule]) -> Answers:
+        """Return the same of readings, one for each seed, each by its own rule of those given."""
+        own = [self.own_rule(read, rules) for read in readings]
+        default = [read(self.test, AnswerRule()) for read in readings]
+        best = [read(self.test, rule) for read, rule in zip(readings, own, strict=True)]
+        return Answers.of(default, best, own)
 
 
 def _scored(cells: Cells, recipe: Recipe, sheet: Sheet) -> list[Item]:

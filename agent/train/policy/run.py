@@ -166,28 +166,28 @@ def _too_much(strategy: Strategy, budget: int | None) -> str:
 
 def _tuned(training: Training, iteration: int, weights: LoraWeights | None) -> LoraWeights:
     """Return the policy behind an iteration, fine-tuned on the samples that improve the model."""
-    refusal = f"iteration {iteration}: none of its samples improves the model"
-    return _fine_tuned(training, iteration + 1, winners(training, iteration), weights, refusal)
+    mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
+    mine.sort(key=lambda one: (training.practice.index(one.situation), one.number))  # workers, and kills, mix the log
+    refusal = f"iteration {iteration}: none of {len(mine)} samples improves the model"
+    return _fine_tuned(training, iteration + 1, winners(training, mine), weights, refusal)
 
 
 def _taught(training: Training) -> LoraWeights:
     """Return the policy before the first iteration, fine-tuned on what improves the model of the grid's points."""
     refusal = "no point of the grid that was measured improves the model (--landscape measures them all)"
-    return _fine_tuned(training, 0, winners(training, GRID), None, refusal)
+    return _fine_tuned(training, 0, winners(training, []), None, refusal)
 
 
-def winners(training: Training, iteration: int) -> dict[str, list[str]]:
-    """Return the texts that the fine-tuning behind an iteration learns from, situation by situation.
+def winners(training: Training, drawn: Sequence[Sample]) -> dict[str, list[str]]:
+    """Return the texts that a fine-tuning learns from, situation by situation.
 
     After a warm start the grid's points stay among them: an iteration that finds one text must not unlearn the rest.
 
     Args:
         training: the training.
-        iteration: whose samples; ``GRID`` for the grid's points alone.
+        drawn: samples of practice; none before the first iteration.
     """
-    mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
-    mine.sort(key=lambda one: (training.practice.index(one.situation), one.number))  # workers, and kills, mix the log
-    return kept([*mine, *(_on_the_grid(training) if training.settings.warm_start else ())], KEPT)
+    return kept([*drawn, *(_on_the_grid(training) if training.settings.warm_start else ())], KEPT)
 
 
 def _on_the_grid(training: Training) -> list[Sample]:

@@ -12,6 +12,7 @@ from cao.profile_settings import ProfileSettings
 from cao.progress import silent
 from eval import tables
 from eval.generation.consolidation import open_folder
+from eval.generation.pooled import POOL_KINDS
 from eval.generation.recipes import NOT_WANTED
 from tests.agent.tiny_pretrained import MODEL
 from tests.eval.shelf import shelf_like
@@ -47,8 +48,8 @@ def test_what_ships_is_judged_without_a_folder_and_rows_may_be_chosen(
         assert {near["source"] for near in task["near"]["nearest"].values()} <= {"openbookqa", "sciq"}
     assert result["missing"]["nearest"] == NOT_WANTED
     assert result["retention"] is None
-    unwanted = "Rows that were not asked for: aligned, union, mean, nearest, generated+nearest, TTS by sum_logprobs, "
-    assert unwanted in page.read_text()
+    unwanted = "Rows that were not asked for: aligned, union, mean, nearest, generated+nearest, "
+    assert f"{unwanted}{', '.join(POOL_KINDS)}, shuffled" in page.read_text()
     assert not list((tmp_path / "work").rglob("checkpoints"))  # nothing was trained for a row that nobody wants
 
 

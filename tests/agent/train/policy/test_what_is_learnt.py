@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from agent.train.policy.rest_em import Judged, Sample, SampleLog
-from agent.train.policy.run import GRID, winners
+from agent.train.policy.run import winners
 from cao.files import canonical_json
 from cao.strategies import FAMILIES, Strategy
 from policies.grid import grid
@@ -57,9 +57,13 @@ def practice(tmp_path: Path, *, warm: bool) -> Any:
 
 def test_an_iteration_after_a_warm_start_keeps_what_the_grid_taught(tmp_path: Path) -> None:
     training = practice(tmp_path, warm=True)
-    assert winners(training, GRID) == {"one": [text(TTL)], "two": [text(LATENT)]}
-    assert winners(training, 0) == {"one": [text(TTL), text(DRAWN)], "two": [text(LATENT)]}  # the larger gain first
+    assert winners(training, []) == {"one": [text(TTL)], "two": [text(LATENT)]}
+    assert winners(training, training.log.samples) == {
+        "one": [text(TTL), text(DRAWN)],
+        "two": [text(LATENT)],
+    }  # the larger gain first
 
 
 def test_without_a_warm_start_an_iteration_learns_from_its_samples_alone(tmp_path: Path) -> None:
-    assert winners(practice(tmp_path, warm=False), 0) == {"one": [text(DRAWN)]}
+    training = practice(tmp_path, warm=False)
+    assert winners(training, training.log.samples) == {"one": [text(DRAWN)]}
