@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from cao.errors import InputError
 from cao.files import write_atomic, write_json
 from eval.pages.markdown import table
+from eval.pages.writing import writing
 from eval.policies.labels_results import (
     BASE,
     ROWS,
@@ -40,12 +40,9 @@ def write_page(result: LabelsResult, folder: Path) -> Path:
         _tasks(whole),
         _trainings(whole),
     ]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
         write_json(folder / "labels.json", whole.model_dump(mode="json"))
         write_atomic(page, "\n".join(parts))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
     return page
 
 

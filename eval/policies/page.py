@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.train.policy.report import Empty, Side
-from cao.errors import InputError
 from cao.files import canonical_json, write_atomic
 from cao.strategy import validate_strategy
 from eval.pages.markdown import table
+from eval.pages.writing import writing
 from eval.policies.pictures import first_attempts, landscape
 from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
 from eval.policies.verdicts import GAIN, ORACLE, SHARE, TIMES, aim_of, verdicts
@@ -42,16 +42,13 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
         "![Share of seeds in which each point of the grid improves the model](policies-landscape.svg)\n",
     ]
     whole = PoliciesPage(**dict(result), judged=judged, aim=aim)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
         panels = {GROUPS[group]: rows for group, rows in judged.items()}
         first_attempts(panels, list(result.policies), folder / "policies-first.svg")
         landscape(list(result.tasks), strategies, _shares(result, points), folder / "policies-landscape.svg")
         figures = json.dumps(whole.model_dump(mode="json"), indent=1, ensure_ascii=False)
         write_atomic(folder / "policies.json", f"{figures}\n")
         write_atomic(page, "\n".join(parts))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
     return page
 
 

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from cao.errors import InputError
 from cao.files import write_atomic
 from eval.bench.cost import Cost
 from eval.generation.cosines import Cosines
@@ -13,6 +12,7 @@ from eval.generation.recipes import KINDS, NOT_WANTED
 from eval.generation.results import Contrast, GenerationResult, Group, KindAims
 from eval.generation.retention import Retention
 from eval.pages.markdown import table
+from eval.pages.writing import writing
 
 
 def write_page(result: GenerationResult, folder: Path) -> Path:
@@ -40,15 +40,12 @@ def write_page(result: GenerationResult, folder: Path) -> Path:
         _cost(result.cost),
     ]
     grids = {"ΔW": result.cosines.whole.matrix, "ΔW less the mean over tasks": result.cosines.centred.matrix}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
         changes(result.tasks, folder / "generation-changes.svg")
         matrices(result.cosines.tasks, grids, folder / "generation-cosines.svg")
         figures = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False)
         write_atomic(folder / "generation.json", f"{figures}\n")
         write_atomic(page, "\n".join(part for part in parts if part))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
     return page
 
 
