@@ -34,6 +34,7 @@ KINDS = {
     "wrong": "generated from another task's prompts",
     "shuffled": "generated from the same prompts with all their words in another order",
     "checkpoint": "trained on the task itself",
+    "generated+checkpoint": "halfway between generated and that: what an aligner towards checkpoints is to do",
     "seen": "made by the generator that was trained on the task too",
     "paper": "made by the generator of the six in-domain tasks alone, for tasks that it never saw",
 }
@@ -44,6 +45,7 @@ RETENTION = "retention"
 
 ALWAYS = ("base", "generated")
 NEAREST = {"nearest", "generated+nearest"}
+CHECKPOINT = {"checkpoint", "generated+checkpoint"}
 NOT_WANTED = "it was not asked for"
 
 
@@ -112,7 +114,7 @@ def train_lacking(
         if "union" in kinds:
             wanted[f"unions/{variant.name}"] = partial(consolidation.union, variant)
         names = [workshop.nearest(task, variant, seed)[0] for seed in seeds] if NEAREST & {*kinds} else []
-        names += [task] if "checkpoint" in kinds and in_domain(workshop, task) else []
+        names += [task] if CHECKPOINT & {*kinds} and in_domain(workshop, task) else []
         wanted |= {f"checkpoints/{name}": partial(consolidation.checkpoints, name) for name in names}
     lacking = {name: train for name, train in wanted.items() if not workshop.has(f"{name}-average")}
     for done, (name, train) in enumerate(lacking.items(), 1):
@@ -123,7 +125,7 @@ def train_lacking(
 def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collection[str]) -> Compared:
     """Return what is compared on a task, after ``train_lacking``.
 
-    ``wrong`` takes another task's prompts for each seed. ``checkpoint`` is there for in-domain tasks, ``seen``, the
+    ``wrong`` takes another task's prompts for each seed. ``CHECKPOINT`` is there for in-domain tasks, ``seen``, the
     generator that was trained on the task, for sources, and ``paper`` for tasks that its generator never saw.
 
     Args:
@@ -146,8 +148,11 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
     foreign = zip(others(task, len(seeds)), seeds, strict=True)
     every.add("wrong", [workshop.generated(other, seed, variant) for other, seed in foreign])
     every.add("shuffled", [workshop.generated(task, seed, variant, shuffle=True) for seed in seeds])
-    if "checkpoint" in kinds and in_domain(workshop, task):
-        every.add("checkpoint", [_checkpoint(workshop, variant, task)])
+    if CHECKPOINT & {*kinds} and in_domain(workshop, task):
+        checkpoint = _checkpoint(workshop, variant, task)
+        every.add("checkpoint", [checkpoint])
+        halves = [workshop.between(generated, checkpoint) for generated in every.recipes["generated"]]
+        every.add("generated+checkpoint", halves)
     if task in workshop.full.sources:
         every.add("seen", [workshop.generated(task, seed, workshop.full) for seed in seeds])
     _add_paper(every, workshop, task, seeds)

@@ -20,6 +20,7 @@ SERIES = {
     "shuffled": ("+", FALSE),
     "paper": ("P", GREY),
     "checkpoint": ("*", BEST),
+    "generated+checkpoint": ("d", BEST),
 }
 """Kind of adapter → marker and colour: what is judged stands out, controls are grey, false prompts purple."""
 
