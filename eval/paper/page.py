@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cao.files import write_atomic
-from eval.baselines.base import Base, Fixed
-from eval.baselines.baseline import Baseline, Spent
+from eval.baselines.baseline import Spent
 from eval.baselines.registry import BASELINES
 from eval.pages.markdown import table
 from eval.paper.published import SIZES, average, figure
 from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
-from eval.paper.rows import ALL, ROWS
+from eval.paper.rows import ALL, CHECKPOINTED, ROWS
 from eval.paper.tables import TABLES
 
 SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
@@ -125,7 +124,7 @@ def equal_rules(result: TableResult) -> str:
         for row, kind in BASELINES.items()
         if row in result.rows and kind.least
     )
-    fixed = [title(row) for row, kind in BASELINES.items() if row in result.rows and made_before(kind)]
+    fixed = [title(row) for row in CHECKPOINTED if row in result.rows]
     before = f" This bounds no checkpoints that generators are trained on: {' and '.join(fixed)}." if fixed else ""
     if not result.whole:
         return (
@@ -138,11 +137,6 @@ def equal_rules(result: TableResult) -> str:
         f"reads its share of those tokens on the task instead: what all tasks of one generator read is what a "
         f"preparation would.{least}{before}"
     )
-
-
-def made_before(kind: type[Baseline]) -> bool:
-    """Return whether a baseline is made of what generators are trained on, which no budget of its own bounds."""
-    return issubclass(kind, Fixed) and kind is not Base
 
 
 def _means(result: TableResult, kind: str) -> str:

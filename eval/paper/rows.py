@@ -5,6 +5,7 @@ from typing import Literal
 
 from cao.strategies import FAMILIES
 from cao.strategies.ttl import TTLSettings
+from eval.baselines.base import Base, Fixed
 from eval.baselines.registry import BASELINES
 
 STAGE_1, STAGES_1_2, ALL, START = "cao_stage_1", "cao_stages_1_2", "cao_all", "cao_start"
@@ -18,6 +19,9 @@ OTHER_TTL: dict[str, tuple[TTLSettings, str]] = {
     f"{FAMILY}TTL_layers": (TTLSettings(subset="layers"), "TTL alone, most salient layers"),
 }
 """Rows that the paper does not have: TTL with its numbers, where something else is trained than all of LoRA."""
+
+CHECKPOINTED = tuple(name for name, kind in BASELINES.items() if issubclass(kind, Fixed) and kind is not Base)
+"""Baselines that are made of the sources' checkpoints, which no budget of their own bounds."""
 
 Kind = Literal["baseline", "stage", "family"]
 

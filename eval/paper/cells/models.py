@@ -33,15 +33,11 @@ from eval.paper.cells.desk import Desk
 from eval.paper.cells.meter import LAST, Meter
 from eval.paper.making import folder_of, make
 from eval.paper.reasons import APART
-from eval.paper.rows import ALL, STAGE_1, STAGES_1_2, START, Row
+from eval.paper.rows import ALL, CHECKPOINTED, STAGE_1, STAGES_1_2, START, Row
 from eval.paper.sizes import SIZES
 
 CODE = 3
 """Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
-
-CHECKPOINTED = ("mean", "nearest")
-"""Baselines that are made of the sources' checkpoints."""
-
 
 NOT_KEPT = Spent(tokens=None, seconds=None)
 """What trained parts took, and what generating and aligning with them does."""
@@ -113,7 +109,7 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
         return _fixed(bench, None, (Spent(), Spent()))
     options, task, seed = desk.shared.options, bench.task.name, bench.config.seed
     ground = desk.ground(task)
-    untrained = row.name in CHECKPOINTED and not SIZES[options.preset].checkpoints
+    untrained = row.name in CHECKPOINTED and row.name not in SIZES[options.preset].checkpoints
     if untrained and (lacking := lacking_checkpoints(desk, row.name, task, seed)):
         again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full {APART}"
         which = f"{lacking[0]} and {len(lacking) - 1} more are" if len(lacking) > 1 else f"{lacking[0]} is"

@@ -12,6 +12,7 @@ from eval.baselines.baseline import TEST_STEPS
 from eval.baselines.cell import REHEARSED, prepares
 from eval.baselines.ground import FEW
 from eval.baselines.mean import Mean
+from eval.baselines.nearest import Nearest
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
@@ -58,7 +59,8 @@ class Reckoning:
             shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
             return STARTS * reward + ONE_BY_ONE * times * (reward + test) + TRAINED * trained * sum(shown)
         if not _trained(row):
-            return reward + test
+            own = self._training(self._checkpoints(key)) if row.name == Nearest.name else 0.0
+            return own + reward + test
         budget = self._desk.budget(key.task)
         if budget and key.row not in FROM_SOURCES:
             return reward + test + self._training(budget.alone)

@@ -32,7 +32,7 @@ PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated or prepa
 
 def prepared_first(row: str, preset: str) -> bool:
     """Return whether a row's cells share a preparation; the mean's is the training of the sources' checkpoints."""
-    return row in PREPARED or (row == Mean.name and SIZES[preset].checkpoints)
+    return row in PREPARED or (row == Mean.name and row in SIZES[preset].checkpoints)
 
 
 @dataclass(frozen=True)

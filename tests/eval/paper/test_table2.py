@@ -109,3 +109,17 @@ def test_tables_3_and_4_take_its_maml(tiny_model_folder: Path, tiny_consolidatio
     assert table.call("3", "--seeds", "0", "--batches", "2") == 0
     rows = json.loads((pages / "table3.json").read_text())["rows"]
     assert rows["maml"]["tasks"] == rows["maml_adapted"]["tasks"] == list(TASKS)
+
+
+@pytest.mark.slow
+def test_quick_trains_the_nearest_sources_checkpoint_and_not_every_sources(
+    tiny_model_folder: Path, tiny_consolidation: Path, tmp_path: Path
+) -> None:
+    lacking = tmp_path / tiny_consolidation.name
+    shutil.copytree(tiny_consolidation, lacking, ignore=shutil.ignore_patterns("checkpoints", "baselines"))
+    place = Table2(tmp_path, tiny_model_folder, lacking)
+    assert place.call("2", "--methods", "base,nearest,mean", "--tasks", "social_iqa", "--seeds", "0") == 0
+    rows = place.result("table2")["rows"]
+    assert set(rows["nearest"]["cells"]) == {"social_iqa"}
+    assert "--methods mean --tasks social_iqa --preset full" in rows["mean"]["absent"]["social_iqa"]
+    assert len(list((lacking / "checkpoints").glob("*-average*"))) == 1
