@@ -1,6 +1,7 @@
 """``generation.md`` with its pictures and figures: what the measurement said, for people."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from cao.files import write_atomic
@@ -9,10 +10,14 @@ from eval.generation.cosines import Cosines
 from eval.generation.page.pictures import changes, matrices
 from eval.generation.page.tasks import between, changed, far_sources, points, tasks, versus
 from eval.generation.recipes import KINDS, NOT_WANTED
-from eval.generation.results import Contrast, GenerationResult, Group, KindAims
+from eval.generation.results import Contrast, GenerationResult, Group
 from eval.generation.retention import Retention
 from eval.pages.markdown import table
 from eval.pages.writing import writing
+
+IN_SHORT = frozenset({"base", "generated", "no prompts", "union", "nearest", "wrong"})
+"""What the first table holds a judged kind against; what else there is stands with the means over all tasks."""
+CONTRASTED = ["", "accuracy, points (95 %)", "gold NLL per character (95 %)", "NLL lower on", "surely"]
 
 
 def write_page(result: GenerationResult, folder: Path) -> Path:
@@ -86,16 +91,15 @@ def _missing(result: GenerationResult) -> str:
 
 
 def _short(result: GenerationResult) -> str:
-    heads = ["", "accuracy, points (95 %)", "gold NLL per character (95 %)", "NLL lower on", "surely"]
     parts = [
         "## In short\n\nMeans over tasks, each model by its own best answer rule. "
         '"Surely" means that the whole interval lies below.\n',
-        table(heads, _contrasts(result.every)),
+        table(CONTRASTED, _contrasts(result.every, IN_SHORT)),
         _worse(result.every),
     ]
     if result.far:
         few = f"Where no source shares the subject ({', '.join(result.far.tasks)}):"
-        parts += [f"{few}\n", table(heads, _contrasts(result.far)), _worse(result.far)]
+        parts += [f"{few}\n", table(CONTRASTED, _contrasts(result.far, IN_SHORT)), _worse(result.far)]
     rows = [
         [name, f"{mean.ratio:.2f}", between(mean.ci95, 2) if mean.ci95 else "–", str(len(mean.tasks))]
         for name, mean in result.recovery.items()
@@ -106,13 +110,14 @@ def _short(result: GenerationResult) -> str:
     return "\n".join(parts)
 
 
-def _contrasts(group: Group) -> list[list[str]]:
-    return [_contrast(f"{kind} − {other}", each) for kind, aims in group.aims.items() for other, each in _ordered(aims)]
-
-
-def _ordered(aims: KindAims) -> list[tuple[str, Contrast]]:
-    """Return what a kind is held against, as the page lists kinds."""
-    return [(other, aims.against[other]) for other in KINDS if other in aims.against]
+def _contrasts(group: Group, others: Collection[str]) -> list[list[str]]:
+    """Return a row for each judged kind and each of ``others`` that it is held against, as the page lists kinds."""
+    return [
+        _contrast(f"{kind} − {other}", aims.against[other])
+        for kind, aims in group.aims.items()
+        for other in KINDS
+        if other in aims.against and other in others
+    ]
 
 
 def _contrast(title: str, contrast: Contrast) -> list[str]:
@@ -131,6 +136,8 @@ def _worse(group: Group) -> str:
 
 def _averages(result: GenerationResult) -> str:
     parts = ["## Over all tasks\n", _average(result.every)]
+    if rest := _contrasts(result.every, KINDS.keys() - IN_SHORT):
+        parts.append(table(CONTRASTED, rest))
     if result.far:
         parts += [f"## Over the tasks without a source of their subject\n\n{', '.join(result.far.tasks)}.\n"]
         parts += [_average(result.far)]

@@ -33,7 +33,7 @@ def changes(tasks: Mapping[str, TaskResult], path: Path) -> None:
         path: the SVG file.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.6 * len(tasks) + 1.6))
+        figure = Figure(figsize=(8, 0.85 * len(tasks) + 1.6), layout="constrained")
         axes = figure.add_subplot()
         shifts = {kind: 0.36 - 0.72 * i / (len(SERIES) - 1) for i, kind in enumerate(SERIES)}
         for kind, (marker, colour) in SERIES.items():
@@ -51,8 +51,9 @@ def changes(tasks: Mapping[str, TaskResult], path: Path) -> None:
             )
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(tasks)), list(tasks))
-        axes.invert_yaxis()
-        axes.grid(axis="y", alpha=0.2)
+        axes.set_ylim(len(tasks) - 0.5, -0.5)
+        for between in range(1, len(tasks)):
+            axes.axhline(between - 0.5, color=GREY, linewidth=0.5, alpha=0.4)
         axes.set_xlabel("change of the gold answer's NLL per character against the base model, nats (95 % intervals)")
         figure.legend(loc="outside upper center", ncols=5, frameon=False, handletextpad=0.1, columnspacing=1)
         save_picture(figure, path)
