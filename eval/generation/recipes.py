@@ -35,6 +35,7 @@ KINDS = {
     "shuffled": "generated from the same prompts with all their words in another order",
     "checkpoint": "trained on the task itself",
     "generated+checkpoint": "halfway between generated and that: what an aligner towards checkpoints is to do",
+    "own": "trained on the task itself as Union-Train is on all sources: by the generator's loss, in as many steps",
     "seen": "made by the generator that was trained on the task too",
     "paper": "made by the generator of the six in-domain tasks alone, for tasks that it never saw",
 }
@@ -91,6 +92,11 @@ def in_domain(workshop: Workshop, task: str) -> bool:
     return task in IN_DOMAIN or task in workshop.full.sources
 
 
+def only(task: str) -> Variant:
+    """Return the variant whose one source is a task: its Union-Train is trained on the task itself."""
+    return Variant(f"only-{task}", (task,))
+
+
 def train_lacking(
     workshop: Workshop, tasks: Sequence[str], seeds: Sequence[int], kinds: Collection[str], progress: Progress
 ) -> None:
@@ -115,6 +121,8 @@ def train_lacking(
             wanted[f"unions/{variant.name}"] = partial(consolidation.union, variant)
         names = [workshop.nearest(task, variant, seed)[0] for seed in seeds] if NEAREST & {*kinds} else []
         names += [task] if CHECKPOINT & {*kinds} and in_domain(workshop, task) else []
+        if "own" in kinds and in_domain(workshop, task):
+            wanted[f"unions/{only(task).name}"] = partial(consolidation.union, only(task))
         wanted |= {f"checkpoints/{name}": partial(consolidation.checkpoints, name) for name in names}
     lacking = {name: train for name, train in wanted.items() if not workshop.has(f"{name}-average")}
     for done, (name, train) in enumerate(lacking.items(), 1):
@@ -153,6 +161,9 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
         every.add("checkpoint", [checkpoint])
         halves = [workshop.between(generated, checkpoint) for generated in every.recipes["generated"]]
         every.add("generated+checkpoint", halves)
+    if "own" in kinds and in_domain(workshop, task):
+        name = f"unions/{only(task).name}"
+        every.add("own", [workshop.averaged(variant, [name], f"trained on {task}")])
     if task in workshop.full.sources:
         every.add("seen", [workshop.generated(task, seed, workshop.full) for seed in seeds])
     _add_paper(every, workshop, task, seeds)

@@ -21,6 +21,7 @@ SERIES = {
     "paper": ("P", GREY),
     "checkpoint": ("*", BEST),
     "generated+checkpoint": ("d", BEST),
+    "own": ("p", BEST),
 }
 """Kind of adapter → marker and colour: what is judged stands out, controls are grey, false prompts purple."""
 

@@ -61,7 +61,7 @@ def test_each_task_is_served_by_a_generator_that_never_saw_it(finished: Finished
         "openbookqa": "without-openbookqa",
         "social_iqa": "full",
     }
-    seen = {"checkpoint", "generated+checkpoint", "seen"}
+    seen = {"checkpoint", "generated+checkpoint", "own", "seen"}
     assert seen <= tasks["openbookqa"]["rows"].keys()
     assert not seen & tasks["social_iqa"]["rows"].keys()
     assert {near["source"] for near in tasks["openbookqa"]["near"]["nearest"].values()} == {"arc_easy"}
@@ -70,7 +70,7 @@ def test_each_task_is_served_by_a_generator_that_never_saw_it(finished: Finished
     assert all(task not in said["wrong"] for task, said in tasks.items())
     for said in tasks.values():
         counts = {name: len(hashes) for name, hashes in said["adapters"].items()}
-        alone = ("base", "mean", "union", "checkpoint", "no prompts")
+        alone = ("base", "mean", "union", "checkpoint", "own", "no prompts")
         assert counts == {name: 1 if name in alone else 2 for name in counts}
         made = [hashes[0] for name, hashes in said["adapters"].items() if name not in ("nearest", "mean")]
         assert len(set(made)) == len(made)  # no two kinds are the same adapter by mistake
@@ -244,7 +244,7 @@ def test_folds_serve_their_own_sources_and_what_is_nearest_is_trained(finished: 
     page, result = wide.page.read_text(), json.loads(wide.page.with_suffix(".json").read_text())
     seen, unseen = (result["tasks"][task] for task in ("openbookqa", "social_iqa"))
     assert (seen["variant"], unseen["variant"]) == ("fold-2", "full")
-    own = {"checkpoint", "generated+checkpoint", "seen"}
+    own = {"checkpoint", "generated+checkpoint", "own", "seen"}
     assert seen["rows"].keys() == MADE | own | {"mean"}  # the mean of the two that were wanted
     assert unseen["rows"].keys() == MADE | {"mean", "aligned", "paper"}
     assert unseen["paper"]["nearest"]["0"]["source"] == "openbookqa"
@@ -259,6 +259,7 @@ def test_folds_serve_their_own_sources_and_what_is_nearest_is_trained(finished: 
     assert {path.name for path in (wide.folder / "unions").glob("*-average*")} == {
         "full-average.safetensors",
         "fold-2-average.safetensors",
+        "only-openbookqa-average.safetensors",
     }
     assert (wide.folder / "checkpoints" / "openbookqa-average.safetensors").exists()
 
