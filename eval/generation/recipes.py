@@ -8,6 +8,7 @@ Source: CAO-LLM §2.2, §2.3; the controls are this project's.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 
 from agent.train.generator.presets import REPORTED
 from agent.train.generator.variants import Variant, variants
@@ -35,7 +36,7 @@ KINDS = {
     "shuffled": "generated from the same prompts with all their words in another order",
     "checkpoint": "trained on the task itself",
     "generated+checkpoint": "halfway between generated and that: what an aligner towards checkpoints is to do",
-    "own": "trained on the task itself as Union-Train is on all sources: by the generator's loss, in as many steps",
+    "own": "trained on the task itself the way Union-Train is on all sources",
     "seen": "made by the generator that was trained on the task too",
     "paper": "made by the generator of the six in-domain tasks alone, for tasks that it never saw",
 }
@@ -120,9 +121,10 @@ def train_lacking(
         if "union" in kinds:
             wanted[f"unions/{variant.name}"] = partial(consolidation.union, variant)
         names = [workshop.nearest(task, variant, seed)[0] for seed in seeds] if NEAREST & {*kinds} else []
-        names += [task] if CHECKPOINT & {*kinds} and in_domain(workshop, task) else []
-        if "own" in kinds and in_domain(workshop, task):
-            wanted[f"unions/{only(task).name}"] = partial(consolidation.union, only(task))
+        if in_domain(workshop, task):
+            names += [task] if CHECKPOINT & {*kinds} else []
+            if "own" in kinds:
+                wanted[f"unions/{only(task).name}"] = partial(consolidation.union, only(task))
         wanted |= {f"checkpoints/{name}": partial(consolidation.checkpoints, name) for name in names}
     lacking = {name: train for name, train in wanted.items() if not workshop.has(f"{name}-average")}
     for done, (name, train) in enumerate(lacking.items(), 1):
@@ -133,8 +135,9 @@ def train_lacking(
 def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collection[str]) -> Compared:
     """Return what is compared on a task, after ``train_lacking``.
 
-    ``wrong`` takes another task's prompts for each seed. ``CHECKPOINT`` is there for in-domain tasks, ``seen``, the
-    generator that was trained on the task, for sources, and ``paper`` for tasks that its generator never saw.
+    ``wrong`` takes another task's prompts for each seed. ``CHECKPOINT`` and ``own`` are there for in-domain tasks,
+    ``seen``, the generator that was trained on the task, for sources, and ``paper`` for tasks that its generator never
+    saw.
 
     Args:
         workshop: makes adapters.
@@ -152,18 +155,13 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
     every.add("no prompts", [workshop.without(variant)])
     _add_averages(every, workshop, variant)
     if NEAREST & {*kinds}:
-        _add_nearest(every, workshop, task, seeds, variant)
+        nearest = [workshop.nearest(task, variant, seed)[0] for seed in seeds]
+        _add_fused(every, workshop, "nearest", [_checkpoint(workshop, variant, name) for name in nearest])
     foreign = zip(others(task, len(seeds)), seeds, strict=True)
     every.add("wrong", [workshop.generated(other, seed, variant) for other, seed in foreign])
     every.add("shuffled", [workshop.generated(task, seed, variant, shuffle=True) for seed in seeds])
-    if CHECKPOINT & {*kinds} and in_domain(workshop, task):
-        checkpoint = _checkpoint(workshop, variant, task)
-        every.add("checkpoint", [checkpoint])
-        halves = [workshop.between(generated, checkpoint) for generated in every.recipes["generated"]]
-        every.add("generated+checkpoint", halves)
-    if "own" in kinds and in_domain(workshop, task):
-        name = f"unions/{only(task).name}"
-        every.add("own", [workshop.averaged(variant, [name], f"trained on {task}")])
+    if in_domain(workshop, task):
+        _add_own(every, workshop, task, variant, kinds)
     if task in workshop.full.sources:
         every.add("seen", [workshop.generated(task, seed, workshop.full) for seed in seeds])
     _add_paper(every, workshop, task, seeds)
@@ -177,12 +175,19 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
     return found
 
 
-def _add_nearest(found: Compared, workshop: Workshop, task: str, seeds: Sequence[int], variant: Variant) -> None:
-    """Add the checkpoints of the nearest sources, and what lies halfway to the generated adapters."""
-    nearest = [_checkpoint(workshop, variant, workshop.nearest(task, variant, seed)[0]) for seed in seeds]
-    found.add("nearest", nearest)
-    halves = zip(found.recipes["generated"], nearest, strict=True)
-    found.add("generated+nearest", [workshop.between(*pair) for pair in halves])
+def _add_fused(found: Compared, workshop: Workshop, kind: str, recipes: Sequence[Recipe]) -> None:
+    """Add adapters, one for each seed or one for all, and what lies halfway between the generated ones and them."""
+    found.add(kind, recipes)
+    halves = zip(found.recipes["generated"], cycle(recipes), strict=False)
+    found.add(f"generated+{kind}", [workshop.between(*pair) for pair in halves])
+
+
+def _add_own(found: Compared, workshop: Workshop, task: str, variant: Variant, kinds: Collection[str]) -> None:
+    """Add what is trained on the task itself."""
+    if CHECKPOINT & {*kinds}:
+        _add_fused(found, workshop, "checkpoint", [_checkpoint(workshop, variant, task)])
+    if "own" in kinds:
+        found.add("own", [workshop.averaged(variant, [f"unions/{only(task).name}"], f"trained on {task}")])
 
 
 def _add_averages(found: Compared, workshop: Workshop, variant: Variant) -> None:

@@ -113,12 +113,16 @@ def test_tables_3_and_4_take_its_maml(tiny_model_folder: Path, tiny_consolidatio
 
 @pytest.mark.slow
 def test_quick_trains_the_nearest_sources_checkpoint_and_not_every_sources(
-    tiny_model_folder: Path, tiny_consolidation: Path, tmp_path: Path
+    tiny_model_folder: Path, tiny_consolidation: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lacking = tmp_path / tiny_consolidation.name
     shutil.copytree(tiny_consolidation, lacking, ignore=shutil.ignore_patterns("checkpoints", "baselines"))
     place = Table2(tmp_path, tiny_model_folder, lacking)
-    assert place.call("2", "--methods", "base,nearest,mean", "--tasks", "social_iqa", "--seeds", "0") == 0
+    wanted = ("--methods", "base,nearest,mean", "--tasks", "social_iqa", "--seeds", "0")
+    assert place.call("2", *wanted, "--dry-run", "--json") == 0
+    seconds = {row: each for row, (_, each) in json.loads(capsys.readouterr().out)["2"]["to_do"].items()}
+    assert seconds["nearest"] > seconds["mean"]  # one checkpoint is to be trained, and none of the mean's
+    assert place.call("2", *wanted) == 0
     rows = place.result("table2")["rows"]
     assert set(rows["nearest"]["cells"]) == {"social_iqa"}
     assert "--methods mean --tasks social_iqa --preset full" in rows["mean"]["absent"]["social_iqa"]

@@ -34,10 +34,7 @@ def test_a_guess_follows_the_machine(capsys: pytest.CaptureFixture[str]) -> None
 def test_what_learns_from_the_sources_is_prepared_once_and_reckoned() -> None:
     assert {"seal", "maml", "serl"} <= set(PREPARED)
     assert not {"base", "mean", "nearest", "labelled_lora"} & set(PREPARED)
-    assert [prepared_first("mean", preset) for preset in ("quick", "full")] == [
-        False,
-        True,
-    ]  # quick trains the nearest alone
+    assert [prepared_first("mean", preset) for preset in ("quick", "full")] == [False, True]  # quick has no mean
     assert not prepared_first("nearest", "full")  # it takes those of the mean's
     assert prepared_first("maml", "quick")
     budget = Budget(preparing=10_000, adapting=500, rates=(1e-4, 1e-3))
