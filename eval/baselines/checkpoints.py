@@ -76,7 +76,9 @@ def stored(ground: Ground, names: Sequence[str]) -> Adapted:
     for name in names:
         consolidation.checkpoints(name)
         rows, seed = consolidation.rows(name)[0], consolidation.seed_for(f"checkpoints/{name}")
-        spent += cost(rows, consolidation.preset.checkpoints, seed)
+        preset = consolidation.preset.checkpoints
+        taken = {"warm_steps": consolidation.steps(name) - preset.kept_steps}
+        spent += cost(rows, preset.model_copy(update=taken), seed)
     weights = ground.workshop.average(ground.variant, [f"checkpoints/{name}" for name in names])
     return Adapted(weights, spent)
 

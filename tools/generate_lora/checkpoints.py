@@ -17,7 +17,7 @@ from torch import Tensor
 from cao.configuration import Amount, Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
-from cao.inference.answer_loss import add_answer_gradient
+from cao.inference.answer_loss import add_answer_gradient, answer_loss
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.model.training_state import restore_training, save_training
@@ -25,19 +25,27 @@ from cao.progress import Progress, silent
 from cao.types import Record
 from tools.generate_lora.tokens import TokenLayout, flatten
 
+LOOK_EVERY = 10
+"""Steps of the first phase between two looks at the questions held back."""
+LOOKED_AT = 128
+"""Questions held back that a look is at, at most."""
+CARRIED = ("kept", "losses", "looks")
+"""What a killed training goes on from, beside weights and moments."""
+
 
 class CheckpointPreset(Record):
     """How checkpoints are collected.
 
     Attributes:
-        warm_steps: steps of the first phase, of which none is kept.
+        warm_steps: steps of the first phase, of which none is kept; at most, where there is ``patience``.
         warm_rate: its learning rate.
         kept_steps: steps of the second phase, of which every one is kept.
         kept_rate: its learning rate.
         batch: questions a step.
         samples: examples at most.
+        patience: looks at questions held back that the first phase goes on for without a lower loss; 0 looks at none.
 
-    Source: CAO-LLM Table 8 (the defaults).
+    Source: CAO-LLM Table 8 (the defaults, of which ``patience`` is ours).
     """
 
     warm_steps: CountOrNone = 75
@@ -46,10 +54,17 @@ class CheckpointPreset(Record):
     kept_rate: Amount = 1e-5
     batch: Count = 32
     samples: Count = 5000
+    patience: CountOrNone = 0
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return self.warm_rate if step < self.warm_steps else self.kept_rate
+    def warm_until(self, looks: Sequence[float]) -> int:
+        """Return the step at which the first phase ends, as far as the looks so far can say.
+
+        Args:
+            looks: the losses on the questions held back, one every ``LOOK_EVERY`` steps.
+        """
+        before, latest = looks[: -self.patience or None], looks[-self.patience :]
+        stopped = self.patience > 0 and len(before) > 0 and min(latest) >= min(before)
+        return min(self.warm_steps, len(looks) * LOOK_EVERY) if stopped else self.warm_steps
 
 
 def collect(
@@ -60,6 +75,7 @@ def collect(
     preset: CheckpointPreset,
     initial_seed: int,
     seed: int,
+    held_back: Sequence[Row] = (),
     progress: Progress = silent,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = 30.0,
@@ -73,6 +89,7 @@ def collect(
         preset: steps, rates, batch.
         initial_seed: of the shared initialisation.
         seed: of the order of the questions.
+        held_back: questions that no step is taken on; ``patience`` looks at the first of them.
         progress: called after each step.
         checkpoint: file that a killed training goes on from.
         checkpoint_every_s: seconds between two writings of it.
@@ -81,34 +98,36 @@ def collect(
         Residuals (kept_steps, layers, D_l) bfloat16, and the loss of every step, nats per answer token.
 
     Raises:
-        InputError: no questions, or the training diverged.
+        InputError: no questions, none held back where the preset has patience, or the training diverged.
 
     Source: CAO-LLM Table 8.
     """
-    if not rows:
+    looked_at = held_back[:LOOKED_AT] if preset.patience else ()
+    if not rows or (preset.patience and not looked_at):
         raise InputError("a task without questions with choices cannot be trained on")
     start = lm.fresh_lora(initial_seed)
     origin = flatten(start.tensors, layout)
-    steps = preset.warm_steps + preset.kept_steps
-    schedule = batches(len(rows), preset.batch, steps, seed)
-    fingerprint = _fingerprint(lm, rows, layout, preset, initial_seed, seed)
-    kept, losses = list[Tensor](), list[float]()
+    schedule = batches(len(rows), preset.batch, preset.warm_steps + preset.kept_steps, seed)
+    fingerprint = _fingerprint(lm, rows, looked_at, layout, preset, initial_seed, seed)
+    kept, losses, looks = list[Tensor](), list[float](), list[float]()
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.AdamW(list(live.values()), lr=preset.warm_rate, weight_decay=0.0)
-        carried = restore_training(checkpoint, fingerprint, live, optimizer, ("kept", "losses")) if checkpoint else None
+        carried = restore_training(checkpoint, fingerprint, live, optimizer, CARRIED) if checkpoint else None
         if carried:
-            kept, losses = list(carried["kept"]), carried["losses"].tolist()
-        saved = time.monotonic()
-        for step in range(len(losses), steps):
-            losses.append(answer_step(lm, [rows[i] for i in schedule[step]], live, optimizer, preset.rate(step)))
-            if step >= preset.warm_steps:
+            kept, losses, looks = list(carried["kept"]), carried["losses"].tolist(), carried["looks"].tolist()
+        saved, warm = time.monotonic(), preset.warm_until(looks)
+        while (step := len(losses)) < warm + preset.kept_steps:
+            rate = preset.warm_rate if step < warm else preset.kept_rate
+            losses.append(answer_step(lm, [rows[i] for i in schedule[step]], live, optimizer, rate))
+            if step >= warm:
                 kept.append(_residual(live, origin, layout))
+            elif looked_at and len(losses) % LOOK_EVERY == 0:
+                looks.append(float(answer_loss(lm, looked_at, gradient=False)))
+                warm = preset.warm_until(looks)
             if checkpoint and time.monotonic() - saved >= checkpoint_every_s:
-                so_far = torch.stack(kept) if kept else torch.empty(0)
-                carry = {"kept": so_far, "losses": torch.tensor(losses, dtype=torch.float64)}
-                save_training(checkpoint, fingerprint, live, optimizer, carry)
+                save_training(checkpoint, fingerprint, live, optimizer, _carry(kept, losses, looks))
                 saved = time.monotonic()
-            progress("checkpoints", step + 1, steps)
+            progress("checkpoints", len(losses), warm + preset.kept_steps)
     if not all(bool(residual.isfinite().all()) for residual in kept):
         raise InputError("the training diverged (a weight is not finite): lower the preset's rate")
     return torch.stack(kept), losses
@@ -140,6 +159,13 @@ def answer_step(
     return loss
 
 
+def _carry(kept: list[Tensor], losses: list[float], looks: list[float]) -> dict[str, Tensor]:
+    """Return what a killed training goes on from beside weights and moments, by the names of ``CARRIED``."""
+    so_far = torch.stack(kept) if kept else torch.empty(0)
+    numbers = {"losses": losses, "looks": looks}
+    return {"kept": so_far} | {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+
+
 def _residual(live: dict[str, Tensor], origin: Tensor, layout: TokenLayout) -> Tensor:
     """Return how far the adapter has come from its initialisation, (layers, D_l) bfloat16, on the CPU."""
     flat = flatten({name: parameter.detach() for name, parameter in live.items()}, layout)
@@ -147,7 +173,13 @@ def _residual(live: dict[str, Tensor], origin: Tensor, layout: TokenLayout) -> T
 
 
 def _fingerprint(
-    lm: LanguageModel, rows: Sequence[Row], layout: TokenLayout, preset: CheckpointPreset, initial_seed: int, seed: int
+    lm: LanguageModel,
+    rows: Sequence[Row],
+    looked_at: Sequence[Row],
+    layout: TokenLayout,
+    preset: CheckpointPreset,
+    initial_seed: int,
+    seed: int,
 ) -> str:
     """Return what a resumed training has to agree in: settings, seeds, model, layout and questions."""
     depends_on = {
@@ -157,6 +189,7 @@ def _fingerprint(
         "model": lm.sha256,
         "layout": layout.sha256,
         "rows": sha256_bytes(canonical_json([row.tokens for row in rows]).encode()),
+        "looked_at": sha256_bytes(canonical_json([row.tokens for row in looked_at]).encode()),
     }
     return sha256_bytes(canonical_json(depends_on).encode())
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -37,7 +38,12 @@ class Generators(Sources):
 
     def checkpoints(self, task: str) -> Tensor:
         """Return a source's checkpoints, (K, layers, D_l) bfloat16."""
-        return self._collected(f"checkpoints/{task}", lambda: self.rows(task)[0])
+        return self._collected(f"checkpoints/{task}", lambda: self.rows(task))
+
+    def steps(self, task: str) -> int:
+        """Return the steps that a source's checkpoints took."""
+        path = self.folder / "checkpoints" / f"{task}-average.safetensors"
+        return len(json.loads(read_header(path)["losses"]))
 
     def union(self, variant: Variant) -> Tensor:
         """Return the mean residual of Union-Train, (layers, D_l) float32: one adapter for all sources of a variant.
@@ -45,9 +51,7 @@ class Generators(Sources):
         Where generators are trained through the model alone, it is the same training with every prompt left out.
         """
         if self.preset.generator.reconstruction > 0:
-            self._collected(
-                f"unions/{variant.name}", lambda: [row for task in variant.sources for row in self.rows(task)[0]]
-            )
+            self._collected(f"unions/{variant.name}", lambda: self._united(variant))
         elif not (path := self.folder / "unions" / f"{variant.name}-average.safetensors").exists():
             path.parent.mkdir(exist_ok=True)
             generator, losses = self._trained(
@@ -62,14 +66,22 @@ class Generators(Sources):
         """Return the mean of the checkpoints ``checkpoints/TASK`` or ``unions/VARIANT``, (layers, D_l) float32."""
         return read_tensors(self.folder / f"{name}-average.safetensors", "residual")[0].float()
 
-    def _collected(self, name: str, rows: Callable[[], list[Row]]) -> Tensor:
+    def _united(self, variant: Variant) -> tuple[list[Row], list[Row]]:
+        """Return the questions of all sources of a variant: those trained on, and those held back, a source in turn."""
+        parts = [self.rows(task) for task in variant.sources]
+        turns = zip_longest(*(held_back for _, held_back in parts))
+        return [row for trained, _ in parts for row in trained], [row for turn in turns for row in turn if row]
+
+    def _collected(self, name: str, rows: Callable[[], tuple[list[Row], list[Row]]]) -> Tensor:
         path, average = self.folder / f"{name}.safetensors", self.folder / f"{name}-average.safetensors"
         if not (path.exists() and average.exists()):
             path.parent.mkdir(exist_ok=True)
+            trained, held_back = rows()
             residuals, losses = collect(
                 self.lm,
-                rows(),
+                trained,
                 self.layout,
+                held_back=held_back,
                 preset=self.preset.checkpoints,
                 initial_seed=INITIAL_SEED,
                 seed=self.seed_for(name),

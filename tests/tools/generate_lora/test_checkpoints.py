@@ -1,7 +1,8 @@
 """Checkpoint collection: the answers' loss against a plain one, the order of questions, training, and kills."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ QUICK = CheckpointPreset(warm_steps=6, warm_rate=1e-2, kept_steps=3, kept_rate=1
 
 
 def gather(lm: LanguageModel, rows: list[Row] | None = None, **changes: Any) -> tuple[Tensor, list[float]]:
-    options = {"initial_seed": 0, "seed": 5}
+    options: dict[str, Any] = {"initial_seed": 0, "seed": 5}
     options |= {key: changes.pop(key) for key in list(changes) if key not in CheckpointPreset.model_fields}
     preset = QUICK.model_copy(update=changes)
     return collect(lm, rows_of(lm) if rows is None else rows, layout_of(lm), preset=preset, **options)
@@ -167,21 +168,71 @@ def test_a_phase_may_be_empty(tiny_lm: LanguageModel) -> None:
     assert (len(residuals), len(losses)) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("looks", "end"),
+    [
+        ([], 60),
+        ([3.0, 2.0, 1.0], 60),
+        ([1.0, 1.1], 60),  # one look without a lower loss is not two
+        ([1.0, 1.1, 1.0], 30),  # the same is not lower
+        ([3.0, 1.0, 1.2, 0.9, 0.8], 60),
+        ([3.0, 1.0, 1.2, 1.1], 40),
+        ([1.0, 1.1, float("nan")], 30),
+        ([5.0, 4.0, 3.0, 2.0, 2.1, 2.2, 2.3], 60),  # no further than the preset's steps
+    ],
+)
+def test_the_first_phase_ends_where_the_loss_on_questions_held_back_stops_falling(looks: list[float], end: int) -> None:
+    assert CheckpointPreset(warm_steps=60, patience=2).warm_until(looks) == end
+    assert CheckpointPreset(warm_steps=60).warm_until(looks) == 60
+
+
+def test_a_training_with_patience_ends_early_and_looks_at_no_question_that_it_learns_from(
+    tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.generate_lora.checkpoints.LOOK_EVERY", 2)
+    rows, looked_at = rows_of(tiny_lm), rows_of(tiny_lm, "numbers")
+    losses = iter([3.0, 2.0, 2.5, 2.25])
+
+    def look(lm: LanguageModel, given: Sequence[Row], *, gradient: bool) -> Tensor:
+        assert [row.tokens for row in given] == [row.tokens for row in looked_at]
+        assert not gradient
+        return torch.tensor(next(losses))
+
+    monkeypatch.setattr("tools.generate_lora.checkpoints.answer_loss", look)
+    patient = {"warm_steps": 20, "patience": 2, "held_back": looked_at}
+    residuals, taken = gather(tiny_lm, rows, **patient)
+    assert (len(residuals), len(taken)) == (3, 8 + 3)
+    monkeypatch.undo()
+    straight, same = gather(tiny_lm, rows, warm_steps=8)
+    assert same == taken
+    assert torch.equal(straight, residuals)
+    with pytest.raises(InputError, match="without questions"):
+        gather(tiny_lm, rows, patience=2)
+
+
+@pytest.mark.parametrize("patience", [0, 1])
 @pytest.mark.parametrize("kill_at", [1, 6, 8])
-def test_a_killed_collection_goes_on_to_the_same_bits(tiny_lm: LanguageModel, tmp_path: Path, kill_at: int) -> None:
+def test_a_killed_collection_goes_on_to_the_same_bits(
+    tiny_lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int, patience: int
+) -> None:
+    monkeypatch.setattr("tools.generate_lora.checkpoints.LOOK_EVERY", 1)
     checkpoint, seen = tmp_path / "animals.partial", []
-    whole, losses = gather(tiny_lm)
+    looking = {"patience": patience, "held_back": rows_of(tiny_lm, "numbers")}
+    whole, losses = gather(tiny_lm, **looking)
+    steps = len(losses)
+    assert steps == 9 or patience
 
     def kill(label: str, done: int, total: int) -> None:
         seen.append((done, total))
         if len(seen) == kill_at:
             raise KeyboardInterrupt
 
-    options = {"checkpoint": checkpoint, "checkpoint_every_s": 0, "progress": kill}
-    with pytest.raises(KeyboardInterrupt):
+    options = {"checkpoint": checkpoint, "checkpoint_every_s": 0, "progress": kill, **looking}
+    with contextlib.suppress(KeyboardInterrupt):
         gather(tiny_lm, **options)
     resumed, again = gather(tiny_lm, **options)
-    assert seen == [(done, 9) for done in range(1, 10)]  # no step was taken twice
+    assert [done for done, _ in seen] == list(range(1, steps + 1))  # no step was taken twice
+    assert seen[-1] == (steps, steps)
     assert again == losses
     assert torch.equal(resumed, whole)
 
