@@ -1,11 +1,12 @@
 """The index of trained parts: which generator and aligner serve a base model, and how each was made.
 
 ``index.json`` lies in the folder of trained parts, which the setting ``pretrained`` names: what ships, or a user's.
-``python -m agent.consolidate --install`` adds to it. A model has several variants: ``full``, trained on all sources,
-and ``without-TASK``, which never saw that task.
+``python -m agent.consolidate --install`` adds to it. A model has several variants: ``full``, trained on all sources;
+``fold-N`` and ``without-TASK``, which were kept from some; and those of a preset's own sets of sources.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -13,10 +14,12 @@ from pydantic import Field, ValidationError
 from cao.configuration import SHIPPED, explain
 from cao.errors import InputError
 from cao.files import opened
+from cao.tasks.same_problems import kept_from
 from cao.types import Record
 
 AUTO = "auto"
 FULL = "full"
+FOLD = "fold-"
 
 
 class Artefact(Record):
@@ -30,7 +33,7 @@ class Variant(Record):
     """A generator with the aligner behind it.
 
     Attributes:
-        name: ``full`` or ``without-TASK``.
+        name: ``full``, ``fold-N``, ``without-TASK``, or the name of a set of sources.
         sources: the tasks it was trained on.
         leaves_out: the tasks that it was kept from on purpose.
         generator: its file.
@@ -76,16 +79,50 @@ def read_index(index: Path) -> Index | None:
     """Return the index, or None where there is no such file.
 
     Raises:
-        InputError: it is damaged, or of another version.
+        InputError: it is damaged, of another version, or contradicts itself.
     """
     try:
-        return Index.model_validate(json.loads(opened(index.read_bytes())))
+        listed = Index.model_validate(json.loads(opened(index.read_bytes())))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise InputError(f"{index}: not an index of trained parts ({explain(error)})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{index}: not an index of trained parts ({type(error).__name__})") from None
+    for shelf in listed.models.values():
+        for contradiction in contradictions(shelf):
+            raise InputError(f"{index}: {shelf.name}: {contradiction}")
+    return listed
+
+
+def contradictions(shelf: Shelf) -> Iterator[str]:
+    """Yield what the entries of a model's variants say against one another, each with both sides named.
+
+    A variant's sources are none that it leaves out, and those that its generator states; an aligner that was trained
+    across folds names for each what that fold left out.
+    """
+    by_name = {variant.name: variant for variant in shelf.variants}
+    for variant in shelf.variants:
+        if both := sorted({*variant.sources} & {*variant.leaves_out}):
+            yield f"`{variant.name}` has {both[0]} among its sources and among what it leaves out"
+        learnt = variant.made.get("sources", list(variant.sources))
+        if learnt != list(variant.sources):
+            yield f"`{variant.name}` lists sources {_listed(variant.sources)}, its generator {_listed(learnt)}"
+        used = variant.made.get("aligner")
+        for fold, left in used.items() if isinstance(used, dict) else ():
+            if not fold.startswith(FOLD):
+                continue
+            if fold not in by_name:
+                yield f"the aligner of `{variant.name}` was trained by `{fold}`, which is not listed"
+            elif str(left).split() != list(by_name[fold].leaves_out):
+                listed = f"it is listed with {_listed(by_name[fold].leaves_out)}"
+                yield f"the aligner of `{variant.name}` has `{fold}` leave out {_listed(str(left).split())}; {listed}"
+
+
+def _listed(names: object) -> str:
+    """Return some names for a message, cut where they are many."""
+    every = [str(name) for name in names] if isinstance(names, (list, tuple)) else [str(names)]
+    return ", ".join(every[:5]) + (f" and {len(every) - 5} more" if every[5:] else "") or "none"
 
 
 def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index: Path | None = None) -> Variant | None:
@@ -94,8 +131,8 @@ def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index
     Args:
         base_sha256: hash of the base model's weights.
         task: the task at hand, None for prompts of no known task.
-        variant: a variant's name; ``auto`` takes the one that never saw the task, and ``full`` where the task was no
-            source anyway, because a generator's use is what it does for prompts that it was not trained on.
+        variant: a variant's name; ``auto`` takes the one that never saw the task's problems, and ``full`` where they
+            were in no source anyway, because a generator's use is what it does for prompts that it was not trained on.
         index: the index file; the shipped one when absent.
 
     Raises:
@@ -110,8 +147,8 @@ def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index
         if variant not in by_name:
             raise InputError(f"no variant {variant!r} of the generator for {shelf.name}; known: {', '.join(by_name)}")
         return by_name[variant]
-    unseen = next((entry for entry in shelf.variants if task in entry.leaves_out), None)
-    return unseen or by_name.get(FULL)
+    unseen = (entry for entry in shelf.variants if kept_from(task, entry.sources, entry.leaves_out))
+    return next(unseen, None) or by_name.get(FULL)
 
 
 def inside(index: Path, relative: str) -> Path:

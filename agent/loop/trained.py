@@ -8,6 +8,7 @@ from pathlib import Path
 from cao.errors import InputError
 from cao.model.adapters import LoraWeights, adapter_sha256, load_adapter
 from cao.model.language_model import LanguageModel
+from cao.tasks.same_problems import saw
 from tools import pretrained
 from tools.align_lora import find_aligner
 from tools.align_lora.aligner import TrainedAligner
@@ -25,8 +26,8 @@ class Trained:
         aligner: from a generated adapter to an aligned one.
         variant: which of the trained generators, by the index.
         sources: the tasks that it was trained on.
-        saw_task: whether the task at hand was among them by its name, None where no task was named or nothing was
-            trained.
+        saw_task: whether the task at hand was among them by its name, or one of the same problems in other words; None
+            where no task was named or nothing was trained.
         saw_questions: how many of the questions at hand it was trained on, None where that is not known.
         own: the user's adapters.
     """
@@ -65,7 +66,7 @@ def find_trained(
     Args:
         base_sha256: hash of the base model's weights.
         task: the task at hand; ``auto`` takes a generator that never saw it, where there is one.
-        variant: ``auto``, ``full`` or ``without-TASK``.
+        variant: ``auto``, or a variant's name.
         align: whether an aligner is wanted too.
         folder: of trained parts; None for the shipped one.
         questions: the prompts at hand, each of which may have been trained on.
@@ -82,9 +83,9 @@ def find_trained(
     if chosen is None or generator is None:
         return Trained()
     aligner = find_aligner(generator, index) if align else None
-    saw = None if task is None else task in chosen.sources
+    learnt = None if task is None else saw(task, chosen.sources)
     asked = saw_questions(base_sha256, questions, chosen, index) if questions else None
-    return Trained(generator, aligner, chosen.name, tuple(chosen.sources), saw, asked)
+    return Trained(generator, aligner, chosen.name, tuple(chosen.sources), learnt, asked)
 
 
 def saw_questions(base_sha256: str, questions: Sequence[str], variant: pretrained.Variant, index: Path) -> int | None:

@@ -43,7 +43,7 @@ class Adapters(Record):
         generated: by the generator, None where there is none.
         aligned: by the aligner, None where there is none.
         variant: which trained generator.
-        saw_task: whether the generator was trained on a task of this name.
+        saw_task: whether the generator was trained on a task of this name, or on its problems in other words.
         saw_questions: how many of the run's questions the generator was trained on, by hashes of their letters and
             digits; null where its index does not hold them.
         caveats: what limits the adapters, in sentences without their full stop.

@@ -26,6 +26,7 @@ from cao.model.profiles import is_place
 from cao.profile_settings import ProfileSettings
 from cao.progress import Progress
 from cao.tasks import TASKS
+from cao.tasks.same_problems import kept_from, saw
 from cao.types import DtypeChoice
 from eval.options import TablesOptions
 from tools import pretrained
@@ -187,16 +188,16 @@ def encode_sources(consolidation: Consolidation) -> None:
 
 
 def serving(consolidation: Consolidation, task: str) -> Variant:
-    """Return the variant whose generator never saw a task.
+    """Return the variant whose generator never saw a task's problems, in these words or others.
 
     Raises:
         InputError: every generator was trained on it.
     """
     every = variants(consolidation.preset)
-    unseen = [variant for variant in every if task in variant.leaves_out]
+    unseen = [variant for variant in every if kept_from(task, variant.sources, variant.leaves_out)]
     if unseen:
         return unseen[0]
-    if task in consolidation.preset.sources:
+    if saw(task, consolidation.preset.sources):
         raise InputError(f"{task} was a source of every generator in {consolidation.folder}; leave it out of --tasks")
     return every[0]
 

@@ -14,6 +14,7 @@ from agent.train.generator.presets import REPORTED
 from agent.train.generator.variants import Variant, variants
 from cao.errors import InputError
 from cao.progress import Progress
+from cao.tasks.same_problems import saw
 from eval.generation.consolidation import serving
 from eval.generation.pooled import POOL, POOL_KINDS
 from eval.generation.workshop import BASE, Recipe, Workshop
@@ -26,7 +27,9 @@ KINDS = {
     "base": "the base model",
     "generated": "made from 32 support prompts by the generator that never saw the task",
     "aligned": "the same after alignment to those prompts",
+    "misaligned": "the same after alignment to another task's prompts",
     "no prompts": "what that generator makes with its prompts masked out",
+    "centre": "the adapter that is trained at the centre of what that generator makes, without what it generates",
     "union": "Union-Train: one adapter trained on all sources of that generator, whatever the task",
     "mean": "mean of that generator's source checkpoints, A and B separately",
     "nearest": "checkpoint of the source whose prompts are nearest by embedding",
@@ -148,21 +151,26 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
     variant, every = serving(workshop.consolidation, task), Compared()
     every.add("base", [Recipe(BASE, None, "the base model")])
     every.add("generated", [workshop.generated(task, seed, variant) for seed in seeds])
+    foreign = list(zip(seeds, others(task, len(seeds)), strict=True))
     if workshop.has(f"variants/{variant.name}/aligner"):
         every.add("aligned", [workshop.aligned(task, seed, variant) for seed in seeds])
+        every.add("misaligned", [workshop.aligned(task, seed, variant, towards=other) for seed, other in foreign])
     else:
-        every.add("aligned", [], f"`{variant.name}` has no aligner")
+        every.missing.update(dict.fromkeys(("aligned", "misaligned"), f"`{variant.name}` has no aligner"))
     every.add("no prompts", [workshop.without(variant)])
+    if workshop.consolidation.preset.statistics == "element":
+        every.add("centre", [workshop.at_centre(variant)])
+    else:
+        every.add("centre", [], f"`{variant.name}` normalises layer by layer and has no such adapter")
     _add_averages(every, workshop, variant)
     if NEAREST & {*kinds}:
         nearest = [workshop.nearest(task, variant, seed)[0] for seed in seeds]
         _add_fused(every, workshop, "nearest", [_checkpoint(workshop, variant, name) for name in nearest])
-    foreign = zip(others(task, len(seeds)), seeds, strict=True)
-    every.add("wrong", [workshop.generated(other, seed, variant) for other, seed in foreign])
+    every.add("wrong", [workshop.generated(other, seed, variant) for seed, other in foreign])
     every.add("shuffled", [workshop.generated(task, seed, variant, shuffle=True) for seed in seeds])
     if in_domain(workshop, task):
         _add_own(every, workshop, task, variant, kinds)
-    if task in workshop.full.sources:
+    if saw(task, workshop.full.sources):
         every.add("seen", [workshop.generated(task, seed, workshop.full) for seed in seeds])
     _add_paper(every, workshop, task, seeds)
     if lacking := [kind for kind in POOL if kind not in every.recipes]:

@@ -118,12 +118,17 @@ class Workshop:
         """Return the adapter that a variant's generator makes without prompts."""
         return self.trained(variant.name)[0].unconditional()
 
-    def align(self, variant: Variant, examples: Sequence[Example], task: str) -> LoraWeights:
-        """Return the generated adapter of a task's prompts, aligned to them."""
+    def centre(self, variant: Variant) -> LoraWeights:
+        """Return the adapter at the centre of what a variant's generator makes."""
+        made = self.trained(variant.name)[0].centre_weights()
+        assert made is not None, variant.name
+        return made
+
+    def align(self, variant: Variant, prompts: Sequence[str], asked: list[str]) -> LoraWeights:
+        """Return the adapter generated from prompts, aligned to what a model is asked."""
         aligner, lm = self.trained(variant.name)[1], self.consolidation.lm
         assert aligner is not None, variant.name
-        weights = self.generate(variant, [example.prompt for example in examples])
-        asked = asked_prompts(task, examples, lm.profile.answer_style)
+        weights = self.generate(variant, prompts)
         limit, whole = aligner.header.vector_prompts, aligner.reads_base_state
         return aligner.align(weights, aligner_condition(lm, weights, asked, limit, with_base_state=whole))
 
@@ -173,15 +178,20 @@ class Workshop:
         label = f"{variant.name} generated from {'shuffled ' if shuffle else ''}{task}, seed {seed}"
         return Recipe(key, partial(Workshop.generate, variant=variant, prompts=prompts), label)
 
-    def aligned(self, task: str, seed: int, variant: Variant) -> Recipe:
-        """Return the recipe of an aligned adapter."""
-        examples = self.support(task, seed)
+    def aligned(self, task: str, seed: int, variant: Variant, *, towards: str | None = None) -> Recipe:
+        """Return the recipe of an adapter generated from a task's prompts and aligned to them, or to another task's."""
+        prompts = [example.prompt for example in self.support(task, seed)]
         style = self.consolidation.lm.profile.answer_style
+        asked = asked_prompts(towards or task, self.support(towards or task, seed), style)
         files = [self._generator_sha256(variant), self._file_sha256(self._file(f"variants/{variant.name}/aligner"))]
-        texts = [[example.prompt for example in examples], asked_prompts(task, examples, style)]
-        key = f"aligned:{':'.join(files)}:{_sha256(texts)}"
-        label = f"{variant.name} aligned to {task}, seed {seed}"
-        return Recipe(key, partial(Workshop.align, variant=variant, examples=examples, task=task), label)
+        key = f"aligned:{':'.join(files)}:{_sha256([prompts, asked])}"
+        label = f"{variant.name} generated from {task} and aligned to {towards or task}, seed {seed}"
+        return Recipe(key, partial(Workshop.align, variant=variant, prompts=prompts, asked=asked), label)
+
+    def at_centre(self, variant: Variant) -> Recipe:
+        """Return the recipe of the adapter at a generator's centre."""
+        key, label = f"centre:{self._generator_sha256(variant)}", f"{variant.name}'s centre"
+        return Recipe(key, partial(Workshop.centre, variant=variant), label)
 
     def without(self, variant: Variant) -> Recipe:
         """Return the recipe of the adapter that is made without prompts."""

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 
 MEASURED = ("--tasks", "openbookqa,social_iqa", "--limit", "6", "--reward", "48", "--seeds", "0,1")
 FIGURES = ("tasks", "every", "far", "recovery", "retention", "missing", "cosines")
-MADE = {"base", "generated", "no prompts", "union", "nearest", "generated+nearest", "wrong", "shuffled", *POOL_KINDS}
+MADE = {"base", "generated", "no prompts", "centre", "union", "nearest", "generated+nearest", "wrong", "shuffled"}
+MADE |= {*POOL_KINDS}
 """What every folder has, or is trained for the table."""
 
 
@@ -70,7 +71,7 @@ def test_each_task_is_served_by_a_generator_that_never_saw_it(finished: Finished
     assert all(task not in said["wrong"] for task, said in tasks.items())
     for said in tasks.values():
         counts = {name: len(hashes) for name, hashes in said["adapters"].items()}
-        alone = ("base", "mean", "union", "checkpoint", "own", "no prompts")
+        alone = ("base", "mean", "union", "checkpoint", "own", "no prompts", "centre")
         assert counts == {name: 1 if name in alone else 2 for name in counts}
         made = [hashes[0] for name, hashes in said["adapters"].items() if name not in ("nearest", "mean")]
         assert len(set(made)) == len(made)  # no two kinds are the same adapter by mistake
@@ -246,13 +247,14 @@ def test_folds_serve_their_own_sources_and_what_is_nearest_is_trained(finished: 
     assert (seen["variant"], unseen["variant"]) == ("fold-2", "full")
     own = {"checkpoint", "generated+checkpoint", "own", "seen"}
     assert seen["rows"].keys() == MADE | own | {"mean"}  # the mean of the two that were wanted
-    assert unseen["rows"].keys() == MADE | {"mean", "aligned", "paper"}
+    assert unseen["rows"].keys() == MADE | {"mean", "aligned", "misaligned", "paper"}
     assert unseen["paper"]["nearest"]["0"]["source"] == "openbookqa"
     assert {near["source"] for near in seen["near"]["nearest"].values()} == {"arc_easy"}
     aims = result["every"]["aims"]
     assert aims["generated"]["against"]["base"]["tasks"] == 2
     assert aims["aligned"]["against"]["generated"]["tasks"] == 1
     assert "Some tasks have no row **aligned**: `fold-2` has no aligner." in page
+    assert "Some tasks have no row **misaligned**: `fold-2` has no aligner." in page
     alike = [*(wide.folder / "checkpoints").glob("*-average*"), wide.folder / "unions" / "full-average.safetensors"]
     for path in alike:  # as the consolidation would have trained it
         assert path.read_bytes() == (finished.folder / path.relative_to(wide.folder)).read_bytes()
@@ -269,7 +271,7 @@ def test_a_folder_without_an_aligner_is_judged_as_it_is(finished: Finished, tmp_
     assert lacking.call("--tasks", "social_iqa", "--seeds", "0") == 0
     result = json.loads(lacking.page.with_suffix(".json").read_text())
     assert result["tasks"]["social_iqa"]["rows"].keys() == MADE | {"paper"}
-    assert result["missing"].keys() == {"aligned", "mean"}
+    assert result["missing"].keys() == {"aligned", "misaligned", "mean"}
     assert list(result["every"]["aims"]) == ["generated"]
     assert result["aligner_target"] is result["retention"] is None
     assert result["cost"]["vector_prompts"] == 0

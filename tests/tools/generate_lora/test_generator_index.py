@@ -16,12 +16,14 @@ from tools.generate_lora.generator import load_generator
 def listed(folder: Path, **changes: Any) -> Path:
     """An index with a full variant and one without piqa, both really there."""
     variants = []
-    for k, (name, leaves_out) in enumerate((("full", []), ("without-piqa", ["piqa"]))):
+    entries = (("full", ["piqa", "boolq"], []), ("without-piqa", ["boolq"], ["piqa"]))
+    for k, (name, sources, leaves_out) in enumerate(entries):
         generator = untrained()
         generator.made = {"number": k}
         sha256 = generator.save(folder / f"{name}.safetensors")
         entry = {"path": f"{name}.safetensors", "sha256": sha256, **changes.get("generator", {})}
-        variants.append({"name": name, "sources": ["piqa", "boolq"], "leaves_out": leaves_out, "generator": entry})
+        variants.append({"name": name, "sources": sources, "leaves_out": leaves_out, "generator": entry})
+        variants[-1] |= changes.get(name.replace("-", "_"), {})
     index = {"format": 1, "models": {BASE: {"name": "tiny", "variants": variants}}}
     path = folder / "index.json"
     path.write_text(json.dumps({**index, **changes.get("index", {})}))
@@ -80,3 +82,45 @@ def test_a_damaged_index_is_named(tmp_path: Path, text: str, message: str) -> No
     index.write_text(text)
     with pytest.raises(InputError, match=rf"index\.json: not an index of trained parts.*({message})"):
         pretrained.choose(BASE, None, "auto", index)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"without_piqa": {"sources": ["boolq", "piqa"]}},
+            "`without-piqa` has piqa among its sources and",
+        ),
+        (
+            {"full": {"made": {"sources": ["piqa"]}}},
+            "`full` lists sources piqa, boolq, its generator piqa",
+        ),
+        (
+            {"full": {"made": {"aligner": {"fold-1": "piqa"}}}},
+            "the aligner of `full` was trained by `fold-1`, which is not listed",
+        ),
+        (
+            {"without_piqa": {"name": "fold-1"}, "full": {"made": {"aligner": {"fold-1": "piqa boolq"}}}},
+            "the aligner of `full` has `fold-1` leave out piqa, boolq; it is listed with piqa",
+        ),
+    ],
+)
+def test_an_index_that_contradicts_itself_is_refused_with_both_sides(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=rf"index\.json: tiny: {message}"):
+        pretrained.read_index(listed(tmp_path, **changes))
+    agreeing = {"without_piqa": {"name": "fold-1"}, "full": {"made": {"aligner": {"fold-1": "piqa", "seed": "0"}}}}
+    assert pretrained.read_index(listed(tmp_path, **agreeing))
+
+
+def test_the_variant_kept_from_a_tasks_problems_in_other_words_serves_it(tmp_path: Path) -> None:
+    gsm = "reasoning_gym_gsm_symbolic"
+    index = listed(tmp_path, full={"sources": [gsm, "boolq"]}, without_piqa={"leaves_out": [gsm]})
+    chosen = pretrained.choose(BASE, "gsm8k", "auto", index)
+    assert chosen is not None
+    assert chosen.name == "without-piqa"
+    learnt = listed(tmp_path, full={"sources": [gsm]}, without_piqa={"sources": ["gsm8k"], "leaves_out": [gsm]})
+    chosen = pretrained.choose(BASE, "gsm8k", "auto", learnt)
+    assert chosen is not None
+    assert chosen.name == "full"  # neither was kept from them; a run says that it saw the task
