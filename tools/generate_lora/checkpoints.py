@@ -103,8 +103,10 @@ def collect(
     Source: CAO-LLM Table 8.
     """
     looked_at = held_back[:LOOKED_AT] if preset.patience else ()
-    if not rows or (preset.patience and not looked_at):
+    if not rows:
         raise InputError("a task without questions with choices cannot be trained on")
+    if preset.patience and not looked_at:
+        raise InputError("checkpoints.patience looks at questions held back, and there are none; set it to 0")
     start = lm.fresh_lora(initial_seed)
     origin = flatten(start.tensors, layout)
     schedule = batches(len(rows), preset.batch, preset.warm_steps + preset.kept_steps, seed)

@@ -108,7 +108,7 @@ class Consolidation(Generators):
             residuals.append(generator.to_residual(weights))
             vectors.append(task_vector(self.lm, weights, prompts, limit))
             self.progress(f"task vectors {task}", k, self.preset.pairs)
-        checkpoint = self.average(f"checkpoints/{task}")
+        checkpoint = self.average(f"checkpoints/{task}") if self.preset.aligner.target == "checkpoint" else None
         return SourceTask(task, torch.stack(residuals), torch.stack(vectors), checkpoint)
 
     def _generated(self, task: str, generator: TrainedGenerator) -> Iterator[tuple[LoraWeights, list[str]]]:

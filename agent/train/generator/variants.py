@@ -44,10 +44,10 @@ def aligned(preset: Preset) -> list[str]:
 
     A gain aligner learns from the folds' adapters for what they never saw, so there is one behind the full generator.
     A fold has none of its own: it would have to come from folds within the fold. Without folds there is no gain
-    aligner, and without checkpoints nothing that a Fusion VAE could be trained towards.
+    aligner, and without checkpoints no Fusion VAE but one that reconstructs the generated weights.
     """
     if preset.gains:
         return ["full"] if preset.folds else []
-    if preset.generator.reconstruction == 0:
+    if preset.generator.reconstruction == 0 and preset.aligner.target == "checkpoint":
         return []
     return [variant.name for variant in variants(preset) if variant not in folds(preset)]

@@ -206,7 +206,7 @@ def test_a_training_with_patience_ends_early_and_looks_at_no_question_that_it_le
     straight, same = gather(tiny_lm, rows, warm_steps=8)
     assert same == taken
     assert torch.equal(straight, residuals)
-    with pytest.raises(InputError, match="without questions"):
+    with pytest.raises(InputError, match="patience looks at questions held back, and there are none"):
         gather(tiny_lm, rows, patience=2)
 
 

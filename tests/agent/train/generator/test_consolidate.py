@@ -150,6 +150,48 @@ def test_a_generator_that_leaves_a_task_out_needs_nothing_of_it(finished: Finish
     assert not (finished.folder / "variants" / "without-piqa").exists()
 
 
+def test_an_aligner_towards_the_generated_weights_needs_no_checkpoint(finished: Finished, tmp_path: Path) -> None:
+    through = ("generator.reconstruction=0", "generator.behaviour_from=0", "generator.answers=1", "leave_out=[]")
+    values = ("aligner.target=generated", *through)
+    ended = call(command(finished.model, tmp_path, *(part for value in values for part in ("--set", value))))
+    assert ended.code == 0, ended.err
+    folder = tmp_path / finished.folder.name
+    assert not (folder / "checkpoints").exists()
+    place = folder / "variants" / "full"
+    generator = load_generator(place / "generator.safetensors")
+    made = load_aligner(
+        place / "aligner.safetensors", generator.layout, generator.initial, generator_sha256=generator.sha256
+    )
+    assert made.header.target == "generated"
+    weights = generator.unconditional()
+    moved = made.align(weights, torch.zeros(len(made.mean)))
+    for name, value in weights.tensors.items():  # a decoder that emits a correction begins at what is wanted
+        assert torch.allclose(moved.tensors[name], value, atol=1e-3)
+
+
+def test_checkpoints_end_where_the_loss_on_questions_held_back_stops_falling(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.generate_lora.checkpoints.LOOK_EVERY", 1)
+    rising = iter([1.0, *range(2, 99)])
+    looked_at = []
+
+    def look(lm: LanguageModel, rows: list[Any], *, gradient: bool) -> torch.Tensor:
+        looked_at.append([row.tokens for row in rows])
+        return torch.tensor(float(next(rising)))
+
+    monkeypatch.setattr("tools.generate_lora.checkpoints.answer_loss", look)
+    patient = ("--set", "checkpoints.patience=2", "--set", "checkpoints.warm_steps=9")
+    options = settings_of(
+        ConsolidateOptions, parser().parse_args(command(finished.model, tmp_path, *patient)), "consolidate"
+    )
+    consolidation = open_consolidation(Settings(**dict(options)), silent)
+    consolidation.folder.mkdir()
+    assert len(consolidation.checkpoints("arc_easy")) == 5
+    assert consolidation.steps("arc_easy") == 3 + 5
+    assert looked_at == 3 * [[row.tokens for row in consolidation.rows("arc_easy")[1]]]
+
+
 def test_the_model_is_given_back_while_nothing_goes_through_it(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

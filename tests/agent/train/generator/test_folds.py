@@ -106,7 +106,10 @@ def test_without_folds_there_is_one_generator_and_no_aligner(tiny_model_folder: 
 def test_without_checkpoints_there_is_no_aligner() -> None:
     through_the_model = PRESETS["embedded"].generator.model_copy(update={"reconstruction": 0.0})
     assert aligned(PRESETS["embedded"])
-    assert not aligned(PRESETS["embedded"].model_copy(update={"generator": through_the_model}))
+    without = PRESETS["embedded"].model_copy(update={"generator": through_the_model})
+    assert not aligned(without)
+    itself = without.model_copy(update={"aligner": without.aligner.model_copy(update={"target": "generated"})})
+    assert aligned(itself) == aligned(PRESETS["embedded"])
 
 
 @pytest.mark.slow
