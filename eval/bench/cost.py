@@ -147,7 +147,7 @@ class Training:
                 c.lm,
                 c.rows(self.task)[0],
                 c.layout,
-                preset=c.preset.checkpoints,
+                preset=c.preset.checkpoints.model_copy(update={"patience": 0}),
                 initial_seed=INITIAL_SEED,
                 seed=c.seed_for(f"checkpoints/{self.task}"),
                 progress=progress,
