@@ -26,7 +26,7 @@ from cao.model.profiles import is_place
 from cao.profile_settings import ProfileSettings
 from cao.progress import Progress
 from cao.tasks import TASKS
-from cao.tasks.same_problems import kept_from, saw
+from cao.tasks.same_problems import kept_from
 from cao.types import DtypeChoice
 from eval.options import TablesOptions
 from tools import pretrained
@@ -188,7 +188,7 @@ def encode_sources(consolidation: Consolidation) -> None:
 
 
 def serving(consolidation: Consolidation, task: str) -> Variant:
-    """Return the variant whose generator never saw a task's problems, in these words or others.
+    """Return the variant whose generator never saw a task: one kept from its problems in other words too, if there is.
 
     Raises:
         InputError: every generator was trained on it.
@@ -197,7 +197,7 @@ def serving(consolidation: Consolidation, task: str) -> Variant:
     unseen = [variant for variant in every if kept_from(task, variant.sources, variant.leaves_out)]
     if unseen:
         return unseen[0]
-    if saw(task, consolidation.preset.sources):
+    if task in consolidation.preset.sources:
         raise InputError(f"{task} was a source of every generator in {consolidation.folder}; leave it out of --tasks")
     return every[0]
 

@@ -19,8 +19,10 @@ from cao.machine.compute import settled
 from cao.model.loading import check_device
 from cao.progress import Progress
 from cao.tasks import get_task
+from cao.tasks.same_problems import saw
 from cao.types import Example
 from eval.generation.bootstrap import Answers, Draws, interval
+from eval.generation.consolidation import serving
 from eval.generation.scores import TaskAnswers
 from eval.options import TablesOptions
 from eval.paper.cells.desk import Desk, Shared
@@ -143,6 +145,7 @@ class Measuring:
             versus=versus([pair for pair in table.pairs if set(pair) <= set(rows)], by_kind),
             questions={task: tuple(example.id for example in test) for task, test in asked.items()},
             practised=self._practised(rows),
+            reworded=tuple(task for task in self._tasks if self._reworded(task)),
             choice=choice_of(table.chosen, answers) if table.chosen else None,
         )
 
@@ -153,6 +156,13 @@ class Measuring:
             return ()
         known = practised_on(self.desk.lm.sha256, index_of(trained_parts(options)))
         return tuple(task for task in self._tasks if task in known)
+
+    def _reworded(self, task: str) -> bool:
+        """Return whether the generator that serves a task learnt from its problems in other words."""
+        try:
+            return saw(task, serving(self.desk.workshop.consolidation, task).sources)
+        except CaoError:
+            return False  # nothing serves it
 
     def _test(self, task: str) -> list[Example] | None:
         try:

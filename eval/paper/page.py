@@ -96,12 +96,22 @@ Made on {result.measured} by
 
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device} ({result.machine}); preset \
 `{result.preset}`, seeds {", ".join(map(str, result.seeds))}; at most {result.limit} test questions a task, answers \
-{asked}. {one.about} {practised(result)}{likelihood}{rules if result.table == "2" else ""}
+{asked}. {one.about} {reworded(result)}{practised(result)}{likelihood}{rules if result.table == "2" else ""}
 
 Intervals are 95 %: a paired bootstrap over questions and seeds; p-values are two-sided, corrected by Holm for all \
 comparisons of this table. The paper's figures are those of Qwen2.5-Instruct, parsed from free text, and its means are \
 over its own six tasks.
 """
+
+
+def reworded(result: TableResult) -> str:
+    """Return which tasks' problems were learnt from in other words, in a sentence; empty for none."""
+    if not result.reworded:
+        return ""
+    return (
+        f"The generator of {', '.join(result.reworded)}, and what baselines learnt from, had the same problems with "
+        "other names and numbers in one source. "
+    )
 
 
 def practised(result: TableResult) -> str:

@@ -131,6 +131,7 @@ class TableResult(Record):
         versus: the comparisons of the table.
         questions: task → ids of its test questions, in the order of ``right``.
         practised: tasks on whose other questions the policy of the whole runs practised.
+        reworded: tasks whose problems, with other names and numbers, are in a source of the generator that serves them.
         choice: what choosing between the rows is worth; left out where the table does not ask.
     """
 
@@ -161,6 +162,7 @@ class TableResult(Record):
     versus: tuple[Versus, ...]
     questions: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude_if=is_empty)
     practised: tuple[str, ...] = ()
+    reworded: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
     choice: Choice | None = Field(default=None, exclude_if=is_none)
 
     def pair(self, row: str, other: str, kind: str) -> Versus | None:

@@ -32,6 +32,14 @@ def test_tasks_that_the_policy_knows_are_named() -> None:
     assert "practised choosing them on other questions of arc_easy: its stage 3 is not new to these" in page(made())
 
 
+def test_tasks_that_were_learnt_in_other_words_are_named() -> None:
+    said = page(
+        made_table(("arc_easy", "medqa"), IN, rows={"base": row(0.5, 0.3, (Spent(), Spent()))}, reworded=("medqa",))
+    )
+    assert "The generator of medqa, and what baselines learnt from, had the same problems with other names" in said
+    assert "same problems" not in page(made())
+
+
 def test_what_nobody_kept_is_not_called_zero() -> None:
     said = page(made())
     assert "| base model | nothing | 0 steps, 0 tokens, 0 s | 0 steps, 0 tokens, 0 s |" in said
