@@ -71,7 +71,11 @@ class Adapters(Record):
             return "trained on a task of this name" if by_name else "by name never trained on this task"
         if questions:
             return f"trained on {'this task too, and on ' if by_name else ''}{questions} of these questions"
-        return "trained on other questions of this task" if by_name else "never trained on any of these questions"
+        return (
+            "trained on this task, though on none of these questions in these words"
+            if by_name
+            else "never trained on any of these questions"
+        )
 
 
 class Computed(Record):

@@ -59,7 +59,7 @@ def test_the_shipped_list_has_every_source_of_every_variant() -> None:
         (False, 0, "never trained on any of these questions"),
         (False, 7, "trained on 7 of these questions"),
         (True, 7, "trained on this task too, and on 7 of these questions"),
-        (True, 0, "trained on other questions of this task"),
+        (True, 0, "trained on this task, though on none of these questions in these words"),
     ],
 )
 def test_the_claim_is_by_questions_where_they_are_known(by_name: bool | None, questions: int | None, told: str) -> None:
