@@ -18,6 +18,7 @@ from cao.configuration import Amount, Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.inference.answer_loss import add_answer_gradient, answer_loss
+from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.model.training_state import restore_training, save_training
@@ -88,8 +89,8 @@ def collect(
         layout: how residuals are laid out.
         preset: steps, rates, batch.
         initial_seed: of the shared initialisation.
-        seed: of the order of the questions.
-        held_back: questions that no step is taken on; ``patience`` looks at the first of them.
+        seed: of the questions' order.
+        held_back: no step is taken on these questions; ``patience`` looks at the first of them.
         progress: called after each step.
         checkpoint: file that a killed training goes on from.
         checkpoint_every_s: seconds between two writings of it.
@@ -102,27 +103,21 @@ def collect(
 
     Source: CAO-LLM Table 8.
     """
-    looked_at = held_back[:LOOKED_AT] if preset.patience else ()
-    if not rows:
-        raise InputError("a task without questions with choices cannot be trained on")
-    if preset.patience and not looked_at:
-        raise InputError("checkpoints.patience looks at questions held back, and there are none; set it to 0")
+    looked_at = _looked_at(rows, held_back, preset)
     start = lm.fresh_lora(initial_seed)
-    origin = flatten(start.tensors, layout)
     schedule = batches(len(rows), preset.batch, preset.warm_steps + preset.kept_steps, seed)
     fingerprint = _fingerprint(lm, rows, looked_at, layout, preset, initial_seed, seed)
-    kept, losses, looks = list[Tensor](), list[float](), list[float]()
     with lm.adapted(start, trainable=True) as live:
-        optimizer = torch.optim.AdamW(list(live.values()), lr=preset.warm_rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(live.values(), lr=preset.warm_rate, weight_decay=0.0)
         carried = restore_training(checkpoint, fingerprint, live, optimizer, CARRIED) if checkpoint else None
-        if carried:
-            kept, losses, looks = list(carried["kept"]), carried["losses"].tolist(), carried["looks"].tolist()
+        kept: list[Tensor] = list(carried["kept"]) if carried else []
+        losses, looks = ([float(x) for x in carried[name]] if carried else [] for name in CARRIED[1:])
         saved, warm = time.monotonic(), preset.warm_until(looks)
         while (step := len(losses)) < warm + preset.kept_steps:
             rate = preset.warm_rate if step < warm else preset.kept_rate
             losses.append(answer_step(lm, [rows[i] for i in schedule[step]], live, optimizer, rate))
             if step >= warm:
-                kept.append(_residual(live, origin, layout))
+                kept.append(_residual(live, start, layout))
             elif looked_at and len(losses) % LOOK_EVERY == 0:
                 looks.append(float(answer_loss(lm, looked_at, gradient=False)))
                 warm = preset.warm_until(looks)
@@ -161,6 +156,15 @@ def answer_step(
     return loss
 
 
+def _looked_at(rows: Sequence[Row], held_back: Sequence[Row], preset: CheckpointPreset) -> Sequence[Row]:
+    """Return the questions that looks are at, none where the preset has no patience; raises as ``collect`` does."""
+    if not rows:
+        raise InputError("a task without questions with choices cannot be trained on")
+    if preset.patience and not held_back:
+        raise InputError("checkpoints.patience looks at questions held back, and there are none; set it to 0")
+    return held_back[:LOOKED_AT] if preset.patience else ()
+
+
 def _carry(kept: list[Tensor], losses: list[float], looks: list[float]) -> dict[str, Tensor]:
     """Return what a killed training goes on from beside weights and moments, by the names of ``CARRIED``."""
     so_far = torch.stack(kept) if kept else torch.empty(0)
@@ -168,10 +172,10 @@ def _carry(kept: list[Tensor], losses: list[float], looks: list[float]) -> dict[
     return {"kept": so_far} | {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
 
 
-def _residual(live: dict[str, Tensor], origin: Tensor, layout: TokenLayout) -> Tensor:
+def _residual(live: dict[str, Tensor], start: LoraWeights, layout: TokenLayout) -> Tensor:
     """Return how far the adapter has come from its initialisation, (layers, D_l) bfloat16, on the CPU."""
     flat = flatten({name: parameter.detach() for name, parameter in live.items()}, layout)
-    return (flat.cpu() - origin).to(torch.bfloat16)
+    return (flat.cpu() - flatten(start.tensors, layout)).to(torch.bfloat16)
 
 
 def _fingerprint(

@@ -21,6 +21,7 @@ from tools.generate_lora.checkpoints import collect
 from tools.generate_lora.generator import Identity, TrainedGenerator, load_generator
 from tools.generate_lora.sources import Source, conditioning, fit
 from tools.generate_lora.statistics import Statistics
+from tools.generate_lora.tokens import flatten
 from tools.generate_lora.training import train_generator
 from tools.generate_lora.training_step import question_loss
 
@@ -156,14 +157,19 @@ class Generators(Sources):
         """Return a generator with seeded random weights; with element-wise statistics it returns about Union-Train.
 
         Args:
-            sources: their checkpoints give the statistics; where there are none, it begins at the LoRA initialisation.
+            sources: their checkpoints give the statistics; where there are none, it begins at the LoRA initialisation,
+                and a token's scalars are in units of a layer's root mean square of that: in units of 1 they drown it.
             variant: which one; its Union-Train adapter is a better centre than the mean of the checkpoints.
         """
         layout = self.layout
         initial = initial_lora(layout.shapes(), LORA_TARGETS, layout.rank, layout.alpha, INITIAL_SEED, self.lm.sha256)
         encoder = read_header(self.folder / "states" / f"{sources[0].name}.safetensors")["encoder_sha256"]
         identity = Identity(self.lm.sha256, encoder, INITIAL_SEED, adapter_sha256(initial))
-        statistics = Statistics("element", torch.zeros(layout.layers, layout.length), torch.ones(layout.layers, 1))
+        begun = flatten(initial.tensors, layout)
+        scale = (
+            begun.square().mean(1, keepdim=True).sqrt() if self.preset.head == "tokens" else torch.ones(len(begun), 1)
+        )
+        statistics = Statistics("element", torch.zeros_like(begun), scale)
         if self.preset.generator.reconstruction > 0:
             statistics = fit(self.preset.statistics, sources)
             if statistics.mode == "element":

@@ -163,6 +163,8 @@ def test_an_aligner_towards_the_generated_weights_needs_no_checkpoint(finished: 
         place / "aligner.safetensors", generator.layout, generator.initial, generator_sha256=generator.sha256
     )
     assert made.header.target == "generated"
+    begun = generator.origin.square().mean(1, keepdim=True).sqrt()
+    assert torch.equal(generator.scale, begun)  # no checkpoint says how far apart adapters are
     weights = generator.unconditional()
     moved = made.align(weights, torch.zeros(len(made.mean)))
     for name, value in weights.tensors.items():  # a decoder that emits a correction begins at what is wanted
