@@ -18,7 +18,6 @@ from cao.configuration import Amount, Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.inference.answer_loss import add_answer_gradient, answer_loss
-from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.model.training_state import restore_training, save_training
@@ -105,6 +104,7 @@ def collect(
     """
     looked_at = _looked_at(rows, held_back, preset)
     start = lm.fresh_lora(initial_seed)
+    origin = flatten(start.tensors, layout)
     schedule = batches(len(rows), preset.batch, preset.warm_steps + preset.kept_steps, seed)
     fingerprint = _fingerprint(lm, rows, looked_at, layout, preset, initial_seed, seed)
     with lm.adapted(start, trainable=True) as live:
@@ -117,7 +117,7 @@ def collect(
             rate = preset.warm_rate if step < warm else preset.kept_rate
             losses.append(answer_step(lm, [rows[i] for i in schedule[step]], live, optimizer, rate))
             if step >= warm:
-                kept.append(_residual(live, start, layout))
+                kept.append(_residual(live, origin, layout))
             elif looked_at and len(losses) % LOOK_EVERY == 0:
                 looks.append(float(answer_loss(lm, looked_at, gradient=False)))
                 warm = preset.warm_until(looks)
@@ -125,9 +125,7 @@ def collect(
                 save_training(checkpoint, fingerprint, live, optimizer, _carry(kept, losses, looks))
                 saved = time.monotonic()
             progress("checkpoints", len(losses), warm + preset.kept_steps)
-    if not all(bool(residual.isfinite().all()) for residual in kept):
-        raise InputError("the training diverged (a weight is not finite): lower the preset's rate")
-    return torch.stack(kept), losses
+    return _finite(torch.stack(kept)), losses
 
 
 def answer_step(
@@ -172,10 +170,17 @@ def _carry(kept: list[Tensor], losses: list[float], looks: list[float]) -> dict[
     return {"kept": so_far} | {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
 
 
-def _residual(live: dict[str, Tensor], start: LoraWeights, layout: TokenLayout) -> Tensor:
+def _finite(residuals: Tensor) -> Tensor:
+    """Return checkpoints, or raise InputError where a weight is not finite."""
+    if not bool(residuals.isfinite().all()):
+        raise InputError("the training diverged (a weight is not finite): lower the preset's rate")
+    return residuals
+
+
+def _residual(live: dict[str, Tensor], origin: Tensor, layout: TokenLayout) -> Tensor:
     """Return how far the adapter has come from its initialisation, (layers, D_l) bfloat16, on the CPU."""
     flat = flatten({name: parameter.detach() for name, parameter in live.items()}, layout)
-    return (flat.cpu() - flatten(start.tensors, layout)).to(torch.bfloat16)
+    return (flat.cpu() - origin).to(torch.bfloat16)
 
 
 def _fingerprint(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent.train.generator.presets import Preset
+from tools.pretrained import FOLD
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ def variants(preset: Preset) -> list[Variant]:
         listed.append(Variant(f"without-{name}", tuple(s for s in preset.sources if s != name), (name,)))
     for fold in range(preset.folds):
         left = tuple(source for i, source in enumerate(preset.sources) if i % preset.folds == fold)
-        listed.append(Variant(f"fold-{fold + 1}", tuple(s for s in preset.sources if s not in left), left))
+        listed.append(Variant(f"{FOLD}{fold + 1}", tuple(s for s in preset.sources if s not in left), left))
     return listed + [Variant(name, sources) for name, sources in preset.extra.items()]
 
 
 def folds(preset: Preset) -> list[Variant]:
     """Return the variants that each leave a part of the sources out."""
-    return [variant for variant in variants(preset) if variant.name.startswith("fold-")]
+    return [variant for variant in variants(preset) if variant.name.startswith(FOLD)]
 
 
 def aligned(preset: Preset) -> list[str]:

@@ -228,11 +228,12 @@ def test_a_killed_collection_goes_on_to_the_same_bits(
             raise KeyboardInterrupt
 
     options = {"checkpoint": checkpoint, "checkpoint_every_s": 0, "progress": kill, **looking}
-    with contextlib.suppress(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) if kill_at <= steps else contextlib.nullcontext():
         gather(tiny_lm, **options)
     resumed, again = gather(tiny_lm, **options)
     assert [done for done, _ in seen] == list(range(1, steps + 1))  # no step was taken twice
     assert seen[-1] == (steps, steps)
+    assert patience or seen == [(done, 9) for done in range(1, 10)]
     assert again == losses
     assert torch.equal(resumed, whole)
 
