@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from cao.configuration import SHIPPED, explain
 from cao.errors import InputError
 from cao.files import opened
+from cao.tasks.files.keys import listed
 from cao.tasks.same_problems import kept_from
 from cao.types import Record
 
@@ -82,17 +83,17 @@ def read_index(index: Path) -> Index | None:
         InputError: it is damaged, of another version, or contradicts itself.
     """
     try:
-        listed = Index.model_validate(json.loads(opened(index.read_bytes())))
+        read = Index.model_validate(json.loads(opened(index.read_bytes())))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise InputError(f"{index}: not an index of trained parts ({explain(error)})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{index}: not an index of trained parts ({type(error).__name__})") from None
-    for shelf in listed.models.values():
+    for shelf in read.models.values():
         for contradiction in contradictions(shelf):
             raise InputError(f"{index}: {shelf.name}: {contradiction}")
-    return listed
+    return read
 
 
 def contradictions(shelf: Shelf) -> Iterator[str]:
@@ -115,14 +116,13 @@ def contradictions(shelf: Shelf) -> Iterator[str]:
             if fold not in by_name:
                 yield f"the aligner of `{variant.name}` was trained by `{fold}`, which is not listed"
             elif str(left).split() != list(by_name[fold].leaves_out):
-                listed = f"it is listed with {_listed(by_name[fold].leaves_out)}"
-                yield f"the aligner of `{variant.name}` has `{fold}` leave out {_listed(str(left).split())}; {listed}"
+                other = f"it is listed with {_listed(by_name[fold].leaves_out)}"
+                yield f"the aligner of `{variant.name}` has `{fold}` leave out {_listed(str(left).split())}; {other}"
 
 
 def _listed(names: object) -> str:
-    """Return some names for a message, cut where they are many."""
-    every = [str(name) for name in names] if isinstance(names, (list, tuple)) else [str(names)]
-    return ", ".join(every[:5]) + (f" and {len(every) - 5} more" if every[5:] else "") or "none"
+    """Return some names for a message, whatever an index has in their place."""
+    return listed(map(str, names if isinstance(names, (list, tuple)) else [names]), 5) or "none"
 
 
 def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index: Path | None = None) -> Variant | None:
@@ -138,8 +138,8 @@ def choose(base_sha256: str, task: str | None = None, variant: str = AUTO, index
     Raises:
         InputError: the index is damaged, or has no such variant.
     """
-    listed = read_index(index or index_of())
-    shelf = listed.models.get(base_sha256) if listed else None
+    every = read_index(index or index_of())
+    shelf = every.models.get(base_sha256) if every else None
     if shelf is None:
         return None
     by_name = {entry.name: entry for entry in shelf.variants}
