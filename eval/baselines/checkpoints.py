@@ -1,14 +1,16 @@
 """Checkpoints of tasks as baselines: trained by Table 8's schedule, or as the consolidation's folder has them."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from cao.model.adapters import LoraWeights
 from cao.model.packed_forward import Row
-from eval.baselines.baseline import Adapted, Baseline, Place, Spent
+from eval.baselines.base import Fixed
+from eval.baselines.baseline import Adapted, Baseline, Place, Prepared, Spent
 from eval.baselines.descent import Extent, Plain, Timed
-from eval.baselines.ground import Ground
+from eval.baselines.ground import Ground, Target
 from eval.baselines.objective import tokens_of
 from tools.generate_lora.checkpoints import CheckpointPreset, batches, collect
 from tools.generate_lora.tokens import flatten, unflatten
@@ -81,6 +83,19 @@ def stored(ground: Ground, names: Sequence[str]) -> Adapted:
         spent += cost(rows, preset.model_copy(update=taken), seed)
     weights = ground.workshop.average(ground.variant, [f"checkpoints/{name}" for name in names])
     return Adapted(weights, spent)
+
+
+@dataclass(frozen=True)
+class OfSources(Fixed):
+    """A method that is made of sources' checkpoints, those that generators are trained on."""
+
+    @abstractmethod
+    def sources(self, ground: Ground, task: str, seed: int) -> tuple[str, ...]:
+        """Return the sources whose checkpoints it is made of, for a task and a choice of prompts."""
+
+    def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
+        """Return the mean of the checkpoints; what was spent is the training of all of them."""
+        return stored(ground, self.sources(ground, target.task.name, target.seed))
 
 
 @dataclass(frozen=True)

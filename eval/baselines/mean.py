@@ -6,26 +6,19 @@ Source: this project's control.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eval.baselines.base import Fixed
-from eval.baselines.baseline import Adapted, Origin, Place, Prepared, Reads
-from eval.baselines.checkpoints import stored
-from eval.baselines.ground import Ground, Target
+from eval.baselines.baseline import Origin, Reads
+from eval.baselines.checkpoints import OfSources
+from eval.baselines.ground import Ground
 
 
 @dataclass(frozen=True)
-class Mean(Fixed):
-    """A and B averaged over the sources' checkpoints, which all start from one initialisation."""
+class Mean(OfSources):
+    """A and B averaged over sources' checkpoints, which all start from one initialisation."""
 
     name = "mean"
     origin = Origin(paper="this project's control: the mean of the sources' checkpoints")
     reads: ClassVar[Reads] = "nothing"
 
-    def prepare(self, ground: Ground, place: Place) -> Prepared:
-        """Return the mean adapter's tensors, and what all checkpoints took."""
-        made = stored(ground, ground.variant.sources)
-        assert made.weights is not None
-        return Prepared(made.weights.tensors, made.spent)
-
-    def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
-        """Return the mean adapter."""
-        return Adapted(ground.full(prepared.tensors, "mean of the sources' checkpoints"))
+    def sources(self, ground: Ground, task: str, seed: int) -> tuple[str, ...]:
+        """Return the sources of the control of the same name among generated adapters."""
+        return ground.workshop.of_mean(task, ground.variant)

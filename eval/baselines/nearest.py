@@ -6,21 +6,19 @@ Source: this project's control.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eval.baselines.base import Fixed
-from eval.baselines.baseline import Adapted, Origin, Place, Prepared, Reads
-from eval.baselines.checkpoints import stored
-from eval.baselines.ground import Ground, Target
+from eval.baselines.baseline import Origin, Reads
+from eval.baselines.checkpoints import OfSources
+from eval.baselines.ground import Ground
 
 
 @dataclass(frozen=True)
-class Nearest(Fixed):
+class Nearest(OfSources):
     """One source's checkpoint, as the consolidation's folder has it."""
 
     name = "nearest"
     origin = Origin(paper="this project's control: the nearest source's checkpoint")
     reads: ClassVar[Reads] = "prompts"
 
-    def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
-        """Return the checkpoint of the nearest source; what was spent is that one training."""
-        source, _ = ground.workshop.nearest(target.task.name, ground.variant, target.seed)
-        return stored(ground, [source])
+    def sources(self, ground: Ground, task: str, seed: int) -> tuple[str, ...]:
+        """Return the nearest source."""
+        return (ground.workshop.nearest(task, ground.variant, seed)[0],)

@@ -31,7 +31,7 @@ KINDS = {
     "no prompts": "what that generator makes with its prompts masked out",
     "centre": "the adapter that is trained at the centre of what that generator makes, without what it generates",
     "union": "Union-Train: one adapter trained on all sources of that generator, whatever the task",
-    "mean": "mean of that generator's source checkpoints, A and B separately",
+    "mean": "mean of checkpoints, A and B separately: of that generator's sources, or of the six but for the task",
     "nearest": "checkpoint of the source whose prompts are nearest by embedding",
     "generated+nearest": "halfway between these two: the mean of their ΔW",
     **POOL_KINDS,
@@ -104,9 +104,7 @@ def only(task: str) -> Variant:
 def train_lacking(
     workshop: Workshop, tasks: Sequence[str], seeds: Sequence[int], kinds: Collection[str], progress: Progress
 ) -> None:
-    """Train what the comparison takes and the folder lacks: Union-Train, the nearest sources' checkpoints, the tasks'.
-
-    The checkpoints of all sources, of which the row ``mean`` is made, are not trained here.
+    """Train what the comparison takes and the folder lacks: Union-Train, and the checkpoints of sources and tasks.
 
     Args:
         workshop: makes adapters.
@@ -124,6 +122,7 @@ def train_lacking(
         if "union" in kinds:
             wanted[f"unions/{variant.name}"] = partial(consolidation.union, variant)
         names = [workshop.nearest(task, variant, seed)[0] for seed in seeds] if NEAREST & {*kinds} else []
+        names += workshop.of_mean(task, variant) if "mean" in kinds else ()
         if in_domain(workshop, task):
             names += [task] if CHECKPOINT & {*kinds} else []
             if "own" in kinds:
@@ -162,7 +161,10 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
         every.add("centre", [workshop.at_centre(variant)])
     else:
         every.add("centre", [], f"`{variant.name}` normalises layer by layer and has no such adapter")
-    _add_averages(every, workshop, variant)
+    _add_union(every, workshop, variant)
+    if "mean" in kinds:
+        sources = [f"checkpoints/{source}" for source in workshop.of_mean(task, variant)]
+        every.add("mean", [workshop.averaged(variant, sources, f"mean of {len(sources)} checkpoints")])
     if NEAREST & {*kinds}:
         nearest = [workshop.nearest(task, variant, seed)[0] for seed in seeds]
         _add_fused(every, workshop, "nearest", [_checkpoint(workshop, variant, name) for name in nearest])
@@ -198,17 +200,13 @@ def _add_own(found: Compared, workshop: Workshop, task: str, variant: Variant, k
         found.add("own", [workshop.averaged(variant, [f"unions/{only(task).name}"], f"trained on {task}")])
 
 
-def _add_averages(found: Compared, workshop: Workshop, variant: Variant) -> None:
-    """Add the adapters that are made of a variant's sources alone."""
-    union, sources = f"unions/{variant.name}", [f"checkpoints/{source}" for source in variant.sources]
+def _add_union(found: Compared, workshop: Workshop, variant: Variant) -> None:
+    """Add the adapter that is made of a variant's sources alone."""
+    union = f"unions/{variant.name}"
     if workshop.has(f"{union}-average"):
         found.add("union", [workshop.averaged(variant, [union], f"Union-Train {variant.name}")])
     else:
         found.add("union", [], f"no adapter was trained on all sources of `{variant.name}`")
-    if all(workshop.has(f"{source}-average") for source in sources):
-        found.add("mean", [workshop.averaged(variant, sources, f"mean of {variant.name}'s sources")])
-    else:
-        found.add("mean", [], f"not every source of `{variant.name}` has a checkpoint")
 
 
 def paper_variant(workshop: Workshop) -> Variant | None:

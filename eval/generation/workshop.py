@@ -25,6 +25,7 @@ from eval.questions import asked_prompts
 from tools.align_lora.aligner import TrainedAligner
 from tools.align_lora.aligner_file import load_aligner
 from tools.align_lora.task_vector import condition as aligner_condition
+from tools.detect_drift.reference import IN_DOMAIN
 from tools.generate_lora.conditioning import condition
 from tools.generate_lora.generator import TrainedGenerator
 from tools.generate_lora.prompts import usable_prompts
@@ -167,6 +168,16 @@ class Workshop:
         }
         name = max(cosines, key=lambda source: cosines[source])
         return name, cosines[name]
+
+    def of_mean(self, task: str, variant: Variant) -> tuple[str, ...]:
+        """Return the sources whose checkpoints the control ``mean`` averages for a task.
+
+        A variant's own where generators are trained on checkpoints; elsewhere few sources have any, and they are the
+        paper's six, but for the task.
+        """
+        if self.consolidation.preset.generator.reconstruction > 0:
+            return variant.sources
+        return tuple(source for source in IN_DOMAIN if source != task)
 
     # recipes ---------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from cao.strategies import FAMILIES
 from cao.strategies.ttl import TTLSettings
-from eval.baselines.base import Base, Fixed
+from eval.baselines.checkpoints import OfSources
 from eval.baselines.registry import BASELINES
 
 STAGE_1, STAGES_1_2, ALL, START = "cao_stage_1", "cao_stages_1_2", "cao_all", "cao_start"
@@ -20,7 +20,7 @@ OTHER_TTL: dict[str, tuple[TTLSettings, str]] = {
 }
 """Rows that the paper does not have: TTL with its numbers, where something else is trained than all of LoRA."""
 
-CHECKPOINTED = tuple(name for name, kind in BASELINES.items() if issubclass(kind, Fixed) and kind is not Base)
+CHECKPOINTED = {name: kind() for name, kind in BASELINES.items() if issubclass(kind, OfSources)}
 """Baselines that are made of the sources' checkpoints, which no budget of their own bounds."""
 
 Kind = Literal["baseline", "stage", "family"]
@@ -29,7 +29,7 @@ _NAMES = {
     "base": "base model",
     "no_meta_train": "No-Meta-Train",
     "union_train": "Union-Train",
-    "mean": "mean of the sources' checkpoints",
+    "mean": "mean of other tasks' checkpoints",
     "nearest": "nearest source's checkpoint",
     "maml": "MAML-en-LLM",
     "abmll": "ABMLL",

@@ -2,8 +2,6 @@
 
 from cao.types import Record
 from eval.baselines.baseline import Budget
-from eval.baselines.mean import Mean
-from eval.baselines.nearest import Nearest
 from eval.options import TablesOptions
 
 GRID: tuple[float, ...] = Budget.model_fields["rates"].default
@@ -19,7 +17,6 @@ class Size(Record):
         share: of the tokens that the generator read in training: what a baseline may read in its preparation.
         adapting: share of ten steps on 25 questions: what it may read of the target.
         rates: that a baseline may choose from, on train questions; a single one is not searched for.
-        checkpoints: rows for which sources' checkpoints that are not at hand are trained; the mean's are all sources'.
     """
 
     seeds: tuple[int, ...]
@@ -28,22 +25,11 @@ class Size(Record):
     share: float
     adapting: float
     rates: tuple[float, ...]
-    checkpoints: tuple[str, ...]
 
 
 SIZES = {
-    "quick": Size(
-        seeds=(0,), reward=96, limit=100, share=0.1, adapting=0.5, rates=(3e-4,), checkpoints=(Nearest.name,)
-    ),
-    "full": Size(
-        seeds=(0, 1, 2),
-        reward=96,
-        limit=200,
-        share=1.0,
-        adapting=1.0,
-        rates=GRID,
-        checkpoints=(Nearest.name, Mean.name),
-    ),
+    "quick": Size(seeds=(0,), reward=96, limit=100, share=0.1, adapting=0.5, rates=(3e-4,)),
+    "full": Size(seeds=(0, 1, 2), reward=96, limit=200, share=1.0, adapting=1.0, rates=GRID),
 }
 
 

@@ -32,9 +32,7 @@ from eval.baselines.descent import Read
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.meter import LAST, Meter
 from eval.paper.making import folder_of, make
-from eval.paper.reasons import APART
-from eval.paper.rows import ALL, CHECKPOINTED, STAGE_1, STAGES_1_2, START, Row
-from eval.paper.sizes import SIZES
+from eval.paper.rows import ALL, STAGE_1, STAGES_1_2, START, Row
 
 CODE = 3
 """Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
@@ -109,11 +107,6 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
         return _fixed(bench, None, (Spent(), Spent()))
     options, task, seed = desk.shared.options, bench.task.name, bench.config.seed
     ground = desk.ground(task)
-    untrained = row.name in CHECKPOINTED and row.name not in SIZES[options.preset].checkpoints
-    if untrained and (lacking := lacking_checkpoints(desk, row.name, task, seed)):
-        again = f"{desk.shared.command} --methods {row.name} --tasks {task} --preset full {APART}"
-        which = f"{lacking[0]} and {len(lacking) - 1} more are" if len(lacking) > 1 else f"{lacking[0]} is"
-        raise UnavailableError(f"{which} not trained; {again}")
     budget, progress = desk.budget(task), desk.progress
     made = make(desk.workshop, row.name, task, seed, rules=options.rules, budget=budget, progress=progress)
     spent = (made.choosing + made.preparing, made.adapting)
@@ -121,16 +114,6 @@ def _baseline(desk: Desk, row: Row, bench: Workbench) -> Candidate:
         return _fixed(bench, None, spent)
     path, lm = folder_of(ground, made), desk.lm
     return _fixed(bench, AdapterRef(path=str(path), sha256=made.adapter, base_sha256=lm.sha256, rank=made.rank), spent)
-
-
-def lacking_checkpoints(desk: Desk, row: str, task: str, seed: int) -> list[str]:
-    """Return the files of checkpoints that a row is made of and that are not there."""
-    ground = desk.ground(task)
-    names = ground.variant.sources
-    if row == "nearest":
-        names = (desk.workshop.nearest(task, ground.variant, seed)[0],)
-    files = [f"checkpoints/{name}-average" for name in names]
-    return [file for file in files if not desk.workshop.has(file)]
 
 
 def made_by_stages(bench: Workbench, name: GeneratedName) -> Candidate:

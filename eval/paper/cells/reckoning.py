@@ -11,12 +11,9 @@ from cao.tasks import get_task
 from eval.baselines.baseline import TEST_STEPS
 from eval.baselines.cell import REHEARSED, prepares
 from eval.baselines.ground import FEW
-from eval.baselines.mean import Mean
-from eval.baselines.nearest import Nearest
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
-from eval.paper.cells.models import lacking_checkpoints
 from eval.paper.making import tokens_of_a_question
 from eval.paper.rows import ALL, ROWS, START, Row
 
@@ -59,8 +56,7 @@ class Reckoning:
             shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
             return STARTS * reward + ONE_BY_ONE * times * (reward + test) + TRAINED * trained * sum(shown)
         if not _trained(row):
-            own = self._training(self._checkpoints(key)) if row.name == Nearest.name else 0.0
-            return own + reward + test
+            return reward + test
         budget = self._desk.budget(key.task)
         if budget and key.row not in FROM_SOURCES:
             return reward + test + self._training(budget.alone)
@@ -70,11 +66,8 @@ class Reckoning:
     def preparation(self, key: Key) -> float:
         """Return the seconds of what a baseline learns and chooses on the sources that serve a cell's task.
 
-        Under its paper's own settings it is reckoned to read what the generator did, and chooses no rate. The mean's is
-        the training of the checkpoints that are not there.
+        Under its paper's own settings it is reckoned to read what the generator did, and chooses no rate.
         """
-        if key.row == Mean.name:
-            return self._training(self._checkpoints(key))
         budget = self._desk.budget(key.task)
         whole = self._desk.whole_budget(key.task).preparing
         tokens = (budget.preparing if budget else whole) if key.row in FROM_SOURCES else 0
@@ -83,11 +76,11 @@ class Reckoning:
             tokens += REHEARSED * len(budget.rates) * each
         return self._training(tokens)
 
-    def _checkpoints(self, key: Key) -> float:
-        """Return the tokens of the checkpoints of a task's sources that are still to be trained."""
+    def checkpoints(self, key: Key) -> float:
+        """Return the seconds of the training of a source's checkpoints, of which a cell's adapter is made."""
         preset = self._desk.workshop.consolidation.preset.checkpoints
-        each = (preset.warm_steps + preset.kept_steps) * preset.batch
-        return each * len(lacking_checkpoints(self._desk, *key)) * tokens_of_a_question(self._desk.ground(key.task))
+        questions = (preset.warm_steps + preset.kept_steps) * preset.batch
+        return self._training(questions * tokens_of_a_question(self._desk.ground(key.task)))
 
     def _training(self, tokens: float) -> float:
         """Return the seconds of a training that reads so many tokens."""

@@ -18,21 +18,15 @@ from cao.errors import CaoError
 from cao.progress import Progress
 from cao.types import Record
 from eval.baselines.cell import made_ready, prepares
-from eval.baselines.mean import Mean
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Answered, Key, Shelf, depends_on, fill, fingerprint_of
 from eval.paper.cells.reckoning import Reckoning, plan_text
 from eval.paper.reasons import reason
-from eval.paper.sizes import SIZES
+from eval.paper.rows import CHECKPOINTED
 
 PREPARED = tuple(name for name, kind in BASELINES.items() if kind.rated or prepares(kind))
 """Baselines that learn, or choose a rate, on the sources before the target is known: once for all targets of a fold."""
-
-
-def prepared_first(row: str, preset: str) -> bool:
-    """Return whether a row's cells share a preparation; the mean's is the training of the sources' checkpoints."""
-    return row in PREPARED or (row == Mean.name and row in SIZES[preset].checkpoints)
 
 
 @dataclass(frozen=True)
@@ -41,18 +35,29 @@ class Job:
 
     Attributes:
         key: of the cell, or of the first of them.
+        source: whose checkpoints are trained; empty where the job is not that.
         about: what the cell depends on; None for a preparation.
         serves: the cells that a preparation is for.
     """
 
     key: Key
+    source: str = ""
     about: dict[str, object] | None = field(default=None, compare=False)
     serves: tuple[Key, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:
         """What it is, in words."""
+        if self.source:
+            return f"checkpoints of {self.source}"
         return str(self.key) if self.about else f"preparation of {self.key.row} for {self.key.task}"
+
+    @property
+    def kind(self) -> str:
+        """What it is counted with."""
+        if self.source:
+            return "checkpoints of sources"
+        return self.key.row if self.about else f"preparation of {self.key.row}"
 
 
 class Outcome(Record):
@@ -66,7 +71,9 @@ def do(desk: Desk, job: Job) -> Outcome:
     """Do one job; a method's defect does not cost the others."""
     began = time.monotonic()
     try:
-        if job.about is None:
+        if job.source:
+            desk.workshop.consolidation.checkpoints(job.source)
+        elif job.about is None:
             _prepare(desk, job.key)
         else:
             fill(desk, Shelf(desk.shared.work, desk.shared.options.protocol), job.key, job.about)
@@ -102,11 +109,10 @@ class Found:
     def plan(self) -> dict[str, tuple[int, float]]:
         """Return row or preparation → how many jobs, and their seconds."""
         listed: dict[str, tuple[int, float]] = {}
-        for first, jobs in zip((True, False), self.jobs, strict=True):
+        for jobs in self.jobs:
             for job, seconds in jobs.items():
-                name = f"preparation of {job.key.row}" if first else job.key.row
-                count, before = listed.get(name, (0, 0.0))
-                listed[name] = count + 1, before + seconds
+                count, before = listed.get(job.kind, (0, 0.0))
+                listed[job.kind] = count + 1, before + seconds
         return listed
 
 
@@ -122,7 +128,7 @@ def look(desk: Desk, keys: Sequence[Key]) -> Found:
     """
     found, reckoning = Found(), Reckoning(desk)
     shelf = Shelf(desk.shared.work, desk.shared.options.protocol)
-    prepared = dict[tuple[str, str], list[Key]]()
+    prepared, made_of = dict[tuple[str, str], list[Key]](), dict[str, list[Key]]()
     for key in keys:
         try:
             about = depends_on(desk, key)
@@ -132,13 +138,26 @@ def look(desk: Desk, keys: Sequence[Key]) -> Found:
         if (kept := shelf.read(key, fingerprint_of(about))) is not None:
             found.cells[key] = kept
             continue
-        if prepared_first(key.row, desk.shared.options.preset):
+        if key.row in PREPARED:
             prepared.setdefault((key.row, desk.ground(key.task).variant.name), []).append(key)
-        found.jobs[1][Job(key, about)] = reckoning.cell(key)
+        for source in lacking_checkpoints(desk, key):
+            made_of.setdefault(source, []).append(key)
+        found.jobs[1][Job(key, about=about)] = reckoning.cell(key)
+    for source, keys_of_one in made_of.items():
+        job = Job(keys_of_one[0], source, serves=tuple(keys_of_one))
+        found.jobs[0][job] = reckoning.checkpoints(job.key)
     for keys_of_one in prepared.values():
         first = keys_of_one[0]
         found.jobs[0][Job(first, serves=tuple(keys_of_one))] = reckoning.preparation(first)
     return found
+
+
+def lacking_checkpoints(desk: Desk, key: Key) -> list[str]:
+    """Return the sources whose checkpoints a cell's adapter is made of and that are not there."""
+    if key.row not in CHECKPOINTED:
+        return []
+    sources = CHECKPOINTED[key.row].sources(desk.ground(key.task), key.task, key.seed)
+    return [source for source in sources if not desk.workshop.has(f"checkpoints/{source}-average")]
 
 
 def complete(desk: Desk, found: Found, engine: EngineSettings, progress: Progress) -> Found:

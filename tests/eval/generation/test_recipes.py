@@ -1,18 +1,23 @@
 """Which prompts adapters are made from."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from agent.train.generator.presets import REPORTED
+from agent.train.generator.presets import PRESETS, REPORTED
+from agent.train.generator.variants import variants
 from cao.model.adapters import LoraWeights
 from cao.model.cosines import gram
 from cao.tasks import TASKS
 from cao.tasks.splits import choose, part, split
 from eval.generation.recipes import others
-from eval.generation.workshop import halfway, shuffled
+from eval.generation.workshop import Workshop, halfway, shuffled
+from tools.detect_drift.reference import IN_DOMAIN
 
 
 @pytest.mark.parametrize("task", [*REPORTED, "sciq"])
@@ -66,3 +71,14 @@ def test_halfway_is_the_mean_of_what_two_adapters_change() -> None:
         assert torch.allclose(change(mean, module), wanted, atol=1e-5)
     products = gram([first, halfway(first, first)])
     assert products == pytest.approx(products[0, 0])
+
+
+def test_the_mean_is_of_the_generators_own_sources_or_of_the_papers_six_but_for_the_task() -> None:
+    def averaged(preset: str, task: str) -> tuple[str, ...]:
+        consolidation: Any = SimpleNamespace(preset=PRESETS[preset])
+        return Workshop(consolidation).of_mean(task, variants(PRESETS[preset])[0])
+
+    assert averaged("embedded", "gsm8k") == PRESETS["embedded"].sources
+    assert averaged("wide", "gsm8k") == tuple(IN_DOMAIN)
+    assert {*averaged("wide", "piqa"), "piqa"} == {*IN_DOMAIN}
+    assert "piqa" not in averaged("wide", "piqa")

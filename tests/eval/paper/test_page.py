@@ -60,7 +60,7 @@ def test_what_no_budget_bounds_is_named_beside_the_equal_rules() -> None:
     names = {"union_train": kept, "mean": kept, "nearest": kept, "labelled_lora": kept}
     said = equal_rules(given.model_copy(update={"rows": given.rows | names}))
     assert "LoRA on the reward labels reads one epoch with each rate and one with the chosen one at least." in said
-    assert said.endswith(": mean of the sources' checkpoints and nearest source's checkpoint.")
+    assert said.endswith(": mean of other tasks' checkpoints and nearest source's checkpoint.")
 
 
 def test_tables_under_other_rules_do_not_take_each_others_place() -> None:

@@ -112,7 +112,7 @@ def test_tables_3_and_4_take_its_maml(tiny_model_folder: Path, tiny_consolidatio
 
 
 @pytest.mark.slow
-def test_quick_trains_the_nearest_sources_checkpoint_and_not_every_sources(
+def test_the_checkpoints_that_rows_are_made_of_are_trained_once(
     tiny_model_folder: Path, tiny_consolidation: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lacking = tmp_path / tiny_consolidation.name
@@ -120,10 +120,12 @@ def test_quick_trains_the_nearest_sources_checkpoint_and_not_every_sources(
     place = Table2(tmp_path, tiny_model_folder, lacking)
     wanted = ("--methods", "base,nearest,mean", "--tasks", "social_iqa", "--seeds", "0")
     assert place.call("2", *wanted, "--dry-run", "--json") == 0
-    seconds = {row: each for row, (_, each) in json.loads(capsys.readouterr().out)["2"]["to_do"].items()}
-    assert seconds["nearest"] > seconds["mean"]  # one checkpoint is to be trained, and none of the mean's
+    to_do = json.loads(capsys.readouterr().out)["2"]["to_do"]
+    assert to_do["checkpoints of sources"][0] == 2  # the nearest source is one of the mean's
     assert place.call("2", *wanted) == 0
     rows = place.result("table2")["rows"]
-    assert set(rows["nearest"]["cells"]) == {"social_iqa"}
-    assert "--methods mean --tasks social_iqa --preset full" in rows["mean"]["absent"]["social_iqa"]
-    assert len(list((lacking / "checkpoints").glob("*-average*"))) == 1
+    assert set(rows["nearest"]["cells"]) == set(rows["mean"]["cells"]) == {"social_iqa"}
+    for path in (lacking / "checkpoints").glob("*-average*"):
+        assert path.read_bytes() == (tiny_consolidation / "checkpoints" / path.name).read_bytes()
+    assert place.call("2", *wanted, "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["2"]["to_do"] == {}

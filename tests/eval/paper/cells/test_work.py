@@ -10,11 +10,11 @@ from eval.baselines.baseline import Budget
 from eval.paper.cells import reckoning as reckoning_module
 from eval.paper.cells.kept import Key
 from eval.paper.cells.reckoning import Reckoning
-from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome, prepared_first
+from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome
 
 
 def jobs(*names: str) -> dict[Job, float]:
-    return {Job(Key(name, "arc_easy", 0), {"row": name}): 10.0 for name in names}
+    return {Job(Key(name, "arc_easy", 0), about={"row": name}): 10.0 for name in names}
 
 
 def test_a_guess_follows_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,9 +34,6 @@ def test_a_guess_follows_the_machine(capsys: pytest.CaptureFixture[str]) -> None
 def test_what_learns_from_the_sources_is_prepared_once_and_reckoned() -> None:
     assert {"seal", "maml", "serl"} <= set(PREPARED)
     assert not {"base", "mean", "nearest", "labelled_lora"} & set(PREPARED)
-    assert [prepared_first("mean", preset) for preset in ("quick", "full")] == [False, True]  # quick has no mean
-    assert not prepared_first("nearest", "full")  # it takes those of the mean's
-    assert prepared_first("maml", "quick")
     budget = Budget(preparing=10_000, adapting=500, rates=(1e-4, 1e-3))
     equal, one = reckoned(budget), reckoned(budget.model_copy(update={"rates": (1e-4,)}))
     assert equal("seal") == one("seal") == equal("union_train") > 0
@@ -49,23 +46,19 @@ def test_papers_own_settings_are_reckoned_without_the_budget_of_the_preset() -> 
     assert papers("serl") == 0  # no rate is searched for
 
 
-def test_the_checkpoints_that_are_not_there_are_reckoned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_cost_what_their_questions_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reckoning_module, "tokens_of_a_question", lambda _: 80.0)
-    whole = Budget(preparing=10_000, adapting=500)
     preset = SimpleNamespace(checkpoints=SimpleNamespace(warm_steps=30, kept_steps=20, batch=4))
-    there = {"checkpoints/a-average"}
-    workshop = SimpleNamespace(consolidation=SimpleNamespace(preset=preset), has=lambda name: name in there)
-    ground = SimpleNamespace(variant=SimpleNamespace(sources=("a", "b", "c")))
     desk: Any = SimpleNamespace(
-        lm=SimpleNamespace(compute=None), workshop=workshop, ground=lambda _: ground, whole_budget=lambda _: whole
+        lm=SimpleNamespace(compute=None),
+        workshop=SimpleNamespace(consolidation=SimpleNamespace(preset=preset)),
+        ground=lambda _: None,
+        budget=lambda _: Budget(preparing=50 * 4 * 80, adapting=0),
+        whole_budget=lambda _: Budget(preparing=0, adapting=0),
     )
-    reckoning, key = Reckoning(desk), Key("mean", "arc_easy", 0)
-    both = reckoning.preparation(key)
-    there |= {"checkpoints/b-average"}
-    assert both > 0
-    assert both == pytest.approx(2 * reckoning.preparation(key))
-    desk.budget = lambda _: Budget(preparing=50 * 4 * 80, adapting=0)
-    assert reckoning.preparation(Key("union_train", "arc_easy", 0)) == pytest.approx(both / 2)
+    reckoning = Reckoning(desk)
+    assert reckoning.checkpoints(Key("mean", "arc_easy", 0)) > 0
+    assert reckoning.checkpoints(Key("mean", "arc_easy", 0)) == reckoning.preparation(Key("union_train", "piqa", 0))
 
 
 def reckoned(budget: Budget | None) -> Callable[[str], float]:
@@ -76,5 +69,7 @@ def reckoned(budget: Budget | None) -> Callable[[str], float]:
 
 
 def test_a_plan_counts_what_is_to_be_done_by_row() -> None:
-    found = Found(jobs=(jobs("maml"), jobs("maml", "base")))
-    assert found.plan() == {"preparation of maml": (1, 10.0), "maml": (1, 10.0), "base": (1, 10.0)}
+    prepared = {Job(Key("maml", "arc_easy", 0)): 10.0, Job(Key("nearest", "arc_easy", 0), "piqa"): 5.0}
+    found = Found(jobs=(prepared, jobs("maml", "base")))
+    plan = {"preparation of maml": (1, 10.0), "checkpoints of sources": (1, 5.0), "maml": (1, 10.0), "base": (1, 10.0)}
+    assert found.plan() == plan
