@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from cao.tasks.files.keys import listed
 from eval.generation.results import Change, GenerationResult, Interval, KindScore, Neighbours, TaskResult
 from eval.pages.markdown import table
 
@@ -51,12 +52,7 @@ def _near(near: Neighbours | None) -> tuple[str, str]:
     for each in sorted(near.nearest.values(), key=lambda each: each.cosine):
         found.setdefault(each.source, []).append(f"{each.cosine:.2f}")
     nearest = [f"{source} ({'–'.join(dict.fromkeys((own[0], own[-1])))})" for source, own in found.items()]
-    return ", ".join(nearest), f"{len(near.sharing)}: {_some(near.sharing)}" if near.sharing else "none"
-
-
-def _some(names: tuple[str, ...], count: int = 4) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return f"{', '.join(names[:count])}{more}"
+    return ", ".join(nearest), f"{len(near.sharing)}: {listed(near.sharing, 4)}" if near.sharing else "none"
 
 
 def tasks(result: GenerationResult) -> str:
