@@ -27,6 +27,7 @@ KINDS = {
     "base": "the base model",
     "generated": "made from 32 support prompts by the generator that never saw the task",
     "aligned": "the same after alignment to those prompts",
+    "fused": "the mean of the ΔW of what every generator makes that never saw the task, where there are several",
     "misaligned": "the same after alignment to another task's prompts",
     "no prompts": "what that generator makes with its prompts masked out",
     "centre": "the adapter that is trained at the centre of what that generator makes, without what it generates",
@@ -156,6 +157,7 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
         every.add("misaligned", [workshop.aligned(task, seed, variant, towards=other) for seed, other in foreign])
     else:
         every.missing.update(dict.fromkeys(("aligned", "misaligned"), f"`{variant.name}` has no aligner"))
+    _add_fusion(every, workshop, task, variant, seeds)
     every.add("no prompts", [workshop.without(variant)])
     if workshop.consolidation.preset.statistics == "element":
         every.add("centre", [workshop.at_centre(variant)])
@@ -167,7 +169,7 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
         every.add("mean", [workshop.averaged(variant, sources, f"mean of {len(sources)} checkpoints")])
     if NEAREST & {*kinds}:
         nearest = [workshop.nearest(task, variant, seed)[0] for seed in seeds]
-        _add_fused(every, workshop, "nearest", [_checkpoint(workshop, variant, name) for name in nearest])
+        _add_halfway(every, workshop, "nearest", [_checkpoint(workshop, variant, name) for name in nearest])
     every.add("wrong", [workshop.generated(other, seed, variant) for seed, other in foreign])
     every.add("shuffled", [workshop.generated(task, seed, variant, shuffle=True) for seed in seeds])
     if in_domain(workshop, task):
@@ -185,7 +187,16 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
     return found
 
 
-def _add_fused(found: Compared, workshop: Workshop, kind: str, recipes: Sequence[Recipe]) -> None:
+def _add_fusion(found: Compared, workshop: Workshop, task: str, variant: Variant, seeds: Sequence[int]) -> None:
+    """Add the mean of what all generators make that never saw a task, the one that serves it among them."""
+    every = [each for each in variants(workshop.consolidation.preset) if not saw(task, each.sources)]
+    others = [each for each in every if each != variant and workshop.has(f"variants/{each.name}/generator")]
+    if others:
+        made = [[workshop.generated(task, seed, each) for seed in seeds] for each in others]
+        found.add("fused", [workshop.between(*same) for same in zip(found.recipes["generated"], *made, strict=True)])
+
+
+def _add_halfway(found: Compared, workshop: Workshop, kind: str, recipes: Sequence[Recipe]) -> None:
     """Add adapters, one for each seed or one for all, and what lies halfway between the generated ones and them."""
     found.add(kind, recipes)
     halves = zip(found.recipes["generated"], cycle(recipes), strict=False)
@@ -195,7 +206,7 @@ def _add_fused(found: Compared, workshop: Workshop, kind: str, recipes: Sequence
 def _add_own(found: Compared, workshop: Workshop, task: str, variant: Variant, kinds: Collection[str]) -> None:
     """Add what is trained on the task itself."""
     if CHECKPOINT & {*kinds}:
-        _add_fused(found, workshop, "checkpoint", [_checkpoint(workshop, variant, task)])
+        _add_halfway(found, workshop, "checkpoint", [_checkpoint(workshop, variant, task)])
     if "own" in kinds:
         found.add("own", [workshop.averaged(variant, [f"unions/{only(task).name}"], f"trained on {task}")])
 

@@ -143,12 +143,14 @@ class Workshop:
         mean = torch.stack([self.consolidation.average(name) for name in names]).mean(0)
         return self.trained(variant.name)[0].to_weights(mean, {"made_by": f"mean of {len(names)} trained"})
 
-    def halfway(self, first: Recipe, second: Recipe) -> LoraWeights:
-        """Return the adapter whose ΔW is the mean of those of two recipes."""
-        made = [self.make(recipe) for recipe in (first, second)]
-        assert made[0] is not None, first.label
-        assert made[1] is not None, second.label
-        return halfway(made[0], made[1])
+    def fused(self, recipes: Sequence[Recipe]) -> LoraWeights:
+        """Return the adapter whose ΔW is the mean of those of recipes."""
+        made = []
+        for recipe in recipes:
+            weights = self.make(recipe)
+            assert weights is not None, recipe.label
+            made.append(weights)
+        return fused(made)
 
     # sources ---------------------------------------------------------------------------------------------------------
 
@@ -216,24 +218,26 @@ class Workshop:
             f"average:{':'.join(files)}", partial(Workshop.average, variant=variant, names=tuple(names)), label
         )
 
-    def between(self, first: Recipe, second: Recipe) -> Recipe:
-        """Return the recipe of the adapter halfway between two."""
-        make = partial(Workshop.halfway, first=first, second=second)
-        return Recipe(f"halfway:{first.key}:{second.key}", make, f"{first.label} + {second.label}")
+    def between(self, *recipes: Recipe) -> Recipe:
+        """Return the recipe of the adapter in the middle of some, halfway between two."""
+        make = partial(Workshop.fused, recipes=recipes)
+        label = " + ".join(recipe.label for recipe in recipes)
+        return Recipe(":".join(["halfway", *(recipe.key for recipe in recipes)]), make, label)
 
     def _generator_sha256(self, variant: Variant) -> str:
         return self._file_sha256(self._file(f"variants/{variant.name}/generator"))
 
 
-def halfway(first: LoraWeights, second: LoraWeights) -> LoraWeights:
-    """Return the adapter whose ΔW is the mean of two adapters': their A and B side by side, of both ranks together."""
-    assert first.modules() == second.modules(), "adapters of other modules"
+def fused(adapters: Sequence[LoraWeights]) -> LoraWeights:
+    """Return the adapter whose ΔW is the mean of some adapters': their A and B side by side, of all ranks together."""
+    first, n = adapters[0], len(adapters)
+    assert all(each.modules() == first.modules() for each in adapters), "adapters of other modules"
     tensors = {}
     for module in first.modules():
         a, b = f"{module}.lora_A.weight", f"{module}.lora_B.weight"
-        tensors[a] = torch.cat([first.tensors[a], second.tensors[a]])
-        tensors[b] = torch.cat([each.tensors[b] * (each.alpha / each.rank / 2) for each in (first, second)], 1)
-    rank, made = first.rank + second.rank, {"made_by": "mean of two adapters"}
+        tensors[a] = torch.cat([each.tensors[a] for each in adapters])
+        tensors[b] = torch.cat([each.tensors[b] * (each.alpha / each.rank / n) for each in adapters], 1)
+    rank, made = sum(each.rank for each in adapters), {"made_by": f"mean of {n} adapters"}
     return LoraWeights(rank, rank, first.targets, tensors, first.base_sha256, made)
 
 

@@ -15,7 +15,7 @@ from eval.generation.retention import Retention
 from eval.pages.markdown import table
 from eval.pages.writing import writing
 
-IN_SHORT = frozenset({"base", "generated", "no prompts", "union", "nearest", "wrong", "misaligned", "paper"})
+IN_SHORT = frozenset({"base", "generated", "fused", "no prompts", "union", "nearest", "wrong", "misaligned", "paper"})
 """What the first table holds a judged kind against; what else there is stands with the means over all tasks."""
 CONTRASTED = ["", "accuracy, points (95 %)", "gold NLL per character (95 %)", "NLL lower on", "surely"]
 

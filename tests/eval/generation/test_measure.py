@@ -247,7 +247,7 @@ def test_folds_serve_their_own_sources_and_what_is_nearest_is_trained(finished: 
     assert (seen["variant"], unseen["variant"]) == ("fold-2", "full")
     own = {"checkpoint", "generated+checkpoint", "own", "seen"}
     assert seen["rows"].keys() == MADE | own | {"mean"}
-    assert unseen["rows"].keys() == MADE | {"mean", "aligned", "misaligned", "paper"}
+    assert unseen["rows"].keys() == MADE | {"mean", "aligned", "misaligned", "fused", "paper"}
     assert unseen["paper"]["nearest"]["0"]["source"] == "openbookqa"
     assert {near["source"] for near in seen["near"]["nearest"].values()} == {"arc_easy"}
     aims = result["every"]["aims"]
@@ -270,7 +270,7 @@ def test_a_folder_without_an_aligner_is_judged_as_it_is(finished: Finished, tmp_
     lacking = like_wide(finished, tmp_path, "aligner*")
     assert lacking.call("--tasks", "social_iqa", "--seeds", "0") == 0
     result = json.loads(lacking.page.with_suffix(".json").read_text())
-    assert result["tasks"]["social_iqa"]["rows"].keys() == MADE | {"mean", "paper"}
+    assert result["tasks"]["social_iqa"]["rows"].keys() == MADE | {"mean", "fused", "paper"}
     assert result["missing"].keys() == {"aligned", "misaligned"}
     assert list(result["every"]["aims"]) == ["generated"]
     assert result["aligner_target"] is result["retention"] is None

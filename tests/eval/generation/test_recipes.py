@@ -16,7 +16,7 @@ from cao.model.cosines import gram
 from cao.tasks import TASKS
 from cao.tasks.splits import choose, part, split
 from eval.generation.recipes import others
-from eval.generation.workshop import Workshop, halfway, shuffled
+from eval.generation.workshop import Workshop, fused, shuffled
 from tools.detect_drift.reference import IN_DOMAIN
 
 
@@ -63,13 +63,13 @@ def change(weights: LoraWeights, module: str) -> torch.Tensor:
     return weights.alpha / weights.rank * b @ a
 
 
-def test_halfway_is_the_mean_of_what_two_adapters_change() -> None:
-    first, second = adapter(0, 2, 8), adapter(1, 3, 3)
-    mean = halfway(first, second)
-    for module in first.modules():
-        wanted = (change(first, module) + change(second, module)) / 2
+def test_what_is_fused_changes_the_mean_of_what_adapters_change() -> None:
+    several = [adapter(0, 2, 8), adapter(1, 3, 3), adapter(2, 1, 4)]
+    mean = fused(several)
+    for module in mean.modules():
+        wanted = sum((change(each, module) for each in several), torch.zeros(())) / 3
         assert torch.allclose(change(mean, module), wanted, atol=1e-5)
-    products = gram([first, halfway(first, first)])
+    products = gram([several[0], fused([several[0]] * 3)])
     assert products == pytest.approx(products[0, 0])
 
 
