@@ -12,6 +12,7 @@ from eval.pages.style import BEST, FALSE, GREY, JUDGED, OURS, STYLE, save_pictur
 SERIES = {
     "generated": ("o", OURS),
     "aligned": ("D", JUDGED),
+    "fused": ("<", OURS),
     "no prompts": ("o", GREY),
     "union": ("v", GREY),
     "nearest": ("^", GREY),
