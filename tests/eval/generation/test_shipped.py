@@ -48,8 +48,8 @@ def test_what_ships_is_judged_without_a_folder_and_rows_may_be_chosen(
         assert {near["source"] for near in task["near"]["nearest"].values()} <= {"openbookqa", "sciq"}
     assert result["missing"]["nearest"] == NOT_WANTED
     assert result["retention"] is None
-    unwanted = "Rows that were not asked for: aligned, fused, misaligned, centre, union, mean, nearest, generated+nearest, "
-    assert f"{unwanted}{', '.join(POOL_KINDS)}, shuffled" in page.read_text()
+    unwanted = "aligned, fused, misaligned, centre, union, mean, nearest, generated+nearest, "
+    assert f"Rows that were not asked for: {unwanted}{', '.join(POOL_KINDS)}, shuffled" in page.read_text()
     assert not list((tmp_path / "work").rglob("checkpoints"))  # nothing was trained for a row that nobody wants
 
 
