@@ -21,4 +21,4 @@ class Mean(OfSources):
 
     def sources(self, ground: Ground, task: str, seed: int) -> tuple[str, ...]:
         """Return the sources of the control of the same name among generated adapters."""
-        return ground.workshop.of_mean(task, ground.variant)
+        return ground.workshop.mean_sources(task, ground.variant)

@@ -32,7 +32,7 @@ KINDS = {
     "no prompts": "what that generator makes with its prompts masked out",
     "centre": "the adapter that is trained at the centre of what that generator makes, without what it generates",
     "union": "Union-Train: one adapter trained on all sources of that generator, whatever the task",
-    "mean": "mean of checkpoints, A and B separately: of that generator's sources, or of the six but for the task",
+    "mean": "mean of checkpoints, A and B separately: of the generator's sources, or of the six in domain but this",
     "nearest": "checkpoint of the source whose prompts are nearest by embedding",
     "generated+nearest": "halfway between these two: the mean of their ΔW",
     **POOL_KINDS,
@@ -123,7 +123,7 @@ def train_lacking(
         if "union" in kinds:
             wanted[f"unions/{variant.name}"] = partial(consolidation.union, variant)
         names = [workshop.nearest(task, variant, seed)[0] for seed in seeds] if NEAREST & {*kinds} else []
-        names += workshop.of_mean(task, variant) if "mean" in kinds else ()
+        names += workshop.mean_sources(task, variant) if "mean" in kinds else ()
         if in_domain(workshop, task):
             names += [task] if CHECKPOINT & {*kinds} else []
             if "own" in kinds:
@@ -165,7 +165,7 @@ def compared(workshop: Workshop, task: str, seeds: Sequence[int], kinds: Collect
         every.add("centre", [], f"`{variant.name}` normalises layer by layer and has no such adapter")
     _add_union(every, workshop, variant)
     if "mean" in kinds:
-        sources = [f"checkpoints/{source}" for source in workshop.of_mean(task, variant)]
+        sources = [f"checkpoints/{source}" for source in workshop.mean_sources(task, variant)]
         every.add("mean", [workshop.averaged(variant, sources, f"mean of {len(sources)} checkpoints")])
     if NEAREST & {*kinds}:
         nearest = [workshop.nearest(task, variant, seed)[0] for seed in seeds]

@@ -171,7 +171,7 @@ class Workshop:
         name = max(cosines, key=lambda source: cosines[source])
         return name, cosines[name]
 
-    def of_mean(self, task: str, variant: Variant) -> tuple[str, ...]:
+    def mean_sources(self, task: str, variant: Variant) -> tuple[str, ...]:
         """Return the sources whose checkpoints the control ``mean`` averages for a task.
 
         A variant's own where generators are trained on checkpoints; elsewhere few sources have any, and they are the

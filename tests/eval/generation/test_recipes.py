@@ -76,7 +76,7 @@ def test_what_is_fused_changes_the_mean_of_what_adapters_change() -> None:
 def test_the_mean_is_of_the_generators_own_sources_or_of_the_papers_six_but_for_the_task() -> None:
     def averaged(preset: str, task: str) -> tuple[str, ...]:
         consolidation: Any = SimpleNamespace(preset=PRESETS[preset])
-        return Workshop(consolidation).of_mean(task, variants(PRESETS[preset])[0])
+        return Workshop(consolidation).mean_sources(task, variants(PRESETS[preset])[0])
 
     assert averaged("embedded", "gsm8k") == PRESETS["embedded"].sources
     assert averaged("wide", "gsm8k") == tuple(IN_DOMAIN)
