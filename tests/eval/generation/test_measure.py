@@ -278,6 +278,11 @@ def test_a_folder_without_an_aligner_is_judged_as_it_is(finished: Finished, tmp_
     assert "vector" not in result["cost"]["flops"]
 
 
+def test_a_plan_that_there_is_not_is_refused_and_nothing_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables.main(["--table", "generation", "--consolidation", "x", "--dry-run"]) == 2
+    assert "2, 5, 6 and all have a plan, generation has none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", [["--seeds", "0,0"], ["--table", "other"]])
 def test_options_that_cannot_be_are_refused(given: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
