@@ -141,10 +141,11 @@ class RunConfig(BaseModel):
     accept: Annotated[
         AcceptRule,
         Field(
-            description="when a strategy counts as better: confident (accuracy not lower, log-loss lower at one-sided"
-            " .1 and by what the questions can see) or any (accuracy higher)"
+            description="when a model counts as better: either (log-loss or accuracy surely better, each at one-sided"
+            " .05 and by what the questions can see, and the other not worse), confident (the log-loss alone, at .1) or"
+            " any (accuracy higher)"
         ),
-    ] = "confident"
+    ] = "either"
     answer_rules: Annotated[
         bool,
         Field(description="measure the deployed model and the adapters under every answer rule, or the default alone"),

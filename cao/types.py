@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AnswerProtocol = Literal["likelihood", "generate"]
 AnswerStyle = Literal["text", "letter"]
-AcceptRule = Literal["confident", "any"]
+AcceptRule = Literal["either", "confident", "any"]
 Until = Literal["first", "budget"]
 """When the loop ends: at the first accepted attempt, or when its attempts or its minutes are used up."""
 
@@ -259,10 +259,9 @@ class Comparison(Record):
         mcnemar_p_value: exact, two-sided, on the discordant pairs.
         accepted: the verdict of the acceptance rule.
         rule: which rule.
-        level: one-sided level that the rule ``confident`` asks for.
-        price: what a candidate that is costlier to serve must gain on top, nats.
-        smallest: the smallest change that these questions can see (one-sided .1, power .8), nats; ``confident`` asks
-            for it.
+        level: one-sided level of the rules ``either`` and ``confident``.
+        price: what a candidate that is costlier to serve must gain on top: nats, and as much of the accuracy.
+        smallest: the smallest change of the loss that these questions can see (one-sided .1, power .8), nats.
     """
 
     accuracy_change: float
@@ -274,6 +273,17 @@ class Comparison(Record):
     level: float = 0.1
     price: float = 0.0
     smallest: float = 0.0
+
+    @property
+    def accuracy_p_value(self) -> float:
+        """The p-value of McNemar's exact test, one-sided, H1: the candidate is more accurate."""
+        half = self.mcnemar_p_value / 2  # without a difference it is symmetric
+        return half if self.accuracy_change > 0 else 1 - half
+
+    @property
+    def worth(self) -> float:
+        """What the change is worth: share of the questions gained plus nats of the loss lost, as ``price`` counts."""
+        return self.accuracy_change - self.loss_change
 
 
 class Trial(Record):

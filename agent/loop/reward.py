@@ -5,6 +5,7 @@ Parts are in seeded random order already, which racing needs.
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +17,12 @@ from agent.loop.state import State, Workbench, accepted_strategies
 from cao.strategies import Strategy
 from cao.strategy import restore_strategy
 from cao.tasks.splits import MeasuredPart
-from cao.types import AdaptedModel, Comparison, Item
+from cao.types import AcceptRule, AdaptedModel, Comparison, Item
 from tools.evaluate import save_items
 from tools.evaluate.racing import FIRST_BLOCK, hopeless
-from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
+from tools.evaluate.racing_members import FEW, alike, few_hopeless, flips, looks
 from tools.evaluate.serving import serving_price
-from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, prospects
+from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, least_gain, level_of_each, most_rise, prospects
 
 
 class Bar(NamedTuple):
@@ -77,8 +78,8 @@ def race_reward(
         measured = answers.until(end, members)
         if config.racing and members == answers.of:
             why = hopeless(best, measured.items, config.accept, error, level=bar.level, price=bar.price)
-        elif config.racing and _few_are_hopeless(answers, best, measured, error, bar):
-            why = f"{members} adapters show that the log-loss of all {answers.of} will hardly be low enough"
+        elif config.racing and _few_are_hopeless(answers, best, measured, error, bar, config.accept):
+            why = f"{members} adapters show that all {answers.of} will hardly gain enough"
         each = (time.monotonic() - started) / (members * end)
         if why := why or _too_late(bench, each, members * end, answers.of, besides):
             break
@@ -111,19 +112,27 @@ def _too_late(bench: Workbench, each: float, answered: int, of: int, besides: fl
 
 def _few_stand_for_all(answers: Answers, best: list[Item], bench: Workbench) -> bool:
     """Return whether a few of a candidate's adapters should answer every question before the others begin."""
-    if bench.config.accept != "confident" or answers.of <= FEW or len(best) < FIRST_BLOCK:
+    if bench.config.accept == "any" or answers.of <= FEW or len(best) < FIRST_BLOCK:
         return False
     return alike(_member_changes(answers, best, answers.ends[0], FEW))
 
 
-def _few_are_hopeless(answers: Answers, best: list[Item], measured: Measurement, error: float, bar: Bar) -> bool:
+def _few_are_hopeless(
+    answers: Answers, best: list[Item], measured: Measurement, error: float, bar: Bar, rule: AcceptRule
+) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
-    alone = _member_changes(answers, best, len(measured.items), measured.members)
-    combined = prospects(best, measured.items)
-    return few_hopeless(
-        *(alone + bar.price, combined + bar.price, measured.of, measured.total, error),
-        selecting=answers.selecting,
-        level=bar.level,
+    end, total, level = len(measured.items), measured.total, level_of_each(rule, bar.level)
+    hopeless_by = partial(few_hopeless, members=measured.of, selecting=answers.selecting)
+    losses, combined = _member_changes(answers, best, end, measured.members), prospects(best, measured.items)
+    priced = losses + bar.price, combined + bar.price
+    if not hopeless_by(*priced, total=total, error=error, least=least_gain(total, level)):
+        return False
+    if rule == "confident":
+        return True
+    each = [flips(best, answers.alone(member, end)) for member in range(measured.members)]
+    right = np.stack(each) + bar.price, flips(best, measured.items) + bar.price
+    return hopeless_by(*right, total=total + 1, error=error / 2, least=least_gain(total + 1, level)) or hopeless_by(
+        losses, combined, total=total, error=error / 2, least=most_rise(total)
     )
 
 
@@ -159,12 +168,16 @@ def explain(verdict: Comparison, measured: Measurement) -> str:
     if measured.dropped:
         by = "" if measured.members == measured.of else f" by {measured.members} of {measured.of} adapters"
         return f"dropped after {len(measured.items)} of {measured.total} questions{by}: {change}; {measured.dropped}"
-    rule = "rule: accuracy higher" if verdict.rule == "any" else f"one-sided p={verdict.loss_p_value:.3f}"
-    unseen = verdict.rule == "confident" and -(verdict.loss_change + verdict.price) < verdict.smallest
-    if unseen and verdict.loss_p_value <= verdict.level:
-        priced = f" and its price {verdict.price:.4f}" if verdict.price else ""
-        rule += f", below the smallest change that can be seen, {verdict.smallest:.4f}{priced}"
-    return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} ({rule})"
+    if verdict.rule == "any":
+        told = "rule: accuracy higher"
+    else:
+        told = f"one-sided p={verdict.loss_p_value:.3f}"
+        told += f", of the accuracy {verdict.accuracy_p_value:.3f}" if verdict.rule == "either" else ""
+        unseen = -(verdict.loss_change + verdict.price) < verdict.smallest
+        if unseen and not verdict.accepted and verdict.loss_p_value <= level_of_each(verdict.rule, verdict.level):
+            priced = f" and its price {verdict.price:.4f}" if verdict.price else ""
+            told += f", below the smallest change that can be seen, {verdict.smallest:.4f}{priced}"
+    return f"{'accepted' if verdict.accepted else 'not accepted'}: {change} ({told})"
 
 
 def _member_changes(answers: Answers, best: list[Item], end: int, members: int) -> NDArray[np.float64]:

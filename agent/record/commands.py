@@ -129,7 +129,7 @@ def _after_improvement(run: Run, out: Path) -> tuple[str, str]:
     if loss_worse(test):
         worse = "Do not rely on it: the log-loss on test is worse"
         if run.config.get("accept") == "any":
-            return f"{worse}; the default rule of acceptance guards against that.", _again(run, out, accept="confident")
+            return f"{worse}; the default rule of acceptance guards against that.", _again(run, out, accept="either")
         return f"{worse}; {then}.", again
     if not holds(test.p_value if test else None):
         lower = test is not None and holds(test.loss_p_value)

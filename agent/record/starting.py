@@ -15,8 +15,9 @@ def start_sentence(run: Run) -> str:
         comparison, after = run.reward.comparisons.get(name), run.reward.dropped_after.get(name)
         if after is None:
             loss = f", log-loss {number(base.loss)} → {number(reward.loss)}" if reward.loss is not None else ""
-            p_value = f" ({p_text(comparison.loss_p_value)})" if comparison else ""
-            outcomes[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{loss}{p_value}"
+            more = f" ({p_text(comparison.accuracy_p_value)})" if comparison else ""
+            lower = f" ({p_text(comparison.loss_p_value)})" if comparison and loss else ""
+            outcomes[name] = f"had accuracy {percent(base.score)} → {percent(reward.score)}{more}{loss}{lower}"
         else:  # what it scored on a few questions is not comparable with that on all: changes only
             change = (
                 f": accuracy {points(comparison.accuracy_change)}, log-loss {signed(comparison.loss_change)}"

@@ -191,7 +191,7 @@ def print_summary(run: RunRecord, folder: str) -> None:
 
 def _adopted_from(run: RunRecord) -> str:
     """Say what the rule of acceptance makes of the smallest change that can be seen; ``any`` does not ask for it."""
-    if run.config.get("accept") != "confident":
+    if run.config.get("accept") == "any":
         return ""
     return " What measures less is not adopted: a true change of just that size is found in half of the runs."
 

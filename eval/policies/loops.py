@@ -121,15 +121,15 @@ def _enter(loop: Loop, worth: Sequence[tuple[str, tuple[Strategy, Judged] | None
 
 
 def oracle(points: Sequence[Strategy], worth: Sequence[Judged]) -> Loop:
-    """Return the loop of one who knows the landscape: the point with the lowest log-loss of those that improve."""
+    """Return the loop of one who knows the landscape: the point whose change is worth most of those that improve."""
     better = [
-        (judged.comparison.loss_change, strategy, judged)
+        (judged.comparison.worth, strategy, judged)
         for strategy, judged in zip(points, worth, strict=True)
         if judged.improved and judged.comparison
     ]
     if not better:
         return Loop(first=[False], finished=True)
-    _, strategy, judged = min(better, key=lambda one: one[0])
+    _, strategy, judged = max(better, key=lambda one: one[0])
     trial = Trial(attempt=1, strategy=strategy.canonical(), accepted=True, reason=judged.reason)
     return Loop([True], [trial], strategy, judged, finished=True)
 

@@ -14,7 +14,7 @@ from policies.base import PolicyContext
 from policies.messages import plain_json
 
 Gains = Mapping[str, float]
-"""A strategy's canonical JSON → what the loop would gain by it in one situation, nats; 0 where it is not accepted."""
+"""A strategy's canonical JSON → what the loop would gain by it (``Comparison.worth``); 0 where it is not accepted."""
 
 
 def greedy_order(situations: Sequence[Gains], length: int) -> list[str]:

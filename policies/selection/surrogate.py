@@ -25,7 +25,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Point(Record):
-    """What is predicted for one strategy: the mean gain in practice, nats, and a weight for each feature."""
+    """What is predicted for one strategy: its mean gain (``Comparison.worth``) and a weight for each feature."""
 
     strategy: StrategyFields
     mean: Finite
@@ -48,7 +48,7 @@ class Surrogate(Record):
     points: tuple[Point, ...]
 
     def predict(self, features: Mapping[str, float]) -> dict[str, float]:
-        """Return the predicted gain of each point by its canonical JSON, nats; a missing feature is an average one."""
+        """Return the predicted gain of each point by its canonical JSON; a missing feature is an average one."""
         given = [features.get(name, centre) for name, centre in zip(self.features, self.centre, strict=True)]
         z = [(value - c) / s for value, c, s in zip(given, self.centre, self.scale, strict=True)]
         return {
@@ -75,7 +75,7 @@ def fit(
 
     Args:
         features: of each situation; all have the same names.
-        gains: of each situation: canonical JSON of a strategy → what it gains there, nats. A strategy that was not
+        gains: of each situation: canonical JSON of a strategy → what it gains there. A strategy that was not
             measured in a situation does not learn from it.
         strategies: the points.
         penalty: of the squared weights.

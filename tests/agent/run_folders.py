@@ -34,7 +34,7 @@ def side(score: float, loss: float, n: int = 200) -> dict[str, Any]:
 def comparison(accuracy: float, loss: float, p: float, accepted: bool) -> dict[str, Any]:
     return {
         "accuracy_change": accuracy, "loss_change": loss, "loss_p_value": p, "mcnemar_p_value": 0.45,
-        "accepted": accepted, "rule": "confident",
+        "accepted": accepted, "rule": "either",
     }  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def record(run_id: str) -> dict[str, Any]:
         "versions": {"cao-llm": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.23.0"},
         "config": {
             "task": "gsm8k", "model": "smollm2-135m", "model_path": None, "policy": "local", "describer": "cached",
-            "support": 32, "reward": 96, "test": 200, "max_attempts": 4, "accept": "confident", "seed": 0,
+            "support": 32, "reward": 96, "test": 200, "max_attempts": 4, "accept": "either", "seed": 0,
             "out": "runs", "device": "cpu", "offline": False,
             "policy_settings": {"temperature": 1.0, "top_k": 50, "base_url": None},
         },

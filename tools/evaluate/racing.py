@@ -17,9 +17,15 @@ would accept it" is tested at that share.
   questions will tell: taken is what suits the n best (``statistics.prospects``), so their mean is not above that of the
   losses that acceptance will use. Their spread and skewness are estimates of theirs; what that does is not proven but
   simulated.
+- Rule ``either``: acceptance needs that at half the level, or a surely higher accuracy at half of it. A candidate is
+  dropped where both are hopeless; what would be accepted by one of them is dropped wrongly only if that one's test is
+  wrong, so the error is not divided between them. The accuracy's test is exact: of all N questions at least so many
+  more must be gained than lost that the gain is sure, and those gained by now are a random sample of these
+  (hypergeometric). No accuracy makes up for a loss that is surely higher, which is tested like the loss; these two
+  share the error.
 - Rule ``any``: acceptance needs more questions gained than lost. Of all questions that will have changed sides, those
   that did so by now are a random sample: an exact hypergeometric test, no assumption, and no loss in it.
-- Either rule: what the questions still to come cannot turn around any more is dropped; that is never wrong.
+- Every rule: what the questions still to come cannot turn around any more is dropped; that is never wrong.
 
 Source: Jennison and Turnbull, Group Sequential Methods, 2000, ch. 10 (stochastic curtailment); Maron and Moore,
 Hoeffding races, 1993; Cochran, Sampling Techniques, 1977, §2.6 (finite population); Hall, The Bootstrap and Edgeworth
@@ -27,6 +33,7 @@ Expansion, 1992, §2.6 (skewness in Student's t; the finite population in it and
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,7 +41,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cao.types import AcceptRule, Item
-from tools.evaluate.statistics import CONFIDENT_LEVEL, least_gain, prospects
+from tools.evaluate.statistics import (
+    CONFIDENT_LEVEL,
+    discordant,
+    least_gain,
+    level_of_each,
+    most_rise,
+    prospects,
+    surely_more,
+)
 
 FIRST_BLOCK = 24
 """Questions before the first look: fewer say little about the spread, and attaching the adapter costs time a block."""
@@ -79,29 +94,35 @@ def hopeless(
         candidate: the candidate's items of the n questions asked, the first ones, 2 ≤ n < N.
         rule: the rule of acceptance.
         error: what this look may spend of the error, in (0, 1).
-        level: one-sided level of the rule ``confident``, as in ``compare``.
-        price: what the candidate must gain on top, nats, as there.
+        level: one-sided level, as in ``compare``.
+        price: what the candidate must gain on top, as there.
     """
     asked, total = len(candidate), len(best)
     assert 2 <= asked < total, (asked, total)
     assert [item.id for item in best[:asked]] == [item.id for item in candidate], "items of different questions"
-    gained = sum(new.correct and not old.correct for old, new in zip(best, candidate, strict=False))
-    lost = sum(old.correct and not new.correct for old, new in zip(best, candidate, strict=False))
+    gained, lost = discordant(best, candidate)
     least = 1 if rule == "any" else 0
     if gained - lost + (total - asked) < least:
         return f"the accuracy cannot become {'higher' if least else 'as high'} any more"
     if rule == "any":
         unlikely = chance_of_a_lead(gained, lost, total - asked) <= error
         return "the accuracy will hardly become higher" if unlikely else ""
-    diffs = prospects(best, candidate)
-    bound = loss_bound(float(diffs.std(ddof=1)), skewness_of(diffs), asked, total, error, level=level)
-    above = float(diffs.mean()) + price > bound
-    return "the log-loss will hardly be low enough" if above else ""
+    each, diffs = level_of_each(rule, level), prospects(best, candidate)
+
+    def above(least: float, error: float, price: float = 0.0) -> bool:
+        bound = loss_bound(float(diffs.std(ddof=1)), skewness_of(diffs), asked, total, error, least)
+        return float(diffs.mean()) + price > bound
+
+    if not above(least_gain(total, each), error, price):
+        return ""
+    if rule == "confident":
+        return "the log-loss will hardly be low enough"
+    if chance_of_surely_more(gained, lost, asked, total, each, price) <= error / 2:
+        return "neither will the log-loss be low enough nor the accuracy high enough"
+    return "the log-loss will hardly be low enough for any accuracy" if above(most_rise(total), error / 2) else ""
 
 
-def loss_bound(
-    spread: float, skewness: float, asked: int, total: int, error: float, *, level: float = CONFIDENT_LEVEL
-) -> float:
+def loss_bound(spread: float, skewness: float, asked: int, total: int, error: float, least: float) -> float:
     """Return how high the mean paired loss of the questions asked may be; above it a candidate is dropped.
 
     Args:
@@ -110,10 +131,10 @@ def loss_bound(
         asked: n, questions asked.
         total: N, all questions.
         error: what this look may spend of the error.
-        level: one-sided level of the rule ``confident``.
+        least: the highest mean over all questions with which it is accepted, over their standard deviation.
     """
     left = 1 / asked - 1 / total
-    return spread * (least_gain(total, level) + quantile(asked - 1, error, skewness, asked, total) * math.sqrt(left))
+    return spread * (least + quantile(asked - 1, error, skewness, asked, total) * math.sqrt(left))
 
 
 def quantile(dof: float, error: float, skewness: float, asked: int, total: int) -> float:
@@ -149,3 +170,24 @@ def chance_of_a_lead(gained: int, lost: int, left: int) -> float:
         return 1.0
     sizes = [size for size in (seen + left, seen + left - 1) if size >= max(seen, 1)]
     return max(float(stats.hypergeom.cdf(gained, size, size // 2 + 1, seen)) for size in sizes)
+
+
+def chance_of_surely_more(gained: int, lost: int, asked: int, total: int, level: float, price: float = 0.0) -> float:
+    """Return the largest probability to see this few gains if in the end the candidate is surely more accurate.
+
+    Of all N questions G are gained and L lost; the n asked are a random sample, so those gained by now follow the
+    hypergeometric distribution of (N, G, n). L is at least what is lost by now, and the more are lost the more must be
+    gained, so the fewest gains that suffice beside these losses are the likeliest to look like this. Where not even
+    gains alone from here on suffice: 0.
+
+    Args:
+        gained: questions that only the candidate answers right, so far.
+        lost: questions that only the best answers right, so far.
+        asked: n, questions asked.
+        total: N, all questions.
+        level: one-sided level of ``surely_more``.
+        price: share of the questions that must be gained on top.
+    """
+    possible = range(gained, gained + total - asked + 1)
+    at = bisect_left(possible, True, key=lambda gains: surely_more(gains, lost, total, level, price))
+    return float(stats.hypergeom.cdf(gained, total, possible[at], asked)) if at < len(possible) else 0.0

@@ -6,8 +6,11 @@ stand for all: they answer every block before the others begin, with a look afte
 questions, 4, 8, … members are looked at. Otherwise many members on few questions say more, and the race is that of
 ``tools.evaluate.racing``. The looks of the way that is taken share the error evenly (Bonferroni).
 
-Tested is, as there, "all m on all N would be accepted", under the rule ``confident``. The rule ``any`` has no such
-looks: how many answers the members still to come would turn is not known from those that answered.
+Tested is, as there, "all m on all N would be accepted", under the rules ``confident`` and ``either``. The latter's
+second figure, the accuracy, is tested like the loss, question by question, and shares the error with the test whether
+the loss is surely higher. Right and wrong are coarse, so one question is added that every member gains: without it a
+few that answer as the best does would leave no doubt of the others. The rule ``any`` has no such looks: how many
+answers the members still to come would turn is not known from those that answered.
 
 Losses are as there at each side's own temperature: a member's at its own, several members' at that of their combined
 scores, taken as what suits the questions asked best.
@@ -25,8 +28,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cao.types import Item
 from tools.evaluate.racing import quantile, skewness_of
-from tools.evaluate.statistics import CONFIDENT_LEVEL, least_gain
 
 FEW = 2
 """Members that answer first where they may stand for all."""
@@ -65,6 +68,17 @@ def alike(diffs: NDArray[np.float64]) -> bool:
     return bool(apart <= ALIKE * shared)
 
 
+def flips(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.float64]:
+    """Return what a candidate changes in being right, −1 where it gains a question, (n + 1,), the last one gained.
+
+    Args:
+        best: the best items so far.
+        candidate: those of the candidate on the first n of these questions.
+    """
+    lost = [float(old.correct) - new.correct for old, new in zip(best, candidate, strict=False)]
+    return np.array([*lost, -1.0])
+
+
 def few_hopeless(
     diffs: NDArray[np.float64],
     together: NDArray[np.float64],
@@ -73,9 +87,9 @@ def few_hopeless(
     error: float,
     *,
     selecting: bool,
-    level: float = CONFIDENT_LEVEL,
+    least: float,
 ) -> bool:
-    """Return whether m members together are hopeless under the rule ``confident``, from what k of them answered.
+    """Return whether a sure gain of m members together is hopeless, from what k of them answered.
 
     The mean of k members on n questions differs from that of m on N by the questions' spread (as in ``loss_bound``), by
     what the members differ in question by question, and by their means; the dofs are Welch's and Satterthwaite's.
@@ -86,13 +100,14 @@ def few_hopeless(
     one member's answer is taken over, what the best of the k on each question gains is tried too.
 
     Args:
-        diffs: (k, n) loss of each member alone minus the best's, plus the price of serving them, 2 ≤ k < m, 2 ≤ n ≤ N.
+        diffs: (k, n) each member's change of the figure over the best alone, lower is better, plus the price of
+            serving them, 2 ≤ k < m, 2 ≤ n ≤ N.
         together: (n,) that of the k combined.
         members: m.
         total: N.
         error: what this look may spend of the error.
         selecting: whether combining takes over one member's answer.
-        level: one-sided level of the rule ``confident``.
+        least: the highest mean over all N with which m are accepted, over their standard deviation.
     """
     (k, n), mean = diffs.shape, diffs.mean(0)
     assert 2 <= k < members, (k, members)
@@ -111,7 +126,7 @@ def few_hopeless(
             reach = quantile(dof, error, skewness_of(values), n, total) * math.sqrt(variance)
         else:
             reach = 0.0
-        if float(values.mean()) <= whole * least_gain(total, level) + reach:
+        if float(values.mean()) <= whole * least + reach:
             return False
     return True
 

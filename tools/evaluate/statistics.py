@@ -13,10 +13,13 @@ from cao.types import AcceptRule, AnswerRule, Comparison, Item, Reward
 from tools.evaluate.temperature import first_half, losses, lowest_losses
 
 CONFIDENT_LEVEL = 0.1
-"""One-sided level at which the loss must have fallen for the rule ``confident``."""
+"""One-sided level of the rules ``either`` and ``confident``."""
 
 SMALLEST_LEVEL, SMALLEST_POWER = 0.1, 0.8
 """Level and power at which a change is said to be seen."""
+
+HIGHER_LEVEL = 0.1
+"""One-sided level at which the loss is taken to have risen."""
 
 RULE_MARGIN = 1.0
 """Standard errors by which a model must be better than guessing under an answer rule that replaces the first one."""
@@ -91,7 +94,7 @@ def smallest_detectable(
 
 
 def least_gain(total: int, level: float = CONFIDENT_LEVEL) -> float:
-    """Return the mean that ``confident`` asks for, over the standard deviation of all paired differences.
+    """Return the mean that a gain must reach to be sure, over the standard deviation of all paired differences.
 
     Args:
         total: N, pairs, at least 2.
@@ -99,6 +102,15 @@ def least_gain(total: int, level: float = CONFIDENT_LEVEL) -> float:
     """
     by_test = float(stats.t.ppf(1 - level, total - 1)) / math.sqrt(total)
     return -max(by_test, smallest_detectable(1.0, total))
+
+
+def most_rise(total: int) -> float:
+    """Return the mean below which the loss is not surely higher, over the standard deviation of all differences.
+
+    Args:
+        total: N, pairs, at least 2.
+    """
+    return float(stats.t.ppf(1 - HIGHER_LEVEL, total - 1)) / math.sqrt(total)
 
 
 def differences(best: Sequence[Item], candidate: Sequence[Item]) -> NDArray[np.float64]:
@@ -197,36 +209,90 @@ def compare(
     """Judge a candidate against the best so far on the same questions.
 
     The losses are those at each side's own temperature, so that nothing is gained by making scores larger or smaller.
-    ``confident`` accepts where accuracy is not lower, the mean paired loss has fallen by more than the price at a
-    one-sided level, and by at least the smallest change that these questions can see. At the level of .1 the last is
-    the stricter one: t ≤ −2.12, one-sided .02. ``any`` accepts where accuracy is higher, which is the paper's binary
-    reward.
+    A gain is sure where its paired t test says so at the level, and where it is at least the smallest change that these
+    questions can see; at the level of .1 the last is the stricter one: t ≤ −2.12, one-sided .02. A candidate must gain
+    its price on top.
+
+    ``either`` accepts a sure gain of either figure, each at half the level (Bonferroni): a lower loss where the
+    accuracy is not lower, or a higher accuracy, by McNemar's exact test too, where the loss is not surely higher.
+    ``confident`` accepts the first alone, at the whole level. ``any`` accepts where accuracy is higher, which is the
+    paper's binary reward.
 
     Args:
         best: the best items so far.
         candidate: the candidate's items, the same ids in the same order.
         rule: the rule of acceptance.
-        level: one-sided level of ``confident``, in (0, 1); lower where several candidates are tried.
-        price: nats that a candidate which is costlier to serve must gain on top, at least 0.
+        level: one-sided level of ``either`` and ``confident``, in (0, 1); lower where several candidates are tried.
+        price: what a candidate that is costlier to serve must gain on top, at least 0: nats of the loss, and as much of
+            the accuracy.
 
-    Source: CAO-LLM §2.4 (binary reward); the rule ``confident`` is this project's.
+    Source: CAO-LLM §2.4 (binary reward); the rules ``either`` and ``confident`` are this project's.
     """
     assert best, "nothing to compare"
     assert price >= 0, price
-    gained = sum(new.correct and not old.correct for old, new in zip(best, candidate, strict=True))
-    lost = sum(old.correct and not new.correct for old, new in zip(best, candidate, strict=True))
+    gained, lost = discordant(best, candidate)
     diffs = differences(best, candidate).tolist()
     change, p_value = statistics.fmean(diffs), paired_one_sided([diff + price for diff in diffs])
-    smallest = smallest_detectable(statistics.stdev(diffs), len(diffs)) if len(diffs) > 1 else 0.0
-    confident = gained >= lost and p_value <= level and -(change + price) >= smallest
+    each = level_of_each(rule, level)
+    lower = gained >= lost and is_sure(diffs, each, price)
+    risen = paired_one_sided([-diff for diff in diffs]) <= HIGHER_LEVEL
+    right = not risen and surely_more(gained, lost, len(best), each, price)
     return Comparison(
         accuracy_change=(gained - lost) / len(best),
         loss_change=change,
         loss_p_value=p_value,
         mcnemar_p_value=mcnemar_exact(lost, gained),
-        accepted=confident if rule == "confident" else gained > lost,
+        accepted={"either": lower or right, "confident": lower, "any": gained > lost}[rule],
         rule=rule,
         level=level,
         price=price,
-        smallest=smallest,
+        smallest=_smallest(diffs),
     )
+
+
+def level_of_each(rule: AcceptRule, level: float) -> float:
+    """Return the one-sided level at which a rule tests each figure: half of its own where it tests two."""
+    return level / 2 if rule == "either" else level
+
+
+def discordant(best: Sequence[Item], candidate: Sequence[Item]) -> tuple[int, int]:
+    """Return how many questions only the candidate answers right, and how many only the best.
+
+    Args:
+        best: the best items so far.
+        candidate: those of the candidate, the same questions in the same order, or the first of them.
+    """
+    pairs = list(zip(best, candidate, strict=False))
+    gained = sum(new.correct and not old.correct for old, new in pairs)
+    return gained, sum(old.correct and not new.correct for old, new in pairs)
+
+
+def is_sure(diffs: Sequence[float], level: float, price: float = 0.0) -> bool:
+    """Return whether a paired change below zero is sure at a level, and large enough for these questions to see.
+
+    Args:
+        diffs: candidate minus best, one for each question; lower is better.
+        level: one-sided.
+        price: what the change must be below zero by, at least 0.
+    """
+    priced = [diff + price for diff in diffs]
+    return paired_one_sided(priced) <= level and -statistics.fmean(priced) >= _smallest(diffs)
+
+
+def surely_more(gained: int, lost: int, n: int, level: float, price: float = 0.0) -> bool:
+    """Return whether a candidate surely answers more questions right, by the paired t test and by McNemar's exact one.
+
+    Args:
+        gained: questions that only the candidate answers right.
+        lost: questions that only the best answers right.
+        n: all questions.
+        level: one-sided.
+        price: share of the questions that it must gain on top, at least 0.
+    """
+    if gained <= lost or mcnemar_exact(lost, gained) / 2 > level:  # symmetric: half of it is the one-sided p-value
+        return False
+    return is_sure([-1.0] * gained + [1.0] * lost + [0.0] * (n - gained - lost), level, price)
+
+
+def _smallest(diffs: Sequence[float]) -> float:
+    return smallest_detectable(statistics.stdev(diffs), len(diffs)) if len(diffs) > 1 else 0.0

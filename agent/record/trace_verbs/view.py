@@ -41,7 +41,7 @@ from agent.record.wording import (
     verdict,
 )
 from cao.encodings import visible
-from cao.types import Trial
+from cao.types import Comparison, Trial
 
 WIDTH = 140
 """Columns where standard output is no terminal and COLUMNS does not say."""
@@ -170,30 +170,37 @@ def _sentence(node: str, data: dict[str, JsonValue]) -> str:
 
 
 def _attempts(trials: tuple[Trial, ...]) -> Table:
-    table = empty_table(">try", "proposed", "verdict", ">Δ accuracy", ">Δ log-loss", ">p", ">time", "reason")
+    table = empty_table(">try", "proposed", "verdict", ">Δ accuracy", ">p", ">Δ log-loss", ">p", ">time", "reason")
     for i, trial in enumerate(trials, start=1):
         comparison = trial.comparison
         accuracy = comparison.accuracy_change if comparison else None
         change = signed(100 * accuracy, 1) if accuracy is not None else "—"
         loss = signed(comparison.loss_change) if comparison else "—"
-        p_value = bare_p(comparison.loss_p_value) if comparison else "—"
+        more, lower = _p_values(comparison)
         word = Text(outcome(trial), "green" if trial.accepted else "yellow")
         what, why = Text(proposal(trial.strategy, trial.raw)), Text(one_line(trial.reason, 200))
-        table.add_row(str(i), what, word, change, loss, p_value, duration(trial.seconds), why)
+        table.add_row(str(i), what, word, change, more, loss, lower, duration(trial.seconds), why)
     return table
 
 
+def _p_values(comparison: Comparison | None) -> tuple[str, str]:
+    """Return the one-sided p-values of a higher accuracy and of a lower log-loss."""
+    if comparison is None:
+        return "—", "—"
+    return bare_p(comparison.accuracy_p_value), bare_p(comparison.loss_p_value)
+
+
 def _starts(run: Run) -> Table:
-    table = empty_table("start", ">accuracy", ">95 % interval", ">log-loss", ">Δ log-loss", ">p", "")
+    table = empty_table("start", ">accuracy", ">95 % interval", ">p", ">log-loss", ">Δ log-loss", ">p", "")
     for name, reward in run.reward.starts().items():
         comparison = run.reward.comparisons.get(name)
-        p_value = bare_p(comparison.loss_p_value) if comparison else "—"
+        more, lower = _p_values(comparison)
         change = signed(comparison.loss_change) if comparison else "—"
-        measured = (percent(reward.score), interval(reward.ci95), number(reward.loss), change, p_value)
+        measured = (percent(reward.score), interval(reward.ci95), more, number(reward.loss), change, lower)
         chosen = Text("the loop starts here", "green") if name == run.reward.start else Text("")
         after = run.reward.dropped_after.get(name)
         if after is not None:  # its accuracy and its log-loss are those of other questions
-            measured = (points(comparison.accuracy_change if comparison else None), "—", "—", change, p_value)
+            measured = (points(comparison.accuracy_change if comparison else None), "—", more, "—", change, lower)
             chosen = Text(f"dropped after {after} questions", "yellow")
         at_chance = ", at chance" if reward.at_chance and after is None else ""
         table.add_row(START_NAMES[name].removeprefix("the ") + at_chance, *measured, chosen)

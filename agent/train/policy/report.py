@@ -83,7 +83,7 @@ class Report(Record):
         arms: strategy → situations in practice that it improved, and that it did not.
         landscape: situation → its landscape.
         selection: portfolio and surrogate with each practised task left out in turn: row → share of first attempts
-            that are accepted, and gain of a loop in nats; empty where no landscape is known.
+            that are accepted, and gain of a loop; empty where no landscape is known.
         practised: what every strategy is worth in the practised situations, and their features.
     """
 
@@ -233,7 +233,7 @@ def text(report: Report) -> str:
             "",
             "Strategies chosen without a language model, in each situation by the landscapes of all *other* tasks:",
             "",
-            "| who chooses | first attempts accepted | gain of a loop of four, nats |",
+            "| who chooses | first attempts accepted | gain of a loop of four (share of questions + nats) |",
             "|---|---|---|",
         ]
         lines += [f"| {name} | {row['first']:.2f} | {row['gain']:.4f} |" for name, row in report.selection.items()]

@@ -228,13 +228,13 @@ def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
     for sample in samples:
         if sample.reward and sample.strategy is not None:
             won.setdefault(sample.situation, {}).setdefault(canonical_json(sample.strategy), sample)
-    best = {situation: sorted(each.values(), key=_loss_change)[:most] for situation, each in won.items()}
+    best = {situation: sorted(each.values(), key=_worth, reverse=True)[:most] for situation, each in won.items()}
     return {situation: [sample.raw for sample in each] for situation, each in best.items()}
 
 
-def _loss_change(sample: Sample) -> float:
+def _worth(sample: Sample) -> float:
     comparison = sample.judged.comparison if sample.judged else None
-    return comparison.loss_change if comparison else 0.0
+    return comparison.worth if comparison else 0.0
 
 
 def costs(samples: Sequence[Sample]) -> Mapping[str, float]:

@@ -32,8 +32,8 @@ class Practised(Record):
         name: of the situation.
         task: its task.
         features: what is known of it without a label.
-        change: canonical JSON of a strategy → what it changes, −log-loss in nats, whether accepted or not.
-        accepted: canonical JSON of each accepted one → what the loop gains by it, nats.
+        change: canonical JSON of a strategy → what its change is worth (``Comparison.worth``), accepted or not.
+        accepted: canonical JSON of each accepted one → what the loop gains by it.
     """
 
     name: str
@@ -54,7 +54,7 @@ def practised(situations: Sequence[Situation]) -> list[Practised]:
     for situation in situations:
         known = {k: j.comparison for k, j in situation.known().items() if j.comparison is not None}
         if known:
-            change = {name: -comparison.loss_change for name, comparison in known.items()}
+            change = {name: comparison.worth for name, comparison in known.items()}
             accepted = {name: change[name] for name, comparison in known.items() if comparison.accepted}
             features = situation.state["features"]
             found.append(
@@ -107,7 +107,7 @@ def apart(known: Sequence[Practised], chooser: Chooser) -> list[tuple[bool, floa
         chooser: who chooses.
 
     Returns:
-        Whether the first attempt is accepted, and the gain of the first accepted one of ``ATTEMPTS``, nats.
+        Whether the first attempt is accepted, and the gain of the first accepted one of ``ATTEMPTS``.
     """
     found = []
     for one in known:

@@ -50,9 +50,9 @@ def test_the_best_start_is_never_one_that_does_not_beat_the_deployed_model(
 def test_the_start_is_told_with_its_numbers_and_its_generator() -> None:
     run = RunRecord.model_validate(made.started_run("one"))
     assert starting.start_sentence(run) == (
-        "Start: the aligned adapter, accuracy 41.7 % → 45.8 %, log-loss 1.5702 → 1.3602 (p < 0.001), made by generator "
-        "“without-gsm8k”, by name never trained on this task, without a gradient. "
-        "The generated adapter had accuracy 41.7 % → 44.8 %, log-loss 1.5702 → 1.4102 (p = 0.031)."
+        "Start: the aligned adapter, accuracy 41.7 % → 45.8 % (p = 0.23), log-loss 1.5702 → 1.3602 (p < 0.001), "
+        "made by generator “without-gsm8k”, by name never trained on this task, without a gradient. "
+        "The generated adapter had accuracy 41.7 % → 44.8 % (p = 0.23), log-loss 1.5702 → 1.4102 (p = 0.031)."
     )
     assert wording.verdict(run).startswith("TTL(ttl_steps=25, ")
     assert "on the aligned adapter was adopted after 3 attempts. Accuracy" in wording.verdict(run)
@@ -76,7 +76,7 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
     path = made.write_run(tmp_path, "one", record, lines)
     assert trace(["show", "one", "--out", str(tmp_path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "generated adapter −8.3 points — — +0.1402 1.00 dropped after 24 questions" in shown
+    assert "generated adapter −8.3 points — 0.78 — +0.1402 1.00 dropped after 24 questions" in shown
     made.write_run(tmp_path, "two")
     assert trace(["diff", "one", "two", "--out", str(tmp_path)]) == 0
     assert "generated adapter dropped after 24 —" in " ".join(capsys.readouterr().out.split())
@@ -194,7 +194,7 @@ def test_trace_shows_the_start_and_diff_sets_two_side_by_side(
     made.write_run(tmp_path, "two")
     assert trace(["show", "one", "--out", str(tmp_path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "aligned adapter 45.8 % 35.9 – 55.8 % 1.3602 −0.2100 < 0.001 the loop starts here" in shown
+    assert "aligned adapter 45.8 % 35.9 – 55.8 % 0.23 1.3602 −0.2100 < 0.001 the loop starts here" in shown
     assert "2 of 32 prompts were blank" in shown
     assert trace(["diff", "one", "two", "--out", str(tmp_path)]) == 0
     compared = " ".join(capsys.readouterr().out.split())

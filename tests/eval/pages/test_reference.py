@@ -30,7 +30,7 @@ def test_every_command_has_its_options_and_every_table_its_keys() -> None:
     assert "### cao trace replay" in page
     assert set(TABLES) < set(options.TABLES)
     assert all(f"## [{name}]" in keys for name in options.TABLES)
-    assert '| `accept` | "confident", "any" | `"confident"` |' in keys
+    assert '| `accept` | "either", "confident", "any" | `"either"` |' in keys
     assert "| `lora_rank` | integer ≥ 2, ≤ 4,096 |  | r, even |" in keys
 
 

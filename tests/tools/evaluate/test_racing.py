@@ -17,14 +17,16 @@ from tools.evaluate.racing import (
     LARGEST_BLOCK,
     block_ends,
     chance_of_a_lead,
+    chance_of_surely_more,
     hopeless,
     loss_bound,
 )
-from tools.evaluate.statistics import compare, least_gain
+from tools.evaluate.statistics import compare, least_gain, surely_more
 
 N = 96
 RACES = 2000
 ERROR = 0.05
+LEAST = least_gain(N)
 NOISE: dict[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
     "normal": lambda rng: rng.normal(size=N),
     "heavy tails": lambda rng: rng.standard_t(3, size=N),
@@ -96,9 +98,9 @@ def test_blocks_cover_every_question_and_a_kill_costs_little(total: int) -> None
 
 def test_bound_of_the_loss_by_hand() -> None:
     # N = 96, n = 24: acceptance below −2.1232/√96 = −.21669; t(23) at .05/3 is 2.2637, times √(1/24 − 1/96) = .17678
-    assert loss_bound(2.0, 0.0, 24, 96, ERROR / 3) == pytest.approx(2 * (-0.21669 + 2.2637 * 0.17678), abs=2e-4)
-    assert loss_bound(0.0, 0.0, 24, 96, ERROR / 3) == 0.0
-    assert loss_bound(1.0, 0.0, 95, 96, ERROR / 3) < 0  # near the end a gain must already be seen
+    assert loss_bound(2.0, 0.0, 24, 96, ERROR / 3, LEAST) == pytest.approx(2 * (-0.21669 + 2.2637 * 0.17678), abs=2e-4)
+    assert loss_bound(0.0, 0.0, 24, 96, ERROR / 3, LEAST) == 0.0
+    assert loss_bound(1.0, 0.0, 95, 96, ERROR / 3, LEAST) < 0  # near the end a gain must already be seen
 
 
 def at_most(few: int, population: int, marked: int, drawn: int) -> float:
@@ -109,9 +111,9 @@ def at_most(few: int, population: int, marked: int, drawn: int) -> float:
 def test_skewed_gains_raise_the_bound_by_the_edgeworth_term() -> None:
     # all questions still to come: t + |skewness|·(2t² + 1)/(6√n), Hall's formula for Student's t
     n, many, t = 24, 10**9, float(stats.t.ppf(1 - 0.01, 23))
-    raised = (loss_bound(1.0, -2.0, n, many, 0.01) - loss_bound(1.0, 0.0, n, many, 0.01)) * math.sqrt(n)
+    raised = (loss_bound(1.0, -2.0, n, many, 0.01, LEAST) - loss_bound(1.0, 0.0, n, many, 0.01, LEAST)) * math.sqrt(n)
     assert raised == pytest.approx(2 * (2 * t * t + 1) / (6 * math.sqrt(n)), rel=1e-4)
-    assert loss_bound(1.0, 2.0, n, 96, 0.01) == loss_bound(1.0, 0.0, n, 96, 0.01)
+    assert loss_bound(1.0, 2.0, n, 96, 0.01, LEAST) == loss_bound(1.0, 0.0, n, 96, 0.01, LEAST)
 
 
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 20))
@@ -125,6 +127,46 @@ def test_chance_of_a_lead_is_the_largest_over_all_that_may_come(gained: int, los
     assert chance_of_a_lead(gained, lost, left) == pytest.approx(1.0 if gained > lost else max(every), abs=1e-12)
 
 
+@given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 12), st.sampled_from([0.0, 0.05]))
+def test_chance_of_a_sure_gain_is_the_largest_over_all_that_may_come(
+    gained: int, lost: int, left: int, price: float
+) -> None:
+    asked = 16
+    total = asked + left
+    every = [
+        at_most(gained, total, wins, asked)
+        for losses in range(lost, lost + left + 1)
+        for wins in range(gained, gained + left + 1)
+        if wins + losses <= total and surely_more(wins, losses, total, 0.1, price)
+    ]
+    found = chance_of_surely_more(gained, lost, asked, total, 0.1, price)
+    assert found == pytest.approx(max(every, default=0.0), abs=1e-12)
+
+
+@pytest.mark.parametrize(("gains", "losses"), [(5, 0), (15, 5), (36, 20)])
+def test_a_candidate_that_is_just_surely_more_accurate_is_dropped_at_the_stated_error(gains: int, losses: int) -> None:
+    assert surely_more(gains, losses, N, 0.05)
+    assert not surely_more(gains - 1, losses, N, 0.05)
+    old, new = answered(gains, losses)
+    rng, wrong = np.random.default_rng(6), 0
+    noise = rng.normal(0.0, 0.3, size=N)
+    for _ in range(RACES // 2):
+        order = rng.permutation(N)
+        losses_of = 1.0 + shifted(noise, 1.2)[order]  # all but surely higher
+        best = [old[i] for i in order]
+        candidate = [new[i].model_copy(update={"loss": float(x)}) for i, x in zip(order, losses_of, strict=True)]
+        wrong += race(best, candidate, "either", ERROR)[1] != ""
+    assert compare(best, candidate, "either").accepted
+    assert wrong / (RACES // 2) <= ERROR + 3 * math.sqrt(ERROR * (1 - ERROR) / (RACES // 2))
+
+
+def test_a_loss_that_is_surely_higher_ends_a_race_whatever_the_accuracy() -> None:
+    old, new = answered(40, 0)
+    worse = [one.model_copy(update={"loss": 3.0 + 0.1 * (i % 5)}) for i, one in enumerate(new)]
+    assert race(old, worse, "either", ERROR) == (24, "the log-loss will hardly be low enough for any accuracy")
+    assert race(old, new, "either", ERROR) == (N, "")
+
+
 @pytest.mark.parametrize(("rule", "lost", "dropped"), [("any", 24, True), ("any", 23, False), ("confident", 24, False)])
 def test_what_cannot_be_turned_around_is_dropped_at_any_error(rule: AcceptRule, lost: int, dropped: bool) -> None:
     old, new = answered(0, lost)
@@ -135,7 +177,8 @@ def test_what_cannot_be_turned_around_is_dropped_at_any_error(rule: AcceptRule, 
 
 
 @given(
-    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=36, max_size=120), st.sampled_from(["confident", "any"])
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=36, max_size=120),
+    st.sampled_from(["either", "confident", "any"]),
 )
 def test_at_no_error_racing_never_changes_a_verdict(pairs: list[tuple[bool, bool]], rule: AcceptRule) -> None:
     old, new = (np.array(side) for side in zip(*pairs, strict=True))

@@ -8,15 +8,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from cao.types import Item
 from tools.evaluate.racing import block_ends, loss_bound, skewness_of
-from tools.evaluate.racing_members import FEW, alike, few_hopeless, looks
-from tools.evaluate.statistics import least_gain
+from tools.evaluate.racing_members import FEW, alike, few_hopeless, flips, looks
+from tools.evaluate.statistics import least_gain, surely_more
 
 N = 96
 ENDS = block_ends(N)
 ERROR = 0.05
 RACES = 600
-LIMIT = least_gain(N) * math.sqrt(N)
+LEAST = least_gain(N)
+LIMIT = LEAST * math.sqrt(N)
 """The t statistic over all questions up to which a candidate is accepted."""
 
 Together = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -53,10 +55,12 @@ def race(diffs: NDArray[np.float64], together: Together, *, selecting: bool = Fa
     level = ERROR / len(path)
     for k, n in path:
         if k < members:
-            dropped = few_hopeless(diffs[:k, :n], together(diffs[:k, :n]), members, N, level, selecting=selecting)
+            dropped = few_hopeless(
+                diffs[:k, :n], together(diffs[:k, :n]), members, N, level, selecting=selecting, least=LEAST
+            )
         else:
             seen = whole[:n]
-            dropped = seen.mean() > loss_bound(float(seen.std(ddof=1)), skewness_of(seen), n, N, level)
+            dropped = seen.mean() > loss_bound(float(seen.std(ddof=1)), skewness_of(seen), n, N, level, LEAST)
         if dropped:
             return k * n, True
     return members * N, False
@@ -123,13 +127,42 @@ def test_a_gain_that_grows_with_the_members_is_allowed_for(power: float) -> None
 
 def test_combining_that_harms_a_few_is_not_held_against_all() -> None:
     diffs = table(np.random.default_rng(4), 8, 0.01, 0.1, -3.0)
-    assert not few_hopeless(diffs[:2, :24], diffs[:2, :24].mean(0) + 10, 8, N, ERROR, selecting=False)
+    assert not few_hopeless(diffs[:2, :24], diffs[:2, :24].mean(0) + 10, 8, N, ERROR, selecting=False, least=LEAST)
 
 
 def test_members_without_any_spread_are_judged_by_their_mean() -> None:
     for change, dropped in ((0.1, True), (0.0, False), (-0.1, False)):
         equal = np.full((2, 24), change)
-        assert few_hopeless(equal, equal[0], 8, N, 0.01, selecting=True) == dropped
+        assert few_hopeless(equal, equal[0], 8, N, 0.01, selecting=True, least=LEAST) == dropped
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(5, 0), (19, 8)])
+@pytest.mark.parametrize("apart", [0.0, 0.02, 0.1])
+def test_members_that_are_just_surely_more_accurate_are_dropped_at_the_stated_error(
+    gained: int, lost: int, apart: float
+) -> None:
+    """What all answer is just enough; each member turns a few questions of its own."""
+    rng, wrong = np.random.default_rng(7), 0
+    enough = np.array([-1.0] * gained + [1.0] * lost + [0.0] * (N - gained - lost))
+    assert surely_more(gained, lost, N, 0.05)
+    assert not surely_more(gained - 1, lost, N, 0.05)
+    for _ in range(RACES):
+        whole = rng.permutation(enough)
+        turned = rng.random((8, N)) < apart
+        members = np.where(turned, np.clip(whole + rng.choice([-1.0, 1.0], size=(8, N)), -1, 1), whole)
+        for n in ENDS:
+            few = np.column_stack([members[:2, :n], [-1.0, -1.0]])
+            error, least = ERROR / len(ENDS), least_gain(N + 1, 0.05)
+            if few_hopeless(few, np.append(whole[:n], -1.0), 8, N + 1, error, selecting=False, least=least):
+                wrong += 1
+                break
+    assert wrong / RACES <= ERROR + 2.5 * math.sqrt(ERROR * (1 - ERROR) / RACES)
+
+
+def test_a_question_more_is_gained_by_every_member() -> None:
+    old = [Item(id=str(i), correct=right, loss=1.0) for i, right in enumerate((True, True, False, False))]
+    new = [Item(id=str(i), correct=right, loss=1.0) for i, right in enumerate((True, False, True))]
+    assert flips(old, new).tolist() == [0.0, 1.0, -1.0, -1.0]
 
 
 def test_what_a_selection_could_gain_is_allowed_for() -> None:
@@ -137,5 +170,5 @@ def test_what_a_selection_could_gain_is_allowed_for() -> None:
     apart = np.random.default_rng(5).normal(0, 0.02, size=(2, N))
     diffs = 0.012 + apart - apart.mean(0) + 0.001 * np.array([[1], [-1]])
     unsure = diffs.mean(0)
-    assert few_hopeless(diffs, unsure, 8, N, 0.1, selecting=False)
-    assert not few_hopeless(diffs, unsure, 8, N, 0.1, selecting=True)
+    assert few_hopeless(diffs, unsure, 8, N, 0.1, selecting=False, least=LEAST)
+    assert not few_hopeless(diffs, unsure, 8, N, 0.1, selecting=True, least=LEAST)

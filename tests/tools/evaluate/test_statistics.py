@@ -15,6 +15,7 @@ from tools.evaluate.statistics import (
     paired_one_sided,
     smallest_detectable,
     summarise,
+    surely_more,
     wilson,
 )
 
@@ -125,14 +126,48 @@ def test_summary_by_hand() -> None:
         ("1100", "1000", 0.5, "confident", False),  # lower loss, lower accuracy
         ("1100", "1111", -0.5, "confident", False),  # higher accuracy, higher loss
         ("1100", "1111", 0.0, "confident", False),  # higher accuracy, equal loss
+        ("1100", "1100", 0.5, "either", True),
+        ("1100", "1000", 0.5, "either", False),
+        ("1" * 12 + "0" * 84, "1" * 32 + "0" * 64, 0.0, "either", True),  # surely more accurate, equal loss
+        ("1" * 12 + "0" * 84, "1" * 32 + "0" * 64, 0.0, "confident", False),
+        ("1" * 12 + "0" * 84, "1" * 32 + "0" * 64, -0.5, "either", False),  # the loss is surely higher
+        ("1" * 12 + "0" * 84, "1" * 16 + "0" * 80, 0.0, "either", False),  # four more of 96: p = 1/16
         ("1100", "1110", -0.5, "any", True),
         ("1100", "0011", 0.5, "any", False),  # equal accuracy
         ("1100", "1000", 0.5, "any", False),
     ],
 )
 def test_the_acceptance_rules(best: str, candidate: str, drop: float, rule: AcceptRule, accepted: bool) -> None:
-    old, new = [1.0, 1.2, 1.4, 1.6], [1.0 - drop, 1.21 - drop, 1.4 - drop, 1.59 - drop]
+    times = len(best) // 4
+    old, new = [1.0, 1.2, 1.4, 1.6] * times, [1.0 - drop, 1.21 - drop, 1.4 - drop, 1.59 - drop] * times
     assert compare(items(best, old), items(candidate, new), rule).accepted is accepted
+
+
+def test_more_right_answers_are_sure_by_both_tests_and_behind_the_price() -> None:
+    # five of 96 gained, none lost: McNemar 1/32; t = .052083 / (.223361 / √96) = 2.2847, one-sided .0123
+    assert surely_more(5, 0, 96, 0.05)
+    assert not surely_more(5, 0, 96, 0.025)  # the t test says yes, the exact one no
+    assert not surely_more(4, 0, 96, 0.2)  # 1/16, and t = 2.03 is less than these questions can see
+    assert not surely_more(0, 5, 96, 0.99)
+    # 20 gained, 6 lost: mean .145833; the spread .502363 / √96 = .051272, of which 2.1232 are .108863
+    assert surely_more(20, 6, 96, 0.05)
+    assert surely_more(20, 6, 96, 0.05, price=0.03)
+    assert not surely_more(20, 6, 96, 0.05, price=0.04)
+
+
+def test_either_tests_each_figure_at_half_the_level() -> None:
+    best, candidate = items("1" * 12 + "0" * 84, [1.0] * 96), items("1" * 22 + "0" * 74, [1.0] * 96)
+    assert compare(best, candidate, "either", level=2 / 2**10).accepted  # ten gained, none lost: 1/1024
+    assert not compare(best, candidate, "either", level=1.9 / 2**10).accepted
+
+
+def test_p_values_of_both_sides_and_the_worth_of_a_change() -> None:
+    verdict = compare(items("11100000", [1.0] * 8), items("01111110", [1.5] * 8), "any")
+    assert verdict.accuracy_p_value == pytest.approx(6 / 32)
+    assert verdict.worth == pytest.approx(3 / 8 - 0.5)
+    back = compare(items("01111110", [1.0] * 8), items("11100000", [1.0] * 8), "any")
+    assert back.accuracy_p_value == pytest.approx(1 - 6 / 32)
+    assert compare(items("10", [1.0] * 2), items("10", [1.0] * 2), "any").accuracy_p_value == 0.5
 
 
 def test_a_lower_but_uncertain_loss_is_not_accepted() -> None:
