@@ -233,8 +233,7 @@ class Reward(Record):
         n: questions.
         raw_loss: mean choice log-loss of the scores as they are, nats; None in older files.
         chance, uniform_loss: accuracy and log-loss (nats) of guessing, 0 without choices.
-        at_chance: whether nothing says that the model knows more than guessing does: the interval of its accuracy
-            holds ``chance``, or its loss is not below ``uniform_loss``; False without choices.
+        at_chance: whether the interval of the accuracy holds ``chance``, or the loss is not below ``uniform_loss``.
     """
 
     score: float
@@ -287,11 +286,7 @@ class Comparison(Record):
 
 
 class Trial(Record):
-    """One attempt of the loop. A rejected proposal keeps its raw text and the reason.
-
-    ``dropped_after`` counts the reward questions that ``reward`` and ``comparison`` speak of where the attempt was
-    dropped before the last one, ``dropped_members`` the adapters where not all of it had answered.
-    """
+    """One attempt of the loop: a rejected proposal keeps its raw text; a dropped one says how much of it answered."""
 
     attempt: Annotated[int, Field(ge=1)]
     strategy: StrategyFields | None = None

@@ -20,7 +20,7 @@ from eval.options import TablesOptions
 from eval.paper import command as paper
 from eval.paper.adapters import measure as adapters
 from eval.paper.tables import TABLES
-from eval.policies import acceptance, labels, labels_page, sources, starts
+from eval.policies import acceptance, labels, labels_page, sources, starts, starts_page
 from eval.policies import measure as policies_measure
 from eval.policies import page as policies_page
 
@@ -104,7 +104,7 @@ def _labels(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple
 def _starts(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:
     with closing(make_view()) as view:
         result = starts.measure(asked, command, view.progress)
-    return result, starts.write_page(result, asked.out or starts.FOLDER)
+    return result, starts_page.write_page(result, asked.out or starts_page.FOLDER)
 
 
 def _continual(asked: TablesOptions, engine: EngineSettings, command: str) -> tuple[Record, Path]:

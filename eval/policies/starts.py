@@ -5,28 +5,19 @@ part; the test part is answered by the base model and by the start, each under t
 one. Answers are kept in the folder of the situation, so a kill costs a block of one of them.
 """
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import numpy as np
+from typing import get_args
 
 from agent.loop.reward import measure_part
+from agent.loop.start import best_start, rules_of
 from agent.record.gains import rule_text
+from agent.record.measurements import GENERATED, StartName
 from agent.train.policy.situations import Situation
-from cao.files import write_atomic
 from cao.progress import Progress
-from cao.types import AnswerRule, Record
-from eval.generation.bootstrap import interval
+from cao.types import AcceptRule, AdaptedModel, AnswerRule, Record, Reward
 from eval.options import TablesOptions
-from eval.pages.markdown import table
 from eval.policies.ground import laid_out, plan_of
-from eval.policies.verdicts import Picks
-from tools.evaluate.statistics import RULE_CHOICE, compare, summarise
-
-FOLDER = Path("runs/starts")
-"""Where the page is written, where nothing else is said."""
+from tools.evaluate.statistics import CONFIDENT_LEVEL, RULE_CHOICE, best_rule, compare, summarise
 
 
 class Side(Record):
@@ -37,6 +28,13 @@ class Side(Record):
     at_chance: bool
 
 
+class ByRule(Record):
+    """What a rule of acceptance starts from, every question asked, and that model on the test part."""
+
+    start: str
+    adapted: Side
+
+
 class StartCell(Record):
     """One situation on its test part.
 
@@ -45,6 +43,7 @@ class StartCell(Record):
         rules: in words: the base model's and the start's own best one.
         base_default, base: the base model under the default rule, and under its own best one.
         start_default, adapted: the start likewise.
+        by_rule: rule of acceptance → what it starts from, by its own best answer rule.
         chance: accuracy of guessing.
         p_value: exact McNemar, ``adapted`` against ``base``.
         n: questions.
@@ -56,6 +55,7 @@ class StartCell(Record):
     base: Side
     start_default: Side
     adapted: Side
+    by_rule: dict[AcceptRule, ByRule]
     chance: float
     p_value: float
     n: int
@@ -65,6 +65,7 @@ class StartsResult(Record):
     """What was measured; ``cells`` has a situation, ``TASK-SEED``, each.
 
     Attributes:
+        rule: of acceptance, that the runs have.
         rule_choice: which of the answer rules a model took, in words.
     """
 
@@ -79,6 +80,7 @@ class StartsResult(Record):
     limit: int
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
+    rule: AcceptRule
     rule_choice: str
     cells: dict[str, StartCell]
 
@@ -113,6 +115,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> StartsR
         limit=options.limit,
         tasks=tuple(dict.fromkeys(situation.bench.task.name for situation in situations.values())),
         seeds=options.seeds,
+        rule=next(iter(situations.values())).bench.config.accept,
         rule_choice=RULE_CHOICE,
         cells=cells,
     )
@@ -125,8 +128,9 @@ def _cell(situation: Situation) -> StartCell:
     models |= {"base_default": base.under(AnswerRule()), "start_default": start.under(AnswerRule())}
     items = {name: measure_part(bench, model, "test", f"test-{name}").items for name, model in models.items()}
     rewards = {name: summarise(answered) for name, answered in items.items()}
-    sides = {name: Side(accuracy=r.score, loss=r.loss, at_chance=r.at_chance) for name, r in rewards.items()}
+    sides = {name: _side(reward) for name, reward in rewards.items()}
     return StartCell(
+        by_rule=_by_rule(situation, base),
         start=state["start"],
         rules=(rule_text(base.answer_rule), rule_text(start.answer_rule)),
         chance=rewards["base"].chance,
@@ -136,98 +140,31 @@ def _cell(situation: Situation) -> StartCell:
     )
 
 
-def write_page(result: StartsResult, folder: Path) -> Path:
-    """Write ``starts.md`` and ``starts.json``, and return the page's path.
-
-    Args:
-        result: what was measured.
-        folder: where; made if it is not there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(
-        folder / "starts.json", json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-    )
-    write_atomic(folder / "starts.md", page(result))
-    return folder / "starts.md"
+def _side(reward: Reward) -> Side:
+    return Side(accuracy=reward.score, loss=reward.loss, at_chance=reward.at_chance)
 
 
-def page(result: StartsResult) -> str:
-    """Return the page as Markdown."""
-    gains: dict[str, Callable[[StartCell], float]] = {
-        "rule alone, base model": lambda c: c.base.accuracy - c.base_default.accuracy,
-        "base by its best rule → start": lambda c: c.adapted.accuracy - c.base.accuracy,
-        "start: default rule → its best rule": lambda c: c.adapted.accuracy - c.start_default.accuracy,
-        "base by the default rule → start": lambda c: c.adapted.accuracy - c.base_default.accuracy,
+def _by_rule(situation: Situation, base: AdaptedModel) -> dict[AcceptRule, ByRule]:
+    """Return what each rule of acceptance would start from; nothing is raced, as rules differ in what they drop."""
+    bench, models = situation.bench, dict[StartName, AdaptedModel]({"base": base})
+    for name in GENERATED:
+        if reference := bench.adapter(situation.state["adapters"][name]):
+            plain = AdaptedModel(members=(reference,))
+            answers = {
+                rule: measure_part(bench, plain.under(rule), "reward", f"whole-{name}").items
+                for rule in rules_of(bench)
+            }
+            models[name] = plain.under(best_rule(answers))
+    reward = {name: measure_part(bench, model, "reward", f"whole-{name}").items for name, model in models.items()}
+    scores = {name: summarise(items) for name, items in reward.items()}
+    made: list[StartName] = [name for name in models if name != "base"]
+    level = CONFIDENT_LEVEL / max(1, len(made))
+    starts = dict[AcceptRule, StartName]()
+    for rule in get_args(AcceptRule):
+        verdicts = {name: compare(reward["base"], reward[name], rule, level=level) for name in made}
+        starts[rule] = best_start(scores, verdicts)
+    tested = {
+        name: _side(summarise(measure_part(bench, models[name], "test", f"test-{name}").items))
+        for name in dict.fromkeys(starts.values())
     }
-    means = [[name, _points(result, value)] for name, value in gains.items()]
-    heads = [*("task", "guessing", "base, default rule", "base, best rule", "start, best rule"), "change", "starts"]
-    tasks = table([*heads, "at chance"], _rows(result))
-    situations = table(
-        ["situation", "start", "base model's rule", "start's rule", "accuracy", "log-loss", "p (McNemar)"],
-        _situations(result),
-    )
-    seeds = ", ".join(map(str, result.seeds))
-    return f"""# The start, under one set of answer rules
-
-Made on {result.measured} by
-
-    {result.command}
-
-{result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device}; \
-{len(result.tasks)} tasks, seeds {seeds}. Rules and adapters are chosen on {result.reward} reward questions, and \
-of rules {result.rule_choice}. All that follows is on at most {result.limit} test questions. Generators never saw the \
-task that they serve. Intervals are 95 %: a bootstrap over tasks, and over seeds within tasks.
-
-## Changes of the accuracy, mean over tasks and seeds
-
-{table(["step", "points (95 %)"], means)}
-## Task by task, mean over seeds
-
-{tasks}
-"Change" is the start against the base model, each by its own best rule; "at chance" counts the seeds in which the \
-base model and the start are no better than guessing.
-
-## Situation by situation
-
-{situations}"""
-
-
-def _points(result: StartsResult, value: Callable[[StartCell], float]) -> str:
-    """Return a mean over tasks and seeds with its interval, in points."""
-    values = np.array([[value(result.cells[f"{task}-{seed}"]) for seed in result.seeds] for task in result.tasks])
-    low, high = interval(Picks(*values.shape).means(values))
-    return f"{100 * values.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-
-
-def _rows(result: StartsResult) -> list[list[str]]:
-    rows = []
-    for task in result.tasks:
-        cells = [result.cells[f"{task}-{seed}"] for seed in result.seeds]
-        change = 100 * (_mean(cells, "adapted") - _mean(cells, "base"))
-        known = {name: sum(cell.start == name for cell in cells) for name in ("base", "generated", "aligned")}
-        starts = ", ".join(f"{count} {name}" for name, count in known.items() if count)
-        guessed = [sum(cell.base.at_chance for cell in cells), sum(cell.adapted.at_chance for cell in cells)]
-        at = f"{guessed[0]} and {guessed[1]} of {len(cells)}"
-        shares = [100 * _mean(cells, side) for side in ("base_default", "base", "adapted")]
-        guessing = 100 * sum(cell.chance for cell in cells) / len(cells)
-        rows.append([task, f"{guessing:.1f}", *(f"{share:.1f}" for share in shares), f"{change:+.1f}", starts, at])
-    return rows
-
-
-def _mean(cells: Sequence[StartCell], side: str) -> float:
-    sides: list[Side] = [getattr(cell, side) for cell in cells]
-    return sum(one.accuracy for one in sides) / len(sides)
-
-
-def _situations(result: StartsResult) -> list[list[str]]:
-    return [
-        [
-            name,
-            cell.start,
-            *cell.rules,
-            f"{100 * cell.base.accuracy:.1f} → {100 * cell.adapted.accuracy:.1f} %",
-            f"{cell.base.loss:.4f} → {cell.adapted.loss:.4f}",
-            f"{cell.p_value:.3f}",
-        ]
-        for name, cell in result.cells.items()
-    ]
+    return {rule: ByRule(start=name, adapted=tested[name]) for rule, name in starts.items()}

@@ -18,7 +18,7 @@ from eval.paper.adapters.results import FiguresResult, Setting, Table3Result, Ta
 from eval.paper.page import write_page as write_table
 from eval.paper.results import TableResult
 from eval.paper.verdicts.page import write_verdicts
-from eval.policies import acceptance, starts
+from eval.policies import acceptance, starts_page
 from eval.policies import page as policies
 from eval.policies.acceptance import Acceptance
 from eval.policies.results import PoliciesPage, PoliciesResult
@@ -56,7 +56,7 @@ def test_the_page_of_the_drift_sense_comes_out_of_its_figures(tmp_path: Path) ->
 
 
 def test_the_page_of_starts_comes_out_of_its_figures(tmp_path: Path) -> None:
-    starts.write_page(StartsResult.model_validate_json((DOCS / "starts.json").read_bytes()), tmp_path)
+    starts_page.write_page(StartsResult.model_validate_json((DOCS / "starts.json").read_bytes()), tmp_path)
     same(tmp_path, "starts.md", "starts.json")
 
 

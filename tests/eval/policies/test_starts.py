@@ -3,7 +3,8 @@
 from cao.profile_settings import ProfileSettings
 from eval.options import TablesOptions
 from eval.policies.ground import SITUATIONS, plan_of
-from eval.policies.starts import Side, StartCell, StartsResult, page
+from eval.policies.starts import ByRule, Side, StartCell, StartsResult
+from eval.policies.starts_page import page
 
 
 def cell(base: float, adapted: float, start: str = "aligned") -> StartCell:
@@ -17,6 +18,11 @@ def cell(base: float, adapted: float, start: str = "aligned") -> StartCell:
         base=side(base),
         start_default=side(adapted - 0.05),
         adapted=side(adapted),
+        by_rule={
+            "either": ByRule(start=start, adapted=side(adapted)),
+            "confident": ByRule(start="base", adapted=side(base)),
+            "any": ByRule(start="generated", adapted=side(adapted - 0.02)),
+        },
         chance=0.25,
         p_value=0.5,
         n=200,
@@ -42,6 +48,7 @@ def result() -> StartsResult:
         limit=200,
         tasks=("a", "b"),
         seeds=(0, 1),
+        rule="either",
         rule_choice="the best one",
         cells=cells,
     )
@@ -59,6 +66,14 @@ def test_a_task_says_what_it_began_with_and_whether_it_guesses() -> None:
     assert "| a | 25.0 | 40.0 | 50.0 | 62.0 | +12.0 | 2 aligned | 0 and 0 of 2 |" in text
     assert "| b | 25.0 | 20.0 | 30.0 | 30.0 | +0.0 | 2 base | 2 and 2 of 2 |" in text
     assert "| a-1 | aligned | log p per character | log p | 50.0 → 64.0 % |" in text
+
+
+def test_the_rules_of_acceptance_are_set_side_by_side() -> None:
+    text = page(result())
+    assert "| `either` | 2 of 4 | +6.0 (" in text
+    assert "| `confident` | 0 of 4 | +0.0 (+0.0 to +0.0) | 0 of 4 |" in text
+    assert "| `any` | 4 of 4 | +4.0 (" in text  # (8 + 12 - 2 - 2) / 4
+    assert text.split("| `any` | ")[1].split("\n")[0].endswith(") | 2 of 4 |")
 
 
 def test_settings_of_the_profile_are_those_of_the_runs() -> None:
