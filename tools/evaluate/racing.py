@@ -118,7 +118,7 @@ def hopeless(
     if rule == "confident":
         return "the log-loss will hardly be low enough"
     if chance_of_surely_more(gained, lost, asked, total, each, price) <= error / 2:
-        return "neither will the log-loss be low enough nor the accuracy high enough"
+        return "the log-loss will hardly be low enough, nor the accuracy high enough"
     return "the log-loss will hardly be low enough for any accuracy" if above(most_rise(total), error / 2) else ""
 
 
