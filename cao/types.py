@@ -233,7 +233,7 @@ class Reward(Record):
         n: questions.
         raw_loss: mean choice log-loss of the scores as they are, nats; None in older files.
         chance, uniform_loss: accuracy and log-loss (nats) of guessing, 0 without choices.
-        at_chance: whether the interval of the accuracy holds ``chance``, or the loss is not below ``uniform_loss``.
+        at_chance: where there are choices, whether ``ci95`` holds ``chance`` or ``loss`` is not below ``uniform_loss``.
     """
 
     score: float
@@ -295,6 +295,6 @@ class Trial(Record):
     reason: str
     reward: Reward | None = None
     comparison: Comparison | None = None
-    dropped_after: int | None = None
-    dropped_members: int | None = None
+    dropped_after: int | None = None  # reward questions that ``reward`` and ``comparison`` speak of
+    dropped_members: int | None = None  # adapters that answered, where not all did
     seconds: float = 0.0

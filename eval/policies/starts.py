@@ -14,7 +14,7 @@ from agent.record.gains import rule_text
 from agent.record.measurements import GENERATED, StartName
 from agent.train.policy.situations import Situation
 from cao.progress import Progress
-from cao.types import AcceptRule, AdaptedModel, AnswerRule, Record, Reward
+from cao.types import AcceptRule, AdaptedModel, AnswerRule, Item, Record, Reward
 from eval.options import TablesOptions
 from eval.policies.ground import laid_out, plan_of
 from tools.evaluate.statistics import CONFIDENT_LEVEL, RULE_CHOICE, best_rule, compare, summarise
@@ -147,6 +147,7 @@ def _side(reward: Reward) -> Side:
 def _by_rule(situation: Situation, base: AdaptedModel) -> dict[AcceptRule, ByRule]:
     """Return what each rule of acceptance would start from; nothing is raced, as rules differ in what they drop."""
     bench, models = situation.bench, dict[StartName, AdaptedModel]({"base": base})
+    reward = dict[StartName, list[Item]]({"base": measure_part(bench, base, "reward", "whole-base").items})
     for name in GENERATED:
         if reference := bench.adapter(situation.state["adapters"][name]):
             plain = AdaptedModel(members=(reference,))
@@ -154,8 +155,8 @@ def _by_rule(situation: Situation, base: AdaptedModel) -> dict[AcceptRule, ByRul
                 rule: measure_part(bench, plain.under(rule), "reward", f"whole-{name}").items
                 for rule in rules_of(bench)
             }
-            models[name] = plain.under(best_rule(answers))
-    reward = {name: measure_part(bench, model, "reward", f"whole-{name}").items for name, model in models.items()}
+            own = best_rule(answers)
+            models[name], reward[name] = plain.under(own), answers[own]
     scores = {name: summarise(items) for name, items in reward.items()}
     made: list[StartName] = [name for name in models if name != "base"]
     level = CONFIDENT_LEVEL / max(1, len(made))

@@ -233,20 +233,22 @@ def compare(
     gained, lost = discordant(best, candidate)
     diffs = differences(best, candidate).tolist()
     change, p_value = statistics.fmean(diffs), paired_one_sided([diff + price for diff in diffs])
-    each = level_of_each(rule, level)
-    lower = gained >= lost and is_sure(diffs, each, price)
-    risen = paired_one_sided([-diff for diff in diffs]) <= HIGHER_LEVEL
-    right = not risen and surely_more(gained, lost, len(best), each, price)
+    each, smallest = level_of_each(rule, level), _smallest(diffs)
+    accepted = gained > lost
+    if rule != "any":
+        accepted = gained >= lost and p_value <= each and -(change + price) >= smallest
+    if rule == "either" and not accepted and surely_more(gained, lost, len(best), each, price):
+        accepted = paired_one_sided([-diff for diff in diffs]) > HIGHER_LEVEL
     return Comparison(
         accuracy_change=(gained - lost) / len(best),
         loss_change=change,
         loss_p_value=p_value,
         mcnemar_p_value=mcnemar_exact(lost, gained),
-        accepted={"either": lower or right, "confident": lower, "any": gained > lost}[rule],
+        accepted=accepted,
         rule=rule,
         level=level,
         price=price,
-        smallest=_smallest(diffs),
+        smallest=smallest,
     )
 
 
@@ -267,18 +269,6 @@ def discordant(best: Sequence[Item], candidate: Sequence[Item]) -> tuple[int, in
     return gained, sum(old.correct and not new.correct for old, new in pairs)
 
 
-def is_sure(diffs: Sequence[float], level: float, price: float = 0.0) -> bool:
-    """Return whether a paired change below zero is sure at a level, and large enough for these questions to see.
-
-    Args:
-        diffs: candidate minus best, one for each question; lower is better.
-        level: one-sided.
-        price: what the change must be below zero by, at least 0.
-    """
-    priced = [diff + price for diff in diffs]
-    return paired_one_sided(priced) <= level and -statistics.fmean(priced) >= _smallest(diffs)
-
-
 def surely_more(gained: int, lost: int, n: int, level: float, price: float = 0.0) -> bool:
     """Return whether a candidate surely answers more questions right, by the paired t test and by McNemar's exact one.
 
@@ -291,7 +281,8 @@ def surely_more(gained: int, lost: int, n: int, level: float, price: float = 0.0
     """
     if gained <= lost or mcnemar_exact(lost, gained) / 2 > level:  # symmetric: half of it is the one-sided p-value
         return False
-    return is_sure([-1.0] * gained + [1.0] * lost + [0.0] * (n - gained - lost), level, price)
+    priced = [price - 1.0] * gained + [price + 1.0] * lost + [price] * (n - gained - lost)
+    return paired_one_sided(priced) <= level and -statistics.fmean(priced) >= _smallest(priced)
 
 
 def _smallest(diffs: Sequence[float]) -> float:
