@@ -154,7 +154,7 @@ def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
         raise InputError(f"the deployed model cannot be measured: {error}") from None
     expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
     took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
-    answers = {rule: measure_part(bench, plain.under(rule), "reward", "base").items for rule in rules_of(bench)}
+    answers = answers_by_rule(bench, plain, "base")
     rule = best_rule(answers)
     measure_part(bench, plain.under(rule), "reward", "base")  # its answers are the last ones in the file
     return Contender(plain.under(rule), answers[rule], first, _rewards(answers)), took
@@ -187,7 +187,7 @@ def _begun(one: Contender | None, *, failed: bool) -> Start | None:
 def _known_of(bench: Workbench, model: AdaptedModel, start: StartName, starts: Starts, drift: DriftReport) -> State:
     """Return what is known of the start, in sentences and in numbers; its own answers are the last ones in its file."""
     rule, found = model.answer_rule, perplexities(bench, model.members[0])
-    by_rule = {each: measure_part(bench, model.under(each), "reward", start).items for each in rules_of(bench)}
+    by_rule = answers_by_rule(bench, model, start)
     measure_part(bench, model, "reward", start)
     return {
         "observed": observe(start, starts, rule, found) if bench.config.policy_sees_measurements else [],
@@ -203,6 +203,17 @@ def rules_of(bench: Workbench) -> tuple[AnswerRule, ...]:
     scored = not any(branch.lead for each in branches for branch in each)
     able = {"none": True, "choice": scored, "batch": bench.labels}
     return tuple(rule for rule in RULES if able[rule.prior])
+
+
+def answers_by_rule(bench: Workbench, model: AdaptedModel, name: str) -> dict[AnswerRule, list[Item]]:
+    """Return a model's answers to the reward part under every rule; what was answered under one asks nothing anew.
+
+    Args:
+        bench: the workbench.
+        model: under any rule.
+        name: of the file that keeps them; its last answers are those under the last rule.
+    """
+    return {rule: measure_part(bench, model.under(rule), "reward", name).items for rule in rules_of(bench)}
 
 
 def _rewards(answers: Mapping[AnswerRule, Sequence[Item]]) -> dict[AnswerRule, Reward]:

@@ -21,8 +21,12 @@ from policies.local import LocalPolicy
 from policies.messages import plain_json
 from policies.selection.learnt import Selection
 from policies.selection.portfolio import PortfolioPolicy
-from policies.selection.surrogate import SurrogatePolicy
+from policies.selection.ranked import best_first
+from policies.selection.surrogate import Surrogate, SurrogatePolicy
 from policies.uniform import RandomPolicy
+
+RANKED = 8
+"""Texts of which the surrogate ranks one first."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,19 @@ class Writing(Entrant):
         return texts
 
 
+@dataclass(frozen=True)
+class Ranked(Entrant):
+    """Of several texts of a language model's policy, the one that the surrogate ranks first, as in a run."""
+
+    writing: Writing
+    surrogate: Surrogate
+
+    def propose(self, situation: Situation, history: Sequence[Trial], n: int, seed: int) -> list[str]:
+        """Return the best ``n`` of ``RANKED`` texts."""
+        texts = self.writing.propose(situation, history, RANKED, seed)
+        return best_first(texts, self.surrogate, situation.context.features)[:n]
+
+
 def _texts(memory: Path) -> dict[str, list[str]]:
     try:
         return {key: [str(text) for text in texts] for key, texts in map(json.loads, whole_lines(memory))}
@@ -151,7 +168,11 @@ def entrants(
         draws: first attempts of those that draw, in each situation.
         memory: file of what the model wrote.
     """
-    families = ", ".join(FAMILIES)
+    families, selection = ", ".join(FAMILIES), learnt.selection
+    written = [
+        Writing(name, _TRAINED[name.rstrip(" 0123456789")], draws, LocalPolicy(lm, settings, weights), memory)
+        for name, weights in learnt.adapters.items()
+    ]
     return [
         Drawing("random", f"one of {families}, then every value within its bounds", draws, RandomPolicy()),
         *(
@@ -161,13 +182,17 @@ def entrants(
         ),
         Always("paper's choice", "the family the paper found best for the task, where it names one", 1, None),
         *(_bandit(learnt.arms, draws) if learnt.arms else ()),
-        *(_selected(learnt.selection) if learnt.selection else ()),
+        *(_selected(selection) if selection else ()),
         Writing("untrained", "the language model under the grammar", draws, LocalPolicy(lm, settings), memory),
-        *(
-            Writing(name, _TRAINED[name.rstrip(" 0123456789")], draws, LocalPolicy(lm, settings, weights), memory)
-            for name, weights in learnt.adapters.items()
-        ),
+        *written,
+        *(_ranked(written[-1], selection.surrogate) if written and selection else ()),
     ]
+
+
+def _ranked(writing: Writing, surrogate: Surrogate) -> list[Entrant]:
+    setting = f"`--set policy_settings.draws={RANKED}`"
+    said = f"of {RANKED} texts of {writing.name} the one that the surrogate ranks first ({setting})"
+    return [Ranked(f"{writing.name}, ranked", said, 1, writing, surrogate)]
 
 
 def _bandit(arms: Arms, draws: int) -> list[Entrant]:

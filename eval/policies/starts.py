@@ -9,7 +9,7 @@ import time
 from typing import get_args
 
 from agent.loop.reward import measure_part
-from agent.loop.start import best_start, rules_of
+from agent.loop.start import answers_by_rule, best_start
 from agent.record.gains import rule_text
 from agent.record.measurements import GENERATED, StartName
 from agent.train.policy.situations import Situation
@@ -151,10 +151,7 @@ def _by_rule(situation: Situation, base: AdaptedModel) -> dict[AcceptRule, ByRul
     for name in GENERATED:
         if reference := bench.adapter(situation.state["adapters"][name]):
             plain = AdaptedModel(members=(reference,))
-            answers = {
-                rule: measure_part(bench, plain.under(rule), "reward", f"whole-{name}").items
-                for rule in rules_of(bench)
-            }
+            answers = answers_by_rule(bench, plain, f"whole-{name}")
             own = best_rule(answers)
             models[name], reward[name] = plain.under(own), answers[own]
     scores = {name: summarise(items) for name, items in reward.items()}

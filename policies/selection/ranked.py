@@ -3,6 +3,8 @@
 It goes beyond the paper's τ: what ranks has read numbers that the task context does not hold.
 """
 
+from collections.abc import Mapping, Sequence
+
 from cao.strategy import StrategyRejectedError, parse_strategy
 from policies.base import Policy, PolicyContext, adapter_of
 from policies.selection.surrogate import Surrogate
@@ -29,7 +31,7 @@ class RankedPolicy:
         self.adapter_sha256: str | None = adapter_of(policy)
 
     def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
-        """Return ``n`` texts, the best first; a text that is no strategy comes last, and equal ones in their order.
+        """Return the best ``n`` of the texts drawn, the best first.
 
         Args:
             context: the state of the run.
@@ -37,12 +39,23 @@ class RankedPolicy:
             seed: of the draws.
         """
         texts = self._policy.propose(context, max(n, self._draws), seed)
-        predicted = self._surrogate.predict(context.features)
+        return best_first(texts, self._surrogate, context.features)[:n]
 
-        def worth(text: str) -> float:
-            try:
-                return self._surrogate.worth(parse_strategy(text).canonical(), predicted)
-            except StrategyRejectedError:
-                return float("-inf")
 
-        return sorted(texts, key=worth, reverse=True)[:n]
+def best_first(texts: Sequence[str], surrogate: Surrogate, features: Mapping[str, float]) -> list[str]:
+    """Return texts, that of the highest predicted gain first, equal ones in their order; what is no strategy is last.
+
+    Args:
+        texts: of a policy.
+        surrogate: predicts.
+        features: of the situation.
+    """
+    predicted = surrogate.predict(features)
+
+    def worth(text: str) -> float:
+        try:
+            return surrogate.worth(parse_strategy(text).canonical(), predicted)
+        except StrategyRejectedError:
+            return float("-inf")
+
+    return sorted(texts, key=worth, reverse=True)

@@ -84,6 +84,7 @@ def test_the_table_on_a_tiny_model(
             assert 0 <= won <= drawn == found["draws"]
             assert cells[row][name]["improved"] == (cells[row][name]["adopted"] is not None)
             assert cells[row][name]["attempts"] <= found["attempts"]
+    assert {cells["warm ReST-EM 1, ranked"][name]["first"][1] for name in ("sciq-0", "arc_easy-1")} == {1}
     assert set(found["valid"]) == {"untrained", *trained}
     assert all(0 <= valid <= drawn == 2 * found["free"] for valid, drawn in found["valid"].values())
     page = (tmp_path / "policies.md").read_text()
