@@ -3,6 +3,7 @@
 from typing import Literal
 
 from cao.types import Record
+from eval.measured import Measured
 
 Arm = Literal["never", "alarms", "last window"]
 ARMS: tuple[Arm, ...] = ("never", "alarms", "last window")
@@ -56,7 +57,7 @@ class Stream(Record):
     arms: dict[Arm, ArmResult]
 
 
-class ContinualResult(Record):
+class ContinualResult(Measured):
     """What was measured.
 
     Attributes:
@@ -66,13 +67,6 @@ class ContinualResult(Record):
         chance: task → accuracy of guessing.
     """
 
-    command: str
-    table: str
-    measured: str
-    model: str
-    model_sha256: str
-    device: str
-    dtype: str
     processor: str
     reference: str
     window: int

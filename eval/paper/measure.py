@@ -3,7 +3,6 @@
 Source: CAO-LLM Tables 2, 5 and 6.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from cao.types import Example
 from eval.generation.bootstrap import Answers, Draws, interval
 from eval.generation.consolidation import serving
 from eval.generation.scores import TaskAnswers
+from eval.measured import measured_with
 from eval.options import TablesOptions
 from eval.paper.cells.desk import Desk, Shared
 from eval.paper.cells.kept import Key
@@ -118,13 +118,7 @@ class Measuring:
         by_kind = {kind: {t: one for t, one in answers.items() if kinds[t] == kind} for kind in KINDS}
         compute, size = desk.lm.compute, SIZES[options.preset]
         return TableResult(
-            command=self._command,
-            table=number,
-            measured=time.strftime("%Y-%m-%d", time.gmtime()),
-            model=desk.lm.profile.name,
-            model_sha256=desk.lm.sha256,
-            device=str(desk.lm.device),
-            dtype=desk.lm.dtype,
+            **dict(measured_with(desk.lm, self._command, number)),
             machine=f"{compute.processor}, {compute.threads} threads" if compute else str(desk.lm.device),
             preset=options.preset,
             protocol=options.protocol,

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from cao.types import AnswerProtocol, Record
 from eval.baselines.baseline import Spent
+from eval.measured import Measured
 from eval.pages.absent import is_empty, is_false, is_none
 
 Interval = tuple[float, float]
@@ -113,12 +114,10 @@ class RowResult(Record):
     spent: tuple[Spent, Spent] | None = Field(default=None, exclude_if=is_none)
 
 
-class TableResult(Record):
+class TableResult(Measured):
     """Everything that was measured for a table.
 
     Attributes:
-        command: that made it.
-        table: its number in the paper.
         share: of the generator's tokens, which a baseline might read before its target was known.
         adapting: share of the tokens of ten steps on 25 questions, which it might read of the target.
         whole: whether the aligner's tokens counted as the generator's, steps on labelled questions were counted on the
@@ -135,13 +134,6 @@ class TableResult(Record):
         choice: what choosing between the rows is worth; left out where the table does not ask.
     """
 
-    command: str
-    table: str
-    measured: str
-    model: str
-    model_sha256: str
-    device: str
-    dtype: str | None
     machine: str
     preset: str
     protocol: AnswerProtocol

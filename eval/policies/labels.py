@@ -10,7 +10,6 @@ Answers and trainings are kept in the folder of the situation, so a kill costs o
 project's.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from cao.progress import Progress
 from cao.strategies.calibrate import Calibrate
 from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, AnswerRule, Example, Item
+from eval.measured import measured_with
 from eval.options import TablesOptions
 from eval.policies.ground import laid_out, plan_of
 from eval.policies.labelled_lora import Fitted, Recipe, Shelf, deal, fit_lora, held_back
@@ -90,13 +90,7 @@ def measure(options: TablesOptions, command: str, progress: Progress, recipe: Re
             progress("test parts", done, len(rows))
     lm = next(iter(situations.values())).bench.lm
     return LabelsResult(
-        command=command,
-        table="labels",
-        measured=time.strftime("%Y-%m-%d", time.gmtime()),
-        model=lm.profile.name,
-        model_sha256=lm.sha256,
-        device=lm.device,
-        dtype=lm.dtype,
+        **dict(measured_with(lm, command, "labels")),
         support=plan.config.support,
         reward=options.reward,
         limit=options.limit,

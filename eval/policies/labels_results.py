@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cao.types import AnswerRule, Record
 from eval.generation.bootstrap import interval
+from eval.measured import Measured
 from eval.policies.labelled_lora import Fitted, Recipe
 from eval.policies.results import Mean
 from eval.policies.verdicts import Picks
@@ -78,17 +79,10 @@ class LabelledSituation(Record):
     trainings: dict[str, Fitted]
 
 
-class LabelsResult(Record):
+class LabelsResult(Measured):
     """What was measured.
 
     Attributes:
-        command: that measured it.
-        table: ``labels``.
-        measured: the day.
-        model: profile of the model.
-        model_sha256: its hash.
-        device: torch device.
-        dtype: what the model computed in.
         support: prompts.
         reward: questions, half of them to fit.
         limit: test questions, at most.
@@ -100,13 +94,6 @@ class LabelsResult(Record):
         control: the row of ``VARIANTS`` that the half to judge chose.
     """
 
-    command: str
-    table: str
-    measured: str
-    model: str
-    model_sha256: str
-    device: str
-    dtype: str
     support: int
     reward: int
     limit: int

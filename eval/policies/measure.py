@@ -7,7 +7,6 @@ enters the history that it sees. The best point of the exhaustive grid is the or
 Source: CAO-LLM §2.4, G.5, G.6; the comparison is this project's.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 
 from agent.config import RunConfig
@@ -21,6 +20,7 @@ from cao.progress import Progress
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
 from cao.types import StrategyFields
+from eval.measured import measured_with
 from eval.options import TablesOptions
 from eval.policies.entrants import Entrant, Writing, entrants
 from eval.policies.ground import laid_out
@@ -64,13 +64,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
             points, landscape, loops, tests = _measured(rollouts, rows, situations, progress)
         valid = {row.name: _validity(row, config, situations) for row in rows if isinstance(row, Writing)}
     return PoliciesResult(
-        command=command,
-        table="policies",
-        measured=time.strftime("%Y-%m-%d", time.gmtime()),
-        model=config.model,
-        model_sha256=lm.sha256,
-        device=lm.device,
-        dtype=lm.dtype,
+        **dict(measured_with(lm, command, "policies")),
         trainings=source.reports,
         practised=tuple(sorted(learnt.practised)),
         policies={name: adapter_sha256(adapter) for name, adapter in learnt.adapters.items()},

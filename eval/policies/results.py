@@ -6,6 +6,7 @@ from agent.train.policy.report import Costs, Empty, Side
 from agent.train.policy.rest_em import Sampling
 from agent.train.policy.settings import Tuning
 from cao.types import Record, StrategyFields
+from eval.measured import Measured
 from eval.pages.absent import is_false
 
 Interval = tuple[float, float]
@@ -156,17 +157,10 @@ class Aim(Record):
     adopted: Mean
 
 
-class PoliciesResult(Record):
+class PoliciesResult(Measured):
     """What was measured.
 
     Attributes:
-        command: that measured it.
-        table: ``policies``.
-        measured: the day.
-        model: profile of the model that is adapted, and that decides.
-        model_sha256: its hash.
-        device: torch device.
-        dtype: what the model computed in.
         trainings: folder's name → its report; empty where what ships is judged.
         practised: tasks that a policy of the table was trained on.
         policies: trained row → hash of its adapter.
@@ -188,13 +182,6 @@ class PoliciesResult(Record):
         valid: policy → texts that are strategies without the grammar, and all of them.
     """
 
-    command: str
-    table: str
-    measured: str
-    model: str
-    model_sha256: str
-    device: str
-    dtype: str
     trainings: dict[str, TrainingReport]
     practised: tuple[str, ...]
     policies: dict[str, str]

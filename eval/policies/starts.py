@@ -5,7 +5,6 @@ part; the test part is answered by the base model and by the start, each under t
 one. Answers are kept in the folder of the situation, so a kill costs a block of one of them.
 """
 
-import time
 from typing import get_args
 
 from agent.loop.reward import measure_part
@@ -15,6 +14,7 @@ from agent.record.measurements import GENERATED, StartName
 from agent.train.policy.situations import Situation
 from cao.progress import Progress
 from cao.types import AcceptRule, AdaptedModel, AnswerRule, Item, Record, Reward
+from eval.measured import Measured, measured_with
 from eval.options import TablesOptions
 from eval.policies.ground import laid_out, plan_of
 from tools.evaluate.statistics import CONFIDENT_LEVEL, RULE_CHOICE, best_rule, compare, summarise
@@ -61,7 +61,7 @@ class StartCell(Record):
     n: int
 
 
-class StartsResult(Record):
+class StartsResult(Measured):
     """What was measured; ``cells`` has a situation, ``TASK-SEED``, each.
 
     Attributes:
@@ -69,13 +69,6 @@ class StartsResult(Record):
         rule_choice: which of the answer rules a model took, in words.
     """
 
-    command: str
-    table: str
-    measured: str
-    model: str
-    model_sha256: str
-    device: str
-    dtype: str | None
     reward: int
     limit: int
     tasks: tuple[str, ...]
@@ -104,13 +97,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> StartsR
             progress("situations", done, len(situations))
     lm = next(iter(situations.values())).bench.lm
     return StartsResult(
-        command=command,
-        table="starts",
-        measured=time.strftime("%Y-%m-%d", time.gmtime()),
-        model=lm.profile.name,
-        model_sha256=lm.sha256,
-        device=lm.device,
-        dtype=lm.dtype,
+        **dict(measured_with(lm, command, "starts")),
         reward=options.reward,
         limit=options.limit,
         tasks=tuple(dict.fromkeys(situation.bench.task.name for situation in situations.values())),
