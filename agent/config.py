@@ -141,9 +141,10 @@ class RunConfig(BaseModel):
     accept: Annotated[
         AcceptRule,
         Field(
-            description="when a model counts as better: either (log-loss or accuracy surely better, each at one-sided"
-            " .05 and by what the questions can see, and the other not worse), confident (the log-loss alone, at .1) or"
-            " any (accuracy higher)"
+            description="when a model counts as better: either (log-loss surely lower and accuracy not lower, or"
+            " accuracy surely higher and log-loss not surely higher; sure is by what the questions can see and at"
+            " one-sided .05, shared among a run's attempts), confident (the log-loss alone, at .1) or any"
+            " (accuracy higher)"
         ),
     ] = "either"
     answer_rules: Annotated[
@@ -162,8 +163,8 @@ class RunConfig(BaseModel):
         Field(
             ge=0.0,
             le=1.0,
-            description="log-loss in nats that a strategy must gain besides for every doubling of a question's cost,"
-            " and where it makes an adapter folder useless",
+            description="what a strategy must gain besides for every doubling of a question's cost, and where it makes"
+            " an adapter folder useless: nats of log-loss, or as large a share of the questions",
         ),
     ] = 0.005
     racing: Annotated[

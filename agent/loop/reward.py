@@ -30,7 +30,7 @@ class Bar(NamedTuple):
 
     Attributes:
         level: one-sided, divided by the comparisons that a run may make of its kind.
-        price: what it must gain besides, in nats, because it costs more to serve.
+        price: what it must gain besides, in nats or as a share of the questions, because it costs more to serve.
     """
 
     level: float = CONFIDENT_LEVEL
@@ -137,7 +137,7 @@ def _few_are_hopeless(
 
 
 def price_of(state: State, bench: Workbench, candidate: AdaptedModel, strategy: Strategy) -> float:
-    """Return what a candidate must gain besides, because it costs more to serve than the best so far, nats.
+    """Return what a candidate must gain besides, because it costs more to serve than the best so far.
 
     Args:
         state: where the loop stands.

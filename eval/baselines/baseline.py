@@ -149,6 +149,7 @@ class Baseline(ABC):
         origin: where it comes from.
         reads: what of the target it reads.
         rated: whether it has a learning rate to be chosen.
+        of_sources: whether all that it trains for a target is checkpoints of other tasks, of no question of the target.
         least: what it reads of the target however small the budget is, in words; empty where the budget bounds it.
     """
 
@@ -156,6 +157,7 @@ class Baseline(ABC):
     origin: ClassVar[Origin]
     reads: ClassVar[Reads]
     rated: ClassVar[bool] = True
+    of_sources: ClassVar[bool] = False
     least: ClassVar[str] = ""
 
     @classmethod

@@ -37,7 +37,7 @@ class Cell:
         weights: the adapter; None for the base model.
         baseline: with the hyper-parameters that were taken.
         choosing: spent on choosing a rate.
-        preparing: spent on the source tasks with the rate that was taken.
+        preparing: spent on the source tasks with the rate that was taken, and on checkpoints of theirs.
         adapting: spent on the target.
         losses: rate → loss on train questions that no training had, of the rates that were tried; None where the
             training diverged.
@@ -80,7 +80,10 @@ def run_cell(
     baseline, ready, choosing, losses = made_ready(kind, ground, rules, budget)
     target = target_of(kind, ground, task, seed)
     made = adapted(baseline, ground, ready, target)
-    return Cell(made.weights, baseline, choosing, ready.spent, made.spent, losses)
+    preparing, adapting = ready.spent, made.spent
+    if kind.of_sources:
+        preparing, adapting = preparing + adapting, Spent()
+    return Cell(made.weights, baseline, choosing, preparing, adapting, losses)
 
 
 def made_ready(

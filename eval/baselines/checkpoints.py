@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from cao.model.adapters import LoraWeights
 from cao.model.packed_forward import Row
@@ -88,6 +88,8 @@ def stored(ground: Ground, names: Sequence[str]) -> Adapted:
 @dataclass(frozen=True)
 class OfSources(Fixed):
     """A method that is made of sources' checkpoints, those that generators are trained on."""
+
+    of_sources: ClassVar[bool] = True
 
     @abstractmethod
     def sources(self, ground: Ground, task: str, seed: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from agent.config import RunConfig
 from agent.loop.run_folder import locked
 from agent.stream.options import WatchOptions
 from cao.configuration import Machine
@@ -68,6 +69,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> Continu
         dtype=dtype,
         processor=processor_name(),
         reference=REFERENCE,
+        accept=RunConfig.model_fields["accept"].default,
         window=options.window,
         held=options.limit,
         chance={task: _chance(held) for task, held in first.held.items()},

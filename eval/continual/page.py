@@ -52,7 +52,8 @@ Made on {result.measured} by
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device}, {result.processor}; \
 seeds {seeds}. {prompts} prompts a segment, deployed at first for {result.reference}; {result.window} prompts are \
 collected behind an alarm, and as many labelled ones are the last window. Every prompt is answered by the model that \
-is deployed when it comes. {result.held} questions of each task are kept apart and answered at each segment's end. \
+is deployed when it comes; runs accept by the rule `{result.accept}`. {result.held} questions of each task are kept \
+apart and answered at each segment's end. \
 Questions come from the parts that nothing that ships was trained on, and are asked as a user's file is. Intervals are \
 95 %: Wilson's, and a paired bootstrap over prompts for changes; with few seeds they say nothing of other streams.
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from cao.types import Record
+from cao.types import AcceptRule, Record
 from eval.measured import Measured
 
 Arm = Literal["never", "alarms", "last window"]
@@ -62,6 +62,7 @@ class ContinualResult(Measured):
 
     Attributes:
         reference: the task that the model is deployed for at first.
+        accept: the rule of acceptance of runs; streams from before there was a choice had ``confident``.
         window: prompts collected behind an alarm, and labelled ones that the last arm trains on.
         held: questions of a task that are kept apart.
         chance: task → accuracy of guessing.
@@ -69,6 +70,7 @@ class ContinualResult(Measured):
 
     processor: str
     reference: str
+    accept: AcceptRule = "confident"
     window: int
     held: int
     chance: dict[str, float]

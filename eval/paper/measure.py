@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.config import RunConfig
 from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine
 from agent.train.engine.settings import EngineSettings
@@ -129,6 +130,7 @@ class Measuring:
             rates=size.rates,
             reward=options.reward,
             rule_choice=RULE_CHOICE,
+            accept=RunConfig.model_fields["accept"].default,
             limit=options.limit,
             seeds=options.seeds,
             tasks=tuple(self._tasks),

@@ -96,7 +96,8 @@ Made on {result.measured} by
 
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device} ({result.machine}); preset \
 `{result.preset}`, seeds {", ".join(map(str, result.seeds))}; at most {result.limit} test questions a task, answers \
-{asked}. {one.about} {reworded(result)}{practised(result)}{likelihood}{rules if result.table == "2" else ""}
+{asked}. {one.about} {accepted(result)}{reworded(result)}{practised(result)}{likelihood}\
+{rules if result.table == "2" else ""}
 
 Intervals are 95 %: a paired bootstrap over questions and seeds; p-values are two-sided, corrected by Holm for all \
 comparisons of this table. The paper's figures are those of Qwen2.5-Instruct, parsed from free text, and its means are \
@@ -112,6 +113,12 @@ def reworded(result: TableResult) -> str:
         f"The generator of {', '.join(result.reworded)}, and what baselines learnt from, had the same problems with "
         "other names and numbers in one source. "
     )
+
+
+def accepted(result: TableResult) -> str:
+    """Return by which rule runs accept, in a sentence; empty where no row is of a run."""
+    runs = [row for row in result.rows if row == ALL or (row in ROWS and ROWS[row].kind == "family")]
+    return f"A run accepts what is better by the rule `{result.accept}`. " if runs else ""
 
 
 def practised(result: TableResult) -> str:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from cao.types import AnswerProtocol, Record
+from cao.types import AcceptRule, AnswerProtocol, Record
 from eval.baselines.baseline import Spent
 from eval.measured import Measured
 from eval.pages.absent import is_empty, is_false, is_none
@@ -127,6 +127,7 @@ class TableResult(Measured):
         kinds: task → ``in domain`` or ``out of domain``.
         chance: task → accuracy of guessing.
         n: task → test questions.
+        accept: the rule of acceptance of whole runs; tables from before there was a choice had ``confident``.
         versus: the comparisons of the table.
         questions: task → ids of its test questions, in the order of ``right``.
         practised: tasks on whose other questions the policy of the whole runs practised.
@@ -144,6 +145,7 @@ class TableResult(Measured):
     rates: tuple[float, ...]
     reward: int
     rule_choice: str
+    accept: AcceptRule = "confident"
     limit: int
     seeds: tuple[int, ...]
     tasks: tuple[str, ...]

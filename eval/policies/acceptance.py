@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cao.files import write_atomic, write_json
 from cao.progress import Progress, silent
 from cao.types import Item, Record
-from tools.evaluate.statistics import compare, paired_one_sided, wilson
+from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, paired_one_sided, wilson
 
 CHOICES = 4
 ACCURACY = (0.3, 0.6)
@@ -151,7 +151,9 @@ def write_page(result: Acceptance, folder: Path) -> Path:
         f"{100 * ACCURACY[0]:.0f} and {100 * ACCURACY[1]:.0f} % right. Each rate has its 95 % interval. `confident` "
         "compares losses at each side's own temperature and asks for the smallest change that the questions can see; "
         "`either` does so too, or takes a surely higher accuracy, each at half the level; `any` is the paper's rule, a "
-        "higher accuracy; the last column is `confident` as it was, on the scores as they are.",
+        f"higher accuracy. The level is one-sided {CONFIDENT_LEVEL:g}, that of one comparison: a run divides it by the "
+        "attempts that it may make, or by the adapters that it may start from. The last column is `confident` as it "
+        "was, on the scores as they are.",
         "| candidate | questions | either | confident | any | log-loss of the scores as they are |\n"
         "|---|---|---|---|---|---|\n"
         + "\n".join(

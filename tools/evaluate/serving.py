@@ -32,12 +32,12 @@ def serving_price(
     transductive: bool = False,
     best_transductive: bool = False,
 ) -> float:
-    """Return what a candidate must gain besides, nats; 0 for one that costs no more than what it would replace.
+    """Return what a candidate must gain besides, nats or a share of the questions; 0 for one that costs no more.
 
     Args:
         candidate: the model that would be served.
         best: the model that it would replace.
-        per_doubling: nats for twice the cost.
+        per_doubling: for twice the cost, nats or a share of the questions.
         transductive: whether the candidate is made anew for each set of questions, so that no folder of it serves.
         best_transductive: whether that was so of the best already, which then has no folder to lose.
     """

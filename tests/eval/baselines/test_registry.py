@@ -168,8 +168,11 @@ def test_serl_runs_within_an_equal_budget(workshop: Workshop) -> None:
 
 @pytest.mark.slow
 def test_stored_checkpoints_are_those_of_the_consolidation(workshop: Workshop) -> None:
-    nearest = run_cell(workshop, BASELINES["nearest"], "social_iqa", 0, rules="paper").weights
+    cell = run_cell(workshop, BASELINES["nearest"], "social_iqa", 0, rules="paper")
+    nearest = cell.weights
     assert nearest is not None
+    assert cell.adapting == Spent()  # what was trained knows nothing of the target
+    assert cell.preparing.steps > 0
     source, _ = workshop.nearest("social_iqa", workshop.full, 0)
     wanted = workshop.average(workshop.full, [f"checkpoints/{source}"])
     assert all(torch.equal(nearest.tensors[name], tensor) for name, tensor in wanted.tensors.items())
