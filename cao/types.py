@@ -275,9 +275,8 @@ class Comparison(Record):
 
     @property
     def accuracy_p_value(self) -> float:
-        """The p-value of McNemar's exact test, one-sided, H1: the candidate is more accurate."""
-        half = self.mcnemar_p_value / 2  # without a difference it is symmetric
-        return half if self.accuracy_change > 0 else 1 - half
+        """The p-value of McNemar's exact test, one-sided, H1: more accurate; 1 where it is not, which is its bound."""
+        return self.mcnemar_p_value / 2 if self.accuracy_change > 0 else 1.0  # without a difference it is symmetric
 
     @property
     def worth(self) -> float:

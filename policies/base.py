@@ -39,7 +39,8 @@ class PolicyContext(Record):
         history: this run's attempts, oldest first.
         drift: the drift report in one sentence, empty to leave it out. It goes beyond the paper's τ.
         measured: what else was measured before the loop, a sentence each. It goes beyond the paper's τ.
-        features: the same as numbers, for policies that compute; no label went into them.
+        features: the same as numbers, for policies that compute. They are computed without a label; of which
+            model, the start, is what the labels of the reward part chose.
 
     Source: CAO-LLM §2.4, G.1.
     """

@@ -72,9 +72,8 @@ def measurement_key(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart)
 
 
 def neutral_of(bench: Workbench) -> int:
-    """Return behind how many neutral questions choices are read: one number for every part, so for one rule."""
-    every = (*bench.splits.reward, *bench.splits.test)
-    return neutral_questions(bench.task, every, bench.lm.profile.answer_style)
+    """Return behind how many neutral questions choices are read: the reward part's number for all, so for one rule."""
+    return neutral_questions(bench.task, bench.splits.reward, bench.lm.profile.answer_style)
 
 
 class Answers:
@@ -83,6 +82,7 @@ class Answers:
     Attributes:
         ends: after how many questions blocks end.
         of: adapters that answer each question; where each has questions of its own, they are one model.
+        fresh: answers that were asked for, and not kept ones; a question counts once for each of several adapters.
         selecting: whether one adapter's answer is taken over, where several answer.
     """
 
@@ -97,6 +97,7 @@ class Answers:
         self._models = [model.under(AnswerRule()) for model in (alone if several else [adapted])]
         self._keys = [measurement_key(bench, model, part) for model in alone] if several else [self._key]
         self.of, self.selecting = len(self._models), adapted.method == "max_confidence"
+        self.fresh = 0
         self._items: dict[str, list[Item]] = {}
         self._priors: dict[tuple[int, int], Prior] = {}
 
@@ -167,6 +168,7 @@ class Answers:
                     states=bench.states,
                     progress=self._counted(),
                 )
+                self.fresh += len(more)
                 self._items[key] = [*self._items[key], *more]
                 save_items(path, self._items[key])
         return self._items[key][:end]

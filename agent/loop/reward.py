@@ -80,7 +80,7 @@ def race_reward(
             why = hopeless(best, measured.items, config.accept, error, level=bar.level, price=bar.price)
         elif config.racing and _few_are_hopeless(answers, best, measured, error, bar, config.accept):
             why = f"{members} adapters show that all {answers.of} will hardly gain enough"
-        each = (time.monotonic() - started) / (members * end)
+        each = _pace(bench, time.monotonic() - started, answers.fresh)
         if why := why or _too_late(bench, each, members * end, answers.of, besides):
             break
     else:
@@ -90,6 +90,20 @@ def race_reward(
     if why and config.racing_check:
         agrees = not compare(best, answers.whole().items, config.accept, level=bar.level, price=bar.price).accepted
     return replace(measured, dropped=why, agrees=agrees)
+
+
+def _pace(bench: Workbench, seconds: float, fresh: int) -> float:
+    """Return how long one adapter takes to answer one question, s: as seen here, or as planned where all were kept.
+
+    Args:
+        bench: the workbench.
+        seconds: that all answers of this measurement took.
+        fresh: how many of them were asked for and not kept ones; those took no time.
+    """
+    if fresh:
+        return seconds / fresh
+    part = bench.splits.reward
+    return part_seconds(bench.speed, bench.task, part, bench.protocol) / len(part)
 
 
 def _too_late(bench: Workbench, each: float, answered: int, of: int, besides: float) -> str:

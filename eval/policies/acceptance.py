@@ -41,7 +41,11 @@ CANDIDATES: dict[str, Candidate] = {
     "noise, .3 of it": _noise(0.3),
     "noise, all of it": _noise(1.0),
     "another model, as good": lambda rng, scores, gold, knows: _answered(rng, gold, knows),
+    "the same, each question twice": lambda rng, scores, gold, knows: _answered(rng, gold, knows),
 }
+
+TWINS = "the same, each question twice"
+"""Whose questions come in equal pairs, half as many different ones: dependence at its worst."""
 
 
 Judging = Literal["either", "confident", "any", "raw"]
@@ -87,16 +91,18 @@ def measure(command: str, seed: int = 0, draws: int = DRAWS, progress: Progress 
     cells = [(n, name) for n in QUESTIONS for name in CANDIDATES]
     rates: list[Rate] = []
     for done, (n, name) in enumerate(cells, 1):
-        rates += _cell(name, n, np.random.default_rng((seed, done)), draws)
+        rates += _cell(name, n, np.random.default_rng((seed, n, *name.encode())), draws)
         progress("acceptance", done, len(cells))
     return Acceptance(command=command, draws=draws, seed=seed, rates=tuple(rates))
 
 
 def _cell(name: str, n: int, rng: np.random.Generator, draws: int) -> list[Rate]:
     counts: dict[Judging, int] = {"either": 0, "confident": 0, "any": 0, "raw": 0}
+    times = 2 if name == TWINS else 1
     for _ in range(draws):
-        scores, gold, knows = _model(rng, n)
-        best, candidate = _items(scores, gold), _items(CANDIDATES[name](rng, scores, gold, knows), gold)
+        scores, gold, knows = _model(rng, n // times)
+        others = CANDIDATES[name](rng, scores, gold, knows)
+        best, candidate = (_items(each.repeat(times, 0), gold.repeat(times)) for each in (scores, others))
         verdict = compare(best, candidate, "confident")
         counts["either"] += compare(best, candidate, "either").accepted
         raw = paired_one_sided([new.loss - old.loss for old, new in zip(best, candidate, strict=True)])

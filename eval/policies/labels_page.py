@@ -72,9 +72,9 @@ def _in_short(page: LabelsPage) -> str:
     judged, test = page.judged[page.control], page.test[page.control]
     verdict = "wins over" if page.wins else "does not win over"
     return (
-        f"## In short\n\nThe half to judge chose **{page.control}** of {len(VARIANTS)} variants. There it {verdict} "
-        f"the start, which no label made: {_change(judged.against_start)}. On the test part: "
-        f"{_change(test.against_start)} against the start, {_change(test.against_base)} against the base model.\n"
+        f"## In short\n\nThe half to judge chose **{page.control}** of {len(VARIANTS)} variants, "
+        f"{_change(judged.against_start)} against the start there. On the test part it {verdict} the start, which no "
+        f"label made: {_change(test.against_start)}; against the base model {_change(test.against_base)}.\n"
     )
 
 

@@ -134,7 +134,8 @@ class LabelsPage(LabelsResult):
     Attributes:
         judged: row → its verdict on the half to judge.
         test: row → its verdict on the test part.
-        wins: whether the control's log-loss is below the start's on the half to judge, by its whole interval.
+        wins: whether the control's log-loss is below the start's on the test part, by its whole interval; on the half
+            to judge, which chose it among several, equals would win four times as often.
     """
 
     judged: dict[str, RowVerdict]
@@ -152,14 +153,10 @@ def page_of(result: LabelsResult) -> LabelsPage:
     """Return a measurement with what it says."""
     judged = _verdicts(result, list(result.cells), lambda cell: cell.judged)
     tested = [row for row, cells in result.cells.items() if all(cell.test for cell in cells.values())]
-    against = judged[result.control].against_start
+    test = _verdicts(result, tested, lambda cell: cell.test or cell.judged)
+    against = test[result.control].against_start
     assert against is not None  # the start is no variant
-    return LabelsPage(
-        **dict(result),
-        judged=judged,
-        test=_verdicts(result, tested, lambda cell: cell.test or cell.judged),
-        wins=against.loss.ci95[1] < 0,
-    )
+    return LabelsPage(**dict(result), judged=judged, test=test, wins=against.loss.ci95[1] < 0)
 
 
 def _verdicts(result: LabelsResult, rows: Sequence[str], score: Callable[[Cell], Score]) -> dict[str, RowVerdict]:

@@ -70,6 +70,8 @@ def fit(
     gains: Sequence[Mapping[str, float]],
     strategies: Sequence[StrategyFields],
     penalty: float = PENALTY,
+    *,
+    weights: Sequence[Mapping[str, float]] | None = None,
 ) -> Surrogate:
     """Fit the regression to n practised situations.
 
@@ -79,6 +81,7 @@ def fit(
             measured in a situation does not learn from it.
         strategies: the points.
         penalty: of the squared weights.
+        weights: of each situation: canonical JSON of a strategy → what its gain weighs, above 0; None for 1 each.
     """
     assert len(features) == len(gains) > 0, (len(features), len(gains))
     names = tuple(sorted(features[0]))
@@ -91,10 +94,13 @@ def fit(
         rows = [i for i, known in enumerate(gains) if canonical_json(strategy) in known]
         if not rows:
             continue
-        x, y = z[rows], np.array([gains[i][canonical_json(strategy)] for i in rows])
-        mean = float(y.mean())
-        weights = np.linalg.solve(x.T @ x + penalty * np.eye(len(names)), x.T @ (y - mean))
-        points.append(Point(strategy=strategy, mean=mean, weights=tuple(weights.tolist())))
+        key = canonical_json(strategy)
+        x, y = z[rows], np.array([gains[i][key] for i in rows])
+        counts = np.array([weights[i][key] if weights else 1.0 for i in rows])
+        mean = float(np.average(y, weights=counts))
+        weighted = x.T * counts
+        found = np.linalg.solve(weighted @ x + penalty * np.eye(len(names)), weighted @ (y - mean))
+        points.append(Point(strategy=strategy, mean=mean, weights=tuple(found.tolist())))
     return Surrogate(features=names, centre=tuple(centre.tolist()), scale=tuple(scale.tolist()), points=tuple(points))
 
 

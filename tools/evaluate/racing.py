@@ -1,10 +1,10 @@
 """Racing: a candidate that has no prospects any more is dropped before it has answered every reward question.
 
-Acceptance is decided by ``statistics.compare`` on all questions and by nothing else, so racing accepts nothing that
-full evaluation would refuse. What it may do wrong is drop a candidate that full evaluation would have accepted. For
-any two models and any N questions, over the random order in which the questions are asked, the probability of that is
-at most ``error``: it is divided evenly over the looks (Bonferroni), and at each look the hypothesis "all N questions
-would accept it" is tested at that share.
+Acceptance is decided by ``statistics.compare`` on all questions and by nothing else, so of one candidate under one
+answer rule racing accepts nothing that full evaluation would refuse. What it may do wrong is drop a candidate that full
+evaluation would have accepted. For any two models and any N questions, over the random order in which the questions are
+asked, the probability of that is at most ``error``: it is divided evenly over the looks (Bonferroni), and at each look
+the hypothesis "all N questions would accept it" is tested at that share.
 
 - Rule ``confident``: acceptance needs a mean paired loss of at most −c·s/√N − price over all N questions, c being the
   larger of the quantile of t at the level of the rule and of what makes a change visible (2.12), s the standard

@@ -84,7 +84,7 @@ class Report(Record):
         landscape: situation → its landscape.
         selection: portfolio and surrogate with each practised task left out in turn: row → share of first attempts
             that are accepted, and gain of a loop; empty where no landscape is known.
-        practised: what every strategy is worth in the practised situations, and their features.
+        practised: what every point of the grid is worth in the practised situations, and their features.
     """
 
     model: str

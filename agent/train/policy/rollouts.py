@@ -14,15 +14,12 @@ from agent.config import RunConfig
 from agent.train.engine.engines import open_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Run, Work
+from agent.train.policy.loaded import load_once
 from agent.train.policy.rest_em import Judged
-from agent.train.policy.situations import Loaded, Situation, Wanted
-from cao.machine.assets import minilm_folder
-from cao.model.encoder import Encoder
-from cao.model.loading import load_model
+from agent.train.policy.situations import Situation, Wanted
 from cao.progress import Progress, silent
 from cao.strategies import Strategy
 from cao.tasks.splits import MeasuredPart
-from tools.evaluate import HiddenCache
 
 
 @dataclass(frozen=True)
@@ -59,12 +56,10 @@ def lay_out(plan: Plan, progress: Progress) -> dict[str, Situation]:
     """Load the models and return the situations by name, in the plan's order; nothing is computed yet.
 
     Raises:
-        InputError: no such task, or too few questions.
+        InputError: no such task, too few questions, or a start adapter that is not the model's.
         UnavailableError: something needed is not at hand.
     """
-    config = plan.config
-    lm = load_model(config)
-    loaded = Loaded(plan.folder, config, lm, Encoder(minilm_folder(), lm.device), HiddenCache(), progress)
+    loaded = load_once(plan.folder, plan.config, progress)
     made = [Situation(loaded, wanted) for wanted in plan.wanted]
     return {situation.name: situation for situation in made}
 

@@ -32,7 +32,9 @@ class Practised(Record):
         name: of the situation.
         task: its task.
         features: what is known of it without a label.
-        change: canonical JSON of a strategy → what its change is worth (``Comparison.worth``), accepted or not.
+        change: canonical JSON of a point of the grid → what it is worth (``Comparison.worth``), accepted or not.
+        asked: canonical JSON of a point → the share of the reward questions that its change is of; a point without
+            prospects is dropped early, and its change is the less certain for it.
         accepted: canonical JSON of each accepted one → what the loop gains by it.
     """
 
@@ -40,6 +42,7 @@ class Practised(Record):
     task: str
     features: dict[str, float]
     change: dict[str, float]
+    asked: dict[str, float]
     accepted: dict[str, float]
 
     @property
@@ -49,12 +52,14 @@ class Practised(Record):
 
 
 def practised(situations: Sequence[Situation]) -> list[Practised]:
-    """Return the situations in which strategies were measured."""
-    found = []
+    """Return the situations in which points of the grid were measured; what else was tried there has no part."""
+    found, wanted = [], {canonical_json(strategy) for strategy in points()}
     for situation in situations:
-        known = {k: j.comparison for k, j in situation.known().items() if j.comparison is not None}
+        judged = {k: j for k, j in situation.known().items() if k in wanted}
+        known = {k: j.comparison for k, j in judged.items() if j.comparison is not None}
         if known:
             change = {name: comparison.worth for name, comparison in known.items()}
+            asked = {name: judged[name].questions / len(situation.bench.splits.reward) for name in known}
             accepted = {name: change[name] for name, comparison in known.items() if comparison.accepted}
             features = situation.state["features"]
             found.append(
@@ -63,6 +68,7 @@ def practised(situations: Sequence[Situation]) -> list[Practised]:
                     task=situation.bench.task.name,
                     features=features,
                     change=change,
+                    asked=asked,
                     accepted=accepted,
                 )
             )
@@ -81,7 +87,8 @@ def portfolio_of(known: Sequence[Practised]) -> list[str]:
 
 def surrogate_of(known: Sequence[Practised]) -> Surrogate:
     """Return the surrogate of some situations."""
-    return fit([one.features for one in known], [one.change for one in known], points())
+    weights = [one.asked for one in known]
+    return fit([one.features for one in known], [one.change for one in known], points(), weights=weights)
 
 
 def ranked_by(surrogate: Surrogate, one: Practised) -> list[str]:
@@ -148,7 +155,7 @@ def selection_of(known: Sequence[Practised], base_sha256: str) -> Selection | No
         base_sha256: hash of the base model's weights.
     """
     by_key = {canonical_json(strategy): strategy for strategy in points()}
-    order = [by_key[name] for name in portfolio_of(known) if name in by_key]
+    order = [by_key[name] for name in portfolio_of(known)]
     if not order:
         return None
     made: dict[str, JsonValue] = {

@@ -22,6 +22,17 @@ KEPT = 10
 """Improving samples of one situation that the policy is fine-tuned on, at most."""
 
 
+NOT_PRACTISED = {
+    "prompts": "its prompts are the tasks' own",
+    "map": "files are read by the names of their columns",
+    "grader": "files are graded as they say",
+    "reference": "every task is taken to have drifted",
+    "minutes": "sizes are what you say",
+    "ttl": "TTL is measured as the policy writes it",
+}
+"""Keys of a run that would be passed over in silence, and what practice does instead."""
+
+
 class Tuning(Record):
     """How a policy is fine-tuned.
 
@@ -135,6 +146,9 @@ class Settings(Record):
             InputError: nothing to do, a task to learn on without a train part, the same task on both sides, or two
                 files of one name.
         """
+        for key in NOT_PRACTISED:
+            if getattr(self.config, key) != RunConfig.model_fields[key].default:
+                raise InputError(f"{key} is for a single run; in practice {NOT_PRACTISED[key]}: leave it out")
         if not (self.iterations or self.warm_start or self.landscape):
             raise InputError("--iterations 0 leaves nothing to learn: add --landscape or --warm-start")
         both = sorted(set(self.tasks) & set(self.held_out))

@@ -9,26 +9,27 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from agent.config import RunConfig
 from agent.loop import nodes
+from agent.loop.loading import asked_as
 from agent.loop.observations import policy_context
 from agent.loop.request import protocol_of
 from agent.loop.reward import measure_part
 from agent.loop.start import first_state
 from agent.loop.state import State, Workbench, dump_state, load_state
 from agent.loop.trained import Trained, find_trained, own_adapters
+from agent.train.policy.loaded import Loaded
 from agent.train.policy.rest_em import Judged
 from cao.errors import InputError, NotApplicableError
 from cao.files import append_line, canonical_json, opened, sealed, sha256_bytes, whole_lines, write_json
 from cao.model.adapters import adapter_sha256
-from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
-from cao.progress import Progress
+from cao.profile_settings import ProfileSettings
 from cao.strategies import FAMILIES, Strategy
 from cao.tasks import get_task
 from cao.tasks.base import Task
@@ -36,13 +37,12 @@ from cao.tasks.splits import MeasuredPart, Splits, practice, split
 from cao.types import Trial
 from policies.base import Policy, PolicyContext
 from policies.uniform import RandomPolicy
-from tools.evaluate import HiddenCache
 from tools.evaluate.statistics import compare
 
 PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.choose)
 """What a run does before its loop."""
 
-CODE = 5
+CODE = 6
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
 
 SEEN = "the generator was trained on this task's questions"
@@ -53,27 +53,6 @@ REWARDS_DEPEND_ON = (
 )
 """Keys of the configuration; a reward is the same whoever proposes, whatever the policy sees and how long the loop is.
 """
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What is loaded once for all situations.
-
-    Attributes:
-        folder: of all situations.
-        config: of the runs that situations stand for; the task and the seed are the situations' own.
-        lm: the language model.
-        encoder: the frozen encoder.
-        states: hidden states kept between measurements.
-        progress: shows long work.
-    """
-
-    folder: Path
-    config: RunConfig
-    lm: LanguageModel
-    encoder: Encoder
-    states: HiddenCache
-    progress: Progress
 
 
 class Wanted(NamedTuple):
@@ -120,6 +99,7 @@ class Situation:
         task = get_task(wanted.task)
         splits = _questions(task, config, for_practice=wanted.practice)
         protocol = protocol_of(config, task, splits)
+        asked = asked_as(task, config, protocol, loaded.lm)
         trained = _trained(loaded.lm, task, splits, config)
         self.practice = wanted.practice
         learnt = trained.saw_task if trained.saw_questions is None else trained.saw_questions
@@ -132,7 +112,9 @@ class Situation:
         depends_on = {
             "code": CODE,
             "config": config.model_dump(include=set(REWARDS_DEPEND_ON)),
-            **{n: table.model_dump() for n in ("profile", "ttl") if (table := getattr(config, n)) != type(table)()},
+            **({"profile": config.profile.model_dump()} if config.profile != ProfileSettings() else {}),
+            **({"carried": adapter_sha256(loaded.carried)} if loaded.carried else {}),
+            **({"asked": "by the chat template"} if asked is not task else {}),
             "device": loaded.lm.device,
             "dtype": loaded.lm.dtype,
             "model": loaded.lm.sha256,
@@ -149,7 +131,7 @@ class Situation:
         self.bench = Workbench(
             config=config.model_copy(update={"policy_sees_measurements": True}),  # the state serves every policy
             folder=self.folder,
-            task=task,
+            task=asked,
             splits=splits,
             protocol=protocol,
             lm=loaded.lm,
@@ -159,6 +141,7 @@ class Situation:
             states=loaded.states,
             record=lambda *_, **__: None,
             progress=loaded.progress,
+            carried=loaded.carried,
         )
 
     @cached_property

@@ -189,7 +189,7 @@ def test_a_choice_is_read_behind_as_many_neutral_questions_in_every_part(tmp_pat
     for reward_part, test_part in ((few, few), (few, many), (many, few)):
         at.splits.reward, at.splits.test = reward_part, test_part
         numbers.append(answers.neutral_of(at))
-    assert numbers == [len(NEUTRAL), 1, 1]
+    assert numbers == [len(NEUTRAL), len(NEUTRAL), 1]  # so that no reward depends on what is tested
 
 
 def test_racing_is_configured(tmp_path: Path) -> None:
@@ -199,3 +199,20 @@ def test_racing_is_configured(tmp_path: Path) -> None:
     for wrong in ("racing_error=0", "racing_error=0.6", "racing=maybe"):
         with pytest.raises(InputError, match="racing"):
             make_config(None, {"task": "t"}, [wrong])
+
+
+def test_kept_answers_took_no_time_and_say_nothing_of_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a second answer rule, or after a kill: what is still to be asked takes what was planned for it."""
+    at = bench(tmp_path)
+    monkeypatch.setattr(answers, "evaluate", Model())
+    best = reward.measure_part(at, PLAIN, "reward", "base").items
+    monkeypatch.setattr(answers, "evaluate", Model(stops_at=24))
+    with pytest.raises(KeyboardInterrupt):
+        reward.measure_part(at, OTHER, "reward", "generated")
+    monkeypatch.setattr(answers, "evaluate", Model())
+    monkeypatch.setattr(reward, "part_seconds", lambda speed, task, part, protocol: 1.0 * len(part))
+    at.clock = SimpleNamespace(left=131.0)  # 72 s for the rest, and twice 30 s for the test part: 132 s
+    measured = reward.race_reward(at, OTHER, best, "generated", BAR)
+    assert "take about 132 s, 131 s are left" in measured.dropped
+    at.clock = SimpleNamespace(left=132.0)
+    assert not reward.race_reward(at, OTHER, best, "generated", BAR).dropped

@@ -76,7 +76,7 @@ def test_a_start_that_was_dropped_is_not_compared_by_its_accuracy_on_few_questio
     path = made.write_run(tmp_path, "one", record, lines)
     assert trace(["show", "one", "--out", str(tmp_path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "generated adapter −8.3 points — 0.78 — +0.1402 1.00 dropped after 24 questions" in shown
+    assert "generated adapter −8.3 points — 1.00 — +0.1402 1.00 dropped after 24 questions" in shown
     made.write_run(tmp_path, "two")
     assert trace(["diff", "one", "two", "--out", str(tmp_path)]) == 0
     assert "generated adapter dropped after 24 —" in " ".join(capsys.readouterr().out.split())

@@ -93,6 +93,13 @@ def test_the_ridge_regression_by_hand() -> None:
     assert fitted.predict({}) == pytest.approx({A: 2.5, C: 2.0})
 
 
+def test_a_gain_weighs_as_much_as_was_asked_for_it() -> None:
+    fitted = fit(FEATURES, [{A: 1.0}, {A: 4.0}], [LATENT], penalty=2.0, weights=[{A: 1.0}, {A: 0.5}])
+    # mean (1 + .5 · 4) / 1.5 = 2; w = (1 · 1 + .5 · 2) / (1 + .5 + 2)
+    assert fitted.points[0].mean == 2.0
+    assert fitted.points[0].weights == pytest.approx((0.0, 2 / 3.5))
+
+
 def test_what_is_no_point_is_worth_its_familys_mean_and_a_new_family_nothing() -> None:
     fitted = fit(FEATURES, [{A: 1.0, B: 3.0}, {A: 1.0, B: 5.0}], [LATENT, SHORT])
     predicted = fitted.predict({})

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from agent.config import make_config
+from agent.train.policy.rollouts import Plan, lay_out
 from agent.train.policy.settings import Settings
+from agent.train.policy.situations import Wanted
 from agent.train_policy import main
 from cao.errors import InputError
+from cao.progress import silent
 from cao.tasks import get_task
 from cao.tasks.splits import practice
 from tests.agent.train.policy.test_train_policy import FEW, the_folder
@@ -60,6 +63,25 @@ def test_a_file_with_other_content_is_another_training(tmp_path: Path) -> None:
     questions(path, 41)
     assert asked(path).folder != before
     assert "files" not in Settings(config=make_config(None, {"task": "arc_easy"}, [])).claim()
+
+
+@pytest.mark.slow
+def test_a_file_of_written_answers_is_asked_as_in_a_run(roomy_model_folder: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"What is {n} and 1?", "answer": str(n + 1)} for n in range(40)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = (Wanted(str(tmp_path / "sums.jsonl"), 0, practice=True),)
+    given = {"task": "sums", "model_path": str(roomy_model_folder), "support": 4, "reward": 6, "offline": True}
+    tasks, keys = {}, {}
+    for chat in ("auto", "off"):
+        plan = Plan(tmp_path / "situations", make_config(None, {**given, "chat": chat}, []), wanted)
+        [situation] = lay_out(plan, silent).values()
+        assert situation.bench.protocol == "generate"
+        tasks[chat], keys[chat] = situation.bench.task, situation.key
+    example = situation.bench.splits.reward[0]
+    by_template, as_it_is = (tasks[chat].ask(example) for chat in ("auto", "off"))
+    assert example.question in by_template
+    assert by_template != as_it_is
+    assert keys["auto"] != keys["off"]
 
 
 @pytest.mark.slow

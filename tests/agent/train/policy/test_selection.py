@@ -1,15 +1,51 @@
 """How well strategies that are chosen without a language model do on other tasks."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
-from agent.train.policy.selection import Practised, apart, points, selection_of, summary
+from agent.train.policy.rest_em import Judged
+from agent.train.policy.selection import Practised, apart, points, portfolio_of, practised, selection_of, summary
+from agent.train.policy.situations import Situation
 from cao.files import canonical_json
+from cao.types import Comparison
 
 
 def situation(task: str, accepted: dict[str, float]) -> Practised:
     names = [canonical_json(point) for point in points()]
     change = {name: accepted.get(name, -1.0) for name in names}
-    return Practised(name=f"{task}-0", task=task, features={"questions": 1.0}, change=change, accepted=accepted)
+    asked = dict.fromkeys(names, 1.0)
+    return Practised(
+        name=f"{task}-0", task=task, features={"questions": 1.0}, change=change, asked=asked, accepted=accepted
+    )
+
+
+def compared(change: float, *, accepted: bool = False) -> Comparison:
+    p_values = {"loss_p_value": 0.5, "mcnemar_p_value": 1.0}
+    return Comparison(accuracy_change=change, loss_change=0.0, accepted=accepted, rule="either", **p_values)
+
+
+def test_only_points_of_the_grid_are_practised_and_a_dropped_one_weighs_what_it_was_asked() -> None:
+    """What language models tried in the same situation would displace points that every table knows."""
+    first, second, *_ = points()
+    known = {
+        canonical_json(first): Judged(improved=True, reason="", comparison=compared(0.1, accepted=True), questions=96),
+        canonical_json(second): Judged(improved=False, reason="", comparison=compared(-0.2), questions=24),
+        '{"family":"LORA","lambda":0.37}': Judged(
+            improved=True, reason="", comparison=compared(0.3, accepted=True), questions=96
+        ),
+    }
+    here = SimpleNamespace(
+        name="practice-t-0",
+        known=lambda: known,
+        state={"features": {}},
+        bench=SimpleNamespace(task=SimpleNamespace(name="t"), splits=SimpleNamespace(reward=[None] * 96)),
+    )
+    [found] = practised([cast(Situation, here)])
+    assert found.accepted == {canonical_json(first): 0.1}
+    assert found.asked == {canonical_json(first): 1.0, canonical_json(second): 0.25}
+    assert portfolio_of([found]) == [canonical_json(first)]
 
 
 def test_a_strategy_that_is_accepted_at_a_loss_is_accepted() -> None:

@@ -15,9 +15,9 @@ from agent.train.policy.rest_em import Judged, Sample, SampleLog
 from agent.train.policy.rollouts import Plan, lay_out, open_rollouts
 from agent.train.policy.run import within_budget
 from agent.train.policy.settings import Settings
-from agent.train.policy.situations import Wanted
+from agent.train.policy.situations import Situation, Wanted
 from agent.train_policy import main
-from cao.model.adapters import adapter_sha256, load_adapter
+from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.progress import silent
@@ -146,12 +146,17 @@ def test_two_workers_find_what_one_process_finds(roomy_model_folder: Path, tmp_p
 @pytest.mark.slow
 def test_rewards_of_other_settings_are_not_those_of_this_situation(roomy_model_folder: Path, tmp_path: Path) -> None:
     given = {"task": "sciq", "model_path": str(roomy_model_folder), "dtype": "float32", "offline": True}
-    every = [{}, {"profile": {"answer_style": "text"}}, {"ttl": {"peft": "dora"}}]
-    keys = set()
-    for more in every:
+
+    def laid_out(**more: object) -> Situation:
         plan = Plan(tmp_path, make_config(None, {**given, **more}, []), (Wanted("sciq", 0, practice=False),))
-        keys.add(lay_out(plan, silent)["sciq-0"].key)
-    assert len(keys) == len(every)
+        return lay_out(plan, silent)["sciq-0"]
+
+    plain = laid_out()
+    adapter = save_adapter(tmp_path / "store", plain.bench.lm.fresh_lora(0), "tiny").path
+    carrying, other_style = laid_out(start_adapter=adapter), laid_out(profile={"answer_style": "text"})
+    assert len({plain.key, carrying.key, other_style.key}) == 3
+    assert plain.bench.carried is None
+    assert carrying.bench.carried is not None  # what the loop starts from, as in a run
 
 
 def test_a_landscape_is_another_training() -> None:
@@ -192,6 +197,8 @@ def test_where_nothing_improves_the_command_says_what_to_do(roomy_model_folder: 
         (("--tasks", "arc_eazy"), "did you mean arc_easy"),
         (("--samples", "0"), "--samples 0: Input should be greater than or equal to 1"),
         (("--budget", "0"), "--budget 0: Input should be"),
+        (("--set", "ttl.peft=dora"), "ttl is for a single run; in practice TTL is measured as the policy writes it"),
+        (("--set", "minutes=5"), "minutes is for a single run"),
         (("--workers", "0"), "--workers 0: Input should be"),
         (("--model", "gpt-17"), "unknown model 'gpt-17'"),
     ],

@@ -25,7 +25,7 @@ def text(strategy: Strategy) -> str:
     return plain_json(strategy.canonical(), spaced=False)
 
 
-def practice(tmp_path: Path, *, warm: bool) -> Any:
+def practice(tmp_path: Path, *, warm: bool, budget: int | None = None) -> Any:
     """A training with two situations and one drawn winner."""
     known = {
         "one": {TTL: gained(-0.2), LATENT: gained(0.1)},
@@ -51,7 +51,7 @@ def practice(tmp_path: Path, *, warm: bool) -> Any:
             judged=gained(-0.1),
         )
     )
-    settings = SimpleNamespace(warm_start=warm)
+    settings = SimpleNamespace(warm_start=warm, budget=budget)
     return SimpleNamespace(settings=settings, situations=situations, practice=("one", "two"), log=log)
 
 
@@ -67,3 +67,8 @@ def test_an_iteration_after_a_warm_start_keeps_what_the_grid_taught(tmp_path: Pa
 def test_without_a_warm_start_an_iteration_learns_from_its_samples_alone(tmp_path: Path) -> None:
     training = practice(tmp_path, warm=False)
     assert winners(training, training.log.samples) == {"one": [text(DRAWN)]}
+
+
+def test_what_a_budget_refuses_is_not_taught_by_the_grid_either(tmp_path: Path) -> None:
+    assert winners(practice(tmp_path, warm=True, budget=TTL.trained_on - 1), []) == {"two": [text(LATENT)]}
+    assert winners(practice(tmp_path, warm=True, budget=TTL.trained_on), [])["one"] == [text(TTL)]
