@@ -30,6 +30,9 @@ def _noise(size: float) -> Candidate:
     return lambda rng, scores, gold, knows: scores + size * scores.std() * rng.normal(size=scores.shape)
 
 
+TWINS = "the same, each question twice"
+"""Whose questions come in equal pairs, half as many different ones: dependence at its worst."""
+
 CANDIDATES: dict[str, Candidate] = {
     "scores × .8": lambda rng, scores, gold, knows: 0.8 * scores,
     "scores × 3": lambda rng, scores, gold, knows: 3.0 * scores,
@@ -41,11 +44,8 @@ CANDIDATES: dict[str, Candidate] = {
     "noise, .3 of it": _noise(0.3),
     "noise, all of it": _noise(1.0),
     "another model, as good": lambda rng, scores, gold, knows: _answered(rng, gold, knows),
-    "the same, each question twice": lambda rng, scores, gold, knows: _answered(rng, gold, knows),
+    TWINS: lambda rng, scores, gold, knows: _answered(rng, gold, knows),
 }
-
-TWINS = "the same, each question twice"
-"""Whose questions come in equal pairs, half as many different ones: dependence at its worst."""
 
 
 Judging = Literal["either", "confident", "any", "raw"]
