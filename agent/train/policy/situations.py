@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from pydantic import JsonValue
+
 from agent.config import RunConfig
 from agent.loop import nodes
 from agent.loop.loading import asked_as
@@ -112,9 +114,7 @@ class Situation:
         depends_on = {
             "code": CODE,
             "config": config.model_dump(include=set(REWARDS_DEPEND_ON)),
-            **({"profile": config.profile.model_dump()} if config.profile != ProfileSettings() else {}),
-            **({"carried": adapter_sha256(loaded.carried)} if loaded.carried else {}),
-            **({"asked": "by the chat template"} if asked is not task else {}),
+            **_unusual(loaded, by_template=asked is not task),
             "device": loaded.lm.device,
             "dtype": loaded.lm.dtype,
             "model": loaded.lm.sha256,
@@ -246,6 +246,21 @@ class Situation:
             questions=len(after),
             seconds=round(time.monotonic() - began, 3),
         )
+
+
+def _unusual(loaded: Loaded, *, by_template: bool) -> dict[str, JsonValue]:
+    """Return what rewards depend on besides where it is not the default.
+
+    Args:
+        loaded: what is loaded.
+        by_template: whether questions are asked by the chat template.
+    """
+    profile = loaded.config.profile
+    return {
+        **({"profile": profile.model_dump(mode="json")} if profile != ProfileSettings() else {}),
+        **({"carried": adapter_sha256(loaded.carried)} if loaded.carried else {}),
+        **({"asked": "by the chat template"} if by_template else {}),
+    }
 
 
 def _trained(lm: LanguageModel, task: Task, splits: Splits, config: RunConfig) -> Trained:
