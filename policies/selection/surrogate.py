@@ -91,10 +91,10 @@ def fit(
     z = (table - centre) / scale
     points = []
     for strategy in strategies:
-        rows = [i for i, known in enumerate(gains) if canonical_json(strategy) in known]
+        key = canonical_json(strategy)
+        rows = [i for i, known in enumerate(gains) if key in known]
         if not rows:
             continue
-        key = canonical_json(strategy)
         x, y = z[rows], np.array([gains[i][key] for i in rows])
         counts = np.array([weights[i][key] if weights else 1.0 for i in rows])
         mean = float(np.average(y, weights=counts))

@@ -198,9 +198,8 @@ def _on_the_grid(training: Training) -> list[Sample]:
         for point in grid(training.situations[name].context.families):
             strategy = point.canonical()
             judged = known.get(canonical_json(strategy))
-            if _too_much(point, training.settings.budget):
-                continue
-            if judged and judged.improved and judged.comparison:
+            affordable = not _too_much(point, training.settings.budget)
+            if affordable and judged and judged.improved and judged.comparison:
                 found.append(
                     Sample(
                         iteration=GRID,
