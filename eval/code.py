@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 NO_PART = ("agent.record", "agent.health", "cao.options", "cao.command_line", "cao.progress", "eval.options")
 """Pages, progress and options. What options say counts by the settings that a result names."""
 
-QUESTIONS, GRADES = "cao.tasks", "cao.tasks.base"
+QUESTIONS = "cao.tasks"
+GRADES = tuple(f"{QUESTIONS}.{name}" for name in ("base", "graders", "numerals", "latex"))
 """Questions count by their text, as the model is asked them; how a written answer is graded is code."""
 
 
@@ -27,6 +28,12 @@ def code_of(*roots: str) -> str:
         roots: names of modules.
     """
     return sha256_bytes("".join(f"{name}\n{meaning(name)}\n" for name in sorted(modules_of(*roots))).encode())
+
+
+@cache
+def grader_code(module: str) -> str:
+    """Return the hash of a task's grader and of everything that it imports; its module may hold its questions, too."""
+    return sha256_bytes(f"{meaning(module)}{code_of(*imports(texts()[module], texts()))}".encode())
 
 
 def modules_of(*roots: str) -> set[str]:

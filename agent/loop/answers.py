@@ -21,7 +21,7 @@ from cao.progress import Progress
 from cao.tasks.splits import MeasuredPart
 from cao.types import AdaptedModel, AnswerRule, Example, Item
 from tools.evaluate import answer_by, evaluate, load_items, prior_of, save_items, together
-from tools.evaluate.answer_rule import Prior
+from tools.evaluate.answer_rule import RULES, Prior
 from tools.evaluate.priors import neutral_questions
 from tools.evaluate.racing import FIRST_BLOCK, block_ends
 
@@ -74,6 +74,16 @@ def measurement_key(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart)
 def neutral_of(bench: Workbench) -> int:
     """Return behind how many neutral questions choices are read: the reward part's number for all, so for one rule."""
     return neutral_questions(bench.task, bench.splits.reward, bench.lm.profile.answer_style)
+
+
+def rules_of(bench: Workbench) -> tuple[AnswerRule, ...]:
+    """Return the answer rules that this run can compare: the default alone where answers are written."""
+    if bench.protocol != "likelihood" or not bench.config.answer_rules:
+        return RULES[:1]
+    branches = (bench.task.query(example, bench.lm.profile.answer_style).branches for example in bench.splits.reward)
+    scored = not any(branch.lead for each in branches for branch in each)
+    able = {"none": True, "choice": scored, "batch": bench.labels}
+    return tuple(rule for rule in RULES if able[rule.prior])
 
 
 class Answers:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from agent.budget.plan import part_seconds
-from agent.loop.answers import Measurement
+from agent.loop.answers import Measurement, rules_of
 from agent.loop.counts import counted
 from agent.loop.observations import features, observe, perplexities
 from agent.loop.request import MISSING
@@ -21,6 +21,7 @@ from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, Sta
 from agent.record.page.questions import keep_questions
 from cao.drift import DriftReport
 from cao.errors import InputError, NotApplicableError
+from cao.inference.scoring import plan_row
 from cao.model.adapters import save_adapter
 from cao.types import AdaptedModel, AnswerRule, Comparison, Item, Reward
 from tools.evaluate import answer_by, evaluate, prior_of
@@ -147,6 +148,7 @@ def judge_nothing(bench: Workbench) -> State:
 
 def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
     """Measure the deployed model under every rule; return it under its best one, and how long measuring it took."""
+    _refuse_unreadable(bench)
     started, plain = time.monotonic(), deployed(bench)
     try:
         first = measure_part(bench, plain, "reward", "base")
@@ -158,6 +160,19 @@ def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
     rule = best_rule(answers)
     measure_part(bench, plain.under(rule), "reward", "base")  # its answers are the last ones in the file
     return Contender(plain.under(rule), answers[rule], first, _rewards(answers)), took
+
+
+def _refuse_unreadable(bench: Workbench) -> None:
+    """Refuse answers that are longer than the model reads, of the test part too, before anything is measured."""
+    if bench.protocol != "likelihood":
+        return
+    for part in ("reward", "test"):
+        for example in getattr(bench.splits, part):
+            try:
+                plan_row(bench.lm, bench.task.query(example, bench.lm.profile.answer_style))
+            except InputError as error:
+                asked = f"question {example.question[:60]!r} of the {part} part"
+                raise InputError(f"{bench.task.name}, {asked}: {error}") from None
 
 
 def _race_adapters(
@@ -193,16 +208,6 @@ def _known_of(bench: Workbench, model: AdaptedModel, start: StartName, starts: S
         "observed": observe(start, starts, rule, found) if bench.config.policy_sees_measurements else [],
         "features": features(start, bench.splits.reward, by_rule, found, drift, labels=bench.labels),
     }
-
-
-def rules_of(bench: Workbench) -> tuple[AnswerRule, ...]:
-    """Return the answer rules that this run can compare: the default alone where answers are written."""
-    if bench.protocol != "likelihood" or not bench.config.answer_rules:
-        return RULES[:1]
-    branches = (bench.task.query(example, bench.lm.profile.answer_style).branches for example in bench.splits.reward)
-    scored = not any(branch.lead for each in branches for branch in each)
-    able = {"none": True, "choice": scored, "batch": bench.labels}
-    return tuple(rule for rule in RULES if able[rule.prior])
 
 
 def answers_by_rule(bench: Workbench, model: AdaptedModel, name: str) -> dict[AnswerRule, list[Item]]:

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cao.configuration import Amount, Count, CountOrNone
+from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
 from cao.model.adapters import LoraWeights
 from cao.sealed import Header, read_sealed, write_sealed
@@ -180,6 +181,11 @@ class Baseline(ABC):
     def settings(self) -> Record:
         """Return the hyper-parameters."""
 
+    @classmethod
+    def pool(cls, ground: Ground, task: str) -> tuple[str, ...]:
+        """Return the tasks that it may learn from for a target: the sources of the generator that never saw it."""
+        return ground.variant.sources
+
     def prepare(self, ground: Ground, place: Place) -> Prepared:
         """Return what is learnt from the source tasks; nothing, where a method has no such part.
 
@@ -234,12 +240,14 @@ def prepared(baseline: Baseline, ground: Ground, every_s: float = 30.0) -> Prepa
         every_s: seconds between two checkpoints.
 
     Raises:
-        InputError: the preparation failed, or a file of it is damaged.
+        InputError: the preparation failed, or a file of it is damaged or of something else.
         UnavailableError: something needed is not installed.
     """
     fingerprint, path = fingerprint_of(baseline, ground), preparation_path(baseline, ground)
     if path.exists():
         header, tensors, _ = read_sealed(path, PreparedHeader)
+        if header.fingerprint != fingerprint:
+            raise InputError(f"{path}: was made of something else than its name says; delete it to make it again")
         return Prepared(tensors, header.spent)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

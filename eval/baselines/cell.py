@@ -7,9 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.train.files import read_json
 from cao.errors import InputError
-from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.model.adapters import LoraWeights
 from cao.progress import Progress, silent
 from cao.types import Record
@@ -18,6 +16,7 @@ from eval.baselines.baseline import Baseline, Budget, Prepared, Spent, adapted, 
 from eval.baselines.descent import Read
 from eval.baselines.ground import Ground, Target, ground_of
 from eval.generation.workshop import Workshop
+from eval.kept import Kept
 
 REHEARSED = 3
 """Sources that stand in for a target while a rate is chosen."""
@@ -142,13 +141,11 @@ def chosen_rate(kind: type[Baseline], ground: Ground, budget: Budget) -> tuple[f
     """
     if not kind.rated or len(budget.rates) == 1:
         return budget.rates[0], Spent(), {}
-    path = ground.folder / f"{kind.name}-rate-{_search(kind, ground, budget)}.json"
-    if path.exists():
-        kept = read_json(path, Chosen)
-        return kept.rate, kept.spent, kept.losses
-    chosen = _searched(kind, ground, budget)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, sealed(chosen.model_dump(mode="json")))
+    trials = [kind.equal(budget.tried(), rate, ground) for rate in budget.rates]
+    depends_on = [fingerprint_of(trial, ground) for trial in trials]
+    chosen = Kept(ground.folder).record(
+        f"{kind.name}-rate", depends_on, Chosen, lambda: _searched(kind, ground, budget)
+    )
     return chosen.rate, chosen.spent, chosen.losses
 
 
@@ -158,12 +155,6 @@ class Chosen(Record):
     rate: float
     spent: Spent
     losses: dict[float, float | None]
-
-
-def _search(kind: type[Baseline], ground: Ground, budget: Budget) -> str:
-    """Return the hash of all that the choice of a rate depends on."""
-    trials = [kind.equal(budget.tried(), rate, ground) for rate in budget.rates]
-    return sha256_bytes(canonical_json([fingerprint_of(trial, ground) for trial in trials]).encode())[:16]
 
 
 def _searched(kind: type[Baseline], ground: Ground, budget: Budget) -> Chosen:

@@ -1,8 +1,8 @@
 """What baselines work with: the model, the source tasks as the generator has them, and a target's questions.
 
-The sources are those of the generator that never saw the target, from the consolidation's own snapshots: no question
-of theirs is a question that results are reported on. A target's questions come from its parts support, reward and
-train, which share none with its test part.
+The sources are those of the generator that never saw the target, from the consolidation's own snapshots (the mean of
+checkpoints alone takes others): no question of theirs is a question that results are reported on. A target's questions
+come from its parts support, reward and train, which share none with its test part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -132,8 +132,6 @@ class Ground:
     def about(self) -> dict[str, object]:
         """What a preparation depends on, in JSON values."""
         consolidation, lm = self.workshop.consolidation, self.lm
-        style = lm.profile.answer_style
-        asked = {name: _sha256(get_task(name), consolidation.examples(name), style) for name in self.variant.sources}
         return {
             "model": lm.sha256,
             "encoder": consolidation.encoder.sha256,
@@ -143,9 +141,14 @@ class Ground:
             "profile": settings_of(lm.profile),
             "preset": consolidation.preset.model_dump(mode="json"),
             "row_tokens": self.row_tokens,
-            "sources": asked,
+            "sources": self.asked(self.variant.sources),
             "descriptions": {name: get_task(name).description for name in self.variant.sources},
         }
+
+    def asked(self, names: Sequence[str]) -> dict[str, str]:
+        """Return source → hash of its train questions as the model is asked them, with what is right."""
+        consolidation, style = self.workshop.consolidation, self.lm.profile.answer_style
+        return {name: _sha256(get_task(name), consolidation.examples(name), style) for name in names}
 
     def target(self, task: str, seed: int, *, train: bool = False) -> Target:
         """Return a reported task as a baseline may read it.

@@ -19,6 +19,11 @@ class Mean(OfSources):
     origin = Origin(paper="this project's control: the mean of the sources' checkpoints")
     reads: ClassVar[Reads] = "nothing"
 
-    def sources(self, ground: Ground, task: str, seed: int) -> tuple[str, ...]:
-        """Return the sources of the control of the same name among generated adapters."""
+    @classmethod
+    def pool(cls, ground: Ground, task: str) -> tuple[str, ...]:
+        """Return the sources of the control of the same name among generated adapters; not all are the generator's."""
         return ground.workshop.mean_sources(task, ground.variant)
+
+    def sources(self, ground: Ground, task: str, seed: int) -> tuple[str, ...]:
+        """Return all of them."""
+        return self.pool(ground, task)

@@ -28,6 +28,7 @@ from cao.progress import Progress
 from cao.tasks import TASKS
 from cao.tasks.same_problems import kept_from
 from cao.types import DtypeChoice
+from eval.code import code_of
 from eval.options import TablesOptions
 from tools import pretrained
 from tools.generate_lora import how_to_train
@@ -142,7 +143,8 @@ def lay_out(
     _check_sources(shelf, preset)
     seeds = {int(str(variant.made.get("seed", 0))) for variant in shelf.variants} if shelf else {0}
     hashes = {variant.name: variant.generator.sha256 for variant in shelf.variants} if shelf else {}
-    about = [lm.sha256, lm.dtype, asdict(lm.profile), preset.model_dump(mode="json"), hashes]
+    code = code_of("tools.generate_lora.checkpoints")  # checkpoints and unions that are made here lie here
+    about = [lm.sha256, lm.dtype, asdict(lm.profile), preset.model_dump(mode="json"), hashes, code]
     folder = work / f"sources-{sha256_bytes(canonical_json(about).encode())[:12]}"
     for variant in shelf.variants if shelf else ():
         for kind, artefact in (("generator", variant.generator), ("aligner", variant.aligner)):

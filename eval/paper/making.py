@@ -5,22 +5,21 @@ An adapter is known by everything that it depends on: code, model, sources, the 
 
 from pathlib import Path
 
-from agent.train.files import read_json
 from agent.train.generator.presets import REPORTED
 from agent.train.generator.variants import aligned
 from cao.errors import InputError
-from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.model.adapters import save_adapter
 from cao.progress import Progress, timed
 from cao.types import Record
 from eval.baselines.baseline import TEST_STEPS, Budget, Spent
 from eval.baselines.cell import Rules, run_cell, target_of
 from eval.baselines.descent import mean_tokens
-from eval.baselines.ground import FEW, Ground, Target, ground_of
+from eval.baselines.ground import FEW, Ground, ground_of
 from eval.baselines.registry import BASELINES
 from eval.code import code_of
 from eval.generation.consolidation import serving
 from eval.generation.workshop import Workshop
+from eval.kept import Kept
 from tools.generate_lora.sources import GeneratorPreset
 
 
@@ -92,16 +91,17 @@ def tokens_of_a_question(ground: Ground) -> float:
     Sources weigh the same, since a step draws sources first.
     """
     objective = ground.objective
-    key = sha256_bytes(canonical_json(["by source", ground.about, objective.model_dump(mode="json")]).encode())[:16]
-    path = ground.folder / f"tokens-{key}.json"
-    if path.exists():
-        return read_json(path, Tokens).mean
-    with timed(f"counting the tokens of {len(ground.variant.sources)} sources"):
-        every = [ground.rows(source, objective) for source in ground.variant.sources]
-    counted = Tokens(mean=mean_tokens(every))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, sealed(counted.model_dump(mode="json")))
-    return counted.mean
+
+    def counted() -> Tokens:
+        with timed(f"counting the tokens of {len(ground.variant.sources)} sources"):
+            return Tokens(mean=mean_tokens([ground.rows(source, objective) for source in ground.variant.sources]))
+
+    depends_on = {
+        "ground": ground.about,
+        "objective": objective.model_dump(mode="json"),
+        "code": code_of("eval.baselines.descent"),
+    }
+    return Kept(ground.folder).record("tokens", depends_on, Tokens, counted).mean
 
 
 def make(
@@ -119,40 +119,34 @@ def make(
         progress: called during long work.
 
     Raises:
-        InputError: the task lacks what the method reads, or the training diverged.
+        InputError: the task lacks what the method reads, the training diverged, or a kept file is of something else.
         UnavailableError: something needed is not at hand.
     """
-    ground = ground_of(workshop, task, progress)
-    path = _path(ground, target_of(BASELINES[method], ground, task, seed), method, rules, budget)
-    if path.exists():
-        return read_json(path, Made)
-    cell = run_cell(workshop, BASELINES[method], task, seed, rules=rules, budget=budget, progress=progress)
-    kept = save_adapter(ground.folder / "adapters", cell.weights, ground.lm.source) if cell.weights else None
-    done = Made(
-        adapter=kept.sha256 if kept else "",
-        rank=kept.rank if kept else 0,
-        choosing=cell.choosing,
-        preparing=cell.preparing,
-        adapting=cell.adapting,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, sealed(done.model_dump(mode="json")))
-    return done
+    ground, kind = ground_of(workshop, task, progress), BASELINES[method]
+    depends_on = {
+        "code": code_of(kind.__module__, "eval.baselines.cell"),
+        "method": method,
+        "rules": rules,
+        "budget": budget.model_dump(mode="json") if budget else None,
+        "ground": ground.about,
+        "pool": ground.asked(kind.pool(ground, task)),
+        "target": target_of(kind, ground, task, seed).about(ground.lm.profile.answer_style),
+    }
+
+    def made() -> Made:
+        cell = run_cell(workshop, kind, task, seed, rules=rules, budget=budget, progress=progress)
+        kept = save_adapter(ground.folder / "adapters", cell.weights, ground.lm.source) if cell.weights else None
+        return Made(
+            adapter=kept.sha256 if kept else "",
+            rank=kept.rank if kept else 0,
+            choosing=cell.choosing,
+            preparing=cell.preparing,
+            adapting=cell.adapting,
+        )
+
+    return Kept(ground.folder / "cells").record(f"{method}-{task}-{seed}", depends_on, Made, made)
 
 
 def folder_of(ground: Ground, made: Made) -> Path:
     """Return the folder of an adapter that a baseline made, in PEFT format."""
     return ground.folder / "adapters" / made.adapter
-
-
-def _path(ground: Ground, target: Target, method: str, rules: Rules, budget: Budget | None) -> Path:
-    depends_on = {
-        "code": code_of(BASELINES[method].__module__, "eval.baselines.cell"),
-        "method": method,
-        "rules": rules,
-        "budget": budget.model_dump(mode="json") if budget else None,
-        "ground": ground.about,
-        "target": target.about(ground.lm.profile.answer_style),
-    }
-    key = sha256_bytes(canonical_json(depends_on).encode())[:16]
-    return ground.folder / "cells" / f"{method}-{target.task.name}-{target.seed}-{key}.json"

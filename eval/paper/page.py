@@ -15,8 +15,8 @@ from eval.paper.rows import ALL, CHECKPOINTED, ROWS
 from eval.paper.tables import TABLES
 
 SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
-is not stated. For the project's own rows the tokens are those of the generator's training alone: nobody kept those of
-its aligner and its policy.
+is not stated. For the project's own rows the tokens are those that the training of the generator and of its aligner
+read, reckoned from their presets; those of the policy's training nobody kept.
 """
 
 METERED = """Tokens and seconds of a whole run on the target are those before it answers the test questions; what the

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.loop.answers import rules_of
 from agent.loop.reward import measure_part
-from agent.loop.start import rules_of
 from agent.loop.state import Workbench
 from agent.record.measurements import GENERATED
 from agent.train.policy.situations import Situation

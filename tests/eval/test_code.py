@@ -2,9 +2,13 @@
 
 import pytest
 
+from agent.loop.answers import rules_of
 from cao.strategies import FAMILIES
+from cao.tasks import get_task
 from eval import code
-from eval.code import code_of, modules_of
+from eval.code import code_of, grader_code, modules_of
+from eval.pages.import_graph import imports
+from eval.paper.cells.kept import JUDGES
 from eval.paper.rows import ALL, FAMILY, ROWS, STAGE_1, STAGES_1_2, START
 
 PLAIN = "from b import g\n\ndef f(x):\n    return g(x) + 1\n"
@@ -22,6 +26,7 @@ def version(monkeypatch: pytest.MonkeyPatch, **texts: str) -> str:
 def _forget() -> None:
     code_of.cache_clear()
     code.meaning.cache_clear()
+    grader_code.cache_clear()
 
 
 def test_words_do_not_count_and_code_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +61,28 @@ def test_what_acts_counts_though_it_is_only_named() -> None:
             assert kernel in modules_of(*ROWS[row].code), (row, kernel)
     for row in (STAGE_1, STAGES_1_2, ALL, START):
         assert {"agent.loop.nodes", "agent.loop.start"} <= modules_of(*ROWS[row].code), row
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_depends_on_what_chooses_its_answer_rule(row: str) -> None:
+    assert rules_of.__module__ in modules_of(*JUDGES, *ROWS[row].code)
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "math", "arc_easy"])
+def test_how_written_answers_are_graded_counts(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    module, plain = get_task(name).grade.__module__, code.texts()
+    needed = {module, "cao.tasks.graders", "cao.tasks.numerals"} & (
+        modules_of(*imports(plain[module], plain)) | {module}
+    )
+    assert needed
+    first = grader_code(module)
+    for each in needed:
+        code_of.cache_clear()
+        code.meaning.cache_clear()
+        grader_code.cache_clear()
+        monkeypatch.setattr(code, "texts", lambda each=each: plain | {each: f"{plain[each]}\nother = 1\n"})
+        assert grader_code(module) != first, each
+
+
+def test_the_grader_that_a_baseline_votes_by_counts() -> None:
+    assert "cao.tasks.graders" in modules_of(*ROWS["serl"].code)

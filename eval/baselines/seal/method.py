@@ -7,20 +7,24 @@ hyper-parameters. A reward is 1 where the trained adapter lowers the loss of oth
 Source: Zweiger et al., Self-Adapting Language Models (2025), its few-shot setting; the reading is this project's.
 """
 
+import math
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar, Self
 
 import torch
 
-from agent.train.policy.fine_tune import fine_tune
+from agent.train.policy.fine_tune import Lesson, encode_lesson, fine_tune
 from agent.train.policy.settings import Tuning
 from cao.configuration import Amount, Count, CountOrNone
 from cao.errors import InputError
 from cao.inference.grammar import Grammar
 from cao.inference.sampling import sample
 from cao.model.adapters import LoraWeights
+from cao.model.language_model import LanguageModel
 from cao.types import Record
 from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads, Spent
 from eval.baselines.descent import Extent, Plain, Read, drawn, train_lora
@@ -42,7 +46,8 @@ class SealSettings(Record):
         temperature: they are drawn at.
         held: questions of a source that judge a recipe.
         support: labelled questions that a recipe is applied to.
-        tokens: that the preparation may read; a source that begins below is finished. 0 stands for no limit.
+        tokens: that the preparation may read; a text that is being written when they end is finished. 0 stands for no
+            limit.
         steps: on all labelled questions, whose tokens are those that a recipe's training may read. 0 stands for no
             limit.
         objective: what LoRA learns.
@@ -101,19 +106,31 @@ class Seal(Baseline):
                 )
                 tried = list[Tried]()
                 for done, source in enumerate(names, 1):
-                    if hyper.tokens and read.tokens >= hyper.tokens:
+                    if self._left(read) <= 0:
                         break
-                    found, taken = self.tried(ground, policy, source, iteration)
+                    found, taken = self.tried(ground, policy, source, iteration, read)
                     tried, steps = tried + found, steps + taken
                     ground.progress(f"recipes, iteration {iteration + 1}", done, len(names))
-                lessons = winners(tried)
+                lessons = self._payable(lm, winners(tried), read)
                 if lessons:
                     policy = fine_tune(lm, lessons, policy, hyper.tuning, progress=ground.progress)
                     steps += hyper.tuning.epochs * len(lessons)
         spent = Spent(steps=steps, tokens=read.tokens, seconds=round(time.monotonic() - began, 3))
         return Prepared(policy.tensors, spent)
 
-    def tried(self, ground: Ground, policy: LoraWeights, source: str, iteration: int) -> tuple[list[Tried], int]:
+    def _left(self, read: Read) -> float:
+        """Return the tokens that the preparation may still read."""
+        return self.hyper.tokens - read.tokens if self.hyper.tokens else math.inf
+
+    def _payable(self, lm: LanguageModel, lessons: Sequence[Lesson], read: Read) -> list[Lesson]:
+        """Return the first of the lessons, as many as the tokens that are left pay for."""
+        tokens = [self.hyper.tuning.epochs * encode_lesson(lm, lesson)["input_ids"].numel() for lesson in lessons]
+        left = self._left(read)
+        return [lesson for lesson, total in zip(lessons, accumulate(tokens), strict=True) if total <= left]
+
+    def tried(
+        self, ground: Ground, policy: LoraWeights, source: str, iteration: int, read: Read
+    ) -> tuple[list[Tried], int]:
         """Return what a source's recipes came to, and the steps of their trainings.
 
         Args:
@@ -121,20 +138,21 @@ class Seal(Baseline):
             policy: that writes the recipes.
             source: a task.
             iteration: whose draws these are.
+            read: counts what the preparation reads.
         """
         target, hyper = ground.rehearsal(source), self.hyper
         rows = target.rows(ground.lm, hyper.objective, target.support[: hyper.support])
         held = target.rows(ground.lm, hyper.objective, target.reward[: hyper.held])
         before, steps = self._loss(ground, None, held), 0
         prompt, tried = asking(ground.lm, [example.prompt for example in target.support]), list[Tried]()
-        with Read.by(ground.lm) as read:
+        with Read.by(ground.lm) as writing:
             texts = self.written(ground, policy, prompt, f"{source}:{iteration}")
         for text in texts:
-            recipe = parse(text)
-            if recipe is None:
+            recipe, left = parse(text), self._left(read)
+            if recipe is None or left <= 0:
                 continue
             try:
-                weights, spent = self._trained(ground, rows, recipe, Place(), read.tokens)
+                weights, spent = self._trained(ground, rows, recipe, Place(), min(left, self._allowed(rows, writing)))
                 steps += spent.steps
                 helped = self._loss(ground, weights, held) < before
             except InputError:  # it diverged
@@ -176,23 +194,26 @@ class Seal(Baseline):
         recipe = next((found for found in map(parse, texts) if found), None)
         if recipe is None:
             raise InputError(f"{self.name}: none of {len(texts)} texts for {target.task.name} is a recipe")
-        weights, training = self._trained(ground, rows, recipe, place, read.tokens)
+        weights, training = self._trained(ground, rows, recipe, place, self._allowed(rows, read))
         return Adapted(weights, writing + training)
 
     def _loss(self, ground: Ground, weights: LoraWeights | None, rows: Questions) -> float:
         with ground.lm.adapted(weights):
             return float(self.hyper.objective.loss(ground.lm, rows, gradient=False))
 
+    def _allowed(self, rows: Questions, writing: Read) -> float:
+        """Return the tokens that a recipe's training may read: those of its steps, less those that writing it took."""
+        return self.hyper.steps * tokens_of(rows) - writing.tokens if self.hyper.steps else math.inf
+
     def _trained(
-        self, ground: Ground, rows: Questions, recipe: TrainingRecipe, place: Place, writing: int
+        self, ground: Ground, rows: Questions, recipe: TrainingRecipe, place: Place, tokens: float
     ) -> tuple[LoraWeights, Spent]:
-        """Return LoRA by a recipe: as many steps as its epochs take, or as the tokens that writing it left pay for."""
-        left = max(1, self.hyper.steps * tokens_of(rows) - writing) if self.hyper.steps else 0
+        """Return LoRA by a recipe: as many steps as its epochs take, or as some tokens pay for, one at least."""
         steps = recipe.epochs * -(-len(rows) // recipe.batch)
         plain = Plain(
             rate=recipe.learning_rate,
             batch=recipe.batch,
-            extent=Extent(steps=steps, tokens=left),
+            extent=Extent(steps=steps, tokens=0 if math.isinf(tokens) else max(1, int(tokens))),
             objective=self.hyper.objective,
         )
 

@@ -143,11 +143,11 @@ def _ways(stock: Stock, tasks: Sequence[str], progress: Progress) -> AdapterResu
     training is that of the first source.
     """
     task = next((task for task in tasks if stock.trained(task).aligner), tasks[0])
-    stock.aligner(task)
     source = IN_DOMAIN[0]
     depends_on = {
         "tasks": (task, source),
         "generator": stock.generator(task).sha256,
+        "aligner": stock.aligner(task).sha256,
         "counted": COUNTED.model_dump(mode="json"),
         "repetitions": REPETITIONS,
         "machine": machine().cpu,

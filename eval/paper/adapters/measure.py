@@ -15,9 +15,10 @@ from cao.model.encoder import Encoder
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
 from cao.progress import Progress
+from eval.code import code_of
+from eval.kept import Kept
 from eval.options import TablesOptions
 from eval.paper.adapters import cost, figures, table3, table4
-from eval.paper.adapters.kept import Kept
 from eval.paper.adapters.meta import Meta
 from eval.paper.adapters.pages.write import write_page
 from eval.paper.adapters.results import Setting
@@ -28,7 +29,7 @@ from eval.paper.measure import home
 Table = Callable[[Mapping[str, object], Stock, TablesOptions, Sequence[str], Progress], Setting]
 
 TABLES: dict[str, Table] = {"3": table3.result, "4": table4.result, "figures": figures.result, "cost": cost.result}
-"""Name → the measurement."""
+"""Name → the measurement; the module that it is of, with all that this imports, is the code that its cells are of."""
 
 
 def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[Setting, Path]:
@@ -67,7 +68,8 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
 
 def opened(lm: LanguageModel, work: Path, options: TablesOptions, command: str, progress: Progress) -> Stock:
     """Return what makes the adapters, with the cells of a folder."""
-    about: dict[str, object] = {"model": lm.sha256, "device": options.device, "dtype": lm.dtype}
+    code = code_of(TABLES[options.table].__module__)
+    about: dict[str, object] = {"code": code, "model": lm.sha256, "device": options.device, "dtype": lm.dtype}
     set_over = options.profile.model_dump(mode="json", exclude_none=True)
     kept = Kept(work, about | ({"profile": set_over} if set_over else {}))
     shared = options.work or home(options) / "work"

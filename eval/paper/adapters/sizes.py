@@ -11,11 +11,13 @@ Source: CAO-LLM B.2, B.3; the thresholds are this project's.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from cao.errors import NotApplicableError
 from cao.model.adapters import LoraWeights
 from cao.model.cosines import gram
 from cao.types import Record
@@ -52,6 +54,23 @@ class Sizes(Record):
     def spread(self) -> float:
         """L1 / (L2·√n): 1 where all magnitudes are equal, √(2/π) for normal entries; 0 for no change at all."""
         return self.l1 / (self.l2 * math.sqrt(self.weights)) if self.l2 else 0.0
+
+
+def part_of(weights: LoraWeights, modules: Collection[str]) -> LoraWeights:
+    """Return what an adapter has on some kinds of modules.
+
+    Args:
+        weights: the adapter.
+        modules: their last names.
+
+    Raises:
+        NotApplicableError: it has none of them.
+    """
+    kept = {module for module in weights.modules() if place_of(module)[1] in modules}
+    if not kept:
+        raise NotApplicableError(f"the adapter has none of {', '.join(sorted(modules))}")
+    tensors = {name: tensor for name, tensor in weights.tensors.items() if name.rsplit(".lora_", 1)[0] in kept}
+    return replace(weights, targets=tuple(t for t in weights.targets if t in modules), tensors=tensors)
 
 
 def delta(weights: LoraWeights, module: str) -> Tensor:

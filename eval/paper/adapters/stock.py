@@ -18,7 +18,7 @@ from cao.tasks import get_task
 from cao.tasks.splits import choose, part
 from cao.types import Example
 from eval.generation.sheets import PROMPTS
-from eval.paper.adapters.kept import Kept
+from eval.kept import Kept
 from eval.paper.adapters.meta import Meta
 from eval.questions import asked_prompts
 from tools import pretrained

@@ -13,15 +13,20 @@ from cao.model.cosines import Array
 from cao.progress import Progress
 from eval.generation.bootstrap import interval
 from eval.options import TablesOptions
+from eval.paper.adapters.gradients import SHARED_MODULES
 from eval.paper.adapters.published import SIZES
 from eval.paper.adapters.results import Difference, SizeRow, Stated, Table4Result
-from eval.paper.adapters.sizes import ABSOLUTE, RELATIVE, Sizes, sizes
+from eval.paper.adapters.sizes import ABSOLUTE, RELATIVE, Sizes, part_of, sizes
 from eval.paper.adapters.stock import ALIGNED, CENTRE, CHECKPOINT, GENERATED, MAML, MAML_ADAPTED, TITLES, Stock
 from eval.paper.adapters.verdicts import sparser
 from eval.paper.reasons import reason
 from eval.policies.verdicts import Picks
 
-KINDS = (CENTRE, GENERATED, ALIGNED, MAML, MAML_ADAPTED, CHECKPOINT)
+ALIGNED_SHARED = "aligned_shared"
+"""The aligned adapter on the modules that MAML-en-LLM trains: what both have can be held against each other."""
+
+KINDS = (CENTRE, GENERATED, ALIGNED, ALIGNED_SHARED, MAML, MAML_ADAPTED, CHECKPOINT)
+NAMED = {**TITLES, ALIGNED_SHARED: f"{TITLES[ALIGNED]}, q, v and o alone"}
 PAPERS = {ALIGNED: "cao", MAML_ADAPTED: "maml"}
 """Kind → the paper's row that stands beside it: what each method ends with."""
 
@@ -55,12 +60,15 @@ def _kind(stock: Stock, kind: str, tasks: Sequence[str], seeds: Sequence[int], p
             found[task] = [_of(stock, kind, task, seed) for seed in seeds]
         except Exception as error:  # noqa: BLE001  (any defect is told, with the command that shows it)
             absent[task] = reason(error, f"{stock.command} --tasks {task}")
-        progress(f"sizes, {TITLES[kind]}", done, len(tasks))
+        progress(f"sizes, {NAMED[kind]}", done, len(tasks))
     return Measured(found, absent)
 
 
 def _of(stock: Stock, kind: str, task: str, seed: int) -> Sizes:
-    weights = stock.make(kind, task, seed)
+    if kind == ALIGNED_SHARED:
+        weights = part_of(stock.make(ALIGNED, task, seed), SHARED_MODULES)
+    else:
+        weights = stock.make(kind, task, seed)
     depends_on = {"adapter": adapter_sha256(weights), "absolute": ABSOLUTE, "relative": RELATIVE}
     return stock.kept.record("sizes", depends_on, Sizes, lambda: sizes(weights))  # tasks may share an adapter
 
@@ -85,7 +93,7 @@ def row(kind: str, found: Measured) -> SizeRow:
 
     shares = {"absolute": mean(lambda each: each.absolute), "relative": mean(lambda each: each.relative)}
     return SizeRow(
-        title=TITLES[kind],
+        title=NAMED[kind],
         tasks=tasks,
         weights=first.weights if first else 0,
         sparsity={name: share for name, share in shares.items() if share},
@@ -113,25 +121,25 @@ def result(
 ) -> Table4Result:
     """Measure the table; arguments as in ``table3.result``."""
     found = {kind: _kind(stock, kind, tasks, options.seeds, progress) for kind in KINDS}
-    pairs = [
-        difference(
-            found[ALIGNED],
+    pairs = {
+        name: difference(
+            found[ALIGNED_SHARED],
             found[MAML_ADAPTED],
             of,
-            f"sparsity ({THRESHOLDS[name]}), {TITLES[ALIGNED]} minus {TITLES[MAML_ADAPTED]}",
+            f"sparsity ({THRESHOLDS[name]}), {NAMED[ALIGNED_SHARED]}, minus {NAMED[MAML_ADAPTED]}",
         )
         for name, of in _SHARES.items()
-    ]
+    }
     rows = {kind: row(kind, each) for kind, each in found.items()}
-    command, other, decides = str(setting["command"]), *pairs
     reads = stock.meta.spent([task for task in rows[ALIGNED].tasks if task in rows[MAML_ADAPTED].tasks])
+    verdict = sparser(pairs["relative"], pairs["absolute"], rows[MAML_ADAPTED], str(setting["command"]), reads)
     return Table4Result.model_validate(
         {
             **setting,
             "thresholds": THRESHOLDS,
             "rows": rows,
-            "differences": tuple(each for each in pairs if each),
-            "verdicts": (sparser(decides, rows[MAML_ADAPTED], command, reads, other),),
+            "differences": tuple(each for each in pairs.values() if each),
+            "verdicts": (verdict,),
         }
     )
 

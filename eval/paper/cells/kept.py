@@ -21,7 +21,8 @@ from cao.files import canonical_json, sealed, sha256_bytes, sha256_file, write_j
 from cao.model.profiles import settings_of
 from cao.types import AnswerProtocol, AnswerRule, Example, Item, Record
 from eval.baselines.baseline import Spent
-from eval.code import code_of
+from eval.baselines.registry import BASELINES
+from eval.code import code_of, grader_code
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.models import CODE, Candidate, candidate
 from eval.paper.rows import ALL, ROWS
@@ -119,7 +120,8 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
     if row.kind == "baseline" and row.name != "base":
         ground, budget = desk.ground(key.task), desk.budget(key.task)
         stated = budget.model_dump(mode="json") if budget else None
-        more = {"ground": _sha256(ground.about), "rules": options.rules, "budget": stated}
+        pool = ground.asked(BASELINES[row.name].pool(ground, key.task))
+        more = {"ground": _sha256(ground.about), "pool": _sha256(pool), "rules": options.rules, "budget": stated}
         found |= {**more, "generators_tokens": desk.whole_budget(key.task).preparing}
     if row.kind != "baseline":
         found |= {"parts": bench.trained.hashes(), "encoder": desk.encoder.sha256}
@@ -134,7 +136,9 @@ def _asked(bench: Workbench, examples: Sequence[Example]) -> list[object]:
     """Return questions as the model is asked them, with what is right."""
     task, style = bench.task, bench.lm.profile.answer_style
     if bench.protocol == "generate":
-        return [[task.ask(example), example.gold_text, example.choices, example.answer] for example in examples]
+        how = [task.max_new_tokens, task.stop, grader_code(task.grade.__module__)]
+        right = [(example.gold_text, example.choices, example.answer, example.accepted) for example in examples]
+        return [how, *([task.ask(example), *of_one] for example, of_one in zip(examples, right, strict=True))]
     return [[task.query(example, style).model_dump(mode="json"), example.answer] for example in examples]
 
 

@@ -14,11 +14,12 @@ from agent import session
 from agent.api.progress import CallbackView
 from agent.graph import build_graph
 from agent.loop import nodes
+from agent.loop.answers import rules_of
 from agent.loop.applying import Part
 from agent.loop.loading import trained_hashes
 from agent.loop.request import RunHeader
 from agent.loop.run_folder import checkpointer, locked, state_at, sweep
-from agent.loop.start import first_state, rules_of
+from agent.loop.start import first_state
 from agent.loop.state import State, Workbench
 from agent.record.measurements import GeneratedName
 from agent.train.policy.situations import PREPARATION

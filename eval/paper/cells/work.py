@@ -14,7 +14,6 @@ from agent.train.clock import span
 from agent.train.engine.engines import open_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Work
-from cao.errors import CaoError
 from cao.progress import Progress
 from cao.types import Record
 from eval.baselines.cell import made_ready, prepares
@@ -79,9 +78,14 @@ def do(desk: Desk, job: Job) -> Outcome:
             fill(desk, Shelf(desk.shared.work, desk.shared.options.protocol), job.key, job.about)
         why = ""
     except Exception as error:  # noqa: BLE001  (any defect is told, with the command that shows it)
-        one = f"--methods {job.key.row} --tasks {job.key.task} --seeds {job.key.seed}"
-        why = reason(error, f"{desk.shared.command} {one}")
+        why = _why(desk, job.key, error)
     return Outcome(reason=why, seconds=round(time.monotonic() - began, 1))
+
+
+def _why(desk: Desk, key: Key, error: Exception) -> str:
+    """Return why there is no cell; of a defect with the command that shows it."""
+    one = f"--methods {key.row} --tasks {key.task} --seeds {key.seed}"
+    return reason(error, f"{desk.shared.command} {one}")
 
 
 def _prepare(desk: Desk, key: Key) -> None:
@@ -132,17 +136,22 @@ def look(desk: Desk, keys: Sequence[Key]) -> Found:
     for key in keys:
         try:
             about = depends_on(desk, key)
-        except CaoError as error:
-            found.absent[key] = str(error)
+        except Exception as error:  # noqa: BLE001  (any defect is told, with the command that shows it)
+            found.absent[key] = _why(desk, key, error)
             continue
         if (kept := shelf.read(key, fingerprint_of(about))) is not None:
             found.cells[key] = kept
             continue
+        try:
+            lacking, seconds = lacking_checkpoints(desk, key), reckoning.cell(key)
+        except Exception as error:  # noqa: BLE001  (as above)
+            found.absent[key] = _why(desk, key, error)
+            continue
         if key.row in PREPARED:
             prepared.setdefault((key.row, desk.ground(key.task).variant.name), []).append(key)
-        for source in lacking_checkpoints(desk, key):
+        for source in lacking:
             made_of.setdefault(source, []).append(key)
-        found.jobs[1][Job(key, about=about)] = reckoning.cell(key)
+        found.jobs[1][Job(key, about=about)] = seconds
     for source, keys_of_one in made_of.items():
         job = Job(keys_of_one[0], source, serves=tuple(keys_of_one))
         found.jobs[0][job] = reckoning.checkpoints(job.key)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from eval.baselines.base import Fixed
 from eval.baselines.registry import BASELINES
 from eval.paper.page import points, title
+from eval.paper.published import SIZES, average
 from eval.paper.results import KINDS, TableResult
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
 from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
@@ -70,10 +71,13 @@ def _budget(table: TableResult, other: str) -> str:
     if spent is None:
         return ""
     if spent[0].tokens:
-        return f"; the baseline read {table.share:.0%} of the generator's tokens at most" if table.share < 1 else ""
+        own = table.rows[ALL].spent if ALL in table.rows else None
+        whole = own[0].tokens if own else None
+        return f"; it read {spent[0].tokens / whole:.1%} of the tokens that generator and aligner read" if whole else ""
     least = f", but {kind} at least" if (kind := BASELINES[other].least) else ""
     if table.whole:
-        return f"; the baseline read its share of {table.share:.0%} of the generator's tokens, at most{least}"
+        of_all = f"its share of {table.share:.0%} of the generator's and the aligner's tokens"
+        return f"; the baseline read {of_all}, at most{least}"
     return f"; the baseline read as many tokens as {10 * table.adapting:g} steps on 25 questions take, at most{least}"
 
 
@@ -90,10 +94,17 @@ def _why(table: TableResult, row: str, other: str, kind: str) -> str:
 
 def _better_than_baselines(table: TableResult | None, model: str) -> list[Verdict]:
     return [
-        _compared(f"CAO-LLM is better than {title(name)}, {kind}", table, (ALL, name, kind), "2", model)
+        _compared(f"CAO-LLM is better than {title(name)}, {kind}", table, (ALL, name, kind), "2", model).model_copy(
+            update={"beyond": not _published(name, kind)}
+        )
         for kind in KINDS
         for name in BASELINES
     ]
+
+
+def _published(row: str, kind: str) -> bool:
+    """Return whether the paper has a mean of a row."""
+    return any(average(size, row, in_domain=kind == KINDS[0]) is not None for size in SIZES)
 
 
 def _stage_1_alone_hurts(table: TableResult | None, model: str) -> list[Verdict]:

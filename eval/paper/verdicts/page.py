@@ -1,6 +1,7 @@
 """The page of verdicts, from the files of the tables that lie beside it."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,26 +60,41 @@ def page(found: Sequence[Verdict], model: str, tables: Sequence[TableResult]) ->
         model: its name.
         tables: that were measured, for what they rest on.
     """
-    rows = [[one.claim, f"**{one.verdict}**", one.figure, one.reason, f"`{one.command}`"] for one in found]
-    counts = {said: sum(one.verdict == said for one in found) for said in dict.fromkeys(one.verdict for one in found)}
     rests = [
         f"- Table {one.table}: {one.measured}, {one.dtype}, {one.machine}, preset `{one.preset}`, seeds "
-        f"{', '.join(map(str, one.seeds))}, at most {one.limit} test questions of {len(one.tasks)} tasks"
+        f"{', '.join(map(str, one.seeds))}, at most {one.limit} test questions of {len(one.tasks)} tasks, runs by "
+        f"`--accept {one.accept}`"
         for one in tables
     ]
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    papers, beyond = ([one for one in found if one.beyond == apart] for apart in (False, True))
     return f"""# The paper's claims, held against what was measured on {model}
 
-{said}. A claim that one row of Tables 2 or 6 is better than another holds where the 95 % interval excludes zero and \
-the p-value, corrected by Holm for its table, is below .05. Claims of gradients, of sparsity and of families hold by \
-the 95 % interval alone, without a correction; that of cost by exponents, and that of cosines by their size, without \
-an interval. “Does not hold here” may mean that a difference is too small for these questions; the figure says which.
+{_counted(papers)}. A claim that one row of Tables 2 or 6 is better than another holds where the 95 % interval \
+excludes zero and the p-value, corrected by Holm for all comparisons of its table, is below .05. Claims of gradients, \
+of sparsity and of families hold by the 95 % interval alone, without a correction; that of cost by exponents, and that \
+of cosines by their size, without an interval. “Does not hold here” may mean that a difference is too small for these \
+questions; the figure says which.
 
-{table(["claim", "verdict", "figure", "of what, or why not", "command"], rows)}
+{_listing(papers)}
+## Comparisons that the paper does not make
+
+{_counted(beyond)}, by the same measure: baselines and controls that it has no mean of.
+
+{_listing(beyond)}
 ## What this rests on
 
 {chr(10).join(rests) or "Nothing is measured yet."}
 """
+
+
+def _listing(found: Sequence[Verdict]) -> str:
+    rows = [[one.claim, f"**{one.verdict}**", one.figure, one.reason, f"`{one.command}`"] for one in found]
+    return table(["claim", "verdict", "figure", "of what, or why not", "command"], rows)
+
+
+def _counted(found: Sequence[Verdict]) -> str:
+    counts = Counter(one.verdict for one in found)
+    return ", ".join(f"{count} {said}" for said, count in counts.items())
 
 
 def _table(path: Path) -> TableResult | None:

@@ -14,11 +14,12 @@ class Verdict(Record):
     """What is said of a claim.
 
     Attributes:
-        claim: of the paper, in words.
+        claim: in words.
         verdict: whether it holds here.
         figure: that decides it, empty where there is none.
         command: that measures it.
         reason: what the figure is of, or why there is none.
+        beyond: whether the paper does not make the claim: a comparison that it has no figure of.
     """
 
     claim: str
@@ -26,3 +27,4 @@ class Verdict(Record):
     figure: str = ""
     command: str
     reason: str = ""
+    beyond: bool = False

@@ -16,8 +16,9 @@ def table4_parts(result: Table4Result) -> list[str]:
     told = f"""Figures are of ΔW = (α/r)·B·A, all modules together. The paper does not say so, nor where its threshold \
 lies; but L1/L2 is at most √n, so that its first row takes n ≥ 19 million, which ΔW of q, v and o of its model has and \
 A and B have not. An entry is sparse where its magnitude is small: {listed}. The second does not change with an \
-adapter's scale, the first does; the verdict goes by the second. Spread is L1/(L2·√n): .80 for normal entries, lower \
-where few entries carry more. Models differ in n, so L1 and L2 here and there cannot be compared. Intervals are 95 %, \
+adapter's scale, the first does; the verdict goes by the second, unless the first says the opposite, and by the \
+modules that both methods train, q, v and o. Spread is L1/(L2·√n): .80 for normal entries, lower where few entries \
+carry more. Models differ in n, so L1 and L2 here and there cannot be compared. Intervals are 95 %, \
 a bootstrap over tasks and seeds.
 """
     heads = ["adapter", "tasks", "n, millions", *(f"sparse, {name} (95 %)" for name in result.thresholds)]

@@ -11,7 +11,9 @@ from cao.errors import InputError
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from eval.baselines.baseline import Place, Prepared
-from eval.baselines.ground import Ground
+from eval.baselines.descent import Read
+from eval.baselines.ground import Ground, Target
+from eval.baselines.objective import tokens_of
 from eval.baselines.seal import method
 from eval.baselines.seal.method import Seal, SealSettings
 from eval.baselines.seal.recipe import TrainingRecipe, Tried, asking, parse, winners
@@ -81,7 +83,7 @@ def test_recipes_that_help_are_reinforced(ground: Ground, monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_what_the_policy_writes_under_the_grammar_is_a_recipe_and_is_tried(ground: Ground) -> None:
     seal = Seal(SealSettings(samples=6, held=8, support=8))
-    found, steps = seal.tried(ground, ground.lm.fresh_lora(0), ground.variant.sources[0], 0)
+    found, steps = seal.tried(ground, ground.lm.fresh_lora(0), ground.variant.sources[0], 0, Read())
     assert all(parse(one.text) for one in found)
     assert steps >= len(found) > 0
 
@@ -125,6 +127,31 @@ def test_a_recipe_is_tried_with_no_more_than_the_target_will_have(
 ) -> None:
     long = '{"learning_rate":0.001,"epochs":8,"batch":4}'
     monkeypatch.setattr(Seal, "written", lambda *given: [long])
-    given = (ground, ground.lm.fresh_lora(0), ground.variant.sources[0], 0)
+    given = (ground, ground.lm.fresh_lora(0), ground.variant.sources[0], 0, Read())
     assert Seal(SealSettings(support=4, held=4)).tried(*given)[1] == 8
     assert Seal(SealSettings(support=4, held=4, steps=3)).tried(*given)[1] == 3
+
+
+@pytest.mark.slow
+def test_a_preparation_keeps_to_its_tokens(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every recipe helps, so nothing but the tokens ends it: within a recipe's training, and before lessons unpaid."""
+    monkeypatch.setattr(Seal, "written", lambda *given: [GOOD, BAD])
+    whole = SealSettings(iterations=2, sources=2, held=4, support=4)
+
+    def read_at_once(target: Target) -> int:
+        """Tokens of a step of four questions, and of the four that judge, as much again for what fills them up."""
+        parts = (target.support, target.reward)
+        return 2 * sum(tokens_of(target.rows(ground.lm, whole.objective, some[:4])) for some in parts)
+
+    class Helped(Seal):
+        def tried(self, *given: Any) -> tuple[list[Tried], int]:
+            found, steps = super().tried(*given)
+            return [replace(one, helped=True) for one in found], steps
+
+    free = Helped(whole).prepare(ground, Place()).spent.tokens
+    assert free is not None
+    longest = max(map(read_at_once, map(ground.rehearsal, ground.variant.sources)))
+    for tokens in (free // 4, free // 2, free - 1):
+        spent = Helped(whole.model_copy(update={"tokens": tokens})).prepare(ground, Place()).spent.tokens
+        assert spent is not None
+        assert spent < tokens + longest

@@ -147,7 +147,8 @@ def test_a_defect_in_one_kind_of_adapter_leaves_the_others_and_names_its_command
 def test_sizes_are_those_of_the_adapters(made: Tables) -> None:
     assert made.call("4") == 0
     rows = made.result("table4")["rows"]
-    for kind in ("centre", "generated", "aligned"):
+    assert rows["aligned_shared"]["weights"] <= rows["aligned"]["weights"]
+    for kind in ("centre", "generated", "aligned", "aligned_shared"):
         row = rows[kind]
         assert row["tasks"] == list(TASKS)
         assert 0 <= row["sparsity"]["absolute"]["mean"] <= 1

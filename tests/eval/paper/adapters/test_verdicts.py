@@ -35,7 +35,7 @@ def difference(value: float, low: float, high: float) -> Difference:
 def test_a_claim_holds_where_the_whole_interval_says_so(found: Difference | None, verdict: str) -> None:
     for said in (
         more_alike(found, gradients(a="no folder", b="no folder"), "the command"),
-        sparser(found, lengths(a="no folder"), "the command"),
+        sparser(found, found, lengths(a="no folder"), "the command"),
     ):
         assert (said.verdict, said.command) == (verdict, "the command")
         assert bool(said.figure) == (found is not None)
@@ -43,17 +43,27 @@ def test_a_claim_holds_where_the_whole_interval_says_so(found: Difference | None
 
 
 def test_sparsity_tells_what_the_other_threshold_says_and_what_maml_read() -> None:
-    other = Difference(what="sparsity (below 1e-06)", value=-0.002, ci95=(-0.003, -0.001), n=6)
-    said = sparser(difference(0.1, 0.02, 0.2), lengths(), "c", "35 meta-steps", other)
+    unsure = Difference(what="sparsity (below 1e-06)", value=-0.002, ci95=(-0.003, 0.001), n=6)
+    said = sparser(difference(0.1, 0.02, 0.2), unsure, lengths(), "c", "35 meta-steps")
     assert (said.verdict, said.reason) == (
         "holds here",
-        "difference, 15 tasks; 35 meta-steps; -0.20 in sparsity (below 1e-06)",
+        "difference, 15 tasks; 35 meta-steps; -0.20 points (-0.30 to +0.10) in sparsity (below 1e-06)",
     )
+
+
+def test_sparsity_that_turns_round_with_its_threshold_cannot_be_tested() -> None:
+    more, less = difference(0.1, 0.02, 0.2), difference(-0.1, -0.2, -0.02)
+    for pair in ((more, less), (less, more)):
+        said = sparser(*pair, lengths(), "c")
+        assert (said.verdict, said.reason.split(":")[0]) == (
+            "cannot be tested here",
+            "the paper states no threshold, and by another one the claim turns round",
+        )
 
 
 def test_a_baseline_that_can_be_trained_here_leaves_a_claim_unmeasured() -> None:
     untrained = f"{UNTRAINED} on the sources of `full`; run: …"
-    for said in (more_alike(None, gradients(a=untrained), "c"), sparser(None, lengths(a=untrained), "c")):
+    for said in (more_alike(None, gradients(a=untrained), "c"), sparser(None, None, lengths(a=untrained), "c")):
         assert (said.verdict, said.reason) == ("not measured yet", untrained)
 
 

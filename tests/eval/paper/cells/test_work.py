@@ -1,6 +1,7 @@
 """How far a table is, and how long it will take yet."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 
 from eval.baselines.baseline import Budget
 from eval.paper.cells import reckoning as reckoning_module
+from eval.paper.cells import work as work_module
 from eval.paper.cells.kept import Key
 from eval.paper.cells.reckoning import Reckoning
-from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome
+from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome, look
 
 
 def jobs(*names: str) -> dict[Job, float]:
@@ -73,3 +75,26 @@ def test_a_plan_counts_what_is_to_be_done_by_row() -> None:
     found = Found(jobs=(prepared, jobs("maml", "base")))
     plan = {"preparation of maml": (1, 10.0), "checkpoints of sources": (1, 5.0), "maml": (1, 10.0), "base": (1, 10.0)}
     assert found.plan() == plan
+
+
+def test_a_defect_in_planning_a_cell_leaves_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def planned(_: object, key: Key) -> dict[str, object]:
+        if key.task == "piqa":
+            raise ZeroDivisionError("by purpose")
+        return {"task": key.task}
+
+    def reckoned(_: object, key: Key) -> float:
+        if key.task == "boolq":
+            raise KeyError("seconds")
+        return 1.0
+
+    monkeypatch.setattr(work_module, "depends_on", planned)
+    monkeypatch.setattr(Reckoning, "cell", reckoned)
+    shared = SimpleNamespace(work=tmp_path, options=SimpleNamespace(protocol="likelihood"), command="measure")
+    desk: Any = SimpleNamespace(shared=shared, lm=SimpleNamespace(compute=None))
+    found = look(desk, [Key("base", task, 0) for task in ("piqa", "boolq", "arc_easy")])
+    assert [job.key.task for job in found.jobs[1]] == ["arc_easy"]
+    for task, defect in (("piqa", "ZeroDivisionError: by purpose"), ("boolq", "KeyError: 'seconds'")):
+        why = found.absent[Key("base", task, 0)]
+        assert why.startswith(f"crashed: {defect}")
+        assert why.endswith(f"alone: measure --methods base --tasks {task} --seeds 0 --out runs/again")

@@ -1,6 +1,6 @@
-"""What the tables of adapters measured already: each cell in a file of its own, known by all that it depends on.
+"""What was measured or made already: each in a file of its own, known by all that it depends on.
 
-A kill costs the cell at work. A file whose content states other dependencies than its name, such as one that was
+A kill costs what is at work. A file whose content states other dependencies than its name, such as one that was
 copied from elsewhere, is refused: what other code, data, weights or settings came to never gets into a table.
 """
 
@@ -14,13 +14,10 @@ from torch import Tensor
 
 from agent.train.files import read_json
 from cao.errors import InputError
-from cao.files import canonical_json, sha256_bytes, write_json
+from cao.files import canonical_json, sealed, sha256_bytes, write_json
 from cao.model.adapters import LoraWeights, load_adapter, save_adapter
 from cao.sealed import Header, read_sealed, write_sealed
 from cao.types import Record
-
-CODE = 1
-"""Raised where a cell would come out otherwise: kept ones are of no use then."""
 
 R = TypeVar("R", bound=Record)
 
@@ -46,37 +43,37 @@ class Adapter(Record):
 
 @dataclass(frozen=True)
 class Kept:
-    """The cells of a folder.
+    """What lies in a folder.
 
     Attributes:
-        folder: where they lie.
-        about: what all of them depend on, in JSON values: model, device, dtype.
+        folder: where it is.
+        about: what everything in it depends on, in JSON values: code, model, device, dtype.
     """
 
     folder: Path
-    about: Mapping[str, object] = field(repr=False)
+    about: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def fingerprint(self, depends_on: object = None) -> str:
-        """Return the hash of everything that a cell depends on; without more, that of the folder's setting."""
-        every = {"code": CODE, "about": dict(self.about), "cell": depends_on}
+        """Return the hash of everything that one of them depends on; without more, that of the folder's setting."""
+        every = {"about": dict(self.about), "cell": depends_on}
         return sha256_bytes(canonical_json(every).encode())
 
     def record(self, name: str, depends_on: object, kind: type[R], make: Callable[[], R]) -> R:
-        """Return a measurement, made where it is not kept.
+        """Return a record, made where it is not kept.
 
         Args:
-            name: of the cell.
+            name: of the file, in front of the fingerprint.
             depends_on: beyond ``about``, in JSON values.
-            kind: of the measurement.
-            make: measures it.
+            kind: of the record.
+            make: makes it.
 
         Raises:
-            InputError: the file is damaged, or of another cell.
+            InputError: the file is damaged, or was made of something else.
         """
         path, fingerprint = self._path(name, depends_on, ".json")
         if not path.exists():
             made = make()
-            write_json(path, {"fingerprint": fingerprint, "value": made.model_dump(mode="json")})
+            write_json(path, sealed({"fingerprint": fingerprint, "value": made.model_dump(mode="json")}))
             return made
         stored = read_json(path, dict[str, object])
         self._check(path, str(stored.get("fingerprint")), fingerprint)
@@ -89,7 +86,7 @@ class Kept:
         """Return tensors, made where they are not kept; arguments as in ``record``.
 
         Raises:
-            InputError: the file is damaged, or of another cell.
+            InputError: the file is damaged, or was made of something else.
         """
         path, fingerprint = self._path(name, depends_on, ".safetensors")
         if not path.exists():
@@ -102,7 +99,7 @@ class Kept:
         """Return an adapter, made where it is not kept; arguments as in ``record``.
 
         Raises:
-            InputError: a file is damaged, or of another cell.
+            InputError: a file is damaged, or was made of something else.
         """
         store = self.folder / "adapters"
 
