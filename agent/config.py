@@ -164,7 +164,7 @@ class RunConfig(BaseModel):
             ge=0.0,
             le=1.0,
             description="what a strategy must gain besides for every doubling of a question's cost, and where it makes"
-            " an adapter folder useless: nats of log-loss, or as large a share of the questions",
+            " an adapter folder useless: nats of log-loss, or as large a share of the questions; accept any asks none",
         ),
     ] = 0.005
     racing: Annotated[
@@ -210,15 +210,15 @@ class RunConfig(BaseModel):
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not self.reference:  # runs of versions that knew none go on
             del values["reference"], values["when_no_drift"]
-        for key in ("prompts", "map", "grader", "chat", "profile", "ttl"):
+        for key in ("prompts", "map", "grader", "chat", "profile", "ttl", "pool"):
             if getattr(self, key) == RunConfig.model_fields[key].default:
                 del values[key]
         if self.policy_settings.profile is None:
             values["policy_settings"] = self.policy_settings.model_dump(mode="json", exclude={"profile"})
-        if not self.pool:
-            del values["pool"]
-        else:
+        if self.pool:
             values["pool"] = [sha256_folder(Path(folder), "adapter_*") for folder in self.pool]
+        if self.start_adapter and Path(self.start_adapter).is_dir():
+            values["start_adapter"] = sha256_folder(Path(self.start_adapter), "adapter_*")
         files = {f"reference {source}": source for source in self.reference}
         strategies = self.policy_settings.strategy_file
         files |= {"task": self.task, "prompts": self.prompts or "", "strategy_file": strategies or ""}

@@ -1,10 +1,10 @@
 """What a policy is: it sees the state of a run and says, as text, what to try next."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, runtime_checkable
 from typing import Protocol as Interface
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
@@ -19,6 +19,7 @@ def _known_family(name: str) -> str:
 
 
 FamilyName = Annotated[str, AfterValidator(_known_family)]
+WithheldOf = dict[FamilyName, dict[str, tuple[str, ...]]]
 RequestForm = Literal["json_schema", "json_object", "text"]
 """How a server is asked for an object, strictest first: under a schema, in its JSON mode, by words alone."""
 
@@ -50,11 +51,28 @@ class PolicyContext(Record):
     baseline: Reward | None = None
     families: tuple[FamilyName, ...] = Field(default_factory=lambda: tuple(FAMILIES))
     unavailable: dict[str, str] = Field(default_factory=dict)
-    withheld: dict[FamilyName, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
+    withheld: WithheldOf = Field(default_factory=dict)
     history: tuple[Trial, ...] = ()
     drift: str = ""
     measured: tuple[str, ...] = ()
     features: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("history")
+    @classmethod
+    def _strategies_have_families(cls, history: tuple[Trial, ...]) -> tuple[Trial, ...]:
+        if any(trial.strategy is not None and "family" not in trial.strategy for trial in history):
+            raise ValueError("an attempt's strategy has no family")
+        return history
+
+    @field_validator("withheld")
+    @classmethod
+    def _something_is_left(cls, withheld: WithheldOf) -> WithheldOf:
+        for name, keys in withheld.items():
+            settings = FAMILIES[name].schema_of()["properties"]
+            for key, values in keys.items():
+                if not set(settings.get(key, {}).get("enum", ())) - set(values):
+                    raise ValueError(f"{name} is offered no {key} besides what is withheld")
+        return withheld
 
     def offered(self, *, every_key: bool = False) -> StrategySchema:
         """Return the JSON schema of what can act now; ``every_key`` as in ``strategy_schema``."""
@@ -76,9 +94,24 @@ class PolicyContext(Record):
 
         Each is there as it was tried and as a policy proposes it, without the keys that only a run's settings state.
         """
-        accepted = [number for number, trial in enumerate(self.history, 1) if trial.accepted]
-        since = [trial.strategy for trial in self.history[max(accepted, default=0) :] if trial.strategy is not None]
-        return {canonical_json(each) for strategy in since for each in (strategy, _as_offered(strategy))}
+        spent = spent_on(self.history)
+        return {canonical_json(each) for strategy in spent for each in (strategy, _as_offered(strategy))}
+
+
+def spent_on(history: Sequence[Trial]) -> list[StrategyFields]:
+    """Return the strategies that are not worth an attempt on the model as the attempts left it.
+
+    They are those tried since the last acceptance, behind which all is new, and of each family whose strategies change
+    nothing when they are applied again the one that was accepted last.
+
+    Args:
+        history: the attempts, oldest first.
+    """
+    tried = [trial for trial in history if trial.strategy is not None]
+    accepted = [number for number, trial in enumerate(tried, 1) if trial.accepted]
+    since = [trial.strategy for trial in tried[max(accepted, default=0) :] if trial.strategy is not None]
+    in_use = {str(one.strategy["family"]): one.strategy for one in tried if one.accepted and one.strategy is not None}
+    return since + [one for family, one in in_use.items() if family in FAMILIES and FAMILIES[family].idempotent]
 
 
 def _as_offered(strategy: StrategyFields) -> StrategyFields:
@@ -118,6 +151,17 @@ class AsksServer(Interface):
     """
 
     form: RequestForm
+
+
+@runtime_checkable
+class HasModel(Interface):
+    """A policy that a language model on this machine decides for.
+
+    Attributes:
+        model_sha256: hash of the model's weights.
+    """
+
+    model_sha256: str
 
 
 @runtime_checkable

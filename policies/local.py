@@ -47,6 +47,7 @@ class LocalPolicy:
         lm: the model.
         adapter: what the policy's training made of it, None for the model as it is.
         adapter_sha256: the adapter's hash, None without one.
+        model_sha256: hash of the model's weights.
         stats: counts since the start: ``drawn`` texts, the ``valid`` ones among them as they were drawn, and those
             ``repeated`` from the history; ``constrained`` of the drawn ones were decoded under the grammar.
 
@@ -66,6 +67,7 @@ class LocalPolicy:
         self.lm = lm
         self.adapter = adapter
         self.adapter_sha256 = adapter_sha256(adapter) if adapter else None
+        self.model_sha256 = lm.sha256
         self._settings = settings
         self._grammar = cache(self._compile)
         self._memory = PromptMemory()

@@ -73,20 +73,27 @@ OF_A_MODEL = ("local", "portfolio", "surrogate")
 """Policies that ask the run's own model, or were learnt for it: it must be loaded for them."""
 
 
-def check_learnt(name: str, settings: PolicySettings, model: str, pretrained: str | None = None) -> None:
-    """Find out, before any model is loaded, whether what a policy was to have learnt is there.
+def learnt_file(name: str, settings: PolicySettings, model: str, pretrained: str | None = None) -> Path | None:
+    """Return the file of what a policy learnt from practice, None for one that reads none.
 
     Args:
         name: a key of ``POLICIES``.
         settings: how it works.
         model: the base model's name in its profile.
         pretrained: the folder of trained parts; None for the shipped one.
+    """
+    reads = name in ("portfolio", "surrogate") or (name == "local" and settings.draws > 1)
+    return selection_file(model, pretrained) if reads else None
+
+
+def check_learnt(name: str, settings: PolicySettings, model: str, pretrained: str | None = None) -> None:
+    """Find out, before any model is loaded, whether what a policy was to have learnt is there; arguments as above.
 
     Raises:
         UnavailableError: it is not; the message has the command that makes it.
     """
-    if name in ("portfolio", "surrogate") or (name == "local" and settings.draws > 1):
-        check_there(selection_file(model, pretrained))
+    if path := learnt_file(name, settings, model, pretrained):
+        check_there(path)
 
 
 def build_policy(

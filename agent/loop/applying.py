@@ -22,7 +22,14 @@ Part = Literal["reward", "test"]
 """The part that the result is to answer."""
 
 
-def apply_for(bench: Workbench, strategy: Strategy, model: AdaptedModel, part: Part, name: str) -> AdaptedModel:
+def apply_for(
+    bench: Workbench,
+    strategy: Strategy,
+    model: AdaptedModel,
+    part: Part,
+    name: str,
+    started: AdaptedModel | None = None,
+) -> AdaptedModel:
     """Return a model with a strategy applied, as it answers one part of the task.
 
     Args:
@@ -31,6 +38,7 @@ def apply_for(bench: Workbench, strategy: Strategy, model: AdaptedModel, part: P
         model: what to apply it to.
         part: what the result is to answer; only a transductive strategy's result depends on it.
         name: of the folder in which a killed training leaves where it stood.
+        started: what the loop started from, where strategies may have been accepted since.
 
     Raises:
         NotApplicableError: the strategy has nothing to act on at present, or diverges.
@@ -41,7 +49,7 @@ def apply_for(bench: Workbench, strategy: Strategy, model: AdaptedModel, part: P
         found = apply_strategy(
             strategy,
             bench.texts() if strategy.from_states else bench.prompts(part if strategy.transductive else "support"),
-            bench.standing(model),
+            bench.standing(model, started),
             bench.seed("apply", 1),  # for all attempts: equal batches give equal adapters, which answer once
             lm=bench.lm,
             store=bench.store,
@@ -74,10 +82,11 @@ def remade_for_test(state: State, bench: Workbench) -> State:
     accepted = [restore_strategy(strategy) for strategy in accepted_strategies(state)]
     if not any(strategy.transductive for strategy in accepted):
         return {}
-    model, steps = bench.adapted(state["started"]), list[AdaptedModel]()
+    started, steps = bench.adapted(state["started"]), list[AdaptedModel]()
+    model = started
     try:
         for number, strategy in enumerate(accepted, 1):
-            model = apply_for(bench, strategy, model, "test", f"test-{number}")
+            model = apply_for(bench, strategy, model, "test", f"test-{number}", started)
             measure_part(bench, model, "test", f"test-made-{number}")  # its answers are kept
             steps.append(bench.pack(model))
         made = "it is made for this run's test questions: for others, apply the strategy to those"

@@ -16,6 +16,7 @@ from agent.loop.state import NO_TIME, Workbench
 from agent.loop.trained import find_trained, own_adapters, recounted
 from agent.record.terminal import View
 from cao.errors import InputError
+from cao.files import sha256_file
 from cao.inference.chat import by_chat
 from cao.machine import assets
 from cao.machine.compute import choose_compute
@@ -28,9 +29,9 @@ from cao.progress import say, timed
 from cao.tasks.base import Task
 from cao.tasks.splits import Splits
 from cao.types import AnswerProtocol
-from policies.base import adapter_of
+from policies.base import HasModel, adapter_of
 from policies.describe import check_describer
-from policies.registry import build_policy
+from policies.registry import build_policy, learnt_file
 from tools.evaluate import HiddenCache
 
 
@@ -106,8 +107,14 @@ def asks_by_chat(task: Task, config: RunConfig) -> bool:
 
 def trained_hashes(bench: Workbench) -> dict[str, str]:
     """Return the hash of every trained part that the run works with."""
-    policy = adapter_of(bench.policy)
-    return {**bench.trained.hashes(), **({"policy": policy} if policy else {})}
+    policy, config, found = bench.policy, bench.config, bench.trained.hashes()
+    if adapter := adapter_of(policy):
+        found["policy"] = adapter
+    if isinstance(policy, HasModel) and policy.model_sha256 != bench.lm.sha256:
+        found["policy model"] = policy.model_sha256
+    if learnt := learnt_file(config.policy, config.policy_settings, bench.lm.profile.name, config.pretrained):
+        found["selection"] = sha256_file(learnt)
+    return found
 
 
 def refuse_other_weights(stored: RunHeader, bench: Workbench) -> None:
@@ -115,7 +122,8 @@ def refuse_other_weights(stored: RunHeader, bench: Workbench) -> None:
     run_id, before, now = stored.run_id, stored.pretrained, trained_hashes(bench)
     if stored.model_sha256 != bench.lm.sha256:
         raise InputError(f"run {run_id} was started with another {bench.config.model}; start a new run")
-    for part in sorted({*before, *now}):
+    unsaid = {"policy model", "selection"} - before.keys()  # older versions did not say
+    for part in sorted({*before, *now} - unsaid):
         if before.get(part) != now.get(part):
             had, has = ((hashes.get(part) or "none")[:12] for hashes in (before, now))
             raise InputError(f"run {run_id} was started with {part} {had}, now it is {has}; start a new run")

@@ -23,7 +23,7 @@ from cao.errors import NotApplicableError
 from cao.inference.calls import heard
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
 from cao.types import Trial
-from policies.base import AsksServer, RequestForm
+from policies.base import AsksServer, RequestForm, spent_on
 from policies.describe import describe as describe_task
 from tools.align_lora import AlignmentResult, align_lora
 from tools.detect_drift import detect_drift
@@ -120,8 +120,7 @@ def decide(state: State, bench: Workbench) -> State:
     raw, form = _ask_policy(state, bench, attempt)
     try:
         strategy = bench.config.ttl.added(parse_strategy(raw))
-        accepted = [n for n, trial in enumerate(state["trials"], 1) if trial.accepted]  # behind it, all is new
-        if any(trial.strategy == strategy.canonical() for trial in state["trials"][max(accepted, default=0) :]):
+        if strategy.canonical() in spent_on(state["trials"]):
             raise StrategyRejectedError("already tried in this run")
     except StrategyRejectedError as error:
         kept = raw[:RAW_KEPT].encode("utf-8", "replace").decode()
@@ -147,8 +146,7 @@ def _ask_policy(state: State, bench: Workbench, attempt: int) -> tuple[str, Requ
 
 def apply(state: State, bench: Workbench, part: Part = "reward") -> State:
     """Apply the proposed strategy for a part; one that has nothing to act on is recorded as a rejection."""
-    started = time.monotonic()
-    attempt = len(state["trials"]) + 1
+    started, name = time.monotonic(), f"attempt-{len(state['trials']) + 1}"
     assert state["proposal"] is not None  # the graph's router
     strategy = restore_strategy(state["proposal"])
     needed, left = _prices(state, bench).whole(strategy, bench.texts()), bench.clock.left
@@ -156,7 +154,8 @@ def apply(state: State, bench: Workbench, part: Part = "reward") -> State:
         reason = f"not tried: it would take about {needed:.0f} s with its test questions, {max(0, left):.0f} s are left"
         return {"trials": _refused(state, reason, started), "proposal": None}
     try:
-        candidate = apply_for(bench, strategy, bench.adapted(state["best"]), part, f"attempt-{attempt}")
+        best, started_from = bench.adapted(state["best"]), bench.adapted(state["started"])
+        candidate = apply_for(bench, strategy, best, part, name, started_from)
     except NotApplicableError as error:
         return {"trials": _refused(state, f"not applied: {error}", started), "proposal": None}
     return {
@@ -211,10 +210,12 @@ def conclude(state: State, bench: Workbench) -> State:
     """Read the test part once, for the deployed model and for what the run adopted, and write the outcome."""
     if not bench.task.labelled:
         return conclude_unjudged(bench)
-    improved = state["accepted"] or state["start"] != "base"
     made = remade_for_test(state, bench)
-    update = conclude_run({**state, **made}, bench, test_steps({**state, **made}, bench), improved=improved)
-    return {"status": "improved" if improved else "no_improvement", **made, **update}
+    tested, withdrawn = test_steps({**state, **made}, bench)
+    after: State = {**state, **made, **withdrawn}
+    improved = after["accepted"] or after["start"] != "base"
+    update = conclude_run(after, bench, tested, improved=improved)
+    return {"status": "improved" if improved else "no_improvement", **made, **withdrawn, **update}
 
 
 def traced(name: str, node: Node) -> Callable[..., Stored]:

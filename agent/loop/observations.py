@@ -27,7 +27,7 @@ from tools.apply_strategy.ttl_loss import PERPLEXITY_THRESHOLD
 
 def policy_context(state: State, bench: Workbench) -> PolicyContext:
     """Return what the policy sees: τ, the model's reward as it stands, what can act now, and the attempts so far."""
-    standing = bench.standing(bench.adapted(state["best"]))
+    standing = bench.standing(bench.adapted(state["best"]), bench.adapted(state["started"]))
     reasons = applicable(standing)
     return PolicyContext(
         task=bench.task.name,

@@ -151,7 +151,7 @@ def _few_are_hopeless(
 
 
 def price_of(state: State, bench: Workbench, candidate: AdaptedModel, strategy: Strategy) -> float:
-    """Return what a candidate must gain besides, because it costs more to serve than the best so far.
+    """Return what a candidate must gain besides, because it costs more to serve than the best so far; 0 by ``any``.
 
     Args:
         state: where the loop stands.
@@ -159,6 +159,8 @@ def price_of(state: State, bench: Workbench, candidate: AdaptedModel, strategy: 
         candidate: what would be served.
         strategy: that made it.
     """
+    if bench.config.accept == "any":  # the paper's reward is the sign of the accuracy's change alone
+        return 0.0
     return serving_price(
         candidate,
         bench.adapted(state["best"]),

@@ -242,16 +242,24 @@ class Workbench:
 
     @cached_property
     def labels(self) -> bool:
-        """Whether the choices are the same words in every question of the support and the reward part."""
-        asked, style = (*self.splits.support, *self.splits.reward), self.lm.profile.answer_style
+        """Whether the choices are the same words in every question of every part; no answer is read."""
+        parts, style = self.splits, self.lm.profile.answer_style
+        asked = (*parts.support, *parts.reward, *parts.test)
         ranked = self.protocol == "likelihood" and all(example.choices for example in asked)
         return ranked and same_choices(self.task, asked, style)
 
-    def standing(self, current: AdaptedModel) -> Standing:
-        """Return what a strategy would act on; the current model's paths are resolved."""
+    def standing(self, current: AdaptedModel, started: AdaptedModel | None = None) -> Standing:
+        """Return what a strategy would act on.
+
+        Args:
+            current: the model to beat, its paths resolved.
+            started: what the loop started from; None where no strategy was accepted.
+        """
+        changed = started is not None and current.members != started.members
         ranks, made, pool = self.protocol == "likelihood", self.trained.generator is not None, tuple(self.trained.pool)
         name, peft = self.lm.profile.name, self.config.ttl.peft
-        return Standing(current, name, made, ranks=ranks, labels=self.labels, pool=pool, peft=peft)
+        labels = self.labels
+        return Standing(current, name, made, ranks=ranks, labels=labels, pool=pool, peft=peft, changed=changed)
 
     def seed(self, *labels: object) -> int:
         """Return a seed of its own for one purpose, so that no two random choices share a stream."""

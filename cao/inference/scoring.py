@@ -81,6 +81,7 @@ def plan_row(lm: LanguageModel, query: Query) -> Row:
 
     Raises:
         InputError: no branches, nothing to score in one, or a branch longer than the model's context.
+        NotApplicableError: it is longer only with the virtual tokens before it.
     """
     wholes, known = [], []
     for branch in query.branches:
@@ -96,7 +97,10 @@ def plan_row(lm: LanguageModel, query: Query) -> Row:
         prompt = min(prompt, common_prefix(wholes[0], whole))
     room = context_length(lm) - len(lm.virtual) - (max(map(len, wholes)) - prompt)
     if room < 1:
-        raise InputError(f"an answer is longer than the model's context of {context_length(lm)} tokens")
+        longer = f"longer than the model's context of {context_length(lm)} tokens"
+        if room + len(lm.virtual) >= 1:
+            raise NotApplicableError(f"behind {len(lm.virtual)} virtual tokens an answer is {longer}")
+        raise InputError(f"an answer is {longer}")
     cut = max(0, prompt - room)
     tokens, spans = lm.virtual + wholes[0][cut:prompt], []
     read = len(tokens)

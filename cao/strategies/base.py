@@ -94,6 +94,7 @@ class Standing:
         labels: whether the choices are the same words in every question.
         pool: hashes of the adapters at hand besides the current one.
         peft: what a TTL trains that does not say.
+        changed: whether accepted strategies made the current adapters.
     """
 
     current: AdaptedModel
@@ -103,6 +104,7 @@ class Standing:
     labels: bool = False
     pool: tuple[str, ...] = ()
     peft: Peft = "lora"
+    changed: bool = False
 
     @property
     def adapter(self) -> AdapterRef | None:
@@ -127,6 +129,7 @@ class Strategy(BaseModel):
         other_names: of the family in a policy's text.
         papers_tasks: the tasks that the paper found the family best for.
         unoffered: keys that no policy is offered: neither its prompt nor its grammar has them, a text may.
+        idempotent: whether applying a strategy again on top of itself changes nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -139,6 +142,7 @@ class Strategy(BaseModel):
     other_names: ClassVar[tuple[str, ...]] = ()
     papers_tasks: ClassVar[tuple[str, ...]] = ()
     unoffered: ClassVar[tuple[str, ...]] = ()
+    idempotent: ClassVar[bool] = False
 
     family: str
 

@@ -31,6 +31,7 @@ class Calibrate(Strategy):
         "strength": "0.25 to 1",
         "length": "none, token or char",
     }
+    idempotent: ClassVar = True
 
     family: Literal["Calibrate"]
     prior: PriorKind

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from cao.strategies.base import Pace, Price, Strategy
+from cao.strategies.base import Pace, Price, Standing, Strategy
 
 SLOT_STEPS, SLOT_RATES = (5,), (0.003, 0.01, 0.03, 0.1)
 
@@ -17,6 +17,7 @@ class Latent(Strategy):
     about: ClassVar = "fits one vector to each question before it is answered."
     usual: ClassVar = {"slot_steps": "3 to 10", "slot_lr": "0.005 to 0.05"}
     effort: ClassVar = 1
+    idempotent: ClassVar = True
     papers_tasks: ClassVar = ("arc_challenge", "social_iqa")
 
     family: Literal["Latent"]
@@ -34,6 +35,13 @@ class Latent(Strategy):
         return tuple(
             cls(family="Latent", slot_steps=steps, slot_lr=rate) for steps, rate in product(SLOT_STEPS, SLOT_RATES)
         )
+
+    def refusal(self, standing: Standing) -> str | None:
+        """Return that these steps at this rate are in use."""
+        current = standing.current.latent
+        if current is not None and (current.slot_steps, current.slot_lr) == (self.slot_steps, self.slot_lr):
+            return "these steps at this rate are in use already"
+        return super().refusal(standing)
 
     def price(self, pace: Pace) -> Price:
         """Return the price of answering, which has steps of its own on each prompt."""

@@ -91,11 +91,13 @@ class TTS(Strategy):
         return {} if pool_size(standing) > 1 else {"members": ("pool",)}
 
     def refusal(self, standing: Standing) -> str | None:
-        """Return that the method routes by batches which the pool has none of, or what its members need."""
+        """Return that the method routes by batches which the pool has none of, or what its members need or undo."""
         if reason := super().refusal(standing):
             return reason
         if self.members != "batches" and self.method in ROUTING:
             return f"{self.method} routes by prompt batches, and the pool has none: use {', '.join(COMBINING)}"
+        if self.members == "batches" and standing.changed:
+            return "its adapters would take the place of the accepted one; members=both or pool have that among them"
         if self.members == "pool":
             return None if pool_size(standing) > 1 else "the pool holds nothing besides the base model"
         if standing.generator:

@@ -55,7 +55,7 @@ def check_there(path: Path) -> None:
 
 
 def read_selection(path: Path, base_sha256: str) -> Selection:
-    """Return a selection, every strategy of it held against the bounds.
+    """Return a selection, every strategy of it held against the bounds and in its one form.
 
     Raises:
         UnavailableError: there is none, or it was made with another base model; the message has the command.
@@ -64,10 +64,13 @@ def read_selection(path: Path, base_sha256: str) -> Selection:
     check_there(path)
     try:
         found = Selection.model_validate_json(opened(path.read_bytes()))
-        for strategy in (*found.portfolio, *(point.strategy for point in found.surrogate.points)):
-            validate_strategy(strategy)
+        portfolio = tuple(validate_strategy(strategy).canonical() for strategy in found.portfolio)
+        told = [(point, validate_strategy(point.strategy).canonical()) for point in found.surrogate.points]
     except (OSError, ValueError, StrategyRejectedError, RecursionError) as error:
         raise InputError(f"{path}: not a selection ({type(error).__name__}); {COMMAND} makes it again") from None
     if found.base_sha256 != base_sha256:
         raise UnavailableError(f"{path}: was made with other weights; this makes it: {COMMAND}")
-    return found
+    points = tuple(point.model_copy(update={"strategy": strategy}) for point, strategy in told)
+    return found.model_copy(
+        update={"portfolio": portfolio, "surrogate": found.surrogate.model_copy(update={"points": points})}
+    )

@@ -6,7 +6,7 @@ It goes beyond the paper's τ: what ranks has read numbers that the task context
 from collections.abc import Mapping, Sequence
 
 from cao.strategy import StrategyRejectedError, parse_strategy
-from policies.base import Policy, PolicyContext, adapter_of
+from policies.base import HasModel, Policy, PolicyContext, adapter_of
 from policies.selection.surrogate import Surrogate
 
 
@@ -16,6 +16,7 @@ class RankedPolicy:
     Attributes:
         name: of the policy that is drawn from.
         adapter_sha256: of its training, None where it has none.
+        model_sha256: of the model that draws, empty where none does.
     """
 
     def __init__(self, policy: Policy, surrogate: Surrogate, draws: int) -> None:
@@ -29,6 +30,7 @@ class RankedPolicy:
         self._policy, self._surrogate, self._draws = policy, surrogate, draws
         self.name = policy.name
         self.adapter_sha256: str | None = adapter_of(policy)
+        self.model_sha256 = policy.model_sha256 if isinstance(policy, HasModel) else ""
 
     def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
         """Return the best ``n`` of the texts drawn, the best first.

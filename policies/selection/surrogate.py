@@ -8,10 +8,10 @@ Source: Hoerl and Kennard, 1970 (ridge); Xu et al., SATzilla, 2008 (selection of
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cao.files import canonical_json
 from cao.types import Record, StrategyFields
@@ -45,7 +45,15 @@ class Surrogate(Record):
     features: tuple[str, ...]
     centre: tuple[Finite, ...]
     scale: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
-    points: tuple[Point, ...]
+    points: tuple[Point, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        """Everything has an entry for each feature."""
+        lengths = {len(self.features), len(self.centre), len(self.scale), *(len(each.weights) for each in self.points)}
+        if len(lengths) > 1:
+            raise ValueError("features, centre, scale and weights differ in length")
+        return self
 
     def predict(self, features: Mapping[str, float]) -> dict[str, float]:
         """Return the predicted gain of each point by its canonical JSON; a missing feature is an average one."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cao.errors import InputError, UnavailableError
+from cao.files import canonical_json
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.strategy import StrategyRejectedError, parse_strategy
@@ -101,9 +102,8 @@ def test_policies_are_built_by_name(tmp_path: Path, tiny_lm: LanguageModel, monk
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     settings = PolicySettings(strategy_file=str(write(tmp_path, A)))
     strategy = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
-    learnt = Selection(
-        base_sha256=tiny_lm.sha256, portfolio=(strategy,), surrogate=fit([{"drift": 0.0}], [{}], [strategy])
-    )
+    fitted = fit([{"drift": 0.0}], [{canonical_json(strategy): 0.1}], [strategy])
+    learnt = Selection(base_sha256=tiny_lm.sha256, portfolio=(strategy,), surrogate=fitted)
     folder = selection_file("tiny", str(tmp_path))
     folder.parent.mkdir()
     folder.write_text(learnt.model_dump_json())

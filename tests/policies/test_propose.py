@@ -149,6 +149,11 @@ def test_expected_errors_are_one_line_with_their_status(
         b'{"familie": []}',
         b'{"families": ["TTT"]}',
         b'{"a":' * 9999,
+        b'{"history": [{"attempt": 1, "accepted": false, "reason": "x", "strategy": {}}]}',
+        b'{"withheld": {"Calibrate": {"nokey": ["a"]}}}',
+        b'{"withheld": {"TTL": {"ttl_steps": ["a"]}}}',
+        b'{"withheld": {"TTL": {"peft": ["dora"]}}}',
+        b'{"withheld": {"Calibrate": {"prior": ["none", "choice", "batch"]}}}',
     ],
 )
 def test_a_bad_context_file_is_exit_2(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:

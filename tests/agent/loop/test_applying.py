@@ -92,7 +92,7 @@ def test_the_test_part_is_answered_by_what_was_made_from_its_own_questions(bench
     assert [bench.adapted(step).members for step in made["steps"]] == [model.members]
     assert model.members == apply_for(bench, restore_strategy(TTL), deployed(bench), "test", "again").members
     assert model.members != bench.adapted(state["best"]).members
-    assert [len(items) for items in answered({**state, **made}, bench).values()] == [8, 8]
+    assert [len(items) for items in answered({**state, **made}, bench)[0].values()] == [8, 8]
     assert "questions about to be answered that passed P0" in model.note
     assert model.note.endswith("it is made for this run's test questions: for others, apply the strategy to those")
     adopted = adopted_of({**state, **made}, bench)
@@ -160,3 +160,10 @@ def test_a_run_trains_once_for_each_part_and_hands_over_the_second(
     folder = tmp_path / "runs" / record["run_id"]
     assert (folder / "adapters" / record["adopted"]["adapter"]["sha256"]).is_dir()
     assert not (folder / "work").exists()
+
+
+def test_the_papers_reward_asks_no_price(bench: Workbench) -> None:
+    model, strategy = bench.adapted(after_loop(bench, TTL)["best"]), restore_strategy(TTL)
+    state: State = {**first_state(bench), "trials": [], "best": bench.pack(deployed(bench))}
+    free = replace(bench, config=bench.config.model_copy(update={"accept": "any"}))
+    assert (price_of(state, free, model, strategy), price_of(state, bench, model, strategy)) == (0.0, 0.005)

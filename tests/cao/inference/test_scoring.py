@@ -127,8 +127,15 @@ def test_what_cannot_be_asked_is_refused(exact_lm: LanguageModel) -> None:
     with pytest.raises(InputError, match="nothing to score"):
         score_queries(exact_lm, [Query(prefix="Answer:", branches=())])
     exact_lm.model.config.max_position_embeddings = 8
-    with pytest.raises(InputError, match="longer than the model's context"):
+    with pytest.raises(InputError, match=r"^an answer is longer than the model's context"):
         score_queries(exact_lm, [question("Answer:", " apples" * 20)])
+    exact_lm.virtual = [exact_lm.tokenizer.vocab_size] * 8
+    with pytest.raises(InputError, match=r"^an answer is longer than the model's context"):
+        plan_row(exact_lm, question("Answer:", " apples" * 20))
+    with pytest.raises(NotApplicableError, match="behind 8 virtual tokens an answer is longer"):
+        plan_row(exact_lm, question("Answer:", " A"))
+    exact_lm.virtual = []
+    assert plan_row(exact_lm, question("Answer:", " A")).tokens
 
 
 def test_scores_that_are_not_finite_are_an_error(exact_lm: LanguageModel) -> None:

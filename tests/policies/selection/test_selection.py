@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cao.errors import UnavailableError
+from cao.errors import InputError, UnavailableError
 from cao.files import canonical_json
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
 from cao.types import StrategyFields, Trial
-from policies.base import PolicyContext, adapter_of
+from policies.base import PolicyContext, adapter_of, spent_on
 from policies.registry import build_policy
+from policies.selection.learnt import read_selection
 from policies.selection.portfolio import PortfolioPolicy, greedy_order
 from policies.selection.ranked import RankedPolicy
 from policies.selection.surrogate import SurrogatePolicy, fit
@@ -145,3 +146,55 @@ def test_ranking_needs_what_was_learnt_from_practice(tmp_path: Path, tiny_lm: La
     settings = PolicySettings(draws=4, adapter="none")
     with pytest.raises(UnavailableError, match=r"--landscape --install"):
         build_policy("local", settings, lm=tiny_lm, offline=True, pretrained=str(tmp_path))
+
+
+CALIBRATE: StrategyFields = {"family": "Calibrate", "prior": "choice", "strength": 0.5, "length": "none"}
+
+
+def after(*attempts: tuple[StrategyFields, bool]) -> tuple[Trial, ...]:
+    return tuple(
+        Trial(attempt=n, strategy=strategy, accepted=accepted, reason="")
+        for n, (strategy, accepted) in enumerate(attempts, 1)
+    )
+
+
+def test_behind_an_accepted_strategy_all_is_new_but_what_is_in_use() -> None:
+    assert spent_on(after((MIX, False), (LATENT, False))) == [MIX, LATENT]
+    assert spent_on(after((MIX, False), (MIX, True))) == []  # it changes the adapter that it is applied to again
+    assert spent_on(after((MIX, False), (CALIBRATE, True))) == [CALIBRATE]
+    assert spent_on(after((SHORT, True), (CALIBRATE, True), (LATENT, True), (MIX, False))) == [MIX, LATENT, CALIBRATE]
+
+
+def test_a_learnt_policy_spends_no_attempt_on_what_is_in_use() -> None:
+    context = PolicyContext(history=after((CALIBRATE, True)))
+    assert names(PortfolioPolicy([CALIBRATE, LATENT]).propose(context, 1, 0)) == [A]
+    fitted = fit(FEATURES, [{canonical_json(CALIBRATE): 2.0, A: 1.0}] * 2, [CALIBRATE, LATENT])
+    assert names(SurrogatePolicy(fitted).propose(context, 1, 0)) == [A]
+
+
+def learnt(path: Path, **changed: object) -> Path:
+    surrogate = {"features": ["x"], "centre": [0.0], "scale": [1.0]}
+    surrogate |= {"points": [{"strategy": LATENT, "mean": 0.1, "weights": [0.0]}]} | changed
+    path.write_text(json.dumps({"base_sha256": "b", "portfolio": [{**LATENT, "slot_lr": 1}], "surrogate": surrogate}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"points": []},
+        {"centre": []},
+        {"scale": [1.0, 1.0]},
+        {"points": [{"strategy": LATENT, "mean": 0.1, "weights": [0.0, 1.0]}]},
+        {"points": [{"strategy": {"family": "Latent"}, "mean": 0.1, "weights": [0.0]}]},
+    ],
+)
+def test_a_damaged_selection_is_refused_before_it_is_asked(changed: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not a selection .* makes it again"):
+        read_selection(learnt(tmp_path / "selection.json", **changed), "b")
+
+
+def test_a_selections_strategies_have_the_form_in_which_attempts_are_compared(tmp_path: Path) -> None:
+    found = read_selection(learnt(tmp_path / "selection.json"), "b")
+    assert found.portfolio == ({**LATENT, "slot_lr": 1.0},)
+    assert canonical_json(found.portfolio[0]) == canonical_json({**LATENT, "slot_lr": 1.0})

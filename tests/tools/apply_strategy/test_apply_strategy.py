@@ -1,6 +1,7 @@
 """Apply: every family from its JSON to an adapted model, and the reasons why one cannot act."""
 
 import inspect
+import math
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,7 +18,7 @@ from cao.model.language_model import LanguageModel
 from cao.strategies import FAMILIES, Standing, Strategy
 from cao.strategy import validate_strategy
 from cao.types import AdaptedModel, AdapterRef, AnswerRule, LatentSettings
-from tools.apply_strategy import applicable, apply_strategy, kernel
+from tools.apply_strategy import applicable, apply_strategy, kernel, ttl
 
 PROMPTS = [f"Question: What is {i} plus {i * i}{' again' * i * i}?\nAnswer:" for i in range(6)]
 TTL = validate_strategy({"family": "TTL", "ttl_steps": 2, "learning_rate": 1e-3, "batch_size": 2, "shuffle_data": True})
@@ -245,3 +246,18 @@ def test_a_damaged_adapter_is_refused(tiny_lm: LanguageModel, tmp_path: Path, ad
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(InputError, match="damaged"):
         apply_strategy(LORA, PROMPTS, on(adapter), 0, lm=tiny_lm, store=tmp_path)
+
+
+def test_latent_is_not_applied_again_on_top_of_itself() -> None:
+    used = on(latent=LatentSettings(slot_steps=5, slot_lr=0.1))
+    assert LATENT.refusal(used) == "these steps at this rate are in use already"
+    assert LATENT.refusal(on(latent=LatentSettings(slot_steps=5, slot_lr=0.03))) is None
+    assert LATENT.refusal(on()) is None
+
+
+def test_a_perplexity_beyond_float32_is_a_number(monkeypatch: pytest.MonkeyPatch, tiny_lm: LanguageModel) -> None:
+    """A prompt of 100 nats a token is far off, and no reason to stop."""
+    monkeypatch.setattr(ttl, "prompt_losses", lambda *_: torch.tensor([100.0, 3.0]))
+    first, second = ttl.perplexities(tiny_lm, ["the bird can fly", "apples grow"], None)
+    assert math.log(first) == pytest.approx(100.0)
+    assert math.log(second) == pytest.approx(3.0)

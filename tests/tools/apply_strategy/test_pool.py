@@ -182,3 +182,11 @@ def test_the_price_counts_every_member() -> None:
     assert tuple(strategy("pool").price(pace))[:2] == (0.0, 5.0)
     assert tuple(strategy("both", m=4).price(pace))[:2] == (pytest.approx(1.2), 9.0)
     assert tuple(strategy("batches", m=4).price(pace))[:2] == (pytest.approx(1.2), 4.0)
+
+
+def test_batches_do_not_take_the_place_of_an_accepted_adapter(current: AdapterRef) -> None:
+    accepted = replace(standing(current, generator=True), changed=True)
+    assert strategy("batches").refusal(standing(current, generator=True)) is None
+    assert "would take the place of the accepted one; members=both" in str(strategy("batches").refusal(accepted))
+    assert strategy("both").refusal(accepted) is None
+    assert strategy("pool").refusal(accepted) is None
