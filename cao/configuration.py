@@ -145,7 +145,7 @@ def parse_assignment(text: str) -> dict[str, object]:
     """Return the nested mapping that one ``--set key=value`` states; the value is TOML, or else a string.
 
     Raises:
-        InputError: there is no key or no equals sign.
+        InputError: there is no key or no equals sign, or a list, a table or a quoted text is broken.
     """
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
@@ -153,7 +153,9 @@ def parse_assignment(text: str) -> dict[str, object]:
         raise InputError(f"--set {text!r}: write it as key=value")
     try:
         parsed: object = tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):  # also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+        if value.strip().startswith(("[", "{", '"')):
+            raise InputError(f"--set {text!r}: begins like a list, a table or a text; not TOML ({error})") from None
         parsed = value
     for part in reversed(parts[1:]):
         parsed = {part: parsed}

@@ -41,7 +41,7 @@ def _openai(settings: PolicySettings, lm: "LanguageModel | None", offline: bool,
 
 def _fixed(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
     if settings.strategy_file is None:
-        raise InputError("the fixed policy needs a file: set strategy_file=FILE among the policy's settings")
+        raise InputError("the fixed policy needs a file of strategies: --set policy_settings.strategy_file=FILE")
     return FixedPolicy(Path(settings.strategy_file))
 
 

@@ -31,7 +31,7 @@ from cao.command_line import quiet_libraries
 from cao.drift import DriftReport
 from cao.errors import InputError
 from cao.model.profiles import check_model
-from cao.tasks.prompt_file import read_windows, windows_of
+from cao.tasks.prompt_file import asked_each, read_windows, windows_of
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -60,6 +60,8 @@ def detect(
     settings = _settings(stages.DriftOptions, options, "drift", windows=file)
     if isinstance(windows, str | os.PathLike):
         read = read_windows(settings.windows, settings.window)
+    elif not isinstance(windows, Iterable):
+        raise InputError(f"windows: give a file, prompts or lists of prompts, and no {type(windows).__name__}")
     else:
         entries = [(f"windows:entry {number}", plain(one)) for number, one in enumerate(windows, 1)]
         read = windows_of(entries, "windows", settings.window)
@@ -171,8 +173,10 @@ def _lines(prompts: Iterable[Prompt]) -> Iterator[bytes]:
     """Yield prompts as a pipe would bring them, then nothing for ever."""
     for number, one in enumerate(prompts, 1):
         try:
-            yield f"{json.dumps(plain(one), ensure_ascii=False, allow_nan=False)}\n".encode()
+            line = f"{json.dumps(plain(one), ensure_ascii=False, allow_nan=False)}\n".encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"stream:entry {number}: cannot be written as JSON ({error})") from None
+        asked_each([(f"stream:entry {number}", plain(one))])  # what is no prompt is refused before it is put down
+        yield line
     while True:
         yield b""

@@ -10,7 +10,7 @@ from agent.record.schema import RunRecord
 from agent.record.wording import compared_sentence, drift_sentence, interval, model_name, number, percent
 from cao.encodings import visible
 from cao.model.profiles import known
-from cao.strategy import strategy_text
+from cao.strategy import restore_strategy, strategy_text
 
 
 def hub_id(run: RunRecord) -> str:
@@ -76,7 +76,10 @@ def _strategies(run: RunRecord) -> str:
 def _scores(run: RunRecord) -> list[str]:
     """Return the rewards and the test scores with their intervals, as a table."""
     sides: dict[str, tuple[float, tuple[float, float], int, float]] = {}
-    for name, reward in (("reward, deployed model", run.reward.baseline), ("reward, this", run.reward.best)):
+    strategies = map(restore_strategy, run.adopted.strategies if run.adopted else ())
+    remade = any(strategy.transductive for strategy in strategies)
+    this = "reward, what was made for its questions; this was made for the test's" if remade else "reward, this"
+    for name, reward in (("reward, deployed model", run.reward.baseline), (this, run.reward.best)):
         if reward:
             sides[name] = (reward.score, reward.ci95, reward.n, reward.loss)
     tested: dict[str, PartScore] = {} if run.test is None else {"test, deployed model": run.test.baseline}

@@ -39,7 +39,7 @@ def export(options: ExportOptions) -> dict[str, object]:
         if wanted and only and is_soft_prompt(inside(place, only, "run.json")):
             raise InputError(f"run {run.run_id}: {wish} LoRA, and this run adopted a soft prompt; leave the option out")
     _refuse_taken(options.to)
-    options.to.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(options.to)
     with room_for(options.to), tempfile.TemporaryDirectory(dir=options.to.parent, prefix=".export.") as made:
         folder = Path(made) / "folder"
         folder.mkdir()
@@ -68,6 +68,16 @@ def export(options: ExportOptions) -> dict[str, object]:
         folder.rename(options.to)
     files = sorted(str(path.relative_to(options.to)) for path in options.to.rglob("*") if path.is_file())
     return {"run_id": run.run_id, "folder": str(options.to), "what": options.what, "files": files}
+
+
+def _make_room(to: Path) -> None:
+    """Make the folder that an export goes into, and find out whether something can be written there."""
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=".export."):
+            pass
+    except OSError as error:
+        raise InputError(f"--to {to}: cannot be made ({error.strerror}); choose another folder") from None
 
 
 def _members(run: RunRecord, what: str) -> tuple[tuple[str | None, ...], str | None]:

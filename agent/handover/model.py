@@ -73,14 +73,16 @@ class Model:
 
         Args:
             question: the question.
-            choices: of which one is the answer; without any, the answer is written.
+            choices: of which one is the answer; without any, the answer is written, asked for by the model's chat
+                template where it has one.
             context: a passage that the question is about.
 
         Raises:
             InputError: the question is blank, the choices are not different texts, or other ones than this model was
                 calibrated for.
         """
-        return self.answer_all([{"question": question, "choices": list(choices), "context": context}])[0]
+        given = choices if isinstance(choices, str) else list(choices)
+        return self.answer_all([{"question": question, "choices": given, "context": context}])[0]
 
     def answer_all(self, questions: Sequence[str | Mapping[str, object]]) -> list[Answer]:
         """Answer questions together, which is faster than one by one.
@@ -127,7 +129,8 @@ class Model:
         writes = handed.protocol == "generate"
         named = (TASKS | PRACTICE).get(handed.task)
         task = named if named and (writes or examples[0].choices) else OWN
-        task = by_chat(task, self.lm) if kept.chat else task
+        chat = kept.chat or not (writes or examples[0].choices)  # a run that ranked did not ask for written answers
+        task = by_chat(task, self.lm) if chat else task
         return replace(task, max_new_tokens=kept.max_new_tokens, stop=kept.stop) if writes else task
 
     def _written(self, task: Task, examples: Sequence[Example]) -> list[Item]:
@@ -228,5 +231,5 @@ def _of_chat(values: Mapping[str, object], where: str) -> tuple[Mapping[str, obj
 
 def _told(example: Example, item: Item) -> Answer:
     choice = item.choice if item.choice >= 0 else None
-    text = example.choices[item.choice] if choice is not None and not item.text else item.text
+    text = example.choices[item.choice] if choice is not None and not item.text else item.text.strip()
     return Answer(text=text, choice=choice, scores=item.scores, confidence=None if item.scores else item.confidence)

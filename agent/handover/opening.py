@@ -148,9 +148,19 @@ def handed_of_run(run: RunRecord, folder: Path) -> Handed:
     return handed_of(run, adopted, members, routes, read_answering(folder))
 
 
+def _is_models(folder: Path) -> bool:
+    """Return whether a folder that has no record is a model's: a run that has not ended says which one it is."""
+    if (folder / "run.json").is_file() or (folder / "trace.jsonl").is_file():
+        return False
+    try:
+        return '"run_id"' not in (folder / "config.json").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+
+
 def _finished(folder: Path) -> RunRecord:
     """Return the record of a finished run."""
-    if not any((folder / mark).is_file() for mark in MARKS):
+    if not any((folder / mark).is_file() for mark in MARKS) or _is_models(folder):
         raise InputError(
             f"{folder}: is neither a run's folder nor one that export wrote (no run.json, no {CAO_FILE}); "
             "write one with: cao export RUN --to DIR"

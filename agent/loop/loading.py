@@ -105,6 +105,10 @@ def asks_by_chat(task: Task, config: RunConfig) -> bool:
     return task.reading is not None if config.chat == "auto" else config.chat == "on"
 
 
+OF_POLICY = ("policy", "policy model", "selection")
+"""Keys of ``trained_hashes`` that are of who proposes."""
+
+
 def trained_hashes(bench: Workbench) -> dict[str, str]:
     """Return the hash of every trained part that the run works with."""
     policy, config, found = bench.policy, bench.config, bench.trained.hashes()
@@ -122,7 +126,7 @@ def refuse_other_weights(stored: RunHeader, bench: Workbench) -> None:
     run_id, before, now = stored.run_id, stored.pretrained, trained_hashes(bench)
     if stored.model_sha256 != bench.lm.sha256:
         raise InputError(f"run {run_id} was started with another {bench.config.model}; start a new run")
-    unsaid = {"policy model", "selection"} - before.keys()  # older versions did not say
+    unsaid = {*OF_POLICY[1:]} - before.keys()  # older versions did not say
     for part in sorted({*before, *now} - unsaid):
         if before.get(part) != now.get(part):
             had, has = ((hashes.get(part) or "none")[:12] for hashes in (before, now))

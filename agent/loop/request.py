@@ -3,6 +3,7 @@
 A mistyped name, a bad line of a file and ``--dry-run`` are answered from here: torch takes seconds to import.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -110,8 +111,7 @@ def understand(
     if stored:
         refuse_changes(stored, config)
     check_names(config)
-    if (out := Path(config.out)).exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is no folder; name one")
+    check_folders(config)
     check_here(config.device)
     task, splits, protocol = read_task(config)
     cut = {part: size for part, size in splits.sizes.items() if size}
@@ -122,6 +122,27 @@ def understand(
 
         check_sources(config.reference)
     return Request(config, task, splits, protocol, stored, told)
+
+
+def check_folders(config: RunConfig) -> None:
+    """Refuse folders that a run would fail at once its models are loaded.
+
+    Raises:
+        InputError: runs cannot be put where they are to go, or a folder that is read is none of its kind.
+    """
+    out = Path(config.out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is no folder; name one")
+    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: nothing can be written into {above}; choose another --out")
+    if config.pretrained is not None and not Path(config.pretrained).is_dir():
+        raise InputError(f"--pretrained {config.pretrained}: there is no such folder; leave it out for what ships")
+    adapters = {"start_adapter": [config.start_adapter] if config.start_adapter else [], "pool": config.pool}
+    for key, folders in adapters.items():
+        for folder in folders:
+            if not (Path(folder) / "adapter_config.json").is_file():
+                raise InputError(f"{key} {folder}: no adapter_config.json; an adapter is a folder in PEFT format")
 
 
 def told_of(config: RunConfig, task: Task, splits: Splits) -> tuple[str, ...]:

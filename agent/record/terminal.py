@@ -180,7 +180,7 @@ def print_summary(run: RunRecord, folder: str) -> None:
     if own is not None:
         told = f"graph, checkpoints and trace {100 * own:.2f} % of the last process's time; "
     console.print(
-        f"{count(len(run.trials), 'attempt')} in {run.seconds:.0f} s ({split}); {told}peak memory "
+        f"{count(len(run.trials), 'attempt')} in {run.seconds:.0f} s{split and f' ({split})'}; {told}peak memory "
         f"{run.peak_memory_mb / 1024:.2f} GB."
     )
     if computed := compute_text(run):

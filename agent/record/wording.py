@@ -237,12 +237,13 @@ def _nothing_beat(run: Run, made: list[str]) -> str:
     """Return which measured ones did not beat the deployed model: of the adapters ``made``, and of the attempts."""
     measured = sum(trial.reward is not None for trial in run.trials)
     tries, others = count(measured, "attempt"), count(len(run.trials) - measured, "attempt")
-    named = [*made, *([f"any of {tries}"] if measured else [])]
+    named = [*made, *(["the one attempt" if measured == 1 else f"any of {tries}"] if measured else [])]
     if not named:
         return f"None of {others} could be measured against the deployed model"
     beat = f"Neither {' nor '.join(named)} beat"
     if len(named) == 1:
-        beat = f"{made[0].capitalize()} did not beat" if made else f"None of {tries} beat"
+        one = made[0] if made else "the one attempt"
+        beat = f"{one.capitalize()} did not beat" if made or measured == 1 else f"None of {tries} beat"
     aside = f"; {others} could not be measured" if measured < len(run.trials) else ""
     return f"{beat} the deployed model on the reward questions{aside}"
 

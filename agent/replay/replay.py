@@ -9,7 +9,7 @@ from agent import session
 from agent.config import make_config
 from agent.graph import build_graph
 from agent.loop.kept import check, needed
-from agent.loop.loading import build_workbench, refuse_other_weights, trained_hashes
+from agent.loop.loading import OF_POLICY, build_workbench, refuse_other_weights, trained_hashes
 from agent.loop.request import Request, RunHeader, read_stored, read_task, refuse_changes
 from agent.loop.run_folder import carry_over, checkpointer, locked, new_run_folder, read_history, state_at
 from agent.loop.state import Workbench
@@ -65,8 +65,10 @@ def fork(plan: Fork, *, as_json: bool = False) -> int:
     if plan.node == FIRST:
         return session.command(plan.asked, as_json=as_json)
     config, fingerprint = plan.asked.config, plan.asked.config.fingerprint()
-    kept = plan.stored.model_copy(
-        update={"config": config.model_dump(mode="json"), "dtype_asked": config.dtype, "fingerprint": fingerprint}
+    stored = plan.stored
+    asked = stored.dtype_asked if config.dtype == stored.config.get("dtype") else config.dtype
+    kept = stored.model_copy(
+        update={"config": config.model_dump(mode="json"), "dtype_asked": asked, "fingerprint": fingerprint}
     )
     state: dict[str, JsonValue] = {"max_attempts": config.max_attempts, "until": config.until}
     return _go_on(plan.source, kept, plan.asked, plan.node, state, as_json=as_json)
@@ -81,9 +83,9 @@ def _go_on(
     try:
         bench = build_workbench(asked.config, asked.task, asked.splits, asked.protocol, view)
         if asked.forked:  # another policy is what a fork may be for
-            policy = trained_hashes(bench).get("policy")
-            parts = {name: sha256 for name, sha256 in stored.pretrained.items() if name != "policy"}
-            stored = stored.model_copy(update={"pretrained": {**parts, **({"policy": policy} if policy else {})}})
+            parts = {name: sha256 for name, sha256 in stored.pretrained.items() if name not in OF_POLICY}
+            parts |= {name: sha256 for name, sha256 in trained_hashes(bench).items() if name in OF_POLICY}
+            stored = stored.model_copy(update={"pretrained": parts})
         refuse_other_weights(stored, bench)
         folder, header = _begin(bench, source, stored, node, changes)
         with locked(folder), saying_how_to_go_on(folder):

@@ -1,5 +1,6 @@
 """What ``serve`` takes; nothing here computes."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ class ServeOptions(Machine):
     )
     port: Annotated[int, Field(ge=0, le=65535, description="0 takes a free one, which is told"), Option("N")] = 8000
     adopted: Annotated[
-        tuple[Annotated[str, Field(pattern=rf"^{NAME}=.+$", max_length=4096)], ...],
+        tuple[Annotated[str, Field(max_length=4096)], ...],
         Field(
             max_length=32, description="what a run adopted, served as the model NAME: its id or folder, or an export"
         ),
@@ -74,6 +75,9 @@ class ServeOptions(Machine):
     def _holds_together(self) -> "ServeOptions":
         if self.upstream and not self.upstream_model:
             raise ValueError("upstream needs upstream_model, the name of the base model there")
+        for one in self.adopted:
+            if not re.fullmatch(rf"{NAME}=.+", one):
+                raise ValueError(f"adopted: {one!r} is not NAME=RUN or NAME=DIR; NAME has letters, digits, . _ and -")
         names = [one.partition("=")[0] for one in self.adopted]
         taken = [name for name in names if name in RESERVED or names.count(name) > 1]
         if taken:

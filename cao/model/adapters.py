@@ -122,7 +122,9 @@ def _read_config(folder: Path) -> tuple[int, int, tuple[str, ...], bool]:
         rank, alpha, targets = config["r"], config["lora_alpha"], config["target_modules"]
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder}: no {CONFIG_FILE}; an adapter is a folder in PEFT format") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{folder / CONFIG_FILE}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / CONFIG_FILE}: not a LoRA configuration ({error})") from None
     if config["peft_type"] != "LORA":
         raise InputError(f"{folder / CONFIG_FILE}: only plain LoRA is supported")

@@ -5,6 +5,7 @@ To add one, write a file with a ``Task`` and add it to the tuple below; those to
 """
 
 import difflib
+import os
 from pathlib import Path
 
 from cao.errors import InputError
@@ -92,6 +93,8 @@ def get_task(name_or_path: str, *, keys: str = "", grader: str = "auto") -> Task
     path = Path(name_or_path)
     if name_or_path.lower().endswith(SUFFIXES) or _exists(path):
         return load_user_task(path, reserved=named, keys=keys, grader=grader)
+    if os.sep in name_or_path or path.suffix:
+        raise InputError(f"{name_or_path[:256]}: no such file")
     close = difflib.get_close_matches(name_or_path[:64].lower(), named, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(TASKS))};"
     raise InputError(

@@ -103,7 +103,12 @@ def entries(path: Path) -> list[Entry]:
     if isinstance(whole, dict):
         return _rows(path) if any(key in LISTS for key in whole) else [(f"{path}:1", whole)]
     texts = ((f"{path}:{number}", line.decode()) for number, line in enumerate(lines, 1))
-    return [(where, value_of(text, where)) for where, text in texts if text.strip()]
+    read = [(where, value_of(text, where)) for where, text in texts if text.strip()]
+    objects = sum(isinstance(value, dict) for _, value in read)
+    for where, value in read:
+        if isinstance(value, str) and value.lstrip().startswith("{") and 2 * objects > len(read):
+            raise InputError(f"{where}: not JSON, but begins like the objects on the other lines")
+    return read
 
 
 def _rows(path: Path) -> list[Entry]:

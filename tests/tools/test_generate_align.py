@@ -43,7 +43,7 @@ class TwoTokens:
 
 
 def test_without_a_generator_there_is_a_reason_and_a_command(tiny_lm: LanguageModel, tmp_path: Path) -> None:
-    result = generate_lora(["a prompt"], lm=tiny_lm, store=tmp_path, encoder=TwoTokens())
+    result = generate_lora(["a prompt"], lm=tiny_lm, store=tmp_path, encoder=TwoTokens(), generator=None)
     assert result.adapter is None
     assert result.reason == "no trained generator exists for the base model tiny"
     assert result.command == COMMAND

@@ -75,7 +75,7 @@ def generate_lora(
     lm: LanguageModel,
     store: Path,
     encoder: PromptEncoder,
-    generator: Generator | None = None,
+    generator: Generator | None,
     lap: Callable[[str], None] = lambda part: None,
 ) -> GenerationResult:
     """Generate an adapter from the prompts of a task.
@@ -85,7 +85,7 @@ def generate_lora(
         lm: the base model.
         store: folder that the adapter is written to.
         encoder: what the prompts are encoded by.
-        generator: what to use in place of the shipped generator for this base model.
+        generator: what makes it, None where none was trained for this base model.
         lap: called with ``encode`` and ``generate`` when each is done.
 
     Returns:
@@ -96,12 +96,11 @@ def generate_lora(
 
     Source: CAO-LLM §2.2, E.
     """
-    chosen = generator or find_generator(lm.sha256)
-    if chosen is None:
+    if generator is None:
         command = how_to_train(lm.profile)
         reason = f"no trained generator exists for the base model {lm.profile.name}"
         return GenerationResult(adapter=None, reason=reason, command=command)
-    conditioning = condition(prompts, chosen, encoder)
+    conditioning = condition(prompts, generator, encoder)
     lap("encode")
     adapter = save_adapter(store, conditioning.adapter(), lm.source)
     lap("generate")

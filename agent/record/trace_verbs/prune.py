@@ -209,6 +209,7 @@ def prune(out: Path, asked: Selection, *, yes: bool, as_json: bool) -> int:
             row = (each.run_id, each.status, f"{each.bytes / 1e6:.1f}", what + left)
             table.add_row(*(Text(visible(cell)) for cell in row))
         console.print(table)
-    done = "removed" if yes else "would be removed; --yes removes it"
-    console.print(Text(f"{count(len(gone if yes else chosen), 'run')}, {total / 1e6:.1f} MB: {done}"))
+    done = "removed" if yes else f"would be removed; --yes removes {'it' if len(chosen) == 1 else 'them'}"
+    said = f"{count(len(gone if yes else chosen), 'run')}, {total / 1e6:.1f} MB: {done}"
+    console.print(Text(said if chosen else "nothing is to be removed"))
     return 0

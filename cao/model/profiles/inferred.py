@@ -82,6 +82,8 @@ def read_config(folder: Path) -> PretrainedConfig:
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
         kind, own = stated.get("model_type"), stated.get("auto_map")
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (OSError, ValueError, AttributeError, RecursionError):
         raise InputError(f"{path}: missing or not a model's configuration; give a transformers folder") from None
     if own and kind not in CONFIG_MAPPING:

@@ -59,7 +59,7 @@ def understood(path: Path, table: Table, given: KeyMap) -> tuple[list[Example], 
     """
     _unfold(table)
     if not table.rows and table.broken is None:
-        raise InputError(f"{path}: the file is empty; each line is an object with question, choices and answer")
+        raise InputError(f"{path}: the file has no questions; each has a question, and perhaps choices and an answer")
     number = table.rows[0].number if table.rows else 1
     try:
         keys = find_keys(table, given) if table.rows else Keys(("question",))
@@ -214,6 +214,11 @@ class _Reader:
         for why, numbers in self._left_out.items():
             unit = self.table.unit or "line "
             told.append(f"{len(numbers)} rows were left out because they {why} (the first one is {unit}{numbers[0]})")
+        gold = {example.gold_text for _, example in self.kept.values()} if self.labelled else set()
+        if len(gold) == 1 and len(self.kept) > 1:
+            told.append(
+                f"every answer is {gold.pop()[:40]!r}: whoever always says so is right, and nothing can be told apart"
+            )
         return told
 
     def reading(self) -> FileReading:

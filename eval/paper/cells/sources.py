@@ -1,6 +1,6 @@
 """The source tasks of a table: a consolidation's folder, or one laid out from what ships.
 
-Baselines learn from the sources of the generator that serves a task.
+Baselines learn from the sources of the generator that serves a task; ADR 37 names the one that does not.
 """
 
 import json

@@ -203,6 +203,11 @@ def test_a_foreign_folder_is_told_what_it_lacks(made: Made, exported: Path, tmp_
     for folder in (tmp_path, tmp_path / "nowhere", "a\0b", made.run.folder / "adapter"):
         with pytest.raises(InputError, match="is neither a run's folder nor one that export wrote"):
             load(folder)
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(InputError, match="is neither a run's folder nor one that export wrote"):
+        load(models)
     with pytest.raises(InputError, match=r"load: colour: unknown key; known: .*folder"):
         load(exported, colour=1)  # type: ignore[call-arg]
 
@@ -229,3 +234,26 @@ def test_a_damaged_run_is_refused_in_one_line(made: Made, tmp_path: Path) -> Non
     refused("too old to be loaded")
     (folder / "run.json").unlink()
     refused("this run has not ended; go on with: .*--resume kept")
+
+
+def test_without_choices_a_run_that_ranked_is_asked_by_its_chat_template(made: Made) -> None:
+    """Its own questions were ranked, so nothing was said of a template; whoever asks for a text is to get one."""
+    model = made.run.model
+    ranked = replace(model, handed=model.handed.model_copy(update={"protocol": "likelihood"}))
+    off = replace(
+        ranked,
+        handed=ranked.handed.model_copy(
+            update={"answering": ranked.handed.answering.model_copy(update={"chat": False})}
+        ),
+    )
+    on = replace(
+        ranked,
+        handed=ranked.handed.model_copy(
+            update={"answering": ranked.handed.answering.model_copy(update={"chat": True})}
+        ),
+    )
+    written = off.answer("can it fly?")
+    assert written == on.answer("can it fly?")
+    assert written.text == written.text.strip()
+    with pytest.raises(InputError, match="'choices' must be a list of texts"):
+        model.answer("can it fly?", "no")

@@ -74,6 +74,7 @@ def test_errors_have_the_commands_words(
         (["a", ["b"]], "windows:entry 2: expected a prompt as on the lines before"),
         ([["a", {"colour": 1}]], "windows:entry 1, prompt 2: expected an object with 'prompt'"),
         ([{"question": "q", "correct": "yes"}], "windows:entry 1: 'correct' must be true or false"),
+        (None, "windows: give a file, prompts or lists of prompts, and no NoneType"),
     ],
 )
 def test_a_wrong_window_is_named(windows: Any, words: str) -> None:
@@ -129,3 +130,5 @@ def test_prompts_as_they_come_are_a_stream_that_goes_on(tmp_path: Path) -> None:
         watch(PROMPTS, out=tmp_path / "w", window=8)
     with pytest.raises(InputError, match="stream:entry 1: cannot be written as JSON"):
         watch([{"prompt": object()}], out=tmp_path / "x")
+    with pytest.raises(InputError, match="stream:entry 1: expected"):
+        watch([1], out=tmp_path / "x")  # type: ignore[list-item]

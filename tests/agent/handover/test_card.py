@@ -19,6 +19,18 @@ def test_a_known_model_is_named_alike_by_its_hub_id() -> None:
         assert f'license: "{profile.licence}"' in card(run, "adopted", (".",))
 
 
+def test_a_reward_of_what_was_remade_for_the_test_questions_is_named_so() -> None:
+    run = told()
+    assert "| reward, this |" in card(run, "adopted", (".",))
+    ttl = {"family": "TTL", "ttl_steps": 2, "learning_rate": 1e-4, "batch_size": 2, "shuffle_data": True}
+    adopted = run.adopted
+    assert adopted is not None
+    remade = adopted.model_copy(update={"strategies": ({**ttl, "inputs": "test"},)})
+    said = card(run.model_copy(update={"adopted": remade}), "adopted", (".",))
+    assert "| reward, what was made for its questions; this was made for the test's |" in said
+    assert "| reward, this |" not in said
+
+
 def test_an_adapter_that_the_deployed_model_carried_is_told() -> None:
     assert "with the adapter my-dora that it carries" in card(told(start_adapter="/x/my-dora"), "adopted", (".",))
     assert "that it carries" not in card(told(), "adopted", (".",))

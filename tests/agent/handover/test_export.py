@@ -44,6 +44,10 @@ def test_a_run_is_exported_verified_and_merged(
     assert "acts (here)" in capsys.readouterr().out
     assert export(words) == 2
     assert "is not empty" in capsys.readouterr().err
+    beside = tmp_path / "a-file"
+    beside.write_text("")
+    assert export([*words[:-1], str(beside / "served")]) == 2
+    assert f"--to {beside / 'served'}: cannot be made" in capsys.readouterr().err
 
 
 def test_a_run_that_adopted_nothing_has_nothing_to_export(

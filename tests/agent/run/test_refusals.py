@@ -16,7 +16,7 @@ from tests.agent.run.tiny_runs import LATENT, SIZES, arguments, lines_but_loadin
         ('{"question": "q", "choices": ["a", "b"], "answer": 0}\n{"question": \n', ":2:"),
         ('{"question": "q", "choices": ["a", "b"], "answer": 7}\n', ":1:"),
         ('{"question": "q", "choices": ["a", "b"], "answer": 0}\n', "different questions"),
-        ("", "empty"),
+        ("", "has no questions"),
     ],
 )
 def test_bad_task_file_is_named_before_anything_is_computed(
@@ -94,3 +94,36 @@ def test_what_cannot_work_leaves_nothing_behind(
     assert lines_but_loading(captured.err) == 1
     assert "secret" not in captured.err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("mode", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--pretrained", "{0}/absent"), "--pretrained {0}/absent: there is no such folder"),
+        (("--set", "start_adapter={0}"), "start_adapter {0}: no adapter_config.json"),
+        (("--set", 'pool=["{0}"]'), "pool {0}: no adapter_config.json"),
+        (("--set", 'pool=["a",'), "begins like a list, a table or a text; not TOML"),
+        (("--model", "{0}/absent"), "there is no such folder or file"),
+        (("--policy", "fixed"), "--set policy_settings.strategy_file=FILE"),
+    ],
+)
+def test_what_a_run_would_fail_at_is_named_by_a_dry_run_too(
+    mode: tuple[str, ...], given: tuple[str, str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    option, value = given[0], given[1].format(tmp_path)
+    assert main(["--task", "gsm8k", "--out", str(tmp_path / "runs"), option, value, *mode]) == 2
+    captured = capsys.readouterr()
+    assert words.format(tmp_path) in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_without_parts_for_the_model_gives_no_adapter(
+    questions: Path, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What ships is not taken in the place of what was named: its generator may know the task."""
+    argv = arguments(questions, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, LATENT))
+    record = run(capsys, [*argv, "--pretrained", str(tmp_path), "--max-attempts", "1"])
+    assert record["adapters"]["generated"] is None
+    assert record["adapters"]["reason"].startswith("no trained generator exists for the base model")

@@ -82,7 +82,7 @@ def test_a_line_of_more_than_a_megabyte_is_refused(tmp_path: Path) -> None:
 def test_an_empty_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(content)
-    assert "the file is empty" in refusal(path)
+    assert "the file has no questions" in refusal(path)
 
 
 def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:

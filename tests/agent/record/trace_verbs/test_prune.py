@@ -136,7 +136,7 @@ def test_people_see_what_would_go_and_how(capsys: pytest.CaptureFixture[str], ou
     assert trace.main(["prune", "--unfinished", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "killed" in shown
-    assert "would be removed; --yes removes it" in shown
+    assert "would be removed; --yes removes" in shown
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,10 @@ def test_the_part_of_a_saved_data_set_is_named(tmp_path: Path) -> None:
 def test_of_a_json_object_with_parts_the_one_that_a_saved_data_set_would_give_is_read_and_named(
     tmp_path: Path, parts: dict[str, int], read: str
 ) -> None:
-    held = {part: [{"question": f"{part} {n}?", "answer": "a"} for n in range(count)] for part, count in parts.items()}
+    rows = {part: [(f"{part} {n}?", f"a{n}") for n in range(count)] for part, count in parts.items()}
+    held = {
+        part: [{"question": question, "answer": gold} for question, gold in of_part] for part, of_part in rows.items()
+    }
     path = tmp_path / "parts.json"
     path.write_text(json.dumps(held))
     task = load_user_task(path)

@@ -42,7 +42,7 @@ def test_a_bad_object_of_an_array_is_named_by_the_line_it_begins_on(tmp_path: Pa
         ('{"data": [1]}', "1: expected an array of objects"),
         ("nothing", "1: not JSON"),
         ("", "1: not JSON"),
-        ("[]", " the file is empty"),
+        ("[]", " the file has no questions"),
     ],
 )
 def test_broken_json_is_refused(tmp_path: Path, text: str, reason: str) -> None:
@@ -64,7 +64,7 @@ def test_broken_json_is_refused(tmp_path: Path, text: str, reason: str) -> None:
         ("a" * 200_000 + ",answer\nq,a\n", "1: not CSV: field larger"),
         ("what,that\nq,a\n", "2: 'question' is missing; name its key with --map question=KEY, with answer=KEY"),
         ("question,A,B,answer\nq,x,y,C\n", "2: answer 'C' names none of the 2 choices"),
-        ("", " the file is empty"),
+        ("", " the file has no questions"),
     ],
 )
 def test_broken_csv_is_refused(tmp_path: Path, text: str, reason: str) -> None:

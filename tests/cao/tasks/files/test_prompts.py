@@ -194,3 +194,12 @@ def test_what_is_no_part_of_a_question_does_not_keep_its_text_from_being_a_promp
 def test_which_part_of_a_file_its_prompts_are_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read_prompts(in_parts(tmp_path / "q.json", MMLU))
     assert "q.json: the part test was read" in capsys.readouterr().err
+
+
+def test_a_broken_line_among_objects_is_no_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(f'{{"question": "why {n}?"}}\n' for n in range(3)) + "{oops\n")
+    with pytest.raises(InputError, match=r"prompts\.jsonl:4: not JSON, but begins like the objects on the other lines"):
+        read_prompts(path)
+    path.write_text("why?\nhow?\n{oops\n")
+    assert [one.prompt for one in read_prompts(path)] == ["why?", "how?", "{oops"]
