@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -55,7 +55,8 @@ def command(asked: Request, *, as_json: bool, began: float | None = None) -> int
     for line in asked.told:
         view.say(visible(line))
     try:
-        record = run(asked, view=view, began=began)
+        with redirect_stdout(sys.stderr):  # a user's grader may print, and standard output is the outcome's alone
+            record = run(asked, view=view, began=began)
     finally:
         view.close()
     show(record, Path(asked.config.out) / record.run_id, as_json=as_json)

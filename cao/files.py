@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -194,6 +195,28 @@ def whole_lines(path: Path) -> list[str]:
     return whole.decode("utf-8", "replace").split("\n") if whole else []
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Open a file that is no link: what is added to one lies where its name says."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def read_regular(path: Path, most: int = 2**28) -> bytes:
+    """Return the content of a file that is no link, no pipe and no device.
+
+    Args:
+        path: the file.
+        most: bytes that are read at most.
+
+    Raises:
+        OSError: it cannot be read, is none of a kind that holds content, or is larger.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as stream:
+        about = os.fstat(stream.fileno())
+        if not stat.S_ISREG(about.st_mode) or about.st_size > most:
+            raise OSError(errno.EINVAL, "no plain file of a size to be read")
+        return stream.read()
+
+
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file; it is on the disk when this returns, and nothing of it is where this raises.
 
@@ -201,7 +224,7 @@ def append_line(path: Path, line: str) -> None:
         NoRoomError: there is no room for it.
     """
     data = f"{line}\n".encode()
-    with room_for(path, len(data)), path.open("ab", buffering=0) as stream:
+    with room_for(path, len(data)), open(path, "ab", buffering=0, opener=_no_link) as stream:
         before = stream.seek(0, os.SEEK_END)
         try:
             while data:

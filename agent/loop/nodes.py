@@ -233,11 +233,11 @@ def recorded(name: str, node: Node, stored: Stored, bench: Workbench) -> Stored:
     bench.record(name, "start", {})
     with heard(lambda call: bench.record(name, "call", call.model_dump(mode="json", exclude_none=True))):
         update = dump_state(node(load_state(stored), bench))
-    bench.record(name, "end", _summary(update), seconds=time.monotonic() - started)
+    bench.record(name, "end", _summary(name, update), seconds=time.monotonic() - started)
     return update
 
 
-def _summary(update: Stored) -> Stored:
+def _summary(name: str, update: Stored) -> Stored:
     """Return the small part of a state update that a trace is read for."""
     kept = (
         "out_of_time",
@@ -258,7 +258,7 @@ def _summary(update: Stored) -> Stored:
     data = {key: update[key] for key in kept if key in update}
     if isinstance(candidate := update.get("candidate"), dict):
         data["applied"] = candidate["note"]
-    if isinstance(trials := update.get("trials"), list) and trials:
+    if name != "conclude" and isinstance(trials := update.get("trials"), list) and trials:
         data["trial"] = trials[-1]
     return data
 

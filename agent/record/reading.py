@@ -21,7 +21,7 @@ from agent.record.trace_file import read_trace, refuse_constant
 from agent.record.wording import one_line
 from cao.encodings import visible
 from cao.errors import InputError
-from cao.files import check_sums, opened
+from cao.files import check_sums, opened, read_regular
 from cao.types import Trial
 
 LOCK = ".lock"
@@ -156,7 +156,7 @@ def _start_rewards(end: NodeEnd) -> Rewards:
 
 def _read_object(file: Path) -> dict[str, JsonValue]:
     try:
-        value = json.loads(opened(file.read_bytes()), parse_constant=refuse_constant)
+        value = json.loads(opened(read_regular(file)), parse_constant=refuse_constant)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:

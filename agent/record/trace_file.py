@@ -7,7 +7,7 @@ from typing import NoReturn, Required, TypedDict, TypeGuard
 from pydantic import JsonValue
 
 from cao.errors import InputError
-from cao.files import opened_line
+from cao.files import opened_line, read_regular
 
 
 class Event(TypedDict, total=False):
@@ -44,7 +44,7 @@ def read_trace(path: Path) -> list[Event]:
     """
     file = path / "trace.jsonl"
     try:
-        lines = file.read_bytes().split(b"\n")  # not splitlines: U+2028 may stand inside a string
+        lines = read_regular(file).split(b"\n")  # not splitlines: U+2028 may stand inside a string
     except FileNotFoundError:
         return []
     except OSError as error:

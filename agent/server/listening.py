@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from agent.server.memory import Answered, Memory
@@ -38,12 +38,12 @@ class Listener:
     Attributes:
         roster: which tasks are expected.
         watch: takes the prompts that were put to whichever model is current, None where nothing is watched.
-        memory: the latest answers.
+        memory: the latest answers, None where no feedback is taken.
     """
 
     roster: Roster
     watch: Watch | None = None
-    memory: Memory = field(default_factory=Memory)
+    memory: Memory | None = None
 
     def asked(self, key: str, request: Question, served: Served, *, auto: bool) -> None:
         """Take a question.
@@ -56,7 +56,8 @@ class Listener:
         """
         (question, context), choices = request.asked, tuple(request.choices or ())
         tasks = self.roster.tasks if auto else ()
-        self.memory.ask(Answered(key, served.name, auto, tasks, question, context, choices, run=served.run_id))
+        if self.memory is not None:
+            self.memory.ask(Answered(key, served.name, auto, tasks, question, context, choices, run=served.run_id))
         if auto and self.watch is not None:
             line: dict[str, object] = {"prompt": question[:SEEN_CHARS], "id": key}
             line |= {"context": context[:SEEN_CHARS]} if context else {}
@@ -65,4 +66,5 @@ class Listener:
 
     def answered(self, key: str, text: str, choice: int | None) -> None:
         """Take an answer."""
-        self.memory.answer(key, text, choice)
+        if self.memory is not None:
+            self.memory.answer(key, text, choice)

@@ -59,7 +59,7 @@ def reports(options: DriftOptions, windows: list[list[Asked]]) -> Iterator[Drift
     _check_memory(options, max(map(len, windows)))
     encoder = Encoder(minilm_folder(), options.device)
     known = known_tasks(options.reference, encoder, folder=options.registry)
-    ask = _asking(options, windows, known) if options.signals else _not_asking
+    ask, known = _asking(options, windows, known) if options.signals else (_not_asking, known)
     for number, window in enumerate(windows, 1):
         signals, correct = ask(window)
         with timed(f"window {number} of {len(windows)}") if len(window) >= LONG else nullcontext():
@@ -93,8 +93,8 @@ def _not_asking(window: list[Asked]) -> tuple[None, list[bool | None] | None]:
 
 def _asking(
     options: DriftOptions, windows: list[list[Asked]], known: KnownTasks
-) -> Callable[[list[Asked]], tuple[Tensor | None, list[bool | None] | None]]:
-    """Return what asks the model a window's questions, once it is sure that the answers can be compared."""
+) -> tuple[Callable[[list[Asked]], tuple[Tensor | None, list[bool | None] | None]], KnownTasks]:
+    """Return what asks the model a window's questions, and the tasks with what this model said of them alone."""
     for number, window in enumerate(windows, 1):
         missing = sum(one.example is None for one in window)
         if missing:
@@ -117,7 +117,7 @@ def _asking(
         ]
         return signals, judged if any(outcome is not None for outcome in judged) else None
 
-    return ask
+    return ask, known.heard_from(lm.sha256)
 
 
 def _check_memory(options: DriftOptions, largest: int) -> None:

@@ -73,6 +73,8 @@ class Watcher:
             reference = read_reference(self._reference_path(name), self.encoder.sha256)
             self.known = replace(self.known, references={**self.known.references, name: reference})
         events = self.folder / "events.jsonl"
+        if events.is_symlink():
+            raise InputError(f"{events}: is a link, and what is written here stays in the folder; remove it")
         events.touch()
         if events.stat().st_size < self.state.events_bytes:
             raise InputError(f"{events}: is shorter than what was written to it; start a new --out")

@@ -10,7 +10,7 @@ from torch import Tensor
 from cao.errors import NotApplicableError
 from cao.inference.hidden_cache import hidden_states
 from cao.inference.row_batch import RowBatch
-from cao.inference.scoring import Move, batches, context_length, start_token
+from cao.inference.scoring import Move, batches, context_length, shortened, start_token
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.progress import Progress, silent
@@ -65,7 +65,7 @@ def before_stop(text: str, stop: Sequence[str]) -> str | None:
 def _plan(lm: LanguageModel, prompt: str, max_new_tokens: int) -> Row:
     tokens = lm.encode(prompt) or [start_token(lm)]
     cut = max(0, len(tokens) - max(1, context_length(lm) - len(lm.virtual) - max_new_tokens))
-    read = lm.virtual + tokens[cut:]
+    read = lm.virtual + shortened(lm, tokens, cut)
     return Row(read, len(read), (), cut)
 
 

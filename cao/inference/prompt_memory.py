@@ -45,6 +45,7 @@ class PromptMemory:
             return self._cache, self._logits
         else:
             _crop(self._cache, beginning)
+        self._logits = None  # a reading that fails leaves nothing of another prompt
         output = self._read(lm, ids[beginning:])
         self._cache, self._ids = output.past_key_values, ids
         self._logits = lm.logits(output.last_hidden_state[:, -1]).float().cpu()

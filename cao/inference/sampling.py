@@ -7,8 +7,10 @@ import torch
 from jinja2 import TemplateError
 from torch import Tensor
 
+from cao.errors import InputError
 from cao.inference.calls import Usage
 from cao.inference.prompt_memory import PromptMemory
+from cao.inference.scoring import context_length
 from cao.model.language_model import LanguageModel
 from cao.types import Message
 
@@ -128,8 +130,15 @@ def sample(
 
     Returns:
         The texts, without control tokens; one that ran into ``max_tokens`` is cut there.
+
+    Raises:
+        InputError: the prompt leaves no room for them.
     """
     ids = prompt_tokens(lm, prompt)
+    if len(ids) + max_tokens > context_length(lm):
+        raise InputError(
+            f"a prompt of {len(ids)} tokens leaves no room for {max_tokens}: {context_length(lm)} are read"
+        )
     together = lm.paths.fit(len(ids) + n * max_tokens)
     if n > 1 and not together:
         how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens}

@@ -102,13 +102,26 @@ def plan_row(lm: LanguageModel, query: Query) -> Row:
             raise NotApplicableError(f"behind {len(lm.virtual)} virtual tokens an answer is {longer}")
         raise InputError(f"an answer is {longer}")
     cut = max(0, prompt - room)
-    tokens, spans = lm.virtual + wholes[0][cut:prompt], []
+    tokens, spans = lm.virtual + shortened(lm, wholes[0][:prompt], cut), []
     read = len(tokens)
     for whole, k in zip(wholes, known, strict=True):
         start = len(tokens)
         tokens += whole[prompt:]
         spans.append(Span(start, start + k - prompt, len(tokens)))
     return Row(tokens, read, tuple(spans), cut)
+
+
+def shortened(lm: LanguageModel, tokens: list[int], cut: int) -> list[int]:
+    """Return a prompt without some tokens of its beginning; what opens every text of the model stays before the rest.
+
+    Args:
+        lm: the model.
+        tokens: of the prompt.
+        cut: how many are left out.
+    """
+    opening = lm.encode("")
+    kept = len(opening) if cut and tokens[: len(opening)] == opening and len(opening) < len(tokens) - cut else 0
+    return tokens[:kept] + tokens[cut + kept :]
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

@@ -154,7 +154,8 @@ class LanguageModel:
         control = set(self.tokenizer.all_special_ids)
         ordinary = torch.tensor(sorted(set(self.tokenizer.get_vocab().values()) - control))
         drawn = ordinary[torch.randperm(len(ordinary), generator=torch.Generator().manual_seed(seed))[:tokens]]
-        rows = self.model.get_input_embeddings().weight[drawn.to(self.device)]
+        with torch.no_grad():
+            rows = self.model.get_input_embeddings()(drawn.to(self.device))  # as texts have them: some models scale
         made = {"made_by": f"{tokens} tokens of the vocabulary, seed={seed}"}
         return SoftPrompt({EMBEDDINGS: rows.detach().cpu().float().clone()}, self.sha256, made)
 

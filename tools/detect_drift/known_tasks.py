@@ -7,7 +7,7 @@ Everything here depends on the references alone and is computed once for any num
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -129,6 +129,14 @@ class KnownTasks:
     def expected(self) -> tuple[str, ...]:
         """The tasks that prompts are expected from."""
         return tuple(self.current) or self.names
+
+    def heard_from(self, model_sha256: str) -> "KnownTasks":
+        """Return the tasks with the option signals of one model; those of others compare with nothing of it."""
+        kept = {
+            name: one if one.judged_by == model_sha256 else replace(one, signals=None)
+            for name, one in self.references.items()
+        }
+        return KnownTasks(kept, self.current)
 
     def distances_to(self, points: Tensor, names: Sequence[str] = ()) -> dict[str, Tensor]:
         """Return the distances of (n, C) points to every row of the named tasks, (n, m) each; of all tasks if empty."""

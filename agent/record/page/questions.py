@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.record.wording import count
 from cao.errors import InputError
-from cao.files import write_atomic
+from cao.files import read_regular, write_atomic
 from cao.tasks.splits import Splits
 
 QUESTIONS_FILE = "questions.jsonl"
@@ -206,7 +206,7 @@ def _answer_text(given: Given, kept: Kept) -> str:
 def _read(file: Path, shape: type[Shape]) -> list[Shape]:
     """Return the lines of a file, none where it is not what this code wrote."""
     try:
-        lines = file.read_bytes().split(b"\n")
+        lines = read_regular(file).split(b"\n")
         return [shape.model_validate_json(line) for line in lines if line.strip()]
     except (OSError, ValidationError, RecursionError):
         return []

@@ -22,6 +22,10 @@ class _Model(BaseModel):
     id: str
 
 
+MOST_NAMES = 4_000_000
+"""Bytes of the list of models that is read at most."""
+
+
 class _Models(BaseModel):
     data: list[_Model]
 
@@ -109,13 +113,18 @@ class Adapters:
 
     def _names(self) -> set[str]:
         """Return the names that the server serves."""
+        told = bytearray()
         try:
-            told = self._to.asking.get(f"{self._to.url}/models", headers=self._to.headers)
+            with self._to.asking.stream("GET", f"{self._to.url}/models", headers=self._to.headers) as reply:
+                for part in reply.iter_bytes():
+                    told += part
+                    if len(told) > MOST_NAMES:
+                        return set()
         except httpx2.HTTPError as error:
             at = f"{self._to.origin} cannot be reached ({type(error).__name__})"
             raise UnavailableError(f"{at}; start that server first, or give another --upstream") from None
         try:
-            return {one.id for one in _Models.model_validate_json(told.content).data}
+            return {one.id for one in _Models.model_validate_json(bytes(told)).data}
         except ValidationError:
             return set()
 

@@ -107,7 +107,7 @@ class Forwarder:
         except httpx2.HTTPError as error:
             words = f"{self._to.origin} cannot be reached ({type(error).__name__})"
             raise ApiError(502, words, "upstream_unreachable") from None
-        headers = {name: reply.headers[name] for name in KEPT if name in reply.headers}
+        headers = {name: told for name in KEPT if _sound(told := reply.headers.get(name, ""))}
         if not reply.is_success:
             raise await self._refused(reply, headers)
         if listener.streams:
@@ -184,6 +184,11 @@ class Reading:
         return True
 
 
+def _sound(value: str) -> bool:
+    """Return whether a header can be handed on: there is one, of printable ASCII."""
+    return bool(value) and value.isascii() and value.isprintable()
+
+
 async def _parts(reply: httpx2.Response, listener: Reading) -> AsyncIterator[bytes]:
     """Yield an answer as it comes, up to a size."""
     kept, size = bytearray(), 0
@@ -206,5 +211,5 @@ async def _parts(reply: httpx2.Response, listener: Reading) -> AsyncIterator[byt
 
 
 def _broken(words: str, code: str) -> bytes:
-    """Return the event that ends a stream for which there is no better end."""
-    return f"data: {json.dumps(ApiError(502, words, code).body())}\n\n".encode()
+    """Return the event that ends a stream for which there is no better end; what broke off may be half of a line."""
+    return f"\n\ndata: {json.dumps(ApiError(502, words, code).body())}\n\n".encode()

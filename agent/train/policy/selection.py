@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from agent.train.policy.situations import Situation
 from cao.files import canonical_json
 from cao.strategies import FAMILIES
+from cao.tasks.same_problems import saw
 from cao.types import Record, StrategyFields
 from policies.grid import grid
 from policies.selection.learnt import Selection
@@ -118,7 +119,7 @@ def apart(known: Sequence[Practised], chooser: Chooser) -> list[tuple[bool, floa
     """
     found = []
     for one in known:
-        order = chooser([other for other in known if other.task != one.task], one)[:ATTEMPTS]
+        order = chooser([other for other in known if not saw(one.task, [other.task])], one)[:ATTEMPTS]
         first = next((one.accepted[name] for name in order if name in one.accepted), 0.0)  # it may be a loss
         found.append((bool(order and order[0] in one.accepted), first))
     return found

@@ -16,6 +16,7 @@ from cao.configuration import Count, CountOrNone
 from cao.errors import InputError
 from cao.files import canonical_json, is_path, sha256_bytes, sha256_file
 from cao.tasks import TASKS, get_task
+from cao.tasks.same_problems import saw
 from cao.types import Record
 
 KEPT = 10
@@ -151,9 +152,10 @@ class Settings(Record):
                 raise InputError(f"{key} is for a single run; in practice {NOT_PRACTISED[key]}: leave it out")
         if not (self.iterations or self.warm_start or self.landscape):
             raise InputError("--iterations 0 leaves nothing to learn: add --landscape or --warm-start")
-        both = sorted(set(self.tasks) & set(self.held_out))
+        both = sorted(name for name in self.tasks if saw(name, self.held_out))
         if both:
-            raise InputError(f"{both[0]} cannot be learnt on and held out at once")
+            same = "" if both[0] in self.held_out else " in other words (its problems are another task's)"
+            raise InputError(f"{both[0]} cannot be learnt on and held out{same} at once")
         without = [name for name in self.tasks if name in TASKS and not get_task(name).has_train]
         if without:
             raise InputError(f"{without[0]} sets nothing aside for training; hold it out instead")

@@ -102,10 +102,9 @@ class Situation:
         splits = _questions(task, config, for_practice=wanted.practice)
         protocol = protocol_of(config, task, splits)
         asked = asked_as(task, config, protocol, loaded.lm)
-        trained = _trained(loaded.lm, task, splits, config)
+        trained = _trained(loaded.lm, task, splits, config, for_practice=wanted.practice)
         self.practice = wanted.practice
-        learnt = trained.saw_task if trained.saw_questions is None else trained.saw_questions
-        self._leaks = wanted.practice and bool(learnt)
+        self._leaks = wanted.practice and bool(trained.saw_task or trained.saw_questions)
         bare = wanted.bare or self._leaks
         if bare:
             config = config.model_copy(update={"adapter": "none"})
@@ -263,9 +262,13 @@ def _unusual(loaded: Loaded, *, by_template: bool) -> dict[str, JsonValue]:
     }
 
 
-def _trained(lm: LanguageModel, task: Task, splits: Splits, config: RunConfig) -> Trained:
-    """Return the trained parts that serve a task; of a user's file they say how many questions they know."""
-    asked = [example.prompt for example in (*splits.support, *splits.reward)] if task.reading else []
+def _trained(lm: LanguageModel, task: Task, splits: Splits, config: RunConfig, *, for_practice: bool) -> Trained:
+    """Return the trained parts that serve a task; they say what they know of a user's and of practice's questions.
+
+    Practice takes train questions, which may be a source's under another task's name.
+    """
+    known = task.reading is not None or for_practice
+    asked = [example.prompt for example in (*splits.support, *splits.reward)] if known else []
     served, folder = (lm.sha256, task.name, config.variant), config.pretrained
     return find_trained(*served, align=config.adapter == "aligned", folder=folder, questions=asked)
 

@@ -160,10 +160,11 @@ def check_model(name: str, of: str = "") -> None:
             f"a model that a server runs{of and f' for {of}'} cannot be adapted here, because its weights are not here;"
             " measure it by python -m eval.score --server URL, or give its folder, a .gguf file or a hub id as --model"
         )
-    if os.sep in name:
-        why = "is neither a folder nor a .gguf file" if Path(name).exists() else "there is no such folder or file"
-        raise InputError(f"model {name!r}{of and f' for {of}'}: {why}")
-    what = f"unknown model {name!r}{of and f' for {of}'}; known: {', '.join(MODELS)}"
+    why = ""
+    if os.sep in name.replace("\0", ""):
+        here = "\0" not in name and Path(name).exists()
+        why = ", which is neither a folder nor a .gguf file" if here else ", and there is no such folder or file"
+    what = f"unknown model {name!r}{of and f' for {of}'}{why}; known: {', '.join(MODELS)}"
     raise InputError(f"{what}, or give a model's folder, a .gguf file or a hub id")
 
 

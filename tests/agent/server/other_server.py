@@ -97,6 +97,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send(500, b"<html>" + b"x" * 1_000_000, "text/html")
         elif prompt == "odd":
             self.send(200, b"<html>", "text/html")
+        elif prompt == "strange":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream; x=" + "€".encode().decode("latin-1"))
+            self.end_headers()
+            self.wfile.write(b"data: {}\n\n")
+            self.close_connection = True
         elif prompt == "slow":
             time.sleep(5)
         elif prompt == "until you leave":

@@ -9,6 +9,7 @@ import pytest
 from agent.server.adaptation.labels import label_of
 from agent.server.adaptation.questions import lines, of_one_kind, window_rows
 from agent.server.listening import Listener
+from agent.server.memory import Memory
 from agent.server.roster import Roster, Served
 from agent.server.wire import ChatRequest, Feedback
 from agent.stream.source import prompt_of
@@ -33,7 +34,7 @@ class Line(list[bytes]):
 
 def heard(messages: list[dict[str, Any]], **more: Any) -> tuple[Listener, Line]:
     watch = Line()
-    listener = Listener(Roster(Served("base")), watch)
+    listener = Listener(Roster(Served("base")), watch, Memory())
     asked = ChatRequest.model_validate_json(json.dumps({"model": "auto", "messages": messages, **more}))
     listener.asked("k", asked, Served("base"), auto=True)
     listener.answered("k", "1808", None)
@@ -61,6 +62,7 @@ def test_a_chat_is_heard_as_a_file_has_it(tmp_path: Path, messages: list[dict[st
     assert encoder_text(example) == bare.prompt
     listener, watch = heard(messages)
     assert prompt_of(watch[0].strip()) == (bare.prompt, None)
+    assert listener.memory is not None
     asked = listener.memory.get("k")
     assert asked is not None
     (tmp_path / "window").write_bytes(watch[0])
@@ -72,6 +74,7 @@ def test_a_chat_is_heard_as_a_file_has_it(tmp_path: Path, messages: list[dict[st
 
 def test_a_context_that_is_given_stands_before_the_turns() -> None:
     listener, _ = heard([*FAUST, WHEN], context="On books.")
+    assert listener.memory is not None
     asked = listener.memory.get("k")
     assert asked is not None
     assert asked.context == "On books.\n\nuser: Who wrote Faust?\nassistant: Goethe."
@@ -80,7 +83,9 @@ def test_a_context_that_is_given_stands_before_the_turns() -> None:
 def test_conversations_that_end_alike_are_different_questions() -> None:
     rows = []
     for turns, year in ((FAUST, "1808"), (HAMLET, "1603")):
-        asked = heard([*turns, WHEN])[0].memory.get("k")
+        memory = heard([*turns, WHEN])[0].memory
+        assert memory is not None
+        asked = memory.get("k")
         assert asked is not None
         rows.append(label_of(Feedback(id="k", answer=year), asked).row())
     assert [row["answer"] for row in of_one_kind(rows)] == ["1808", "1603"]

@@ -125,6 +125,8 @@ def test_a_mistake_is_told_of_the_key_that_it_is_in(it: Served) -> None:
 def test_a_prompt_beyond_the_context_is_refused_and_a_budget_beyond_it_cut(it: Served) -> None:
     status, told, _ = it.post("/v1/completions", model="base", prompt="zq" * 3000)
     assert (status, told["error"]["code"]) == (400, "context_length_exceeded")
+    status, told, _ = it.post("/v1/completions", model="base", prompt="a", choices=["yes", "zq" * 3000])  # ranked
+    assert (status, told["error"]["code"]) == (400, "context_length_exceeded")
     made = it.client.completions.create(model="base", prompt="Tom", max_tokens=10**6)
     assert made.usage is not None
     assert made.usage.completion_tokens <= 64

@@ -90,6 +90,9 @@ def request_of(**body: Any) -> bytes:
 def test_an_answer_that_breaks_off_ends_and_the_server_goes_on(it: Served) -> None:
     raw = it.raw(request_of(prompt="half", stream=True), more=True)
     assert b"upstream_broke_off" in raw
+    assert b'\n\ndata: {"error"' in raw  # the event is one of its own, whatever line broke off before it
+    for _ in range(2):
+        assert b"data: {}" in it.raw(request_of(prompt="strange", stream=True), more=True)  # its header is left out
     assert it.client.completions.create(model="base", prompt="hi").choices[0].text == "hello"
 
 

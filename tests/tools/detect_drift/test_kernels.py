@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.tools.detect_drift.clouds import cloud, tasks, texts
 from tools.detect_drift import detect_drift, energy
 from tools.detect_drift.energy import PairwiseDistances, distances
-from tools.detect_drift.known_tasks import Reference
+from tools.detect_drift.known_tasks import KnownTasks, Reference
 from tools.detect_drift.mixture import explain_by_mixture
 from tools.detect_drift.order import order_test
 from tools.detect_drift.permutation import combine, draw_windows, p_values, slices, smallest_p
@@ -227,3 +227,12 @@ def test_typicality_is_uniform_for_the_task_and_small_for_an_outlier() -> None:
     assert np.mean(usual <= 0.2) == pytest.approx(0.2, abs=0.03)  # three standard errors of 40 references
     reference = pairs[0][0]
     assert typicality(reference, cloud(3, 5, shift=-9)).max() < 0.05
+
+
+def test_what_another_model_said_is_not_compared_with() -> None:
+    signals = torch.rand(8, 2)
+    mine, theirs = (Reference(cloud(1, 8), signals=signals, judged_by=judge) for judge in ("mine", "theirs"))
+    known = KnownTasks({"a": mine, "b": theirs, "c": Reference(cloud(2, 8))}, ("a",)).heard_from("mine")
+    assert known.references["a"].signals is signals
+    assert [known.references[name].signals for name in "bc"] == [None, None]
+    assert known.current == ("a",)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.server import memory as memory_module
 from agent.server.adaptation.labels import Label, Labels, label_of
 from agent.server.adaptation.questions import BY_INDEX, lines, material, of_one_kind, window_rows
 from agent.server.adaptation.state import Adoption, Evidence, ServerState, read_server_state
@@ -114,6 +115,17 @@ def test_the_oldest_answers_are_forgotten_and_huge_ones_not_kept() -> None:
     memory.answer("1", "no", 1)
     memory.answer("0", "no", 1)
     assert memory.get("1") == replace(RANKED, id="1", text="no", choice=1)
+
+
+def test_all_that_is_remembered_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "TOGETHER", 1000)
+    memory = Memory()
+    for number in range(20):
+        memory.ask(replace(RANKED, id=str(number), question="x" * 100, choices=(), text=None))
+    assert [number for number in range(20) if memory.get(str(number))] == list(range(10, 20))
+    memory.answer("10", "y" * 100, None)
+    memory.ask(replace(RANKED, id="new", question="x" * 100, choices=(), text=None))
+    assert [number for number in range(20) if memory.get(str(number))] == list(range(11, 20))
 
 
 def test_a_state_is_read_as_it_was_written_and_a_damaged_one_refused(tmp_path: Path) -> None:

@@ -146,6 +146,16 @@ def test_a_fresh_one_is_of_ordinary_tokens_and_a_seed(lm: LanguageModel) -> None
         assert not bool((control == row).all(1).any())
 
 
+def test_a_fresh_one_is_as_texts_have_it_where_a_model_scales_its_embeddings(lm: LanguageModel) -> None:
+    plain = lm.fresh_soft_prompt(4, 1).tensors[EMBEDDINGS]
+    handle = lm.model.get_input_embeddings().register_forward_hook(lambda _, __, rows: 3 * rows)
+    try:
+        scaled = lm.fresh_soft_prompt(4, 1).tensors[EMBEDDINGS]
+    finally:
+        handle.remove()
+    assert torch.allclose(scaled, 3 * plain)
+
+
 def test_a_folder_is_read_as_it_was_written(lm: LanguageModel, tmp_path: Path) -> None:
     weights = soft(lm)
     kept = save_carried(tmp_path, weights, lm.source)
