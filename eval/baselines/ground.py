@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from agent.train.generator.own import VALIDATION
+from agent.train.generator.own import parted
 from agent.train.generator.variants import Variant
 from cao.errors import InputError
 from cao.files import canonical_json, sha256_bytes
@@ -114,8 +114,7 @@ class Ground:
 
     def examples(self, source: str, *, held_back: bool = False) -> list[Example]:
         """Return a source's train questions: those trained on, or those only measured on."""
-        every = self.workshop.consolidation.examples(source)
-        return [example for i, example in enumerate(every) if (i % VALIDATION == 0) == held_back]
+        return parted(self.workshop.consolidation.examples(source))[held_back]
 
     def rows(self, source: str, objective: Objective) -> Questions:
         """Return a source's train questions as an objective reads them."""

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 import cao
 from agent.train.generator.generators import INITIAL_SEED
-from agent.train.generator.own import VALIDATION
+from agent.train.generator.own import parted
 from agent.train.generator.run import open_consolidation
 from agent.train.generator.settings import Settings
 from agent.train.generator.variants import aligned, variants
@@ -78,9 +78,7 @@ def _questions(settings: Settings, folder: Path, entries: list[pretrained.Varian
     """Write down, as hashes, which questions the variants were trained on."""
     snapshots = open_consolidation(settings, lambda label, done, total: None)
     names = sorted({source for entry in entries for source in entry.sources})
-    prompts = {
-        name: [example.prompt for i, example in enumerate(snapshots.examples(name)) if i % VALIDATION] for name in names
-    }
+    prompts = {name: [example.prompt for example in parted(snapshots.examples(name))[0]] for name in names}
     return pretrained.Artefact(path=FILE, sha256=write_questions(folder / FILE, prompts))
 
 

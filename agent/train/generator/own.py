@@ -15,10 +15,23 @@ PRESETS_OWN = "preset"
 """Stands for the preset's own sources in a list of others."""
 
 VALIDATION = 10
-"""Every tenth training question is kept from all training and only measured on."""
+"""Of so many training questions one is kept from all training and only measured on, with its twins."""
 
 SHARED = 0.05
 """Share of a source's questions that may be a reported task's; they are left out. A source with more is refused."""
+
+
+def parted(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Return the training questions that are trained on, and those only measured on: no twin of one is on both sides.
+
+    Args:
+        examples: of a source, in its order. Every tenth one begins what is held back; questions of a group go together.
+    """
+    numbers = dict[str, int]()
+    held = [numbers.setdefault(one.group or one.id, len(numbers)) % VALIDATION == 0 for one in examples]
+    sides = ([one for one, kept in zip(examples, held, strict=True) if kept == side] for side in (False, True))
+    trained, measured = sides
+    return trained, measured
 
 
 class Added(Record):
@@ -137,10 +150,8 @@ def added(files: dict[str, str], most: int) -> dict[str, Added]:
     for name, place in files.items():
         every, kept = len(get_task(place).load()), chosen(place, name, reported, most)
         check_enough(name, kept)
-        held = len(kept[::VALIDATION])
-        found[name] = Added(
-            file=place, questions=every, left_out=every - len(kept), trained=len(kept) - held, measured=held
-        )
+        trained, measured = map(len, parted(kept))
+        found[name] = Added(file=place, questions=every, left_out=every - len(kept), trained=trained, measured=measured)
     return found
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agent.train.files import read_json, read_tensors, save_tensors
-from agent.train.generator.own import VALIDATION, check_enough, chosen, reported_questions
+from agent.train.generator.own import check_enough, chosen, parted, reported_questions
 from agent.train.generator.presets import Preset
 from cao.errors import InputError
 from cao.files import opened_line, sealed_line, sha256_bytes, write_atomic, write_json
@@ -116,12 +116,14 @@ class Sources:
 
     def rows(self, task: str) -> tuple[list[Row], list[Row]]:
         """Return a source's questions with their gold answers: those trained on, and those only measured on."""
-        rows = answer_rows(self.lm, self.task(task), self.examples(task), self.preset.row_tokens)
-        return [row for i, row in enumerate(rows) if i % VALIDATION], rows[::VALIDATION]
+        trained, measured = (
+            answer_rows(self.lm, self.task(task), part, self.preset.row_tokens) for part in parted(self.examples(task))
+        )
+        return trained, measured
 
     def questions(self, task: str, *, held_back: bool = False) -> list[ChoiceRow]:
         """Return a source's questions with all of their choices: those trained on, or those only measured on."""
-        chosen = [e for i, e in enumerate(self.examples(task)) if (i % VALIDATION == 0) == held_back]
+        chosen = parted(self.examples(task))[held_back]
         return choice_rows(self.lm, self.task(task), chosen, self.preset.row_tokens)
 
     def states(self, task: str) -> list[Tensor]:
@@ -129,8 +131,7 @@ class Sources:
         path = self.folder / "states" / f"{task}.safetensors"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            examples = self.examples(task)
-            prompts = [e.prompt for i, e in enumerate(examples) if i % VALIDATION][: self.preset.prompts_encoded]
+            prompts = [e.prompt for e in parted(self.examples(task))[0]][: self.preset.prompts_encoded]
             states = []
             for start in range(0, len(prompts), 32):
                 hidden, mask = self.encoder.condition(prompts[start : start + 32])

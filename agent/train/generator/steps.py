@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agent.train.generator.generators import Generators
-from agent.train.generator.own import VALIDATION
+from agent.train.generator.own import parted
 from agent.train.generator.variants import Variant, folds
 from cao.errors import InputError
 from cao.files import write_json
@@ -113,7 +113,7 @@ class Consolidation(Generators):
 
     def _generated(self, task: str, generator: TrainedGenerator) -> Iterator[tuple[LoraWeights, list[str]]]:
         """Yield the adapter of each of several prompt batches of a task, and those prompts as the model reads them."""
-        examples = [e for i, e in enumerate(self.examples(task)) if i % VALIDATION][: self.preset.prompts_encoded]
+        examples = parted(self.examples(task))[0][: self.preset.prompts_encoded]
         style, states = self.lm.profile.answer_style, self.states(task)
         prompts = [self.task(task).query(example, style).prefix for example in examples]
         for k in range(self.preset.pairs):

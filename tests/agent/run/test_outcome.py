@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent import session
 from agent.config import make_config
 from agent.loop import outcome
 from agent.loop.loading import build_workbench
@@ -16,8 +17,10 @@ from agent.loop.reward import measure_part
 from agent.loop.start import deployed, first_state
 from agent.loop.state import State, Workbench
 from agent.record.terminal import PlainView
+from agent.run import main
 from cao.errors import InputError, NotApplicableError
 from cao.types import AdaptedModel, AnswerRule, Example, LatentSettings, Reward, Trial
+from tests.agent.run.tiny_runs import LATENT, arguments, strategies, write_rows
 
 ROWS = [{"question": f"Can bird {n} fly?", "choices": ["no", "yes"], "answer": n % 2} for n in range(60)]
 SHORT, LONG = LatentSettings(slot_steps=1, slot_lr=0.01), LatentSettings(slot_steps=2, slot_lr=0.01)
@@ -117,3 +120,21 @@ def test_one_test_question_of_other_choices_takes_the_rule_of_labels_away(bench:
     rule = AnswerRule(prior="batch", strength=1.0, length="char")
     with pytest.raises(NotApplicableError, match="same words in every question"):
         measure_part(odd, deployed(odd).under(rule), "test", "odd")
+
+
+def test_what_a_users_code_prints_stays_out_of_the_outcome(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = session.run
+
+    def printing(*given: Any, **more: Any) -> Any:
+        print("a grader's own words")  # noqa: T201
+        return plain(*given, **more)
+
+    monkeypatch.setattr(session, "run", printing)
+    path = write_rows(tmp_path / "birds.jsonl", ROWS)
+    argv = arguments(path, tiny_model_folder, tmp_path / "runs", strategies(tmp_path, LATENT), "--max-attempts", "1")
+    assert main(argv) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["task"] == "birds"
+    assert "a grader's own words" in captured.err

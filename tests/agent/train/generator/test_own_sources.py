@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.train.generator.own import added, named
+from agent.train.generator.own import added, named, parted
 from agent.train.generator.presets import PRESETS
 from agent.train.generator.settings import Settings
 from cao.errors import InputError
 from cao.tasks import get_task
+from cao.tasks.splits import training_examples
+from cao.types import Example
 from tests.agent.tiny_pretrained import MODEL
 from tests.agent.train.generator.finished import call
 from tests.agent.train.generator.tiny_consolidation import command
@@ -105,3 +107,18 @@ def test_a_consolidation_on_a_file_serves_a_run_that_knows_what_it_learnt(
         assert main([*asked, "--set", f"variant={variant}"]) == 0
         made = json.loads(capsys.readouterr().out)["adapters"]
         assert (made["saw_task"], bool(made["saw_questions"])) == (name, learnt)
+
+
+def test_what_is_measured_on_has_no_twin_among_what_is_trained_on() -> None:
+    """WinoGrande's and HellaSwag's questions come in groups; where each stands alone, every tenth is held back."""
+    grouped = [Example(id=f"{n}", question=f"q{n}", group=f"g{n // 3}") for n in range(90)]
+    trained, measured = parted(grouped)
+    assert not {one.group for one in trained} & {one.group for one in measured}
+    assert [one.id for one in measured] == ["0", "1", "2", "30", "31", "32", "60", "61", "62"]
+    alone = [Example(id=f"{n}", question=f"q{n}") for n in range(30)]
+    assert [one.id for one in parted(alone)[1]] == ["0", "10", "20"]
+    assert len(parted(alone)[0]) == 27
+    real = training_examples(get_task("winogrande"))[:400]
+    trained, measured = parted(real)
+    assert measured
+    assert not {one.group for one in trained} & {one.group for one in measured}
