@@ -138,11 +138,11 @@ def check_folders(config: RunConfig) -> None:
         raise InputError(f"--out {out}: nothing can be written into {above}; choose another --out")
     if config.pretrained is not None and not Path(config.pretrained).is_dir():
         raise InputError(f"--pretrained {config.pretrained}: there is no such folder; leave it out for what ships")
-    adapters = {"start_adapter": [config.start_adapter] if config.start_adapter else [], "pool": config.pool}
-    for key, folders in adapters.items():
-        for folder in folders:
-            if not (Path(folder) / "adapter_config.json").is_file():
-                raise InputError(f"{key} {folder}: no adapter_config.json; an adapter is a folder in PEFT format")
+    named = [(folder, f"{folder} cannot be a member of pool") for folder in config.pool]
+    named += [(config.start_adapter, f"start_adapter {config.start_adapter}")] if config.start_adapter else []
+    for folder, what in named:
+        if not (Path(folder) / "adapter_config.json").is_file():
+            raise InputError(f"{what}: no adapter_config.json; an adapter is a folder in PEFT format")
 
 
 def told_of(config: RunConfig, task: Task, splits: Splits) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from agent.stream.options import RunLength, Window
 from cao.configuration import Machine, Registry, RunsFolder, Seed
@@ -15,6 +15,12 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """What a route is called."""
 
 
+def _named(one: str) -> str:
+    if not re.fullmatch(rf"{NAME}=.+", one):
+        raise ValueError("write NAME=RUN or NAME=DIR, with a NAME of letters, digits, . _ and -")
+    return one
+
+
 class ServeOptions(Machine):
     """What the command takes."""
 
@@ -23,7 +29,7 @@ class ServeOptions(Machine):
     )
     port: Annotated[int, Field(ge=0, le=65535, description="0 takes a free one, which is told"), Option("N")] = 8000
     adopted: Annotated[
-        tuple[Annotated[str, Field(max_length=4096)], ...],
+        tuple[Annotated[str, Field(max_length=4096), AfterValidator(_named)], ...],
         Field(
             max_length=32, description="what a run adopted, served as the model NAME: its id or folder, or an export"
         ),
@@ -71,17 +77,19 @@ class ServeOptions(Machine):
         float, Field(ge=0, le=3600, description="seconds that requests under way are given at the end"), Option("S")
     ] = 30.0
 
+    @field_validator("adopted")
+    @classmethod
+    def _each_has_its_own_name(cls, adopted: tuple[str, ...]) -> tuple[str, ...]:
+        names = [one.partition("=")[0] for one in adopted]
+        taken = [name for name in names if name in RESERVED or names.count(name) > 1]
+        if taken:
+            raise ValueError(f"{taken[0]!r} is taken; give each model a name of its own")
+        return adopted
+
     @model_validator(mode="after")
     def _holds_together(self) -> "ServeOptions":
         if self.upstream and not self.upstream_model:
             raise ValueError("upstream needs upstream_model, the name of the base model there")
-        for one in self.adopted:
-            if not re.fullmatch(rf"{NAME}=.+", one):
-                raise ValueError(f"adopted: {one!r} is not NAME=RUN or NAME=DIR; NAME has letters, digits, . _ and -")
-        names = [one.partition("=")[0] for one in self.adopted]
-        taken = [name for name in names if name in RESERVED or names.count(name) > 1]
-        if taken:
-            raise ValueError(f"adopted: {taken[0]!r} is taken; give each model a name of its own")
         return self
 
     @property

@@ -102,7 +102,7 @@ def test_what_cannot_work_leaves_nothing_behind(
     [
         (("--pretrained", "{0}/absent"), "--pretrained {0}/absent: there is no such folder"),
         (("--set", "start_adapter={0}"), "start_adapter {0}: no adapter_config.json"),
-        (("--set", 'pool=["{0}"]'), "pool {0}: no adapter_config.json"),
+        (("--set", 'pool=["{0}"]'), "{0} cannot be a member of pool: no adapter_config.json"),
         (("--set", 'pool=["a",'), "begins like a list, a table or a text; not TOML"),
         (("--model", "{0}/absent"), "there is no such folder or file"),
         (("--policy", "fixed"), "--set policy_settings.strategy_file=FILE"),

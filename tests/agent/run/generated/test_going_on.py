@@ -26,7 +26,8 @@ def test_resume_refuses_other_trained_parts(
     argv = command(questions, tiny_model_folder, tmp_path, [LATENT])
     record = run(capsys, argv)
     tiny_pretrained.shelve(tmp_path / "other", lm, {"full": 0.8 * good}, {"full": ["arc_easy"]})
-    for other, words in (("other", "was started with aligner"), ("absent", "now it is none")):
+    (tmp_path / "bare").mkdir()
+    for other, words in (("other", "was started with aligner"), ("bare", "now it is none")):
         (tmp_path / "pretrained").unlink()
         (tmp_path / "pretrained").symlink_to(tmp_path / other)
         assert main([*argv, "--resume", record["run_id"]]) == 2

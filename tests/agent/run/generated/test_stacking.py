@@ -81,7 +81,7 @@ def test_what_cannot_be_combined_costs_no_question(
     assert why == [
         "not applied: 2 adapters answer together, and it changes one",
         "not applied: 2 adapters answer together already",
-        "not applied: this rule is in use already",
+        "rejected: already tried in this run",
     ]
     assert all(trial["reward"] is None for trial in record["trials"][2:5])
     assert measured == ["attempt-1", "attempt-2", "attempt-6"]

@@ -111,11 +111,11 @@ def test_a_consolidation_on_a_file_serves_a_run_that_knows_what_it_learnt(
 
 def test_what_is_measured_on_has_no_twin_among_what_is_trained_on() -> None:
     """WinoGrande's and HellaSwag's questions come in groups; where each stands alone, every tenth is held back."""
-    grouped = [Example(id=f"{n}", question=f"q{n}", group=f"g{n // 3}") for n in range(90)]
+    grouped = [Example(id=f"{n}", question=f"q{n}", labelled=False, group=f"g{n // 3}") for n in range(90)]
     trained, measured = parted(grouped)
     assert not {one.group for one in trained} & {one.group for one in measured}
     assert [one.id for one in measured] == ["0", "1", "2", "30", "31", "32", "60", "61", "62"]
-    alone = [Example(id=f"{n}", question=f"q{n}") for n in range(30)]
+    alone = [Example(id=f"{n}", question=f"q{n}", labelled=False) for n in range(30)]
     assert [one.id for one in parted(alone)[1]] == ["0", "10", "20"]
     assert len(parted(alone)[0]) == 27
     real = training_examples(get_task("winogrande"))[:400]
