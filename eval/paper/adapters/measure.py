@@ -58,6 +58,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
             "device": options.device,
             "dtype": lm.dtype,
             "fingerprint": stock.kept.fingerprint(),
+            "code": code_of(TABLES[options.table].__module__),
             "generators": _generators(stock, tasks),
             "seeds": options.seeds,
             "tasks": tuple(tasks),

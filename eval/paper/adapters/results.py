@@ -17,6 +17,7 @@ class Setting(Record):
         command: that made it.
         measured: day.
         fingerprint: of code, model, device and dtype, which all of its cells share.
+        code: hash of the code; empty in older results, whose fingerprint has none.
         generators: variant → hash of the generator that was used.
         seeds: of support prompts and questions.
     """
@@ -28,6 +29,7 @@ class Setting(Record):
     device: str
     dtype: str
     fingerprint: str
+    code: str = ""
     generators: dict[str, str]
     seeds: tuple[int, ...]
     tasks: tuple[str, ...]

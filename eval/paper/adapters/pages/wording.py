@@ -11,6 +11,9 @@ def header(title: str, result: Setting) -> str:
     """Return a page's beginning: what made it, of which model, with which generators."""
     seeds = ", ".join(map(str, result.seeds))
     made = ", ".join(f"`{name}` {sha256[:12]}…" for name, sha256 in result.generators.items()) or "none"
+    shared = (
+        "one code, model, device and dtype" if result.code else "one model, device and dtype, of code that is not known"
+    )
     return f"""# {title}
 
 Made on {result.measured} by
@@ -18,8 +21,8 @@ Made on {result.measured} by
     {result.command}
 
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device}; seeds {seeds}; \
-generators: {made}. Cells of fingerprint {result.fingerprint[:12]}…: one code, model, device and \
-dtype. The paper's figures are those of Qwen2.5-Instruct.
+generators: {made}. Cells of fingerprint {result.fingerprint[:12]}…: {shared}. The \
+paper's figures are those of Qwen2.5-Instruct.
 """
 
 
