@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ SEAL, LINE_SEAL = "content_sha256", "sha256"
 """The last key of a sealed object, and of a sealed line: the hash of all the rest."""
 SUMS = "SHA256SUMS"
 """The hashes of a finished folder's files, as ``sha256sum -c`` reads them."""
+
+_ADDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW  # what is added lies where the name says
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -187,34 +188,10 @@ def whole_lines(path: Path) -> list[str]:
 
     A line may hold any other separator of lines.
     """
-    if not path.exists():
-        return []
-    whole, end, rest = path.read_bytes().rpartition(b"\n")
+    whole, end, rest = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
     if rest:
         write_atomic(path, whole + end)
     return whole.decode("utf-8", "replace").split("\n") if whole else []
-
-
-def _no_link(path: str, flags: int) -> int:
-    """Open a file that is no link: what is added to one lies where its name says."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-
-
-def read_regular(path: Path, most: int = 2**28) -> bytes:
-    """Return the content of a file that is no link, no pipe and no device.
-
-    Args:
-        path: the file.
-        most: bytes that are read at most.
-
-    Raises:
-        OSError: it cannot be read, is none of a kind that holds content, or is larger.
-    """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as stream:
-        about = os.fstat(stream.fileno())
-        if not stat.S_ISREG(about.st_mode) or about.st_size > most:
-            raise OSError(errno.EINVAL, "no plain file of a size to be read")
-        return stream.read()
 
 
 def append_line(path: Path, line: str) -> None:
@@ -224,7 +201,7 @@ def append_line(path: Path, line: str) -> None:
         NoRoomError: there is no room for it.
     """
     data = f"{line}\n".encode()
-    with room_for(path, len(data)), open(path, "ab", buffering=0, opener=_no_link) as stream:
+    with room_for(path, len(data)), open(os.open(path, _ADDING, 0o666), "ab", buffering=0) as stream:
         before = stream.seek(0, os.SEEK_END)
         try:
             while data:

@@ -16,12 +16,13 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from agent.record.commands import resume_command
 from agent.record.events import NodeEnd
 from agent.record.measurements import GENERATED, Rewards
+from agent.record.regular import read_regular
 from agent.record.schema import RUNNING, SCHEMA_VERSION, UNFINISHED, Run, RunRecord
 from agent.record.trace_file import read_trace, refuse_constant
 from agent.record.wording import one_line
 from cao.encodings import visible
 from cao.errors import InputError
-from cao.files import check_sums, opened, read_regular
+from cao.files import check_sums, opened
 from cao.types import Trial
 
 LOCK = ".lock"

@@ -6,8 +6,9 @@ from typing import NoReturn, Required, TypedDict, TypeGuard
 
 from pydantic import JsonValue
 
+from agent.record.regular import read_regular
 from cao.errors import InputError
-from cao.files import opened_line, read_regular
+from cao.files import opened_line
 
 
 class Event(TypedDict, total=False):

@@ -26,10 +26,8 @@ from cao.errors import CaoError
 from cao.inference.chat import chat_prompt
 from cao.inference.scoring import context_length, start_token
 
-LONGEST_TOKEN = 40
-"""Characters of a token, at most as far as it matters: a text with more for each that is read is refused unread."""
-COMPLETION_TOKENS = 16
-"""Of a plain completion that states no budget, as OpenAI has it."""
+LONGEST_TOKEN = 40  # characters; a text with more for each token that is read is refused unread
+COMPLETION_TOKENS = 16  # of a plain completion that states no budget, as OpenAI has it
 Told = tuple[int, Piece | Written | Exception]
 """Which text, and what is new of it."""
 
@@ -183,8 +181,8 @@ class Local:
     ) -> Asked:
         """Return a request for one of several choices; the model's own rule says which one."""
         (question, context), model, choices = request.asked, served.model, tuple(request.choices or ())
-        assert model is not None, "what is served here has a model"
-        read = self._room_for("\n".join((context, question, *choices)), chat=isinstance(request, ChatRequest))
+        assert model is not None
+        read = self._room_for("\n".join((context, question, *choices)))
 
         def make() -> None:
             try:
@@ -195,14 +193,12 @@ class Local:
 
         return Asked(top, [Call(make)], [Written()], read, told)
 
-    def _room_for(self, text: str, *, chat: bool) -> int:
-        """Return the tokens of a question with its choices, of which the model reads so many at most."""
-        lm, most = self._engine.lm, context_length(self._engine.lm)
-        tokens = len(lm.encode(text)) if len(text) <= LONGEST_TOKEN * most else most + 1
-        if tokens > most:
-            words = f"question and choices have more than the {most} tokens that the model reads"
-            raise ApiError(400, words, "context_length_exceeded", "messages" if chat else "prompt")
-        return tokens
+    def _room_for(self, text: str) -> int:
+        """Return the tokens of a question with its choices."""
+        most = context_length(self._engine.lm)
+        if len(text) <= LONGEST_TOKEN * most and (tokens := len(self._engine.lm.encode(text))) <= most:
+            return tokens
+        raise ApiError(400, f"longer than the {most} tokens that are read", "context_length_exceeded", "choices")
 
     def _writing(
         self,

@@ -130,15 +130,8 @@ def sample(
 
     Returns:
         The texts, without control tokens; one that ran into ``max_tokens`` is cut there.
-
-    Raises:
-        InputError: the prompt leaves no room for them.
     """
-    ids = prompt_tokens(lm, prompt)
-    if len(ids) + max_tokens > context_length(lm):
-        raise InputError(
-            f"a prompt of {len(ids)} tokens leaves no room for {max_tokens}: {context_length(lm)} are read"
-        )
+    ids = _with_room(lm, prompt, max_tokens)
     together = lm.paths.fit(len(ids) + n * max_tokens)
     if n > 1 and not together:
         how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens}
@@ -160,6 +153,14 @@ def sample(
         cache, logits = _read_on(lm, [texts[row] for row in going], len(ids), owners if together else None, cache)
     (usage or Usage()).add(len(ids), sum(len(text.tokens) for text in texts))
     return [lm.tokenizer.decode(text.tokens, skip_special_tokens=True).strip() for text in texts]
+
+
+def _with_room(lm: LanguageModel, prompt: str, more: int) -> list[int]:
+    """Return the tokens of a prompt; one that leaves no room for more is an InputError."""
+    ids = prompt_tokens(lm, prompt)
+    if len(ids) + more > context_length(lm):
+        raise InputError(f"a prompt of {len(ids)} tokens leaves no room for {more}: {context_length(lm)} are read")
+    return ids
 
 
 def prompt_tokens(lm: LanguageModel, prompt: str) -> list[int]:

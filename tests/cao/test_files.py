@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cao.errors import NoRoomError
-from cao.files import append_line, check_sums, read_regular, whole_lines, write_sums
+from cao.files import append_line, check_sums, whole_lines, write_sums
 
 
 def test_a_line_for_which_there_is_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -40,19 +40,3 @@ def test_names_with_odd_separators_are_held_against_their_hashes(tmp_path: Path)
     (tmp_path / "a\u2028b").write_text("x")
     write_sums(tmp_path, [tmp_path / "a\u2028b"])
     check_sums(tmp_path)
-
-
-def test_what_is_read_and_added_to_is_a_file_and_no_way_to_another(tmp_path: Path) -> None:
-    outside, pipe = tmp_path / "outside", tmp_path / "pipe"
-    outside.write_text("theirs\n")
-    (tmp_path / "link").symlink_to(outside)
-    os.mkfifo(pipe)
-    assert read_regular(outside) == b"theirs\n"
-    for path, words in ((tmp_path / "link", "symbolic links"), (pipe, "no plain"), (Path("/dev/zero"), "no plain")):
-        with pytest.raises(OSError, match=words):
-            read_regular(path)
-    with pytest.raises(OSError, match="no plain file"):
-        read_regular(outside, most=3)
-    with pytest.raises(OSError, match="symbolic links"):
-        append_line(tmp_path / "link", "ours")
-    assert outside.read_text() == "theirs\n"

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from agent.record.regular import read_regular
 from agent.record.wording import count
 from cao.errors import InputError
-from cao.files import read_regular, write_atomic
+from cao.files import write_atomic
 from cao.tasks.splits import Splits
 
 QUESTIONS_FILE = "questions.jsonl"

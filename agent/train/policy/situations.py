@@ -265,10 +265,9 @@ def _unusual(loaded: Loaded, *, by_template: bool) -> dict[str, JsonValue]:
 def _trained(lm: LanguageModel, task: Task, splits: Splits, config: RunConfig, *, for_practice: bool) -> Trained:
     """Return the trained parts that serve a task; they say what they know of a user's and of practice's questions.
 
-    Practice takes train questions, which may be a source's under another task's name.
+    Train questions may be a source's under another task's name.
     """
-    known = task.reading is not None or for_practice
-    asked = [example.prompt for example in (*splits.support, *splits.reward)] if known else []
+    asked = [one.prompt for one in (*splits.support, *splits.reward) if task.reading or for_practice]
     served, folder = (lm.sha256, task.name, config.variant), config.pretrained
     return find_trained(*served, align=config.adapter == "aligned", folder=folder, questions=asked)
 

@@ -8,15 +8,12 @@ from torch import Tensor
 
 from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.inference import scoring
-from cao.inference.generation import generate
 from cao.inference.hidden_cache import HiddenCache, Reader, hidden_states
 from cao.inference.scoring import (
     QueryScore,
     batches,
     plan_row,
     score_queries,
-    shortened,
-    start_token,
     token_logprobs,
 )
 from cao.model.language_model import LanguageModel
@@ -294,32 +291,3 @@ def test_kept_hidden_states_stay_within_their_bound(exact_lm: LanguageModel) -> 
     for _ in range(2):
         score_queries(exact_lm, queries, read=none.reader(None))
     assert none.reused == none.nbytes == 0
-
-
-def opened(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Have every text begin with a token of its own, as tokenizers of other models have it; return the token."""
-    plain, first = type(lm).encode, start_token(lm)
-    monkeypatch.setattr(type(lm), "encode", lambda self, text, **how: [first, *plain(self, text, **how)])
-    return first
-
-
-def test_what_opens_every_text_stays_before_a_prompt_that_is_cut(
-    exact_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = opened(exact_lm, monkeypatch)
-    long = question("Which of these animals can fly? " * 20 + "Answer:", " the bird", " A")
-    whole = plan_row(exact_lm, long)
-    assert (whole.tokens[0], whole.cut) == (first, 0)
-    exact_lm.model.config.max_position_embeddings = 40
-    cut = plan_row(exact_lm, long)
-    assert cut.tokens[0] == first
-    assert cut.tokens[1 : cut.prompt] == whole.tokens[cut.cut + 1 : whole.prompt]
-    assert cut.prompt == whole.prompt - cut.cut
-    assert max(span.end for span in cut.spans) - cut.prompt >= 40 - cut.prompt > 0
-    assert [(span.end - span.scored) for span in cut.spans] == [(span.end - span.scored) for span in whole.spans]
-    (written,) = generate(exact_lm, [long.prefix], max_new_tokens=8)
-    assert written.cut > 0
-    tokens = exact_lm.encode(long.prefix)
-    assert shortened(exact_lm, tokens, 5) == [first, *tokens[6:]]
-    assert shortened(exact_lm, tokens, 0) == tokens
-    assert shortened(exact_lm, tokens[:3], 3) == []
