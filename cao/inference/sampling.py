@@ -7,10 +7,8 @@ import torch
 from jinja2 import TemplateError
 from torch import Tensor
 
-from cao.errors import InputError
 from cao.inference.calls import Usage
 from cao.inference.prompt_memory import PromptMemory
-from cao.inference.scoring import context_length
 from cao.model.language_model import LanguageModel
 from cao.types import Message
 
@@ -131,7 +129,7 @@ def sample(
     Returns:
         The texts, without control tokens; one that ran into ``max_tokens`` is cut there.
     """
-    ids = _with_room(lm, prompt, max_tokens)
+    ids = prompt_tokens(lm, prompt)
     together = lm.paths.fit(len(ids) + n * max_tokens)
     if n > 1 and not together:
         how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "max_tokens": max_tokens}
@@ -153,14 +151,6 @@ def sample(
         cache, logits = _read_on(lm, [texts[row] for row in going], len(ids), owners if together else None, cache)
     (usage or Usage()).add(len(ids), sum(len(text.tokens) for text in texts))
     return [lm.tokenizer.decode(text.tokens, skip_special_tokens=True).strip() for text in texts]
-
-
-def _with_room(lm: LanguageModel, prompt: str, more: int) -> list[int]:
-    """Return the tokens of a prompt; one that leaves no room for more is an InputError."""
-    ids = prompt_tokens(lm, prompt)
-    if len(ids) + more > context_length(lm):
-        raise InputError(f"a prompt of {len(ids)} tokens leaves no room for {more}: {context_length(lm)} are read")
-    return ids
 
 
 def prompt_tokens(lm: LanguageModel, prompt: str) -> list[int]:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from cao.errors import InputError
 from cao.inference.grammar import Grammar
 from cao.inference.prompt_memory import PromptMemory
 from cao.inference.sampling import draw, sample
@@ -141,14 +140,6 @@ def test_a_prompt_read_before_is_not_read_again_and_changes_nothing(tiny_lm: Lan
     assert alone[first] != alone[second]
     for prompt, fresh in ((first, len(a)), (first, 0), (second, len(b) - common), (first, len(a) - common)):
         assert texts(prompt, memory, common) == (alone[prompt], fresh)
-
-
-def test_a_prompt_without_room_for_an_answer_is_refused(tiny_lm: LanguageModel) -> None:
-    tiny_lm.model.config.max_position_embeddings = 40
-    how: Any = {"temperature": 1.0, "top_k": 50, "top_p": 0.9, "generator": torch.Generator().manual_seed(0)}
-    assert sample(tiny_lm, "the bird", 1, max_tokens=8, **how)
-    with pytest.raises(InputError, match=r"a prompt of \d+ tokens leaves no room for 8: 40 are read"):
-        sample(tiny_lm, "the bird can fly " * 20, 1, max_tokens=8, **how)
 
 
 def test_a_reading_that_fails_leaves_nothing_of_another_prompt(
