@@ -21,7 +21,7 @@ from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, Sta
 from agent.record.page.questions import keep_questions
 from cao.drift import DriftReport
 from cao.errors import InputError, NotApplicableError
-from cao.inference.scoring import plan_row
+from cao.inference.scoring import context_length, plan_row
 from cao.model.adapters import save_adapter
 from cao.types import AdaptedModel, AnswerRule, Comparison, Item, Reward
 from tools.evaluate import answer_by, evaluate, prior_of
@@ -163,16 +163,20 @@ def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
 
 
 def _refuse_unreadable(bench: Workbench) -> None:
-    """Refuse answers that are longer than the model reads, of the test part too, before anything is measured."""
+    """Refuse answers that are longer than the model reads, before anything is measured; no test question is read."""
     if bench.protocol != "likelihood":
         return
-    for part in ("reward", "test"):
-        for example in getattr(bench.splits, part):
-            try:
-                plan_row(bench.lm, bench.task.query(example, bench.lm.profile.answer_style))
-            except InputError as error:
-                asked = f"question {example.question[:60]!r} of the {part} part"
-                raise InputError(f"{bench.task.name}, {asked}: {error}") from None
+    lm, style = bench.lm, bench.lm.profile.answer_style
+    for example in bench.splits.reward:
+        try:
+            plan_row(lm, bench.task.query(example, style))
+        except InputError as error:
+            raise InputError(f"{bench.task.name}, question {example.question[:60]!r}: {error}") from None
+    for example in bench.splits.test:
+        for branch in bench.task.query(example, style).branches:
+            if len(lm.encode(branch.scored, special=False)) >= context_length(lm):
+                longer = f"an answer is longer than the model's context of {context_length(lm)} tokens"
+                raise InputError(f"{bench.task.name}, question {example.question[:60]!r}: {longer}")
 
 
 def _race_adapters(

@@ -58,11 +58,13 @@ def chosen(scores: Scores) -> State:
         patch.setattr(answers, "prior_of", scores.prior)
         patch.setattr(start, "perplexities", lambda *_: [])
         patch.setattr(start, "plan_row", lambda *_: None)
+        patch.setattr(start, "context_length", lambda _: 2048)
         patch.setattr(start, "part_seconds", lambda *_: 0.0)
         at = bench(Path(folder))
         at.task = Task(name="t", title="T", source="here", load=lambda: EXAMPLES, has_train=False)
         at.splits.reward = at.splits.support = at.splits.test = EXAMPLES
         at.lm.profile = type("Profile", (), {"answer_style": "text"})
+        at.lm.encode = lambda text, **_: [0]
         at.carried, at.labels = None, True
         at.pack = at.adapted = at.adapter = lambda value: value
         made: dict[str, AdapterRef | str] = {name: adapter(name) for name in MODELS[1:]}
