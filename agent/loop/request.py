@@ -25,7 +25,7 @@ from cao.machine.compute import choose_compute
 from cao.tasks import get_prompts, get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import DEFAULT_SIZES, Splits, choose, split
-from cao.types import AnswerProtocol, DtypeChoice
+from cao.types import CONFIG_FILE, AnswerProtocol, DtypeChoice
 from policies.describe import DESCRIBERS, check_describer
 from policies.registry import OF_A_MODEL, POLICIES, build_policy, check_learnt
 
@@ -141,8 +141,8 @@ def check_folders(config: RunConfig) -> None:
     named = [(folder, f"{folder} cannot be a member of pool") for folder in config.pool]
     named += [(config.start_adapter, f"start_adapter {config.start_adapter}")] if config.start_adapter else []
     for folder, what in named:
-        if not (Path(folder) / "adapter_config.json").is_file():
-            raise InputError(f"{what}: no adapter_config.json; an adapter is a folder in PEFT format")
+        if not (Path(folder) / CONFIG_FILE).is_file():
+            raise InputError(f"{what}: no {CONFIG_FILE}; an adapter is a folder in PEFT format")
 
 
 def told_of(config: RunConfig, task: Task, splits: Splits) -> tuple[str, ...]:

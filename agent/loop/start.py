@@ -21,7 +21,7 @@ from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, Sta
 from agent.record.page.questions import keep_questions
 from cao.drift import DriftReport
 from cao.errors import InputError, NotApplicableError
-from cao.inference.scoring import context_length, plan_row
+from cao.inference.scoring import context_length
 from cao.model.adapters import save_adapter
 from cao.types import AdaptedModel, AnswerRule, Comparison, Item, Reward
 from tools.evaluate import answer_by, evaluate, prior_of
@@ -166,17 +166,12 @@ def _refuse_unreadable(bench: Workbench) -> None:
     """Refuse answers that are longer than the model reads, before anything is measured; no test question is read."""
     if bench.protocol != "likelihood":
         return
-    lm, style = bench.lm, bench.lm.profile.answer_style
-    for example in bench.splits.reward:
-        try:
-            plan_row(lm, bench.task.query(example, style))
-        except InputError as error:
-            raise InputError(f"{bench.task.name}, question {example.question[:60]!r}: {error}") from None
-    for example in bench.splits.test:
-        for branch in bench.task.query(example, style).branches:
-            if len(lm.encode(branch.scored, special=False)) >= context_length(lm):
-                longer = f"an answer is longer than the model's context of {context_length(lm)} tokens"
-                raise InputError(f"{bench.task.name}, question {example.question[:60]!r}: {longer}")
+    lm, style, most = bench.lm, bench.lm.profile.answer_style, context_length(bench.lm)
+    for example in (*bench.splits.reward, *bench.splits.test):
+        branches = bench.task.query(example, style).branches
+        if any(len(lm.encode(branch.scored, special=False)) >= most for branch in branches):
+            asked = f"{bench.task.name}, question {example.question[:60]!r}"
+            raise InputError(f"{asked}: an answer is longer than the model's context of {most} tokens")
 
 
 def _race_adapters(

@@ -119,8 +119,10 @@ def shortened(lm: LanguageModel, tokens: list[int], cut: int) -> list[int]:
         tokens: of the prompt.
         cut: how many are left out.
     """
+    if not cut:
+        return tokens
     opening = lm.encode("")
-    kept = len(opening) if cut and tokens[: len(opening)] == opening and len(opening) < len(tokens) - cut else 0
+    kept = len(opening) if tokens[: len(opening)] == opening and len(opening) < len(tokens) - cut else 0
     return tokens[:kept] + tokens[cut + kept :]
 
 

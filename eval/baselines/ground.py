@@ -90,6 +90,7 @@ class Ground:
     folder: Path
     progress: Progress = silent
     _rows: dict[tuple[str, str], Questions] = field(default_factory=dict, repr=False)
+    _asked: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def lm(self) -> LanguageModel:
@@ -147,7 +148,10 @@ class Ground:
     def asked(self, names: Sequence[str]) -> dict[str, str]:
         """Return source → hash of its train questions as the model is asked them, with what is right."""
         consolidation, style = self.workshop.consolidation, self.lm.profile.answer_style
-        return {name: _sha256(get_task(name), consolidation.examples(name), style) for name in names}
+        for name in names:
+            if name not in self._asked:
+                self._asked[name] = _sha256(get_task(name), consolidation.examples(name), style)
+        return {name: self._asked[name] for name in names}
 
     def target(self, task: str, seed: int, *, train: bool = False) -> Target:
         """Return a reported task as a baseline may read it.

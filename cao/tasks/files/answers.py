@@ -214,8 +214,8 @@ class _Reader:
         for why, numbers in self._left_out.items():
             unit = self.table.unit or "line "
             told.append(f"{len(numbers)} rows were left out because they {why} (the first one is {unit}{numbers[0]})")
-        free = [example.gold_text for _, example in self.kept.values() if not example.choices] if self.labelled else []
-        gold = set(free)
+        kept = [example for _, example in self.kept.values()] if self.labelled else []
+        gold = {example.gold_text for example in kept if not example.choices}
         if len(gold) == 1 and len(self.kept) > 1:
             told.append(
                 f"every answer is {gold.pop()[:40]!r}: whoever always says so is right, and nothing can be told apart"

@@ -57,7 +57,6 @@ def chosen(scores: Scores) -> State:
         patch.setattr(answers, "evaluate", scores.evaluate)
         patch.setattr(answers, "prior_of", scores.prior)
         patch.setattr(start, "perplexities", lambda *_: [])
-        patch.setattr(start, "plan_row", lambda *_: None)
         patch.setattr(start, "context_length", lambda _: 2048)
         patch.setattr(start, "part_seconds", lambda *_: 0.0)
         at = bench(Path(folder))

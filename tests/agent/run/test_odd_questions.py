@@ -72,3 +72,14 @@ def test_choices_of_a_questions_own_leave_out_the_rule_that_needs_labels(
     refused = record["trials"][1]
     assert refused["reason"] == "not applied: the prior batch needs choices that are the same words in every question"
     assert refused["reward"] is None
+
+
+def test_an_answer_that_the_model_cannot_read_is_named_before_anything_is_measured(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = [{"question": f"Can bird {n} fly?", "choices": ["no", "apple " * 2500], "answer": 0} for n in range(60)]
+    path = write_rows(tmp_path / "long.jsonl", table)
+    assert (
+        main(arguments(path, tiny_model_folder, tmp_path, strategies(tmp_path, LATENT), "--model", "smollm2-135m")) == 2
+    )
+    assert "fly?': an answer is longer than the model's context of 2048 tokens" in capsys.readouterr().err
