@@ -64,7 +64,7 @@ class Watcher:
     state: WatchState
     tell: Callable[[Event], None]
     adapt: Adapt | None = None
-    _recent: dict[str, None] = field(default_factory=dict, repr=False)
+    _recent: dict[str, None] = field(default_factory=dict, init=False, repr=False)
     _detector: StreamDetector = field(init=False, repr=False)
     _strangeness: Strangeness = field(init=False, repr=False)
 

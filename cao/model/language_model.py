@@ -49,7 +49,7 @@ class LanguageModel:
     source: str = ""
     paths: FastPaths = field(default_factory=FastPaths)
     virtual: list[int] = field(default_factory=list, repr=False)
-    _lora_layers: dict[Kind, LoraLayers] = field(default_factory=dict, repr=False)
+    _lora_layers: dict[Kind, LoraLayers] = field(default_factory=dict, init=False, repr=False)
     _adapted: bool = field(default=False, repr=False)
 
     @property

@@ -89,8 +89,8 @@ class Ground:
     variant: Variant
     folder: Path
     progress: Progress = silent
-    _rows: dict[tuple[str, str], Questions] = field(default_factory=dict, repr=False)
-    _asked: dict[str, str] = field(default_factory=dict, repr=False)
+    _rows: dict[tuple[str, str], Questions] = field(default_factory=dict, init=False, repr=False)
+    _asked: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def lm(self) -> LanguageModel:

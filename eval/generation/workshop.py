@@ -60,7 +60,7 @@ class Workshop:
 
     consolidation: Consolidation
     reward: int = DEFAULT_SIZES["reward"]
-    _parts: dict[str, list[Example]] = field(default_factory=dict, repr=False)
+    _parts: dict[str, list[Example]] = field(default_factory=dict, init=False, repr=False)
     _last: tuple[str, LoraWeights] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -62,7 +62,7 @@ class Stock:
     meta: Meta
     command: str = ""
     variant: str = pretrained.AUTO
-    _variants: dict[str, Trained] = field(default_factory=dict, repr=False)
+    _variants: dict[str, Trained] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -105,8 +105,8 @@ class Desk:
     shared: Shared
     progress: Progress
     states: HiddenCache = field(default_factory=HiddenCache, repr=False)
-    _grounds: dict[str, Ground] = field(default_factory=dict, repr=False)
-    _budgets: dict[str, Budget] = field(default_factory=dict, repr=False)
+    _grounds: dict[str, Ground] = field(default_factory=dict, init=False, repr=False)
+    _budgets: dict[str, Budget] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def lm(self) -> LanguageModel:
