@@ -15,7 +15,7 @@ from agent.handover.settings import CAO_FILE, Handed, handed_of, inside, read_ha
 from agent.record.answering import read_answering
 from agent.record.commands import resume_command
 from agent.record.reading import read_run
-from agent.record.runs import MARKS
+from agent.record.runs import is_run
 from agent.record.schema import RunRecord
 from agent.record.wording import one_line
 from cao.configuration import Machine, explain
@@ -148,19 +148,9 @@ def handed_of_run(run: RunRecord, folder: Path) -> Handed:
     return handed_of(run, adopted, members, routes, read_answering(folder))
 
 
-def _is_models(folder: Path) -> bool:
-    """Return whether a folder that has no record is a model's: a run that has not ended says which one it is."""
-    if (folder / "run.json").is_file() or (folder / "trace.jsonl").is_file():
-        return False
-    try:
-        return '"run_id"' not in (folder / "config.json").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return False
-
-
 def _finished(folder: Path) -> RunRecord:
     """Return the record of a finished run."""
-    if not any((folder / mark).is_file() for mark in MARKS) or _is_models(folder):
+    if not is_run(folder):
         raise InputError(
             f"{folder}: is neither a run's folder nor one that export wrote (no run.json, no {CAO_FILE}); "
             "write one with: cao export RUN --to DIR"

@@ -11,8 +11,8 @@ from cao.errors import InputError
 from cao.types import ID_PATTERN, Record
 
 DAMAGED = "damaged"
-MARKS = ("run.json", "config.json", "trace.jsonl")
-"""A folder with one of these files is a run."""
+MARKS = ("run.json", "trace.jsonl")
+"""A folder with one of these files is a run, and one whose ``config.json`` says which run it is."""
 
 
 class RunSummary(Record):
@@ -59,7 +59,7 @@ def find_run(out: Path, run_id: str) -> Path:
     if path.name != run_id:
         if path.parent.resolve() == out.resolve():
             run_id = path.name
-        elif ID_PATTERN.fullmatch(path.name) and _is_run(path):
+        elif ID_PATTERN.fullmatch(path.name) and is_run(path):
             raise InputError(f"run {path.name} lies in {path.parent}; add --out {shlex.quote(str(path.parent))}")
     if not ID_PATTERN.fullmatch(run_id):
         raise InputError(f"{run_id!r} is no run id; {trace_command('list', out)} lists them")
@@ -85,12 +85,21 @@ def run_folders(out: Path) -> list[Path]:
         for path in out.iterdir()
         if ID_PATTERN.fullmatch(path.name)
         and path.resolve().parent == root  # a link must not lead elsewhere
-        and _is_run(path)
+        and is_run(path)
     ]
 
 
-def _is_run(path: Path) -> bool:
-    return any((path / mark).is_file() for mark in MARKS)
+def is_run(path: Path) -> bool:
+    """Return whether a folder is a run's, ended or not; models' folders and trainings' have a ``config.json``, too."""
+    if any((path / mark).is_file() for mark in MARKS):
+        return True
+    config = path / "config.json"
+    if not config.is_file():
+        return False
+    try:
+        return '"run_id"' in config.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return True  # damaged, and listed as that
 
 
 def _summary(path: Path) -> RunSummary:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cao.inference.scoring import plan_row
+from cao.inference.scoring import plan_row, shortened_row
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.model.packing import packed_hidden
@@ -48,7 +48,7 @@ def answer_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limi
         lm: the model; its profile says whether answers are texts or letters.
         task: how it is asked.
         examples: with choices; one without has no gold branch and is left out.
-        limit: tokens of a row; a longer one keeps its end, the answer and what stands before it.
+        limit: tokens of a row; a longer one keeps what opens every text, and its end: the answer and what is before it.
     """
     rows = []
     for example in examples:
@@ -57,7 +57,7 @@ def answer_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limi
         query = task.query(example, lm.profile.answer_style)
         row = plan_row(lm, query.model_copy(update={"branches": (query.branches[example.answer],)}))
         cut = max(0, min(len(row.tokens) - limit, row.prompt - 1))
-        rows.append(row.without(cut))
+        rows.append(shortened_row(lm, row, cut))
     return rows
 
 

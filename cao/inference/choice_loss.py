@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cao.inference.answer_loss import by_parts
-from cao.inference.scoring import plan_row
+from cao.inference.scoring import plan_row, shortened_row
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Packed, Row, tree_states
 from cao.tasks.base import Task
@@ -47,8 +47,8 @@ def choice_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limi
         lm: the model; its profile says whether answers are texts or letters.
         task: how it is asked.
         examples: those with fewer than two choices are left out: they have nothing to choose.
-        limit: tokens of a row; a longer one loses the beginning of its prompt, and is left out where its choices alone
-            are longer.
+        limit: tokens of a row; a longer one loses the beginning of its prompt, but not what opens every text, and is
+            left out where its choices alone are longer.
     """
     rows = []
     for example in examples:
@@ -60,7 +60,7 @@ def choice_rows(lm: LanguageModel, task: Task, examples: Sequence[Example], limi
         if cut >= row.prompt:
             continue
         chars = tuple(max(1, len(branch.scored.strip())) for branch in query.branches)
-        rows.append(ChoiceRow(row.without(cut), example.answer, chars))
+        rows.append(ChoiceRow(shortened_row(lm, row, cut), example.answer, chars))
     return rows
 
 

@@ -126,6 +126,13 @@ def shortened(lm: LanguageModel, tokens: list[int], cut: int) -> list[int]:
     return tokens[:kept] + tokens[cut + kept :]
 
 
+def shortened_row(lm: LanguageModel, row: Row, cut: int) -> Row:
+    """Return a row whose prompt is ``shortened``; its branches stay as they are."""
+    prompt = shortened(lm, row.tokens[: row.prompt], cut)
+    spans = tuple(Span(span.start - cut, span.scored - cut, span.end - cut) for span in row.spans)
+    return Row(prompt + row.tokens[row.prompt :], row.prompt - cut, spans, row.cut + cut)
+
+
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Yield indices, longest first, so that rows × longest stays within ``budget`` (or is one row)."""
     group: list[int] = []

@@ -59,11 +59,6 @@ class Row:
     spans: tuple[Span, ...] = ()
     cut: int = 0
 
-    def without(self, count: int) -> "Row":
-        """Return the row without the first ``count`` tokens of its prompt."""
-        spans = tuple(Span(s.start - count, s.scored - count, s.end - count) for s in self.spans)
-        return Row(self.tokens[count:], self.prompt - count, spans, self.cut + count)
-
     def scored(self) -> list[tuple[int, int, int]]:
         """Return, for each scored token: which branch it is of, its place in the row, and that of the token before."""
         return [

@@ -12,6 +12,7 @@ from agent.train.engine.settings import EngineSettings
 from agent.train.generator.options import ConsolidateOptions
 from agent.train.generator.own import hashes, named
 from agent.train.generator.presets import PRESETS, Preset
+from agent.train.generator.variants import variants
 from cao.configuration import explain, merge
 from cao.errors import InputError
 from cao.model.encoder import CHANNELS, MAX_TOKENS
@@ -139,6 +140,8 @@ def _check_tasks(preset: Preset, files: Mapping[str, str]) -> None:
         raise InputError("leave_out: nothing is left without the only source; add --set leave_out=[]")
     if preset.folds == 1 or preset.folds > len(preset.sources):
         raise InputError(f"folds: {preset.folds} of {len(preset.sources)} sources leave a fold nothing; 0 means none")
+    if empty := [variant.name for variant in variants(preset) if not variant.sources]:
+        raise InputError(f"sources: all of them have problems of those that {empty[0]} leaves out; add others")
     if preset.gains and preset.folds and not preset.generator.choices:
         raise InputError("gains: such an aligner is trained by choices; set folds=0 for none, or generator.choices=1")
     if "full" in preset.extra or not all(preset.extra.values()):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent.train.generator.presets import Preset
+from cao.tasks.same_problems import saw
 from tools.pretrained import FOLD
 
 
@@ -25,14 +26,19 @@ def variants(preset: Preset) -> list[Variant]:
     """Return the full variant, one without each source of ``leave_out``, one for each fold, and the extra ones.
 
     Source number i is left out by fold 1 + i mod K, so that tasks that stand together in the list are in all folds.
+    What leaves a task out leaves out its problems in other words, too.
     """
     listed = [Variant("full", preset.sources)]
     for name in (task for task in preset.sources if task in preset.leave_out):
-        listed.append(Variant(f"without-{name}", tuple(s for s in preset.sources if s != name), (name,)))
+        listed.append(_without(preset, f"without-{name}", (name,)))
     for fold in range(preset.folds):
         left = tuple(source for i, source in enumerate(preset.sources) if i % preset.folds == fold)
-        listed.append(Variant(f"{FOLD}{fold + 1}", tuple(s for s in preset.sources if s not in left), left))
+        listed.append(_without(preset, f"{FOLD}{fold + 1}", left))
     return listed + [Variant(name, sources) for name, sources in preset.extra.items()]
+
+
+def _without(preset: Preset, name: str, left: tuple[str, ...]) -> Variant:
+    return Variant(name, tuple(source for source in preset.sources if not saw(source, left)), left)
 
 
 def folds(preset: Preset) -> list[Variant]:

@@ -2,10 +2,14 @@
 
 import pytest
 
+from cao.inference.answer_loss import answer_rows
+from cao.inference.choice_loss import choice_rows
 from cao.inference.generation import generate
 from cao.inference.scoring import plan_row, shortened, start_token
 from cao.model.language_model import LanguageModel
+from cao.tasks.base import choice_example
 from cao.types import Branch, Query
+from tests.tools.tiny_training import TASKS
 
 
 def question(prefix: str, *scored: str) -> Query:
@@ -39,3 +43,18 @@ def test_what_opens_every_text_stays_before_a_prompt_that_is_cut(
     assert shortened(tiny_lm, tokens, 5) == [first, *tokens[6:]]
     assert shortened(tiny_lm, tokens, 0) == tokens
     assert shortened(tiny_lm, tokens[:3], 3) == []
+
+
+def test_rows_of_training_keep_what_opens_every_text(tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(tiny_lm, monkeypatch)
+    task, long = TASKS["animals"], [choice_example("word " * 80 + "which?", ("a", "b"), 1)]
+    for rows in (
+        lambda limit: answer_rows(tiny_lm, task, long, limit)[0],
+        lambda limit: choice_rows(tiny_lm, task, long, limit)[0].row,
+    ):
+        whole, cut = rows(10_000), rows(60)
+        assert len(cut.tokens) == 60
+        assert cut.tokens == [first, *whole.tokens[-59:]]
+        assert cut.cut == len(whole.tokens) - 60
+        scored = [(whole.tokens[at], whole.tokens[before]) for _, at, before in whole.scored()]
+        assert [(cut.tokens[at], cut.tokens[before]) for _, at, before in cut.scored()] == scored

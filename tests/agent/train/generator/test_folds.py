@@ -103,6 +103,18 @@ def test_without_folds_there_is_one_generator_and_no_aligner(tiny_model_folder: 
     assert [(each["name"], each.get("aligner")) for each in shelf["variants"]] == [("full", None)]
 
 
+def test_what_leaves_a_task_out_leaves_out_its_problems_in_other_words() -> None:
+    sources = ("gsm8k", "reasoning_gym_gsm_symbolic", "boolq", "sciq")
+    preset = PRESETS["wide"].model_copy(update={"sources": sources, "leave_out": ("gsm8k",), "extra": {}})
+    made = {variant.name: (variant.sources, variant.leaves_out) for variant in variants(preset)}
+    assert made == {
+        "full": (sources, ()),
+        "without-gsm8k": (("boolq", "sciq"), ("gsm8k",)),
+        "fold-1": (("sciq",), ("gsm8k", "boolq")),
+        "fold-2": (("boolq",), ("reasoning_gym_gsm_symbolic", "sciq")),
+    }
+
+
 def test_without_checkpoints_there_is_no_aligner() -> None:
     through_the_model = PRESETS["embedded"].generator.model_copy(update={"reconstruction": 0.0})
     assert aligned(PRESETS["embedded"])

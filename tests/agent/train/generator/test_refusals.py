@@ -57,6 +57,11 @@ def test_another_model_for_a_folder_is_refused(finished: Finished, tmp_path: Pat
         (["--set", 'sources=["arc_easy","arc_easy"]'], 2, "a task is given twice"),
         (["--set", "sources=[]"], 2, "there are none"),
         (["--set", 'sources=["openbookqa"]'], 2, "add --set leave_out=[]"),
+        (
+            ["--set", 'sources=["gsm8k","reasoning_gym_gsm_symbolic"]', "--set", "leave_out=[]", "--set", "folds=2"],
+            2,
+            "all of them have problems of those that fold-1 leaves out",
+        ),
         (["--set", 'leave_out=["nonsense"]'], 2, "no task is called 'nonsense'"),
         (["--set", "generator.step=3"], 2, "generator.step: unknown key"),
         (["--set", "name=other"], 2, "name: unknown key"),
