@@ -3,6 +3,7 @@
 import traceback
 from pathlib import Path
 
+from agent.train.engine.work import RETRIES, WorkerDiedError
 from cao.errors import CaoError
 
 APART = "--out runs/again"
@@ -16,6 +17,8 @@ def reason(error: Exception, command: str) -> str:
         error: what making or measuring it raised.
         command: measures it alone; ``APART`` is put behind it.
     """
+    if isinstance(error, WorkerDiedError):
+        return f"crashed: {RETRIES + 1} workers died at it (was memory short?); alone: {command} {APART}"
     if isinstance(error, CaoError):
         return str(error)
     last = traceback.extract_tb(error.__traceback__)[-1]

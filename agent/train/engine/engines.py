@@ -34,8 +34,8 @@ def open_engine(
     """Yield what does jobs on workers; it may be called several times, one call after the other.
 
     An error of ours that a job raises is raised where its result would have come; the other jobs that are at work are
-    given up. A worker that dies costs the job that it was at: Ray does that job again, ``local`` ends with a message,
-    and the same command goes on from there.
+    given up. A worker that dies costs the job that it was at, which is done again, ``RETRIES`` times; where workers die
+    at it even then, it is told when all others are done.
 
     Args:
         settings: which engine, and where.
@@ -46,7 +46,8 @@ def open_engine(
 
     Raises:
         InputError: no workers, or more than the engine has room for.
-        UnavailableError: the engine cannot be used, or a job's workers died again and again.
+        UnavailableError: the engine cannot be used.
+        WorkerDiedError: what the result does when asked for: a job's workers died again and again.
     """
     if count < 1:
         raise InputError("--workers is 1 or more")

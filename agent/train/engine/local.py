@@ -6,18 +6,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from agent.train.engine.settings import EngineSettings
-from agent.train.engine.work import J, R, Run, S, Work, begin
-from cao.errors import UnavailableError
+from agent.train.engine.work import RETRIES, J, R, Run, S, Work, WorkerDiedError, begin
 from cao.progress import Progress
 
 
@@ -49,26 +50,54 @@ def _in_process(work: Work[S, J, R], progress: Progress, here: S | None) -> Iter
 @contextmanager
 def _processes(count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
     context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
-    threads = max(1, torch.get_num_threads() // count)
-    pool = ProcessPoolExecutor(count, context, _open_worker, (work, threads, Path.cwd()))
+    given = work, max(1, torch.get_num_threads() // count), Path.cwd()
+    desks = [_Desk(partial(ProcessPoolExecutor, 1, context, _open_worker, given)) for _ in range(count)]
 
     def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
-        pending = {pool.submit(_do, job): job for job in jobs}
-        for future in as_completed(pending):
-            yield pending[future], future.result()
+        waiting, idle, dead = deque((job, 0) for job in jobs), list(desks), list[J]()
+        at = dict[Future[R], tuple[_Desk, J, int]]()
+        while waiting or at:
+            while waiting and idle:
+                desk, (job, deaths) = idle.pop(), waiting.popleft()
+                at[desk.give(job)] = desk, job, deaths
+            done, _ = wait(at, return_when=FIRST_COMPLETED)
+            for future in done:
+                desk, job, deaths = at.pop(future)
+                idle.append(desk)
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    dead.append(job) if deaths == RETRIES else waiting.appendleft((job, deaths + 1))
+                    continue
+                yield job, result
+        if dead:
+            raise WorkerDiedError(dead)
 
     try:
         yield run
-    except BaseException as error:
+    except BaseException:
         for child in multiprocessing.active_children():
             if child not in others:
                 child.terminate()  # what they were at goes on from its last checkpoint
-        if isinstance(error, BrokenProcessPool):
-            advice = "give the same command again, with --workers 1 if memory was short"
-            raise UnavailableError(f"a worker ended without a word; {advice}") from None
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        for desk in desks:
+            desk.pool.shutdown(cancel_futures=True)
+
+
+class _Desk:
+    """A pool of one worker, so that it is known at which job a worker died; another worker follows one that did."""
+
+    def __init__(self, opened: Callable[[], ProcessPoolExecutor]) -> None:
+        self._opened, self.pool = opened, opened()
+
+    def give(self, job: object) -> Future[Any]:
+        try:
+            return self.pool.submit(_do, job)
+        except BrokenProcessPool:
+            self.pool.shutdown()
+            self.pool = self._opened()
+            return self.pool.submit(_do, job)
 
 
 _held: list[Any] = []

@@ -8,22 +8,21 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
 from agent.train.engine.settings import EngineSettings
-from agent.train.engine.work import J, R, Run, S, Work, begin
+from agent.train.engine.work import RETRIES, J, R, Run, S, Work, WorkerDiedError, begin
 from cao.errors import CaoError, InputError, UnavailableError
 from cao.machine.extras import need
 from cao.progress import Progress
-
-RETRIES = 3
-"""How often a job is done again whose worker died."""
 
 CONNECT_S, HEALTH_S = 3.0, 11.0
 """Seconds for a connection to the address, and for Ray there to say that it is well."""
@@ -89,7 +88,7 @@ def workers(
 @contextmanager
 def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
     os.environ.update(QUIET)
-    import ray.util  # noqa: PLC0415  (an extra)
+    import ray  # noqa: PLC0415  (an extra)
 
     share = 1 if settings.address else max(1, torch.get_num_threads() // count)
     cpus = settings.cpus or share
@@ -104,18 +103,27 @@ def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Ite
             runtime_env={"env_vars": carried},
         )
         shared = [ray.put(work)]  # in a list, so that it is fetched once and not with every call
-        pool = ray.util.ActorPool([actor.remote(cpus, Path.cwd()) for _ in range(count)])
+        actors = [actor.remote(cpus, Path.cwd()) for _ in range(count)]
 
         def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
-            results = pool.map_unordered(lambda worker, item: worker.do.remote(shared, *item), list(enumerate(jobs)))
-            while True:
+            waiting, idle, dead, at = deque(jobs), list(actors), list[J](), dict[Any, tuple[Any, J]]()
+            while waiting or at:
+                while waiting and idle:
+                    worker, job = idle.pop(), waiting.popleft()
+                    at[worker.do.remote(shared, job)] = worker, job
+                [done], _ = ray.wait(list(at))
+                worker, job = at.pop(done)
+                idle.append(worker)
                 try:
-                    index, result = next(results)
-                except StopIteration:
-                    return
-                except ray.exceptions.RayError as error:
-                    raise _ours(ray, error) from None
-                yield jobs[index], result
+                    result = ray.get(done)
+                except ray.exceptions.RayTaskError as error:
+                    raise _ours(error) from None
+                except ray.exceptions.RayError:  # its workers died, however often Ray began anew
+                    dead.append(job)
+                    continue
+                yield job, result
+            if dead:
+                raise WorkerDiedError(dead)
 
         yield run
     finally:
@@ -140,13 +148,10 @@ def _connect(ray: ModuleType, settings: EngineSettings, count: int, cpus: int) -
             raise InputError(f"{shortage}; give fewer --workers")
 
 
-def _ours(ray: ModuleType, error: Exception) -> Exception:
-    """Return what a failed call means: the job's own error, or that its workers died."""
+def _ours(error: Exception) -> Exception:
+    """Return what a failed call raised: one of our errors as itself, a defect with its traceback."""
     cause = getattr(error, "cause", None)
-    if isinstance(error, ray.exceptions.RayTaskError):
-        return cause if isinstance(cause, CaoError) else error  # the latter is a defect, shown with its traceback
-    advice = f"({type(error).__name__}); give the same command again, with fewer --workers if memory was short"
-    return UnavailableError(f"a worker died {RETRIES + 1} times at one job {advice}")
+    return cause if isinstance(cause, CaoError) else error
 
 
 class _Worker:
@@ -156,12 +161,12 @@ class _Worker:
         self._threads, self._folder = threads, folder
         self._held: list[tuple[Work[object, object, object], object]] = []
 
-    def do(self, shared: list[object], index: int, job: object) -> tuple[int, object]:
-        """Do one job of the shared work and return its number with its result."""
+    def do(self, shared: list[object], job: object) -> object:
+        """Do one job of the shared work and return its result."""
         if not self._held:  # here, not above: what fails in a call comes back as itself
             import ray  # noqa: PLC0415  (an extra)
 
             given: Work[object, object, object] = ray.get(shared[0])
             self._held.append((given, begin(given, self._threads, self._folder)))
         work, state = self._held[0]
-        return index, work.do(state, job)
+        return work.do(state, job)

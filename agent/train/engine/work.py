@@ -20,6 +20,24 @@ R = TypeVar("R")
 Run = Callable[[Sequence[J]], Iterator[tuple[J, R]]]
 """Does jobs that do not need each other and yields each with its result, in the order in which they are done."""
 
+RETRIES = 3
+"""How often a job is done again whose worker died."""
+
+
+class WorkerDiedError(UnavailableError, Generic[J]):
+    """Workers died at some jobs again and again; all other jobs are done.
+
+    Attributes:
+        jobs: at which they died.
+    """
+
+    def __init__(self, jobs: Sequence[J]) -> None:
+        """Say so, and what to do."""
+        at = "one job" if len(jobs) == 1 else f"each of {len(jobs)} jobs"
+        advice = "give the same command again, with fewer --workers if memory was short"
+        super().__init__(f"a worker died {RETRIES + 1} times at {at}; {advice}")
+        self.jobs = tuple(jobs)
+
 
 @dataclass(frozen=True)
 class Work(Generic[S, J, R]):

@@ -6,14 +6,14 @@ A kill costs the cell that is at work, and of a training or a run no more than t
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from agent.train.clock import span
 from agent.train.engine.engines import open_engine
 from agent.train.engine.settings import EngineSettings
-from agent.train.engine.work import Work
+from agent.train.engine.work import Run, Work, WorkerDiedError
 from cao.progress import Progress
 from cao.types import Record
 from eval.baselines.cell import made_ready, prepares
@@ -188,7 +188,7 @@ def complete(desk: Desk, found: Found, engine: EngineSettings, progress: Progres
     with open_engine(engine, workers, work, progress=progress, here=desk if workers == 1 else None) as run:
         for jobs in found.jobs:
             left = [job for job in jobs if job.key not in absent]
-            for job, outcome in run(left) if left else iter(()):
+            for job, outcome in _outcomes(desk, run, left) if left else iter(()):
                 eta.finished(job, jobs[job], outcome)
                 if outcome.reason:  # a preparation that failed would fail again for each cell
                     absent |= dict.fromkeys(job.serves or (job.key,), outcome.reason)
@@ -197,6 +197,15 @@ def complete(desk: Desk, found: Found, engine: EngineSettings, progress: Progres
                     assert kept is not None, job
                     cells[job.key] = kept
     return Found(cells, absent)
+
+
+def _outcomes(desk: Desk, run: Run[Job, Outcome], jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    """Yield what came of each job; one at which workers died again and again does not cost the others."""
+    try:
+        yield from run(jobs)
+    except WorkerDiedError as error:
+        for job in error.jobs:
+            yield job, Outcome(reason=_why(desk, job.key, error))
 
 
 class Eta:

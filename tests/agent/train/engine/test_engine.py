@@ -19,7 +19,7 @@ import pytest
 from agent.train.engine import engines, on_ray
 from agent.train.engine.engines import ENGINES, check_engine, open_engine
 from agent.train.engine.settings import EngineSettings, read_engine
-from agent.train.engine.work import Work
+from agent.train.engine.work import Work, WorkerDiedError
 from cao.errors import InputError, UnavailableError
 from tests.agent import tiny_pretrained
 from tests.agent.train.engine import engine_jobs
@@ -41,6 +41,15 @@ def engine(request: pytest.FixtureRequest) -> tuple[EngineSettings, int]:
         return RAY, 2
     kind, count = request.param
     return EngineSettings(kind=kind), count
+
+
+@pytest.fixture(params=[LOCAL, RAY], ids=["processes", "ray"])
+def two(request: pytest.FixtureRequest) -> EngineSettings:
+    """An engine that two workers are asked of."""
+    if request.param is RAY:
+        pytest.importorskip("ray")
+    engine: EngineSettings = request.param
+    return engine
 
 
 def test_the_table_has_every_engine_of_the_folder() -> None:
@@ -103,8 +112,9 @@ def test_a_process_that_is_set_up_already_is_not_set_up_again(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_the_one_job_that_it_was_at(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ray")
+def test_a_killed_worker_costs_the_one_job_that_it_was_at(
+    two: EngineSettings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "wait-1").touch()
 
     def kill() -> None:
@@ -116,22 +126,35 @@ def test_a_killed_worker_costs_the_one_job_that_it_was_at(tmp_path: Path, capfd:
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with open_engine(RAY, 2, work(tmp_path)) as run:
+    with open_engine(two, 2, work(tmp_path)) as run:
         assert dict(run(list(range(6)))) == {job: job**2 for job in range(6)}
     killer.join()
     starts = [name for name, _ in begun(tmp_path, "job")]
     assert sorted(starts) == ["0", "1", "1", "2", "3", "4", "5"]
     assert len({process for _, process in begun(tmp_path, "job", "1")}) == 2
-    assert len(begun(tmp_path, "worker")) == 3  # the one that was killed began anew
-    assert "standard output" not in capfd.readouterr().out
+    if two is RAY:
+        assert len(begun(tmp_path, "worker")) == 3  # the one that was killed began anew
+        assert "standard output" not in capfd.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_job_that_kills_every_worker_ends_with_a_message(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    with pytest.raises(UnavailableError, match="a worker died 4 times at one job"):  # noqa: SIM117
-        with open_engine(RAY, 2, work(tmp_path, engine_jobs.die)) as run:
-            list(run([0, 1, 2]))
+def test_a_worker_that_dies_between_two_jobs_costs_nothing(two: EngineSettings, tmp_path: Path) -> None:
+    with open_engine(two, 2, work(tmp_path)) as run:
+        assert dict(run([1, 2, 3])) == {1: 1, 2: 4, 3: 9}
+        for _, worker in begun(tmp_path, "worker"):
+            psutil.Process(worker).kill()
+        time.sleep(0.5)
+        assert dict(run([4, 5])) == {4: 16, 5: 25}
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_every_worker_is_told_when_the_others_are_done(two: EngineSettings, tmp_path: Path) -> None:
+    found = []
+    with pytest.raises(WorkerDiedError, match="a worker died 4 times at one job") as told:  # noqa: SIM117
+        with open_engine(two, 2, work(tmp_path, engine_jobs.die)) as run:
+            found.extend(run([0, 1, 2, 3, 4]))  # what was yielded before the error stays
+    assert sorted(found) == [(0, 0), (2, 2), (3, 3), (4, 4)]
+    assert told.value.jobs == (1,)
     assert len(begun(tmp_path, "job", "1")) == 4
 
 

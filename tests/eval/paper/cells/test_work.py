@@ -1,18 +1,22 @@
 """How far a table is, and how long it will take yet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from agent.train.engine.settings import EngineSettings
+from agent.train.engine.work import Run, WorkerDiedError
+from cao.progress import silent
 from eval.baselines.baseline import Budget
 from eval.paper.cells import reckoning as reckoning_module
 from eval.paper.cells import work as work_module
 from eval.paper.cells.kept import Key
 from eval.paper.cells.reckoning import Reckoning
-from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome, look
+from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome, complete, look
 
 
 def jobs(*names: str) -> dict[Job, float]:
@@ -98,3 +102,29 @@ def test_a_defect_in_planning_a_cell_leaves_the_others(monkeypatch: pytest.Monke
         why = found.absent[Key("base", task, 0)]
         assert why.startswith(f"crashed: {defect}")
         assert why.endswith(f"alone: measure --methods base --tasks {task} --seeds 0 --out runs/again")
+
+
+def test_workers_that_die_at_a_cell_cost_that_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dead, prepared = Key("base", "piqa", 0), Key("maml", "arc_easy", 1)
+
+    @contextmanager
+    def opened(*_: object, **__: object) -> Iterator[Run[Job, Outcome]]:
+        def run(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+            yield from ((job, Outcome(seconds=1.0)) for job in jobs if job.key not in (dead, prepared))
+            if died := [job for job in jobs if job.key in (dead, prepared)]:
+                raise WorkerDiedError(died)
+
+        yield run
+
+    monkeypatch.setattr(work_module, "open_engine", opened)
+    options = SimpleNamespace(protocol="likelihood", workers=2, offline=True)
+    desk: Any = SimpleNamespace(shared=SimpleNamespace(work=tmp_path, options=options, command="measure"))
+    served = (Key("maml", "arc_easy", 0), prepared)
+    first = {Job(prepared, serves=served): 1.0}
+    second = {Job(key): 1.0 for key in (*served, dead, Key("base", "boolq", 0))}
+    found = complete(desk, Found(jobs=(first, second)), EngineSettings(), silent)
+    assert set(found.absent) == {*served, dead}
+    assert found.absent[dead] == (
+        "crashed: 4 workers died at it (was memory short?); alone: measure --methods base --tasks piqa --seeds 0"
+        " --out runs/again"
+    )
