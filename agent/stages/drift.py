@@ -59,7 +59,7 @@ def reports(options: DriftOptions, windows: list[list[Asked]]) -> Iterator[Drift
     _check_memory(options, max(map(len, windows)))
     encoder = Encoder(minilm_folder(), options.device)
     known = known_tasks(options.reference, encoder, folder=options.registry)
-    ask, known = _asking(options, windows, known) if options.signals else (_not_asking, known)
+    ask, known = _asking(options, windows, known) if options.signals else (_not_asking, known.heard_from(None))
     for number, window in enumerate(windows, 1):
         signals, correct = ask(window)
         with timed(f"window {number} of {len(windows)}") if len(window) >= LONG else nullcontext():

@@ -63,7 +63,7 @@ def watched(
     """
     folder = options.out
     encoder = Encoder(minilm_folder(), options.device)
-    known = known_tasks(options.reference, encoder, folder=options.registry)
+    known = known_tasks(options.reference, encoder, folder=options.registry).heard_from(None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -56,9 +56,9 @@ class PromptMemory:
 
 
 def _croppable(cache: "Cache | None") -> bool:
-    """Return whether a cache can forget its end: not where layers keep a window only."""
+    """Return whether a cache can forget its end: not where layers keep a window only, or a state."""
     layers: list[object] = getattr(cache, "layers", None) or []
-    return bool(layers) and not any(getattr(layer, "is_sliding", False) for layer in layers)
+    return bool(layers) and not any(getattr(it, "is_sliding", False) or hasattr(it, "conv_states") for it in layers)
 
 
 def _crop(cache: "Cache", length: int) -> None:

@@ -78,7 +78,7 @@ class RowBatch:
         if len(slots) < len(self._mask):
             kept = torch.tensor(slots, device=device)
             assert self._cache is not None, "rows go on behind a step"
-            self._cache.batch_select_indices(kept)
+            _keep_rows(self._cache, kept)
             self._mask, self._positions = self._mask[kept], self._positions[kept]
         self._tokens = torch.tensor([[token] for token in tokens], device=device)
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(slots), 1)], 1)
@@ -116,6 +116,15 @@ class RowBatch:
             layer.keys = layer.keys[:, :, unused:].contiguous()
             layer.values = layer.values[:, :, unused:].contiguous()
         self._mask = self._mask[:, unused:]
+
+
+def _keep_rows(cache: "Cache", kept: Tensor) -> None:
+    """Have a cache keep some rows: of keys and values, and of the states that layers without attention carry on."""
+    for layer in getattr(cache, "layers", []):
+        for states in (getattr(layer, name, None) or {} for name in ("conv_states", "recurrent_states")):
+            states.update({i: state[kept] for i, state in states.items() if state is not None})
+        if getattr(layer, "keys", None) is not None:
+            layer.batch_select_indices(kept)
 
 
 class _Layer:

@@ -67,9 +67,14 @@ def start_token(lm: LanguageModel) -> int:
     return int(lm.tokenizer.eos_token_id) if token is None else token
 
 
+NO_BOUND = 2**30
+"""Tokens that stand for no bound of a model's context."""
+
+
 def context_length(lm: LanguageModel) -> int:
-    """Return the most tokens the model reads at once."""
-    return int(lm.model.config.max_position_embeddings)
+    """Return the most tokens the model reads at once; its tokenizer says how many where the configuration does not."""
+    bounds = [getattr(lm.config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    return next((int(bound) for bound in bounds if bound), int(min(lm.tokenizer.model_max_length, NO_BOUND)))
 
 
 def plan_row(lm: LanguageModel, query: Query) -> Row:

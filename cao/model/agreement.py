@@ -27,6 +27,8 @@ PROMPT, BRANCHES = 6, (3, 2)
 """Tokens of the prompt and of each branch behind it."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 """How far, relatively, hidden states may lie apart by rounding alone (bfloat16, 30 layers: .02 to .04)."""
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size", "keep_window_size")
+"""What configurations call the tokens that a layer sees at most; a few tokens cannot show such a bound."""
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 """Kinds of rotary positions that change where a row is longer than the model was first trained on."""
 
@@ -45,7 +47,7 @@ def compare_paths(lm: LanguageModel) -> FastPaths:
     tokens = torch.randint(0, len(lm.head.weight), (ends[-1],), generator=generator).tolist()
     row = Row(tokens, PROMPT, tuple(Span(start, start, end) for start, end in pairwise(ends)))
     texts = [tokens[:PROMPT] + tokens[span.start : span.end] for span in row.spans]
-    longest = longest_row(lm.model.config)
+    longest = longest_row(lm.config)
     head, behind = _heads(lm, texts[0])
     plain = FastPaths(head=head, longest=longest, behind=behind)
     if longest and longest < len(tokens):
@@ -60,7 +62,7 @@ def longest_row(config: "PretrainedConfig") -> int:
     Args:
         config: of a transformers model.
     """
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    windows = [getattr(config, name, None) for name in WINDOWS]
     rotary = getattr(config, "rope_parameters", None) or {}
     for kind in [rotary, *(each for each in rotary.values() if isinstance(each, dict))]:
         if kind.get("rope_type") in LENGTH_DEPENDENT:

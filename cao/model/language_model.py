@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from cao.errors import InputError
+from cao.errors import InputError, NotApplicableError
 from cao.machine.compute import Compute
 from cao.model.adapters import MAGNITUDE, LoraWeights, NotPlainError, initial_lora
 from cao.model.fast_paths import FastPaths
@@ -21,7 +21,7 @@ from cao.model.soft_prompt.weights import EMBEDDINGS, SoftPrompt
 from cao.peft_folder import PREFIX
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass
@@ -56,6 +56,11 @@ class LanguageModel:
     def dtype(self) -> str:
         """What it computes in, as configurations name it: ``float32``, ``bfloat16``."""
         return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def config(self) -> "PretrainedConfig":
+        """The transformers configuration of what reads text: a part of it where the model reads pictures, too."""
+        return self.model.config.get_text_config()
 
     @property
     def trunk(self) -> "PreTrainedModel":
@@ -115,6 +120,11 @@ class LanguageModel:
         finally:
             del trunk.forward
 
+    def exchange(self, model: "PreTrainedModel") -> None:
+        """Take a model whose modules are others: LoRA layers around the former ones would bring those back."""
+        self.model = model
+        self._lora_layers.clear()
+
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Return the token ids of ``text``."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special)
@@ -149,8 +159,12 @@ class LanguageModel:
     def fresh_soft_prompt(self, tokens: int, seed: int) -> SoftPrompt:
         """Return virtual tokens to begin with: embeddings of ordinary tokens of the vocabulary, drawn by a seed.
 
+        Raises:
+            NotApplicableError: the model reads the tokens themselves behind its embedding, too.
+
         Source: Lester et al. 2021, §3.2 (the initialisation "sampled vocabulary").
         """
+        self._check_embedding()
         control = set(self.tokenizer.all_special_ids)
         ordinary = torch.tensor(sorted(set(self.tokenizer.get_vocab().values()) - control))
         drawn = ordinary[torch.randperm(len(ordinary), generator=torch.Generator().manual_seed(seed))[:tokens]]
@@ -228,6 +242,11 @@ class LanguageModel:
             self._lora_layers[kind] = make_lora_layers(self.model, weights)
         return self._lora_layers[kind]
 
+    def _check_embedding(self) -> None:
+        """Raise NotApplicableError where layers have embeddings of their own: virtual tokens have none there."""
+        if getattr(self.config, "hidden_size_per_layer_input", 0):
+            raise NotApplicableError(f"{self.profile.name} has embeddings in every layer; a soft prompt has none there")
+
     def check_fit(self, weights: Carried) -> None:
         """Raise InputError where an adapter belongs to another base model or has other shapes."""
         if weights.base_sha256 and weights.base_sha256 != self.sha256:
@@ -235,6 +254,7 @@ class LanguageModel:
                 f"the adapter was made for base model {weights.base_sha256[:12]}, this one is {self.sha256[:12]}"
             )
         if isinstance(weights, SoftPrompt):
+            self._check_embedding()
             width = self.model.get_input_embeddings().weight.shape[1]
             if weights.width != width:
                 raise InputError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from cao.errors import InputError
 from cao.model.adapters import MAGNITUDE, LoraWeights
 from cao.peft_folder import PREFIX
 
@@ -53,6 +54,9 @@ def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
     Args:
         model: a transformers model.
         weights: for rank, alpha and the names of the modules.
+
+    Raises:
+        InputError: some of its modules can carry none.
     """
     import peft.tuners.lora  # noqa: PLC0415  (two seconds; a reference or a graph is shown without it)
 
@@ -70,14 +74,19 @@ def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
     modules = dict(around.named_modules())
     layers = []
     for path, module in modules.items():
-        if isinstance(module, peft.tuners.lora.LoraLayer):
+        if isinstance(module, peft.tuners.lora.LoraLayer) and path.removeprefix(PREFIX) in names:  # no fused experts
             parent, _, name = path.rpartition(".")
             module.cast_input_dtype_enabled = False  # see LanguageModel.mixed_precision
             layers.append((modules[parent], name, module))
     named = around.named_parameters()
     filed = ((name.replace(".default.", "."), value) for name, value in named if ".lora_" in name)
     parameters = {name.replace(f"{MAGNITUDE}.weight", MAGNITUDE): value for name, value in filed}
+    parameters = {name: value for name, value in parameters.items() if name in weights.tensors}
     around.unload()
+    if len(layers) < len(names):
+        raise InputError(
+            f"PEFT puts no LoRA layer on {len(names) - len(layers)} of the {len(names)} modules of an adapter"
+        )
     return LoraLayers(layers, parameters)
 
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, logging
 
 from cao.errors import InputError
 from cao.model.profiles import ModelProfile
-from cao.model.profiles.inferred import no_targets, read_config, read_tokenizer
+from cao.model.profiles.inferred import READING, no_targets, one_line, read_config, read_tokenizer
 from cao.types import Dtype
 
 MISFIT = "ignore_mismatched_sizes"
@@ -39,9 +38,9 @@ def read_model(folder: Path, dtype: Dtype, profile: ModelProfile) -> tuple[PreTr
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        why = str(error).splitlines()[0]
-        why = "its weights have other sizes than config.json says" if MISFIT in why else why
+    except READING as error:
+        misfit = MISFIT in str(error)
+        why = "its weights have other sizes than config.json says" if misfit else one_line(error)
         raise InputError(f"{folder}: cannot be loaded ({why})") from None
     _check_weights(folder, model, found["missing_keys"], found["unexpected_keys"])
     _check_vocabulary(folder, model, tokenizer)

@@ -191,7 +191,7 @@ def _merge(lm: LanguageModel, folder: Path, wrapped: PeftModel, tensors: dict[st
     try:
         with torch.no_grad():
             before = wrapped.eval()(input_ids=ids, use_cache=False).logits
-            lm.model = wrapped.merge_and_unload(safe_merge=True).eval().requires_grad_(False)
+            lm.exchange(wrapped.merge_and_unload(safe_merge=True).eval().requires_grad_(False))
             after = lm.model(input_ids=ids, use_cache=False).logits
     except Exception as error:  # noqa: BLE001  (PEFT raises whatever it meets)
         raise InputError(f"{folder}: PEFT cannot merge it into {lm.profile.name} ({_line(error)})") from None

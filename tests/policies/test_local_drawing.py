@@ -1,5 +1,6 @@
 """Drawing tokens: against a plain distribution, side by side as alone, no prompt read twice."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from cao.inference.prompt_memory import PromptMemory
 from cao.inference.sampling import draw, sample
 from cao.model.language_model import LanguageModel
 from cao.strategy import strategy_schema
+from tests.cao.model.families import family_model
 
 
 def plain_distribution(logits: list[float], temperature: float, top_k: int, top_p: float) -> list[float]:
@@ -140,6 +142,17 @@ def test_a_prompt_read_before_is_not_read_again_and_changes_nothing(tiny_lm: Lan
     assert alone[first] != alone[second]
     for prompt, fresh in ((first, len(a)), (first, 0), (second, len(b) - common), (first, len(a) - common)):
         assert texts(prompt, memory, common) == (alone[prompt], fresh)
+
+
+def test_a_model_that_carries_a_state_reads_every_prompt_anew(tiny_model_folder: Path, tmp_path: Path) -> None:
+    lm = family_model("Lfm2", tmp_path, tiny_model_folder)
+    memory, logits = PromptMemory(), list[torch.Tensor]()
+    first, second = lm.encode("Question: Tom has 12 apples."), lm.encode("Question: Tom has 12 pears and eats 5.")
+    with torch.no_grad():
+        for ids in (first, second, second):
+            logits.append(memory.read(lm, ids, 4)[1])
+            alone = lm.model(input_ids=torch.tensor([ids]), use_cache=False).logits[:, -1].float()
+            torch.testing.assert_close(logits[-1], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_a_reading_that_fails_leaves_nothing_of_another_prompt(

@@ -40,7 +40,7 @@ def mean_state(lm: LanguageModel, prompts: list[str], limit: int) -> Tensor:
     rows = [row for row in (lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts[:limit]) if row]
     if not rows:
         raise NotApplicableError("no prompt has a token: there is nothing to make a task vector from")
-    total = torch.zeros(int(lm.model.config.hidden_size), dtype=torch.float64)
+    total = torch.zeros(int(lm.config.hidden_size), dtype=torch.float64)
     for piece in pieces([len(row) for row in rows], PIECE_TOKENS):
         texts = [rows[i] for i in piece]
         with lm.mixed_precision():

@@ -54,3 +54,7 @@ class Inputs:
     def keep(self, weights: Carried) -> AdapterRef:
         """Write an adapter to the store."""
         return save_carried(self.store, weights, self.lm.source)
+
+    def under_one(self, adapter: AdapterRef, note: str) -> AdaptedModel:
+        """Return the current model with a single adapter in the place of what members it has."""
+        return self.current.model_copy(update={"members": (adapter,), "method": None, "centroids": None, "note": note})

@@ -33,7 +33,7 @@ def apply(strategy: LoraMix, inputs: Inputs) -> AdaptedModel:
     else:
         made = inputs.keep(mix(weights, strategy.lambda_))
         note = f"the halves of the adapter's rank {made.rank} mixed with lambda {strategy.lambda_:g}"
-    return inputs.current.model_copy(update={"members": (made,), "note": note})
+    return inputs.under_one(made, note)
 
 
 def scale(weights: LoraWeights, lam: float) -> LoraWeights:

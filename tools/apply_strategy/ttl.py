@@ -69,7 +69,7 @@ def apply(strategy: TTL, inputs: Inputs) -> AdaptedModel:
     )
     note += f"; {picked}" if (picked := made.get("picked")) else ""
     note += f"; {trained.tokens} virtual tokens before each prompt" if isinstance(trained, SoftPrompt) else ""
-    return inputs.current.model_copy(update={"members": (inputs.keep(trained),), "note": note})
+    return inputs.under_one(inputs.keep(trained), note)
 
 
 def _start(strategy: TTL, inputs: Inputs) -> Carried:

@@ -59,7 +59,7 @@ def apply(strategy: TTS, inputs: Inputs) -> AdaptedModel:
         raise NotApplicableError("the pool holds nothing besides the base model")
     note = f"{' and '.join(said)}, together by {strategy.method}{_alike(members)}"
     adapters = tuple(member.adapter for member in members)
-    together = {"members": adapters, "method": strategy.method, "note": note}
+    together = {"members": adapters, "method": strategy.method, "note": note, "centroids": None}
     if strategy.method not in ROUTING:
         return inputs.current.model_copy(update=together)
     data = save({"places": centroids(embeddings, strategy.method).contiguous()})

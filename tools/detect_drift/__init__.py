@@ -12,7 +12,14 @@ from cao.tasks.prompt_text import MOSTLY, blank, distinct, is_foreign
 from tools.detect_drift.known_tasks import KnownTasks
 from tools.detect_drift.verdict import Window, with_verdict
 from tools.detect_drift.window import apart, draw
-from tools.detect_drift.wording import NOT_IDENTIFIABLE, in_reference, sentence, small_print, small_references
+from tools.detect_drift.wording import (
+    NOT_COMPARED,
+    NOT_IDENTIFIABLE,
+    in_reference,
+    sentence,
+    small_print,
+    small_references,
+)
 
 SAME = 0.9999
 """Cosine of two embeddings from which on their prompts are taken for one."""
@@ -76,18 +83,22 @@ def detect_drift(
         measured = with_verdict(window, known, measured, seed=seed, permutations=permutations)
         usual = dict(zip(kept, measured.typicality, strict=True))
         measured = measured.model_copy(update={"typicality": tuple(usual.get(i) for i in range(len(prompts)))})
-    caveats = small_print(measured, prompts, cut, foreign) + _of_references(measured, known, encoded)
+    caveats = small_print(measured, prompts, cut, foreign) + _of_references(measured, known, encoded, correct or ())
     return measured.model_copy(update={"caveats": tuple(caveats), "sentence": sentence(measured)})
 
 
-def _of_references(measured: DriftReport, known: KnownTasks, encoded: Tensor | None) -> list[str]:
+def _of_references(
+    measured: DriftReport, known: KnownTasks, encoded: Tensor | None, correct: Sequence[bool | None]
+) -> list[str]:
     """Return what the known tasks leave open: few prompts, no labels, or prompts that are a reference's own."""
     if encoded is None:
         return []
     nearest = known.references[measured.nearest_task] if measured.nearest_task else None
     own = in_reference(_same(encoded, nearest.embeddings), measured) if nearest else []
     few = small_references({name: len(it.embeddings) for name, it in known.references.items()})
-    return few + ([] if measured.feedback else [NOT_IDENTIFIABLE]) + own
+    compared = any(right is not None for right in correct) and measured.kind != "insufficient"
+    lacking = [] if measured.feedback else [NOT_COMPARED if compared else NOT_IDENTIFIABLE]
+    return few + lacking + own
 
 
 def _same(encoded: Tensor, reference: Tensor) -> int:

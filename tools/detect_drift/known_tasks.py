@@ -130,12 +130,20 @@ class KnownTasks:
         """The tasks that prompts are expected from."""
         return tuple(self.current) or self.names
 
-    def heard_from(self, model_sha256: str) -> "KnownTasks":
-        """Return the tasks with the option signals of one model; those of others compare with nothing of it."""
-        kept = {
-            name: one if one.judged_by == model_sha256 else replace(one, signals=None)
-            for name, one in self.references.items()
-        }
+    def heard_from(self, model_sha256: str | None) -> "KnownTasks":
+        """Return the tasks with what one model said of them; what others said compares with nothing of it.
+
+        Outcomes that came with a reference's prompts are taken for those of the deployed model.
+
+        Args:
+            model_sha256: hash of the deployed model; None where it is not known.
+        """
+        kept = dict[str, Reference]()
+        for name, one in self.references.items():
+            another = one.judged_by != model_sha256
+            signals = None if another else one.signals
+            correct = None if another and one.judged_by else one.correct
+            kept[name] = replace(one, signals=signals, correct=correct)
         return KnownTasks(kept, self.current)
 
     def distances_to(self, points: Tensor, names: Sequence[str] = ()) -> dict[str, Tensor]:

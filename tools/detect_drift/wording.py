@@ -10,6 +10,10 @@ from tools.detect_drift.order import ORDER_LEVEL
 from tools.detect_drift.window import MIN_PROMPTS
 
 NOT_IDENTIFIABLE = "concept drift is not identifiable without labels: answers may turn wrong while the prompts stay"
+NOT_COMPARED = (
+    "how many answers are right is compared with nothing: no outcomes of this model are known of the nearest task"
+    " (python -m agent.reference add NAME SOURCE makes a reference of prompts with theirs)"
+)
 
 SMALL_REFERENCE = 64
 """Reference prompts below which a report says that little can be told from them."""

@@ -18,6 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainerState, TrainingArgumen
 
 from agent.train.policy.settings import Tuning
 from cao.errors import InputError
+from cao.inference.scoring import context_length
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packing import as_mask, states_alone
@@ -94,7 +95,7 @@ def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
     prompt = lm.encode(lesson.prompt, special=not lm.tokenizer.chat_template)
     end = int(lm.tokenizer.eos_token_id)
     replies = [[*lm.encode(reply, special=False), end] for reply in lesson.replies]
-    longest, room = len(prompt) + max(map(len, replies)), int(lm.model.config.max_position_embeddings)
+    longest, room = len(prompt) + max(map(len, replies)), context_length(lm)
     if longest > room:
         raise InputError(f"a policy's prompt with its reply has {longest} tokens, the model reads {room}")
     return branch_tensors(prompt, replies)

@@ -1,10 +1,13 @@
 """A profile inferred from a model's folder: its configuration and its tokenizer are read, its weights are not."""
 
 import json
+import textwrap
 from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -23,7 +26,11 @@ from cao.model.profiles.lora_targets import find_targets, lora_shapes
 
 PRESET = "small"
 """The consolidation preset of a model that has none of its own."""
-_READING = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, NotImplementedError, ImportError)
+READING = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, NotImplementedError, ImportError),
+    *(ArithmeticError, StrictDataclassError, SafetensorError),
+)
+"""What the libraries raise where a model's folder is none that they can read."""
 
 
 def infer_profile(reference: str, folder: Path) -> ModelProfile:
@@ -93,8 +100,8 @@ def read_config(folder: Path) -> PretrainedConfig:
         )
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except _READING as error:
-        raise InputError(f"{path}: cannot be read ({_line(error)})") from None
+    except READING as error:
+        raise InputError(f"{path}: cannot be read ({one_line(error)})") from None
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -105,9 +112,9 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except _READING as error:
+    except READING as error:
         raise InputError(
-            f"{folder}: its tokenizer cannot be read ({_line(error)}); copy the model's tokenizer files there"
+            f"{folder}: its tokenizer cannot be read ({one_line(error)}); copy the model's tokenizer files there"
         ) from None
 
 
@@ -139,20 +146,21 @@ def _skeleton(folder: Path, config: PretrainedConfig) -> PreTrainedModel:
             model = AutoModelForCausalLM.from_config(config)
         model.tie_weights()
         return model
-    except _READING as error:
-        raise InputError(f"{folder}: no causal language model ({_line(error)})") from None
+    except READING as error:
+        raise InputError(f"{folder}: no causal language model ({one_line(error)})") from None
 
 
 def _ends(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """Return the texts of the tokens that end a text: the generation's, then the tokenizer's."""
     try:
         stated = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
-    except _READING:
+    except READING:
         stated = None
     several = stated if isinstance(stated, list) else [stated]
     texts = [tokenizer.convert_ids_to_tokens(token) for token in several if isinstance(token, int)]
     return tuple(dict.fromkeys(text for text in [*texts, tokenizer.eos_token] if text))
 
 
-def _line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def one_line(error: BaseException) -> str:
+    """Return what a library says in one line of bounded length."""
+    return textwrap.shorten(str(error), 300) or type(error).__name__

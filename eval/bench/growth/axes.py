@@ -106,7 +106,7 @@ def adapter_axes(
         tasks: numbers of tasks.
         preset: the aligner's sizes.
     """
-    width = int(lm.model.config.hidden_size)
+    width = int(lm.config.hidden_size)
     used, learnt = ({_layout(lm, n).total: _layout(lm, n) for n in counts} for counts in (layers, fewer))
     second = list(learnt.values())[1]
 

@@ -1,6 +1,7 @@
 """Greedy generation against a plain loop that reads the whole text again for every token."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from cao.inference.hidden_cache import hidden_states
 from cao.inference.scoring import plan_row
 from cao.model.language_model import LanguageModel
 from cao.types import Branch, LatentSettings, Query
+from tests.cao.model.families import family_model
 from tools.apply_strategy.latent import moving, prompt_deltas
 
 PROMPTS = ["Question: Which of these animals can fly?\nAnswer:", "Tom", "Why do plants need the sun? Because"]
@@ -57,6 +59,17 @@ def test_rows_that_stop_early_leave_the_others_as_they_are(exact_lm: LanguageMod
         assert after.text == before.text.split(stop)[0]
         assert after.tokens <= before.tokens
     assert stopped[0].tokens < 12
+
+
+@pytest.mark.parametrize("name", ["Lfm2", "FalconH1"])
+def test_rows_leave_a_model_that_carries_a_state(name: str, tiny_model_folder: Path, tmp_path: Path) -> None:
+    stated = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
+    lm = family_model(name, tmp_path, tiny_model_folder, **(stated if name == "FalconH1" else {}))
+    alone = [generate(lm, [prompt], max_new_tokens=12)[0] for prompt in PROMPTS]
+    stop = alone[0].text[2:4]
+    together = generate(lm, PROMPTS, max_new_tokens=12, stop=[stop])
+    assert [answer.text for answer in together] == [answer.text.split(stop)[0] for answer in alone]
+    assert len({answer.tokens for answer in together}) > 1
 
 
 def test_the_end_token_ends_a_row_and_is_not_in_its_text(exact_lm: LanguageModel) -> None:

@@ -1,15 +1,17 @@
 """Each family of models, given as a folder: LoRA where it belongs, and everything computed as the model alone does."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 from cao.configuration import Machine
 from cao.errors import InputError
+from cao.inference.scoring import context_length
 from cao.model.adapters import LoraWeights, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.loading import load_model
@@ -17,8 +19,9 @@ from cao.profile_settings import ProfileSettings
 from cao.strategies.ttl import TTL
 from cao.tasks.base import Task, choice_example
 from cao.types import AdaptedModel, LatentSettings
-from tests.cao.model.families import FAMILIES, save_family
+from tests.cao.model.families import BASE, FAMILIES, family_model
 from tests.cao.model.test_agreement import ROW, own_score, scores
+from tools.align_lora.task_vector import mean_state
 from tools.apply_strategy.ttl import train_ttl
 from tools.evaluate import evaluate
 from tools.generate_lora.tokens import TokenLayout
@@ -31,9 +34,7 @@ TASK = Task("tiny", "Tiny", "a test", lambda: EXAMPLES)
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest, tiny_model_folder: Path, tmp_path: Path) -> tuple[str, LanguageModel]:
     """A family's name and its tiny model, loaded as ``--model DIR`` is."""
-    folder = save_family(request.param, tmp_path / "model", tiny_model_folder)
-    settings = ProfileSettings(answer_style="text")
-    return request.param, load_model(Machine(model=str(folder), profile=settings, dtype="float32", offline=True))
+    return request.param, family_model(request.param, tmp_path / "model", tiny_model_folder)
 
 
 def random_lora(lm: LanguageModel) -> LoraWeights:
@@ -84,9 +85,25 @@ def test_a_family_is_scored_trained_and_adapted_as_its_own_forward_does(
 def test_a_generator_has_no_token_layout_for_fused_layers_and_says_so(
     name: str, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    folder = save_family(name, tmp_path, tiny_model_folder)
-    settings = ProfileSettings(answer_style="text")
-    lm = load_model(Machine(model=str(folder), profile=settings, dtype="float32", offline=True))
+    lm = family_model(name, tmp_path, tiny_model_folder)
     with pytest.raises(InputError, match="not a module with LoRA inside a numbered layer") as refused:
         TokenLayout.of(lm.lora_shapes(), lm.profile.lora_rank, lm.profile.lora_alpha, (8, 8))
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_sees_pictures_too_is_read_by_what_reads_text(tiny_model_folder: Path, tmp_path: Path) -> None:
+    text = {"head_dim": 8, "sliding_window": 12, **BASE}
+    tower = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma3Config(text_config=text, vision_config={**tower, "image_size": 28, "patch_size": 14})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    for file in [*tiny_model_folder.glob("*token*"), *tiny_model_folder.glob("chat_template*")]:
+        shutil.copy(file, tmp_path / file.name)
+    settings = ProfileSettings(answer_style="text")
+    lm = load_model(Machine(model=str(tmp_path), profile=settings, dtype="float32", offline=True))
+    assert (context_length(lm), lm.paths.longest) == (512, 12)
+    assert lm.lora_shapes()
+    assert all("language_model" in name for name in lm.lora_shapes())
+    assert scores(lm, ROW) == pytest.approx([own_score(lm, ROW, span) for span in ROW.spans], abs=1e-3)
+    assert mean_state(lm, PROMPTS, 2).shape == (32,)

@@ -240,6 +240,13 @@ def test_a_models_own_code_is_never_run(folder: Path) -> None:
     assert "not a model's configuration" in refusal(folder)
 
 
+@pytest.mark.parametrize("change", [{"hidden_size": "x"}, {"num_hidden_layers": 0}, {"num_attention_heads": 0}])
+def test_a_configuration_that_cannot_be_is_told_in_one_line(folder: Path, change: dict[str, object]) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert str(folder) in refusal(folder)
+
+
 def test_an_adapter_of_another_family_is_refused(folder: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
     other = load(save_family("GPTNeoX", tmp_path / "neox", tiny_model_folder), answer_style="text")
     adapter = Path(save_adapter(tmp_path / "store", other.fresh_lora(0), other.source).path)

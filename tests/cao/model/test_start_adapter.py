@@ -45,6 +45,7 @@ MERGED: dict[str, dict[str, Any]] = {
     "DoRA": {"target_modules": ATTENTION, "use_dora": True},
     "biases": {"target_modules": ATTENTION, "bias": "lora_only"},
     "a trained norm": {"target_modules": ATTENTION, "modules_to_save": ["norm"]},
+    "a trained linear layer": {"target_modules": ATTENTION, "modules_to_save": ["gate_proj"]},
 }
 
 

@@ -101,6 +101,22 @@ def test_the_pool_is_the_base_the_current_adapter_and_those_at_hand(
     )
 
 
+def test_what_takes_the_place_of_a_routed_model_is_not_routed(
+    tiny_lm: LanguageModel, tmp_path: Path, current: AdapterRef, at_hand: dict[str, LoraWeights]
+) -> None:
+    routed = AdaptedModel(members=(current,), method="avg_prompt_embed", centroids="routes.safetensors")
+    at = Standing(routed, "tiny", generator=False, pool=tuple(at_hand))
+    found = applied(strategy("pool"), at, tiny_lm, tmp_path, at_hand)
+    assert (len(found.members), found.method, found.centroids) == (4, "sum_logprobs", None)
+    mixed = validate_strategy({"family": "LORA", "lambda": 0.5})
+    trained = validate_strategy(
+        {"family": "TTL", "ttl_steps": 1, "learning_rate": 1e-3, "batch_size": 2, "shuffle_data": True}
+    )
+    for chosen in (mixed, trained):
+        one = apply_strategy(chosen, PROMPTS, at, 0, lm=tiny_lm, store=tmp_path)
+        assert (len(one.members), one.method, one.centroids) == (1, None, None)
+
+
 def test_repeats_are_one_member(
     tiny_lm: LanguageModel, tmp_path: Path, current: AdapterRef, at_hand: dict[str, LoraWeights]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -236,3 +237,12 @@ def test_what_another_model_said_is_not_compared_with() -> None:
     assert known.references["a"].signals is signals
     assert [known.references[name].signals for name in "bc"] == [None, None]
     assert known.current == ("a",)
+
+
+def test_outcomes_of_another_model_say_nothing_of_this_one() -> None:
+    right = torch.ones(8, dtype=torch.bool)
+    own = Reference(cloud(1, 8), correct=right)  # came with the prompts
+    known = KnownTasks({"own": own, "theirs": replace(own, judged_by="theirs"), "mine": replace(own, judged_by="mine")})
+    for model, compared in (("mine", ["own", "mine"]), (None, ["own"]), ("theirs", ["own", "theirs"])):
+        heard = known.heard_from(model).references
+        assert [name for name in known.names if heard[name].correct is not None] == compared

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from cao.configuration import Machine
-from cao.errors import InputError
+from cao.errors import InputError, NotApplicableError
 from cao.inference.generation import generate
 from cao.inference.hidden_cache import HiddenCache
 from cao.inference.scoring import plan_row, score_queries
@@ -25,7 +25,7 @@ from cao.model.soft_prompt.weights import EMBEDDINGS, SoftPrompt, load_soft_prom
 from cao.model.start_adapter import attach_adapter
 from cao.profile_settings import ProfileSettings
 from cao.types import CONFIG_FILE, MOST_VIRTUAL_TOKENS, WEIGHTS_FILE, Branch, LatentSettings, Query
-from tests.cao.model.families import save_family
+from tests.cao.model.families import family_model, save_family
 from tools.apply_strategy.latent import moving
 
 CHOICES = tuple(Branch(scored=text) for text in (" the bird", " to sleep", " the bees"))
@@ -34,6 +34,16 @@ QUERIES = [
     Query(prefix="Question: Why do plants need the sun, and what of the rain?\nAnswer:", branches=CHOICES),
     Query(prefix="", branches=CHOICES[:2]),
 ]
+
+
+def test_a_model_with_embeddings_in_every_layer_takes_no_soft_prompt(tiny_model_folder: Path, tmp_path: Path) -> None:
+    stated = {"vocab_size_per_layer_input": 400, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0}
+    stated |= {"laurel_rank": 4, "intermediate_size": [64] * 2, "activation_sparsity_pattern": [0.0] * 2, "head_dim": 8}
+    lm = family_model("Gemma3n", tmp_path, tiny_model_folder, **stated)
+    with pytest.raises(NotApplicableError, match="has embeddings in every layer"):
+        lm.fresh_soft_prompt(3, 0)
+    with pytest.raises(NotApplicableError, match="has embeddings in every layer"), lm.adapted(soft(lm)):
+        pass
 
 
 def soft(lm: LanguageModel, tokens: int = 5, seed: int = 3) -> SoftPrompt:
