@@ -30,7 +30,7 @@ from agent.loop.run_folder import (
 )
 from agent.loop.start import first_state
 from agent.loop.state import Context, State, Workbench, dump_state
-from agent.record.commands import resume_command
+from agent.record.commands import resume_command, trace_command
 from agent.record.page.report import write_report
 from agent.record.reading import at_work, read_record
 from agent.record.runs import find_run
@@ -175,6 +175,11 @@ def drive(bench: Workbench, folder: Path, header: RunHeader, view: View) -> RunR
         if finished and (folder / "run.json").exists():
             states = [state_at(snapshot, folder) for snapshot in read_history(graph, thread, folder)]
             return completed(folder, read_record(folder), states)
+        if not snapshot.created_at and (folder / "run.json").exists():
+            raise InputError(
+                f"run {folder.name} is finished and its checkpoints were pruned: nothing is left to resume; see it "
+                f"with: {trace_command('show', folder.parent, folder.name)}"
+            )
         if snapshot.created_at and not finished:
             check(folder, reached, bench.lm.sha256)
             at = snapshot.next[0] if snapshot.next else "the step after the last one"

@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 from agent.handover.settings import CAO_FILE
-from agent.record.measurements import PartScore
 from agent.record.schema import RunRecord
 from agent.record.wording import compared_sentence, drift_sentence, interval, model_name, number, percent
 from cao.encodings import visible
-from cao.model.profiles import known
+from cao.model.profiles import NOT_THE_HUBS, known
 from cao.strategy import restore_strategy, strategy_text
+from cao.types import AnswerRule, Reward
 
 
 def hub_id(run: RunRecord) -> str:
@@ -35,10 +35,11 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...], *, soft: bool = Fa
     head = {"base_model": source, "library_name": "peft", "license": licence, "tags": tags}
     front = [f"{key}: {json.dumps(value)}" for key, value in head.items() if value]
     accepted = what == "adopted" and run.adopted is not None
+    told_apart = f". {NOT_THE_HUBS}" if profile and profile.dequantised else ""
     facts = {
-        "Base model": f"{model_name(run.model)}{_carried(run)}, sha256 of its weights {run.model_sha256}",
+        "Base model": f"{model_name(run.model)}{_carried(run)}, sha256 of its weights {run.model_sha256}{told_apart}",
         "Task": f"{run.task}{', ' + run.data.format if run.data else ''}",
-        "What it is": (run.adopted and run.adopted.note) or f"the {what} {'model' if accepted else 'adapter'}",
+        "What it is": _note(run) if accepted else f"the {what} adapter",
         "Strategy": _strategies(run) if accepted else "none",
         "Drift": f"{drift_sentence(run.drift)} {compared_sentence(run)}".strip(),
         "Licence": f"{licence}; that of the base model. The data's own licence is for you to state.",
@@ -46,9 +47,9 @@ def card(run: RunRecord, what: str, folders: tuple[str, ...], *, soft: bool = Fa
     }
     told = [f"- {name}: {as_text(fact)}" for name, fact in facts.items()]
     if not accepted:
-        told.append("- Accepted: no; nothing says that it is better than the base model.")
+        told.append(f"- Accepted: {_accepted(run, what)}")
     title = f"# {as_text(run.task)} on {as_text(model_name(run.model))}"
-    return "\n".join(["---", *front, "---", "", title, "", *told, "", *_scores(run), *_use(folders)])
+    return "\n".join(["---", *front, "---", "", title, "", *told, "", *_scores(run, what), *_use(folders)])
 
 
 def as_text(value: str) -> str:
@@ -73,19 +74,39 @@ def _strategies(run: RunRecord) -> str:
     return "; ".join(strategy_text(strategy) for strategy in strategies) or "none beyond the start"
 
 
-def _scores(run: RunRecord) -> list[str]:
-    """Return the rewards and the test scores with their intervals, as a table."""
-    sides: dict[str, tuple[float, tuple[float, float], int, float]] = {}
-    strategies = map(restore_strategy, run.adopted.strategies if run.adopted else ())
-    remade = any(strategy.transductive for strategy in strategies)
-    this = "reward, what was made for its questions; this was made for the test's" if remade else "reward, this"
-    for name, reward in (("reward, deployed model", run.reward.baseline), (this, run.reward.best)):
-        if reward:
-            sides[name] = (reward.score, reward.ci95, reward.n, reward.loss)
-    tested: dict[str, PartScore] = {} if run.test is None else {"test, deployed model": run.test.baseline}
-    if run.test is not None and run.adopted is not None:
-        tested["test, this"] = run.test.adapted
-    sides |= {name: (one.accuracy, one.ci95, one.n, one.loss) for name, one in tested.items()}
+def _note(run: RunRecord) -> str:
+    return (run.adopted and run.adopted.note) or "the adopted model"
+
+
+def _accepted(run: RunRecord, what: str) -> str:
+    """Return whether the run accepted an adapter that is handed over alone, by the default answer rule."""
+    made, adopted = getattr(run.adapters, what), run.adopted
+    if made and adopted and adopted.adapter and adopted.adapter.sha256 == made.sha256:
+        return "the run adopted it as `--what adopted` hands it over, with its answer rule and its test scores."
+    return "no; nothing says that it is better than the base model."
+
+
+def _rewards(run: RunRecord, what: str) -> dict[str, Reward | None]:
+    """Return whose rewards stand in the table; an adapter alone answers by the default rule, and so does the other."""
+    if what == "adopted":
+        strategies = map(restore_strategy, run.adopted.strategies if run.adopted else ())
+        remade = any(strategy.transductive for strategy in strategies)
+        this = "reward, what was made for its questions; this was made for the test's" if remade else "reward, this"
+        return {"reward, deployed model": run.reward.baseline, this: run.reward.best}
+    default = next((each for each in run.reward.rules if each.rule == AnswerRule()), None)
+    if default and (reward := getattr(default, what)):
+        return {"reward, deployed model, default answer rule": default.base, "reward, this, by the same": reward}
+    dropped = ", as far as it was measured" if run.reward.dropped_after.get(what) else ""
+    return {"reward, deployed model": run.reward.baseline, f"reward, this{dropped}": getattr(run.reward, what)}
+
+
+def _scores(run: RunRecord, what: str) -> list[str]:
+    """Return the rewards and the test scores with their intervals, as a table; only what was adopted was tested."""
+    rewards = ((name, reward) for name, reward in _rewards(run, what).items() if reward)
+    sides = {name: (reward.score, reward.ci95, reward.n, reward.loss) for name, reward in rewards}
+    if run.test is not None and what == "adopted" and run.adopted is not None:
+        tested = {"test, deployed model": run.test.baseline, "test, this": run.test.adapted}
+        sides |= {name: (one.accuracy, one.ci95, one.n, one.loss) for name, one in tested.items()}
     if not sides:
         return ["Nothing was measured: the run had no labels.", ""]
     rows = [

@@ -26,7 +26,8 @@ class Verdict(Record):
         where: ``here``, or the server's address.
         prompts: how many were asked.
         changed: of these, on how many it changed anything by more than noise.
-        largest: largest change of a log-probability, nats; None where a server states none.
+        largest: largest change of a log-probability where the text stayed, nats; None where no text did, or a server
+            states none.
         noise: the same between two answers of the base model.
         reason: in a sentence.
     """

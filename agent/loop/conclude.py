@@ -20,6 +20,7 @@ from agent.record.page.questions import keep_questions
 from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRecord, Together
 from agent.record.trace_file import read_trace
 from cao.files import write_json
+from cao.model.profiles import NOT_THE_HUBS
 from cao.types import AdaptedModel, Example, Reward
 from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
@@ -119,8 +120,8 @@ def _card(bench: Workbench, kind: str) -> str:
     """Return what stands beside the adapter of a kind: which weights it belongs to, and how to put it on them."""
     lm, config = bench.lm, bench.config
     told = [f"Base model: {lm.profile.name}, `{lm.source}`, sha256 of its weights {lm.sha256[:16]}…"]
-    if lm.profile.source.startswith("embedded:") and config.model_path is None:
-        told.append("These are the embedded file's weights, dequantised; those of the same model on the hub differ.")
+    if lm.profile.dequantised and config.model_path is None:
+        told.append(f"{NOT_THE_HUBS}.")
     if config.start_adapter and bench.carried is None:
         told.append(f"Merge the adapter `{config.start_adapter}` into it first: this one was made on top.")
     load = 'model = AutoPeftModelForCausalLM.from_pretrained("adapter")'
@@ -242,7 +243,7 @@ def _smallest(bench: Workbench, state: State) -> Detectable:
     loss = statistics.median(spreads) if spreads else unrelated * statistics.stdev(losses(base).tolist())
     flip = statistics.median(flips) if flips else unrelated * statistics.stdev([float(item.correct) for item in base])
     n = len(base)  # accuracy moves by whole questions, so nothing below one of them can be seen
-    return Detectable(loss=smallest_detectable(loss, n), accuracy=max(1 / n, smallest_detectable(flip, n)))
+    return Detectable(loss=smallest_detectable(loss, n) or None, accuracy=max(1 / n, smallest_detectable(flip, n)))
 
 
 def versions() -> dict[str, str]:

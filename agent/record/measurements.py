@@ -154,9 +154,12 @@ class Counts(Record):
 
 
 class Detectable(Record):
-    """The smallest changes that the reward part could have seen: log-loss in nats, accuracy in [0, 1]."""
+    """The smallest changes that the reward part could have seen: log-loss in nats, accuracy in [0, 1].
 
-    loss: float
+    ``loss`` is None where no question's log-loss differed, as behind answers that are all uniform: nothing can be told.
+    """
+
+    loss: float | None
     accuracy: float
 
 

@@ -161,9 +161,10 @@ def print_summary(run: RunRecord, folder: str) -> None:
     for line in missing_sentences(run):
         console.print(escape(line))
     if seen := run.smallest_detectable:
+        by_loss = "no change of the log-loss" if seen.loss is None else f"log-loss changes from {seen.loss:.2g}"
         console.print(
-            f"The reward part ({run.splits['reward']} questions) could see log-loss changes from "
-            f"{seen.loss:.2g} and accuracy changes from {100 * seen.accuracy:.1f} points "
+            f"The reward part ({run.splits['reward']} questions) could see "
+            f"{by_loss} and accuracy changes from {100 * seen.accuracy:.1f} points "
             f"(one-sided .1, power .8).{_adopted_from(run)}"
         )
     if rules := rules_sentence(run):

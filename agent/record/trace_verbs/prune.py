@@ -119,6 +119,8 @@ def _parts(path: Path) -> list[Path]:
         return []
     if run.status in (UNFINISHED, RUNNING):
         return []
+    if run.adopted is None and run.config.get("start_adapter"):
+        return sorted(path.glob(CHECKPOINTS))  # the adapter that the deployed model carries serves
     together = run.adopted.together if run.adopted else None
     stays = {*(together.adapters if together else ()), together.routes if together else None, *summed_names(path)}
     folder = path / "adapters"

@@ -94,6 +94,11 @@ def test_resume_refuses_what_is_not_the_same_run(
     database = out / record["run_id"] / "checkpoints.sqlite"
     database.write_bytes(b"this is no database at all, but long enough to be read as one" * 40)
     refused(["--resume", record["run_id"]], "damaged")
+    made = (out / record["run_id"] / "run.json").read_bytes()
+    for path in (out / record["run_id"]).glob("checkpoints*"):
+        path.unlink()
+    refused(["--resume", record["run_id"]], "its checkpoints were pruned: nothing is left to resume")
+    assert (out / record["run_id"] / "run.json").read_bytes() == made
 
 
 def test_tampered_checkpoint_runs_no_code(

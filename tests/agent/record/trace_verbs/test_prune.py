@@ -121,6 +121,17 @@ def test_parts_leave_what_serves_and_what_is_read(capsys: pytest.CaptureFixture[
     assert not list(path.glob("checkpoints*"))
 
 
+def test_parts_leave_the_adapter_that_the_deployed_model_carries(capsys: pytest.CaptureFixture[str], out: Path) -> None:
+    path, record = out / "run-3", made.record("run-3")
+    record |= {"adopted": None, "status": "no_improvement", "config": {**record["config"], "start_adapter": "mine"}}
+    (path / "run.json").write_text(json.dumps(record))
+    (path / "adapters" / "aa").mkdir(parents=True)
+    (path / "checkpoints.sqlite").write_bytes(b"y")
+    assert names(prune(capsys, out, "--keep", "0", "--parts", "--yes")) == ["run-3"]
+    assert (path / "adapters" / "aa").is_dir()
+    assert not list(path.glob("checkpoints*"))
+
+
 def test_parts_leave_what_the_runs_hashes_list(capsys: pytest.CaptureFixture[str], out: Path) -> None:
     path, routes = out / "run-3", out / "run-3" / "adapters" / "routes-12.safetensors"
     routes.parent.mkdir()
