@@ -131,7 +131,9 @@ def _families(points: Sequence[Strategy], worth: Sequence[Judged]) -> dict[str, 
     measured = dict.fromkeys(FAMILIES, 0)
     improve: dict[str, list[tuple[StrategyFields, float]]] = {family: [] for family in FAMILIES}
     for strategy, judged in zip(points, worth, strict=True):
+        if judged.comparison is None:  # it cannot act there
+            continue
         measured[strategy.family] += 1
-        if judged.improved and judged.comparison:
+        if judged.improved:
             improve[strategy.family].append((strategy.canonical(), judged.comparison.loss_change))
     return {family: Family(measured=measured[family], improve=tuple(improve[family])) for family in FAMILIES}

@@ -145,6 +145,7 @@ class Aim(Record):
         reached_random: whether that is enough, and its interval excludes equality.
         above_every_fixed: whether it surely succeeds more often than every fixed choice.
         oracle: gain of the grid's best point in accuracy on test.
+        oracle_p: of that gain, by the test of ``Versus``.
         adopted: that of what the policy's loop adopts.
     """
 
@@ -154,6 +155,7 @@ class Aim(Record):
     reached_random: bool
     above_every_fixed: bool
     oracle: Mean
+    oracle_p: float
     adopted: Mean
 
 

@@ -24,6 +24,9 @@ TIMES = 2.0
 GAIN = 0.03
 """What the best point of the grid is to gain on test, in accuracy; the interval excludes 0."""
 
+LEVEL = 0.05
+"""Of the two-sided test that goes with each interval."""
+
 SHARE = 0.6
 """What of that the trained policy's loop is to find."""
 
@@ -127,7 +130,7 @@ def versus(result: PoliciesResult, name: str, other: str, tasks: Sequence[str]) 
         ci95=interval(drawn_mine - drawn_theirs),
         ratio=ratio,
         ratio_ci95=interval(drawn_mine[usable] / drawn_theirs[usable]) if ratio is not None else None,
-        p=sign_flips((mine - theirs).ravel()),
+        p=sign_flips((mine - theirs).mean(1)),
     )
 
 
@@ -152,18 +155,24 @@ def aim_of(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> 
         policy=name,
         against=against,
         times_random=ratio,
-        reached_random=ratio is not None and ratio >= TIMES and low > 1,
-        above_every_fixed=all(compared.ci95[0] > 0 for compared in (against[o] for o in fixed) if compared),
+        reached_random=ratio is not None and ratio >= TIMES and low > 1 and random is not None and random.p <= LEVEL,
+        above_every_fixed=all(surely_above(compared) for compared in (against[o] for o in fixed) if compared),
         oracle=held_out[ORACLE].test_accuracy,
+        oracle_p=sign_flips(values(result.cells[ORACLE], tasks, result.seeds, lambda cell: cell.test[0]).mean(1)),
         adopted=held_out[name].test_accuracy,
     )
+
+
+def surely_above(compared: Versus) -> bool:
+    """Return whether a policy surely succeeds more often; few tasks make an interval too short, so p must say so."""
+    return compared.ci95[0] > 0 and compared.p <= LEVEL
 
 
 def sign_flips(differences: Array) -> float:
     """Return the two-sided p-value of a mean difference of zero, over flips of signs: exact up to 13 differences.
 
     Args:
-        differences: (n,) paired.
+        differences: (n,) paired, independent of each other: means over the seeds of a task, not the seeds' own.
     """
     if len(differences) < 2 or not differences.any():
         return 1.0

@@ -1,9 +1,11 @@
 """The portfolio policy: one fixed order of strategies for every task, made from what they came to in practice.
 
-The order is greedy: each strategy is the one that adds most to the expected gain of the best so far, over the practised
-situations. Greedy reaches at least 1 − 1/e of what the best order of that length is worth.
+The order is greedy. The loop stops at the first strategy that is accepted, so each one is that which gains most in the
+practised situations where none before it is accepted. Behind those stands the rest of the grid, so that no attempt is
+spent on a strategy twice.
 
-Source: Nemhauser, Wolsey and Fisher, 1978 (the bound); Xu, Hoos and Leyton-Brown, Hydra, 2010 (portfolios of settings).
+Source: Streeter and Golovin, 2008 (greedy schedules, at most four times as late as the best one); Xu, Hoos and
+Leyton-Brown, Hydra, 2010 (portfolios of settings).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,25 +19,21 @@ Gains = Mapping[str, float]
 """A strategy's canonical JSON → what the loop would gain by it (``Comparison.worth``); 0 where it is not accepted."""
 
 
-def greedy_order(situations: Sequence[Gains], length: int) -> list[str]:
-    """Return the strategies, by their canonical JSON, that raise the mean of the best gain most, one after the other.
+def greedy_order(situations: Sequence[Gains]) -> list[str]:
+    """Return the strategies, by their canonical JSON, that gain most where none before them is accepted.
 
     Args:
-        situations: the gains in each practised situation; a strategy that is missing gains nothing there.
-        length: strategies at most; those that add nothing any more are left out.
+        situations: the gains in each practised situation; what is missing there, or gains 0, is not accepted.
     """
+    left, order = list(situations), list[str]()
     names = sorted({name for gains in situations for name in gains})
-    best, order = [0.0] * len(situations), list[str]()
-    for _ in range(length):
-        added = {
-            name: sum(max(0.0, gains.get(name, 0.0) - reached) for gains, reached in zip(situations, best, strict=True))
-            for name in names
-        }
-        name = max(names, key=lambda one: added[one], default="")
-        if not name or added[name] <= 0:
+    while names:
+        added = {name: sum(gains.get(name, 0.0) for gains in left) for name in names}
+        name = max(names, key=lambda one: added[one])
+        if added[name] <= 0:
             break
         order.append(name)
-        best = [max(gains.get(name, 0.0), reached) for gains, reached in zip(situations, best, strict=True)]
+        left = [gains for gains in left if not gains.get(name)]
     return order
 
 

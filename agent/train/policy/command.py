@@ -10,7 +10,7 @@ from agent.train.engine.settings import EngineSettings
 from agent.train.policy import report, run
 from agent.train.policy.options import DEFAULT_HELD_OUT, TrainPolicyOptions
 from agent.train.policy.rest_em import Sampling
-from agent.train.policy.settings import Settings, Tuning
+from agent.train.policy.settings import LEAST_STEPS, Settings, Tuning
 from policies.trained import index_of
 
 
@@ -30,7 +30,7 @@ def run_options(options: TrainPolicyOptions, config: RunConfig, engine: EngineSe
         config=config,
         held_out=held_out,
         sampling=Sampling(most=options.samples, sequential=options.sequential, seed=config.seed),
-        tuning=Tuning(epochs=options.epochs, seed=config.seed),
+        tuning=Tuning(epochs=options.epochs, least_steps=LEAST_STEPS, seed=config.seed),
         out=Path(config.out),
         seed=config.seed,
         engine=engine,

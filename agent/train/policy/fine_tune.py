@@ -8,6 +8,7 @@ Source: CAO-LLM §2.4, G.5 (supervised fine-tuning on the kept samples, LoRA).
 
 import contextlib
 import io
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,27 +28,38 @@ from cao.progress import Progress, silent
 
 @dataclass(frozen=True)
 class Lesson:
-    """One prompt and the texts that are right behind it."""
+    """One prompt and the texts that are right behind it.
+
+    Attributes:
+        prompt: what the model reads.
+        replies: what it is to write.
+        weights: how much each reply counts, 1 on average over all lessons; 1 each where there are none.
+    """
 
     prompt: str
     replies: Sequence[str]
+    weights: Sequence[float] = ()
 
 
-def branch_tensors(prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+def branch_tensors(
+    prompt: Sequence[int], replies: Sequence[Sequence[int]], weights: Sequence[float] = ()
+) -> dict[str, Tensor]:
     """Return what the model reads: a prompt with its replies behind it, end to end.
 
     Args:
         prompt: p token ids.
         replies: token ids of each reply, its end token included.
+        weights: of each reply; 1 each where there are none.
 
     Returns:
         ``input_ids``, ``position_ids`` and ``segments`` (1, T; 0 the prompt, 1… the replies), ``attention_mask``
-        (1, 1, T, T) bool, ``predicting`` (1, n) the positions whose next token is a reply's, and ``targets`` (1, n)
-        those tokens.
+        (1, 1, T, T) bool, ``predicting`` (1, n) the positions whose next token is a reply's, ``targets`` (1, n)
+        those tokens, and ``weights`` (1, n) float32.
     """
     ids, positions, segments = list(prompt), list(range(len(prompt))), [0] * len(prompt)
-    predicting, targets = list[int](), list[int]()
+    predicting, targets, counted = list[int](), list[int](), list[float]()
     for number, reply in enumerate(replies, 1):
+        counted += [weights[number - 1] if weights else 1.0] * len(reply)
         predicting += [len(prompt) - 1, *range(len(ids), len(ids) + len(reply) - 1)]
         targets += reply
         positions += range(len(prompt), len(prompt) + len(reply))
@@ -57,11 +69,12 @@ def branch_tensors(prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> d
     visible = ((owner[:, None] == owner[None, :]) | (owner[None, :] == 0)).tril()
     rows = {"input_ids": ids, "position_ids": positions, "segments": segments}
     rows |= {"predicting": predicting, "targets": targets}
-    return {**{name: torch.tensor([row]) for name, row in rows.items()}, "attention_mask": visible[None, None]}
+    made = {name: torch.tensor([row]) for name, row in rows.items()}
+    return {**made, "weights": torch.tensor([counted]), "attention_mask": visible[None, None]}
 
 
 def reply_loss(lm: LanguageModel, row: dict[str, Tensor]) -> Tensor:
-    """Return the mean cross-entropy of the replies' tokens, nats.
+    """Return the mean cross-entropy of the replies' tokens, each times its reply's weight, nats.
 
     Args:
         lm: the model as it is dressed.
@@ -75,7 +88,8 @@ def reply_loss(lm: LanguageModel, row: dict[str, Tensor]) -> Tensor:
         else:
             hidden = _hidden_alone(lm, row)
         logits = lm.logits(hidden)
-    return nn.functional.cross_entropy(logits.float(), row["targets"][0])
+    nats = nn.functional.cross_entropy(logits.float(), row["targets"][0], reduction="none")
+    return (nats * row["weights"][0]).mean()
 
 
 def _hidden_alone(lm: LanguageModel, row: dict[str, Tensor]) -> Tensor:
@@ -98,14 +112,14 @@ def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
     longest, room = len(prompt) + max(map(len, replies)), context_length(lm)
     if longest > room:
         raise InputError(f"a policy's prompt with its reply has {longest} tokens, the model reads {room}")
-    return branch_tensors(prompt, replies)
+    return branch_tensors(prompt, replies, lesson.weights)
 
 
-def _arguments(tuning: Tuning) -> dict[str, object]:
+def _arguments(tuning: Tuning, epochs: int) -> dict[str, object]:
     """Return the Trainer's settings that are the same on every device."""
     return {
         "per_device_train_batch_size": 1,
-        "num_train_epochs": tuning.epochs,
+        "num_train_epochs": epochs,
         "learning_rate": tuning.rate,
         "lr_scheduler_type": "constant",
         "weight_decay": 0.0,
@@ -135,7 +149,7 @@ def fine_tune(
         lm: the base model, undressed.
         lessons: one or more.
         start: the adapter to go on from.
-        tuning: epochs, rate, seed.
+        tuning: epochs, the fewest steps, rate, seed.
         progress: called after each step.
         losses: has each step's loss added, nats.
 
@@ -145,7 +159,8 @@ def fine_tune(
     Source: CAO-LLM §2.4, G.5.
     """
     rows = [encode_lesson(lm, lesson) for lesson in lessons]
-    steps = tuning.epochs * len(rows)
+    epochs = max(tuning.epochs, math.ceil(tuning.least_steps / len(rows)))
+    steps = epochs * len(rows)
 
     class Progressing(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, arguments: object, state: TrainerState, *_: object, **__: object) -> None:
@@ -165,7 +180,7 @@ def fine_tune(
     ):
         trainer = Replies(
             model=lm.model,
-            args=TrainingArguments(output_dir=folder, use_cpu=lm.device == "cpu", **_arguments(tuning)),
+            args=TrainingArguments(output_dir=folder, use_cpu=lm.device == "cpu", **_arguments(tuning, epochs)),
             train_dataset=rows,
             data_collator=lambda batch: batch[0],
             callbacks=[Progressing()],

@@ -170,7 +170,7 @@ def _landscape(situation: Situation) -> Landscape:
     known, families = situation.known(), Landscape()
     for point in grid(situation.context.families):
         judged = known.get(canonical_json(point.canonical()))
-        if judged is not None:
+        if judged is not None and judged.comparison is not None:  # else it cannot act there
             counts = families.setdefault(point.family, {"measured": 0, "improve": 0})
             counts["measured"] += 1
             counts["improve"] += judged.improved
@@ -184,7 +184,7 @@ def _arms(practised: Sequence[Situation]) -> dict[str, tuple[int, int]]:
         known = situation.known()
         for point in grid(situation.context.families):
             key = canonical_json(point.canonical())
-            if key in known:
+            if key in known and known[key].comparison is not None:
                 won, lost = arms.get(key, (0, 0))
                 arms[key] = (won + known[key].improved, lost + (not known[key].improved))
     return arms

@@ -69,6 +69,12 @@ class Sample(Record):
     judged: Judged | None
     reason: str = ""
 
+    @property
+    def worth(self) -> float:
+        """What its change of the model is worth (``Comparison.worth``); 0 where it was not measured."""
+        comparison = self.judged.comparison if self.judged else None
+        return comparison.worth if comparison else 0.0
+
 
 class Sampling(Record):
     """How many samples a situation gets.
@@ -215,26 +221,20 @@ def _sample(raw: str, iteration: int, situation: str, number: int) -> Sample:
     )
 
 
-def kept(samples: Sequence[Sample], most: int) -> dict[str, list[str]]:
-    """Return the texts that improved the model, situation by situation: one a strategy, the best ``most`` by gain.
+def kept(samples: Sequence[Sample], most: int) -> dict[str, list[Sample]]:
+    """Return the samples that improved the model, situation by situation: one a strategy, the best ``most`` by gain.
 
     So neither an easy situation outweighs the others, nor what the policy says most often anyway what gains more.
 
     Args:
         samples: of one iteration.
-        most: texts of one situation.
+        most: samples of one situation.
     """
     won: dict[str, dict[str, Sample]] = {}
     for sample in samples:
         if sample.reward and sample.strategy is not None:
             won.setdefault(sample.situation, {}).setdefault(canonical_json(sample.strategy), sample)
-    best = {situation: sorted(each.values(), key=_worth, reverse=True)[:most] for situation, each in won.items()}
-    return {situation: [sample.raw for sample in each] for situation, each in best.items()}
-
-
-def _worth(sample: Sample) -> float:
-    comparison = sample.judged.comparison if sample.judged else None
-    return comparison.worth if comparison else 0.0
+    return {name: sorted(each.values(), key=lambda one: one.worth, reverse=True)[:most] for name, each in won.items()}
 
 
 def costs(samples: Sequence[Sample]) -> Mapping[str, float]:

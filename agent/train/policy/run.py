@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,28 +11,24 @@ import torch
 from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine
 from agent.train.files import read_json
-from agent.train.policy.fine_tune import Lesson, fine_tune
-from agent.train.policy.rest_em import CHUNK, Judge, Judged, Sample, SampleLog, Sampling, collect, kept
+from agent.train.policy.fine_tune import fine_tune
+from agent.train.policy.lessons import lessons_of, winners, within_budget
+from agent.train.policy.rest_em import CHUNK, Sample, SampleLog, Sampling, collect
 from agent.train.policy.rollouts import Plan, Rollouts, lay_out, open_rollouts
-from agent.train.policy.settings import KEPT, Settings
+from agent.train.policy.settings import Settings
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
-from cao.files import canonical_json, write_json
+from cao.files import write_json
 from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.loading import check_device
 from cao.progress import Progress
-from cao.strategies import Strategy
 from policies.grid import grid
 from policies.local import LocalPolicy
-from policies.messages import plain_json
 
 INITIAL_SEED = 0
 """Of the LoRA initialisation that the first fine-tuning starts from."""
-
-GRID = -1
-"""The iteration of what no policy drew: points of the grid."""
 
 
 @dataclass(frozen=True)
@@ -138,102 +134,45 @@ def _sample(
     collect(names, iteration, draw, judge, sampling, training.log, training.progress)
 
 
-def within_budget(judge: Judge, budget: int | None) -> Judge:
-    """Return a judge that tries nothing which costs too much: such a strategy earns nothing.
-
-    Args:
-        judge: tries strategies.
-        budget: prompts that a strategy may train on, None for any number.
-    """
-
-    def judged(asked: Mapping[str, Sequence[Strategy]]) -> Iterator[tuple[str, list[Judged]]]:
-        refused = {name: [_too_much(one, budget) for one in strategies] for name, strategies in asked.items()}
-        tried = {
-            name: [one for one, reason in zip(strategies, refused[name], strict=True) if not reason]
-            for name, strategies in asked.items()
-        }
-        for name, worth in judge(tried):
-            rewards = iter(worth)
-            yield name, [Judged(improved=False, reason=r) if r else next(rewards) for r in refused[name]]
-
-    return judged
-
-
-def _too_much(strategy: Strategy, budget: int | None) -> str:
-    passes = strategy.trained_on
-    return f"not tried: trains on {passes} prompts, the budget is {budget}" if budget and passes > budget else ""
-
-
 def _tuned(training: Training, iteration: int, weights: LoraWeights | None) -> LoraWeights:
     """Return the policy behind an iteration, fine-tuned on the samples that improve the model."""
     mine = [s for s in training.log.samples if s.iteration == iteration and s.situation in training.practice]
     mine.sort(key=lambda one: (training.practice.index(one.situation), one.number))  # workers, and kills, mix the log
     refusal = f"iteration {iteration}: none of {len(mine)} samples improves the model"
-    return _fine_tuned(training, iteration + 1, winners(training, mine), weights, refusal)
+    return _fine_tuned(training, iteration + 1, _winners(training, mine), weights, refusal)
 
 
 def _taught(training: Training) -> LoraWeights:
     """Return the policy before the first iteration, fine-tuned on what improves the model of the grid's points."""
     refusal = "no point of the grid that was measured improves the model (--landscape measures them all)"
-    return _fine_tuned(training, 0, winners(training, []), None, refusal)
+    return _fine_tuned(training, 0, _winners(training, []), None, refusal)
 
 
-def winners(training: Training, drawn: Sequence[Sample]) -> dict[str, list[str]]:
-    """Return the texts that a fine-tuning learns from, situation by situation.
-
-    After a warm start the grid's points stay among them: an iteration that finds one text must not unlearn the rest.
-
-    Args:
-        training: the training.
-        drawn: samples of practice; none before the first iteration.
-    """
-    return kept([*drawn, *(_on_the_grid(training) if training.settings.warm_start else ())], KEPT)
-
-
-def _on_the_grid(training: Training) -> list[Sample]:
-    """Return the grid's points that are known to improve the model in practice, as samples that nobody drew."""
-    found = list[Sample]()
-    for name in training.practice:
-        known = training.situations[name].known()
-        for point in grid(training.situations[name].context.families):
-            strategy = point.canonical()
-            judged = known.get(canonical_json(strategy))
-            affordable = not _too_much(point, training.settings.budget)
-            if affordable and judged and judged.improved and judged.comparison:
-                found.append(
-                    Sample(
-                        iteration=GRID,
-                        situation=name,
-                        number=len(found),
-                        raw=plain_json(strategy, spaced=False),
-                        valid=True,
-                        strategy=strategy,
-                        reward=1,
-                        judged=judged,
-                    )
-                )
-    return found
+def _winners(training: Training, drawn: Sequence[Sample]) -> dict[str, list[Sample]]:
+    settings = training.settings
+    practice = {name: training.situations[name] for name in training.practice}
+    return winners(practice, drawn, warm_start=settings.warm_start, budget=settings.budget)
 
 
 def _fine_tuned(
-    training: Training, number: int, texts: Mapping[str, Sequence[str]], weights: LoraWeights | None, refusal: str
+    training: Training, number: int, won: Mapping[str, Sequence[Sample]], weights: LoraWeights | None, refusal: str
 ) -> LoraWeights:
     """Return policy ``number``, from its folder where it is there already.
 
     Args:
         training: the training.
         number: of the policy.
-        texts: situation → what is right there.
+        won: situation → what is right there.
         weights: the adapter to go on from, None for a fresh one.
-        refusal: what to say where there are no texts.
+        refusal: what to say where there is nothing.
     """
     place = training.settings.folder / f"policy-{number}"
     if place.exists():
         return load_adapter(place, training.lm.sha256)
-    if not texts:
+    if not won:
         raise InputError(f"{refusal}, so there is nothing to learn from; give more --tasks, --seeds or --samples")
     policy = LocalPolicy(training.lm, training.settings.config.policy_settings, weights)
-    lessons = [Lesson(policy.prompt(training.situations[name].context), mine) for name, mine in texts.items()]
+    lessons = lessons_of(training.situations, won, policy.prompt)
     start = weights or training.lm.fresh_lora(INITIAL_SEED)
     losses: list[float] = []
     how = training.settings.tuning

@@ -17,10 +17,7 @@ from cao.types import Record, StrategyFields
 from policies.grid import grid
 from policies.selection.learnt import Selection
 from policies.selection.portfolio import greedy_order
-from policies.selection.surrogate import Surrogate, fit
-
-LENGTH = 12
-"""Strategies of a portfolio at most."""
+from policies.selection.surrogate import Surrogate, fit, shrunken_means
 
 ATTEMPTS = 4
 """Attempts that a loop is judged by."""
@@ -82,8 +79,14 @@ def points() -> list[StrategyFields]:
 
 
 def portfolio_of(known: Sequence[Practised]) -> list[str]:
-    """Return the portfolio of some situations."""
-    return greedy_order([one.gains for one in known], LENGTH)
+    """Return the portfolio of some situations: what was accepted, then the rest of the grid, the best on average first.
+
+    It is empty where nothing was accepted in any of them.
+    """
+    order = greedy_order([one.gains for one in known])
+    means = shrunken_means([one.change for one in known], points(), [one.asked for one in known])
+    rest = sorted((name for name in means if name not in order), key=lambda name: (-means[name], name))
+    return [*order, *rest] if order else []
 
 
 def surrogate_of(known: Sequence[Practised]) -> Surrogate:
@@ -102,7 +105,7 @@ Chooser = Callable[[Sequence[Practised], Practised], list[str]]
 """(situations to learn from, the situation at hand) → strategies in the order in which they are tried."""
 
 CHOOSERS: dict[str, Chooser] = {
-    "portfolio": lambda known, one: portfolio_of(known),
+    "portfolio": lambda known, one: [name for name in portfolio_of(known) if name in one.change],
     "surrogate": lambda known, one: ranked_by(surrogate_of(known), one),
 }
 

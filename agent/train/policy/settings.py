@@ -19,6 +19,9 @@ from cao.tasks import TASKS, get_task
 from cao.tasks.same_problems import saw
 from cao.types import Record
 
+LEAST_STEPS = 50
+"""Steps of a fine-tuning at least: measured, 12 steps of three lessons teach nothing, 42 do (lab log)."""
+
 KEPT = 10
 """Improving samples of one situation that the policy is fine-tuned on, at most."""
 
@@ -39,11 +42,14 @@ class Tuning(Record):
 
     Attributes:
         epochs: passes over the prompts.
+        least_steps: passes are added until there are so many steps: where little improves the model, a few steps
+            teach nothing.
         rate: AdamW's learning rate, constant.
         seed: of the prompts' order.
     """
 
     epochs: Count = 4
+    least_steps: CountOrNone = Field(default=0, exclude_if=lambda steps: steps == 0)  # older trainings had no such key
     rate: float = 3e-4
     seed: int = 0
 

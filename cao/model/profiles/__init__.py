@@ -23,9 +23,9 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 GGUF = ".gguf"
 EMBEDDED = "embedded:smollm2"
+"""The source of the model that comes as a package."""
 NOT_THE_HUBS = "These are the embedded file's weights, dequantised; those of the same model on the hub differ"
 """What who puts an adapter of the embedded model on the hub's weights should know."""
-"""The source of the model that comes as a package."""
 _ADDRESS = re.compile(r"https?:", re.IGNORECASE)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

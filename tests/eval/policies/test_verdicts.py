@@ -1,5 +1,7 @@
 """The arithmetic of the table of policies, by hand."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 
@@ -17,8 +19,8 @@ def cell(first: tuple[int, int], gain: float = 0.0, attempts: int = 4) -> Cell:
     )
 
 
-def result(**rows: list[Cell]) -> PoliciesResult:
-    names = [f"{task}-{seed}" for task in TASKS for seed in SEEDS]
+def result(tasks: Sequence[str] = TASKS, **rows: list[Cell]) -> PoliciesResult:
+    names = [f"{task}-{seed}" for task in tasks for seed in SEEDS]
     cells = {row: dict(zip(names, several, strict=False)) for row, several in rows.items()}
     return PoliciesResult(
         **dict.fromkeys(("command", "table", "measured", "model", "model_sha256", "device", "dtype", "rule"), "none"),
@@ -51,18 +53,35 @@ def test_the_aim_by_hand() -> None:
     """The oracle gains 4 points in every situation, the trained policy 3: 75 % of it."""
     won, lost = cell((4, 4)), cell((0, 4))
     gains = {"oracle": 0.04, "shipped": 0.03}
-    rows = {row: [won.model_copy(update={"test": (gain, -0.1)})] * 4 for row, gain in gains.items()}
-    found = result(**rows, random=[cell((1, 4))] * 4, untrained=[lost] * 4, **{"always TTL": [lost, won] * 2})
-    found = found.model_copy(update={"policies": {"shipped": "hash"}, "tasks": dict.fromkeys(TASKS)})
-    aim = aim_of(found, TASKS, verdicts(found, TASKS))
-    assert isinstance(aim, Aim)
+    aim = aim_over("abcdef", gains, won, lost)
     assert (aim.policy, aim.times_random, aim.reached_random) == ("shipped", 4.0, True)
-    assert not aim.above_every_fixed  # a fixed one that wins half of its situations may be as good
+    assert not aim.above_every_fixed  # a fixed one that wins half of the tasks may be as good
     assert aim.oracle.mean == pytest.approx(0.04)
     assert aim.adopted.mean == pytest.approx(0.03)
-    assert "**+4.0** points on test (+4.0 to +4.0; aim +3, surely above 0: reached)" in in_short(aim)
+    assert "**+4.0** points on test (+4.0 to +4.0; aim +3, surely above 0, p = 0.0312: reached)" in in_short(aim)
     assert "the loop of shipped +3.0, of the oracle's gain 75 % (aim 60 %)" in in_short(aim)
-    assert isinstance(aim_of(found, [], {}), Empty)
+    few = aim_over("abcde", gains, won, lost)  # of five tasks that all say the same p is 1/16
+    assert (few.times_random, few.reached_random, few.oracle_p) == (4.0, False, 0.0625)
+    assert "surely above 0, p = 0.0625: missed" in in_short(few)
+    assert isinstance(aim_of(result(), [], {}), Empty)
+
+
+def aim_over(tasks: str, gains: Mapping[str, float], won: Cell, lost: Cell) -> Aim:
+    n = len(tasks) * len(SEEDS)
+    rows = {row: [won.model_copy(update={"test": (gain, -0.1)})] * n for row, gain in gains.items()}
+    rows |= {"random": [cell((1, 4))] * n, "untrained": [lost] * n, "always TTL": ([lost] * 2 + [won] * 2) * n}
+    found = result(tasks, **rows)
+    found = found.model_copy(update={"policies": {"shipped": "hash"}, "tasks": dict.fromkeys(tasks)})
+    aim = aim_of(found, list(tasks), verdicts(found, list(tasks)))
+    assert isinstance(aim, Aim)
+    return aim
+
+
+def test_seeds_of_one_task_are_no_independent_witnesses() -> None:
+    found = result(mine=[cell((1, 1))] * 4, random=[cell((0, 4))] * 4)
+    against = versus(found, "mine", "random", TASKS)
+    assert against is not None
+    assert against.p == pytest.approx(0.5)  # two tasks, not four situations
 
 
 def test_a_policy_that_speaks_of_one_task_is_compared_there_alone() -> None:

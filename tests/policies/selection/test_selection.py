@@ -18,7 +18,7 @@ from policies.registry import build_policy
 from policies.selection.learnt import read_selection
 from policies.selection.portfolio import PortfolioPolicy, greedy_order
 from policies.selection.ranked import RankedPolicy
-from policies.selection.surrogate import SurrogatePolicy, fit
+from policies.selection.surrogate import SurrogatePolicy, fit, shrunken_means
 
 LATENT: StrategyFields = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
 SHORT: StrategyFields = {"family": "Latent", "slot_steps": 1, "slot_lr": 0.1}
@@ -28,18 +28,26 @@ A, B, C = canonical_json(LATENT), canonical_json(SHORT), canonical_json(MIX)
 
 def test_the_portfolio_begins_with_what_gains_most_and_goes_on_with_what_that_lacks() -> None:
     situations = [{"a": 3.0, "b": 2.0}, {"a": 3.0, "b": 2.0}, {"b": 1.0, "c": 2.5}]
-    # alone: a 6, b 5, c 2.5; behind a: b adds 1 and c 2.5; behind both: b adds nothing
-    assert greedy_order(situations, 3) == ["a", "c"]
-    assert greedy_order(situations, 1) == ["a"]
-    assert greedy_order([{"a": 0.0, "b": -1.0}], 3) == []
-    assert greedy_order([{"b": 1.0, "a": 1.0}], 3) == ["a"]  # of equal ones the first by name
+    # alone: a 6, b 5, c 2.5; behind a, where it is not accepted: b 1 and c 2.5; behind both nothing is left
+    assert greedy_order(situations) == ["a", "c"]
+    assert greedy_order([{"a": 0.0, "b": -1.0}]) == []
+    assert greedy_order([{"b": 1.0, "a": 1.0}]) == ["a"]  # of equal ones the first by name
+    assert greedy_order([]) == []
+
+
+def test_the_loop_stops_at_what_is_accepted_first() -> None:
+    """a alone gains most, .5 + .1 + .1; but b stops the loop before a better one in no situation where a is not."""
+    situations = [{"a": 0.5}, {"a": 0.1, "b": 0.4}, {"a": 0.1}, {"b": 0.3}]
+    assert greedy_order(situations) == ["a", "b"]  # .7 each: the first by name, then b where a is not accepted
+    loop = lambda order: sum(next((one[s] for s in order if one.get(s)), 0.0) for one in situations)  # noqa: E731
+    assert loop(["a", "b"]) == pytest.approx(1.0)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 20), max_size=4), min_size=1, max_size=5))
 def test_each_step_of_the_portfolio_adds_no_more_than_the_one_before(situations: list[dict[str, int]]) -> None:
-    order = greedy_order(situations, 4)
+    order = greedy_order(situations)
     worth = [
-        sum(max((one.get(name, 0) for name in order[:length]), default=0) for one in situations)
+        sum(next((one[name] for name in order[:length] if one.get(name)), 0) for one in situations)
         for length in range(len(order) + 1)
     ]
     added = [after - before for before, after in itertools.pairwise(worth)]
@@ -82,7 +90,7 @@ FEATURES = [{"x": 1.0, "same": 5.0}, {"x": 3.0, "same": 5.0}]
 
 
 def test_the_ridge_regression_by_hand() -> None:
-    fitted = fit(FEATURES, [{A: 1.0, C: 2.0}, {A: 4.0}], [LATENT, MIX, SHORT], penalty=2.0)
+    fitted = fit(FEATURES, [{A: 1.0, C: 2.0}, {A: 4.0}], [LATENT, MIX, SHORT], penalty=2.0, prior=0.0)
     assert fitted.features == ("same", "x")
     assert (fitted.centre, fitted.scale) == ((5.0, 2.0), (1.0, 1.0))
     assert [point.strategy for point in fitted.points] == [LATENT, MIX]  # nothing is known of the third
@@ -95,18 +103,42 @@ def test_the_ridge_regression_by_hand() -> None:
 
 
 def test_a_gain_weighs_as_much_as_was_asked_for_it() -> None:
-    fitted = fit(FEATURES, [{A: 1.0}, {A: 4.0}], [LATENT], penalty=2.0, weights=[{A: 1.0}, {A: 0.5}])
+    fitted = fit(FEATURES, [{A: 1.0}, {A: 4.0}], [LATENT], penalty=2.0, weights=[{A: 1.0}, {A: 0.5}], prior=0.0)
     # mean (1 + .5 · 4) / 1.5 = 2; w = (1 · 1 + .5 · 2) / (1 + .5 + 2)
     assert fitted.points[0].mean == 2.0
     assert fitted.points[0].weights == pytest.approx((0.0, 2 / 3.5))
 
 
-def test_what_is_no_point_is_worth_its_familys_mean_and_a_new_family_nothing() -> None:
-    fitted = fit(FEATURES, [{A: 1.0, B: 3.0}, {A: 1.0, B: 5.0}], [LATENT, SHORT])
+def test_a_mean_of_few_situations_is_drawn_towards_its_familys() -> None:
+    gains = [{A: 1.0, B: 0.0, C: 9.0}, {A: 1.0}, {A: 1.0}]
+    # Latent's own mean is 3/4; A: (3 + 2 · 3/4) / (3 + 2), B: (0 + 2 · 3/4) / (1 + 2); C is the only one of LORA
+    assert shrunken_means(gains, [LATENT, SHORT, MIX], prior=2.0) == pytest.approx({A: 0.9, B: 0.5, C: 9.0})
+    half = [{A: 0.5, B: 1.0, C: 1.0}, {A: 0.5}, {A: 0.5}]  # A weighs 1.5 of 2.5: the family's mean is .6
+    assert shrunken_means(gains, [LATENT, SHORT], half, prior=2.0) == pytest.approx({A: 2.7 / 3.5, B: 0.4})
+    fitted = fit([{"x": 0.0}] * 3, gains, [LATENT, SHORT, MIX], prior=2.0)
+    assert [point.mean for point in fitted.points] == pytest.approx([0.9, 0.5, 9.0])
+
+
+def test_what_is_no_point_is_worth_what_the_nearest_is_and_a_new_family_nothing() -> None:
+    fitted = fit(FEATURES, [{A: 1.0, B: 3.0}, {A: 1.0, B: 5.0}], [LATENT, SHORT], prior=0.0)
     predicted = fitted.predict({})
     assert fitted.worth(LATENT, predicted) == 1.0
-    assert fitted.worth({**LATENT, "slot_steps": 9}, predicted) == pytest.approx((1.0 + 4.0) / 2)
+    assert fitted.worth({**LATENT, "slot_steps": 4}, predicted) == 1.0  # 5 is nearer than 1, by the ratio
+    assert fitted.worth({**LATENT, "slot_steps": 2}, predicted) == 4.0
+    assert fitted.worth({**LATENT, "slot_steps": 9}, predicted) == 1.0  # beyond the grid: the family's worst
+    assert fitted.worth({**LATENT, "slot_lr": 3.0}, predicted) == 1.0
     assert fitted.worth(MIX, predicted) == 0.0
+
+
+def test_words_are_compared_as_words_and_a_strength_of_nothing_by_difference() -> None:
+    none, half = ({**CALIBRATE, "strength": strength} for strength in (0.0, 0.5))
+    other = {**CALIBRATE, "prior": "batch"}
+    gains = {canonical_json(none): 1.0, canonical_json(half): 2.0, canonical_json(other): -3.0}
+    fitted = fit(FEATURES, [gains, gains], [none, half, other], prior=0.0)
+    predicted = fitted.predict({})
+    assert fitted.worth({**CALIBRATE, "strength": 0.1}, predicted) == 1.0
+    assert fitted.worth({**CALIBRATE, "strength": 0.4}, predicted) == 2.0
+    assert fitted.worth({**CALIBRATE, "prior": "none", "strength": 0.4}, predicted) == -3.0  # no such words
 
 
 def test_the_surrogate_proposes_what_is_predicted_to_gain_most_here() -> None:

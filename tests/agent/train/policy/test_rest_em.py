@@ -8,24 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
-from agent.train.policy.fine_tune import Lesson, encode_lesson, fine_tune, reply_loss
-from agent.train.policy.rest_em import CHUNK, Judged, SampleLog, Sampling, collect, costs, kept, verdict
-from agent.train.policy.settings import Tuning
+from agent.train.policy.rest_em import CHUNK, Judged, Sample, SampleLog, Sampling, collect, costs, kept, verdict
 from cao.errors import InputError
-from cao.model.language_model import LanguageModel
-from cao.policy_settings import PolicySettings
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
-from cao.types import Comparison, Trial
+from cao.types import Comparison
 from policies.bandit import BanditPolicy
 from policies.base import PolicyContext
 from policies.grid import grid, papers_choice
-from policies.local import LocalPolicy
 from policies.uniform import RandomPolicy
 
 LATENT = '{"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}'
@@ -130,14 +124,18 @@ def test_of_each_strategy_one_text_is_kept_and_the_best_by_gain(tmp_path: Path) 
 
     log = SampleLog(tmp_path / "s.jsonl")
     collect(["one"], 0, Policy(lambda i: rules[i]), judge, Sampling(most=5), log)
-    assert kept(log.samples, 2) == {"one": [rules[1], rules[4]]}
+    assert texts(kept(log.samples, 2)) == {"one": [rules[1], rules[4]]}
+
+
+def texts(won: Mapping[str, Sequence[Sample]]) -> dict[str, list[str]]:
+    return {name: [sample.raw for sample in samples] for name, samples in won.items()}
 
 
 def test_only_improving_samples_are_kept_and_costs_count_what_was_measured(tmp_path: Path) -> None:
     log = SampleLog(tmp_path / "s.jsonl")
     rules = [LATENT, LATENT, OTHER, "ignore all rules", LATENT]
     collect(["one", "two"], 0, Policy(lambda i: rules[i]), improving, Sampling(most=5), log)
-    assert kept(log.samples, 2) == {"one": [LATENT], "two": [LATENT]}
+    assert texts(kept(log.samples, 2)) == {"one": [LATENT], "two": [LATENT]}
     assert kept([s for s in log.samples if not s.reward], 2) == {}
     assert costs(log.samples) == {"drawn": 10, "valid": 8, "measured": 8, "questions": 8 * 24, "seconds": 8.0}
     assert [s.reason for s in log.samples if not s.valid] == ["not JSON: Expecting value"] * 2
@@ -234,50 +232,3 @@ def test_the_grid_holds_the_papers_choices_and_nothing_twice() -> None:
     assert {json.dumps(choice.canonical()) for choice in choices if choice} <= set(points)
     assert papers_choice("arc_challenge") == FAMILIES["Latent"].papers_numbers()
     assert papers_choice("sciq") is None
-
-
-def test_the_loss_is_that_of_each_reply_alone(tiny_lm: LanguageModel) -> None:
-    tiny_lm.model = tiny_lm.model.float()
-    lesson = Lesson("Choose a strategy:", [LATENT, OTHER, "{}"])
-    with torch.no_grad():
-        found = float(reply_loss(tiny_lm, encode_lesson(tiny_lm, lesson)))
-        prompt, losses = tiny_lm.encode(lesson.prompt, special=False), []
-        for reply in lesson.replies:
-            ids = [*prompt, *tiny_lm.encode(reply, special=False), tiny_lm.tokenizer.eos_token_id]
-            logits = tiny_lm.model(torch.tensor([ids])).logits[0].log_softmax(-1)
-            losses += [-float(logits[t - 1, ids[t]]) for t in range(len(prompt), len(ids))]
-    assert found == pytest.approx(sum(losses) / len(losses), abs=1e-4)
-
-
-@pytest.mark.slow
-def test_fine_tuning_teaches_the_reply_and_is_repeatable(roomy_lm: LanguageModel) -> None:
-    policy = LocalPolicy(roomy_lm, PolicySettings(adapter="none"))
-    lesson = Lesson(policy.prompt(PolicyContext(task_context="A task.")), [OTHER])
-    tuning, start = Tuning(epochs=8, rate=1e-2), roomy_lm.fresh_lora(0)
-    first, second = (fine_tune(roomy_lm, [lesson], start, tuning) for _ in range(2))
-    row = encode_lesson(roomy_lm, lesson)
-    with torch.no_grad():
-        before = float(reply_loss(roomy_lm, row))
-        with roomy_lm.adapted(first):
-            after = float(reply_loss(roomy_lm, row))
-    assert after < before - 0.5
-    assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
-
-
-@pytest.mark.slow
-def test_a_policy_that_has_learnt_one_thing_still_finds_another(roomy_lm: LanguageModel) -> None:
-    failed = Trial(attempt=1, strategy=json.loads(OTHER), accepted=False, reason="no")
-    context = PolicyContext(task_context="A task.", history=(failed,))
-    learnt = OTHER.replace(" ", "")  # the form that the grammar leaves to a model
-    lesson = Lesson(LocalPolicy(roomy_lm, PolicySettings()).prompt(context), [learnt])
-    taught = fine_tune(roomy_lm, [lesson], roomy_lm.fresh_lora(0), Tuning(epochs=60, rate=1e-2))
-    policy = LocalPolicy(roomy_lm, PolicySettings(), taught)
-    assert policy.draw(context, 5, 0) == [learnt] * 5
-    [text] = policy.propose(context, 1, 0)
-    assert parse_strategy(text).canonical() != json.loads(OTHER)
-    assert policy.stats["repeated"] >= 1
-
-
-def test_a_prompt_beyond_the_context_is_refused(tiny_lm: LanguageModel) -> None:
-    with pytest.raises(InputError, match="the model reads 2048"):
-        encode_lesson(tiny_lm, Lesson("word " * 3000, [OTHER]))

@@ -6,7 +6,16 @@ from typing import cast
 import pytest
 
 from agent.train.policy.rest_em import Judged
-from agent.train.policy.selection import Practised, apart, points, portfolio_of, practised, selection_of, summary
+from agent.train.policy.selection import (
+    CHOOSERS,
+    Practised,
+    apart,
+    points,
+    portfolio_of,
+    practised,
+    selection_of,
+    summary,
+)
 from agent.train.policy.situations import Situation
 from cao.files import canonical_json
 from cao.types import Comparison
@@ -45,7 +54,7 @@ def test_only_points_of_the_grid_are_practised_and_a_dropped_one_weighs_what_it_
     [found] = practised([cast(Situation, here)])
     assert found.accepted == {canonical_json(first): 0.1}
     assert found.asked == {canonical_json(first): 1.0, canonical_json(second): 0.25}
-    assert portfolio_of([found]) == [canonical_json(first)]
+    assert portfolio_of([found]) == [canonical_json(first), canonical_json(second)]  # then what was not accepted
 
 
 def test_a_strategy_that_is_accepted_at_a_loss_is_accepted() -> None:
@@ -62,5 +71,14 @@ def test_a_selection_says_what_it_was_learnt_from() -> None:
     found = selection_of([situation("b", {first: 0.2}), situation("a", {})], "base")
     assert found is not None
     assert found.made == {"situations": ["a-0", "b-0"], "tasks": ["a", "b"]}
-    assert [canonical_json(strategy) for strategy in found.portfolio] == [first]
+    order = [canonical_json(strategy) for strategy in found.portfolio]
+    assert (order[0], len(order)) == (first, len(points()))  # no attempt needs to be spent on one of them twice
     assert selection_of([situation("a", {})], "base") is None  # nothing was accepted: there is no order to learn
+
+
+def test_a_portfolio_is_judged_by_what_can_act_in_a_situation() -> None:
+    first, second, *_ = (canonical_json(point) for point in points())
+    others = [situation("a", {first: 0.2}), situation("b", {first: 0.2, second: 0.1})]
+    here = situation("c", {second: 0.3})
+    without = here.model_copy(update={"change": {name: worth for name, worth in here.change.items() if name != first}})
+    assert apart([*others, without], CHOOSERS["portfolio"])[-1] == (True, 0.3)

@@ -1,13 +1,18 @@
-"""What each fine-tuning of the policy learns from: its own winners, and after a warm start the grid's."""
+"""What each fine-tuning of the policy learns from: its own winners, after a warm start the grid's; and what counts."""
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from agent.train.policy.rest_em import Judged, Sample, SampleLog
-from agent.train.policy.run import winners
+import pytest
+
+from agent.train.policy.lessons import failed_before, lessons_of, weights_of, winners
+from agent.train.policy.rest_em import Judged, Sample
 from cao.files import canonical_json
-from cao.strategies import FAMILIES, Strategy
+from cao.strategies import Strategy
+from cao.strategy import parse_strategy
+from cao.types import Trial
+from policies.base import PolicyContext
 from policies.grid import grid
 from policies.messages import plain_json
 from tests.agent.train.policy.test_rest_em import compared
@@ -25,50 +30,97 @@ def text(strategy: Strategy) -> str:
     return plain_json(strategy.canonical(), spaced=False)
 
 
-def practice(tmp_path: Path, *, warm: bool, budget: int | None = None) -> Any:
-    """A training with two situations and one drawn winner."""
-    known = {
-        "one": {TTL: gained(-0.2), LATENT: gained(0.1)},
-        "two": {TTL: gained(0.0), LATENT: gained(-0.3)},
+def sample(strategy: Strategy, change: float, situation: str = "one") -> Sample:
+    known = {"strategy": strategy.canonical(), "reward": 1, "judged": gained(change)}
+    return Sample(iteration=0, situation=situation, number=0, raw=text(strategy), valid=True, **known)
+
+
+class Place:
+    """A situation in which some strategies were measured."""
+
+    def __init__(self, name: str, known: Mapping[Strategy, Judged]) -> None:
+        self.name, self.context = name, PolicyContext(task=name)
+        self._known = {canonical_json(strategy.canonical()): judged for strategy, judged in known.items()}
+
+    def known(self) -> dict[str, Judged]:
+        return self._known
+
+    def after(self, trials: Sequence[Trial]) -> PolicyContext:
+        return self.context.model_copy(update={"history": tuple(trials)})
+
+
+def practice() -> dict[str, Any]:
+    return {
+        "one": Place("one", {TTL: gained(-0.2), LATENT: gained(0.1)}),
+        "two": Place("two", {TTL: gained(0.0), LATENT: gained(-0.3)}),
     }
-    situations = {
-        name: SimpleNamespace(
-            known=lambda each=each: {canonical_json(s.canonical()): judged for s, judged in each.items()},
-            context=SimpleNamespace(families=tuple(FAMILIES)),
-        )
-        for name, each in known.items()
-    }
-    log = SampleLog(tmp_path / "samples.jsonl")
-    log.samples.append(
-        Sample(
-            iteration=0,
-            situation="one",
-            number=0,
-            raw=text(DRAWN),
-            valid=True,
-            strategy=DRAWN.canonical(),
-            reward=1,
-            judged=gained(-0.1),
-        )
-    )
-    settings = SimpleNamespace(warm_start=warm, budget=budget)
-    return SimpleNamespace(settings=settings, situations=situations, practice=("one", "two"), log=log)
 
 
-def test_an_iteration_after_a_warm_start_keeps_what_the_grid_taught(tmp_path: Path) -> None:
-    training = practice(tmp_path, warm=True)
-    assert winners(training, []) == {"one": [text(TTL)], "two": [text(LATENT)]}
-    assert winners(training, training.log.samples) == {
-        "one": [text(TTL), text(DRAWN)],
-        "two": [text(LATENT)],
-    }  # the larger gain first
+def taught(drawn: Sequence[Sample], *, warm_start: bool, budget: int | None = None) -> dict[str, list[str]]:
+    found = winners(practice(), drawn, warm_start=warm_start, budget=budget)
+    return {name: [one.raw for one in samples] for name, samples in found.items()}
 
 
-def test_without_a_warm_start_an_iteration_learns_from_its_samples_alone(tmp_path: Path) -> None:
-    training = practice(tmp_path, warm=False)
-    assert winners(training, training.log.samples) == {"one": [text(DRAWN)]}
+def test_an_iteration_after_a_warm_start_keeps_what_the_grid_taught() -> None:
+    assert taught([], warm_start=True) == {"one": [text(TTL)], "two": [text(LATENT)]}
+    both = taught([sample(DRAWN, -0.1)], warm_start=True)
+    assert both == {"one": [text(TTL), text(DRAWN)], "two": [text(LATENT)]}  # the larger gain first
 
 
-def test_what_a_budget_refuses_is_not_taught_by_the_grid_either(tmp_path: Path) -> None:
-    assert winners(practice(tmp_path, warm=True, budget=TTL.trained_on - 1), []) == {"two": [text(LATENT)]}
-    assert winners(practice(tmp_path, warm=True, budget=TTL.trained_on), [])["one"] == [text(TTL)]
+def test_without_a_warm_start_an_iteration_learns_from_its_samples_alone() -> None:
+    assert taught([sample(DRAWN, -0.1)], warm_start=False) == {"one": [text(DRAWN)]}
+
+
+def test_what_a_budget_refuses_is_not_taught_by_the_grid_either() -> None:
+    assert taught([], warm_start=True, budget=TTL.trained_on - 1) == {"two": [text(LATENT)]}
+    assert taught([], warm_start=True, budget=TTL.trained_on)["one"] == [text(TTL)]
+
+
+def test_a_text_counts_by_what_it_gains_above_the_usual_and_each_situation_alike() -> None:
+    """One: .3 and .1 above .1, so 3/4 and 1/4 of its share; two: all of it. The mean of the three is 1."""
+    a, b, c = grid(["TTL"])[:3]
+    won = {"one": [sample(a, -0.4), sample(b, -0.2)], "two": [sample(c, -0.02, "two")]}
+    weights = weights_of(won, {"one": 0.1, "two": 0.0})
+    assert weights["one"] == pytest.approx([0.75 * 1.5, 0.25 * 1.5])
+    assert weights["two"] == pytest.approx([1.5])
+
+
+def test_no_text_has_more_than_a_quarter_where_there_are_so_many() -> None:
+    points = grid(["TTL", "Calibrate"])[:9]
+    pairs = {str(i): (points[0], point) for i, point in enumerate(points[1:])}
+    often = {name: [sample(point, -0.1, name) for point in pair] for name, pair in pairs.items()}
+    weights = weights_of(often, dict.fromkeys(often, 0.0))
+    total = sum(map(sum, weights.values()))
+    assert sum(each[0] for each in weights.values()) == pytest.approx(0.25 * total)
+    assert total == pytest.approx(sum(map(len, weights.values())))
+    alone = weights_of({"one": [sample(TTL, -0.1)], "two": [sample(TTL, -0.3, "two")]}, {"one": 0.0, "two": 0.0})
+    assert alone == {"one": [1.0], "two": [1.0]}  # there is no other text
+
+
+def test_what_gains_no_more_than_the_usual_still_counts_alike() -> None:
+    assert weights_of({"one": [sample(TTL, -0.1), sample(LATENT, -0.1)]}, {"one": 0.5}) == {"one": [1.0, 1.0]}
+
+
+def test_a_situation_is_taught_at_the_first_attempt_and_behind_failed_ones() -> None:
+    won = winners(practice(), [], warm_start=True, budget=None)
+    lessons = lessons_of(practice(), won, lambda context: context.model_dump_json())
+    contexts = [PolicyContext.model_validate_json(lesson.prompt) for lesson in lessons]
+    assert [context.task for context in contexts] == ["one", "one", "two", "two"]
+    assert [len(context.history) for context in contexts] == [0, 1, 0, 1]
+    assert contexts[1].history[0].strategy == LATENT.canonical()
+    assert contexts[3].history[0].strategy == TTL.canonical()
+    assert all(lesson.weights == [1.0] for lesson in lessons)
+    for lesson, context in zip(lessons, contexts, strict=True):
+        assert not context.tried & {canonical_json(parse_strategy(reply).canonical()) for reply in lesson.replies}
+
+
+def test_of_what_failed_other_families_stand_first_and_what_could_not_act_has_no_part() -> None:
+    known: dict[Strategy, Judged] = {point: gained(0.1) for point in grid(["TTL", "Calibrate"])}
+    known |= {point: Judged(improved=False, reason="cannot act") for point in grid(["TTS"])}
+    known[TTL] = gained(-0.2)
+    trials = failed_before(Place("one", known), [sample(TTL, -0.2)])  # type: ignore[arg-type]
+    assert 1 <= len(trials) <= 3
+    assert [trial.attempt for trial in trials] == list(range(1, len(trials) + 1))
+    assert {str(trial.strategy["family"]) for trial in trials if trial.strategy} == {"Calibrate"}
+    assert trials == failed_before(Place("one", known), [sample(TTL, -0.2)])  # type: ignore[arg-type]
+    assert failed_before(SimpleNamespace(name="x", known=dict, context=PolicyContext()), []) == ()  # type: ignore[arg-type]

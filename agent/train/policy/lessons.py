@@ -1,0 +1,176 @@
+"""What the policy is taught: prompts of practice, what was right there, and how much each text counts.
+
+Each situation counts alike, and in it each text by what it gained above what is usual there. No text has more than a
+quarter of all, so that the policy cannot do well by one text alone. Each situation is taught twice: at the first
+attempt, and behind attempts that failed there, as the policy meets it later in a loop.
+
+Source: CAO-LLM §2.4, G.5 (fine-tuning on what improves the model); weights, cap and histories are this project's.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
+
+from agent.train.policy.fine_tune import Lesson
+from agent.train.policy.rest_em import Judge, Judged, Sample, kept
+from agent.train.policy.settings import KEPT
+from agent.train.policy.situations import Situation
+from cao.files import canonical_json
+from cao.strategies import Strategy
+from cao.types import Trial
+from policies.base import PolicyContext
+from policies.grid import grid
+from policies.messages import plain_json
+
+GRID = -1
+"""The iteration of what no policy drew: points of the grid."""
+
+MOST_SHARE = 0.25
+"""Of all weight, for one text over all situations; twice what it would have by number where there are few texts."""
+
+FAILED = 3
+"""Attempts of a lesson's history at most."""
+
+
+def winners(
+    practice: Mapping[str, Situation], drawn: Sequence[Sample], *, warm_start: bool, budget: int | None
+) -> dict[str, list[Sample]]:
+    """Return the samples that a fine-tuning learns from, situation by situation.
+
+    After a warm start the grid's points stay among them: an iteration that finds one text must not unlearn the rest.
+
+    Args:
+        practice: name → a situation to learn in.
+        drawn: samples of practice; none before the first iteration.
+        warm_start: whether the grid is taught.
+        budget: prompts that a strategy may train on, None for any number.
+    """
+    return kept([*drawn, *(_on_the_grid(practice, budget) if warm_start else ())], KEPT)
+
+
+def _on_the_grid(practice: Mapping[str, Situation], budget: int | None) -> list[Sample]:
+    """Return the grid's points that are known to improve the model in practice, as samples that nobody drew."""
+    found = list[Sample]()
+    for name, situation in practice.items():
+        known = situation.known()
+        for point in grid(situation.context.families):
+            strategy = point.canonical()
+            judged = known.get(canonical_json(strategy))
+            if judged and judged.improved and judged.comparison and not _too_much(point, budget):
+                text, number = plain_json(strategy, spaced=False), len(found)
+                seen = {"iteration": GRID, "situation": name, "number": number, "raw": text, "valid": True}
+                found.append(Sample(**seen, strategy=strategy, reward=1, judged=judged))
+    return found
+
+
+def within_budget(judge: Judge, budget: int | None) -> Judge:
+    """Return a judge that tries nothing which costs too much: such a strategy earns nothing.
+
+    Args:
+        judge: tries strategies.
+        budget: prompts that a strategy may train on, None for any number.
+    """
+
+    def judged(asked: Mapping[str, Sequence[Strategy]]) -> Iterator[tuple[str, list[Judged]]]:
+        refused = {name: [_too_much(one, budget) for one in strategies] for name, strategies in asked.items()}
+        tried = {
+            name: [one for one, reason in zip(strategies, refused[name], strict=True) if not reason]
+            for name, strategies in asked.items()
+        }
+        for name, worth in judge(tried):
+            rewards = iter(worth)
+            yield name, [Judged(improved=False, reason=r) if r else next(rewards) for r in refused[name]]
+
+    return judged
+
+
+def _too_much(strategy: Strategy, budget: int | None) -> str:
+    passes = strategy.trained_on
+    return f"not tried: trains on {passes} prompts, the budget is {budget}" if budget and passes > budget else ""
+
+
+def lessons_of(
+    situations: Mapping[str, Situation],
+    won: Mapping[str, Sequence[Sample]],
+    prompt: Callable[[PolicyContext], str],
+) -> list[Lesson]:
+    """Return the lessons of a fine-tuning, two a situation where something failed there.
+
+    Args:
+        situations: by name.
+        won: situation → the samples that improved the model there.
+        prompt: what the policy's model reads in a context.
+    """
+    usual = {name: _usual(situations[name]) for name in won}
+    weights = weights_of(won, usual)
+    lessons = []
+    for name, samples in won.items():
+        texts = [sample.raw for sample in samples]
+        lessons.append(Lesson(prompt(situations[name].context), texts, weights[name]))
+        if trials := failed_before(situations[name], samples):
+            lessons.append(Lesson(prompt(situations[name].after(trials)), texts, weights[name]))
+    return lessons
+
+
+def _usual(situation: Situation) -> float:
+    """Return the median worth of what was measured in a situation."""
+    return median(judged.comparison.worth for judged in situation.known().values() if judged.comparison)
+
+
+def weights_of(won: Mapping[str, Sequence[Sample]], usual: Mapping[str, float]) -> dict[str, list[float]]:
+    """Return how much each sample counts, 1 on average.
+
+    Args:
+        won: situation → samples that improved the model there, each strategy once.
+        usual: situation → the worth of a usual strategy there.
+    """
+    shares = dict[tuple[str, str], float]()
+    for name, samples in won.items():
+        above = [max(0.0, sample.worth - usual[name]) for sample in samples]
+        total = sum(above)
+        for sample, gain in zip(samples, above, strict=True):
+            shares[name, canonical_json(sample.strategy)] = gain / total if total else 1 / len(samples)
+    texts = dict[str, float]()
+    for (_, text), share in shares.items():
+        texts[text] = texts.get(text, 0.0) + share
+    capped = _capped(texts, max(MOST_SHARE, 2 / max(1, len(texts))))
+    counted = {key: share * capped[key[1]] / texts[key[1]] if share else 0.0 for key, share in shares.items()}
+    mean = sum(counted.values()) / max(1, len(counted))
+    return {
+        name: [counted[name, canonical_json(sample.strategy)] / mean for sample in samples]
+        for name, samples in won.items()
+    }
+
+
+def _capped(weights: Mapping[str, float], most: float) -> dict[str, float]:
+    """Return weights none of which has more than a share of their sum, as near to the given ones as can be."""
+    over, total = set[str](), sum(weights.values())
+    while more := {name for name, weight in weights.items() if name not in over and weight > most * total * (1 + 1e-9)}:
+        over |= more
+        rest = sum(weight for name, weight in weights.items() if name not in over)
+        if (left := 1 - most * len(over)) < 1e-9 or not rest:
+            return dict.fromkeys(weights, 1.0)
+        total = rest / left
+    return {name: most * total if name in over else weight for name, weight in weights.items()}
+
+
+def failed_before(situation: Situation, won: Sequence[Sample]) -> tuple[Trial, ...]:
+    """Return one to three points of the grid that were tried in a situation in vain, as the attempts of a loop.
+
+    Points of other families than what improves the model stand first: they are what the policy has to leave behind.
+
+    Args:
+        situation: where.
+        won: the samples that improved the model there.
+    """
+    known, families = situation.known(), {str(sample.strategy["family"]) for sample in won if sample.strategy}
+    points = [point.canonical() for point in grid(situation.context.families)]
+    judged = [(point, known[canonical_json(point)]) for point in points if canonical_json(point) in known]
+    vain = [(point, each) for point, each in judged if each.comparison and not each.improved]
+    draw = random.Random(situation.name)
+    draw.shuffle(vain)
+    vain.sort(key=lambda one: one[0]["family"] in families)
+    return tuple(
+        Trial(attempt=number, strategy=point, accepted=False, reason=each.reason, comparison=each.comparison)
+        for number, (point, each) in enumerate(vain[: draw.randint(1, FAILED)], 1)
+    )
