@@ -8,12 +8,10 @@ from pathlib import Path
 
 from agent.server.building import make_site
 from agent.server.roster import Roster, places
-from agent.server.settings import ServeOptions
+from agent.server.settings import KEY, ServeOptions
 from agent.server.web import Web, address, bound
 from cao.errors import InputError
 
-KEY = "CAO_SERVE_KEY"
-"""The environment variable of the key that requests must bear."""
 LEAST_KEY = 8
 
 

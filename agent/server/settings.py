@@ -11,6 +11,9 @@ from cao.configuration import Machine, Registry, RunsFolder, Seed
 from cao.options import Option
 from cao.types import Record
 
+KEY = "CAO_SERVE_KEY"
+"""The environment variable of the key that requests must bear."""
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """What a route is called."""
 

@@ -39,20 +39,21 @@ class PromptMemory:
         if not (alike and beginning and _croppable(self._cache)):
             self._cache, self._beginning, self._ids = None, beginning, []
             if beginning:
-                self._cache = self._read(lm, ids[:beginning]).past_key_values
+                self._cache = self._read(lm, ids[:beginning], None).past_key_values
         elif self._ids == ids and self._logits is not None:
             _crop(self._cache, len(ids))
             return self._cache, self._logits
         else:
             _crop(self._cache, beginning)
-        self._logits = None  # a reading that fails leaves nothing of another prompt
-        output = self._read(lm, ids[beginning:])
+        cache, self._cache, self._logits = self._cache, None, None  # a reading that fails leaves nothing
+        output = self._read(lm, ids[beginning:], cache)
         self._cache, self._ids = output.past_key_values, ids
         self._logits = lm.logits(output.last_hidden_state[:, -1]).float().cpu()
         return self._cache, self._logits
 
-    def _read(self, lm: LanguageModel, ids: list[int]) -> "BaseModelOutputWithPast":
-        return lm.trunk(input_ids=torch.tensor([ids], device=lm.device), past_key_values=self._cache, use_cache=True)
+    @staticmethod
+    def _read(lm: LanguageModel, ids: list[int], cache: "Cache | None") -> "BaseModelOutputWithPast":
+        return lm.trunk(input_ids=torch.tensor([ids], device=lm.device), past_key_values=cache, use_cache=True)
 
 
 def _croppable(cache: "Cache | None") -> bool:

@@ -131,6 +131,12 @@ def shortened(lm: LanguageModel, tokens: list[int], cut: int) -> list[int]:
     return tokens[:kept] + tokens[cut + kept :]
 
 
+def ending(lm: LanguageModel, text: str, most: int) -> list[int]:
+    """Return the tokens of a text, of a longer one the last ``most`` behind what opens every text."""
+    tokens = lm.encode(text)
+    return shortened(lm, tokens, max(0, len(tokens) - most))
+
+
 def shortened_row(lm: LanguageModel, row: Row, cut: int) -> Row:
     """Return a row whose prompt is ``shortened``; its branches stay as they are."""
     prompt = shortened(lm, row.tokens[: row.prompt], cut)

@@ -19,6 +19,7 @@ from cao.model.adapters import adapter_sha256
 from cao.progress import Progress
 from cao.strategies import FAMILIES, Strategy
 from cao.strategy import StrategyRejectedError, parse_strategy
+from cao.tasks.same_problems import saw
 from cao.types import StrategyFields
 from eval.measured import measured_with
 from eval.options import TablesOptions
@@ -77,7 +78,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         free=FREE,
         seeds=options.seeds,
         arms_practised=sum(map(sum, learnt.arms.values())),
-        tasks={task: TaskRole(held_out=task not in learnt.practised) for task in tasks},
+        tasks={task: TaskRole(held_out=not saw(task, learnt.practised)) for task in tasks},
         rows={**{row.name: row.description for row in rows}, ORACLE: ORACLE_IS},
         starts={name: situation.state["start"] for name, situation in situations.items()},
         points=tuple(point.canonical() for point in grid(FAMILIES)),

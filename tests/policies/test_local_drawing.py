@@ -171,3 +171,20 @@ def test_a_reading_that_fails_leaves_nothing_of_another_prompt(
     monkeypatch.setattr(type(tiny_lm), "logits", plain)
     wanted = PromptMemory().read(tiny_lm, second, 2)[1]
     assert torch.equal(memory.read(tiny_lm, second, 2)[1], wanted)
+
+
+def test_a_reading_that_breaks_off_leaves_no_half_of_a_prompt(tiny_lm: LanguageModel) -> None:
+    first, second = tiny_lm.encode("the bird can fly"), tiny_lm.encode("the bird eats the bees")
+    memory, forward = PromptMemory(), tiny_lm.trunk.forward
+
+    def breaks(**given: Any) -> Any:
+        forward(**given)  # the cache has grown
+        raise MemoryError
+
+    memory.read(tiny_lm, first, 2)
+    tiny_lm.trunk.forward = breaks
+    with pytest.raises(MemoryError):
+        memory.read(tiny_lm, second, 2)
+    tiny_lm.trunk.forward = forward
+    for ids in (second, first):
+        assert torch.equal(memory.read(tiny_lm, ids, 2)[1], PromptMemory().read(tiny_lm, ids, 2)[1])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cao.errors import NotApplicableError
+from cao.inference.scoring import ending
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packing import packed_hidden, pieces
@@ -37,7 +38,7 @@ def mean_state(lm: LanguageModel, prompts: list[str], limit: int) -> Tensor:
 
     Source: CAO-LLM F.5.
     """
-    rows = [row for row in (lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts[:limit]) if row]
+    rows = [row for row in (ending(lm, prompt, MAX_TOKENS) for prompt in prompts[:limit]) if row]
     if not rows:
         raise NotApplicableError("no prompt has a token: there is nothing to make a task vector from")
     total = torch.zeros(int(lm.config.hidden_size), dtype=torch.float64)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from cao.errors import NotApplicableError
 from cao.files import canonical_json, sha256_bytes
+from cao.inference.scoring import ending
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.soft_prompt.either import Carried, carried_sha256
@@ -91,7 +92,7 @@ def perplexities(lm: LanguageModel, prompts: list[str], start: Carried | None) -
         prompts: unlabelled prompts.
         start: the current adapter, None for the plain model.
     """
-    rows = [row for row in (lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts) if len(row) > 1]
+    rows = [row for row in (ending(lm, prompt, MAX_TOKENS) for prompt in prompts) if len(row) > 1]
     if not rows:
         return []
     with lm.adapted(start):
@@ -224,7 +225,7 @@ def train_ttl(
 
     Source: CAO-LLM §2.4, G.1.
     """
-    rows = [lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts]
+    rows = [ending(lm, prompt, MAX_TOKENS) for prompt in prompts]
     fingerprint = _fingerprint(lm, prompts, settings, start, seed)
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.AdamW(list(live.values()), lr=settings.rate, weight_decay=0.0)

@@ -138,7 +138,9 @@ class Labels:
             self._take(label)
 
     def add(self, label: Label) -> bool:
-        """Keep one; return whether it is the first that tells whether its answer was right."""
+        """Keep one that says something new; return whether it is the first that tells whether its answer was right."""
+        if self._by_id.get(label.id) == label:
+            return False
         append_line(self.path, sealed_line(label.model_dump_json()))
         return self._take(label)
 

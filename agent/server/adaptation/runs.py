@@ -19,7 +19,7 @@ from agent.record.schema import RunRecord
 from agent.server.adaptation.questions import BY_INDEX, Material
 from agent.server.adaptation.state import ended, runs_folder
 from agent.server.adaptation.watching import lower
-from agent.server.settings import ServeOptions
+from agent.server.settings import KEY, ServeOptions
 from cao.configuration import Machine
 from cao.errors import InputError, UnavailableError
 from cao.machine.processor import usable_processors
@@ -170,7 +170,7 @@ class Runs:
                 stderr=errors,
                 text=True,
                 pass_fds=(lock,),
-                env={**os.environ, "PYTHONPATH": path},
+                env={name: value for name, value in os.environ.items() if name != KEY} | {"PYTHONPATH": path},
             )
             self._process = process
             if self._stopping:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cao.inference.answer_loss import answer_loss
+from cao.inference.scoring import ending
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
@@ -121,7 +122,7 @@ def surprising(lm: LanguageModel, prompts: Sequence[str], wanted: int) -> list[s
     chosen: list[str] = []
     for i in range(0, len(prompts), 32):
         part = [prompt for prompt in prompts[i : i + 32] if len(lm.encode(prompt)) > 1]
-        losses = prompt_losses(lm, [lm.encode(prompt)[-MAX_TOKENS:] for prompt in part])
+        losses = prompt_losses(lm, [ending(lm, prompt, MAX_TOKENS) for prompt in part])
         chosen += [prompt for prompt, loss in zip(part, losses.tolist(), strict=True) if loss > LOG_P0 + 0.2]
         if len(chosen) >= wanted:
             break
@@ -138,7 +139,7 @@ def ttl_loop(lm: LanguageModel, prompts: list[str], batch: int) -> Loop:
     """
     steps, start = len(prompts) // batch, lm.fresh_lora(INITIAL_SEED)
     settings = TTL(family="TTL", ttl_steps=steps, learning_rate=TTL_RATE, batch_size=batch, shuffle_data=False)
-    ids = [lm.encode(prompt)[-MAX_TOKENS:] for prompt in prompts]
+    ids = [ending(lm, prompt, MAX_TOKENS) for prompt in prompts]
 
     def ours() -> Trained:
         laps = _Laps(lm.device)

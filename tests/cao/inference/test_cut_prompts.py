@@ -5,7 +5,7 @@ import pytest
 from cao.inference.answer_loss import answer_rows
 from cao.inference.choice_loss import choice_rows
 from cao.inference.generation import generate
-from cao.inference.scoring import plan_row, shortened, start_token
+from cao.inference.scoring import ending, plan_row, shortened, start_token
 from cao.model.language_model import LanguageModel
 from cao.tasks.base import choice_example
 from cao.types import Branch, Query
@@ -58,3 +58,12 @@ def test_rows_of_training_keep_what_opens_every_text(tiny_lm: LanguageModel, mon
         assert cut.cut == len(whole.tokens) - 60
         scored = [(whole.tokens[at], whole.tokens[before]) for _, at, before in whole.scored()]
         assert [(cut.tokens[at], cut.tokens[before]) for _, at, before in cut.scored()] == scored
+
+
+def test_a_prompt_that_is_trained_on_keeps_what_opens_every_text(
+    tiny_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(tiny_lm, monkeypatch)
+    tokens = tiny_lm.encode("word " * 30)
+    assert ending(tiny_lm, "word " * 30, 10) == [first, *tokens[-9:]]
+    assert ending(tiny_lm, "word " * 30, len(tokens)) == tokens

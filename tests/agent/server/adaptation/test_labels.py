@@ -82,6 +82,16 @@ def test_the_first_label_counts_that_tells_whether_an_answer_was_right(tmp_path:
     assert not Labels(labels.path).add(label.model_copy(update={"correct": True}))
 
 
+def test_what_is_said_again_is_not_kept_again(tmp_path: Path) -> None:
+    labels, label = Labels(tmp_path / "f.jsonl"), Label(id="a", tasks=(), model="base", question="q", correct=True)
+    assert labels.add(label)
+    written = labels.path.read_bytes()
+    assert not labels.add(label)
+    assert labels.path.read_bytes() == written
+    labels.add(label.model_copy(update={"correct": False}))
+    assert len(labels.path.read_bytes()) > len(written)
+
+
 def test_a_line_that_a_kill_cut_off_is_dropped_and_a_damaged_one_refused(tmp_path: Path) -> None:
     labels = Labels(tmp_path / "f.jsonl")
     labels.add(Label(id="a", tasks=(), model="base", question="q", answer="x"))

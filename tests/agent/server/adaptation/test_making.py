@@ -20,6 +20,7 @@ from agent.server.errors import ApiError
 from agent.server.memory import Answered
 from agent.server.metrics import Metrics
 from agent.server.roster import Roster, Served
+from agent.server.settings import ServeOptions
 from agent.server.wire import Feedback
 from cao.configuration import parse_assignment
 from cao.errors import InputError, NoRoomError
@@ -252,3 +253,17 @@ def test_a_run_is_told_odd_folders_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text(json.dumps({"question": "Why?"}))
     runs.make(TASK, Material(0, tmp_path / "q.jsonl"))
     assert {"model_path": str(folder)} in [parse_assignment(word) for word in runs.words[0] if "=" in word]
+
+
+def test_a_run_is_not_told_the_servers_own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "python"
+    told.write_text("#!/bin/sh\nenv\n")
+    told.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(told))
+    monkeypatch.setenv("CAO_SERVE_KEY", "not for a run")
+    monkeypatch.setenv("OPENAI_API_KEY", "for its policy")
+    with (tmp_path / "lock").open("w") as lock:
+        code, out = Runs(ServeOptions(), None).command([], tmp_path / "log", lock.fileno())
+    assert code == 0
+    assert "for its policy" in out
+    assert "not for a run" not in out
