@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 
@@ -51,11 +51,11 @@ def _in_process(work: Work[S, J, R], progress: Progress, here: S | None) -> Iter
 def _processes(count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
     context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     given = work, max(1, torch.get_num_threads() // count), Path.cwd()
-    desks = [_Desk(partial(ProcessPoolExecutor, 1, context, _open_worker, given)) for _ in range(count)]
+    desks: list[_Desk[R]] = [_Desk(partial(ProcessPoolExecutor, 1, context, _open_worker, given)) for _ in range(count)]
 
     def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
         waiting, idle, dead = deque((job, 0) for job in jobs), list(desks), list[J]()
-        at = dict[Future[R], tuple[_Desk, J, int]]()
+        at = dict[Future[R], tuple[_Desk[R], J, int]]()
         while waiting or at:
             while waiting and idle:
                 desk, (job, deaths) = idle.pop(), waiting.popleft()
@@ -85,13 +85,13 @@ def _processes(count: int, work: Work[S, J, R]) -> Iterator[Run[J, R]]:
             desk.pool.shutdown(cancel_futures=True)
 
 
-class _Desk:
+class _Desk(Generic[R]):
     """A pool of one worker, so that it is known at which job a worker died; another worker follows one that did."""
 
     def __init__(self, opened: Callable[[], ProcessPoolExecutor]) -> None:
         self._opened, self.pool = opened, opened()
 
-    def give(self, job: object) -> Future[Any]:
+    def give(self, job: object) -> Future[R]:
         try:
             return self.pool.submit(_do, job)
         except BrokenProcessPool:

@@ -14,7 +14,6 @@ from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -106,11 +105,11 @@ def _connected(settings: EngineSettings, count: int, work: Work[S, J, R]) -> Ite
         actors = [actor.remote(cpus, Path.cwd()) for _ in range(count)]
 
         def run(jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
-            waiting, idle, dead, at = deque(jobs), list(actors), list[J](), dict[Any, tuple[Any, J]]()
+            waiting, idle, dead, at = deque(jobs), list(range(count)), list[J](), dict[object, tuple[int, J]]()
             while waiting or at:
                 while waiting and idle:
                     worker, job = idle.pop(), waiting.popleft()
-                    at[worker.do.remote(shared, job)] = worker, job
+                    at[actors[worker].do.remote(shared, job)] = worker, job
                 [done], _ = ray.wait(list(at))
                 worker, job = at.pop(done)
                 idle.append(worker)
