@@ -1,8 +1,8 @@
 """What the policy is taught: prompts of practice, what was right there, and how much each text counts.
 
-Each situation counts alike, and in it each text by what it gained above what is usual there. No text has more than a
-quarter of all, so that the policy cannot do well by one text alone. Each situation is taught twice: at the first
-attempt, and behind attempts that failed there, as the policy meets it later in a loop.
+Each situation counts alike, and in it each text by what it gained above what is usual there. Where there are eight
+texts or more, none has more than a quarter of all, so that the policy cannot do well by one text alone. Each situation
+is taught twice: at the first attempt, and behind attempts that failed there, as the policy meets it later in a loop.
 
 Source: CAO-LLM §2.4, G.5 (fine-tuning on what improves the model); weights, cap and histories are this project's.
 """
