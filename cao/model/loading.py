@@ -18,7 +18,7 @@ from cao.model.agreement import compare_paths
 from cao.model.answer_style import measured_style
 from cao.model.language_model import LanguageModel
 from cao.model.memory import BYTES, Need, check_room, stored_parameters
-from cao.model.profiles import EMBEDDED, GGUF, ModelProfile, check_model, is_place, known, laid_over
+from cao.model.profiles import GGUF, ModelProfile, check_model, is_place, known, laid_over
 from cao.profile_settings import ProfileSettings
 from cao.progress import say, timed
 from cao.types import DtypeChoice
@@ -88,7 +88,7 @@ def _find(profile: ModelProfile, path: str | None, offline: bool) -> tuple[Path,
     """Return the model's folder and the hash that adapters know it by."""
     if path:
         return _folder(path), weights_sha256(_folder(path))
-    if profile.source == EMBEDDED:
+    if profile.dequantised:
         return _converted(assets.smollm2_gguf())
     if profile.source.lower().endswith(GGUF):
         return _converted(Path(profile.source))
@@ -257,7 +257,7 @@ def load_language_model(
     model, tokenizer = read_model(folder, compute.dtype, profile)
     model = model.to(device).eval().requires_grad_(False)
     use_fast_linear(model)
-    from_hub = not path and not profile.source.startswith("embedded:") and not Path(profile.source).is_absolute()
+    from_hub = not path and profile.on_hub
     source = profile.source if from_hub else str(folder.resolve())
     lm = LanguageModel(profile, model, tokenizer, sha256, device, compute, source)
     lm.paths = compare_paths(lm)

@@ -71,10 +71,10 @@ def make_lora_layers(model: nn.Module, weights: LoraWeights) -> LoraLayers:
     )
     with torch.random.fork_rng(devices=[]):
         around: peft.PeftModel = peft.get_peft_model(model, config)
-    modules = dict(around.named_modules())
+    modules, wanted = dict(around.named_modules()), set(names)
     layers = []
     for path, module in modules.items():
-        if isinstance(module, peft.tuners.lora.LoraLayer) and path.removeprefix(PREFIX) in names:  # no fused experts
+        if isinstance(module, peft.tuners.lora.LoraLayer) and path.removeprefix(PREFIX) in wanted:  # no fused experts
             parent, _, name = path.rpartition(".")
             module.cast_input_dtype_enabled = False  # see LanguageModel.mixed_precision
             layers.append((modules[parent], name, module))

@@ -13,13 +13,13 @@ from statistics import median
 
 from agent.train.policy.fine_tune import Lesson
 from agent.train.policy.rest_em import Judge, Judged, Sample, kept
+from agent.train.policy.selection import measured_points
 from agent.train.policy.settings import KEPT
 from agent.train.policy.situations import Situation
 from cao.files import canonical_json
 from cao.strategies import Strategy
 from cao.types import Trial
 from policies.base import PolicyContext
-from policies.grid import grid
 from policies.messages import plain_json
 
 GRID = -1
@@ -52,12 +52,10 @@ def _on_the_grid(practice: Mapping[str, Situation], budget: int | None) -> list[
     """Return the grid's points that are known to improve the model in practice, as samples that nobody drew."""
     found = list[Sample]()
     for name, situation in practice.items():
-        known = situation.known()
-        for point in grid(situation.context.families):
-            strategy = point.canonical()
-            judged = known.get(canonical_json(strategy))
-            if judged and judged.improved and judged.comparison and not _too_much(point, budget):
-                text, number = plain_json(strategy, spaced=False), len(found)
+        for point, judged in measured_points(situation):
+            if judged.improved and not _too_much(point, budget):
+                strategy, number = point.canonical(), len(found)
+                text = plain_json(strategy, spaced=False)
                 seen = {"iteration": GRID, "situation": name, "number": number, "raw": text, "valid": True}
                 found.append(Sample(**seen, strategy=strategy, reward=1, judged=judged))
     return found
@@ -163,10 +161,8 @@ def failed_before(situation: Situation, won: Sequence[Sample]) -> tuple[Trial, .
         situation: where.
         won: the samples that improved the model there.
     """
-    known, families = situation.known(), {str(sample.strategy["family"]) for sample in won if sample.strategy}
-    points = [point.canonical() for point in grid(situation.context.families)]
-    judged = [(point, known[canonical_json(point)]) for point in points if canonical_json(point) in known]
-    vain = [(point, each) for point, each in judged if each.comparison and not each.improved]
+    families = {str(sample.strategy["family"]) for sample in won if sample.strategy}
+    vain = [(point.canonical(), each) for point, each in measured_points(situation) if not each.improved]
     draw = random.Random(situation.name)
     draw.shuffle(vain)
     vain.sort(key=lambda one: one[0]["family"] in families)

@@ -9,14 +9,13 @@ from pydantic import Field, JsonValue
 import cao
 from agent.train.policy.rest_em import CHUNK, Sample, Sampling, costs, verdict
 from agent.train.policy.run import Training
-from agent.train.policy.selection import Practised, practised, selection_of, summary
+from agent.train.policy.selection import Practised, measured_points, practised, selection_of, summary
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import canonical_json, sealed, write_atomic, write_json
 from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.strategies import FAMILIES
 from cao.types import Record
-from policies.grid import grid
 from policies.selection.learnt import SELECTION, selection_file
 from policies.trained import PolicyIndex, TrainedPolicy, read_policies
 from tools.evaluate.statistics import wilson
@@ -167,13 +166,11 @@ def _naive(training: Training) -> int:
 
 def _landscape(situation: Situation) -> Landscape:
     """Return how many points of the grid improve the model in a situation, family by family, as far as measured."""
-    known, families = situation.known(), Landscape()
-    for point in grid(situation.context.families):
-        judged = known.get(canonical_json(point.canonical()))
-        if judged is not None and judged.comparison is not None:  # else it cannot act there
-            counts = families.setdefault(point.family, {"measured": 0, "improve": 0})
-            counts["measured"] += 1
-            counts["improve"] += judged.improved
+    families = Landscape()
+    for point, judged in measured_points(situation):
+        counts = families.setdefault(point.family, {"measured": 0, "improve": 0})
+        counts["measured"] += 1
+        counts["improve"] += judged.improved
     return families
 
 
@@ -181,12 +178,10 @@ def _arms(practised: Sequence[Situation]) -> dict[str, tuple[int, int]]:
     """Return what the grid's points came to in practice: strategy → (situations improved, situations not improved)."""
     arms: dict[str, tuple[int, int]] = {}
     for situation in practised:
-        known = situation.known()
-        for point in grid(situation.context.families):
+        for point, judged in measured_points(situation):
             key = canonical_json(point.canonical())
-            if key in known and known[key].comparison is not None:
-                won, lost = arms.get(key, (0, 0))
-                arms[key] = (won + known[key].improved, lost + (not known[key].improved))
+            won, lost = arms.get(key, (0, 0))
+            arms[key] = (won + judged.improved, lost + (not judged.improved))
     return arms
 
 

@@ -9,9 +9,10 @@ from statistics import fmean
 
 from pydantic import JsonValue
 
+from agent.train.policy.rest_em import Judged
 from agent.train.policy.situations import Situation
 from cao.files import canonical_json
-from cao.strategies import FAMILIES
+from cao.strategies import FAMILIES, Strategy
 from cao.tasks.same_problems import saw
 from cao.types import Record, StrategyFields
 from policies.grid import grid
@@ -71,6 +72,13 @@ def practised(situations: Sequence[Situation]) -> list[Practised]:
                 )
             )
     return found
+
+
+def measured_points(situation: Situation) -> list[tuple[Strategy, Judged]]:
+    """Return the grid's points that were measured in a situation; what cannot act there is none of them."""
+    known = situation.known()
+    found = [(point, known.get(canonical_json(point.canonical()))) for point in grid(situation.context.families)]
+    return [(point, judged) for point, judged in found if judged is not None and judged.comparison is not None]
 
 
 def points() -> list[StrategyFields]:

@@ -20,7 +20,7 @@ from cao.tasks.same_problems import saw
 from cao.types import Record
 
 LEAST_STEPS = 50
-"""Steps of a fine-tuning at least: measured, 12 steps of three lessons teach nothing, 42 do (lab log)."""
+"""Steps of a fine-tuning at least: measured, 12 steps of three lessons teach nothing, 42 do (ADR 45)."""
 
 KEPT = 10
 """Improving samples of one situation that the policy is fine-tuned on, at most."""

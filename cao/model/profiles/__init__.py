@@ -83,7 +83,7 @@ class ModelProfile:
     @property
     def on_hub(self) -> bool:
         """Whether the weights come from the hub or its cache: the source is no package, file or folder."""
-        here = self.source == EMBEDDED or self.source.lower().endswith(GGUF)
+        here = self.dequantised or self.source.lower().endswith(GGUF)
         return not here and not Path(self.source).is_absolute()
 
     def sentence(self) -> str:
