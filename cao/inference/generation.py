@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from cao.errors import NotApplicableError
+from cao.inference.batching import by_batches
 from cao.inference.hidden_cache import hidden_states
 from cao.inference.row_batch import RowBatch
-from cao.inference.scoring import Move, batches, context_length, shortened, start_token
+from cao.inference.scoring import Move, context_length, shortened, start_token
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row
 from cao.progress import Progress, silent
@@ -134,13 +135,15 @@ def generate(
 
     Raises:
         NotApplicableError: the model's output is not finite.
+        UnavailableError: there is not memory enough for a single prompt and its answer.
     """
     rows = [_plan(lm, prompt, max_new_tokens) for prompt in prompts]
-    results: dict[int, Generated] = {}
-    for group in batches([row.prompt + max_new_tokens for row in rows], token_budget):
+
+    def written(group: list[int]) -> list[Generated]:
         batch = [rows[i] for i in group]
         delta = None if move is None else move(lm, batch, hidden_states(lm, batch))
-        for i, answer in zip(group, _write(lm, batch, stop, max_new_tokens, delta), strict=True):
-            results[i] = Generated(answer.text, answer.logprob, len(answer.tokens), rows[i].cut)
-        progress("generate", len(results), len(rows))
-    return [results[i] for i in range(len(rows))]
+        answers = zip(batch, _write(lm, batch, stop, max_new_tokens, delta), strict=True)
+        return [Generated(answer.text, answer.logprob, len(answer.tokens), row.cut) for row, answer in answers]
+
+    lengths = [row.prompt + max_new_tokens for row in rows]
+    return by_batches(lengths, token_budget, written, "generate", progress)

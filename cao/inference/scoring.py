@@ -5,15 +5,15 @@ see the prompt and itself, and positions count on from the prompt in every branc
 if it stood alone.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cao.errors import InputError, NotApplicableError, UnavailableError
+from cao.errors import InputError, NotApplicableError
+from cao.inference.batching import by_batches
 from cao.inference.hidden_cache import Reader, hidden_states
 from cao.model.language_model import LanguageModel
 from cao.model.packed_forward import Row, Shared, Span
@@ -144,18 +144,6 @@ def shortened_row(lm: LanguageModel, row: Row, cut: int) -> Row:
     return Row(prompt + row.tokens[row.prompt :], row.prompt - cut, spans, row.cut + cut)
 
 
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Yield indices, longest first, so that rows × longest stays within ``budget`` (or is one row)."""
-    group: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if group and (len(group) + 1) * lengths[group[0]] > budget:
-            yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group
-
-
 def token_logprobs(lm: LanguageModel, hidden: Tensor, targets: Tensor, owner: Tensor | None = None) -> Tensor:
     """Return the log-probability of each target token, float32, in blocks of bounded memory.
 
@@ -200,11 +188,6 @@ def score_batch(lm: LanguageModel, rows: Sequence[Row], move: Move | None, read:
     return [[next(sums) for _ in row.spans] for row in rows]
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out, on a GPU or here."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def _query_score(query: Query, row: Row, logprobs: Sequence[float]) -> QueryScore:
     branches = tuple(
         BranchScore(logprob, span.end - span.scored, max(1, len(branch.scored.strip())))
@@ -235,35 +218,15 @@ def score_queries(
     Returns:
         Q results in the order of ``queries``.
 
-    Where memory runs out, the batch is halved, and every one behind it; this is reported once.
-
     Raises:
         InputError: a question cannot be asked.
         NotApplicableError: the model's output is not finite.
         UnavailableError: there is not memory enough for a single question.
     """
     rows = [plan_row(lm, query) for query in queries]
-    results: dict[int, QueryScore] = {}
-    waiting = deque(batches([len(row.tokens) for row in rows], token_budget))
-    most = len(rows)
-    while waiting:
-        group = waiting.popleft()
-        if len(group) > most:
-            waiting.extendleft((group[most:], group[:most]))
-            continue
-        try:
-            sums = score_batch(lm, [rows[i] for i in group], move, read)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            if len(group) == 1:
-                size = len(rows[group[0]].tokens)
-                raise UnavailableError(f"not memory enough for one question of {size} tokens; free some") from None
-            if most == len(rows):
-                progress("out of memory, going on with smaller batches", len(results), len(rows))
-            most = len(group) // 2
-            waiting.appendleft(group)
-            continue
-        results |= {i: _query_score(queries[i], rows[i], logprobs) for i, logprobs in zip(group, sums, strict=True)}
-        progress("score", len(results), len(rows))
-    return [results[i] for i in range(len(rows))]
+
+    def scored(group: list[int]) -> list[QueryScore]:
+        sums = score_batch(lm, [rows[i] for i in group], move, read)
+        return [_query_score(queries[i], rows[i], logprobs) for i, logprobs in zip(group, sums, strict=True)]
+
+    return by_batches([len(row.tokens) for row in rows], token_budget, scored, "score", progress)

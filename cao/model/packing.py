@@ -124,7 +124,8 @@ def packed_hidden(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> Tensor:
     if not lm.paths.fit(width):
         return torch.cat(states_alone(lm, texts))
     width += -width % STEP
-    ids, positions = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(2))
+    positions = torch.zeros(len(rows), width, dtype=torch.long)
+    ids = torch.full_like(positions, texts[0][-1])  # a padding token's embedding may be 0, where a norm has no gradient
     owner = torch.full_like(ids, -1)
     begins = [0] * len(texts)
     for number, row in enumerate(rows):

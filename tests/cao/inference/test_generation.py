@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from cao.errors import NotApplicableError
+from cao.errors import NotApplicableError, UnavailableError
+from cao.inference import generation
 from cao.inference.generation import Generated, generate
 from cao.inference.hidden_cache import hidden_states
+from cao.inference.row_batch import RowBatch
 from cao.inference.scoring import plan_row
 from cao.model.language_model import LanguageModel
+from cao.model.packed_forward import Row
 from cao.types import Branch, LatentSettings, Query
 from tests.cao.model.families import family_model
 from tools.apply_strategy.latent import moving, prompt_deltas
@@ -49,6 +52,30 @@ def test_a_batch_writes_what_each_prompt_writes_alone(exact_lm: LanguageModel, b
         assert answer.tokens == len(tokens)
         assert answer.logprob == pytest.approx(total, abs=1e-3)
         assert answer.mean_prob == pytest.approx(math.exp(total / len(tokens)), abs=1e-4)
+
+
+def test_where_memory_runs_out_answers_are_written_in_smaller_batches(
+    exact_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, sizes, told = generate(exact_lm, PROMPTS, max_new_tokens=6), list[int](), list[str]()
+
+    class Scarce(RowBatch):
+        most = 1
+
+        def __init__(self, lm: LanguageModel, rows: list[Row]) -> None:
+            sizes.append(len(rows))
+            if len(rows) > self.most:
+                raise torch.OutOfMemoryError
+            super().__init__(lm, rows)
+
+    monkeypatch.setattr(generation, "RowBatch", Scarce)
+    found = generate(exact_lm, PROMPTS, max_new_tokens=6, progress=lambda label, done, total: told.append(label))
+    assert [one.text for one in found] == [one.text for one in expected]
+    assert sizes == [3, 1, 1, 1]
+    assert sum("out of memory" in label for label in told) == 1
+    monkeypatch.setattr(Scarce, "most", 0)
+    with pytest.raises(UnavailableError, match="one question of"):
+        generate(exact_lm, PROMPTS, max_new_tokens=6)
 
 
 def test_rows_that_stop_early_leave_the_others_as_they_are(exact_lm: LanguageModel) -> None:

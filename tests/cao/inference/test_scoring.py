@@ -8,10 +8,10 @@ from torch import Tensor
 
 from cao.errors import InputError, NotApplicableError, UnavailableError
 from cao.inference import scoring
+from cao.inference.batching import batches
 from cao.inference.hidden_cache import HiddenCache, Reader, hidden_states
 from cao.inference.scoring import (
     QueryScore,
-    batches,
     plan_row,
     score_queries,
     token_logprobs,

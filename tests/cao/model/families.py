@@ -26,6 +26,18 @@ FAMILIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "Qwen3": ({"head_dim": 8}, ATTENTION + MLP),
     "Gemma2": ({"head_dim": 8, "sliding_window": 12, "final_logit_softcapping": 3.0}, ATTENTION + MLP),
     "Gemma3": ({"head_dim": 8, "sliding_window": 12}, ATTENTION + MLP),
+    "Gemma3n": (
+        {
+            **{"vocab_size_per_layer_input": 400, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0},
+            **{
+                "laurel_rank": 4,
+                "intermediate_size": [64] * 2,
+                "activation_sparsity_pattern": [0.0] * 2,
+                "head_dim": 8,
+            },
+        },
+        ATTENTION + MLP,
+    ),
     "Phi3": ({}, ("o_proj", "down_proj", "gate_up_proj", "qkv_proj")),
     "Olmo2": ({}, ATTENTION + MLP),
     "GPTNeoX": ({}, ("dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value")),

@@ -37,9 +37,7 @@ QUERIES = [
 
 
 def test_a_model_with_embeddings_in_every_layer_takes_no_soft_prompt(tiny_model_folder: Path, tmp_path: Path) -> None:
-    stated = {"vocab_size_per_layer_input": 400, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0}
-    stated |= {"laurel_rank": 4, "intermediate_size": [64] * 2, "activation_sparsity_pattern": [0.0] * 2, "head_dim": 8}
-    lm = family_model("Gemma3n", tmp_path, tiny_model_folder, **stated)
+    lm = family_model("Gemma3n", tmp_path, tiny_model_folder)
     with pytest.raises(NotApplicableError, match="has embeddings in every layer"):
         lm.fresh_soft_prompt(3, 0)
     with pytest.raises(NotApplicableError, match="has embeddings in every layer"), lm.adapted(soft(lm)):
