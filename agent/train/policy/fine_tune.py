@@ -33,12 +33,14 @@ class Lesson:
     Attributes:
         prompt: what the model reads.
         replies: what it is to write.
-        weights: how much each reply counts, 1 on average over all lessons; 1 each where there are none.
+        weights: how much each reply counts, 1 on average; 1 each where there are none.
+        share: how often the lesson is read, beside other lessons' shares.
     """
 
     prompt: str
     replies: Sequence[str]
     weights: Sequence[float] = ()
+    share: float = 1.0
 
 
 def branch_tensors(
@@ -115,11 +117,27 @@ def encode_lesson(lm: LanguageModel, lesson: Lesson) -> dict[str, Tensor]:
     return branch_tensors(prompt, replies, lesson.weights)
 
 
-def _arguments(tuning: Tuning, epochs: int) -> dict[str, object]:
+def course(lessons: Sequence[Lesson], tuning: Tuning) -> list[int]:
+    """Return which lesson each step reads, before they are shuffled: each by its share of all steps, once at least.
+
+    A share as a factor of the loss would say less: a step's gradient is clipped, and AdamW divides by its size.
+
+    Args:
+        lessons: one or more.
+        tuning: passes, and the fewest steps.
+    """
+    steps = max(tuning.epochs * len(lessons), tuning.least_steps)
+    total = sum(lesson.share for lesson in lessons)
+    return [
+        i for i, lesson in enumerate(lessons) for _ in range(max(1, math.ceil(steps * lesson.share / total - 1e-9)))
+    ]
+
+
+def _arguments(tuning: Tuning) -> dict[str, object]:
     """Return the Trainer's settings that are the same on every device."""
     return {
         "per_device_train_batch_size": 1,
-        "num_train_epochs": epochs,
+        "num_train_epochs": 1,
         "learning_rate": tuning.rate,
         "lr_scheduler_type": "constant",
         "weight_decay": 0.0,
@@ -159,12 +177,11 @@ def fine_tune(
     Source: CAO-LLM §2.4, G.5.
     """
     rows = [encode_lesson(lm, lesson) for lesson in lessons]
-    epochs = max(tuning.epochs, math.ceil(tuning.least_steps / len(rows)))
-    steps = epochs * len(rows)
+    read = [rows[number] for number in course(lessons, tuning)]
 
     class Progressing(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, arguments: object, state: TrainerState, *_: object, **__: object) -> None:
-            progress("fine-tuning the policy", state.global_step, steps)
+            progress("fine-tuning the policy", state.global_step, len(read))
 
     class Replies(Trainer):  # type: ignore[misc]
         def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: object, **__: object) -> Tensor:
@@ -180,8 +197,8 @@ def fine_tune(
     ):
         trainer = Replies(
             model=lm.model,
-            args=TrainingArguments(output_dir=folder, use_cpu=lm.device == "cpu", **_arguments(tuning, epochs)),
-            train_dataset=rows,
+            args=TrainingArguments(output_dir=folder, use_cpu=lm.device == "cpu", **_arguments(tuning)),
+            train_dataset=read,
             data_collator=lambda batch: batch[0],
             callbacks=[Progressing()],
         )
@@ -190,5 +207,5 @@ def fine_tune(
     lm.model.eval()
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise InputError("the policy's fine-tuning diverged (a weight is not finite): lower the rate")
-    made = {"made_by": "ReST-EM", "lessons": str(len(rows)), "steps": str(steps), "rate": f"{tuning.rate:g}"}
+    made = {"made_by": "ReST-EM", "lessons": str(len(rows)), "steps": str(len(read)), "rate": f"{tuning.rate:g}"}
     return replace(start, tensors=tensors, provenance=made)

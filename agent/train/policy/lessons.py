@@ -1,8 +1,9 @@
 """What the policy is taught: prompts of practice, what was right there, and how much each text counts.
 
-Each situation counts alike, and in it each text by what it gained above what is usual there. Where there are eight
-texts or more, none has more than a quarter of all, so that the policy cannot do well by one text alone. Each situation
-is taught twice: at the first attempt, and behind attempts that failed there, as the policy meets it later in a loop.
+Each text counts by what it gained above what is usual in its situation, so that what is gained much teaches more than
+what is gained now and then. Where there are eight situations or more, none has more than a quarter of all weight, and
+of eight texts or more none, so that the policy cannot do well by one alone. Each situation is taught twice: at the
+first attempt, and behind attempts that failed there, as the policy meets it later in a loop.
 
 Source: CAO-LLM §2.4, G.5 (fine-tuning on what improves the model); weights, cap and histories are this project's.
 """
@@ -26,7 +27,7 @@ GRID = -1
 """The iteration of what no policy drew: points of the grid."""
 
 MOST_SHARE = 0.25
-"""Of all weight, for one text over all situations; twice what it would have by number where there are few texts."""
+"""Of all weight, for a situation, and for a text over all; twice what it would have by number where there are few."""
 
 FAILED = 3
 """Attempts of a lesson's history at most."""
@@ -99,14 +100,15 @@ def lessons_of(
         won: situation → the samples that improved the model there.
         prompt: what the policy's model reads in a context.
     """
-    usual = {name: _usual(situations[name]) for name in won}
-    weights = weights_of(won, usual)
+    weights = weights_of(won, {name: _usual(situations[name]) for name in won})
     lessons = []
     for name, samples in won.items():
-        texts = [sample.raw for sample in samples]
-        lessons.append(Lesson(prompt(situations[name].context), texts, weights[name]))
-        if trials := failed_before(situations[name], samples):
-            lessons.append(Lesson(prompt(situations[name].after(trials)), texts, weights[name]))
+        share = sum(weights[name])
+        if share:
+            here, counted = situations[name], [weight * len(samples) / share for weight in weights[name]]
+            trials = failed_before(here, samples)
+            for context in (here.context, here.after(trials))[: 2 if trials else 1]:
+                lessons.append(Lesson(prompt(context), [sample.raw for sample in samples], counted, share))
     return lessons
 
 
@@ -116,26 +118,27 @@ def _usual(situation: Situation) -> float:
 
 
 def weights_of(won: Mapping[str, Sequence[Sample]], usual: Mapping[str, float]) -> dict[str, list[float]]:
-    """Return how much each sample counts, 1 on average.
+    """Return how much each sample counts, 1 on average over all of them.
 
     Args:
         won: situation → samples that improved the model there, each strategy once.
         usual: situation → the worth of a usual strategy there.
     """
-    shares = dict[tuple[str, str], float]()
-    for name, samples in won.items():
-        above = [max(0.0, sample.worth - usual[name]) for sample in samples]
-        total = sum(above)
-        for sample, gain in zip(samples, above, strict=True):
-            shares[name, canonical_json(sample.strategy)] = gain / total if total else 1 / len(samples)
-    texts = dict[str, float]()
-    for (_, text), share in shares.items():
-        texts[text] = texts.get(text, 0.0) + share
-    capped = _capped(texts, max(MOST_SHARE, 2 / max(1, len(texts))))
-    counted = {key: share * capped[key[1]] / texts[key[1]] if share else 0.0 for key, share in shares.items()}
-    mean = sum(counted.values()) / max(1, len(counted))
+    found = [
+        (name, canonical_json(sample.strategy), sample.worth - usual[name]) for name in won for sample in won[name]
+    ]
+    weights = {(name, text): max(0.0, above) for name, text, above in found}
+    if not any(weights.values()):
+        weights = dict.fromkeys(weights, 1.0)
+    for part in (0, 1):  # situations, then texts
+        sums = dict[str, float]()
+        for key, weight in weights.items():
+            sums[key[part]] = sums.get(key[part], 0.0) + weight
+        most = _capped(sums, max(MOST_SHARE, 2 / max(1, len(sums))))
+        weights = {key: weight and weight * most[key[part]] / sums[key[part]] for key, weight in weights.items()}
+    mean = sum(weights.values()) / max(1, len(weights))
     return {
-        name: [counted[name, canonical_json(sample.strategy)] / mean for sample in samples]
+        name: [weights[name, canonical_json(sample.strategy)] / mean for sample in samples]
         for name, samples in won.items()
     }
 

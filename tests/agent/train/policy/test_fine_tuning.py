@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from agent.train.policy.fine_tune import Lesson, encode_lesson, fine_tune, reply_loss
+from agent.train.policy.fine_tune import Lesson, course, encode_lesson, fine_tune, reply_loss
 from agent.train.policy.settings import Tuning
 from cao.errors import InputError
 from cao.model.language_model import LanguageModel
@@ -39,11 +39,19 @@ def test_the_loss_is_that_of_each_reply_alone(tiny_lm: LanguageModel) -> None:
     assert found == pytest.approx(plain, abs=1e-4)
 
 
+def test_a_lesson_is_read_by_its_share_and_once_at_least() -> None:
+    shares = [1.0, 2.0, 1.0, 0.0]
+    lessons = [Lesson(str(i), ["b"], share=share) for i, share in enumerate(shares)]
+    assert course(lessons, Tuning(epochs=2)) == [0, 0, 1, 1, 1, 1, 2, 2, 3]
+    assert course(lessons[:1] * 3, Tuning(epochs=2)) == [0, 0, 1, 1, 2, 2]
+    assert len(course(lessons, Tuning(epochs=1, least_steps=40))) == 41
+
+
 @pytest.mark.slow
 def test_few_lessons_are_taught_until_there_are_steps_enough(roomy_lm: LanguageModel) -> None:
     lessons, losses = [Lesson("a", ["b"]), Lesson("c", ["d"])], list[float]()
     made = fine_tune(roomy_lm, lessons, roomy_lm.fresh_lora(0), Tuning(epochs=1, least_steps=5), losses=losses)
-    assert (len(losses), made.provenance["steps"]) == (6, "6")
+    assert (len(losses), made.provenance["steps"]) == (6, "6")  # three of each
 
 
 @pytest.mark.slow

@@ -76,13 +76,21 @@ def test_what_a_budget_refuses_is_not_taught_by_the_grid_either() -> None:
     assert taught([], warm_start=True, budget=TTL.trained_on)["one"] == [text(TTL)]
 
 
-def test_a_text_counts_by_what_it_gains_above_the_usual_and_each_situation_alike() -> None:
-    """One: .3 and .1 above .1, so 3/4 and 1/4 of its share; two: all of it. The mean of the three is 1."""
+def test_a_text_counts_by_what_it_gains_above_the_usual() -> None:
+    """Above the usual .3, .1 and .02; of three texts one has two thirds at most: .24, .1, .02, with the mean .12."""
     a, b, c = grid(["TTL"])[:3]
     won = {"one": [sample(a, -0.4), sample(b, -0.2)], "two": [sample(c, -0.02, "two")]}
     weights = weights_of(won, {"one": 0.1, "two": 0.0})
-    assert weights["one"] == pytest.approx([0.75 * 1.5, 0.25 * 1.5])
-    assert weights["two"] == pytest.approx([1.5])
+    assert weights["one"] == pytest.approx([2, 0.1 / 0.12])
+    assert weights["two"] == pytest.approx([0.02 / 0.12])
+
+
+def test_no_situation_has_more_than_a_quarter_where_there_are_so_many() -> None:
+    points = grid(["TTL", "Calibrate"])[:9]
+    won = {str(i): [sample(point, -0.1 - 9 * (i == 0), str(i))] for i, point in enumerate(points)}
+    weights = weights_of(won, dict.fromkeys(won, 0.0))
+    assert weights["0"][0] == pytest.approx(0.25 * sum(map(sum, weights.values())))
+    assert weights["1"] == weights["8"]
 
 
 def test_no_text_has_more_than_a_quarter_where_there_are_so_many() -> None:
@@ -94,7 +102,7 @@ def test_no_text_has_more_than_a_quarter_where_there_are_so_many() -> None:
     assert sum(each[0] for each in weights.values()) == pytest.approx(0.25 * total)
     assert total == pytest.approx(sum(map(len, weights.values())))
     alone = weights_of({"one": [sample(TTL, -0.1)], "two": [sample(TTL, -0.3, "two")]}, {"one": 0.0, "two": 0.0})
-    assert alone == {"one": [1.0], "two": [1.0]}  # there is no other text
+    assert [alone["one"][0], alone["two"][0]] == pytest.approx([0.5, 1.5])  # there is no other text
 
 
 def test_what_gains_no_more_than_the_usual_still_counts_alike() -> None:
@@ -110,6 +118,7 @@ def test_a_situation_is_taught_at_the_first_attempt_and_behind_failed_ones() -> 
     assert contexts[1].history[0].strategy == LATENT.canonical()
     assert contexts[3].history[0].strategy == TTL.canonical()
     assert all(lesson.weights == [1.0] for lesson in lessons)
+    assert [lesson.share for lesson in lessons] == pytest.approx([1] * 4)  # .15 above the median of two in both
     for lesson, context in zip(lessons, contexts, strict=True):
         assert not context.tried & {canonical_json(parse_strategy(reply).canonical()) for reply in lesson.replies}
 
