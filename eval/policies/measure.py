@@ -10,6 +10,7 @@ Source: CAO-LLM §2.4, G.5, G.6; the comparison is this project's.
 from collections.abc import Mapping, Sequence
 
 from agent.config import RunConfig
+from agent.loop.reward import measure_part
 from agent.train.engine.engines import check_engine
 from agent.train.engine.settings import EngineSettings
 from agent.train.policy.rest_em import Judged
@@ -31,6 +32,7 @@ from eval.policies.sources import source_of
 from eval.policies.verdicts import ORACLE
 from policies.grid import grid
 from policies.local import LocalPolicy
+from tools.evaluate.statistics import summarise
 
 DRAWS = 4
 """First attempts of a policy that draws, in each situation."""
@@ -63,6 +65,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         rows = entrants(lm, config.policy_settings, learnt, DRAWS, source.texts)
         with open_rollouts(engine, options.workers, source.plan, situations, progress) as rollouts:
             points, landscape, loops, tests = _measured(rollouts, rows, situations, progress)
+        untouched = {name: _untouched(situation) for name, situation in situations.items()}
         valid = {row.name: _validity(row, config, situations) for row in rows if isinstance(row, Writing)}
     return PoliciesResult(
         **dict(measured_with(lm, command, "policies")),
@@ -81,6 +84,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, progre
         tasks={task: TaskRole(held_out=not saw(task, learnt.practised)) for task in tasks},
         rows={**{row.name: row.description for row in rows}, ORACLE: ORACLE_IS},
         starts={name: situation.state["start"] for name, situation in situations.items()},
+        untouched=untouched,
         points=tuple(point.canonical() for point in grid(FAMILIES)),
         landscape={name: _families(points[name], landscape[name]) for name in situations},
         cells=cells(loops, tests),
@@ -108,6 +112,16 @@ def _landscape(
         judged[name] = worth
         progress("landscape", len(judged), len(points))
     return judged
+
+
+def _untouched(situation: Situation) -> tuple[float, float]:
+    """Return the accuracy on test of the base model by its own best rule, and of what the loop starts from."""
+    bench, state = situation.bench, situation.state
+    models = {"base": bench.adapted(state["base"]), "adapted": bench.adapted(state["best"])}
+    base, start = (
+        summarise(measure_part(bench, model, "test", f"test-{name}").items).score for name, model in models.items()
+    )
+    return base, start
 
 
 def _validity(row: Writing, config: RunConfig, situations: Mapping[str, Situation]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from agent.train.policy.report import Empty, Side
 from cao.files import canonical_json, write_atomic
@@ -11,7 +12,7 @@ from eval.pages.markdown import table
 from eval.pages.writing import writing
 from eval.policies.pictures import first_attempts, landscape
 from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
-from eval.policies.verdicts import GAIN, LEVEL, ORACLE, SHARE, TIMES, aim_of, verdicts
+from eval.policies.verdicts import BELOW, GAIN, LEVEL, ORACLE, OVER_BASE, SHARE, TIMES, aim_of, over_base, verdicts
 
 GROUPS = {"held_out": "Tasks that the policy was not trained on", "practised": "Tasks that it was trained on"}
 
@@ -37,6 +38,7 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
         in_short(aim),
         *(_group(result, group, judged[group]) for group in judged),
         "![First attempts that improve the model](policies-first.svg)\n",
+        *([_from_base(result, groups["held_out"], aim)] if isinstance(aim, Aim) else []),
         *([_trainings(result)] if result.trainings else []),
         _landscape(result, points),
         "![Share of seeds in which each point of the grid improves the model](policies-landscape.svg)\n",
@@ -111,7 +113,19 @@ def _gains(aim: Aim) -> str:
     return (
         f" The {ORACLE} gains **{points:+.1f}** points on test ({100 * low:+.1f} to {100 * high:+.1f}; aim "
         f"{100 * GAIN:+g}, surely above 0, p = {aim.oracle_p:.3g}: {met}); the loop of {policy} "
-        f"{100 * adopted.mean:+.1f}, of the {ORACLE}'s gain {share} (aim {100 * SHARE:g} %)."
+        f"{100 * adopted.mean:+.1f}, of the {ORACLE}'s gain {share} (aim {100 * SHARE:g} %).{_over_base(aim)}"
+    )
+
+
+def _over_base(aim: Aim) -> str:
+    """Return what the policy's loop leaves above the base model, on average and on the worst task."""
+    over, (low, high) = aim.over_base, aim.over_base.ci95
+    task, least = aim.lowest
+    met = "reached" if over.mean >= OVER_BASE and least >= BELOW else "missed"
+    return (
+        f" From the base model by its own best rule to what that loop leaves: **{100 * over.mean:+.1f}** points "
+        f"({100 * low:+.1f} to {100 * high:+.1f}; p = {aim.over_base_p:.3g}), least on {task}, {100 * least:+.1f} "
+        f"(aim {100 * OVER_BASE:+g}, on no task below {100 * BELOW:+g}: {met})."
     )
 
 
@@ -156,6 +170,18 @@ def _gain(verdict: Verdict) -> str:
         f"{loss.mean:+.4f} ({low:+.4f} to {high:+.4f}) / "
         f"{100 * points.mean:+.1f} ({100 * worst:+.1f} to {100 * best:+.1f})"
     )
+
+
+def _from_base(result: PoliciesResult, tasks: Sequence[str], aim: Aim) -> str:
+    """Return the share of right test answers by task: the base model, the start, and what loops leave."""
+    shown = [name for name in ("portfolio", aim.policy, f"{aim.policy}, ranked", ORACLE) if name in result.cells]
+    rows = []
+    for task in tasks:
+        base, start = (fmean(result.untouched[f"{task}-{seed}"][place] for seed in result.seeds) for place in range(2))
+        left = [base + over_base(result, name, [task]).mean() for name in shown]
+        rows.append([task, *(f"{100 * share:.1f}" for share in (base, start, *left))])
+    heads = ["", "base, best rule", "start", *shown]
+    return f"## Right test answers by task, %\n\nOn tasks that are held out, mean over seeds.\n\n{table(heads, rows)}"
 
 
 def _trainings(result: PoliciesResult) -> str:

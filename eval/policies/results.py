@@ -147,6 +147,9 @@ class Aim(Record):
         oracle: gain of the grid's best point in accuracy on test.
         oracle_p: of that gain, by the test of ``Versus``.
         adopted: that of what the policy's loop adopts.
+        over_base: accuracy on test of what the loop leaves, less that of the base model by its own best rule.
+        over_base_p: of that difference, likewise.
+        lowest: the task on which that difference is lowest, and the difference.
     """
 
     policy: str
@@ -157,6 +160,9 @@ class Aim(Record):
     oracle: Mean
     oracle_p: float
     adopted: Mean
+    over_base: Mean
+    over_base_p: float
+    lowest: tuple[str, float]
 
 
 class PoliciesResult(Measured):
@@ -178,6 +184,7 @@ class PoliciesResult(Measured):
         tasks: task → whether it is held out.
         rows: policy → what it is.
         starts: situation → what its loop starts from.
+        untouched: situation → accuracy on test of the base model by its own best rule, and of the loop's start.
         points: the grid's.
         landscape: situation → family → its points.
         cells: policy → situation → what came of it.
@@ -199,6 +206,7 @@ class PoliciesResult(Measured):
     tasks: dict[str, TaskRole]
     rows: dict[str, str]
     starts: dict[str, str]
+    untouched: dict[str, tuple[float, float]]
     points: tuple[StrategyFields, ...]
     landscape: dict[str, dict[str, Family]]
     cells: dict[str, Cells]

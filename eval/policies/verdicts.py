@@ -24,6 +24,9 @@ TIMES = 2.0
 GAIN = 0.03
 """What the best point of the grid is to gain on test, in accuracy; the interval excludes 0."""
 
+OVER_BASE, BELOW = 0.05, -0.01
+"""What the policy's loop is to leave above the base model on test, in accuracy: on average, and on every task."""
+
 LEVEL = 0.05
 """Of the two-sided test that goes with each interval."""
 
@@ -148,7 +151,7 @@ def aim_of(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> 
     name = trained[-1]
     fixed = [other for other in held_out if other.startswith(("always", "paper"))]
     against = {other: versus(result, name, other, tasks) for other in (RANDOM, "untrained", *fixed)}
-    random = against[RANDOM]
+    random, over = against[RANDOM], over_base(result, name, tasks)
     ratio = random.ratio if random else None
     low = random.ratio_ci95[0] if random and random.ratio_ci95 is not None else 0.0
     return Aim(
@@ -160,7 +163,23 @@ def aim_of(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> 
         oracle=held_out[ORACLE].test_accuracy,
         oracle_p=sign_flips(values(result.cells[ORACLE], tasks, result.seeds, lambda cell: cell.test[0]).mean(1)),
         adopted=held_out[name].test_accuracy,
+        over_base=Mean(mean=float(over.mean()), ci95=interval(Picks(*over.shape).means(over))),
+        over_base_p=sign_flips(over.mean(1)),
+        lowest=min(zip(tasks, over.mean(1).tolist(), strict=True), key=lambda one: one[1]),
     )
+
+
+def over_base(result: PoliciesResult, name: str, tasks: Sequence[str]) -> Array:
+    """Return (T, S): accuracy on test of what a policy's loop leaves, less that of the base model by its best rule.
+
+    Args:
+        result: what was measured.
+        name: of the policy.
+        tasks: T names.
+    """
+    pairs = [[result.untouched[f"{task}-{seed}"] for seed in result.seeds] for task in tasks]
+    starts = np.array([[start - base for base, start in row] for row in pairs], dtype=np.float64)
+    return starts + values(result.cells[name], tasks, result.seeds, lambda cell: cell.test[0])
 
 
 def surely_above(compared: Versus) -> bool:

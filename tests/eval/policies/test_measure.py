@@ -93,6 +93,7 @@ def test_the_table_on_a_tiny_model(
     assert "Tasks that it was trained on" in page
     assert "First attempts of **warm ReST-EM 1** on held-out tasks" in page
     assert all(f"| {row} |" in page for row in cells)
+    assert "| base, best rule | start |" in page
     for picture in ("policies-first.svg", "policies-landscape.svg"):
         assert f"]({picture})" in page
         assert (tmp_path / picture).read_text().rstrip().endswith("</svg>")

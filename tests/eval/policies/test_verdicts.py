@@ -27,6 +27,7 @@ def result(tasks: Sequence[str] = TASKS, **rows: list[Cell]) -> PoliciesResult:
         **dict.fromkeys(("practised", "points"), ()),
         **dict.fromkeys(("reward", "support", "limit", "draws", "attempts", "free", "arms_practised"), 4),
         **{key: {} for key in ("trainings", "policies", "tasks", "rows", "starts", "landscape", "valid")},
+        untouched={name: (0.4, 0.35 if name.startswith("a-") else 0.45) for name in names},
         seeds=tuple(SEEDS),
         cells=cells,
     )
@@ -60,6 +61,9 @@ def test_the_aim_by_hand() -> None:
     assert aim.adopted.mean == pytest.approx(0.03)
     assert "**+4.0** points on test (+4.0 to +4.0; aim +3, surely above 0, p = 0.0312: reached)" in in_short(aim)
     assert "the loop of shipped +3.0, of the oracle's gain 75 % (aim 60 %)" in in_short(aim)
+    assert aim.over_base.mean == pytest.approx((-0.02 + 5 * 0.08) / 6)  # on a the start is below the base model
+    assert "leaves: **+6.3** points" in in_short(aim)
+    assert "least on a, -2.0 (aim +5, on no task below -1: missed)" in in_short(aim)
     few = aim_over("abcde", gains, won, lost)  # of five tasks that all say the same p is 1/16
     assert (few.times_random, few.reached_random, few.oracle_p) == (4.0, False, 0.0625)
     assert "surely above 0, p = 0.0625: missed" in in_short(few)
