@@ -18,9 +18,10 @@ from eval.paper.adapters.results import FiguresResult, Setting, Table3Result, Ta
 from eval.paper.page import write_page as write_table
 from eval.paper.results import TableResult
 from eval.paper.verdicts.page import write_verdicts
-from eval.policies import acceptance, starts_page
+from eval.policies import acceptance, labels_page, starts_page
 from eval.policies import page as policies
 from eval.policies.acceptance import Acceptance
+from eval.policies.labels_results import LabelsResult
 from eval.policies.results import PoliciesPage, PoliciesResult
 from eval.policies.starts import StartsResult
 
@@ -58,6 +59,13 @@ def test_the_page_of_the_drift_sense_comes_out_of_its_figures(tmp_path: Path) ->
 def test_the_page_of_starts_comes_out_of_its_figures(tmp_path: Path) -> None:
     starts_page.write_page(StartsResult.model_validate_json((DOCS / "starts.json").read_bytes()), tmp_path)
     same(tmp_path, "starts.md", "starts.json")
+
+
+def test_the_page_of_labels_comes_out_of_its_figures(tmp_path: Path) -> None:
+    figures = json.loads((DOCS / "labels.json").read_bytes())
+    measured = {name: value for name, value in figures.items() if name in LabelsResult.model_fields}
+    labels_page.write_page(LabelsResult.model_validate(measured), tmp_path)
+    same(tmp_path, "labels.md", "labels.json")
 
 
 def test_the_page_of_a_stream_of_tasks_comes_out_of_its_figures(tmp_path: Path) -> None:
