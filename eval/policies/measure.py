@@ -117,11 +117,11 @@ def _landscape(
 def _untouched(situation: Situation) -> tuple[float, float]:
     """Return the accuracy on test of the base model by its own best rule, and of what the loop starts from."""
     bench, state = situation.bench, situation.state
-    models = {"base": bench.adapted(state["base"]), "adapted": bench.adapted(state["best"])}
-    base, start = (
-        summarise(measure_part(bench, model, "test", f"test-{name}").items).score for name, model in models.items()
-    )
-    return base, start
+    base, start = bench.adapted(state["base"]), bench.adapted(state["best"])
+    score = summarise(measure_part(bench, base, "test", "test-base").items).score
+    if start == base:
+        return score, score
+    return score, summarise(measure_part(bench, start, "test", "test-adapted").items).score
 
 
 def _validity(row: Writing, config: RunConfig, situations: Mapping[str, Situation]) -> tuple[int, int]:

@@ -128,9 +128,8 @@ def course(lessons: Sequence[Lesson], tuning: Tuning) -> list[int]:
     """
     steps = max(tuning.epochs * len(lessons), tuning.least_steps)
     total = sum(lesson.share for lesson in lessons)
-    return [
-        i for i, lesson in enumerate(lessons) for _ in range(max(1, math.ceil(steps * lesson.share / total - 1e-9)))
-    ]
+    times = [max(1, math.ceil(steps * lesson.share / total - 1e-9)) for lesson in lessons]
+    return [number for number, often in enumerate(times) for _ in range(often)]
 
 
 def _arguments(tuning: Tuning) -> dict[str, object]:

@@ -124,10 +124,11 @@ def weights_of(won: Mapping[str, Sequence[Sample]], usual: Mapping[str, float]) 
         won: situation → samples that improved the model there, each strategy once.
         usual: situation → the worth of a usual strategy there.
     """
-    found = [
-        (name, canonical_json(sample.strategy), sample.worth - usual[name]) for name in won for sample in won[name]
-    ]
-    weights = {(name, text): max(0.0, above) for name, text, above in found}
+    weights = {
+        (name, canonical_json(sample.strategy)): max(0.0, sample.worth - usual[name])
+        for name, samples in won.items()
+        for sample in samples
+    }
     if not any(weights.values()):
         weights = dict.fromkeys(weights, 1.0)
     for part in (0, 1):  # situations, then texts
