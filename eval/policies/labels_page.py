@@ -19,6 +19,7 @@ from eval.policies.labels_results import (
     page_of,
 )
 from eval.policies.results import Mean
+from eval.policies.verdicts import LEVEL
 
 
 def write_page(result: LabelsResult, folder: Path) -> Path:
@@ -63,7 +64,9 @@ by the half to judge, so that its figures are a little too good there, for all r
 trained by AdamW on gold answers, {recipe.batch} questions a step, at rates of \
 {", ".join(f"{rate:g}" for rate in recipe.rates)} for at most {recipe.epochs} epochs; a third of the half to fit is \
 held back and stops it. Losses are choice log-losses at each model's own temperature, nats. Intervals are 95 %: a \
-bootstrap over tasks, and over seeds within tasks.
+bootstrap over tasks, and over seeds within tasks. They are too short where tasks are few; p is two-sided, by flipping \
+the signs of the tasks' mean differences, and of five tasks no difference can be sure. What “wins” has its whole \
+interval on its side and p ≤ {LEVEL:g}.
 
 {rows}"""
 
@@ -79,7 +82,10 @@ def _in_short(page: LabelsPage) -> str:
 
 
 def _change(change: Change | None) -> str:
-    return f"{_points(change.accuracy)} points, log-loss {_loss(change.loss)}" if change else "–"
+    if change is None:
+        return "–"
+    points = f"{_points(change.accuracy)} points (p = {change.accuracy_p:.3g})"
+    return f"{points}, log-loss {_loss(change.loss)} (p = {change.loss_p:.3g})"
 
 
 def _points(mean: Mean) -> str:

@@ -10,7 +10,7 @@ from eval.generation.bootstrap import interval
 from eval.measured import Measured
 from eval.policies.labelled_lora import Fitted, Recipe
 from eval.policies.results import Mean
-from eval.policies.verdicts import Picks
+from eval.policies.verdicts import LEVEL, Picks, sign_flips
 
 BASE, START = "base", "start"
 CALIBRATE = {side: f"{side} + Calibrate" for side in (BASE, START)}
@@ -106,10 +106,19 @@ class LabelsResult(Measured):
 
 
 class Change(Record):
-    """A row against another in the same situations: accuracy and log-loss, negative losses are better."""
+    """A row against another in the same situations.
+
+    Attributes:
+        accuracy: mean difference.
+        loss: mean difference, nats; below 0 is better.
+        accuracy_p: two-sided, by flipping the signs of the tasks' mean differences.
+        loss_p: as well.
+    """
 
     accuracy: Mean
     loss: Mean
+    accuracy_p: float
+    loss_p: float
 
 
 class RowVerdict(Record):
@@ -134,8 +143,8 @@ class LabelsPage(LabelsResult):
     Attributes:
         judged: row → its verdict on the half to judge.
         test: row → its verdict on the test part.
-        wins: whether the control's log-loss is below the start's on the test part, by its whole interval; on the half
-            to judge, which chose it among several, equals would win four times as often.
+        wins: whether the control's log-loss is below the start's on the test part, by its whole interval and its
+            p-value; on the half to judge, which chose it among several, equals would win four times as often.
     """
 
     judged: dict[str, RowVerdict]
@@ -156,7 +165,8 @@ def page_of(result: LabelsResult) -> LabelsPage:
     test = _verdicts(result, tested, lambda cell: cell.test or cell.judged)
     against = test[result.control].against_start
     assert against is not None  # the start is no variant
-    return LabelsPage(**dict(result), judged=judged, test=test, wins=against.loss.ci95[1] < 0)
+    wins = against.loss.ci95[1] < 0 and against.loss_p <= LEVEL
+    return LabelsPage(**dict(result), judged=judged, test=test, wins=wins)
 
 
 def _verdicts(result: LabelsResult, rows: Sequence[str], score: Callable[[Cell], Score]) -> dict[str, RowVerdict]:
@@ -175,7 +185,8 @@ def _verdicts(result: LabelsResult, rows: Sequence[str], score: Callable[[Cell],
         if row == other:
             return None
         right, loss = (table(row, value) - table(other, value) for value in (_accuracy, _loss))
-        return Change(accuracy=mean(right), loss=mean(loss))
+        p = [sign_flips(values.mean(1)) for values in (right, loss)]
+        return Change(accuracy=mean(right), loss=mean(loss), accuracy_p=p[0], loss_p=p[1])
 
     return {
         row: RowVerdict(

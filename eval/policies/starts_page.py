@@ -13,7 +13,7 @@ from cao.types import AcceptRule
 from eval.generation.bootstrap import interval
 from eval.pages.markdown import table
 from eval.policies.starts import Side, StartCell, StartsResult
-from eval.policies.verdicts import Picks
+from eval.policies.verdicts import Picks, sign_flips
 
 A_POINT = 0.01
 """What an accuracy may fall by before a situation counts as below the base model."""
@@ -45,10 +45,12 @@ def page(result: StartsResult) -> str:
         "start: default rule → its best rule": lambda c: c.adapted.accuracy - c.start_default.accuracy,
         "base by the default rule → start": lambda c: c.adapted.accuracy - c.base_default.accuracy,
     }
-    means = [[name, _points(result, value)] for name, value in gains.items()]
+    means = [[name, *_points(result, value)] for name, value in gains.items()]
     heads = [*("task", "guessing", "base, default rule", "base, best rule", "start, best rule"), "change", "starts"]
     tasks = table([*heads, "at chance"], _rows(result))
-    rules = table(["rule", "starts from an adapter", "points (95 %)", "more than a point below base"], _rules(result))
+    rules = table(
+        ["rule", "starts from an adapter", "points (95 %)", "p", "more than a point below base"], _rules(result)
+    )
     situations = table(
         ["situation", "start", "base model's rule", "start's rule", "accuracy", "log-loss", "p (McNemar)"],
         _situations(result),
@@ -64,11 +66,12 @@ Made on {result.measured} by
 {len(result.tasks)} tasks, seeds {seeds}. Rules and adapters are chosen on {result.reward} reward questions, \
 adapters by the rule of acceptance `{result.rule}`, and of answer rules {result.rule_choice}. All that follows is on \
 at most {result.limit} test questions. Generators never saw the task that they serve. Intervals are 95 %: a bootstrap \
-over tasks, and over seeds within tasks.
+over tasks, and over seeds within tasks, too short where tasks are few; p is two-sided, by flipping the signs of the \
+tasks' mean differences.
 
 ## Changes of the accuracy, mean over tasks and seeds
 
-{table(["step", "points (95 %)"], means)}
+{table(["step", "points (95 %)", "p"], means)}
 ## Task by task, mean over seeds
 
 {tasks}
@@ -96,15 +99,16 @@ def _rules(result: StartsResult) -> list[list[str]]:
         adopted = sum(cell.by_rule[rule].start != "base" for cell in cells)
         below = sum(change(cell, rule) < -A_POINT for cell in cells)
         points = _points(result, partial(change, rule=rule))
-        rows.append([f"`{rule}`", f"{adopted} of {len(cells)}", points, f"{below} of {len(cells)}"])
+        rows.append([f"`{rule}`", f"{adopted} of {len(cells)}", *points, f"{below} of {len(cells)}"])
     return rows
 
 
-def _points(result: StartsResult, value: Callable[[StartCell], float]) -> str:
-    """Return a mean over tasks and seeds with its interval, in points."""
+def _points(result: StartsResult, value: Callable[[StartCell], float]) -> tuple[str, str]:
+    """Return a mean over tasks and seeds with its interval, in points, and its p-value."""
     values = np.array([[value(result.cells[f"{task}-{seed}"]) for seed in result.seeds] for task in result.tasks])
     low, high = interval(Picks(*values.shape).means(values))
-    return f"{100 * values.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    points = f"{100 * values.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return points, f"{sign_flips(values.mean(1)):.3g}"
 
 
 def _rows(result: StartsResult) -> list[list[str]]:

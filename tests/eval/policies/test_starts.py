@@ -56,7 +56,7 @@ def result() -> StartsResult:
 
 def test_each_step_is_a_difference_of_two_sides() -> None:
     text = page(result())
-    assert "| rule alone, base model | +10.0 (+10.0 to +10.0) |" in text
+    assert "| rule alone, base model | +10.0 (+10.0 to +10.0) | 0.5 |" in text
     assert "| base by its best rule → start | +6.0 (" in text  # (10 + 14 + 0 + 0) / 4
     assert "| base by the default rule → start | +16.0 (" in text
 
@@ -71,9 +71,9 @@ def test_a_task_says_what_it_began_with_and_whether_it_guesses() -> None:
 def test_the_rules_of_acceptance_are_set_side_by_side() -> None:
     text = page(result())
     assert "| `either` | 2 of 4 | +6.0 (" in text
-    assert "| `confident` | 0 of 4 | +0.0 (+0.0 to +0.0) | 0 of 4 |" in text
+    assert "| `confident` | 0 of 4 | +0.0 (+0.0 to +0.0) | 1 | 0 of 4 |" in text
     assert "| `any` | 4 of 4 | +4.0 (" in text  # (8 + 12 - 2 - 2) / 4
-    assert text.split("| `any` | ")[1].split("\n")[0].endswith(") | 2 of 4 |")
+    assert text.split("| `any` | ")[1].split("\n")[0].endswith(") | 1 | 2 of 4 |")
 
 
 def test_settings_of_the_profile_are_those_of_the_runs() -> None:
