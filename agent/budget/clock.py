@@ -7,13 +7,14 @@ test part. So what a run with a budget finds depends on the machine; what it cho
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent.budget.fit import LEAST
 from agent.budget.plan import CHARACTERS_PER_TOKEN, Speed, part_seconds
 from cao.model.language_model import LanguageModel
 from cao.strategies import Strategy
-from cao.strategies.base import Pace, Price
+from cao.strategies.base import Pace
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AnswerProtocol, Example
 from tools.evaluate import evaluate
@@ -62,64 +63,69 @@ def timed_speed(speed: Speed, lm: LanguageModel, task: Task, support: list[Examp
     return speed.times(took / part_seconds(speed, task, chosen, protocol))
 
 
+def pace_of(speed: Speed, prompts: Sequence[str], each: float, reward: int, test: int, pool: int = 0) -> Pace:
+    """Return what the price of a strategy depends on in a run.
+
+    Args:
+        speed: of this machine.
+        prompts: the support prompts.
+        each: seconds in which the deployed model answers one question.
+        reward: questions of the reward part.
+        test: questions of the test part.
+        pool: adapters at hand besides the current one.
+    """
+    tokens = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
+    return Pace(len(prompts), tokens, speed.read, speed.scored, each, reward, test, pool)
+
+
 @dataclass(frozen=True)
 class Prices:
     """What is still to be paid for in a run's time.
 
     Attributes:
         speed: of this machine.
-        each: seconds in which the deployed model answers one question.
-        test: questions of the test part.
-        reward: questions of the reward part.
-        pool: adapters at hand besides the current one.
+        pace: what the price of a strategy depends on.
         steps: passes of a question by the models between the deployed one and the next candidate, each asked on test.
+        accepted: the strategies that the next candidate builds on.
     """
 
     speed: Speed
-    each: float
-    test: int
-    reward: int = 0
-    pool: int = 0
+    pace: Pace
     steps: float = 0.0
+    accepted: tuple[Strategy, ...] = ()
 
     def reserve(self, times: float = 1.0) -> float:
-        """Return the seconds to set aside for the test part: the deployed model, each step so far, an adapted one.
+        """Return the seconds in which the test part is answered: by the deployed model, each step so far, a candidate.
 
         Args:
-            times: how many times as long the adapted one takes.
+            times: how many times as long as the deployed model the candidate takes.
         """
-        return (1 + times) * self.each * self.test + self.settled
+        return (1 + times) * self.pace.each * self.pace.test + self.settled
 
     @property
     def settled(self) -> float:
         """Seconds of the test part by the models on the way to the best so far."""
-        return self.steps * self.each * self.test
+        return self.steps * self.pace.each * self.pace.test
 
     def attempt(self) -> float:
         """Return the seconds of the cheapest attempt: a proposal and a first block."""
-        return self.speed.proposal + LEAST * self.each
+        return self.speed.proposal + LEAST * self.pace.each
 
-    def whole(self, strategy: Strategy, prompts: list[str]) -> float:
-        """Return the seconds of applying a strategy, of a first block and of the test part with it.
+    def whole(self, strategy: Strategy) -> float:
+        """Return the seconds of applying a strategy, of a first block and of the test part with it."""
+        price = strategy.price(self.pace)
+        return price.seconds + price.times * LEAST * self.pace.each + self.again(strategy) + self.reserve(price.times)
 
-        Args:
-            strategy: a valid one.
-            prompts: the support prompts.
-        """
-        price = self._price(strategy, prompts)
-        return price.seconds + price.times * LEAST * self.each + price.again + self.reserve(price.times)
+    def again(self, *candidate: Strategy) -> float:
+        """Return the seconds of making the model once more for the test part; 0 where what was made serves it.
 
-    def again(self, strategy: Strategy, prompts: list[str]) -> float:
-        """Return the seconds of applying a strategy once more for the test part, 0 where that is not needed.
+        Where one strategy is transductive, all of them are applied once more, in their order.
 
         Args:
-            strategy: a valid one.
-            prompts: the support prompts.
+            candidate: the strategy that may be accepted besides, where there is one.
         """
-        return self._price(strategy, prompts).again
-
-    def _price(self, strategy: Strategy, prompts: list[str]) -> Price:
-        tokens = sum(map(len, prompts)) / len(prompts) / CHARACTERS_PER_TOKEN
-        speed, parts = self.speed, (self.reward, self.test)
-        pace = Pace(len(prompts), tokens, speed.read, speed.scored, self.each, *parts, pool=self.pool)
-        return strategy.price(pace)
+        strategies = (*self.accepted, *candidate)
+        if not any(strategy.transductive for strategy in strategies):
+            return 0.0
+        prices = [strategy.price(self.pace) for strategy in strategies]
+        return sum(price.again or price.seconds for price in prices)

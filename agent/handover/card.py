@@ -70,7 +70,7 @@ def _carried(run: RunRecord) -> str:
 
 
 def _strategies(run: RunRecord) -> str:
-    strategies = run.adopted.strategies if run.adopted else ()
+    strategies = run.adopted.accepted if run.adopted else ()
     return "; ".join(strategy_text(strategy) for strategy in strategies) or "none beyond the start"
 
 
@@ -89,7 +89,7 @@ def _accepted(run: RunRecord, what: str) -> str:
 def _rewards(run: RunRecord, what: str) -> dict[str, Reward | None]:
     """Return whose rewards stand in the table; an adapter alone answers by the default rule, and so does the other."""
     if what == "adopted":
-        strategies = map(restore_strategy, run.adopted.strategies if run.adopted else ())
+        strategies = map(restore_strategy, run.adopted.accepted if run.adopted else ())
         remade = any(strategy.transductive for strategy in strategies)
         this = "reward, what was made for its questions; this was made for the test's" if remade else "reward, this"
         return {"reward, deployed model": run.reward.baseline, this: run.reward.best}

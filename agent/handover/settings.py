@@ -115,7 +115,7 @@ def handed_of(
         "answer_rule": adopted.answer_rule if adopted else rule,
         "latent": adopted.latent if adopted else None,
         "answering": kept if adopted or rule else kept.model_copy(update={"priors": ()}),
-        "strategies": adopted.strategies if adopted else (),
+        "strategies": adopted.accepted if adopted else (),
         "unjudged": run.unjudged,
     }
     try:

@@ -10,6 +10,7 @@ Source: CAO-LLM §2.4, Algorithm 2.
 import shutil
 from typing import Literal
 
+from agent.budget.clock import Prices, pace_of
 from agent.loop.reward import measure_part
 from agent.loop.state import State, Workbench, accepted_strategies
 from cao.errors import NotApplicableError
@@ -17,6 +18,7 @@ from cao.strategies import Strategy
 from cao.strategy import restore_strategy
 from cao.types import AdaptedModel
 from tools.apply_strategy import apply_strategy
+from tools.evaluate.serving import passes
 
 Part = Literal["reward", "test"]
 """The part that the result is to answer."""
@@ -64,6 +66,24 @@ def apply_for(
         raise
     shutil.rmtree(work)  # only now: a kill or an interrupt leaves the training's checkpoint for the resumed run
     return found
+
+
+def prices_of(state: State, bench: Workbench) -> Prices:
+    """Return what is still to be paid for in the run's time: strategies, and the test part.
+
+    Args:
+        state: the state in the loop.
+        bench: the workbench.
+    """
+    each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
+    sizes = len(bench.splits.reward), len(bench.splits.test), len(bench.trained.pool)
+    way = [*([state["started"]] if state["start"] != "base" else []), *state["steps"]]
+    return Prices(
+        bench.speed,
+        pace_of(bench.speed, bench.texts(), each, *sizes),
+        steps=sum(map(passes, way)),
+        accepted=tuple(map(restore_strategy, accepted_strategies(state))),
+    )
 
 
 def remade_for_test(state: State, bench: Workbench) -> State:

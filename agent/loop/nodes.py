@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 from langgraph.runtime import Runtime
 
-from agent.budget.clock import Prices
-from agent.loop.applying import Part, apply_for, remade_for_test
+from agent.loop.applying import Part, apply_for, prices_of, remade_for_test
 from agent.loop.conclude import conclude_run, conclude_unjudged
 from agent.loop.counts import counted
 from agent.loop.observations import policy_context
@@ -30,7 +29,6 @@ from tools.detect_drift import detect_drift
 from tools.detect_drift.picture import drift_picture
 from tools.detect_drift.reference import known_tasks
 from tools.evaluate import load_items
-from tools.evaluate.serving import passes
 from tools.evaluate.statistics import CONFIDENT_LEVEL, summarise
 from tools.generate_lora import GenerationResult, generate_lora
 
@@ -114,8 +112,8 @@ def decide(state: State, bench: Workbench) -> State:
         return {"ended": ended}
     started = time.monotonic()
     attempt = len(state["trials"]) + 1
-    prices = _prices(state, bench)
-    if bench.clock.left < prices.reserve() + prices.attempt():
+    prices = prices_of(state, bench)
+    if bench.clock.left < prices.reserve() + prices.again() + prices.attempt():
         return {"out_of_time": True}
     raw, form = _ask_policy(state, bench, attempt)
     try:
@@ -149,7 +147,7 @@ def apply(state: State, bench: Workbench, part: Part = "reward") -> State:
     started, name = time.monotonic(), f"attempt-{len(state['trials']) + 1}"
     assert state["proposal"] is not None  # the graph's router
     strategy = restore_strategy(state["proposal"])
-    needed, left = _prices(state, bench).whole(strategy, bench.texts()), bench.clock.left
+    needed, left = prices_of(state, bench).whole(strategy), bench.clock.left
     if needed > left:
         reason = f"not tried: it would take about {needed:.0f} s with its test questions, {max(0, left):.0f} s are left"
         return {"trials": _refused(state, reason, started), "proposal": None}
@@ -173,8 +171,8 @@ def evaluate(state: State, bench: Workbench) -> State:
     assert state["proposal"] is not None  # the graph's router
     strategy = restore_strategy(state["proposal"])
     bar = Bar(CONFIDENT_LEVEL / state["max_attempts"], price_of(state, bench, candidate, strategy))
-    prices = _prices(state, bench)
-    besides = prices.again(strategy, bench.texts()) + prices.settled
+    prices = prices_of(state, bench)
+    besides = prices.again(strategy) + prices.settled
     try:
         measured = race_reward(bench, candidate, best, name, bar, besides)
     except NotApplicableError as error:
@@ -261,14 +259,6 @@ def _summary(name: str, update: Stored) -> Stored:
     if name != "conclude" and isinstance(trials := update.get("trials"), list) and trials:
         data["trial"] = trials[-1]
     return data
-
-
-def _prices(state: State, bench: Workbench) -> Prices:
-    """Return what is still to be paid for in the run's time."""
-    each = state.get("reward_seconds", 0.0) / len(bench.splits.reward)
-    sizes = len(bench.splits.test), len(bench.splits.reward), len(bench.trained.pool)
-    way = [*([state["started"]] if state["start"] != "base" else []), *state["steps"]]
-    return Prices(bench.speed, each, *sizes, steps=sum(map(passes, way)))
 
 
 def _refused(state: State, reason: str, started: float) -> list[Trial]:

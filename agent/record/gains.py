@@ -4,7 +4,7 @@ from agent.record.measurements import RULE_STEP, PartScore, TestPart
 from agent.record.schema import Adopted, Run
 from agent.record.wording import number, p_text, points, signed
 from cao.encodings import visible
-from cao.types import AnswerRule, StrategyFields
+from cao.types import AnswerRule
 
 PRIORS = {"none": "log p", "choice": "log p − {:g} log p(choice)", "batch": "log p − {:g} log p(label's mean)"}
 LENGTHS = {"none": "", "token": " per token", "char": " per character"}
@@ -55,15 +55,11 @@ def folder_alone(run: Run) -> bool:
     adopted = run.adopted
     if adopted is None or adopted.adapter is None or run.config.get("start_adapter"):
         return False
-    soft = any(strategy.get("peft") == "prompt" for strategy in _strategies(adopted))
+    soft = any(strategy.get("peft") == "prompt" for strategy in adopted.accepted)
     besides = soft or made_anew(adopted) or adopted.latent or adopted.together
     return not besides and adopted.answer_rule == AnswerRule()
 
 
 def made_anew(adopted: Adopted) -> bool:
     """Return whether what was adopted is trained on the very questions that it answers."""
-    return any(strategy.get("inputs") == "test" for strategy in _strategies(adopted))
-
-
-def _strategies(adopted: Adopted) -> tuple[StrategyFields, ...]:
-    return adopted.strategies or ((adopted.strategy,) if adopted.strategy else ())
+    return any(strategy.get("inputs") == "test" for strategy in adopted.accepted)

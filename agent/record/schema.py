@@ -118,6 +118,11 @@ class Adopted(Record):
     together: Together | None = None
     note: str = ""
 
+    @property
+    def accepted(self) -> tuple[StrategyFields, ...]:
+        """All accepted strategies in their order; a record from before several could be accepted has the one."""
+        return self.strategies or ((self.strategy,) if self.strategy else ())
+
 
 class Run(Record):
     """A run as far as it came or is known: its configuration and trace where no run.json is written yet.

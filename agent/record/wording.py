@@ -280,11 +280,12 @@ def at_chance_text(run: Run) -> str:
 def adopted_text(run: Run) -> str:
     """Return what was adopted, as the beginning of a sentence."""
     start = START_NAMES[run.reward.start] if run.reward.start in GENERATED else ""
-    strategy = run.adopted.strategy if run.adopted else None
-    if strategy is None and start:
+    strategies = run.adopted.accepted if run.adopted else ()
+    if not strategies and start:
         return f"{start.capitalize()} was adopted{', no proposal beat it' if run.trials else ''}"
-    what = visible(strategy_text(strategy)) if strategy else "a strategy"
-    return f"{what} on {start} was adopted" if start else f"{what} was adopted"
+    what = " and on it ".join(visible(strategy_text(strategy)) for strategy in strategies) or "a strategy"
+    were = "were" if len(strategies) > 1 else "was"
+    return f"{what} on {start} {were} adopted" if start else f"{what} {were} adopted"
 
 
 def holds(p_value: float | None) -> bool:

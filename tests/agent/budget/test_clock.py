@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent import session
 from agent.budget import clock
-from agent.budget.clock import Clock, Prices
+from agent.budget.clock import Clock, Prices, pace_of
 from agent.budget.fit import LEAST, Fit, fit
 from agent.budget.plan import Speed, stage_seconds, total_seconds
 from agent.config import RunConfig
@@ -80,13 +80,14 @@ def test_a_clock_counts_what_earlier_processes_took(monkeypatch: pytest.MonkeyPa
 
 
 def test_prices_by_hand() -> None:
-    prices = Prices(Speed(0.01, 0.02, 0.1), each=0.5, test=100, reward=50)
+    prompts = ["x" * 40, "y" * 40]  # ten tokens each
+    speed = Speed(0.01, 0.02, 0.1)
+    prices = Prices(speed, pace_of(speed, prompts, each=0.5, reward=50, test=100))
     assert prices.reserve() == 100
     assert prices.reserve(4) == 250
     further = replace(prices, steps=3.0)  # a start, and an accepted one of two members
     assert (further.settled, further.reserve(), further.reserve(4)) == (150, 250, 400)
     assert prices.attempt() == pytest.approx(900 * 0.01 + 60 * 0.1 + LEAST * 0.5)
-    prompts = ["x" * 40, "y" * 40]  # ten tokens each
     wanted = {
         '{"family": "LORA", "lambda": 0.5}': 0.5 * LEAST + 100,
         '{"family": "TTL", "ttl_steps": 5, "learning_rate": 1e-4, "batch_size": 2, "shuffle_data": true}': (
@@ -101,9 +102,24 @@ def test_prices_by_hand() -> None:
     }
     for text, seconds in wanted.items():
         strategy = validate_strategy(json.loads(text))
-        assert prices.whole(strategy, prompts) == pytest.approx(seconds)
+        assert prices.whole(strategy) == pytest.approx(seconds)
         once_more = (3 * 10 + 100) * 10 * 0.03 if "inputs" in text else 0
-        assert prices.again(strategy, prompts) == pytest.approx(once_more)
+        assert prices.again(strategy) == pytest.approx(once_more)
+
+
+def test_what_was_accepted_is_made_once_more_for_the_test_part_where_one_of_it_is_transductive() -> None:
+    speed = Speed(0.01, 0.02, 0.1)
+    alone = Prices(speed, pace_of(speed, ["x" * 40, "y" * 40], each=0.5, reward=50, test=100))
+    ttl = {"family": "TTL", "ttl_steps": 5, "learning_rate": 1e-4, "batch_size": 2, "shuffle_data": True}
+    on_support, on_test = validate_strategy(ttl), validate_strategy({**ttl, "inputs": "test"})
+    calibrate = validate_strategy({"family": "Calibrate", "prior": "choice", "strength": 0.5, "length": "char"})
+    once, anew = (3 * 10 + 2) * 10 * 0.03, (3 * 10 + 100) * 10 * 0.03  # on two prompts, and on the test questions
+    assert replace(alone, accepted=(on_support,)).again(calibrate) == 0
+    stacked = replace(alone, accepted=(on_support, on_test))
+    assert stacked.again() == pytest.approx(once + anew)
+    assert stacked.again(calibrate) == pytest.approx(once + anew)
+    assert stacked.whole(calibrate) == pytest.approx(alone.whole(calibrate) + once + anew)
+    assert replace(alone, accepted=(on_support,)).again(on_test) == pytest.approx(once + anew)
 
 
 # whole runs ----------------------------------------------------------------------------------------------------------
@@ -171,9 +187,7 @@ def test_no_attempt_begins_that_there_is_no_time_for(start: Any, monkeypatch: py
 
 def test_a_strategy_that_is_too_dear_is_refused_with_its_price(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Prices.whole
-    monkeypatch.setattr(
-        Prices, "whole", lambda self, one, prompts: 5e3 if one.slot_steps == 1 else whole(self, one, prompts)
-    )
+    monkeypatch.setattr(Prices, "whole", lambda self, one: 5e3 if one.slot_steps == 1 else whole(self, one))
     record, _ = start("--minutes", "30")
     first, second = record["trials"]
     assert first["reason"].startswith("not tried: it would take about 5000 s with its test questions, 1")

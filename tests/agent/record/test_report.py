@@ -213,6 +213,12 @@ def test_a_run_whose_time_had_no_room_for_an_attempt_says_so(tmp_path: Path) -> 
     started["adopted"]["strategy"], started["trials"] = None, []
     alone = wording.verdict(Run.model_validate(started))
     assert alone.startswith("The aligned adapter was adopted. Accuracy")
+    ttl, calibrate = ({"family": "TTL", "ttl_steps": 25}, {"family": "Calibrate", "prior": "choice"})
+    started["adopted"] |= {"strategy": calibrate, "strategies": [ttl, calibrate]}
+    both = wording.verdict(Run.model_validate(started))
+    assert both.startswith(
+        "TTL(ttl_steps=25) and on it Calibrate(prior=choice) on the aligned adapter were adopted. Accuracy"
+    )
 
 
 def test_headline_and_advice_agree_where_the_log_loss_is_worse(tmp_path: Path) -> None:
