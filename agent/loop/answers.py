@@ -71,6 +71,22 @@ def measurement_key(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart)
     return sha256_bytes(canonical_json(depends_on).encode())[:16]
 
 
+def prior_key(bench: Workbench, adapted: AdaptedModel, part: MeasuredPart) -> str:
+    """Return the key of a prior: labels' serves every part, and that of choices is read without Latent's vectors."""
+    kind = adapted.answer_rule.prior
+    serves_all = "batch" in bench.priors
+    asked = () if serves_all else _questions(bench, part)
+    depends_on = {
+        "model": bench.lm.sha256,
+        "dtype": bench.lm.dtype,
+        "members": [member and member.sha256 for member in adapted.members],
+        "latent": adapted.latent.model_dump(mode="json") if adapted.latent and kind == "batch" else None,
+        "task": bench.task.name,
+        "questions": [example.model_dump(mode="json") for example in (*bench.splits.support, *asked)],
+    }
+    return sha256_bytes(canonical_json(depends_on).encode())[:16]
+
+
 def neutral_of(bench: Workbench) -> int:
     """Return behind how many neutral questions choices are read: the reward part's number for all, so for one rule."""
     return neutral_questions(bench.task, bench.splits.reward, bench.lm.profile.answer_style)
@@ -80,10 +96,7 @@ def rules_of(bench: Workbench) -> tuple[AnswerRule, ...]:
     """Return the answer rules that this run can compare: the default alone where answers are written."""
     if bench.protocol != "likelihood" or not bench.config.answer_rules:
         return RULES[:1]
-    branches = (bench.task.query(example, bench.lm.profile.answer_style).branches for example in bench.splits.reward)
-    scored = not any(branch.lead for each in branches for branch in each)
-    able = {"none": True, "choice": scored, "batch": bench.labels}
-    return tuple(rule for rule in RULES if able[rule.prior])
+    return tuple(rule for rule in RULES if rule.prior in bench.priors)
 
 
 class Answers:
@@ -148,10 +161,11 @@ class Answers:
         """
         if (member, routed) not in self._priors:
             bench, rule = self._bench, self._adapted.answer_rule
-            path = items_folder(bench) / f"prior-{rule.prior}-{self._keys[member]}-{routed}.json"
+            model = self._models[member].under(rule)
+            path = items_folder(bench) / f"prior-{rule.prior}-{prior_key(bench, model, self._part)}-{routed}.json"
             prior = _kept_prior(path)
             if not prior:
-                model, support = self._models[member].under(rule), bench.splits.support
+                support = bench.splits.support
                 asked, lm, states = self._examples, bench.lm, bench.states
                 many = neutral_of(bench)
                 prior = prior_of(model, routed, bench.task, asked, support, lm=lm, states=states, neutral=many)

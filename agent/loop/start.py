@@ -6,8 +6,8 @@ acceptance, and one without prospects is dropped early. So the loop never starts
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from agent.budget.plan import part_seconds
 from agent.loop.answers import Measurement, rules_of
@@ -19,6 +19,7 @@ from agent.loop.state import Starts, State, Workbench
 from agent.record.events import Start
 from agent.record.measurements import GENERATED, GeneratedName, RuleRewards, StartName, Unjudged
 from agent.record.page.questions import keep_questions
+from agent.record.wording import START_NAMES
 from cao.drift import DriftReport
 from cao.errors import InputError, NotApplicableError
 from cao.inference.scoring import context_length
@@ -27,6 +28,8 @@ from cao.types import AdaptedModel, AnswerRule, Comparison, Item, Reward
 from tools.evaluate import answer_by, evaluate, prior_of
 from tools.evaluate.answer_rule import RULES
 from tools.evaluate.statistics import CONFIDENT_LEVEL, best_rule, summarise
+
+T = TypeVar("T")
 
 
 class Contender(NamedTuple):
@@ -37,6 +40,7 @@ class Contender(NamedTuple):
         items: its answers to the reward questions; the first ones where it was dropped.
         measured: what asking it took.
         scores: answer rule → what it scores under it, where it was measured to the end.
+        failed: answer rule → why it could not be measured under it.
         verdict: how it compares with the deployed model, None for that one itself.
     """
 
@@ -44,6 +48,7 @@ class Contender(NamedTuple):
     items: list[Item]
     measured: Measurement
     scores: dict[AnswerRule, Reward]
+    failed: dict[AnswerRule, str]
     verdict: Comparison | None = None
 
 
@@ -109,7 +114,7 @@ def measure_starts(state: State, bench: Workbench) -> State:
     return {
         "adapters": {**adapters, "reason": "; ".join(filter(None, (adapters["reason"], *unmeasured.values())))},
         "base": bench.pack(base.model),
-        "rules": _table({name: one.scores for name, one in every.items()}),
+        "rules": _table(rules_of(bench), every),
         "best": chosen,
         "baseline": rewards["base"],
         "start": start,
@@ -133,14 +138,17 @@ def judge_nothing(bench: Workbench) -> State:
     """
     rule = next(rule for rule in RULES if rule.prior == "batch")
     asked, model = bench.splits.support, deployed(bench)
-    if not bench.labels:
+    if "batch" not in bench.priors:
         why = "a batch's prior needs choices that are the same words in every question"
         return {"ended": MISSING[0], "unjudged": Unjudged(prompts=len(asked), reason=why)}
     lm, task = bench.lm, bench.task
     model = bench.adapted(bench.pack(model))
-    prior = prior_of(model.under(rule), 0, task, asked, asked, lm=lm, states=bench.states)
-    plain = evaluate(task, asked, model, bench.protocol, lm=lm, states=bench.states, progress=bench.progress)
-    ruled = answer_by(rule, task, asked, plain, prior, lm.profile.answer_style)
+    try:
+        prior = prior_of(model.under(rule), 0, task, asked, asked, lm=lm, states=bench.states)
+        plain = evaluate(task, asked, model, bench.protocol, lm=lm, states=bench.states, progress=bench.progress)
+        ruled = answer_by(rule, task, asked, plain, prior, lm.profile.answer_style)
+    except NotApplicableError as error:
+        return {"ended": MISSING[0], "unjudged": Unjudged(prompts=len(asked), reason=str(error))}
     changed = sum(one.choice != other.choice for one, other in zip(plain, ruled, strict=True))
     found = Unjudged(answer_rule=rule, prior=dict(prior), changed=changed, prompts=len(asked))
     return {"ended": MISSING[0], "unjudged": found}
@@ -156,10 +164,10 @@ def _deployed_contender(bench: Workbench) -> tuple[Contender, float]:
         raise InputError(f"the deployed model cannot be measured: {error}") from None
     expected = part_seconds(bench.speed, bench.task, bench.splits.reward, bench.protocol)
     took = max(time.monotonic() - started, expected / 2)  # a resumed process has its answers kept
-    answers = answers_by_rule(bench, plain, "base")
+    answers, failed = answers_by_rule(bench, plain, "base")
     rule = best_rule(answers)
     measure_part(bench, plain.under(rule), "reward", "base")  # its answers are the last ones in the file
-    return Contender(plain.under(rule), answers[rule], first, _rewards(answers)), took
+    return Contender(plain.under(rule), answers[rule], first, _rewards(answers), failed), took
 
 
 def _refuse_unreadable(bench: Workbench) -> None:
@@ -201,23 +209,45 @@ def _begun(one: Contender | None, *, failed: bool) -> Start | None:
 def _known_of(bench: Workbench, model: AdaptedModel, start: StartName, starts: Starts, drift: DriftReport) -> State:
     """Return what is known of the start, in sentences and in numbers; its own answers are the last ones in its file."""
     rule, found = model.answer_rule, perplexities(bench, model.members[0])
-    by_rule = answers_by_rule(bench, model, start)
+    by_rule, _ = answers_by_rule(bench, model, start)
     measure_part(bench, model, "reward", start)
     return {
         "observed": observe(start, starts, rule, found) if bench.config.policy_sees_measurements else [],
-        "features": features(start, bench.splits.reward, by_rule, found, drift, labels=bench.labels),
+        "features": features(start, bench.splits.reward, by_rule, found, drift, labels="batch" in bench.priors),
     }
 
 
-def answers_by_rule(bench: Workbench, model: AdaptedModel, name: str) -> dict[AnswerRule, list[Item]]:
-    """Return a model's answers to the reward part under every rule; what was answered under one asks nothing anew.
+def answers_by_rule(
+    bench: Workbench, model: AdaptedModel, name: str
+) -> tuple[dict[AnswerRule, list[Item]], dict[AnswerRule, str]]:
+    """Return a model's answers to the reward part under every rule, and why it has none under some.
+
+    What was answered under one rule asks nothing anew.
 
     Args:
         bench: the workbench.
         model: under any rule.
         name: of the file that keeps them; its last answers are those under the last rule.
+
+    Raises:
+        NotApplicableError: it has none under the default rule.
     """
-    return {rule: measure_part(bench, model.under(rule), "reward", name).items for rule in rules_of(bench)}
+    return _by_rule(bench, lambda rule: measure_part(bench, model.under(rule), "reward", name).items)
+
+
+def _by_rule(
+    bench: Workbench, measured: Callable[[AnswerRule], T]
+) -> tuple[dict[AnswerRule, T], dict[AnswerRule, str]]:
+    """Return what is measured under every rule, and why nothing is under some; the default one's failure is raised."""
+    found, failed = dict[AnswerRule, T](), dict[AnswerRule, str]()
+    for rule in rules_of(bench):
+        try:
+            found[rule] = measured(rule)
+        except NotApplicableError as error:
+            if rule == RULES[0]:
+                raise
+            failed[rule] = str(error)
+    return found, failed
 
 
 def _rewards(answers: Mapping[AnswerRule, Sequence[Item]]) -> dict[AnswerRule, Reward]:
@@ -229,21 +259,22 @@ def _race_rules(bench: Workbench, model: AdaptedModel, base: list[Item], name: G
 
     What is answered under one rule is answered under all, so they ask together what the one that lasts longest asks.
     """
-    raced = {rule: race_reward(bench, model.under(rule), base, name, bar) for rule in rules_of(bench)}
+    raced, failed = _by_rule(bench, lambda rule: race_reward(bench, model.under(rule), base, name, bar))
     whole = {rule: one.items for rule, one in raced.items() if not one.dropped}
     able = {rule: one.items for rule, one in raced.items() if rule in whole or rule == RULES[0]}
     chosen = model.under(best_rule(able) if whole else max(raced, key=lambda rule: len(raced[rule].items)))
     measured = race_reward(bench, chosen, base, name, bar)
-    return Contender(chosen, measured.items, measured, _rewards(whole), judge(bench, base, measured, bar))
+    return Contender(chosen, measured.items, measured, _rewards(whole), failed, judge(bench, base, measured, bar))
 
 
-def _table(scores: Mapping[StartName, Mapping[AnswerRule, Reward]]) -> list[RuleRewards]:
+def _table(rules: Sequence[AnswerRule], every: Mapping[StartName, Contender]) -> list[RuleRewards]:
     """Return what each model scores under each rule, a row a rule."""
-    made = {name: scores.get(name, {}) for name in GENERATED}
-    return [
-        RuleRewards(rule=rule, base=base, generated=made["generated"].get(rule), aligned=made["aligned"].get(rule))
-        for rule, base in scores["base"].items()
-    ]
+    rows = []
+    for rule in rules:
+        scored = {name: one.scores.get(rule) for name, one in every.items()}
+        reasons = [f"{START_NAMES[name]}: {one.failed[rule]}" for name, one in every.items() if rule in one.failed]
+        rows.append(RuleRewards.model_validate({"base": None, **scored, "rule": rule, "reason": "; ".join(reasons)}))
+    return rows
 
 
 def best_start(rewards: Mapping[StartName, Reward], verdicts: Mapping[StartName, Comparison]) -> StartName:

@@ -37,11 +37,11 @@ from cao.progress import Progress
 from cao.strategies import Standing
 from cao.tasks.base import Task, encoder_text
 from cao.tasks.splits import Splits, part
-from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, Reward, StrategyFields, Trial, Until
+from cao.types import AdaptedModel, AdapterRef, AnswerProtocol, PriorKind, Reward, StrategyFields, Trial, Until
 from policies.base import Policy, RequestForm
 from policies.describe import Description
 from tools.evaluate import HiddenCache
-from tools.evaluate.priors import same_choices
+from tools.evaluate.priors import priors_of
 
 NO_TIME = Speed(0.0, 0.0, 0.0)
 
@@ -241,12 +241,12 @@ class Workbench:
         return [self.task.asked(example, style) for example in examples]
 
     @cached_property
-    def labels(self) -> bool:
-        """Whether the choices are the same words in every question of every part; no answer is read."""
-        parts, style = self.splits, self.lm.profile.answer_style
-        asked = (*parts.support, *parts.reward, *parts.test)
-        ranked = self.protocol == "likelihood" and all(example.choices for example in asked)
-        return ranked and same_choices(self.task, asked, style)
+    def priors(self) -> tuple[PriorKind, ...]:
+        """The priors that an answer rule can take off, on every part; no answer is read."""
+        asked = (*self.splits.support, *self.splits.reward, *self.splits.test)
+        if self.protocol != "likelihood" or not all(example.choices for example in asked):
+            return ("none",)
+        return priors_of(self.task, asked, self.lm.profile.answer_style)
 
     def standing(self, current: AdaptedModel, started: AdaptedModel | None = None) -> Standing:
         """Return what a strategy would act on.
@@ -258,8 +258,7 @@ class Workbench:
         changed = started is not None and current.members != started.members
         ranks, made, pool = self.protocol == "likelihood", self.trained.generator is not None, tuple(self.trained.pool)
         name, peft = self.lm.profile.name, self.config.ttl.peft
-        labels = self.labels
-        return Standing(current, name, made, ranks=ranks, labels=labels, pool=pool, peft=peft, changed=changed)
+        return Standing(current, name, made, ranks=ranks, priors=self.priors, pool=pool, peft=peft, changed=changed)
 
     def seed(self, *labels: object) -> int:
         """Return a seed of its own for one purpose, so that no two random choices share a stream."""

@@ -21,11 +21,13 @@ def rules_sentence(run: Run) -> str:
     """Return by which rules the deployed and the best model answer; empty where there was nothing to choose."""
     if len(run.reward.rules) < 2:
         return ""
+    measured = [row for row in run.reward.rules if row.base]
+    failed = "".join(f" Not measured by {rule_text(row.rule)}: {row.reason}." for row in run.reward.rules if row.reason)
     base, best = run.reward.answer_rules["baseline"], run.reward.answer_rules["best"]
     both = "; so does the best model" if base == best else f", the best model by {rule_text(best)}"
     return (
-        f"Of {len(run.reward.rules)} answer rules, measured for every model alike, the deployed model answers by "
-        f"{rule_text(base)}{both}."
+        f"Of {len(measured)} answer rules, measured for every model alike, the deployed model answers by "
+        f"{rule_text(base)}{both}.{visible(failed)}"
     )
 
 

@@ -16,12 +16,16 @@ GENERATED: tuple[GeneratedName, ...] = ("generated", "aligned")
 
 
 class RuleRewards(Record):
-    """What each model scores on the reward part under one answer rule, None where it was not measured to the end."""
+    """What each model scores on the reward part under one answer rule, None where it was not measured to the end.
+
+    ``reason`` says which models could not be measured under it, and why; empty where none failed.
+    """
 
     rule: AnswerRule
-    base: Reward
+    base: Reward | None
     generated: Reward | None = None
     aligned: Reward | None = None
+    reason: str = ""
 
 
 class Rewards(Record):

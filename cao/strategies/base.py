@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple, Self, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from cao.types import AdaptedModel, AdapterRef, StrategyFields
+from cao.types import AdaptedModel, AdapterRef, PriorKind, StrategyFields
 
 Peft = Literal["lora", "dora", "prompt"]
 """What is trained where a strategy trains: LoRA, DoRA, or a soft prompt."""
@@ -91,7 +91,8 @@ class Standing:
         model: the base model's name.
         generator: whether a trained generator exists for it.
         ranks: whether questions have choices that are ranked by their likelihood.
-        labels: whether the choices are the same words in every question.
+        priors: that an answer rule can take off; batch where the choices are the same words in every question, choice
+            where they are what is scored.
         pool: hashes of the adapters at hand besides the current one.
         peft: what a TTL trains that does not say.
         changed: whether accepted strategies made the current adapters.
@@ -101,7 +102,7 @@ class Standing:
     model: str
     generator: bool
     ranks: bool = True
-    labels: bool = False
+    priors: tuple[PriorKind, ...] = ("none", "choice")
     pool: tuple[str, ...] = ()
     peft: Peft = "lora"
     changed: bool = False

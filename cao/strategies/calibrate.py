@@ -6,7 +6,7 @@ al., Calibrate Before Use, 2021; Zhou et al., Batch Calibration, 2023; the stren
 
 import math
 from itertools import product
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, ClassVar, Literal, Self, cast, get_args
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,13 @@ from cao.types import AnswerRule, LengthUnit, PriorKind
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 LENGTHS: tuple[LengthUnit, ...] = ("none", "token", "char")
+
+
+NEEDS = {
+    "choice": "choices that are scored themselves, and here what follows them is",
+    "batch": "choices that are the same words in every question",
+}
+"""Prior → what it needs of a task."""
 
 
 class Calibrate(Strategy):
@@ -72,13 +79,14 @@ class Calibrate(Strategy):
 
     @classmethod
     def withheld(cls, standing: Standing) -> dict[str, tuple[str, ...]]:
-        """Return the prior of a batch, where the choices are not the same words in every question."""
-        return {} if standing.labels else {"prior": ("batch",)}
+        """Return the priors that there are none of in this task."""
+        lacking = tuple(kind for kind in get_args(PriorKind) if kind not in standing.priors)
+        return {"prior": lacking} if lacking else {}
 
     def refusal(self, standing: Standing) -> str | None:
-        """Return that the rule is in use, or that it needs choices which are the same words in every question."""
+        """Return that the rule is in use, or what its prior needs and the task has not."""
         if standing.current.answer_rule == self.rule:
             return "this rule is in use already"
-        if self.prior == "batch" and not standing.labels:
-            return "the prior batch needs choices that are the same words in every question"
-        return super().refusal(standing)
+        if obstacle := super().refusal(standing):
+            return obstacle
+        return None if self.prior in standing.priors else f"the prior {self.prior} needs {NEEDS[self.prior]}"

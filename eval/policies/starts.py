@@ -138,7 +138,7 @@ def _by_rule(situation: Situation, base: AdaptedModel) -> dict[AcceptRule, ByRul
     for name in GENERATED:
         if reference := bench.adapter(situation.state["adapters"][name]):
             plain = AdaptedModel(members=(reference,))
-            answers = answers_by_rule(bench, plain, f"whole-{name}")
+            answers, _ = answers_by_rule(bench, plain, f"whole-{name}")
             own = best_rule(answers)
             models[name], reward[name] = plain.under(own), answers[own]
     scores = {name: summarise(items) for name, items in reward.items()}

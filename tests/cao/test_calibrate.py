@@ -1,5 +1,7 @@
 """Calibrate's settings: equal rules have one text, and it says what it cannot act on."""
 
+from typing import Any
+
 import pytest
 
 from cao.strategies import Standing
@@ -44,14 +46,16 @@ def test_without_a_prior_the_strength_must_be_within_its_bounds_all_the_same():
 
 
 def test_what_it_cannot_act_on_is_said():
-    def standing(rule: AnswerRule | None = None, **relied_on: bool) -> Standing:
+    def standing(rule: AnswerRule | None = None, **relied_on: Any) -> Standing:
         return Standing(AdaptedModel(answer_rule=rule or AnswerRule()), "tiny", generator=False, **relied_on)
 
     batch = Calibrate(family="Calibrate", prior="batch", strength=1.0, length="char")
     assert PMI.refusal(standing()) is None
     assert "in use already" in str(PMI.refusal(standing(PMI.rule)))
-    assert "same words" in str(batch.refusal(standing(labels=False)))
-    assert batch.refusal(standing(labels=True)) is None
+    assert "same words" in str(batch.refusal(standing(priors=("none", "choice"))))
+    assert batch.refusal(standing(priors=("none", "choice", "batch"))) is None
+    assert "what follows them is" in str(PMI.refusal(standing(priors=("none",))))
+    assert "the prior choice needs" in str(PMI.refusal(standing(priors=("none",))))
     assert "no choices" in str(PMI.refusal(standing(ranks=False)))
 
 

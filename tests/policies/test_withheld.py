@@ -1,6 +1,7 @@
 """A value that cannot act now is offered to no policy: neither its prompt, nor its grammar, nor its draws have it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from policies.selection.surrogate import SurrogatePolicy, fit
 from policies.uniform import RandomPolicy
 
 PLAIN = Standing(AdaptedModel(), "tiny", generator=True)
-LABELS = Standing(AdaptedModel(), "tiny", generator=True, labels=True, pool=("a",))
+LABELS = Standing(AdaptedModel(), "tiny", generator=True, priors=("none", "choice", "batch"), pool=("a",))
 
 
 def context(standing: Standing, *families: FamilyName) -> PolicyContext:
@@ -32,6 +33,7 @@ def context(standing: Standing, *families: FamilyName) -> PolicyContext:
 
 def test_what_is_withheld_is_what_would_be_refused_and_nothing_else_of_its_key() -> None:
     assert Calibrate.withheld(PLAIN) == {"prior": ("batch",)}
+    assert Calibrate.withheld(replace(PLAIN, priors=("none",))) == {"prior": ("choice", "batch")}
     assert FAMILIES["TTS"].withheld(PLAIN) == {"members": ("pool",)}
     assert not any(family.withheld(LABELS) for family in FAMILIES.values())
     for name, family in FAMILIES.items():

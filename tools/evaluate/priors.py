@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -17,7 +18,7 @@ from cao.model.language_model import LanguageModel
 from cao.model.soft_prompt.either import load_carried
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
-from cao.types import AdapterRef, AnswerStyle, Branch, Example, Item, Query
+from cao.types import AdapterRef, AnswerStyle, Branch, Example, Item, PriorKind, Query
 from tools.evaluate.answer_rule import Prior
 
 NEUTRAL = ("", "N/A", "[MASK]")
@@ -59,6 +60,13 @@ def same_choices(task: Task, examples: Sequence[Example], style: AnswerStyle) ->
     except NotApplicableError:
         return False
     return len(kinds) == 1 and len(next(iter(kinds))) > 1
+
+
+def priors_of(task: Task, examples: Sequence[Example], style: AnswerStyle) -> tuple[PriorKind, ...]:
+    """Return the priors that a rule can take off the answers to these questions; no answer is read."""
+    scored = not any(branch.lead for example in examples for branch in task.query(example, style).branches)
+    able = {"none": True, "choice": scored, "batch": scored and same_choices(task, examples, style)}
+    return tuple(kind for kind in get_args(PriorKind) if able[kind])
 
 
 def neutral_questions(task: Task, examples: Sequence[Example], style: AnswerStyle) -> int:

@@ -167,7 +167,7 @@ def test_each_routed_question_loses_the_prior_of_the_adapter_that_answered_it(
     (tmp_path / "routes").write_bytes(b"1")
     at = bench(tmp_path)
     at.task = Task(name="t", title="T", source="here", load=list)
-    at.lm.profile, at.splits.support = SimpleNamespace(answer_style="text"), []
+    at.lm.profile, at.splits.support, at.priors = SimpleNamespace(answer_style="text"), [], ("none", "choice")
     routed = AdaptedModel(
         members=(adapter("x"), adapter("y")),
         method="avg_sim_score",

@@ -64,7 +64,7 @@ def chosen(scores: Scores) -> State:
         at.splits.reward = at.splits.support = at.splits.test = EXAMPLES
         at.lm.profile = type("Profile", (), {"answer_style": "text"})
         at.lm.encode = lambda text, **_: [0]
-        at.carried, at.labels = None, True
+        at.carried, at.priors = None, ("none", "choice", "batch")
         at.pack = at.adapted = at.adapter = lambda value: value
         made: dict[str, AdapterRef | str] = {name: adapter(name) for name in MODELS[1:]}
         state: Any = {"adapters": {**made, "reason": ""}, "drift": DRIFT}

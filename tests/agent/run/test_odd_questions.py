@@ -1,11 +1,13 @@
 """Runs on a user's file that has little to rank: one choice, equal choices, one label."""
 
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.run import main
+from cao.errors import NotApplicableError
 from tests.agent.run.tiny_runs import LATENT, TTL, arguments, run, strategies, write_rows
 
 CALIBRATE = {"family": "Calibrate", "prior": "batch", "strength": 1.0, "length": "char"}
@@ -83,3 +85,42 @@ def test_an_answer_that_the_model_cannot_read_is_named_before_anything_is_measur
         main(arguments(path, tiny_model_folder, tmp_path, strategies(tmp_path, LATENT), "--model", "smollm2-135m")) == 2
     )
     assert "fly?': an answer is longer than the model's context of 2048 tokens" in capsys.readouterr().err
+
+
+def test_a_rule_whose_prior_is_not_finite_is_left_out_and_said(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverged(*_: Any, **__: Any) -> None:
+        raise NotApplicableError("the model's output is not finite")
+
+    monkeypatch.setattr("tools.evaluate.choice_prior", diverged)
+    record = finished(rows("no", "yes"), tiny_model_folder, tmp_path, capsys, "smollm2-135m")
+    for row in record["reward"]["rules"]:
+        told = "the deployed model: the model's output is not finite" if row["rule"]["prior"] == "choice" else ""
+        assert (row["base"] is None, row["reason"]) == (bool(told), told)
+    assert record["trials"][2]["reason"] == "not measured: the model's output is not finite"
+    page = unescape((tmp_path / "runs" / record["run_id"] / "report.html").read_text())
+    assert "Of 3 answer rules" in page
+    assert "Not measured by log p − 1 log p(choice): the deployed model: the model's output is not finite." in page
+
+
+def test_a_prior_of_labels_is_read_once_in_a_run(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / "odd.jsonl", rows("no", "yes"))
+    plan = strategies(tmp_path, {**CALIBRATE, "strength": 0.5}, {**CHOICE, "strength": 0.5})
+    argv = arguments(path, tiny_model_folder, tmp_path / "runs", plan, "--until", "budget", "--accept", "any")
+    record = run(capsys, [*argv, "--model", "smollm2-135m", "--max-attempts", "2"])
+    assert record["test"] is not None
+    kept = [file.name.split("-")[1] for file in (tmp_path / "runs" / record["run_id"] / "items").glob("prior-*")]
+    assert sorted(kept) == ["batch", "choice"]  # for the reward and the test part, and for every strength
+
+
+def test_choices_that_are_read_and_not_scored_are_offered_no_prior(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments(Path("winogrande"), tiny_model_folder, tmp_path / "runs", strategies(tmp_path, CHOICE))
+    record = run(capsys, [*argv, "--model", "smollm2-135m", "--max-attempts", "1"])
+    assert {row["rule"]["prior"] for row in record["reward"]["rules"]} == {"none"}
+    [trial] = record["trials"]
+    assert trial["reason"].startswith("not applied: the prior choice needs choices that are scored themselves")
