@@ -42,7 +42,7 @@ def policy_context(state: State, bench: Workbench) -> PolicyContext:
         },
         history=tuple(state["trials"]),
         drift=state["drift"].sentence if bench.config.policy_sees_drift else "",
-        measured=tuple(state["observed"]),
+        measured=tuple(f"Before anything was accepted: {one}" if state["steps"] else one for one in state["observed"]),
         features=state["features"],
     )
 

@@ -130,7 +130,10 @@ def test_the_policy_that_ships_proposes_what_its_practice_found() -> None:
     assert trained.adapter_sha256 is not None
     context = PolicyContext(
         task_context="Questions about the rules and the history of chess. The answer is one of four short phrases.",
-        baseline=Reward(score=0.4, ci95=(0.3, 0.5), margin=0.0, loss=1.3, gold_nll_per_char=0.5, n=96),
+        baseline=Reward(
+            **{"score": 0.4, "ci95": (0.3, 0.5), "margin": 0.0, "loss": 1.3, "gold_nll_per_char": 0.5, "n": 96},
+            **{"chance": 0.25, "uniform_loss": 1.3863},
+        ),
     )
     often, seldom = (
         sum(json.loads(text).get("ttl_steps") == 25 for text in policy.propose(context, 20, 0))

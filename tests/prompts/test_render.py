@@ -16,7 +16,8 @@ from prompts.render import as_data, render
 
 GOLDEN = Path(__file__).parent / "golden"
 TAU = "Word problems about everyday quantities. The answer is one number."
-BASELINE = Reward(score=0.28125, ci95=(0.2, 0.38), margin=-0.05, loss=1.40625, gold_nll_per_char=1.2, n=96)
+WRITTEN = Reward(score=0.28125, ci95=(0.2, 0.38), margin=-0.05, loss=1.40625, gold_nll_per_char=1.2, n=96)
+BASELINE = WRITTEN.model_copy(update={"chance": 0.25, "uniform_loss": 1.38629})
 COMPARISON = Comparison(
     accuracy_change=-0.03125,
     loss_change=0.0125,
@@ -80,6 +81,12 @@ def test_the_policy_is_told_that_accepted_attempts_are_part_of_the_current_model
     assert said not in before
     assert f"</attempts>\n{said}\nDo not repeat any of these attempts." in after
     assert '"shuffle_data": true} -> accepted: accuracy +4.2 points\n' in after
+
+
+def test_answers_that_are_written_have_no_choice_log_loss() -> None:
+    told = policy_messages(FIRST.model_copy(update={"baseline": WRITTEN}))[1]["content"]
+    assert "the negative log-likelihood of the right answers is 1.4062 nats a character (lower is better)." in told
+    assert "choice log-loss" not in told.split("State of this run:")[1]
 
 
 def test_every_key_and_bound_of_the_schema_is_in_the_prompt() -> None:

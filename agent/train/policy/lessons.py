@@ -2,8 +2,9 @@
 
 Each text counts by what it gained above what is usual in its situation, so that what is gained much teaches more than
 what is gained now and then. Where there are eight situations or more, none has more than a quarter of all weight, and
-of eight texts or more none, so that the policy cannot do well by one alone. Each situation is taught twice: at the
-first attempt, and behind attempts that failed there, as the policy meets it later in a loop.
+of eight texts or more none, as far as both can be had at once, so that the policy cannot do well by one alone. Each
+situation is taught twice: at the first attempt, and behind attempts that failed there, as the policy meets it later
+in a loop.
 
 Source: CAO-LLM §2.4, G.5 (fine-tuning on what improves the model); weights, cap and histories are this project's.
 """
@@ -28,6 +29,9 @@ GRID = -1
 
 MOST_SHARE = 0.25
 """Of all weight, for a situation, and for a text over all; twice what it would have by number where there are few."""
+
+ROUNDS = 100
+"""In which the shares of situations and of texts are held, one after the other."""
 
 FAILED = 3
 """Attempts of a lesson's history at most."""
@@ -131,7 +135,7 @@ def weights_of(won: Mapping[str, Sequence[Sample]], usual: Mapping[str, float]) 
     }
     if not any(weights.values()):
         weights = dict.fromkeys(weights, 1.0)
-    for part in (0, 1):  # situations, then texts
+    for part in (0, 1) * ROUNDS:  # situations, then texts, which may put a situation above its share again
         sums = dict[str, float]()
         for key, weight in weights.items():
             sums[key[part]] = sums.get(key[part], 0.0) + weight

@@ -11,6 +11,8 @@ import pytest
 
 from agent.loop import nodes
 from agent.run import main
+from policies.base import PolicyContext
+from policies.fixed import FixedPolicy
 from tests.agent.run.generated.generated_runs import LATENT, TTL, command
 from tests.agent.run.tiny_runs import TTS, result, run
 from tools.evaluate import load_items
@@ -29,6 +31,7 @@ class Stacked:
     argv: list[str]
     record: dict[str, Any]
     folder: Path
+    contexts: list[PolicyContext]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +39,17 @@ def stacked(questions: Path, tiny_model_folder: Path, shelf: Path, tmp_path_fact
     folder = tmp_path_factory.mktemp("stacked")
     (folder / "pretrained").symlink_to(shelf.parent)
     argv = command(questions, tiny_model_folder, folder, PLAN, *BUDGET)
-    with redirect_stdout(io.StringIO()) as out:
+    contexts, propose = list[PolicyContext](), FixedPolicy.propose
+
+    def heard(self: FixedPolicy, context: PolicyContext, n: int, seed: int) -> list[str]:
+        contexts.append(context)
+        return propose(self, context, n, seed)
+
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.setattr(FixedPolicy, "propose", heard)
         assert main(argv) == 0
     record = json.loads(out.getvalue())
-    return Stacked(argv, record, folder / "runs" / record["run_id"])
+    return Stacked(argv, record, folder / "runs" / record["run_id"], contexts)
 
 
 def test_accepted_strategies_stack_and_their_steps_add_up(stacked: Stacked) -> None:
@@ -64,6 +74,12 @@ def test_accepted_strategies_stack_and_their_steps_add_up(stacked: Stacked) -> N
         total = sum(step[change] for step in test["steps"])
         assert total == pytest.approx(test["adapted"][key] - test["default"][key], abs=1e-9)
         assert test["steps"][-1][key] == test["adapted"][key]
+
+
+def test_what_was_measured_before_the_loop_is_said_to_be_so_once_something_was_accepted(stacked: Stacked) -> None:
+    first, second, *_ = (context.measured for context in stacked.contexts)
+    assert first
+    assert second == tuple(f"Before anything was accepted: {sentence}" for sentence in first)
 
 
 def test_what_cannot_be_combined_costs_no_question(

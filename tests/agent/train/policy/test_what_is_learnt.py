@@ -1,5 +1,7 @@
 """What each fine-tuning of the policy learns from: its own winners, after a warm start the grid's; and what counts."""
 
+import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -103,6 +105,23 @@ def test_no_text_has_more_than_a_quarter_where_there_are_so_many() -> None:
     assert total == pytest.approx(sum(map(len, weights.values())))
     alone = weights_of({"one": [sample(TTL, -0.1)], "two": [sample(TTL, -0.3, "two")]}, {"one": 0.0, "two": 0.0})
     assert [alone["one"][0], alone["two"][0]] == pytest.approx([0.5, 1.5])  # there is no other text
+
+
+def test_neither_cap_undoes_the_other() -> None:
+    """Ten situations that share twelve texts unequally: both shares can be held, and are."""
+    points, draw = grid(["TTL", "Calibrate"])[:12], random.Random(0)
+    for _ in range(50):
+        won = {
+            str(i): [sample(point, -draw.random(), str(i)) for point in draw.sample(points, draw.randint(2, 6))]
+            for i in range(10)
+        }
+        weights = weights_of(won, dict.fromkeys(won, 0.0))
+        total, by_text = sum(map(sum, weights.values())), Counter[str]()
+        for name, samples in won.items():
+            for each, weight in zip(samples, weights[name], strict=True):
+                by_text[each.raw] += weight
+        assert max(sum(each) for each in weights.values()) <= 0.25 * total + 1e-6
+        assert max(by_text.values()) <= 0.25 * total + 1e-6
 
 
 def test_what_gains_no_more_than_the_usual_still_counts_alike() -> None:
