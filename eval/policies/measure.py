@@ -27,7 +27,7 @@ from eval.options import TablesOptions
 from eval.policies.entrants import Entrant, Writing, entrants
 from eval.policies.ground import laid_out
 from eval.policies.loops import ATTEMPTS, Loops, Tests, cells, lead, oracle, tested
-from eval.policies.results import Family, PoliciesResult, TaskRole
+from eval.policies.results import Family, PoliciesResult, TaskRole, Untouched
 from eval.policies.sources import source_of
 from eval.policies.verdicts import ORACLE
 from policies.grid import grid
@@ -114,14 +114,13 @@ def _landscape(
     return judged
 
 
-def _untouched(situation: Situation) -> tuple[float, float]:
-    """Return the accuracy on test of the base model by its own best rule, and of what the loop starts from."""
+def _untouched(situation: Situation) -> Untouched:
     bench, state = situation.bench, situation.state
     base, start = bench.adapted(state["base"]), bench.adapted(state["best"])
-    score = summarise(measure_part(bench, base, "test", "test-base").items).score
-    if start == base:
-        return score, score
-    return score, summarise(measure_part(bench, start, "test", "test-adapted").items).score
+    reward = summarise(measure_part(bench, base, "test", "test-base").items)
+    other = start != base
+    score = summarise(measure_part(bench, start, "test", "test-adapted").items).score if other else reward.score
+    return Untouched(base=reward.score, start=score, guessing=reward.chance, n=reward.n)
 
 
 def _validity(row: Writing, config: RunConfig, situations: Mapping[str, Situation]) -> tuple[int, int]:

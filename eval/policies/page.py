@@ -13,6 +13,7 @@ from eval.pages.writing import writing
 from eval.policies.pictures import first_attempts, landscape
 from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
 from eval.policies.verdicts import BELOW, GAIN, LEVEL, ORACLE, OVER_BASE, SHARE, TIMES, aim_of, over_base, verdicts
+from tools.evaluate.statistics import wilson
 
 GROUPS = {"held_out": "Tasks that the policy was not trained on", "practised": "Tasks that it was trained on"}
 
@@ -173,15 +174,26 @@ def _gain(verdict: Verdict) -> str:
 
 
 def _from_base(result: PoliciesResult, tasks: Sequence[str], aim: Aim) -> str:
-    """Return the share of right test answers by task: the base model, the start, and what loops leave."""
+    """Return the share of right test answers by task: guessing, the base model, the start, and what loops leave."""
     shown = [name for name in ("portfolio", aim.policy, f"{aim.policy}, ranked", ORACLE) if name in result.cells]
     rows = []
     for task in tasks:
-        base, start = (fmean(result.untouched[f"{task}-{seed}"][place] for seed in result.seeds) for place in range(2))
-        left = [base + over_base(result, name, [task]).mean() for name in shown]
-        rows.append([task, *(f"{100 * share:.1f}" for share in (base, start, *left))])
-    heads = ["", "base, best rule", "start", *shown]
-    return f"## Right test answers by task, %\n\nOn tasks that are held out, mean over seeds.\n\n{table(heads, rows)}"
+        before = [result.untouched[f"{task}-{seed}"] for seed in result.seeds]
+        n, guessing = sum(one.n for one in before), fmean(one.guessing for one in before)
+        base, start = fmean(one.base for one in before), fmean(one.start for one in before)
+        left = [base + float(over_base(result, name, [task]).mean()) for name in shown]
+        rows.append([task, f"{100 * guessing:.1f}", *(_share(share, guessing, n) for share in (base, start, *left))])
+    heads = ["", "guessing", "base, best rule", "start", *shown]
+    note = (
+        "On tasks that are held out, mean over seeds. A ° marks what is at chance: the 95 % interval over the "
+        "questions of all seeds holds guessing."
+    )
+    return f"## Right test answers by task, %\n\n{note}\n\n{table(heads, rows)}"
+
+
+def _share(share: float, guessing: float, n: int) -> str:
+    low, high = wilson(round(share * n), n)
+    return f"{100 * share:.1f}{'°' if low <= guessing <= high else ''}"
 
 
 def _trainings(result: PoliciesResult) -> str:

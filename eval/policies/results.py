@@ -165,6 +165,22 @@ class Aim(Record):
     lowest: tuple[str, float]
 
 
+class Untouched(Record):
+    """Accuracies on the test part of a situation before the loop.
+
+    Attributes:
+        base: of the base model by its own best rule.
+        start: of what the loop starts from.
+        guessing: of guessing.
+        n: questions.
+    """
+
+    base: float
+    start: float
+    guessing: float
+    n: int
+
+
 class PoliciesResult(Measured):
     """What was measured.
 
@@ -184,7 +200,7 @@ class PoliciesResult(Measured):
         tasks: task → whether it is held out.
         rows: policy → what it is.
         starts: situation → what its loop starts from.
-        untouched: situation → accuracy on test of the base model by its own best rule, and of the loop's start.
+        untouched: situation → what the models before the loop reach on test.
         points: the grid's.
         landscape: situation → family → its points.
         cells: policy → situation → what came of it.
@@ -206,7 +222,7 @@ class PoliciesResult(Measured):
     tasks: dict[str, TaskRole]
     rows: dict[str, str]
     starts: dict[str, str]
-    untouched: dict[str, tuple[float, float]]
+    untouched: dict[str, Untouched]
     points: tuple[StrategyFields, ...]
     landscape: dict[str, dict[str, Family]]
     cells: dict[str, Cells]

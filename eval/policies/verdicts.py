@@ -178,7 +178,7 @@ def over_base(result: PoliciesResult, name: str, tasks: Sequence[str]) -> Array:
         tasks: T names.
     """
     pairs = [[result.untouched[f"{task}-{seed}"] for seed in result.seeds] for task in tasks]
-    starts = np.array([[start - base for base, start in row] for row in pairs], dtype=np.float64)
+    starts = np.array([[one.start - one.base for one in row] for row in pairs], dtype=np.float64)
     return starts + values(result.cells[name], tasks, result.seeds, lambda cell: cell.test[0])
 
 

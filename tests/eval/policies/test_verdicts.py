@@ -7,7 +7,7 @@ import pytest
 
 from agent.train.policy.report import Empty
 from eval.policies.page import in_short
-from eval.policies.results import Aim, Cell, PoliciesResult
+from eval.policies.results import Aim, Cell, PoliciesResult, Untouched
 from eval.policies.verdicts import Picks, aim_of, first_share, sign_flips, values, verdicts, versus
 
 TASKS, SEEDS = ["a", "b"], [0, 1]
@@ -27,7 +27,10 @@ def result(tasks: Sequence[str] = TASKS, **rows: list[Cell]) -> PoliciesResult:
         **dict.fromkeys(("practised", "points"), ()),
         **dict.fromkeys(("reward", "support", "limit", "draws", "attempts", "free", "arms_practised"), 4),
         **{key: {} for key in ("trainings", "policies", "tasks", "rows", "starts", "landscape", "valid")},
-        untouched={name: (0.4, 0.35 if name.startswith("a-") else 0.45) for name in names},
+        untouched={
+            name: Untouched(base=0.4, start=0.35 if name.startswith("a-") else 0.45, guessing=0.4, n=100)
+            for name in names
+        },
         seeds=tuple(SEEDS),
         cells=cells,
     )
