@@ -29,6 +29,10 @@ needed is not available (with the command that provides it); 130 interrupted; 1 
 """
 
 
+OF_KNOWN_TASKS = ("2", "3", "4", "5", "6", "figures", "cost", "all", "generation")
+"""Tables whose generators and baselines are told apart by what tasks they saw, which is not known of a user's file."""
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     p = command_parser("eval.tables", __doc__, EPILOG)
@@ -42,7 +46,12 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
     if options.table != "continual" and options.tasks and len(set(options.tasks)) < len(options.tasks):
         raise InputError("--tasks: give each task once; only --table continual takes one that comes again")
     for name in options.tasks or ():
-        get_task(name)  # refused here, before a model is loaded
+        known = get_task(name).name == name  # refused here, before a model is loaded
+        if not known and options.table in OF_KNOWN_TASKS:
+            raise InputError(
+                f"--table {options.table} compares methods on known tasks, and {name} is a file of your own; what a "
+                "run gains on it: --table starts, policies or labels, or python -m agent.run --task FILE"
+            )
 
     from eval.tables_command import measure  # noqa: PLC0415  (torch; arguments come first)
 

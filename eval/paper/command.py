@@ -6,6 +6,7 @@ from contextlib import closing
 
 from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings
+from cao.errors import UnavailableError
 from cao.types import Record
 from eval.options import TablesOptions
 from eval.paper.adapters import measure as adapters
@@ -16,6 +17,16 @@ from eval.paper.pictures import draw
 from eval.paper.results import TableResult
 from eval.paper.tables import TABLES
 from eval.paper.verdicts.page import write_verdicts
+
+
+class Absent(Record):
+    """A table that cannot be measured here.
+
+    Attributes:
+        absent: why.
+    """
+
+    absent: str
 
 
 def numbers(table: str) -> tuple[str, ...]:
@@ -74,7 +85,12 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
                 sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{said}\n")
         for name in adapters.TABLES if options.table == "all" else ():
             one = options.model_copy(update={"table": name, "out": folder})
-            results[name], page = adapters.measure(one, command, view.progress)
+            try:
+                results[name], page = adapters.measure(one, command, view.progress)
+            except UnavailableError as error:
+                results[name] = Absent(absent=str(error))
+                view.say(f"{name}: n/a: {error}")
+                continue
             write_verdicts(folder)
             if not as_json:
                 sys.stdout.write(f"{page}\n")

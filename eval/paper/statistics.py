@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from eval.baselines.baseline import Spent
-from eval.generation.bootstrap import Array, interval
+from eval.generation.bootstrap import REPETITIONS, Array, interval
 from eval.generation.scores import TaskAnswers
 from eval.paper.results import Choice, Mean, Versus
 
@@ -68,7 +68,8 @@ def choice_of(rows: Sequence[str], answers: Answers) -> Choice | None:
     """Return what it is worth to choose a row for each task, None where fewer than two rows or tasks can be compared.
 
     Halves are every other question. On each half the best row of each task, and the best one over all tasks, are
-    chosen; the other half judges both.
+    chosen; the other half judges both. A draw takes each half's questions with replacement, chooses anew and judges: an
+    interval of the judged questions alone would leave out that other questions choose other rows.
 
     Args:
         rows: those to choose from.
@@ -78,23 +79,40 @@ def choice_of(rows: Sequence[str], answers: Answers) -> Choice | None:
     if len(common) < 2 or len(answers) < 2:
         return None
     right = {task: np.stack([one.answers[row].best.correct.mean(0) for row in common]) for task, one in answers.items()}
-    gains = list[Array]()  # a task's gain for each question that was not chosen on
-    for half in (0, 1):
-        means = {task: table[:, half::2].mean(1) for task, table in right.items()}
-        single = int(np.mean(list(means.values()), axis=0).argmax())
-        gains += [
-            table[int(means[task].argmax()), 1 - half :: 2] - table[single, 1 - half :: 2]
-            for task, table in right.items()
-        ]
+    halved = [np.stack([table[:, half::2].mean(1) for table in right.values()])[None] for half in (0, 1)]
     rng = np.random.default_rng(0)
-    drawn = np.mean([one[rng.integers(len(one), size=(5000, len(one)))].mean(1) for one in gains], axis=0)
+    redrawn = [np.stack([_redrawn(table[:, half::2], rng) for table in right.values()], axis=1) for half in (0, 1)]
     overall = np.mean([table.mean(1) for table in right.values()], axis=0)
     return Choice(
         best={task: common[int(table.mean(1).argmax())] for task, table in right.items()},
         single=common[int(overall.argmax())],
-        gain=float(np.mean([one.mean() for one in gains])),
-        ci95=interval(drawn),
+        gain=float(_gain_of_choosing(*halved)[0]),
+        ci95=interval(_gain_of_choosing(*redrawn)),
     )
+
+
+def _redrawn(right: Array, rng: np.random.Generator) -> Array:
+    """Return (R, rows) accuracies on questions drawn with replacement from (rows, n)."""
+    n = right.shape[1]
+    means: Array = rng.multinomial(n, [1 / n] * n, REPETITIONS) @ right.T / n
+    return means
+
+
+def _gain_of_choosing(first: Array, second: Array) -> Array:
+    """Return (R,) what it gains to choose a row for each task on one half, instead of one for all, on the other half.
+
+    Args:
+        first: (R, T, rows) accuracies on one half of the questions.
+        second: the same on the other.
+    """
+    gains = []
+    for chosen_on, judged_on in ((first, second), (second, first)):
+        best = chosen_on.argmax(2, keepdims=True)
+        single = np.broadcast_to(chosen_on.mean(1, keepdims=True).argmax(2, keepdims=True), best.shape)
+        own, shared = (np.take_along_axis(judged_on, which, 2) for which in (best, single))
+        gains.append((own - shared).mean((1, 2)))
+    mean: Array = np.mean(gains, axis=0)
+    return mean
 
 
 def spent_of(each: Sequence[tuple[Spent, Spent]]) -> tuple[Spent, Spent] | None:

@@ -2,13 +2,16 @@
 
 A round's questions are those of the target and new ones, which the model writes as it is then. Samples of an answer
 vote, and the policy moves towards the majority's answer where the question is neither too easy nor too hard. The
-reference code offers REINFORCE++, GRPO and RLOO, and trains all weights; here it is RLOO on LoRA, with its settings.
+reference code offers REINFORCE++, GRPO and RLOO, and trains all weights; here it is RLOO on LoRA, with its settings but
+for the normalisation of rewards, which the trainer does among the samples of a prompt alone. Within a budget, half of
+the tokens go to writing at most, and one step is taken whatever is left.
 
 Source: Fang et al., SeRL (2025), and its published code for the settings.
 """
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
@@ -162,7 +165,7 @@ class _Play:
         course, hyper = self.course, self.hyper
         while course.round < hyper.rounds and not hyper.extent.over(course.spent):
             questions = self._questions()
-            if not hyper.extent.over(course.spent):
+            if not course.spent.steps or not hyper.extent.over(course.spent):
                 self._reinforce(questions)
             if course.round + 1 == hyper.rounds or hyper.extent.over(course.spent):
                 break
@@ -181,7 +184,7 @@ class _Play:
             return kept.questions
         seeds = [_unlabelled(example) for example in self.target.support]
         seed = f"{self.target.seed}:{course.round}"
-        written = write_questions(self.ground.lm, seeds, self.hyper.writing, seed)
+        written = write_questions(self.ground.lm, seeds, self.hyper.writing, seed, self._half_written())
         order = [*seeds, *unasked(written, self.target.task)]
         random.Random(seed).shuffle(order)
         self._count(0)
@@ -189,6 +192,12 @@ class _Play:
             write_json(path, sealed(Round(questions=tuple(order), spent=course.spent).model_dump(mode="json")))
             self._save()
         return tuple(order)
+
+    def _half_written(self) -> Callable[[], bool]:
+        """Return whether a round's writing has read half of the tokens that were left for it and its steps."""
+        limit, before = self.hyper.extent.tokens, self.course.spent.tokens or 0
+        began = self.read.tokens
+        return lambda: bool(limit) and 2 * (self.read.tokens - began) >= limit - before
 
     def _reinforce(self, questions: tuple[Example, ...]) -> None:
         """Take the round's steps that are left."""

@@ -8,7 +8,7 @@ Source: Wang et al., Self-Instruct (2022); Fang et al., SeRL (2025) for the filt
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -95,7 +95,9 @@ def rouge_l(first: str, second: str) -> float:
     return 2 * row[-1] / (len(a) + len(b))
 
 
-def write_questions(lm: LanguageModel, seeds: Sequence[Example], writing: Writing, seed: str) -> list[Example]:
+def write_questions(
+    lm: LanguageModel, seeds: Sequence[Example], writing: Writing, seed: str, enough: Callable[[], bool] = bool
+) -> list[Example]:
     """Return new questions of a task, no label among them; fewer than wanted where the model writes too few good ones.
 
     Args:
@@ -103,10 +105,13 @@ def write_questions(lm: LanguageModel, seeds: Sequence[Example], writing: Writin
         seeds: questions of the task; their labels are not read.
         writing: how many, and how.
         seed: of every draw.
+        enough: says before each prompt whether nothing more is to be written.
     """
     rng, generator = random.Random(seed), torch.Generator().manual_seed(random.Random(seed).getrandbits(62))
     count, known, made = len(seeds[0].choices), [each.question for each in seeds], list[Example]()
     for _ in range(writing.tries * -(-writing.wanted // writing.at_once)):
+        if enough():
+            break
         shown = rng.sample(list(seeds), min(writing.shown, len(seeds)))
         texts = sample(
             lm,

@@ -44,7 +44,7 @@ class Reinforcing(Record):
     rate: Amount = 5e-7
     prompts: Count = 16
     samples: Count = 16
-    kl: Amount = 1e-3
+    kl: Amount = 1e-4
     temperature: Amount = 1.0
     clip: Amount = 1.0
 

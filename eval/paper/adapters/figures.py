@@ -9,12 +9,13 @@ Source: CAO-LLM Figures 3 to 5, B.3, B.4.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cao.errors import CaoError
+from cao.errors import CaoError, UnavailableError
 from cao.model.adapters import LoraWeights
 from cao.model.cosines import Array, cosines, gram
 from cao.progress import Progress
@@ -44,14 +45,16 @@ def result(
     """Measure what the figures are drawn from; arguments as in ``table3.result``.
 
     Raises:
-        UnavailableError: no generator was trained for this model.
+        UnavailableError: no generator was trained for this model, or none of the tasks is at hand.
     """
-    stock = Stock(stock.lm, stock.kept, stock.folder, stock.meta, pretrained.FULL)
-    sources = stock.trained(tasks[0]).sources
-    stock.generator(tasks[0])
-    made = _made(stock, GENERATED, tasks, options.seeds, progress)
+    stock = replace(stock, variant=pretrained.FULL)
+    made, missing = _made(stock, GENERATED, tasks, options.seeds, progress)
+    if not made:
+        raise UnavailableError(next(iter(missing.values())))
+    first = next(iter(made))
+    sources, generator = stock.trained(first).sources, stock.generator(first)
     similarities, absent = {GENERATED: similarity(TITLES[GENERATED], made)}, dict[str, str]()
-    aligned, why = _aligned(stock, tasks, options.seeds, progress)
+    aligned, why = _aligned(stock, list(made), options.seeds, progress)
     if aligned:
         similarities[ALIGNED] = similarity(TITLES[ALIGNED], _weights(aligned))
         similarities[LATENT] = latents(aligned)
@@ -61,9 +64,10 @@ def result(
     return FiguresResult.model_validate(
         {
             **setting,
-            "generators": {pretrained.FULL: stock.generator(tasks[0]).sha256},
+            "generators": {pretrained.FULL: generator.sha256},
             "variant": pretrained.FULL,
-            "seen": tuple(task for task in tasks if task in sources),
+            "seen": tuple(task for task in made if task in sources),
+            "missing": missing,
             **_heat(made),
             **_signatures(made),
             "similarities": similarities,
@@ -77,12 +81,18 @@ Made = dict[str, list[LoraWeights]]
 """Task → its adapter of each seed."""
 
 
-def _made(stock: Stock, kind: str, tasks: Sequence[str], seeds: Sequence[int], progress: Progress) -> Made:
-    made: Made = {}
+def _made(
+    stock: Stock, kind: str, tasks: Sequence[str], seeds: Sequence[int], progress: Progress
+) -> tuple[Made, dict[str, str]]:
+    """Return the adapters of the tasks that have them, and why others have none."""
+    made, missing = Made(), dict[str, str]()
     for done, task in enumerate(tasks, 1):
-        made[task] = [stock.make(kind, task, seed) for seed in seeds]
+        try:
+            made[task] = [stock.make(kind, task, seed) for seed in seeds]
+        except CaoError as error:
+            missing[task] = str(error)
         progress(f"adapters, {TITLES[kind]}", done, len(tasks))
-    return made
+    return made, missing
 
 
 def _aligned(

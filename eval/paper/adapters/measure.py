@@ -23,7 +23,7 @@ from eval.paper.adapters.meta import Meta
 from eval.paper.adapters.pages.write import write_page
 from eval.paper.adapters.results import Setting
 from eval.paper.adapters.stock import Stock
-from eval.paper.cells.sources import open_workshop
+from eval.paper.cells.sources import open_workshop, trained_parts
 from eval.paper.measure import home
 
 Table = Callable[[Mapping[str, object], Stock, TablesOptions, Sequence[str], Progress], Setting]
@@ -76,7 +76,7 @@ def opened(lm: LanguageModel, work: Path, options: TablesOptions, command: str, 
     shared = options.work or home(options) / "work"
     encoder = partial(Encoder, minilm_folder(), lm.device)
     meta = Meta(lm, lambda: open_workshop(options, shared, lm, encoder, progress), options.maml_tokens, progress)
-    return Stock(lm, kept, options.pretrained, meta, command)
+    return Stock(lm, kept, trained_parts(options), meta, command)
 
 
 def _generators(stock: Stock, tasks: Sequence[str]) -> dict[str, str]:

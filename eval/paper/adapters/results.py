@@ -202,6 +202,7 @@ class FiguresResult(Setting):
     Attributes:
         variant: one generator for all tasks, so that adapters differ by their prompts alone.
         seen: tasks that were among its sources.
+        missing: tasks that have no adapter → why.
         layer: of ΔW, and of how many.
         module: of ΔW.
         block: rows and columns of ΔW that one entry of ``mean`` stands for.
@@ -217,6 +218,7 @@ class FiguresResult(Setting):
     table: Literal["figures"] = "figures"
     variant: str
     seen: tuple[str, ...]
+    missing: dict[str, str]
     layer: tuple[int, int]
     module: str
     block: tuple[int, int]

@@ -123,7 +123,7 @@ class Stock:
 
         Args:
             kind: of ``TITLES``.
-            task: a known task, or a file of one.
+            task: a known task.
             seed: of its support questions.
 
         Raises:

@@ -113,7 +113,8 @@ def near_zero(found: Similarity | None, why: str, command: str) -> Verdict:
         reason = f"cosines of aligned adapters; near zero is below {NEAR}"
         return Verdict(claim=NEAR_ZERO, verdict=HOLDS if near else FAILS, figure=figure, command=command, reason=reason)
     reason = (
-        f"JAMA's questions are in none of the packages; give them with --tasks. The figure is of {medicine}, a stand-in"
+        f"JAMA's questions may not be passed on: `python -m eval.score --task jama` says how to have them, and with "
+        f"them --tasks {JAMA} measures this. The figure is of {medicine}, a stand-in"
     )
     return Verdict(claim=NEAR_ZERO, verdict=UNTESTED, figure=figure, command=command, reason=reason)
 

@@ -167,6 +167,15 @@ def test_serl_runs_within_an_equal_budget(workshop: Workshop) -> None:
 
 
 @pytest.mark.slow
+def test_serl_takes_a_step_however_small_its_budget_is(workshop: Workshop) -> None:
+    """Writing questions alone reads more; a training without a step would be the base model under another name."""
+    pytest.importorskip("trl")
+    budget = Budget(preparing=0, adapting=500, rates=(1e-3,))
+    cell = run_cell(workshop, BASELINES["serl"], "social_iqa", 0, rules="equal", budget=budget)
+    assert cell.adapting.steps == 1
+
+
+@pytest.mark.slow
 def test_stored_checkpoints_are_those_of_the_consolidation(workshop: Workshop) -> None:
     cell = run_cell(workshop, BASELINES["nearest"], "social_iqa", 0, rules="paper")
     nearest = cell.weights

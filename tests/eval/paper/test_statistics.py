@@ -79,6 +79,17 @@ def test_choosing_among_noise_gains_nothing_on_the_other_half() -> None:
     assert choice_of(["x"], noise) is None
 
 
+def test_choosing_among_equals_is_hardly_ever_sure() -> None:
+    """Of 40 tables of four equal rows; an interval of the judged questions alone is sure of a gain in two of them."""
+    rng, sure = np.random.default_rng(2), 0
+    for _ in range(40):
+        noise = {name: task(**{row: rng.integers(0, 2, 60).tolist() for row in "wxyz"}) for name in "abcdef"}
+        choice = choice_of(list("wxyz"), noise)
+        assert choice is not None
+        sure += choice.ci95[0] > 0
+    assert sure <= 1
+
+
 def test_what_was_not_kept_is_not_averaged() -> None:
     one, two = Spent(steps=2, tokens=10, seconds=1.0), Spent(steps=4, tokens=None, seconds=3.0)
     assert spent_of([(one, one), (two, one)]) == (Spent(steps=3, tokens=None, seconds=2.0), one)

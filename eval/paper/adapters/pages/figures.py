@@ -40,7 +40,7 @@ def figures_parts(result: FiguresResult, folder: Path) -> list[str]:
         "![Signatures of adapters](figure4.svg)\n",
         "## Figure 5: how alike adapters and latents are\n",
         *(_similar(result, name) for name in result.similarities),
-        *(f"n/a: {name}: {why}\n" for name, why in result.absent.items()),
+        *(f"n/a: {name}: {why}\n" for name, why in (*result.missing.items(), *result.absent.items())),
     ]
 
 

@@ -64,6 +64,7 @@ def test_what_a_model_writes_is_whole_new_and_the_same_again(tiny_lm: LanguageMo
     assert first == write_questions(tiny_lm, seeds, writing, "0:0")
     turned = [each.model_copy(update={"answer": 1 - each.answer}) for each in seeds]
     assert first == write_questions(tiny_lm, turned, writing, "0:0")
+    assert write_questions(tiny_lm, seeds, writing, "0:0", lambda: True) == []
     assert all(len(each.choices) == 2 and not each.labelled for each in first)
 
 

@@ -168,6 +168,56 @@ def test_figures_have_adapters_and_latents(made: Tables) -> None:
         assert "<svg" in (made.out / f"{name}.svg").read_text()
 
 
+def test_figures_are_of_one_generator_where_there_are_several(made: Tables) -> None:
+    lm = tiny_pretrained.load(made.model)
+    layout = tiny_pretrained.layout_of(lm)
+    draws = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    centres = [0.05 * torch.randn(layout.layers, layout.length, generator=draw) for draw in draws]
+    shelf = made.out.parent / "two"
+    named = dict(zip(("full", "without-social_iqa"), centres, strict=True))
+    tiny_pretrained.shelve(
+        shelf, lm, named, {"full": ["social_iqa", "openbookqa"], "without-social_iqa": ["openbookqa"]}
+    )
+    two = Tables(made.model, shelf, made.out.parent / "two-out")
+    assert two.call("figures") == 0
+    result = two.result("figures")
+    variants = json.loads((shelf / "index.json").read_text())["models"][lm.sha256]["variants"]
+    assert result["generators"] == {"full": variants[0]["generator"]["sha256"]}
+    assert result["seen"] == list(TASKS)
+
+
+def test_a_task_that_is_not_at_hand_is_told_and_the_others_are_drawn(made: Tables) -> None:
+    again = Tables(made.model, made.shelf, made.out.parent / "lacking")
+    assert again.call("figures", "--tasks", ",".join((*TASKS, "jama"))) == 0
+    result = again.result("figures")
+    assert list(result["missing"]) == ["jama"]
+    assert "jama_raw.json" in result["missing"]["jama"]
+    assert result["similarities"]["generated"]["tasks"] == list(TASKS)
+    assert "n/a: jama: " in (again.out / "figures.md").read_text()
+
+
+def test_a_consolidations_own_parts_serve_every_table(made: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+
+    def stopped(*given: Any) -> None:
+        folders.append(opened(*given).folder)
+        raise InputError("enough")
+
+    monkeypatch.setattr(measure, "opened", stopped)
+    assert made.call("4", "--consolidation", str(made.out.parent / "mine")) == 2
+    assert folders == [str(made.out.parent / "mine")]
+
+
+def test_a_users_file_is_refused_before_a_model_is_loaded(
+    made: Tables, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = [{"question": f"Is {n} odd?", "choices": ["yes", "no"], "answer": 1 - n % 2} for n in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert made.call("figures", "--tasks", str(path)) == 2
+    assert "compares methods on known tasks" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("table3", Table3Result), ("table4", Table4Result), ("figures", FiguresResult)]
 )
