@@ -9,12 +9,12 @@ from cao.command_line import run_main
 from cao.machine.extras import need
 from cao.options import SET, add_common, add_options, command_parser
 
-EPILOG = """Models: base is the base model, NAME what --adopted names, auto whichever is current: with --adapt what was
-adopted for the prompts that come at present, else base. Requests name one. POST /v1/feedback takes {"id": RESPONSE,
-"correct": true|false} or {"id": RESPONSE, "answer": …}. Where the environment has CAO_SERVE_KEY, requests must bear it.
-SIGTERM and Ctrl-C take no more requests, answer those under way and end. Exit status: 0 ended so; 2 bad input or
-configuration; 3 something needed is not available, or the address is taken; 130 interrupted before it served; 1 a
-defect."""
+EPILOG = """Models: base is the base model, NAME what --adopted names, auto whichever is current: with --watch or
+--adapt what was adopted for the prompts that come at present, else base. Requests name one. POST /v1/feedback takes
+{"id": RESPONSE, "correct": true|false} or {"id": RESPONSE, "answer": …}. Where the environment has CAO_SERVE_KEY,
+requests must bear it. SIGTERM and Ctrl-C take no more requests, answer those under way and end. Exit status: 0 ended
+so; 2 bad input or configuration; 3 something needed is not available, or the address is taken; 130 interrupted before
+it served; 1 a defect."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from cao.errors import InputError
+from cao.strategy import StrategyRejectedError, parse_strategy
 from policies.base import PolicyContext
 
 MAX_FILE_BYTES = 1_000_000
@@ -25,11 +26,14 @@ class FixedPolicy:
             path: the file.
 
         Raises:
-            InputError: it is missing, empty, too large or not text.
+            InputError: it is missing, empty, too large or not text, or nothing in it is a strategy.
         """
         self._texts = _texts(read_text(path))
         if not self._texts:
             raise InputError(f"{path}: holds no strategy; write one JSON object a line")
+        mistakes = [mistake for mistake in map(_mistake, self._texts) if mistake]
+        if len(mistakes) == len(self._texts):
+            raise InputError(f"{path}: holds no strategy; write one JSON object a line. The first: {mistakes[0]}")
 
     def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
         """Return the next ``n`` texts of the file; attempt k of a run gets the k-th.
@@ -60,6 +64,15 @@ def read_text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text") from None
+
+
+def _mistake(text: str) -> str:
+    """Return why a text is no strategy, empty for one that is."""
+    try:
+        parse_strategy(text)
+    except StrategyRejectedError as error:
+        return str(error)
+    return ""
 
 
 def _texts(content: str) -> list[str]:

@@ -10,8 +10,9 @@ from agent.config import RunConfig
 from cao.machine.compute import Compute
 from cao.model.memory import available
 from cao.model.profiles import MODELS, ModelProfile
+from cao.tasks import get_task
 from cao.tasks.base import Task
-from cao.tasks.splits import Splits
+from cao.tasks.splits import Splits, split
 from cao.types import AnswerProtocol, Example
 from policies.base import REPLIES
 from policies.client.limits import PRICES, SENT_AT_MOST
@@ -142,11 +143,12 @@ def total_seconds(stages: dict[str, tuple[float, float]], attempts: int) -> tupl
 
 
 def default_run_seconds(compute: Compute) -> tuple[float, float]:
-    """Return the least and the most seconds of the default run, on questions of GSM8K's size."""
-    config, speed = RunConfig(task="gsm8k"), Speed.of(compute, MODELS["smollm2-135m"])
-    each = speed.question(300, 40)
-    stages = stage_seconds(speed, config, config.reward * each, config.test * each, starts=STARTS[config.adapter])
-    return total_seconds(stages, config.max_attempts)
+    """Return the least and the most seconds of the default run, on GSM8K: what its ``--dry-run`` says."""
+    config = RunConfig(task="gsm8k")
+    task = get_task(config.task)
+    splits = split(task, support=config.support, reward=config.reward, test=config.test, seed=config.seed)
+    low, high = plan(config, compute, task, splits, "likelihood")["estimated_total_seconds"]
+    return low, high
 
 
 def part_seconds(speed: Speed, task: Task, examples: list[Example], protocol: AnswerProtocol) -> float:
@@ -167,8 +169,9 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         splits: the questions that would be asked.
         protocol: how answers would be judged.
     """
-    variant = expected_variant(config, task.name)
-    starts = STARTS[config.adapter] if variant else 1
+    chosen = expected_variant(config, task.name)
+    made = config.adapter if chosen is None or chosen.aligner or config.adapter == "none" else "generated"
+    starts = STARTS[made] if chosen else 1
     profile, needs = task_profile(config), models_memory(config, compute)
     speed = Speed.of(compute, profile)
     reward, test = (part_seconds(speed, task, part, protocol) for part in (splits.reward, splits.test))
@@ -190,8 +193,8 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "protocol": protocol,
         "reference": config.reference,
         "splits": splits.sizes,
-        "adapter": config.adapter,
-        "variant": variant,
+        "adapter": made,
+        "variant": chosen.name if chosen else None,
         "starts": starts,
         "max_attempts": attempts,
         "compute": compute.model_dump(mode="json"),
@@ -221,7 +224,7 @@ def paid_at_most(config: RunConfig, attempts: int) -> tuple[int, float | None]:
     return requests, len(asked) * settings.max_dollars if known else None
 
 
-def expected_variant(config: RunConfig, task: str) -> str | None:
+def expected_variant(config: RunConfig, task: str) -> pretrained.Variant | None:
     """Return the variant that a run would use as far as that is known without loading its model, else None.
 
     The index knows models by the hash of their weights; before those are read only the profile's name is known.
@@ -235,5 +238,4 @@ def expected_variant(config: RunConfig, task: str) -> str | None:
     if index is None or config.model_path is not None or config.adapter == "none":
         return None
     known = [base_sha256 for base_sha256, shelf in index.models.items() if shelf.name == config.model]
-    chosen = pretrained.choose(known[0], task, config.variant, place) if known else None
-    return chosen.name if chosen else None
+    return pretrained.choose(known[0], task, config.variant, place) if known else None

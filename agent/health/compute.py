@@ -2,6 +2,7 @@
 
 from agent.budget.plan import default_run_seconds
 from agent.health.checks import Check
+from agent.record.wording import count
 from cao.machine.compute import choose_compute
 
 
@@ -10,5 +11,5 @@ def check_compute() -> list[Check]:
     compute = choose_compute()
     low, high = default_run_seconds(compute)
     switched = "".join(f"; {name}={value}" for name, value in compute.switched_off.items())
-    text = f"{compute.dtype} ({compute.reason}; {compute.threads} threads on {compute.processor}{switched})"
+    text = f"{compute.dtype} ({compute.reason}; {count(compute.threads, 'thread')} on {compute.processor}{switched})"
     return [Check("dtype", "ok", f"{text}; a default run takes about {low:.0f} to {high:.0f} s")]

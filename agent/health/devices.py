@@ -5,6 +5,7 @@ import os
 import torch
 
 from agent.health.checks import Check
+from agent.record.wording import count
 
 
 def check_torch() -> list[Check]:
@@ -18,6 +19,6 @@ def check_torch() -> list[Check]:
         Check(
             "devices",
             "ok",
-            f"{', '.join(devices)}; {torch.get_num_threads()} threads of {os.cpu_count()} processors",
+            f"{', '.join(devices)}; {count(torch.get_num_threads(), 'thread')} of {os.cpu_count()} processors",
         )
     ]

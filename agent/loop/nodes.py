@@ -18,6 +18,7 @@ from agent.loop.reward import Bar, explain, judge, price_of, race_reward
 from agent.loop.start import judge_nothing, measure_starts
 from agent.loop.state import Context, State, Stored, Workbench, dump_state, load_state, workbench
 from agent.record.page.drift import keep_picture
+from agent.record.schema import NOT_TRIED
 from cao.errors import NotApplicableError
 from cao.inference.calls import heard
 from cao.strategy import StrategyRejectedError, parse_strategy, restore_strategy
@@ -149,7 +150,7 @@ def apply(state: State, bench: Workbench, part: Part = "reward") -> State:
     strategy = restore_strategy(state["proposal"])
     needed, left = prices_of(state, bench).whole(strategy), bench.clock.left
     if needed > left:
-        reason = f"not tried: it would take about {needed:.0f} s with its test questions, {max(0, left):.0f} s are left"
+        reason = f"{NOT_TRIED}it would take about {needed:.0f} s with its test questions, {max(0, left):.0f} s are left"
         return {"trials": _refused(state, reason, started), "proposal": None}
     try:
         best, started_from = bench.adapted(state["best"]), bench.adapted(state["started"])

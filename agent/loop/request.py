@@ -3,6 +3,7 @@
 A mistyped name, a bad line of a file and ``--dry-run`` are answered from here: torch takes seconds to import.
 """
 
+import difflib
 import os
 import sys
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from policies.describe import DESCRIBERS, check_describer
 from policies.registry import OF_A_MODEL, POLICIES, build_policy, check_learnt
 
 MISSING = (
-    "no answers are known: nothing was measured, so no adapter and no strategy was accepted",
+    "no answers are known: without them nothing is measured, and no adapter and no strategy is accepted",
     "give some questions with their answers to have what was made judged: 56 at least",
 )
 """What is said of a run without labels."""
@@ -163,7 +164,9 @@ def check_names(config: RunConfig) -> None:
     """Raise InputError where nobody is called what the policy or the describer is."""
     for kind, name, known in (("policy", config.policy, POLICIES), ("describer", config.describer, DESCRIBERS)):
         if name not in known:
-            raise InputError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            raise InputError(f"unknown {kind} {name!r}; {meant}known: {', '.join(known)}")
 
 
 def check_here(device: str) -> None:

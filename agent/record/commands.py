@@ -14,12 +14,14 @@ from pydantic import BaseModel, JsonValue
 
 from agent.config import OPTIONS, RunConfig
 from agent.record.gains import folder_alone
-from agent.record.schema import RUNNING, UNFINISHED, Run
+from agent.record.schema import NOT_TRIED, RUNNING, UNFINISHED, Run
 from agent.record.wording import flatten, gain, holds, loss_worse, points
 from cao.files import is_path
 
 MOST_ATTEMPTS, MOST_QUESTIONS, MOST_MINUTES = 100, 20_000, 100_000
 """What a configuration allows."""
+SIZES = {"reward", "test", "max_attempts"}
+"""Keys that a time budget cuts."""
 
 
 def resume_command(run_id: str, out: str | Path) -> str:
@@ -99,14 +101,16 @@ def next_step(run: Run, out: Path) -> tuple[str, str]:
         return "Give a file in which some questions have their answers.", _again(run, out, task="FILE")
     if run.reason:
         return "Adapt all the same, if the task is worth it.", _again(run, out, when_no_drift="go_on")
-    if run.trials and not any(trial.reward for trial in run.trials):
+    minutes, measured = run.config.get("minutes"), any(trial.reward for trial in run.trials)
+    hurried = not run.trials or any(trial.reason.startswith(NOT_TRIED) for trial in run.trials)
+    if hurried and not measured and isinstance(minutes, int | float):
+        longer = min(MOST_MINUTES, 2 * minutes)
+        return "The time had no room for an attempt; give it more.", _again(run, out, minutes=longer)
+    if run.trials and not measured:
+        if run.policy == "fixed":
+            return "None of the file's strategies could be measured; the reasons stand beside them.", _again(run, out)
         other = "local" if run.policy == "random" else "random"
         return "No proposal could be measured; let another policy propose.", _again(run, out, policy=other)
-    minutes = run.config.get("minutes")
-    if not run.trials and isinstance(minutes, int | float):
-        return "The time had no room for an attempt; give it more.", _again(
-            run, out, minutes=min(MOST_MINUTES, 2 * minutes)
-        )
     seen, asked, more = run.smallest_detectable, run.splits.get("reward"), _more(run, "reward")
     if asked and more and seen and seen.accuracy:
         least = points(seen.accuracy).lstrip("+")
@@ -162,8 +166,10 @@ def _another_seed(run: Run, out: Path) -> str:
 
 def _again(run: Run, out: Path, **changes: JsonValue) -> str:
     config = run.config or {"task": run.task or "NAME"}
-    if {"reward", "test", "max_attempts"} & set(changes):
+    if SIZES & set(changes):
         config = {**config, "minutes": None}  # a time budget would cut them again
+    elif "minutes" in changes:
+        config = {key: value for key, value in config.items() if key not in SIZES}  # what the shorter time had cut
     return run_command_line({**config, **changes, "out": str(out)})
 
 

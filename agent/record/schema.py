@@ -102,6 +102,10 @@ class Together(Record):
     routes: str | None
 
 
+NOT_TRIED = "not tried: "
+"""How the reason of an attempt begins that there was no time for."""
+
+
 class Adopted(Record):
     """What the run adopted: a start, and strategies on top of it where some were accepted; what strategy.json holds.
 

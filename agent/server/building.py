@@ -1,5 +1,6 @@
 """What serves requests, put together: models loaded and opened, the model's thread, the application before it."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,9 @@ def make_site(options: ServeOptions, lying: Sequence[Place], key: str, file: Pat
     encoder = Encoder(minilm_folder(), options.device)
     roster = Roster(served(BASE, _deployed(lm, encoder, carried, options.start_adapter)))
     roster.routes |= {at.name: served(at.name, open_beside(at.folder, lm, encoder, carried)) for at in lying}
+    for at in lying:
+        if (at.folder / "run.json").is_file() and read_record(at.folder).adopted is None:
+            sys.stderr.write(f"{at.name}: its run adopted nothing, so it answers as {BASE} does\n")
     metrics = Metrics()
     engine = Engine(lm, batch=options.batch, queue=options.queue)
     metrics.gauge("cao_waiting", "Jobs that have not begun", lambda: engine.waiting)

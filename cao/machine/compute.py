@@ -55,7 +55,10 @@ class Rates(Record):
     def sentence(self) -> str:
         """Return the rates in words."""
         beside = ", measured beside other load" if self.noisy else ""
-        return f"bfloat16 {self.bfloat16 / 1e9:.0f} GFLOP/s, float32 {self.float32 / 1e9:.0f} GFLOP/s{beside}"
+        told = f"bfloat16 {self.bfloat16 / 1e9:.0f} GFLOP/s, float32 {self.float32 / 1e9:.0f} GFLOP/s{beside}"
+        if self.faster == "float32" and self.bfloat16 > self.float32:
+            told += f"; not {MARGIN:g} times as fast{' in every round' if self.noisy else ''}"
+        return told
 
 
 class Compute(Record):

@@ -47,8 +47,8 @@ def write(folder: Path, content: str | bytes) -> Path:
         (f"[{A}, {B}]", [A, B]),
         (f"{A}\n\nthis is no strategy {{\n{B}\n", [A, "this is no strategy {", B]),
         (
-            '["garbage", 3, {"family": "LORA", "lambda": NaN}]',
-            ["garbage", "3", '{"family": "LORA", "lambda": NaN}'],
+            f'["garbage", 3, {{"family": "LORA", "lambda": NaN}}, {A}]',
+            ["garbage", "3", '{"family": "LORA", "lambda": NaN}', A],
         ),
     ],
 )
@@ -69,6 +69,8 @@ def test_the_attempt_decides_and_after_the_last_it_starts_over(tmp_path: Path) -
         ("", "no strategy"),
         (" \n\n", "no strategy"),
         ("[]", "no strategy"),
+        ('{\n "family": "LORA",\n', "one JSON object a line. The first: not JSON"),
+        ('{"family": "LORA", "lambda": 7}', "one JSON object a line. The first: LORA: lambda"),
         ("x" * 1_000_001, "over"),
         (b"\xff\xfe", "UTF-8"),
     ],
@@ -222,6 +224,6 @@ def test_unwrap_takes_the_root_key_and_nothing_else() -> None:
 
 
 def test_a_text_may_hold_separators_that_end_no_line(tmp_path: Path) -> None:
-    (tmp_path / "s.jsonl").write_text('{"a": "x\u2028y"}\n{"b": 1}\n')
+    (tmp_path / "s.jsonl").write_text(f'{{"a": "x\u2028y"}}\n{A}\n')
     empty: Any = SimpleNamespace(history=())
-    assert FixedPolicy(tmp_path / "s.jsonl").propose(empty, 2, 0) == ['{"a": "x\u2028y"}', '{"b": 1}']
+    assert FixedPolicy(tmp_path / "s.jsonl").propose(empty, 2, 0) == ['{"a": "x\u2028y"}', A]

@@ -64,7 +64,7 @@ def understood(path: Path, table: Table, given: KeyMap) -> tuple[list[Example], 
     try:
         keys = find_keys(table, given) if table.rows else Keys(("question",))
         if table.rows and not keys.question:
-            there = listed(keys.ignored)
+            there = listed(dict.fromkeys(key for row in table.rows for key in row.values))
             how = "--map question=KEY, with answer=KEY and choices=KEY where they have other names, too"
             raise BadRowError(f"'question' is missing; name its key with {how} (keys: {there})")
         if table.cells:
@@ -213,7 +213,13 @@ class _Reader:
         told = list(self.table.notes)
         for why, numbers in self._left_out.items():
             unit = self.table.unit or "line "
-            told.append(f"{len(numbers)} rows were left out because they {why} (the first one is {unit}{numbers[0]})")
+            many, first = len(numbers), f"{unit}{numbers[0]}"
+            which = (
+                f"1 row was left out because it {why} ({first})"
+                if many == 1
+                else (f"{many} rows were left out because they {why} (the first one is {first})")
+            )
+            told.append(which)
         kept = [example for _, example in self.kept.values()] if self.labelled else []
         gold = {example.gold_text for example in kept if not example.choices}
         if len(gold) == 1 and len(self.kept) > 1:

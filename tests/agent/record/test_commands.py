@@ -128,6 +128,25 @@ def test_a_larger_size_is_one_that_the_file_has(name: str, size: str, instead: s
     assert other != step
 
 
+def test_what_to_do_where_no_attempt_was_measured_goes_by_the_reason(file: Path, tmp_path: Path) -> None:
+    found = record("none", file, tmp_path)
+    found["trials"] = [
+        {"attempt": 1, "strategy": made.TTL, "accepted": False, "reason": "not tried: it would take about 481 s"},
+    ]
+    found["config"] |= {"minutes": 4.0, "reward": 48, "test": 100, "max_attempts": 2}
+    told, line = commands.next_step(Run.model_validate(found), tmp_path)
+    assert told == "The time had no room for an attempt; give it more."
+    assert "--minutes 8.0" in line
+    assert not any(size in line for size in ("--reward", "--test", "--max-attempts"))  # the budget had cut them
+    found["trials"][0]["reason"] = "rejected: not JSON"
+    told, line = commands.next_step(Run.model_validate(found), tmp_path)
+    assert (told, "--policy random" in line) == ("No proposal could be measured; let another policy propose.", True)
+    found["policy"] = found["config"]["policy"] = "fixed"
+    told, line = commands.next_step(Run.model_validate(found), tmp_path)
+    assert told.startswith("None of the file's strategies could be measured")
+    assert "--policy fixed" in line
+
+
 def test_a_builtin_tasks_adapter_is_measured_on_its_test_part_alone(tmp_path: Path) -> None:
     found = made.record("one")
     found["test"] |= SURE

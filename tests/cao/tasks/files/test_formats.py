@@ -155,7 +155,7 @@ def test_an_unanswerable_question_is_left_out_and_that_is_said(tmp_path: Path) -
     name, write, rows, _ = FILES["squad 2 in parquet"]
     reading = reading_of(load_user_task(write(tmp_path / name, rows)))
     assert reading.questions == N
-    assert "1 rows were left out because they had no answer (the first one is row 13)" in reading.notes
+    assert "1 row was left out because it had no answer (row 13)" in reading.notes
 
 
 def test_the_part_of_a_saved_data_set_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.cao.tasks.files.data_files import Rows, jsonl, parquet, table
 from tests.cao.tasks.question_files import refusal
 
 WRITERS = {"t.csv": table(","), "t.jsonl": jsonl, "t.parquet": parquet}
-LEFT_OUT = "1 rows were left out because they had no answer"
+LEFT_OUT = "1 row was left out because it had no answer"
 
 
 def labelled(labels: list[Any], key: str = "label") -> Rows:
@@ -56,7 +56,7 @@ def test_a_row_without_an_answer_is_left_out_however_that_is_written(tmp_path: P
     for row in (rows[1], {key: value for key, value in rows[1].items() if key != "answer"}):
         task = load_user_task(jsonl(tmp_path / "t.jsonl", [rows[0], row, rows[2]]))
         assert [example.gold_text for example in task.load()] == ["Rome", "Oslo"]
-        assert left_out(task) == f"{LEFT_OUT} (the first one is line 2)"
+        assert left_out(task) == f"{LEFT_OUT} (line 2)"
 
 
 def test_an_empty_cell_and_a_number_that_is_none_are_no_answers(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_minus_one_beside_named_labels_is_no_answer(tmp_path: Path) -> None:
     Dataset.from_list(labelled([1, -1, 0]), features=kinds).to_parquet(str(path))
     task = load_user_task(path)
     assert [example.gold_text for example in task.load()] == ["good", "bad"]
-    assert left_out(task) == f"{LEFT_OUT} (the first one is row 2)"
+    assert left_out(task) == f"{LEFT_OUT} (row 2)"
 
 
 def test_the_names_beside_numbered_classes_become_the_choices(tmp_path: Path) -> None:
@@ -90,4 +90,4 @@ def test_a_reply_that_is_marked_as_wrong_is_no_right_answer(tmp_path: Path) -> N
     for path in (jsonl(tmp_path / "t.jsonl", rows), table(",")(tmp_path / "t.csv", rows)):
         task = load_user_task(path)
         assert [example.gold_text for example in task.load()] == ["0", "1", "2", "4", "5"]
-        assert left_out(task).startswith("1 rows were left out because they held a reply that is marked as wrong")
+        assert left_out(task).startswith("1 row was left out because it held a reply that is marked as wrong")
