@@ -113,6 +113,9 @@ def _scores(run: RunRecord, what: str) -> list[str]:
         f"| {name} | {percent(score)} | {interval(ci95)} | {number(loss)} | {n} |"
         for name, (score, ci95, n, loss) in sides.items()
     ]
+    base = run.reward.baseline
+    if base and base.uniform_loss:
+        rows.append(f"| guessing | {percent(base.chance)} | | {number(base.uniform_loss)} | |")
     return ["| part | accuracy | 95 % interval | log-loss | questions |", "|---|---|---|---|---|", *rows, ""]
 
 

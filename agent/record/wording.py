@@ -284,8 +284,7 @@ def adopted_text(run: Run) -> str:
     if not strategies and start:
         return f"{start.capitalize()} was adopted{', no proposal beat it' if run.trials else ''}"
     what = " and on it ".join(visible(strategy_text(strategy)) for strategy in strategies) or "a strategy"
-    were = "were" if len(strategies) > 1 else "was"
-    return f"{what} on {start} {were} adopted" if start else f"{what} {were} adopted"
+    return f"{what}{f' on {start}' if start else ''} {'were' if len(strategies) > 1 else 'was'} adopted"
 
 
 def holds(p_value: float | None) -> bool:

@@ -59,14 +59,15 @@ def read_row(file: Path, row: str) -> Side:
     table = parsed(file.read_bytes(), TableAnswers, f"{file}: no table of eval.tables")
     if row not in table.rows:
         raise InputError(f"{file}: has no row {row!r}; it has {', '.join(table.rows)}")
-    answers = list[Answered]()
+    answers, seeds = list[Answered](), 1
     for task, cell in table.rows[row].cells.items():
         asked = table.questions.get(task, ())
         if not cell.right or len(cell.right[0]) != len(asked):
             again = "a version that did not keep answers made it; measure the table again"
             raise InputError(f"{file}: which questions of {task} {row} answers rightly is not there: {again}")
+        seeds = max(seeds, len(cell.right))
         answers += [Answered(((BY_ID, one),), right == "1") for one, right in zip(asked, cell.right[0], strict=True)]
     if not answers:
         raise InputError(f"{file}: {row} has no figures there")
-    rule = f"{table.protocol}, its own answer rule"
+    rule = f"{table.protocol}, its own answer rule{f', the first of {seeds} seeds' if seeds > 1 else ''}"
     return Side(f"{file}{SEPARATOR}{row}", f"a row of table {table.table}", None, table.model, rule, answers)

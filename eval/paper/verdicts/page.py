@@ -63,7 +63,7 @@ def page(found: Sequence[Verdict], model: str, tables: Sequence[TableResult]) ->
     rests = [
         f"- Table {one.table}: {one.measured}, {one.dtype}, {one.machine}, preset `{one.preset}`, seeds "
         f"{', '.join(map(str, one.seeds))}, at most {one.limit} test questions of {len(one.tasks)} tasks, runs by "
-        f"`--accept {one.accept}`"
+        f"`--accept {one.accept}`, {len(one.versus)} comparisons"
         for one in tables
     ]
     papers, beyond = ([one for one in found if one.beyond == apart] for apart in (False, True))

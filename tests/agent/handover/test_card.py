@@ -44,7 +44,9 @@ def test_an_adapter_alone_is_told_by_its_own_figures_under_the_rule_that_is_hand
     default = {"rule": AnswerRule().model_dump(), "base": base, "generated": made, "aligned": None}
     raw["reward"] |= {"rules": [default], "generated": {**reward, "score": 0.345}}
     raw["adapters"]["generated"] = {"path": "adapters/a", "sha256": "cd" * 32}
+    raw["reward"]["baseline"] = {**reward, "chance": 0.25, "uniform_loss": 1.38629}
     said = card(RunRecord.model_validate(raw), "generated", (".",))
+    assert "| guessing | 25.0 % | | 1.3863 | |" in said
     assert "- What it is: the generated adapter" in said
     assert "| reward, deployed model, default answer rule | 12.3 %" in said
     assert "| reward, this, by the same | 23.4 %" in said

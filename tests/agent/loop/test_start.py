@@ -130,6 +130,14 @@ def test_an_attempt_that_was_not_measured_is_not_said_to_have_beaten_nothing() -
     assert told.startswith("None of 3 attempts could be measured against the deployed model; it is left as it was")
 
 
+def test_events_say_what_guessing_has() -> None:
+    run = made.started_run("one")
+    run["reward"]["baseline"] |= {"chance": 0.25, "uniform_loss": 1.38629}
+    assert sentence("choose", made.start_event(run)).startswith(
+        "start: the aligned adapter (on 96 questions, guessing 25.0 % and 1.3863: deployed model accuracy 41.7 %"
+    )
+
+
 def test_events_say_the_generator_the_start_and_what_went_wrong() -> None:
     run = made.started_run("one")
     assert sentence("choose", made.start_event(run)) == (

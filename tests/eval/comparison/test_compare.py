@@ -9,6 +9,7 @@ import pytest
 
 from cao.tasks.base import choice_example
 from eval import compare, score
+from eval.comparison.table_row import read_row
 from tests.eval.comparison.files import (
     CHOICES,
     log,
@@ -104,6 +105,16 @@ def test_a_table_without_the_row_is_refused_with_what_to_do(refused: Any, tmp_pa
     old.write_text(file.read_text().replace('"right"', '"wrong"'))
     assert "a version that did not keep answers made it" in refused(f"{file}:base", f"{old}:base")
     assert "there is no such file" in refused(f"{file}:base", f"{tmp_path}/none.json:base")
+
+
+def test_a_row_of_several_seeds_says_that_the_first_one_speaks(tmp_path: Path) -> None:
+    table = {"table": "2", "model": "tiny", "protocol": "likelihood", "questions": {"a": ["x", "y"]}}
+    for seeds, told in ((["10"], "its own answer rule"), (["10", "01"], "its own answer rule, the first of 2 seeds")):
+        file = tmp_path / "table2.json"
+        file.write_text(json.dumps({**table, "rows": {"base": {"cells": {"a": {"right": seeds}}}}}))
+        side = read_row(file, "base")
+        assert side.rule.endswith(told)
+        assert [one.correct for one in side.answers] == [True, False]
 
 
 def test_a_run_is_found_by_its_id_and_its_baseline_by_its_file(call: Any, tmp_path: Path) -> None:

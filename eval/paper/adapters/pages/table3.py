@@ -26,11 +26,11 @@ def table3_parts(result: Table3Result, folder: Path) -> list[str]:
     told = f"""The gradient is that of the mean cross-entropy of the gold answers' tokens, by A and B of every module \
 that carries LoRA; {n} questions a task and seed, of the part `{result.part}`, at most {result.row_tokens} tokens \
 each. It is taken at the adapter that the row names. The paper does not say at which weights, of which loss, or over \
-which modules; its figures stand beside the rows that give a task its weights before a gradient of it is seen. A \
-generator never saw the task that it serves. `q, v, o` are the modules that MAML-en-LLM trains. Few questions make a \
-noisy gradient: “halves” compares {half} questions of a task with {n - half} others, of the same task or of \
-another, and no two tasks can be expected to be more alike than a task is to itself. Intervals are 95 %, a bootstrap \
-over tasks. {_trainings(result)}
+which modules; its figures stand beside the rows that give a task its weights before a gradient of it is seen. No \
+generator was trained on the task that it serves; Table 2 names the tasks whose problems are in a source in other \
+words. `q, v, o` are the modules that MAML-en-LLM trains. Few questions make a noisy gradient: “halves” compares \
+{half} questions of a task with {n - half} others, of the same task or of another, and no two tasks can be expected to \
+be more alike than a task is to itself. Intervals are 95 %, a bootstrap over tasks. {_trainings(result)}
 """
     heads = [
         "gradients at",
