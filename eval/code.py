@@ -4,7 +4,9 @@ So a result survives a change of words, and not one of what is computed.
 """
 
 import ast
+import re
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cao.files import sha256_bytes
@@ -20,14 +22,32 @@ GRADES = tuple(f"{QUESTIONS}.{name}" for name in ("base", "graders", "numerals",
 """Questions count by their text, as the model is asked them; how a written answer is graded is code."""
 
 
+LIBRARIES = ("numpy", "peft", "scipy", "torch", "transformers", "trl")
+"""They compute; another version of one may give another result."""
+
+
 @cache
 def code_of(*roots: str) -> str:
-    """Return the hash of modules and of everything that they import.
+    """Return the hash of modules and of everything that they import, with the versions of the libraries that compute.
 
     Args:
         roots: names of modules.
     """
-    return sha256_bytes("".join(f"{name}\n{meaning(name)}\n" for name in sorted(modules_of(*roots))).encode())
+    modules = sorted(modules_of(*roots))
+    told = [f"{name}\n{meaning(name)}\n" for name in modules]
+    told += [f"{name} {_version(name)}\n" for name in LIBRARIES if any(_imports(module, name) for module in modules)]
+    return sha256_bytes("".join(told).encode())
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # an extra that is not installed
+        return ""
+
+
+def _imports(module: str, library: str) -> bool:
+    return re.search(rf"^\s*(from|import) {library}\b", texts()[module], re.MULTILINE) is not None
 
 
 @cache

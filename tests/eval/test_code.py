@@ -41,6 +41,15 @@ def test_what_is_imported_counts_and_nothing_else(monkeypatch: pytest.MonkeyPatc
     assert version(monkeypatch, a=PLAIN, b="g = abs\n", c="h = 1\n") == first
 
 
+def test_the_version_of_a_library_counts_where_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, computing = {"a": PLAIN, "b": "g = abs\n"}, {"a": PLAIN, "b": "def g(x):\n    import torch\n"}
+    before = [version(monkeypatch, **texts) for texts in (plain, computing)]
+    monkeypatch.setattr(code, "version", lambda name: f"another {name}")
+    after = [version(monkeypatch, **texts) for texts in (plain, computing)]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
 def test_a_row_depends_on_its_own_stage() -> None:
     judges, stage_1 = code_of("tools.evaluate"), code_of("tools.evaluate", "tools.generate_lora")
     assert judges != stage_1

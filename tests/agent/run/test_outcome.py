@@ -109,14 +109,14 @@ def test_a_deployed_model_that_cannot_answer_is_an_error(bench: Workbench, monke
 
 def test_one_test_question_of_other_choices_takes_the_rule_of_labels_away(bench: Workbench) -> None:
     """It is asked of the test questions, too, so a rule that they do not bear is never offered."""
-    assert bench.labels
+    assert "batch" in bench.priors
 
     def other(example: Example) -> Example:
         return example.model_copy(update={"choices": ("no", "yes", "maybe")})
 
     first, *rest = bench.splits.test
     odd = replace(bench, splits=replace(bench.splits, test=[other(first), *rest]))
-    assert not odd.labels
+    assert "batch" not in odd.priors
     rule = AnswerRule(prior="batch", strength=1.0, length="char")
     with pytest.raises(NotApplicableError, match="same words in every question"):
         measure_part(odd, deployed(odd).under(rule), "test", "odd")

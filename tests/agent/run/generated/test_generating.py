@@ -93,7 +93,9 @@ def test_the_stored_adapter_is_the_generators(
     questions: Path, tiny_model_folder: Path, tmp_path: Path, use: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The detour over the run's files changes nothing: conditioning in, adapter out, as called by hand."""
-    record = run(capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy"]))
+    record = run(
+        capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy", LATENT], "--max-attempts", "1")
+    )
     folder = tmp_path / "runs" / record["run_id"]
     trained = find_trained(record["model_sha256"], TASK, "auto", align=False, folder=str(tmp_path / "pretrained"))
     assert trained.generator is not None
@@ -115,7 +117,13 @@ def test_repeated_prompts_make_the_same_adapter_and_are_reported(
     ]
     path = tmp_path / "twice.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    argv = [*command(path, tiny_model_folder, tmp_path, ["no strategy"]), "--support", "20"]
+    argv = [
+        *command(path, tiny_model_folder, tmp_path, ["no strategy", LATENT]),
+        "--max-attempts",
+        "1",
+        "--support",
+        "20",
+    ]
     record = run(capsys, argv)
     folder = tmp_path / "runs" / record["run_id"]
     [caveat] = [text for text in record["adapters"]["caveats"] if "repeat another one" in text]

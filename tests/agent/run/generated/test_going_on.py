@@ -128,7 +128,9 @@ def test_adapters_that_cannot_be_measured_are_named_and_passed_over(
         return measure(task, examples, adapted, *rest, **options)
 
     monkeypatch.setattr(answers, "evaluate", refusing)
-    record = run(capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy"]))
+    record = run(
+        capsys, command(questions, tiny_model_folder, tmp_path, ["no strategy", LATENT], "--max-attempts", "1")
+    )
     assert record["status"] == "no_improvement"
     assert record["reward"]["start"] == "base"
     assert record["reward"]["generated"] is None

@@ -103,7 +103,13 @@ def test_a_hopeless_start_is_dropped_and_never_chosen_and_a_chosen_one_is_measur
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiny_pretrained.shelve(tmp_path / "pretrained", lm, {"full": good if helps else bad}, {"full": ["arc_easy"]})
-    argv = command(questions, tiny_model_folder, tmp_path, ["no strategy"], "--reward", "36", "--adapter", "generated")
+    argv = command(
+        questions,
+        tiny_model_folder,
+        tmp_path,
+        ["no strategy", LATENT],
+        *("--max-attempts", "1", "--reward", "36", "--adapter", "generated"),
+    )
     raced, full = run(capsys, argv), run(capsys, [*argv, "--set", "racing=false"])
     checked = run(capsys, [*argv, "--set", "racing_check=true"])
     reward = raced["reward"]
