@@ -22,8 +22,11 @@ GRADES = tuple(f"{QUESTIONS}.{name}" for name in ("base", "graders", "numerals",
 """Questions count by their text, as the model is asked them; how a written answer is graded is code."""
 
 
-LIBRARIES = ("numpy", "peft", "scipy", "torch", "transformers", "trl")
-"""They compute; another version of one may give another result."""
+LIBRARIES = {
+    **{name: name for name in ("accelerate", "numpy", "peft", "scipy", "torch", "transformers", "trl")},
+    **{"sentence_transformers": "sentence-transformers", "sklearn": "scikit-learn"},
+}
+"""Module → distribution: they compute, and another version of one may give another result."""
 
 
 @cache
@@ -35,13 +38,17 @@ def code_of(*roots: str) -> str:
     """
     modules = sorted(modules_of(*roots))
     told = [f"{name}\n{meaning(name)}\n" for name in modules]
-    told += [f"{name} {_version(name)}\n" for name in LIBRARIES if any(_imports(module, name) for module in modules)]
+    told += [
+        f"{name} {_version(distribution)}\n"
+        for name, distribution in LIBRARIES.items()
+        if any(_imports(module, name) for module in modules)
+    ]
     return sha256_bytes("".join(told).encode())
 
 
-def _version(library: str) -> str:
+def _version(distribution: str) -> str:
     try:
-        return version(library)
+        return version(distribution)
     except PackageNotFoundError:  # an extra that is not installed
         return ""
 

@@ -170,8 +170,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         protocol: how answers would be judged.
     """
     chosen = expected_variant(config, task.name)
-    made = config.adapter if chosen is None or chosen.aligner or config.adapter == "none" else "generated"
-    starts = STARTS[made] if chosen else 1
+    starts = starts_of(config, chosen)
     profile, needs = task_profile(config), models_memory(config, compute)
     speed = Speed.of(compute, profile)
     reward, test = (part_seconds(speed, task, part, protocol) for part in (splits.reward, splits.test))
@@ -193,7 +192,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "protocol": protocol,
         "reference": config.reference,
         "splits": splits.sizes,
-        "adapter": made,
+        "adapter": "generated" if chosen and starts == STARTS["generated"] else config.adapter,
         "variant": chosen.name if chosen else None,
         "starts": starts,
         "max_attempts": attempts,
@@ -204,6 +203,18 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         "dollars_at_most": dollars,
         "leaves_this_machine": leaving(config, task, attempts),
     }
+
+
+def starts_of(config: RunConfig, serves: pretrained.Variant | None) -> int:
+    """Return how many models are measured before the loop.
+
+    Args:
+        config: the run's configuration.
+        serves: what serves its task, None for nothing.
+    """
+    if serves is None:
+        return 1
+    return STARTS[config.adapter if serves.aligner or config.adapter == "none" else "generated"]
 
 
 def paid_at_most(config: RunConfig, attempts: int) -> tuple[int, float | None]:

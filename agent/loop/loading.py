@@ -145,7 +145,8 @@ def fitted(bench: Workbench, view: View) -> Workbench:
     view.progress("timing a few prompts", 0, 0)
     shown = bench.splits.reward if config.prompts else bench.splits.support  # prompts may have no choices to rank
     speed = timed_speed(bench.speed, bench.lm, bench.task, shown, bench.protocol)
-    starts = STARTS[config.adapter] if bench.trained.generator else 1
+    made = "generated" if bench.trained.aligner is None and config.adapter == "aligned" else config.adapter
+    starts = STARTS[made] if bench.trained.generator else 1
     fitting = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
     view.say(fitting.sentence())
     task, splits, protocol = read_task(fitting.config)

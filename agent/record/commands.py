@@ -108,7 +108,7 @@ def next_step(run: Run, out: Path) -> tuple[str, str]:
         return "The time had no room for an attempt; give it more.", _again(run, out, minutes=longer)
     if run.trials and not measured:
         if run.policy == "fixed":
-            return "None of the file's strategies could be measured; the reasons stand beside them.", _again(run, out)
+            return "None of the file's strategies could be measured; correct them by their reasons.", _again(run, out)
         other = "local" if run.policy == "random" else "random"
         return "No proposal could be measured; let another policy propose.", _again(run, out, policy=other)
     seen, asked, more = run.smallest_detectable, run.splits.get("reward"), _more(run, "reward")

@@ -2,7 +2,7 @@
 
 from agent.record.measurements import RULE_STEP, PartScore, TestPart
 from agent.record.schema import Adopted, Run
-from agent.record.wording import number, p_text, points, signed
+from agent.record.wording import count, number, p_text, points, signed
 from cao.encodings import visible
 from cao.types import AnswerRule
 
@@ -26,7 +26,7 @@ def rules_sentence(run: Run) -> str:
     base, best = run.reward.answer_rules["baseline"], run.reward.answer_rules["best"]
     both = "; so does the best model" if base == best else f", the best model by {rule_text(best)}"
     return (
-        f"Of {len(measured)} answer rules, measured for every model alike, the deployed model answers by "
+        f"Of {count(len(measured), 'answer rule')}, measured for every model alike, the deployed model answers by "
         f"{rule_text(base)}{both}.{visible(failed)}"
     )
 

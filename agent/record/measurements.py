@@ -126,7 +126,7 @@ class Unjudged(Record):
     """What a run without labels made: nothing says whether it is better than the deployed model.
 
     Attributes:
-        answer_rule: that takes the batch's prior off, None where the choices are not the same words in every question.
+        answer_rule: that takes the batch's prior off, None where there is none: ``reason`` says why.
         prior: choice → the log of its mean probability over the prompts, nats, by the deployed model.
         changed: prompts whose answer the rule changes.
         prompts: how many were asked.

@@ -1,5 +1,6 @@
 """What serves requests, put together: models loaded and opened, the model's thread, the application before it."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp
 from agent.handover.model import Model
 from agent.handover.opening import open_beside
 from agent.handover.settings import CAO_FILE, Handed
-from agent.record.reading import read_record
+from agent.record.reading import read_record, read_run
 from agent.record.schema import RunRecord
 from agent.server.adaptation.control import Adaptation, Close, Open
 from agent.server.adaptation.runs import Runs
@@ -77,7 +78,7 @@ def make_site(options: ServeOptions, lying: Sequence[Place], key: str, file: Pat
     roster = Roster(served(BASE, _deployed(lm, encoder, carried, options.start_adapter)))
     roster.routes |= {at.name: served(at.name, open_beside(at.folder, lm, encoder, carried)) for at in lying}
     for at in lying:
-        if (at.folder / "run.json").is_file() and read_record(at.folder).adopted is None:
+        if _adopted_nothing(at.folder):
             sys.stderr.write(f"{at.name}: its run adopted nothing, so it answers as {BASE} does\n")
     metrics = Metrics()
     engine = Engine(lm, batch=options.batch, queue=options.queue)
@@ -102,6 +103,12 @@ def make_site(options: ServeOptions, lying: Sequence[Place], key: str, file: Pat
         engine.stop()
 
     return Site(site_app(options, local, roster, metrics, key, adaptation, lambda: engine.alive), roster, stop)
+
+
+def _adopted_nothing(folder: Path) -> bool:
+    """Return whether a folder, which was opened, is that of a run which left the deployed model as it was."""
+    at = Path(os.path.abspath(folder))
+    return not (at / CAO_FILE).is_file() and read_run(at).adopted is None
 
 
 def _before(options: ServeOptions, lying: Sequence[Place], key: str, file: Path | None) -> Site:

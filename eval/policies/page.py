@@ -179,14 +179,14 @@ def _from_base(result: PoliciesResult, tasks: Sequence[str], aim: Aim) -> str:
     rows = []
     for task in tasks:
         before = [result.untouched[f"{task}-{seed}"] for seed in result.seeds]
-        n, guessing = sum(one.n for one in before), fmean(one.guessing for one in before)
+        n, guessing = min(one.n for one in before), fmean(one.guessing for one in before)
         base, start = fmean(one.base for one in before), fmean(one.start for one in before)
         left = [base + float(over_base(result, name, [task]).mean()) for name in shown]
         rows.append([task, f"{100 * guessing:.1f}", *(_share(share, guessing, n) for share in (base, start, *left))])
     heads = ["", "guessing", "base, best rule", "start", *shown]
     note = (
-        "On tasks that are held out, mean over seeds. A ° marks what is at chance: the 95 % interval over the "
-        "questions of all seeds holds guessing."
+        "On tasks that are held out, mean over seeds. A ° marks what is at chance: the 95 % interval of as many "
+        "questions as one seed asks holds guessing (seeds may ask the same ones)."
     )
     return f"## Right test answers by task, %\n\n{note}\n\n{table(heads, rows)}"
 

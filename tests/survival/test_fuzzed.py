@@ -19,7 +19,7 @@ from cao.tasks.files import tables
 from cao.tasks.question_file import load_user_task
 from policies.grid import grid
 from policies.messages import plain_json
-from tests.agent.run.tiny_runs import strategies
+from tests.agent.run.tiny_runs import LATENT, strategies
 from tests.cao.tasks.files.data_files import FILES
 from tests.survival.conftest import Whole
 from tests.survival.damage import ended, refusal, refused
@@ -58,7 +58,7 @@ def test_a_run_whose_policy_is_hostile_ends_as_any_other(
     for n in range(many(1, 10)):
         texts = [worse(draw.choice(POINTS), draw).replace("\n", " ").replace("\r", " ") for _ in range(attempts)]
         hostile = [text for text in texts if text.strip() and refusal(lambda it=text: parse_strategy(it))]  # type: ignore[misc]
-        plan = strategies(tmp_path, *hostile)
+        plan = strategies(tmp_path, *hostile, LATENT)  # the last one is not reached
         argv = [*whole.argv, "--out", str(tmp_path / str(n)), "--max-attempts", str(len(hostile))]
         argv += ["--set", f"policy_settings.strategy_file={plan}", "--json"]
         with writes_seen() as changed:

@@ -12,7 +12,7 @@ from agent.handover.card import as_text, card
 from agent.record.schema import RunRecord
 from cao.encodings import visible
 from tests.agent import run_folders
-from tests.agent.run.tiny_runs import strategies, write_rows
+from tests.agent.run.tiny_runs import LATENT, strategies, write_rows
 from tests.survival.conftest import Whole
 from tests.survival.damage import Ended, ended
 
@@ -44,7 +44,7 @@ def hostile(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         for n in range(60)
     ]
     path = write_rows(place / "[bold]odd[!](x).jsonl", rows)
-    texts = strategies(place, HOSTILE.replace("\n", " "), json.dumps({"family": HOSTILE, HOSTILE: HOSTILE}))
+    texts = strategies(place, HOSTILE.replace("\n", " "), json.dumps({"family": HOSTILE, HOSTILE: HOSTILE}), LATENT)
     argv = ["--task", str(path), *whole.argv[2:], "--max-attempts", "2"]
     argv += ["--set", f"policy_settings.strategy_file={texts}", "--out", str(place / "runs")]
     told = ended(run.main, argv)

@@ -4,7 +4,7 @@ A round's questions are those of the target and new ones, which the model writes
 vote, and the policy moves towards the majority's answer where the question is neither too easy nor too hard. The
 reference code offers REINFORCE++, GRPO and RLOO, and trains all weights; here it is RLOO on LoRA, with its settings but
 for the normalisation of rewards, which the trainer does among the samples of a prompt alone. Within a budget, half of
-the tokens go to writing at most, and one step is taken whatever is left.
+what is left goes to a round's writing at most, and one step is taken whatever is left.
 
 Source: Fang et al., SeRL (2025), and its published code for the settings.
 """
@@ -163,7 +163,7 @@ class _Play:
     def run(self) -> None:
         """Play rounds until there are enough, or enough tokens are read."""
         course, hyper = self.course, self.hyper
-        while course.round < hyper.rounds and not hyper.extent.over(course.spent):
+        while course.round < hyper.rounds and not (course.spent.steps and hyper.extent.over(course.spent)):
             questions = self._questions()
             if not course.spent.steps or not hyper.extent.over(course.spent):
                 self._reinforce(questions)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cao.errors import CaoError, UnavailableError
+from cao.errors import CaoError, NotApplicableError, UnavailableError
 from cao.model.adapters import LoraWeights
 from cao.model.cosines import Array, cosines, gram
 from cao.progress import Progress
@@ -89,7 +89,7 @@ def _made(
     for done, task in enumerate(tasks, 1):
         try:
             made[task] = [stock.make(kind, task, seed) for seed in seeds]
-        except CaoError as error:
+        except (NotApplicableError, UnavailableError) as error:
             missing[task] = str(error)
         progress(f"adapters, {TITLES[kind]}", done, len(tasks))
     return made, missing

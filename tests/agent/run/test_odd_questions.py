@@ -112,6 +112,7 @@ def test_a_prior_of_labels_is_read_once_in_a_run(
     argv = arguments(path, tiny_model_folder, tmp_path / "runs", plan, "--until", "budget", "--accept", "any")
     record = run(capsys, [*argv, "--model", "smollm2-135m", "--max-attempts", "2"])
     assert record["test"] is not None
+    assert record["reward"]["answer_rules"]["best"]["prior"] != "none"  # so the test part is answered by a prior, too
     kept = [file.name.split("-")[1] for file in (tmp_path / "runs" / record["run_id"] / "items").glob("prior-*")]
     assert sorted(kept) == ["batch", "choice"]  # for the reward and the test part, and for every strength
 

@@ -19,6 +19,7 @@ from eval.baselines.ground import FEW, Ground, ground_of
 from eval.baselines.maml import MamlEnLlm, MamlSettings
 from eval.baselines.objective import tokens_of
 from eval.baselines.registry import BASELINES
+from eval.baselines.serl import method
 from eval.generation.workshop import Workshop
 from eval.paper.making import equal_budget
 
@@ -171,6 +172,25 @@ def test_serl_takes_a_step_however_small_its_budget_is(workshop: Workshop) -> No
     """Writing questions alone reads more; a training without a step would be the base model under another name."""
     pytest.importorskip("trl")
     budget = Budget(preparing=0, adapting=500, rates=(1e-3,))
+    cell = run_cell(workshop, BASELINES["serl"], "social_iqa", 0, rules="equal", budget=budget)
+    assert cell.adapting.steps == 1
+
+
+@pytest.mark.slow
+def test_serl_that_was_killed_behind_its_writing_takes_its_step_all_the_same(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl")
+    budget = Budget(preparing=0, adapting=501, rates=(1e-3,))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(method, "reinforce", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(workshop, BASELINES["serl"], "social_iqa", 0, rules="equal", budget=budget)
+    monkeypatch.setattr(method, "write_questions", None)  # what was written is kept
     cell = run_cell(workshop, BASELINES["serl"], "social_iqa", 0, rules="equal", budget=budget)
     assert cell.adapting.steps == 1
 
