@@ -170,7 +170,7 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
         protocol: how answers would be judged.
     """
     chosen = expected_variant(config, task.name)
-    starts = starts_of(config, chosen)
+    starts = expected_starts(config, chosen)
     profile, needs = task_profile(config), models_memory(config, compute)
     speed = Speed.of(compute, profile)
     reward, test = (part_seconds(speed, task, part, protocol) for part in (splits.reward, splits.test))
@@ -205,16 +205,21 @@ def plan(config: RunConfig, compute: Compute, task: Task, splits: Splits, protoc
     }
 
 
-def starts_of(config: RunConfig, serves: pretrained.Variant | None) -> int:
+def starts_of(adapter: str, *, generator: bool, aligner: bool) -> int:
     """Return how many models are measured before the loop.
 
     Args:
-        config: the run's configuration.
-        serves: what serves its task, None for nothing.
+        adapter: that the run asks for.
+        generator: whether one serves its task.
+        aligner: whether one stands behind that.
     """
-    if serves is None:
-        return 1
-    return STARTS[config.adapter if serves.aligner or config.adapter == "none" else "generated"]
+    able = "none" if not generator else "aligned" if aligner else "generated"
+    return min(STARTS[adapter], STARTS[able])
+
+
+def expected_starts(config: RunConfig, serves: pretrained.Variant | None) -> int:
+    """Return how many models are measured before the loop, where this serves the run's task."""
+    return starts_of(config.adapter, generator=serves is not None, aligner=bool(serves and serves.aligner))
 
 
 def paid_at_most(config: RunConfig, attempts: int) -> tuple[int, float | None]:

@@ -9,7 +9,7 @@ import torch
 from agent.budget.clock import Clock, timed_speed
 from agent.budget.fit import fit
 from agent.budget.memory import models_memory
-from agent.budget.plan import STARTS, Speed
+from agent.budget.plan import Speed, starts_of
 from agent.config import RunConfig
 from agent.loop.request import RunHeader, read_task
 from agent.loop.state import NO_TIME, Workbench
@@ -145,8 +145,8 @@ def fitted(bench: Workbench, view: View) -> Workbench:
     view.progress("timing a few prompts", 0, 0)
     shown = bench.splits.reward if config.prompts else bench.splits.support  # prompts may have no choices to rank
     speed = timed_speed(bench.speed, bench.lm, bench.task, shown, bench.protocol)
-    made = "generated" if bench.trained.aligner is None and config.adapter == "aligned" else config.adapter
-    starts = STARTS[made] if bench.trained.generator else 1
+    found = bench.trained
+    starts = starts_of(config.adapter, generator=bool(found.generator), aligner=bool(found.aligner))
     fitting = fit(config, speed, bench.task, bench.splits, bench.protocol, starts, bench.clock.left)
     view.say(fitting.sentence())
     task, splits, protocol = read_task(fitting.config)

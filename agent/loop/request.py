@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.budget.fit import fit
 from agent.budget.memory import task_profile
-from agent.budget.plan import START_UP_SECONDS, Speed, expected_variant, starts_of
+from agent.budget.plan import START_UP_SECONDS, Speed, expected_starts, expected_variant
 from agent.budget.printing import print_plan
 from agent.config import RunConfig, make_config
 from agent.record.runs import find_run
@@ -267,7 +267,7 @@ def show_plan(asked: Request, *, as_json: bool) -> None:
     compute = choose_compute(config.dtype, config.device)
     if config.minutes is not None:
         speed, left = Speed.of(compute, task_profile(config)), 60 * config.minutes - START_UP_SECONDS
-        starts = starts_of(config, expected_variant(config, task.name))
+        starts = expected_starts(config, expected_variant(config, task.name))
         config = fit(config, speed, task, splits, protocol, starts, left).config
         task, splits, protocol = read_task(config)
     print_plan(config, compute, task, splits, protocol, asked.told, _lacks(config), as_json=as_json)

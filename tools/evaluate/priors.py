@@ -65,7 +65,7 @@ def same_choices(task: Task, examples: Sequence[Example], style: AnswerStyle) ->
 def priors_of(task: Task, examples: Sequence[Example], style: AnswerStyle) -> tuple[PriorKind, ...]:
     """Return the priors that a rule can take off the answers to these questions; no answer is read."""
     scored = not any(branch.lead for example in examples for branch in task.query(example, style).branches)
-    able = {"none": True, "choice": scored, "batch": scored and same_choices(task, examples, style)}
+    able = {"none": True, "choice": scored, "batch": same_choices(task, examples, style)}
     return tuple(kind for kind in get_args(PriorKind) if able[kind])
 
 

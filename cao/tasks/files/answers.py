@@ -214,12 +214,11 @@ class _Reader:
         for why, numbers in self._left_out.items():
             unit = self.table.unit or "line "
             many, first = len(numbers), f"{unit}{numbers[0]}"
-            which = (
-                f"1 row was left out because it {why} ({first})"
-                if many == 1
-                else (f"{many} rows were left out because they {why} (the first one is {first})")
+            one, several = (
+                f"1 row was left out because it {why} ({first})",
+                f"{many} rows were left out because they {why}",
             )
-            told.append(which)
+            told.append(one if many == 1 else f"{several} (the first one is {first})")
         kept = [example for _, example in self.kept.values()] if self.labelled else []
         gold = {example.gold_text for example in kept if not example.choices}
         if len(gold) == 1 and len(self.kept) > 1:
