@@ -59,7 +59,7 @@ def judge(options: TablesOptions, *, as_json: bool) -> int:
     Raises:
         InputError: a file there is no table's, or tables of several models lie there.
     """
-    found, page = write_verdicts(options.out or home(options))
+    found, page = write_verdicts(options.out or home(options), options.protocol)
     listed = json.dumps([one.model_dump(mode="json") for one in found])
     sys.stdout.write(f"{listed}\n" if as_json else f"{page.read_text(encoding='utf-8')}\n{page}\n")
     return 0
@@ -80,7 +80,7 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
             name = name_of(number, options.protocol, options.rules)
             results[number] = result
             page = write_page(result, folder, draw(result, folder, name))
-            _, said = write_verdicts(folder)
+            _, said = write_verdicts(folder, options.protocol)
             if not as_json:
                 sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{said}\n")
         for name in adapters.TABLES if options.table == "all" else ():

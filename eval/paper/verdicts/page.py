@@ -1,4 +1,4 @@
-"""The page of verdicts, from the files of the tables that lie beside it."""
+"""The pages of verdicts, from the files of the tables that lie beside them: one for each way of answering."""
 
 import json
 from collections import Counter
@@ -9,12 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from cao.errors import InputError
 from cao.files import write_atomic
+from cao.types import AnswerProtocol
 from eval.pages.markdown import table
 from eval.paper.page import name_of
 from eval.paper.results import TableResult
 from eval.paper.tables import TABLES
 from eval.paper.verdicts.claims import verdicts
-from eval.paper.verdicts.verdict import Verdict
+from eval.paper.verdicts.verdict import UNMEASURED, Verdict
 
 OTHERS = {"3": "table3.json", "4": "table4.json", "figures": "figures.json", "cost": "cost.json"}
 """Table → the file that has ``verdicts`` of its own."""
@@ -22,19 +23,31 @@ OTHERS = {"3": "table3.json", "4": "table4.json", "figures": "figures.json", "co
 _LISTED = TypeAdapter(list[Verdict])
 
 
-def write_verdicts(folder: Path) -> tuple[list[Verdict], Path]:
+WRITTEN = """Here models write their answers, and a program reads them; an answer that names no choice is wrong. What \
+was not measured so is not listed. Which share of a row's answers names a choice stands in the tables: a gain of \
+written answers may be one of their format alone.
+
+"""
+"""What the page says of answers that are written."""
+
+
+def write_verdicts(folder: Path, protocol: AnswerProtocol = "likelihood") -> tuple[list[Verdict], Path]:
     """Write ``verdicts.md`` from the tables in a folder, and return what it says, and the file.
+
+    Tables 3, 4, figures and cost ask no questions, and are judged beside those that rank answers by likelihood. Tables
+    whose answers are written have ``verdicts-generate.md``.
 
     Args:
         folder: with the tables' JSON files.
+        protocol: how the tables' questions are answered.
 
     Raises:
         InputError: a file is no table's, or tables of different models lie there.
     """
-    tables = {number: one for number in TABLES if (one := _table(folder / f"{name_of(number, 'likelihood')}.json"))}
+    tables = {number: one for number in TABLES if (one := _table(folder / f"{name_of(number, protocol)}.json"))}
     shas = {one.model_sha256: one.model for one in tables.values()}
     others = dict[str, list[Verdict]]()
-    for name, file in OTHERS.items():
+    for name, file in OTHERS.items() if protocol == "likelihood" else ():
         path = folder / file
         if path.exists():
             record = _read(path)
@@ -46,19 +59,25 @@ def write_verdicts(folder: Path) -> tuple[list[Verdict], Path]:
             f"{folder} has tables of several models ({', '.join(sha[:12] for sha in shas)}); keep them apart"
         )
     model = next(iter(shas.values()), "")
-    path, found = folder / "verdicts.md", verdicts(tables, model, others)
+    found = verdicts(tables, model, others)
+    if protocol != "likelihood":
+        found = [one for one in found if one.verdict != UNMEASURED]
+    path = folder / ("verdicts.md" if protocol == "likelihood" else f"verdicts-{protocol}.md")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, page(found, model, list(tables.values())))
+    write_atomic(path, page(found, model, list(tables.values()), protocol))
     return found, path
 
 
-def page(found: Sequence[Verdict], model: str, tables: Sequence[TableResult]) -> str:
+def page(
+    found: Sequence[Verdict], model: str, tables: Sequence[TableResult], protocol: AnswerProtocol = "likelihood"
+) -> str:
     """Return the page as Markdown.
 
     Args:
         found: the verdicts.
         model: its name.
         tables: that were measured, for what they rest on.
+        protocol: how their questions are answered.
     """
     rests = [
         f"- Table {one.table}: {one.measured}, {one.dtype}, {one.machine}, preset `{one.preset}`, seeds "
@@ -75,15 +94,22 @@ of sparsity and of families hold by the 95 % interval alone, without a correctio
 of cosines by their size, without an interval. “Does not hold here” may mean that a difference is too small for these \
 questions; the figure says which.
 
-{_listing(papers)}
-## Comparisons that the paper does not make
+{WRITTEN if protocol == "generate" else ""}{_listing(papers)}
+{_apart(beyond)}## What this rests on
+
+{chr(10).join(rests) or "Nothing is measured yet."}
+"""
+
+
+def _apart(beyond: Sequence[Verdict]) -> str:
+    """Return the part on comparisons that the paper does not make; empty where there is none."""
+    if not beyond:
+        return ""
+    return f"""## Comparisons that the paper does not make
 
 {_counted(beyond)}, by the same measure: baselines and controls that it has no mean of.
 
 {_listing(beyond)}
-## What this rests on
-
-{chr(10).join(rests) or "Nothing is measured yet."}
 """
 
 
@@ -94,7 +120,7 @@ def _listing(found: Sequence[Verdict]) -> str:
 
 def _counted(found: Sequence[Verdict]) -> str:
     counts = Counter(one.verdict for one in found)
-    return ", ".join(f"{count} {said}" for said, count in counts.items())
+    return ", ".join(f"{count} {said}" for said, count in counts.items()) or "Nothing is measured"
 
 
 def _table(path: Path) -> TableResult | None:

@@ -138,6 +138,22 @@ def test_comparisons_that_the_paper_does_not_make_stand_apart(tmp_path: Path) ->
     assert "seal" not in papers.lower()
 
 
+def test_written_answers_have_verdicts_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "table2.json").write_text(table("2", pair(ALL, "maml", 0.05)).model_dump_json())
+    written = table("2", pair(ALL, "maml", -0.05)).model_copy(update={"protocol": "generate"})
+    (tmp_path / "table2-generate.json").write_text(written.model_dump_json())
+    found, page = write_verdicts(tmp_path, "generate")
+    text = page.read_text()
+    assert page.name == "verdicts-generate.md"
+    claims = {one.claim: one.verdict for one in found}  # and nothing is listed that was not measured so
+    better = "CAO-LLM is better than MAML-en-LLM"
+    assert claims == {f"{better}, {IN}": UNTESTED, f"{better}, {OUT}": FAILS}
+    assert f"| CAO-LLM is better than MAML-en-LLM, {OUT} | **does not hold here** | -5.0 (-6.0 to -4.0)" in text
+    assert "a program reads them" in text
+    assert "not make" not in text
+    assert f"| CAO-LLM is better than MAML-en-LLM, {OUT} | **holds here** |" in write_verdicts(tmp_path)[1].read_text()
+
+
 def test_tables_of_two_models_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "table6.json").write_text(table("6").model_dump_json())
     (tmp_path / "table2.json").write_text(table("2", model="1" * 64).model_dump_json())
