@@ -18,7 +18,6 @@ from cao.configuration import (
     Pretrained,
     Profile,
     RunsFolder,
-    Workers,
 )
 from cao.options import Option
 from cao.policy_settings import PolicySettings
@@ -171,7 +170,9 @@ class TablesOptions(Record):
         Field(description="3, 4: train MAML-en-LLM here on N tokens, in the place of Table 2's; 0: train none"),
         Option("N"),
     ] = 0
-    full_cost: Annotated[bool, Field(description="time a whole training for the cost, not its first steps")] = False
+    full_cost: Annotated[
+        bool, Field(description="generation: time a whole training for the cost, not its first steps")
+    ] = False
     out: Annotated[
         Path | None,
         Field(description="folder of the page"),
@@ -181,7 +182,9 @@ class TablesOptions(Record):
             " labels, starts, continual: runs/NAME",
         ),
     ] = None
-    workers: Workers = 1
+    workers: Annotated[
+        int, Field(ge=1, description="2, 5, 6, generation, policies: processes that share the work"), Option("N")
+    ] = 1
     work: Annotated[
         Path | None,
         Field(

@@ -33,6 +33,37 @@ OF_KNOWN_TASKS = ("2", "3", "4", "5", "6", "figures", "cost", "all", "generation
 """Tables whose generators and baselines are told apart by what tasks they saw, which is not known of a user's file."""
 
 
+_PAPERS = ("2", "5", "6", "all")
+_ADAPTERS = ("3", "4", "figures", "cost")
+_SITUATIONS = ("policies", "labels", "starts")
+_WITH_A_MODEL = (*_PAPERS, *_ADAPTERS, *_SITUATIONS, "generation", "continual")
+
+READ_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("preset", "protocol", "policy"), _PAPERS),
+    "protocol": (*_PAPERS, "verdicts"),
+    "rules": ("2", "all"),
+    "methods": (*_PAPERS, "generation"),
+    "consolidation": (*_PAPERS, *_ADAPTERS, "generation"),
+    "training": ("policies",),
+    **dict.fromkeys(("windows", "only"), ("drift",)),
+    "seed": ("drift", "acceptance"),
+    **dict.fromkeys(("tasks", "seeds", "device", "dtype"), _WITH_A_MODEL),
+    **dict.fromkeys(("model", "model_path"), (*_WITH_A_MODEL, "verdicts")),
+    "pretrained": (*_PAPERS, *_ADAPTERS, *_SITUATIONS, "generation"),
+    "split": ("generation",),
+    **dict.fromkeys(("segment", "window"), ("continual",)),
+    "reward": (*_PAPERS, *_SITUATIONS, "generation"),
+    "limit": (*_PAPERS, *_SITUATIONS, "generation", "continual"),
+    "batches": ("3", "all"),
+    "maml_tokens": ("3", "4", "all"),
+    "full_cost": ("generation",),
+    "workers": (*_PAPERS, "generation", "policies"),
+    "work": (*_PAPERS, "3", "4", *_SITUATIONS, "generation"),
+    "dry_run": _PAPERS,
+}
+"""Setting → the tables that read it; all read ``table``, ``out`` and ``offline``."""
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     p = command_parser("eval.tables", __doc__, EPILOG)
@@ -43,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
     options = settings_of(TablesOptions, arguments, "tables")
+    check_read(arguments, options.table)
     if options.table != "continual" and options.tasks and len(set(options.tasks)) < len(options.tasks):
         raise InputError("--tasks: give each task once; only --table continual takes one that comes again")
     for name in options.tasks or ():
@@ -56,6 +88,22 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
     from eval.tables_command import measure  # noqa: PLC0415  (torch; arguments come first)
 
     return measure(options, arguments.config, command, as_json=arguments.json)
+
+
+def check_read(arguments: argparse.Namespace, table: str) -> None:
+    """Refuse an option that the table would not read: who gives it expects that it changes something.
+
+    Args:
+        arguments: the command line, understood.
+        table: that is asked for.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, tables in READ_BY.items():
+        if vars(arguments)[name] not in (None, False) and table not in tables:
+            option, one = f"--{name.replace('_', '-')}", "reads it" if len(tables) == 1 else "read it"
+            raise InputError(f"{option}: --table {table} does not read it ({', '.join(tables)} {one}); leave it out")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from eval.paper.page import points, title
 from eval.paper.published import SIZES, average
 from eval.paper.results import KINDS, TableResult
 from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
+from eval.paper.tables import TABLES
 from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
 
 MORE_ALIKE = "MAML-en-LLM's gradients are more alike between tasks than CAO-LLM's"
@@ -44,7 +45,7 @@ def verdicts(tables: Mapping[str, TableResult], model: str, others: Mapping[str,
 
 def again(table: str, model: str) -> str:
     """Return the command that measures a table."""
-    return f"python -m eval.tables --table {table} --model {model} --preset quick"
+    return f"python -m eval.tables --table {table} --model {model}" + (" --preset quick" if table in TABLES else "")
 
 
 def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str], number: str, model: str) -> Verdict:
