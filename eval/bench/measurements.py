@@ -66,8 +66,7 @@ def _scoring(a: ScoringBench, progress: Progress) -> BenchResult:
 
 def _parity(a: ParityBench, progress: Progress) -> BenchResult:
     check_harness()
-    names = a.tasks or [name for name in IN_DOMAIN if name != parity.UNLIKE]
-    asked = [(get_task(name), drawn(name, a.limit, "reward")) for name in names]
+    asked = [(get_task(name), drawn(name, a.limit, "reward")) for name in a.tasks or IN_DOMAIN]
     exact = a.model_copy(update={"dtype": "float32"}) if a.dtype == "auto" else a
     return parity.bench(load_model(exact), asked, batch=a.batch, progress=progress)
 

@@ -63,7 +63,7 @@ class ParityBench(Machine):
     tasks: Annotated[
         tuple[str, ...],
         Field(description="whose questions"),
-        Option("NAME,...", commas=True, default="the in-domain tasks that the harness can ask alike"),
+        Option("NAME,...", commas=True, default="the six in-domain tasks"),
     ] = ()
     batch: Annotated[int, Field(ge=1, description="the harness's batch"), Option("N")] = 16
     limit: Limit = 48

@@ -31,12 +31,25 @@ class HarnessClass(Protocol):
 
 
 class Document(TypedDict):
-    """A question as a document of the harness."""
+    """A question as a document of the harness.
+
+    Most have one beginning and several ends. Where the choices stand before what is scored, there are several
+    beginnings and one end, as in the harness's own WinoGrande.
+    """
 
     id: str
-    prompt: str
-    choices: list[str]
+    beginnings: list[str]
+    ends: list[str]
     gold: int
+
+
+METRICS = ("acc", "acc_norm")
+"""The harness's: argmax of the log-likelihoods, and of these by the characters of what it calls the choices."""
+
+
+def metrics_of(document: Document) -> tuple[str, ...]:
+    """Return the metrics that grade a document: of one end the harness would divide by its beginnings' characters."""
+    return METRICS[:1] if len(document["ends"]) == 1 else METRICS
 
 
 class Sample(TypedDict):
@@ -111,17 +124,26 @@ def evaluated(harness: Harness, documents: Sequence[Document]) -> list[Sample]:
 
     Args:
         harness: what ``open_harness`` returned.
-        documents: its questions.
+        documents: its questions, all of one kind.
     """
     from lm_eval import evaluator, tasks  # noqa: PLC0415  (an optional extra)
 
-    asked = Dataset.from_list([dict(document) for document in documents])
+    asked = Dataset.from_list([_row(document) for document in documents])
+    several = len(documents[0]["ends"]) > 1
+    told = ("beginning", "choices", "gold") if several else ("gold", "beginnings", "end")
     config = {
         **{"task": "parity", "custom_dataset": lambda **_: {"test": asked}, "test_split": "test"},
-        **{"output_type": "multiple_choice", "doc_to_text": "prompt", "doc_to_choice": "choices"},
-        **{"doc_to_target": "gold", "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]},
+        **{"output_type": "multiple_choice", "target_delimiter": " " if several else ""},
+        **dict(zip(("doc_to_text", "doc_to_choice", "doc_to_target"), told, strict=True)),
+        "metric_list": [{"metric": metric} for metric in METRICS],
     }
     loaded = tasks.TaskManager(include_defaults=False).load([config])
     logged = evaluator.evaluate(lm=harness, task_dict=loaded, bootstrap_iters=0)["samples"]["parity"]
     samples: list[Sample] = sorted(logged, key=lambda sample: sample["doc_id"])
     return samples
+
+
+def _row(document: Document) -> dict[str, object]:
+    """Return a document with what the harness reads of it; it counts characters of ``choices`` without their space."""
+    (beginning, *_), ends = document["beginnings"], document["ends"]
+    return {**document, "beginning": beginning, "end": ends[0], "choices": [end.removeprefix(" ") for end in ends]}

@@ -3,8 +3,9 @@
 Each task's questions become a local multiple-choice task of the harness, with the prompts and choices that we score,
 and its own evaluator asks and grades them on the same model object; it normalises in float32, as we do. ``acc`` is the
 harness's argmax of log-likelihoods and our answer rule without a length; ``acc_norm`` is its argmax by length, which
-counts characters of the choice, and our default rule. An item is equal where both sides predict the same choice and
-call it right alike.
+counts characters of the choice, and our default rule. WinoGrande scores one end behind two beginnings; the harness
+would divide by the beginnings' lengths, so it has no ``acc_norm`` here. An item is equal where both sides predict the
+same choice and call it right alike.
 """
 
 from collections.abc import Sequence
@@ -16,15 +17,12 @@ from cao.progress import Progress, silent
 from cao.tasks.base import Task
 from cao.types import AdaptedModel, AnswerRule, Example, Item, Record
 from eval.bench.measure import BenchResult, Line, machine, plain_linear
-from eval.bench.plain.harness import VERSION, Document, Sample, choices, evaluated, open_harness
+from eval.bench.plain.harness import VERSION, Document, Sample, choices, evaluated, metrics_of, open_harness
 from tools.evaluate import evaluate
 from tools.evaluate.answer_rule import under_rule
 
 RULES = {"acc": AnswerRule(length="none"), "acc_norm": AnswerRule()}
 """The harness's metric → our answer rule."""
-
-UNLIKE = "winogrande"
-"""An in-domain task whose choices stand before what is scored; ``document`` refuses such a task."""
 
 
 class Unequal(Record):
@@ -83,12 +81,12 @@ class ParityResult(BenchResult):
     def lines(self) -> list[Line]:
         """Return the figures in words."""
         lines = [("harness", self.harness), ("computed in", self.dtype)]
-        total = sum(found.questions for found in self.tasks.values())
         for metric, what in (("acc", "log-likelihood"), ("acc_norm", "log-likelihood by character")):
-            equal = sum(found.equal[metric] for found in self.tasks.values())
+            having = [found for found in self.tasks.values() if metric in found.equal]
+            equal, total = sum(found.equal[metric] for found in having), sum(found.questions for found in having)
             lines.append((f"{metric} ({what})", f"{equal} of {total} items equal"))
         for name, found in self.tasks.items():
-            both = (f"{m} {100 * found.ours[m]:.1f} % and {100 * found.harness[m]:.1f} %" for m in RULES)
+            both = (f"{m} {100 * found.ours[m]:.1f} % and {100 * found.harness[m]:.1f} %" for m in found.equal)
             apart = f"log-likelihoods at most {found.largest_difference:.2g} nats apart"
             lines.append((name, f"{found.questions} questions; ours and theirs: {', '.join(both)}; {apart}"))
         for each in self.differences:
@@ -113,18 +111,23 @@ class Graded:
 
 
 def document(task: Task, example: Example, lm: LanguageModel) -> Document:
-    """Return a question as a document of the harness: the prompt that we score behind, and the choices scored.
+    """Return a question as a document of the harness: what we read, and what we score behind it.
 
     Raises:
-        InputError: the choices do not follow one prompt, each behind a space.
+        InputError: beginnings and ends both differ, or ends that differ are not each behind a space.
     """
     query = task.query(example, lm.profile.answer_style)
-    scored = [branch.scored.removeprefix(" ") for branch in query.branches]
-    if any(
-        branch.lead or branch.scored != f" {text.strip()}" for branch, text in zip(query.branches, scored, strict=True)
-    ):
-        raise InputError(f"{task.name}: its choices do not follow one prompt, so the harness cannot ask them alike")
-    return {"id": example.id, "prompt": query.prefix, "choices": scored, "gold": example.answer}
+    beginnings = [query.prefix + branch.lead for branch in query.branches]
+    ends = [branch.scored for branch in query.branches]
+    if len(set(beginnings)) == 1:
+        beginnings = beginnings[:1]
+    elif len(set(ends)) == 1:
+        ends = ends[:1]
+    else:
+        raise InputError(f"{task.name}: what is read and what is scored both differ, which the harness cannot ask")
+    if len(ends) > 1 and any(end != f" {end.strip()}" for end in ends):
+        raise InputError(f"{task.name}: a choice is not behind one space, so the harness cannot ask it alike")
+    return {"id": example.id, "beginnings": beginnings, "ends": ends, "gold": example.answer}
 
 
 def bench(
@@ -168,12 +171,15 @@ def bench(
 
 def compared(graded: Graded) -> tuple[TaskParity, list[Unequal]]:
     """Return what both sides' answers to a task's questions come to, and the items that are not equal."""
-    n, unequal = len(graded.theirs), list[Unequal]()
+    n, unequal, metrics = len(graded.theirs), list[Unequal](), metrics_of(graded.theirs[0]["doc"])
     lls = [[ll for ll, _ in sample["filtered_resps"]] for sample in graded.theirs]
-    sizes = [[max(1, len(text)) for text in sample["doc"]["choices"]] for sample in graded.theirs]
-    by_char = [[ll / size for ll, size in zip(*pair, strict=True)] for pair in zip(lls, sizes, strict=True)]
     right = {"acc": [sample["acc"] for sample in graded.theirs], "acc_norm": [s["acc_norm"] for s in graded.theirs]}
-    for metric, scores in (("acc", lls), ("acc_norm", by_char)):
+    by = {
+        "acc": lls,
+        "acc_norm": [_by_characters(each, sample) for each, sample in zip(lls, graded.theirs, strict=True)],
+    }
+    for metric in metrics:
+        scores = by[metric]
         rows = zip(graded.ours[metric], scores, choices(scores), right[metric], strict=True)
         for item, theirs, choice, good in rows:
             if item.choice != choice or item.correct != bool(good):
@@ -188,9 +194,16 @@ def compared(graded: Graded) -> tuple[TaskParity, list[Unequal]]:
     ]
     parity = TaskParity(
         questions=n,
-        equal={metric: n - sum(each.metric == metric for each in unequal) for metric in RULES},
-        ours={metric: sum(item.correct for item in items) / n for metric, items in graded.ours.items()},
-        harness={metric: sum(values) / n for metric, values in right.items()},
+        equal={metric: n - sum(each.metric == metric for each in unequal) for metric in metrics},
+        ours={metric: sum(item.correct for item in graded.ours[metric]) / n for metric in metrics},
+        harness={metric: sum(right[metric]) / n for metric in metrics},
         largest_difference=max(apart),
     )
     return parity, unequal
+
+
+def _by_characters(lls: Sequence[float], sample: Sample) -> list[float]:
+    """Return the log-likelihoods of a question's ends by their characters, without the space before them."""
+    ends = sample["doc"]["ends"]
+    sizes = [max(1, len(text.strip())) for text in (ends if len(ends) == len(lls) else ends * len(lls))]
+    return [ll / size for ll, size in zip(lls, sizes, strict=True)]

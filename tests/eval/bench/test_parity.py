@@ -1,6 +1,7 @@
 """Grading beside lm-evaluation-harness's own evaluator."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -8,10 +9,16 @@ from cao.errors import InputError
 from cao.model.language_model import LanguageModel
 from cao.tasks import get_task
 from cao.tasks.base import Task, choice_example
-from cao.types import ChoiceLikelihood, Example, Item
+from cao.types import Branch, ChoiceLikelihood, Example, Item, Query
 from eval.bench.plain import parity
 from eval.bench.plain.harness import Sample
 from tests.eval.bench.parts import check
+
+BLANKS = [
+    choice_example("The bird saw the sun because _ was bright.", ["the bird", "the sun"], 1),
+    choice_example("Tom thanked Ann, for _, the elder, helped.", ["Tom", "Ann"], 1),
+    choice_example("_ is too large for the box.", ["the cup", "the box"], 0),
+]
 
 
 def animals() -> tuple[Task, list[Example]]:
@@ -37,14 +44,44 @@ def test_the_harness_grades_every_item_as_we_do(tiny_lm: LanguageModel) -> None:
 def test_a_document_is_the_prompt_and_the_choices_that_we_score(tiny_lm: LanguageModel) -> None:
     task, examples = animals()
     made = parity.document(task, examples[1], tiny_lm)
-    assert made["prompt"] == "Question: Which of these animals is number 1?\nAnswer:"
-    assert (made["choices"], made["gold"]) == (list(examples[1].choices), 1)
+    assert made["beginnings"] == ["Question: Which of these animals is number 1?\nAnswer:"]
+    assert (made["ends"], made["gold"]) == ([f" {choice}" for choice in examples[1].choices], 1)
 
 
-def test_choices_that_stand_before_what_is_scored_are_refused(tiny_lm: LanguageModel) -> None:
-    example = choice_example("The bird saw the sun because _ was bright.", ["the bird", "the sun"], 1)
-    with pytest.raises(InputError, match="winogrande: its choices do not follow one prompt"):
-        parity.document(get_task(parity.UNLIKE), example, tiny_lm)
+def test_choices_that_stand_before_what_is_scored_are_beginnings(tiny_lm: LanguageModel) -> None:
+    made = parity.document(get_task("winogrande"), BLANKS[0], tiny_lm)
+    assert made["beginnings"] == ["The bird saw the sun because the bird", "The bird saw the sun because the sun"]
+    assert (made["ends"], made["gold"]) == ([" was bright."], 1)
+
+
+@pytest.mark.parametrize(
+    ("branches", "said"),
+    [
+        ((Branch(lead=" a", scored=" b"), Branch(lead=" c", scored=" d")), "both differ"),
+        ((Branch(scored="b"), Branch(scored=" d")), "not behind one space"),
+    ],
+)
+def test_what_the_harness_cannot_ask_is_refused(
+    tiny_lm: LanguageModel, branches: tuple[Branch, ...], said: str
+) -> None:
+    odd = replace(get_task("winogrande"), name="odd", likelihood=lambda _: Query(prefix="q", branches=branches))
+    with pytest.raises(InputError, match=f"odd: .*{said}"):
+        parity.document(odd, BLANKS[0], tiny_lm)
+
+
+@pytest.mark.integration
+def test_the_harness_grades_blanks_as_we_do(tiny_lm: LanguageModel) -> None:
+    pytest.importorskip("lm_eval")
+    tiny_lm.model.float()
+    result = parity.bench(tiny_lm, [(get_task("winogrande"), BLANKS), animals()], batch=3)
+    check(result)
+    found = result.tasks["winogrande"]
+    assert (found.questions, found.equal, result.differences) == (len(BLANKS), {"acc": len(BLANKS)}, [])
+    assert found.ours == found.harness
+    assert 0 <= found.largest_difference < 1e-3
+    told = dict(result.lines())
+    assert told["acc (log-likelihood)"] == f"{len(BLANKS) + 8} of {len(BLANKS) + 8} items equal"
+    assert told["acc_norm (log-likelihood by character)"] == "8 of 8 items equal"
 
 
 def graded(ours: Sequence[tuple[float, float]], theirs: Sequence[tuple[float, float]], gold: int) -> parity.Graded:
@@ -58,7 +95,7 @@ def graded(ours: Sequence[tuple[float, float]], theirs: Sequence[tuple[float, fl
     samples = [
         Sample(
             doc_id=i,
-            doc={"id": "q", "prompt": "Q:", "choices": ["a", "long"], "gold": gold},
+            doc={"id": "q", "beginnings": ["Q:"], "ends": [" a", " long"], "gold": gold},
             filtered_resps=[(ll, False) for ll in lls],
             acc=float((lls[1] > lls[0]) == gold),
             acc_norm=float((lls[1] / 4 > lls[0]) == gold),
