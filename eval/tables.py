@@ -74,7 +74,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
     options = settings_of(TablesOptions, arguments, "tables")
-    check_read(arguments, options.table)
+    if options.dry_run and options.table not in _PAPERS:
+        raise InputError(
+            f"--dry-run: --table {options.table} has no plan ({', '.join(_PAPERS)} have one); leave it out"
+        )
+    for sentence in unread(arguments, options.table):
+        sys.stderr.write(f"note: {sentence}\n")
     if options.table != "continual" and options.tasks and len(set(options.tasks)) < len(options.tasks):
         raise InputError("--tasks: give each task once; only --table continual takes one that comes again")
     for name in options.tasks or ():
@@ -90,20 +95,19 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
     return measure(options, arguments.config, command, as_json=arguments.json)
 
 
-def check_read(arguments: argparse.Namespace, table: str) -> None:
-    """Refuse an option that the table would not read: who gives it expects that it changes something.
+def unread(arguments: argparse.Namespace, table: str) -> list[str]:
+    """Return a sentence for each option that is given and that the table does not read.
 
     Args:
         arguments: the command line, understood.
         table: that is asked for.
-
-    Raises:
-        InputError: there is one.
     """
-    for name, tables in READ_BY.items():
-        if vars(arguments)[name] not in (None, False) and table not in tables:
-            option, one = f"--{name.replace('_', '-')}", "reads it" if len(tables) == 1 else "read it"
-            raise InputError(f"{option}: --table {table} does not read it ({', '.join(tables)} {one}); leave it out")
+    given = [name for name in READ_BY if vars(arguments)[name] not in (None, False) and table not in READ_BY[name]]
+    reads = {name: "reads it" if len(READ_BY[name]) == 1 else "read it" for name in given}
+    return [
+        f"--{name.replace('_', '-')}: --table {table} does not read it ({', '.join(READ_BY[name])} {reads[name]})"
+        for name in given
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -31,7 +31,7 @@ from eval.paper.cells.kept import Key
 from eval.paper.cells.sources import trained_parts
 from eval.paper.cells.work import Found, complete, look
 from eval.paper.results import KINDS, Cell, RowResult, TableResult
-from eval.paper.rows import ALL, ROWS
+from eval.paper.rows import ROWS, WHOLE
 from eval.paper.sizes import SIZES, sized
 from eval.paper.statistics import choice_of, mean_of, spent_of, versus
 from eval.paper.tables import TABLES
@@ -148,7 +148,7 @@ class Measuring:
     def _practised(self, rows: Sequence[str]) -> tuple[str, ...]:
         """Return the measured tasks on which the policy of whole runs practised."""
         options = self.desk.shared.options
-        if ALL not in rows or options.policy != "local" or options.policy_settings.adapter != "auto":
+        if not set(WHOLE) & set(rows) or options.policy != "local" or options.policy_settings.adapter != "auto":
             return ()
         known = practised_on(self.desk.lm.sha256, index_of(trained_parts(options)))
         return tuple(task for task in self._tasks if task in known)

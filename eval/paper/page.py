@@ -11,7 +11,7 @@ from eval.baselines.registry import BASELINES
 from eval.pages.markdown import table
 from eval.paper.published import SIZES, average, figure
 from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
-from eval.paper.rows import ALL, CHECKPOINTED, ROWS
+from eval.paper.rows import ALL, CHECKPOINTED, PAPERS_ALL, ROWS, WHOLE
 from eval.paper.tables import TABLES
 
 SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
@@ -61,8 +61,8 @@ def page(result: TableResult, pictures: Sequence[str] = ()) -> str:
         table(["row", "reads of the target", "before it is known", "on it"], _spent(result)),
         SPENT,
     ]
-    whole = result.rows.get(ALL)
-    if whole and whole.spent and whole.spent[1].tokens is not None:
+    runs = [one.spent[1] for name in WHOLE if (one := result.rows.get(name)) and one.spent]
+    if any(spent.tokens is not None for spent in runs):
         parts.append(METERED)
     absent = [
         f"- {title(name)} on {task}: {reason}"
@@ -118,7 +118,9 @@ def reworded(result: TableResult) -> str:
 def accepted(result: TableResult) -> str:
     """Return by which rule runs accept, in a sentence; empty where no row is of a run."""
     runs = [row for row in result.rows if row == ALL or (row in ROWS and ROWS[row].kind == "family")]
-    return f"A run accepts what is better by the rule `{result.accept}`. " if runs else ""
+    usual = f"A run accepts what is better by the rule `{result.accept}`. " if runs else ""
+    papers = "accepts whatever has a higher accuracy on the reward part, which takes noise in a third of the cases"
+    return usual + (f"“{title(PAPERS_ALL)}” {papers} (`--accept any`). " if PAPERS_ALL in result.rows else "")
 
 
 def practised(result: TableResult) -> str:

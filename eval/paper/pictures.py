@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from eval.pages.style import BEST, FALSE, GREY, JUDGED, OURS, STYLE, save_picture
 from eval.paper.page import title
 from eval.paper.results import KINDS, TableResult
-from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
+from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2
 
 LOOKS: Mapping[str, tuple[str, str, float]] = {
     "base": (GREY, "--", 1.4),
     STAGE_1: (OURS, "-.", 1.4),
     STAGES_1_2: (BEST, ":", 1.6),
     ALL: (JUDGED, "-", 2.0),
+    PAPERS_ALL: (JUDGED, ":", 1.4),
     "maml": (OURS, ":", 1.2),
     "union_train": (BEST, "--", 1.2),
 }
@@ -76,13 +77,13 @@ def stages(result: TableResult, path: Path) -> None:
         result: Table 6.
         path: the SVG file.
     """
-    rows = list(result.rows)
+    rows = {name: row for name, row in result.rows.items() if name != PAPERS_ALL}  # no stage of its own
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.2), layout="constrained")
         axes = figure.add_subplot()
         sides = zip((-0.12, 0.12), KINDS, (OURS, JUDGED), ("right", "left"), strict=True)
         for shift, kind, colour, side in sides:
-            means = {place: row.means[kind] for place, row in enumerate(result.rows.values()) if kind in row.means}
+            means = {place: row.means[kind] for place, row in enumerate(rows.values()) if kind in row.means}
             if not means:
                 continue
             values = [100 * mean.accuracy for mean in means.values()]

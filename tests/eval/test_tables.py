@@ -1,4 +1,4 @@
-"""What each table of ``python -m eval.tables`` reads: an option that would change nothing is refused."""
+"""What each table of ``python -m eval.tables`` reads: an option that changes nothing is told."""
 
 import json
 import shlex
@@ -16,18 +16,29 @@ RESULTS = Path(__file__).parents[2] / "docs/results"
     ("table", "given", "said"),
     [
         ("cost", ["--workers", "2"], "--workers: --table cost does not read it (2, 5, 6, all, generation, policies"),
-        ("3", ["--dry-run"], "--dry-run: --table 3 does not read it (2, 5, 6, all read it)"),
         ("acceptance", ["--tasks", "gsm8k"], "--tasks: --table acceptance does not read it"),
         ("drift", ["--model", "x"], "--model: --table drift does not read it"),
         ("6", ["--maml-tokens", "9"], "--maml-tokens: --table 6 does not read it (3, 4, all read it)"),
         ("labels", ["--training", "x"], "--training: --table labels does not read it (policies reads it)"),
     ],
 )
-def test_an_option_that_would_change_nothing_is_refused(
-    table: str, given: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tables.main(["--table", table, *given]) == 2
-    assert said in capsys.readouterr().err
+def test_an_option_that_changes_nothing_is_told(table: str, given: list[str], said: str) -> None:
+    (sentence,) = tables.unread(tables.parser().parse_args(["--table", table, *given]), table)
+    assert sentence.startswith(said)
+
+
+def test_a_note_stands_before_what_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables.main(["--table", "verdicts", "--out", str(tmp_path), "--workers", "2", "--json"]) == 0
+    told = capsys.readouterr()
+    assert (
+        told.err == "note: --workers: --table verdicts does not read it (2, 5, 6, all, generation, policies read it)\n"
+    )
+    assert isinstance(json.loads(told.out), list)
+
+
+def test_a_plan_of_what_has_none_is_refused_and_nothing_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables.main(["--table", "3", "--dry-run"]) == 2
+    assert "--dry-run: --table 3 has no plan (2, 5, 6, all have one); leave it out" in capsys.readouterr().err
 
 
 def test_the_help_says_of_each_option_which_tables_read_it() -> None:
@@ -50,4 +61,4 @@ def test_every_committed_command_can_be_given_again() -> None:
     assert len(commands) > 10
     for command in commands:
         arguments = tables.parser().parse_args(shlex.split(command)[3:])
-        tables.check_read(arguments, arguments.table)
+        assert tables.unread(arguments, arguments.table) == []

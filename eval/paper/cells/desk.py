@@ -20,7 +20,7 @@ from cao.progress import Progress
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.tasks.splits import Part, Splits, choose, part
-from cao.types import Example
+from cao.types import AcceptRule, Example
 from eval.baselines.baseline import Budget
 from eval.baselines.ground import Ground, ground_of
 from eval.generation.consolidation import serving
@@ -70,8 +70,8 @@ class Shared:
         test = [e for e in questions(Sheet(task, "test", options.limit)) if fingerprint(e) not in known]
         return questions(Sheet(task, "reward", options.reward)), test
 
-    def config(self, task: str, seed: int) -> RunConfig:
-        """Return the configuration of the run that a task and a seed stand for."""
+    def config(self, task: str, seed: int, accept: AcceptRule | None = None) -> RunConfig:
+        """Return the configuration of the run that a task and a seed stand for, by a rule of acceptance."""
         options = self.options
         asked = {
             "task": task,
@@ -83,6 +83,7 @@ class Shared:
             "policy": options.policy,
             "policy_settings": options.policy_settings.model_dump(exclude_defaults=True),
             "protocol": options.protocol,
+            "accept": accept,
             "support": PROMPTS,
             "reward": options.reward,
             "test": options.limit,
@@ -156,19 +157,20 @@ class Desk:
             config.policy, config.policy_settings, lm=self.lm, offline=options.offline, pretrained=config.pretrained
         )
 
-    def bench(self, task: str, seed: int, folder: Path) -> Workbench:
+    def bench(self, task: str, seed: int, folder: Path, accept: AcceptRule | None = None) -> Workbench:
         """Return a run's workbench for a task and a seed.
 
         Args:
             task: its name.
             seed: chooses the support prompts.
             folder: where it writes.
+            accept: the rule of acceptance; None for a run's default.
 
         Raises:
             InputError: no such task, or questions that the protocol cannot ask.
             UnavailableError: its source is not at hand.
         """
-        found, config = get_task(task), self.shared.config(task, seed)
+        found, config = get_task(task), self.shared.config(task, seed, accept)
         splits = self.splits(found, seed)
         return Workbench(
             config=config.model_copy(update=splits.sizes),

@@ -25,7 +25,7 @@ from eval.baselines.registry import BASELINES
 from eval.code import code_of, grader_code
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.models import CODE, Candidate, candidate
-from eval.paper.rows import ALL, ROWS
+from eval.paper.rows import ROWS, WHOLE
 from policies.base import adapter_of
 from tools.detect_drift.reference import registered
 from tools.evaluate import load_items, save_items
@@ -100,7 +100,7 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
         UnavailableError: something needed is not at hand.
     """
     row, options = ROWS[key.row], desk.shared.options
-    bench = desk.bench(key.task, key.seed, Path())
+    bench = desk.bench(key.task, key.seed, Path(), row.accept)
     splits = bench.splits
     found: dict[str, object] = {
         "row": key.row,
@@ -125,7 +125,7 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
         found |= {**more, "generators_tokens": desk.whole_budget(key.task).preparing}
     if row.kind != "baseline":
         found |= {"parts": bench.trained.hashes(), "encoder": desk.encoder.sha256}
-    if row.name == ALL:
+    if row.name in WHOLE:
         run = {key: value for key, value in bench.config.fingerprint().items() if key not in ELSEWHERE}
         known = {name: sha256_file(path) for name, path in registered().items()}
         found |= {"run": run, "policy": adapter_of(bench.policy), "references": known}
@@ -246,7 +246,7 @@ def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answer
         NotApplicableError: the model's output is not finite, or its strategy has nothing to act on.
     """
     began, row, fingerprint = time.monotonic(), ROWS[key.row], fingerprint_of(about)
-    bench = desk.bench(key.task, key.seed, shelf.bench_folder(key, about))
+    bench = desk.bench(key.task, key.seed, shelf.bench_folder(key, about), row.accept)
     made = candidate(desk, row, bench)
     rule, default, best = judged(bench, made)
     written = bench.protocol == "generate" and all(example.choices for example in bench.splits.test)

@@ -33,7 +33,7 @@ from eval.baselines.descent import Read
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.meter import LAST, Meter
 from eval.paper.making import folder_of, make
-from eval.paper.rows import ALL, STAGE_1, STAGES_1_2, START, Row
+from eval.paper.rows import STAGE_1, STAGES_1_2, START, WHOLE, Row
 
 CODE = 3
 """Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
@@ -89,7 +89,7 @@ def candidate(desk: Desk, row: Row, bench: Workbench) -> Candidate:
         raise UnavailableError(f"every generator at hand was trained on {bench.task.name}; {command}")
     if row.name in (STAGE_1, STAGES_1_2):
         return made_by_stages(bench, "generated" if row.name == STAGE_1 else "aligned")
-    if row.name == ALL:
+    if row.name in WHOLE:
         return _whole_run(bench)
     return _family(bench, row)
 

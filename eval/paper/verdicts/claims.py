@@ -12,8 +12,8 @@ from eval.baselines.registry import BASELINES
 from eval.paper.page import points, title
 from eval.paper.published import SIZES, average
 from eval.paper.results import KINDS, TableResult
-from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
-from eval.paper.tables import TABLES
+from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2
+from eval.paper.tables import TABLES, table2
 from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
 
 MORE_ALIKE = "MAML-en-LLM's gradients are more alike between tasks than CAO-LLM's"
@@ -94,12 +94,21 @@ def _why(table: TableResult, row: str, other: str, kind: str) -> str:
 
 
 def _better_than_baselines(table: TableResult | None, model: str) -> list[Verdict]:
-    return [
+    found = [
         _compared(f"CAO-LLM is better than {title(name)}, {kind}", table, (ALL, name, kind), "2", model).model_copy(
             update={"beyond": not _published(name, kind)}
         )
         for kind in KINDS
         for name in BASELINES
+    ]
+    if table is None or PAPERS_ALL not in table.rows:
+        return found
+    papers = [(name, kind) for kind in KINDS for name in table2.PAPERS if _published(name, kind)]
+    return found + [
+        _compared(
+            f"{title(PAPERS_ALL)}, is better than {title(name)}, {kind}", table, (PAPERS_ALL, name, kind), "2", model
+        )
+        for name, kind in papers
     ]
 
 

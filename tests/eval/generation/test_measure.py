@@ -280,7 +280,7 @@ def test_a_folder_without_an_aligner_is_judged_as_it_is(finished: Finished, tmp_
 
 def test_a_plan_that_there_is_not_is_refused_and_nothing_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert tables.main(["--table", "generation", "--consolidation", "x", "--dry-run"]) == 2
-    assert "--dry-run: --table generation does not read it (2, 5, 6, all read it)" in capsys.readouterr().err
+    assert "--dry-run: --table generation has no plan (2, 5, 6, all have one)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", [["--seeds", "0,0"], ["--table", "other"]])

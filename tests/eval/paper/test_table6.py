@@ -10,7 +10,7 @@ from cao.errors import InputError
 from cao.files import SEAL, sealed
 from eval.paper.cells import work
 from eval.paper.cells.kept import Key, Shelf
-from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
+from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2
 from eval.paper.tables.table6 import STAGES
 from tests.eval.paper.conftest import TASKS, Place
 
@@ -26,7 +26,7 @@ def made(tiny_model_folder: Path, tiny_shelf: Path, tmp_path_factory: pytest.Tem
 @pytest.mark.slow
 def test_every_stage_is_judged_on_the_same_questions(made: Place) -> None:
     result = made.result("table6")
-    assert list(result["rows"]) == list(STAGES)
+    assert list(result["rows"]) == [*STAGES, PAPERS_ALL]
     for row in result["rows"].values():
         assert set(row["cells"]) == set(TASKS)
         assert row["absent"] == {}
@@ -57,6 +57,16 @@ def test_all_stages_are_a_whole_run(made: Place) -> None:
 
 
 @pytest.mark.slow
+def test_one_row_of_whole_runs_accepts_as_the_paper_does(made: Place) -> None:
+    for row, rule in ((ALL, "either"), (PAPERS_ALL, "any")):
+        cells = list((made.folder / "work" / "cells" / "likelihood" / row).glob("*.json"))
+        assert len(cells) == 4
+        assert {json.loads(path.read_text())["depends_on"]["run"]["accept"] for path in cells} == {rule}
+    said = "“CAO-LLM, accepting as the paper does” accepts whatever has a higher accuracy on the reward part"
+    assert said in (made.folder / "pages" / "table6.md").read_text()
+
+
+@pytest.mark.slow
 def test_pages_pictures_and_verdicts_are_written(made: Place) -> None:
     pages = made.folder / "pages"
     assert {path.name for path in pages.iterdir()} == {"table6.json", "table6.md", "table6-stages.svg", "verdicts.md"}
@@ -84,9 +94,10 @@ def test_other_settings_are_other_cells(made: Place, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out) == {"6": {"to_do": {}, "absent": {}}}
     assert made.call("6", "--limit", "9", "--dry-run", "--json") == 0
     lacking = json.loads(capsys.readouterr().out)["6"]["to_do"]
-    assert {row: count for row, (count, _) in lacking.items()} == {"base": 2, STAGE_1: 4, STAGES_1_2: 4, ALL: 4}
+    seeded = dict.fromkeys((STAGE_1, STAGES_1_2, ALL, PAPERS_ALL), 4)
+    assert {row: count for row, (count, _) in lacking.items()} == {"base": 2, **seeded}
     assert made.call("6", "--dtype", "bfloat16", "--dry-run", "--json") == 0
-    assert sum(count for count, _ in json.loads(capsys.readouterr().out)["6"]["to_do"].values()) == 14
+    assert sum(count for count, _ in json.loads(capsys.readouterr().out)["6"]["to_do"].values()) == 18
 
 
 @pytest.mark.slow

@@ -35,8 +35,7 @@ class Tables:
     def call(self, table: str, *more: str) -> int:
         given = ["--table", table, "--model", tiny_pretrained.MODEL, "--set", f"model_path={self.model}", "--offline"]
         given += ["--pretrained", str(self.shelf), "--out", str(self.out), "--tasks", ",".join(TASKS)]
-        asked = ["--batches", "2"] if table == "3" else []
-        return tables.main([*given, "--seeds", "0", *asked, *more])
+        return tables.main([*given, "--seeds", "0", "--batches", "2", *more])
 
     def result(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.out / f"{name}.json").read_text())

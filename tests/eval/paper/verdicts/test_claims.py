@@ -9,7 +9,7 @@ from cao.errors import InputError
 from eval import tables
 from eval.baselines.baseline import Spent
 from eval.paper.results import KINDS, Choice, RowResult, TableResult, Versus
-from eval.paper.rows import ALL, STAGE_1, STAGES_1_2
+from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2
 from eval.paper.verdicts.claims import SPARSER, verdicts
 from eval.paper.verdicts.page import write_verdicts
 from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
@@ -107,6 +107,14 @@ def test_other_tables_judge_their_own_claims() -> None:
     own = Verdict(claim=SPARSER, verdict=HOLDS, figure="+1", command="a command", reason="6 tasks")
     assert said(verdicts({}, "tiny", {"4": [own]}), SPARSER) == own
     assert said(verdicts({}, "tiny", {"4": [own]}), SPARSER).command == "a command"
+
+
+def test_runs_that_accept_as_the_paper_does_have_claims_where_they_were_measured() -> None:
+    claim = f"CAO-LLM, accepting as the paper does, is better than MAML-en-LLM, {OUT}"
+    found = verdicts({"2": table("2", pair(ALL, "maml", -0.05), pair(PAPERS_ALL, "maml", 0.05))}, "tiny", {})
+    assert said(found, claim).verdict == HOLDS
+    assert said(found, f"CAO-LLM is better than MAML-en-LLM, {OUT}").verdict == FAILS
+    assert "as the paper does" not in str(verdicts({"2": table("2", pair(ALL, "maml", 0.05))}, "tiny", {}))
 
 
 def test_the_page_is_written_from_the_files(tmp_path: Path) -> None:
