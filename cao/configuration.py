@@ -5,6 +5,7 @@ reads its own table besides, and tables of others are passed over.
 """
 
 import argparse
+import difflib
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -138,7 +139,15 @@ def validated(model: type[Settings], values: Mapping[str, object], where: str) -
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {explain(error)}") from None
+        raise InputError(f"{where}: {explain(error)}{_meant(error, model)}") from None
+
+
+def _meant(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return which key was probably meant by an unknown one; empty where the first mistake is another."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    known = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
+    close = difflib.get_close_matches(str(first["loc"][0]), model.model_fields, 1) if known else []
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def parse_assignment(text: str) -> dict[str, object]:

@@ -41,7 +41,8 @@ def _openai(settings: PolicySettings, lm: "LanguageModel | None", offline: bool,
 
 def _fixed(settings: PolicySettings, lm: "LanguageModel | None", offline: bool, pretrained: str | None) -> Policy:
     if settings.strategy_file is None:
-        raise InputError("the fixed policy needs a file of strategies: --set policy_settings.strategy_file=FILE")
+        run, alone = "--set policy_settings.strategy_file=FILE", "--strategy-file FILE of policies.propose"
+        raise InputError(f"the fixed policy needs a file of strategies: {run} ({alone})")
     return FixedPolicy(Path(settings.strategy_file))
 
 

@@ -29,7 +29,7 @@ from cao.model.profiles import MODELS
 from cao.model.soft_prompt.either import load_carried, reference
 from cao.model.start_adapter import attach_adapter
 from cao.sealed import not_finite, read_tensors
-from cao.types import AdaptedModel, AdapterRef, AnswerRule
+from cao.types import CONFIG_FILE, AdaptedModel, AdapterRef, AnswerRule
 
 
 def open_model(options: LoadOptions) -> Model:
@@ -150,6 +150,11 @@ def handed_of_run(run: RunRecord, folder: Path) -> Handed:
 
 def _finished(folder: Path) -> RunRecord:
     """Return the record of a finished run."""
+    if (folder / CONFIG_FILE).is_file():
+        raise InputError(
+            f"{folder}: is an adapter alone, and not what a run hands over: PEFT loads it, "
+            "python -m eval.score --adapter measures it, and a run begins from it with --set start_adapter=DIR"
+        )
     if not is_run(folder):
         raise InputError(
             f"{folder}: is neither a run's folder nor one that export wrote (no run.json, no {CAO_FILE}); "

@@ -101,7 +101,8 @@ def evaluations_text(run: Run) -> str:
     text = f"All {counts.asked} reward questions of the measurements were answered"
     if counts.saved:
         share = percent(counts.saved / counts.asked, 0)
-        text = f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved"
+        how = "" if counts.dropped_early else " by what was known already"
+        text = f"{counts.answered} of {counts.asked} reward questions were answered, {share} saved{how}"
     text += f"; {_dropped(run, counts.dropped_early)} dropped early."
     every = counts.member_answers + counts.member_answers_saved
     if every != counts.asked and every > 0:  # several adapters answered questions together

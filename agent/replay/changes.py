@@ -9,6 +9,7 @@ from agent.loop.request import Request, RunHeader, read_stored, refuse_changes, 
 from agent.record.runs import find_run
 from agent.record.trace_file import Event, read_trace, visits
 from agent.record.wording import flatten, one_line
+from cao.configuration import assigned
 from cao.errors import InputError
 
 FIRST, LOOP = "describe", "decide"
@@ -29,6 +30,7 @@ class Fork:
         asked: the new run, as ``python -m agent.run`` would be asked for it.
         changed: key → its values before and after.
         node: the step that the new run begins with; what lies before it is the old run's.
+        anew: why no step of the old run is kept; empty where some are.
     """
 
     source: Path
@@ -36,13 +38,13 @@ class Fork:
     asked: Request
     changed: Mapping[str, tuple[object, object]]
     node: str
+    anew: str = ""
 
     def sentence(self) -> str:
         """Return what is changed and which steps are kept."""
         told = ", ".join(f"{key} {before!r} → {after!r}" for key, (before, after) in self.changed.items())
-        kept = (
-            "begun anew" if self.node == FIRST else f"its steps before {self.node} are kept, as nothing in them changes"
-        )
+        before = f"its steps before {self.node} are kept, as nothing in them changes"
+        kept = f"begun anew: {self.anew}" if self.anew else before
         return one_line(f"fork of {self.source.name}: {told}; {kept}", 600)
 
 
@@ -66,25 +68,32 @@ def plan_fork(out: Path, run_id: str, assignments: list[str]) -> Fork:
     if not changed:
         raise InputError(f"run {source.name} had these values already; --set key=value changes one")
     events = read_trace(source)
-    kept = _is_of_the_loop(before, asked.config, events) and _came_to_the_loop(source, stored, before, events)
-    node = LOOP if kept else FIRST
-    asked = replace(asked, forked={"run_id": source.name, "node": node})
-    return Fork(source, stored, asked, changed, node)
+    anew = _differs_early(before, asked.config, events) or _lacks_steps(source, stored, before, events)
+    node = FIRST if anew else LOOP
+    config = asked.config
+    if anew and stored.dtype_asked and "dtype" not in assigned(assignments):
+        config = config.model_copy(update={"dtype": stored.dtype_asked})  # what was asked for, and not what came of it
+    asked = replace(asked, config=config, forked={"run_id": source.name, "node": node})
+    return Fork(source, stored, asked, changed, node, anew)
 
 
-def _is_of_the_loop(before: RunConfig, after: RunConfig, events: list[Event]) -> bool:
-    """Return whether nothing before the loop could differ between two configurations, of which one made the events."""
-    if before.minutes is not None or after.minutes is not None:  # the clock of a run that begins later is another one
-        return False
+def _differs_early(before: RunConfig, after: RunConfig, events: list[Event]) -> str:
+    """Return what could differ before the loop between two configurations, of which one made the events; or nothing."""
+    if before.minutes is not None or after.minutes is not None:
+        return "the clock of a time budget starts again"
     asked = any((event["node"], event["event"]) == (FIRST, "call") for event in events)
     late = {*OF_THE_LOOP, *((OF_THE_POLICY,) if before.describer == "cached" and not asked else ())}
-    return before.model_dump(exclude=late) == after.model_dump(exclude=late)
+    old, new = before.model_dump(exclude=late), after.model_dump(exclude=late)
+    early = [key for key in new if old[key] != new[key]]
+    return f"a step before {LOOP} reads {' and '.join(early)}" if early else ""
 
 
-def _came_to_the_loop(source: Path, stored: RunHeader, config: RunConfig, events: list[Event]) -> bool:
-    """Return whether a run has steps that can be kept: its data is what it was, and its loop began."""
+def _lacks_steps(source: Path, stored: RunHeader, config: RunConfig, events: list[Event]) -> str:
+    """Return why a run has no steps that can be kept, empty where its data is what it was and its loop began."""
     try:
         refuse_changes(stored, config)
-    except InputError:
-        return False
-    return LOOP in visits(events) and (source / "checkpoints.sqlite").is_file()
+    except InputError as error:
+        return str(error).partition(";")[0]
+    if LOOP not in visits(events):
+        return f"the old run did not come to {LOOP}"
+    return "" if (source / "checkpoints.sqlite").is_file() else "the old run's checkpoints are gone"

@@ -14,6 +14,9 @@ from cao.configuration import merge
 from cao.errors import InputError
 from cao.files import sha256_file
 
+SIZES = ("support", "reward", "test")
+"""Keys of a run's sizes, in the order in which a window is divided."""
+
 
 def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], View]) -> Adapt:
     """Return what adapts to a window: a run of the graph in the watch's folder, resumed if it was cut off.
@@ -28,10 +31,12 @@ def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], V
     """
     folder, machine = options.out, options.model_dump(include={"device", "offline"}, exclude_unset=True)
 
+    file_says = make_config(file, {"task": "window"}, [])
+    stated = {name: getattr(file_says, name) for name in (*SIZES, "seed") if name in file_says.model_fields_set}
+
     def configure(path: Path, out: Path, lines: int, stored: Mapping[str, object]) -> RunConfig:
-        reward = test = lines // 3
-        sizes = {"support": lines - reward - test, "reward": reward, "test": test}
-        given = {"task": str(path), "out": str(out), "seed": options.seed, **sizes, **machine}
+        usual = {"seed": options.seed, **sizes_of(lines, {name: stated[name] for name in SIZES if name in stated})}
+        given = {"task": str(path), "out": str(out), **usual, **stated, **machine}
         return make_config(file, merge(stored, given), [])
 
     request.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
@@ -57,6 +62,25 @@ def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], V
         return {"run": f"runs/{task}/{record.run_id}" if improved else None, "told": outcome}
 
     return adapt
+
+
+def sizes_of(lines: int, stated: Mapping[str, int]) -> dict[str, int]:
+    """Return the sizes of a run on a window: those that are stated, and of the others as much as is left for each.
+
+    Args:
+        lines: questions of the window.
+        stated: part → its size, as a configuration file has it.
+
+    Raises:
+        InputError: the window has too few for what is stated.
+    """
+    open_parts, left = [name for name in SIZES if name not in stated], lines - sum(stated.values())
+    if left < len(open_parts):
+        told = ", ".join(f"{name} = {size}" for name, size in stated.items())
+        raise InputError(f"a window of {lines} questions has too few for {told}; state less, or give a larger --window")
+    share = left // max(1, len(open_parts))
+    first = {open_parts[0]: left - share * (len(open_parts) - 1)} if open_parts else {}
+    return {**stated, **dict.fromkeys(open_parts, share), **first}
 
 
 def _begun(out: Path, path: Path) -> request.RunHeader | None:

@@ -37,7 +37,7 @@ def watch(options: WatchOptions, source: FileSource | PipeSource, file: Path | N
         from agent.stream.adapting import adapting  # noqa: PLC0415  (a second more, for langgraph)
 
         adapt = adapting(options, file, make_view)
-    watched(options, source, adapt, _teller(as_json=as_json), lambda note: sys.stderr.write(f"{note}\n"))
+    watched(options, source, adapt, _teller(options.out, as_json=as_json), lambda note: sys.stderr.write(f"{note}\n"))
     return 0
 
 
@@ -78,7 +78,10 @@ def watched(
     }
     with locked(folder):
         state = _state(folder / "state.json", settings, known.expected, say)
+        before = state.prompts
         state = Watcher(folder, source, encoder, known, state, tell, adapt).run()
+    if before and state.prompts == before:
+        say(f"nothing new behind prompt {before}; --follow waits for more, and another --out begins from the first one")
     if state.unreadable and not state.prompts:
         raise InputError(f"{options.stream}: no prompt could be read: {unreadable(state.unreadable)}")
     return state
@@ -99,9 +102,9 @@ def _state(path: Path, settings: WatchSettings, expected: tuple[str, ...], say: 
     return state
 
 
-def _teller(*, as_json: bool) -> Callable[[Event], None]:
+def _teller(folder: Path, *, as_json: bool) -> Callable[[Event], None]:
     def tell(event: Event) -> None:
-        sys.stdout.write((json.dumps(event) if as_json else visible(words(event))) + "\n")
+        sys.stdout.write((json.dumps(event) if as_json else visible(words(event, folder))) + "\n")
         sys.stdout.flush()
 
     return tell

@@ -1,11 +1,20 @@
 """The events of a watched stream in words."""
 
+from pathlib import Path
+
+from agent.record.commands import trace_command
+from agent.record.wording import count
 from agent.stream.state import Event
 from tools.detect_drift.wording import NOT_IDENTIFIABLE
 
 
-def words(event: Event) -> str:
-    """Return an event as one line that a person understands."""
+def words(event: Event, folder: Path = Path()) -> str:
+    """Return an event as one line that a person understands.
+
+    Args:
+        event: the event.
+        folder: of the watch; its paths are relative to it.
+    """
     kind = event["event"]
     if kind == "start":
         return f"watching for prompts that are not from {', '.join(event['expected'])}"
@@ -26,15 +35,18 @@ def words(event: Event) -> str:
     if kind == "expect":
         return f"expecting {', '.join(event['tasks'])} from now on"
     if kind == "adapter":
-        used = event["adapter"] or f"{event['run']}/strategy.json"
-        return f"deployed for {event['task']}: {used} ({'stored' if event['stored'] else event['told']})"
+        used = folder / (event["adapter"] or f"{event['run']}/strategy.json")
+        line = f"deployed for {event['task']}: {used} ({'stored' if event['stored'] else event['told']})"
+        run = folder / event["run"] if event["run"] else None
+        return f"{line}; {trace_command('show', run.parent, run.name)}" if run else line
     if kind == "not_adapted":
         return f"no adapter for {event['task']}: {event['reason']}"
     if kind == "skipped":
         so_far = f" ({event['count']} such lines so far)" if event["count"] > 1 else ""
         return f"line {event['line']} skipped: {event['reason']}{so_far}"
     lost = f", of which could not be read: {unreadable(event['unreadable'])}" if event["unreadable"] else ""
-    return f"the stream ended: {event['prompts']} prompts, {event['alarms']} alarms, {event['skipped']} skipped{lost}"
+    seen = f"{count(event['prompts'], 'prompt')}, {count(event['alarms'], 'alarm')}, {event['skipped']} skipped"
+    return f"the stream ended: {seen}{lost}"
 
 
 def thinned(every: int, *, holds: bool) -> str:
@@ -49,7 +61,7 @@ def thinned(every: int, *, holds: bool) -> str:
     note = f"neighbouring prompts resemble each other: one in {every} is judged from now on"
     if holds:
         return f"{note}; --run-length holds if prompts {every} apart are independent"
-    return f"{note}, but more of them may: --run-length is not promised for this stream"
+    return f"{note}; those that are left may still resemble each other, so --run-length is not promised for this stream"
 
 
 def unreadable(reasons: dict[str, int]) -> str:

@@ -18,6 +18,13 @@ def test_command_line_wins_over_file_wins_over_default(tmp_path: Path) -> None:
     assert (config.policy_settings.temperature, config.policy_settings.top_k) == (0.9, 3)
 
 
+def test_an_unknown_key_is_told_the_nearest_one() -> None:
+    with pytest.raises(InputError, match=r"configuration: rewad: unknown key; did you mean reward\?"):
+        make_config(None, {"task": "gsm8k"}, ["rewad=1"])
+    with pytest.raises(InputError, match=r"configuration: colour: unknown key$"):
+        make_config(None, {"task": "gsm8k"}, ["colour=1"])
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -28,12 +28,11 @@ def test_an_option_that_changes_nothing_is_told(table: str, given: list[str], sa
 
 
 def test_a_note_stands_before_what_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tables.main(["--table", "verdicts", "--out", str(tmp_path), "--workers", "2", "--json"]) == 0
-    told = capsys.readouterr()
-    assert (
-        told.err == "note: --workers: --table verdicts does not read it (2, 5, 6, all, generation, policies read it)\n"
-    )
-    assert isinstance(json.loads(told.out), list)
+    assert tables.main(["--table", "verdicts", "--out", str(tmp_path / "no"), "--workers", "2"]) == 2
+    note, error = capsys.readouterr().err.splitlines()
+    assert note == "note: --workers: --table verdicts does not read it (2, 5, 6, all, generation, policies read it)"
+    assert error.startswith(f"error: {tmp_path / 'no'}: no table of the paper lies there; --out names another folder")
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_plan_of_what_has_none_is_refused_and_nothing_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from agent.record.events import evaluations_text, sentence
 from agent.record.gains import rules_sentence, sides, steps_sentences
 from agent.record.missing import missing_sentences
 from agent.record.page.questions import paired_change
-from agent.record.runs import RunSummary
+from agent.record.runs import RunSummary, is_run
 from agent.record.schema import Run
 from agent.record.starting import caveats, start_sentence
 from agent.record.trace_file import Event
@@ -62,7 +62,10 @@ def show_list(runs: list[RunSummary], out: Path, now: datetime) -> None:
         now: what ages are counted from, UTC.
     """
     if not runs:
-        sys.stdout.write(f"no runs in {out}; start one with: {start_command(out)}\n")
+        below = sorted({path.parent for path in out.glob("*/*") if is_run(path)})
+        listed = " or ".join(f"--out {folder}" for folder in below[:3])
+        told = f"those of its folders have some: {listed}" if below else f"start one with: {start_command(out)}"
+        sys.stdout.write(f"no runs in {out}; {told}\n")
         return
     console = open_console()
     for spared in range(len(SPARED) + 1):

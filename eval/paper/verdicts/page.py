@@ -42,7 +42,7 @@ def write_verdicts(folder: Path, protocol: AnswerProtocol = "likelihood") -> tup
         protocol: how the tables' questions are answered.
 
     Raises:
-        InputError: a file is no table's, or tables of different models lie there.
+        InputError: no table lies there, a file is no table's, or tables of different models lie there.
     """
     tables = {number: one for number in TABLES if (one := _table(folder / f"{name_of(number, protocol)}.json"))}
     shas = {one.model_sha256: one.model for one in tables.values()}
@@ -54,6 +54,12 @@ def write_verdicts(folder: Path, protocol: AnswerProtocol = "likelihood") -> tup
             others[name] = _listed(path, record)
             if isinstance(sha256 := record.get("model_sha256"), str):
                 shas[sha256] = str(record.get("model"))
+    if not shas:
+        answered = "" if protocol == "likelihood" else f" --protocol {protocol}"
+        raise InputError(
+            f"{folder}: no table of the paper lies there; --out names another folder, and "
+            f"python -m eval.tables --table 2 --preset quick{answered} --out {folder} makes one"
+        )
     if len(shas) > 1:
         raise InputError(
             f"{folder} has tables of several models ({', '.join(sha[:12] for sha in shas)}); keep them apart"
@@ -63,7 +69,6 @@ def write_verdicts(folder: Path, protocol: AnswerProtocol = "likelihood") -> tup
     if protocol != "likelihood":
         found = [one for one in found if one.verdict != UNMEASURED]
     path = folder / ("verdicts.md" if protocol == "likelihood" else f"verdicts-{protocol}.md")
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, page(found, model, list(tables.values()), protocol))
     return found, path
 

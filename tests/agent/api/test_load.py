@@ -200,9 +200,11 @@ def test_a_damaged_folder_is_refused_in_one_line(
 
 
 def test_a_foreign_folder_is_told_what_it_lacks(made: Made, exported: Path, tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "nowhere", "a\0b", made.run.folder / "adapter"):
+    for folder in (tmp_path, tmp_path / "nowhere", "a\0b"):
         with pytest.raises(InputError, match="is neither a run's folder nor one that export wrote"):
             load(folder)
+    with pytest.raises(InputError, match=r"is an adapter alone, .*--set start_adapter=DIR"):
+        load(made.run.folder / "adapter")
     models = tmp_path / "models"
     models.mkdir()
     (models / "config.json").write_text('{"model_type": "llama"}')

@@ -171,9 +171,14 @@ def test_sizes_are_cut_and_a_resumed_run_keeps_them(
     monkeypatch.undo()
     (tmp_path / "runs" / record["run_id"] / "run.json").unlink()
     assert main(["--resume", record["run_id"], "--out", str(tmp_path / "runs"), "--offline", "--json"]) == 0
-    again = json.loads(capsys.readouterr().out)
+    told = capsys.readouterr()
+    again = json.loads(told.out)
     assert again["splits"] == record["splits"]
     assert again["test"] == record["test"]
+    ended = f"{record['run_id']} had ended already: its outcome is shown once more"
+    assert ended not in told.err
+    assert main(["--resume", record["run_id"], "--out", str(tmp_path / "runs"), "--offline"]) == 0
+    assert ended in capsys.readouterr().err
 
 
 def test_no_attempt_begins_that_there_is_no_time_for(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

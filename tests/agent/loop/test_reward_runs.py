@@ -54,6 +54,10 @@ def test_people_are_told_what_was_dropped_and_saved(tmp_path: Path, capsys: pyte
         "All 288 reward questions of the measurements were answered; 1 attempt dropped early. Adapter by adapter it "
         "was 408 of 800 answers, 49 % saved."
     )
+    known = raced_run("three")
+    known["evaluations"] |= {"dropped_early": 0}
+    told = "216 of 288 reward questions were answered, 25 % saved by what was known already;"
+    assert evaluations_text(RunRecord.model_validate(known)).startswith(told)
     assert [wording.outcome(trial) for trial in record.trials] == ["no strategy", "dropped", "accepted"]
     assert evaluations_text(Run(run_id="old")) == ""
 

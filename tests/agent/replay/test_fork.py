@@ -47,7 +47,7 @@ def test_a_fork_keeps_what_cannot_differ_and_comes_to_what_a_new_run_comes_to(
 
     anew, told = fork(capsys, out, one["run_id"], "seed=1", "max_attempts=1", "policy_settings.temperature=0.5")
     assert "seed 0 → 1" in told
-    assert "begun anew" in told
+    assert "begun anew: a step before decide reads seed" in told
     assert nodes(out, anew["run_id"])[0] == "describe"
     header = json.loads((out / str(anew["run_id"]) / "config.json").read_text())
     assert header["replay_of"] == {"run_id": one["run_id"], "node": "describe"}
@@ -69,8 +69,22 @@ def test_a_fork_keeps_what_cannot_differ_and_comes_to_what_a_new_run_comes_to(
 )
 def test_the_first_step_that_a_key_matters_to(assignment: str, node: str, finished: tuple[Path, str]) -> None:
     out, run_id = finished
-    plan = plan_fork(out, run_id, [assignment])
-    assert (plan.node, list(plan.changed)) == (node, [assignment.partition("=")[0]])
+    plan, key = plan_fork(out, run_id, [assignment]), assignment.partition("=")[0]
+    assert (plan.node, list(plan.changed)) == (node, [key])
+    why = "the clock of a time budget starts again" if key == "minutes" else f"a step before decide reads {key}"
+    assert plan.anew == ("" if node == "decide" else why)
+
+
+def test_a_fork_that_begins_anew_asks_for_the_dtype_that_was_asked_for(finished: tuple[Path, str]) -> None:
+    out, run_id = finished
+    path = out / run_id / "config.json"
+    before = path.read_bytes()
+    try:
+        path.write_text(json.dumps(json.loads(before) | {"dtype_asked": "auto"}))
+        assert plan_fork(out, run_id, ["accept=any"]).asked.config.dtype == "auto"
+        assert plan_fork(out, run_id, ["accept=any", "dtype=bfloat16"]).asked.config.dtype == "bfloat16"
+    finally:
+        path.write_bytes(before)
 
 
 def test_a_description_that_a_model_wrote_is_not_kept_for_another_models_run(

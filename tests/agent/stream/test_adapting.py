@@ -6,7 +6,7 @@ import pytest
 
 from agent.config import RunConfig
 from agent.loop import request
-from agent.stream.adapting import adapting
+from agent.stream.adapting import adapting, sizes_of
 from agent.stream.options import WatchOptions
 from cao.errors import InputError
 
@@ -24,3 +24,32 @@ def test_a_window_is_counted_by_its_lines(tmp_path: Path, monkeypatch: pytest.Mo
     adapt = adapting(WatchOptions(stream="-", out=tmp_path, offline=True), None, lambda: None)  # type: ignore[arg-type, return-value]
     assert adapt("drift-1", window)["run"] is None
     assert sizes == [(20, 20, 20)]
+    file = tmp_path / "runs.toml"
+    file.write_text("support = 8\nreward = 24\nseed = 5\n")
+    adapt = adapting(WatchOptions(stream="-", out=tmp_path, offline=True), file, lambda: None)  # type: ignore[arg-type, return-value]
+    adapt("drift-1", window)
+    assert sizes[-1] == (8, 24, 28)
+
+
+@pytest.mark.parametrize(
+    ("lines", "stated", "sizes"),
+    [
+        (64, {}, (22, 21, 21)),
+        (64, {"reward": 24}, (20, 24, 20)),
+        (60, {"support": 8, "reward": 24, "test": 24}, (8, 24, 24)),
+        (60, {"support": 8, "test": 9}, (8, 43, 9)),
+    ],
+)
+def test_a_window_is_divided_among_the_sizes_that_are_not_stated(
+    lines: int, stated: dict[str, int], sizes: tuple[int, int, int]
+) -> None:
+    found = sizes_of(lines, stated)
+    assert (found["support"], found["reward"], found["test"]) == sizes
+
+
+def test_sizes_that_no_window_holds_are_refused_before_anything_is_watched(tmp_path: Path) -> None:
+    file = tmp_path / "runs.toml"
+    file.write_text("support = 8\nreward = 50\n")
+    options = WatchOptions(stream="-", out=tmp_path, offline=True, window=58)
+    with pytest.raises(InputError, match="a window of 58 questions has too few for support = 8, reward = 50"):
+        adapting(options, file, lambda: None)  # type: ignore[arg-type, return-value]

@@ -156,6 +156,8 @@ def test_events_in_words() -> None:
         "ALARM at prompt 7; the change may have begun at prompt 5"
     )
     assert "no adapter for drift-1: why" in words({"event": "not_adapted", "task": "drift-1", "reason": "why"})
+    ended = {"event": "end", "prompts": 60, "alarms": 1, "skipped": 0, "unreadable": {}}
+    assert words(ended) == "the stream ended: 60 prompts, 1 alarm, 0 skipped"
 
 
 def test_a_window_in_words_tells_its_limits_but_not_those_of_every_window() -> None:
@@ -177,4 +179,7 @@ def test_a_run_that_adopted_several_adapters_is_deployed_by_its_strategy(tmp_pat
     events = watch(tmp_path / "w", stream, lambda task, path: {"run": "runs/x", "told": "improved"})
     deployed = json.loads((tmp_path / "w" / "deployed.json").read_text())
     assert deployed == {"tasks": ["drift-1"], "run": "runs/x", "adapter": None}
-    assert "deployed for drift-1: runs/x/strategy.json (improved)" in [words(event) for event in events]
+    told = [words(event, tmp_path / "w") for event in events]
+    place = tmp_path / "w" / "runs"
+    shown = f"python -m agent.trace show x --out {place}"
+    assert f"deployed for drift-1: {place}/x/strategy.json (improved); {shown}" in told
