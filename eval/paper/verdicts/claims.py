@@ -30,7 +30,7 @@ def verdicts(tables: Mapping[str, TableResult], model: str, others: Mapping[str,
 
     Args:
         tables: number → what was measured, of those that are there; all of one model.
-        model: its name, for the commands of what is not measured yet.
+        model: how a command asks for it, behind ``--model``, for what is not measured yet.
         others: table → the verdicts that its own file has.
     """
     return [
@@ -39,7 +39,7 @@ def verdicts(tables: Mapping[str, TableResult], model: str, others: Mapping[str,
         *_all_stages_needed(tables.get("6"), model),
         *_families_differ(tables.get("5"), model),
         *(_judged_elsewhere(claim, table, model, others) for claim, table in OTHERS.items()),
-        *_near_zero(others),
+        *_near_zero(others, model),
     ]
 
 
@@ -183,9 +183,8 @@ def _judged_elsewhere(claim: str, table: str, model: str, others: Mapping[str, l
     return named or Verdict(claim=claim, verdict=UNTESTED, command=again(table, model), reason=reason)
 
 
-def _near_zero(others: Mapping[str, list[Verdict]]) -> list[Verdict]:
+def _near_zero(others: Mapping[str, list[Verdict]], model: str) -> list[Verdict]:
     """Return what the figures say of JAMA's adapters beside those of mathematics."""
     known = [one for listed in others.values() for one in listed if "JAMA" in one.claim or "jama" in one.claim]
     claim = f"adapters of {JAMA} are near zero in cosine to those of mathematics ({', '.join(MATHEMATICS)})"
-    command = "python -m eval.tables --table figures"
-    return known or [Verdict(claim=claim, verdict=UNMEASURED, command=command)]
+    return known or [Verdict(claim=claim, verdict=UNMEASURED, command=again("figures", model))]

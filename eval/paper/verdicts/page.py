@@ -1,8 +1,10 @@
 """The pages of verdicts, from the files of the tables that lie beside them: one for each way of answering."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +21,9 @@ from eval.paper.verdicts.verdict import UNMEASURED, Verdict
 
 OTHERS = {"3": "table3.json", "4": "table4.json", "figures": "figures.json", "cost": "cost.json"}
 """Table → the file that has ``verdicts`` of its own."""
+
+WHOSE = ("--model", "--model-path", "--consolidation", "--pretrained")
+"""Options that say which model and which generators are measured."""
 
 _LISTED = TypeAdapter(list[Verdict])
 
@@ -65,12 +70,24 @@ def write_verdicts(folder: Path, protocol: AnswerProtocol = "likelihood") -> tup
             f"{folder} has tables of several models ({', '.join(sha[:12] for sha in shas)}); keep them apart"
         )
     model = next(iter(shas.values()), "")
-    found = verdicts(tables, model, others)
+    found = verdicts(tables, asked_by(next(iter(tables.values())).command, model) if tables else model, others)
     if protocol != "likelihood":
         found = [one for one in found if one.verdict != UNMEASURED]
     path = folder / ("verdicts.md" if protocol == "likelihood" else f"verdicts-{protocol}.md")
     write_atomic(path, page(found, model, list(tables.values()), protocol))
     return found, path
+
+
+def asked_by(command: str, model: str) -> str:
+    """Return how a measured table's command asks for its model and generators, for the commands of other tables.
+
+    Args:
+        command: of the table.
+        model: the profile's name, for a command that names no model.
+    """
+    words = shlex.split(command)
+    given = {option: words[i + 1] for i, option in enumerate(words[:-1]) if option in WHOSE}
+    return shlex.join([given.pop("--model", model), *chain.from_iterable(given.items())])
 
 
 def page(

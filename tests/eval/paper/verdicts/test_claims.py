@@ -162,6 +162,17 @@ def test_written_answers_have_verdicts_of_their_own(tmp_path: Path) -> None:
     assert f"| CAO-LLM is better than MAML-en-LLM, {OUT} | **holds here** |" in write_verdicts(tmp_path)[1].read_text()
 
 
+def test_what_is_not_measured_is_asked_for_as_the_measured_table_was(tmp_path: Path) -> None:
+    one = table("2", pair(ALL, "maml", 0.05)).model_copy(
+        update={"command": "python -m eval.tables --table 2 --model 'a b.gguf' --consolidation runs/c --offline"}
+    )
+    (tmp_path / "table2.json").write_text(one.model_dump_json())
+    text = write_verdicts(tmp_path)[1].read_text()
+    asked = "--model 'a b.gguf' --consolidation runs/c"
+    assert f"`python -m eval.tables --table 6 {asked} --preset quick`" in text
+    assert f"`python -m eval.tables --table figures {asked}`" in text
+
+
 def test_tables_of_two_models_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "table6.json").write_text(table("6").model_dump_json())
     (tmp_path / "table2.json").write_text(table("2", model="1" * 64).model_dump_json())
