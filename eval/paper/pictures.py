@@ -25,6 +25,9 @@ LOOKS: Mapping[str, tuple[str, str, float]] = {
 }
 """Row → colour, line and width; the other baselines are thin, and told apart by their marks."""
 
+SIDEWAYS = 0.1
+"""Cosine of a spoke's angle from which on its name stands beside it, and not above or below."""
+
 MARKS = "s^vDPX*<>"
 """Of the other baselines, one after the other."""
 
@@ -60,7 +63,10 @@ def radar(result: TableResult, path: Path) -> None:
             label="guessing",
         )
         axes.set_xticks(angles, tasks)
-        axes.tick_params(axis="x", pad=16)
+        axes.tick_params(axis="x", pad=8)
+        for label, angle in zip(axes.get_xticklabels(), angles, strict=True):  # each away from the circle
+            side = math.cos(angle)
+            label.set_horizontalalignment("center" if abs(side) < SIDEWAYS else "left" if side > 0 else "right")
         highest = max(100 * row.cells[task].accuracy for row in result.rows.values() for task in row.cells)
         axes.set_ylim(0, min(100.0, 10 * math.ceil(highest / 10) + 5))
         rings = range(20, math.ceil(highest), 20)
