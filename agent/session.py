@@ -173,7 +173,7 @@ def drive(bench: Workbench, folder: Path, header: RunHeader, view: View) -> RunR
         reached = state_at(snapshot, folder)
         finished = "test" in reached
         if finished and (folder / "run.json").exists():
-            view.say(f"{folder.name} had ended already: its outcome is shown once more, and nothing is computed")
+            view.say(f"{folder.name} had ended already; nothing of it is computed again")
             states = [state_at(snapshot, folder) for snapshot in read_history(graph, thread, folder)]
             return completed(folder, read_record(folder), states)
         if not snapshot.created_at and (folder / "run.json").exists():

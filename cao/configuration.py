@@ -146,7 +146,7 @@ def _meant(error: ValidationError, model: type[BaseModel]) -> str:
     """Return which key was probably meant by an unknown one; empty where the first mistake is another."""
     first = error.errors(include_url=False, include_input=False)[0]
     known = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
-    close = difflib.get_close_matches(str(first["loc"][0]), model.model_fields, 1) if known else []
+    close = difflib.get_close_matches(str(first["loc"][0]), [*model.model_fields, *TABLES], 1) if known else []
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 
 from cao.command_line import run_main
+from cao.configuration import assigned
 from cao.errors import InputError
 from cao.options import SET, add_common, add_options, command_parser
 from cao.tasks import get_task
@@ -39,7 +40,7 @@ _SITUATIONS = ("policies", "labels", "starts")
 _WITH_A_MODEL = (*_PAPERS, *_ADAPTERS, *_SITUATIONS, "generation", "continual")
 
 READ_BY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("preset", "protocol", "policy"), _PAPERS),
+    **dict.fromkeys(("preset", "policy"), _PAPERS),
     "protocol": (*_PAPERS, "verdicts"),
     "rules": ("2", "all"),
     "methods": (*_PAPERS, "generation"),
@@ -47,9 +48,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "training": ("policies",),
     **dict.fromkeys(("windows", "only"), ("drift",)),
     "seed": ("drift", "acceptance"),
-    **dict.fromkeys(("tasks", "seeds", "device", "dtype"), _WITH_A_MODEL),
-    **dict.fromkeys(("model", "model_path"), (*_WITH_A_MODEL, "verdicts")),
-    "pretrained": (*_PAPERS, *_ADAPTERS, *_SITUATIONS, "generation"),
+    **dict.fromkeys(("tasks", "seeds", "model_path", "pretrained", "device", "dtype"), _WITH_A_MODEL),
+    "model": (*_WITH_A_MODEL, "verdicts"),
     "split": ("generation",),
     **dict.fromkeys(("segment", "window"), ("continual",)),
     "reward": (*_PAPERS, *_SITUATIONS, "generation"),
@@ -102,7 +102,9 @@ def unread(arguments: argparse.Namespace, table: str) -> list[str]:
         arguments: the command line, understood.
         table: that is asked for.
     """
-    given = [name for name in READ_BY if vars(arguments)[name] not in (None, False) and table not in READ_BY[name]]
+    named = {name for name, value in vars(arguments).items() if value is not None}
+    named |= set(assigned(arguments.assignments))
+    given = [name for name in READ_BY if name in named and table not in READ_BY[name]]
     reads = {name: "reads it" if len(READ_BY[name]) == 1 else "read it" for name in given}
     return [
         f"--{name.replace('_', '-')}: --table {table} does not read it ({', '.join(READ_BY[name])} {reads[name]})"

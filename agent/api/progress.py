@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 from pydantic import Field, JsonValue
@@ -69,10 +70,10 @@ class CallbackView:
         """Tell a fact."""
         self.tell(Step(kind="note", text=text))
 
-    def stream(self, event: Event) -> None:
-        """Tell what a watched stream came to."""
+    def stream(self, event: Event, folder: Path) -> None:
+        """Tell what a watched stream came to; paths in words begin with the watch's folder."""
         data = cast(dict[str, JsonValue], {**event})
-        self.tell(Step(kind="event", name=event["event"], text=words(event), data=data))
+        self.tell(Step(kind="event", name=event["event"], text=words(event, folder), data=data))
 
     def close(self) -> None:
         """Nothing is open."""

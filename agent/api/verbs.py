@@ -132,7 +132,7 @@ def watch(
         )
         file = None if config is None else Path(config)
         adapt = adapting(settings, file, lambda: view) if settings.adapt else None
-        return watched(settings, source, adapt, view.stream, view.say)
+        return watched(settings, source, adapt, lambda event: view.stream(event, settings.out), view.say)
 
 
 def load(folder: PathLike, *, progress: Progress | None = None, **options: Unpack[LoadOptions]) -> Model:

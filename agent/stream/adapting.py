@@ -32,11 +32,13 @@ def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], V
     folder, machine = options.out, options.model_dump(include={"device", "offline"}, exclude_unset=True)
 
     file_says = make_config(file, {"task": "window"}, [])
-    stated = {name: getattr(file_says, name) for name in (*SIZES, "seed") if name in file_says.model_fields_set}
+    stated = {name: getattr(file_says, name) for name in SIZES if name in file_says.model_fields_set}
+    own_seed = "seed" in options.model_fields_set or "seed" not in file_says.model_fields_set
+    seed = options.seed if own_seed else file_says.seed
 
     def configure(path: Path, out: Path, lines: int, stored: Mapping[str, object]) -> RunConfig:
-        usual = {"seed": options.seed, **sizes_of(lines, {name: stated[name] for name in SIZES if name in stated})}
-        given = {"task": str(path), "out": str(out), **usual, **stated, **machine}
+        fresh = {} if stored else {"seed": seed, **sizes_of(lines, stated)}  # a run goes on with its own
+        given = {"task": str(path), "out": str(out), **fresh, **machine}
         return make_config(file, merge(stored, given), [])
 
     request.check_names(configure(folder / "window.jsonl", folder, options.window, {}))
@@ -67,17 +69,15 @@ def adapting(options: WatchOptions, file: Path | None, make_view: Callable[[], V
 def sizes_of(lines: int, stated: Mapping[str, int]) -> dict[str, int]:
     """Return the sizes of a run on a window: those that are stated, and of the others as much as is left for each.
 
+    Where the window has too few for what is stated, it is divided as if nothing were.
+
     Args:
         lines: questions of the window.
         stated: part → its size, as a configuration file has it.
-
-    Raises:
-        InputError: the window has too few for what is stated.
     """
     open_parts, left = [name for name in SIZES if name not in stated], lines - sum(stated.values())
     if left < len(open_parts):
-        told = ", ".join(f"{name} = {size}" for name, size in stated.items())
-        raise InputError(f"a window of {lines} questions has too few for {told}; state less, or give a larger --window")
+        return sizes_of(lines, {})
     share = left // max(1, len(open_parts))
     first = {open_parts[0]: left - share * (len(open_parts) - 1)} if open_parts else {}
     return {**stated, **dict.fromkeys(open_parts, share), **first}

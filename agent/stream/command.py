@@ -78,10 +78,12 @@ def watched(
     }
     with locked(folder):
         state = _state(folder / "state.json", settings, known.expected, say)
-        before = state.prompts
+        before = state.prompts + state.skipped
         state = Watcher(folder, source, encoder, known, state, tell, adapt).run()
-    if before and state.prompts == before:
-        say(f"nothing new behind prompt {before}; --follow waits for more, and another --out begins from the first one")
+    if before and state.prompts + state.skipped == before and isinstance(source, FileSource):
+        say(
+            f"{options.stream} has nothing new; --follow waits for more, and another --out begins from its first prompt"
+        )
     if state.unreadable and not state.prompts:
         raise InputError(f"{options.stream}: no prompt could be read: {unreadable(state.unreadable)}")
     return state

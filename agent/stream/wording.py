@@ -8,7 +8,7 @@ from agent.stream.state import Event
 from tools.detect_drift.wording import NOT_IDENTIFIABLE
 
 
-def words(event: Event, folder: Path = Path()) -> str:
+def words(event: Event, folder: Path) -> str:
     """Return an event as one line that a person understands.
 
     Args:

@@ -35,7 +35,7 @@ def numbers(table: str) -> tuple[str, ...]:
 
 
 def show_plan(options: TablesOptions, engine: EngineSettings, command: str, *, as_json: bool) -> int:
-    """Print what is to be done for the tables and how long it is reckoned to take, and compute nothing.
+    """Print what is to be done for the tables and how long it is reckoned to take, and make no cell.
 
     Raises:
         InputError: the options cannot be used.
@@ -80,9 +80,9 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
             name = name_of(number, options.protocol, options.rules)
             results[number] = result
             page = write_page(result, folder, draw(result, folder, name))
-            _, said = write_verdicts(folder, options.protocol)
+            judged = f"{write_verdicts(folder, options.protocol)[1]}\n" if options.rules == "equal" else ""
             if not as_json:
-                sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{said}\n")
+                sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{judged}")
         for name in adapters.TABLES if options.table == "all" else ():
             one = options.model_copy(update={"table": name, "out": folder})
             try:

@@ -57,12 +57,13 @@ def test_a_list_on_any_terminal_cuts_no_name_and_leaves_columns_out_instead(
     assert (len(columns) == 9) == (width >= 140)
 
 
-def test_folders_below_that_have_runs_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["drift-1", "runs/drift-1"])
+def test_folders_below_that_have_runs_are_named(below: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     name = "drift-1-20261123-204107-1f2a"
-    made.write_run(tmp_path / "drift-1", name, made.record(name))
+    made.write_run(tmp_path / below, name, made.record(name))
     view.show_list([], tmp_path, datetime(2026, 11, 24, 0, 0, tzinfo=UTC))
-    told = f"no runs in {tmp_path}; those of its folders have some: --out {tmp_path / 'drift-1'}\n"
-    assert capsys.readouterr().out == told
+    listed = f"python -m agent.trace list --out {tmp_path / below}"
+    assert capsys.readouterr().out == f"no runs in {tmp_path}; folders below have some: {listed}\n"
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

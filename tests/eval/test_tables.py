@@ -19,6 +19,8 @@ RESULTS = Path(__file__).parents[2] / "docs/results"
         ("acceptance", ["--tasks", "gsm8k"], "--tasks: --table acceptance does not read it"),
         ("drift", ["--model", "x"], "--model: --table drift does not read it"),
         ("6", ["--maml-tokens", "9"], "--maml-tokens: --table 6 does not read it (3, 4, all read it)"),
+        ("2", ["--seed", "0"], "--seed: --table 2 does not read it (drift, acceptance read it)"),
+        ("cost", ["--set", "workers=2"], "--workers: --table cost does not read it"),
         ("labels", ["--training", "x"], "--training: --table labels does not read it (policies reads it)"),
     ],
 )
@@ -31,7 +33,7 @@ def test_a_note_stands_before_what_is_measured(tmp_path: Path, capsys: pytest.Ca
     assert tables.main(["--table", "verdicts", "--out", str(tmp_path / "no"), "--workers", "2"]) == 2
     note, error = capsys.readouterr().err.splitlines()
     assert note == "note: --workers: --table verdicts does not read it (2, 5, 6, all, generation, policies read it)"
-    assert error.startswith(f"error: {tmp_path / 'no'}: no table of the paper lies there; --out names another folder")
+    assert error.startswith(f"error: {tmp_path / 'no'}: no table that verdicts are of lies there; --out names another")
     assert not (tmp_path / "no").exists()
 
 

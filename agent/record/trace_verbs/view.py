@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.record.commands import next_step, start_command
+from agent.record.commands import next_step, start_command, trace_command
 from agent.record.events import evaluations_text, sentence
 from agent.record.gains import rules_sentence, sides, steps_sentences
 from agent.record.missing import missing_sentences
@@ -62,9 +62,9 @@ def show_list(runs: list[RunSummary], out: Path, now: datetime) -> None:
         now: what ages are counted from, UTC.
     """
     if not runs:
-        below = sorted({path.parent for path in out.glob("*/*") if is_run(path)})
-        listed = " or ".join(f"--out {folder}" for folder in below[:3])
-        told = f"those of its folders have some: {listed}" if below else f"start one with: {start_command(out)}"
+        below = sorted({path.parent for depth in ("*/*", "*/*/*") for path in out.glob(depth) if is_run(path)})
+        listed = ", ".join(trace_command("list", folder) for folder in below[:3]) + (" …" if below[3:] else "")
+        told = f"folders below have some: {listed}" if below else f"start one with: {start_command(out)}"
         sys.stdout.write(f"no runs in {out}; {told}\n")
         return
     console = open_console()

@@ -153,7 +153,7 @@ class Adaptation:
     def _event(self, event: Event) -> None:
         """Take what the watch came to, in the watch's thread."""
         kind = event["event"]
-        sys.stderr.write(f"{words(event)}\n")
+        sys.stderr.write(f"{words(event, self.options.out)}\n")
         if kind in ("alarm", "new_task"):
             self.metrics.events.labels(kind).inc()
         if kind in ("start", "expect"):

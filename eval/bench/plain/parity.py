@@ -119,6 +119,8 @@ def document(task: Task, example: Example, lm: LanguageModel) -> Document:
     query = task.query(example, lm.profile.answer_style)
     beginnings = [query.prefix + branch.lead for branch in query.branches]
     ends = [branch.scored for branch in query.branches]
+    if len(set(beginnings)) == len(set(ends)) == 1:
+        raise InputError(f"{task.name}: the choices of {example.question[:60]!r} are all the same")
     if len(set(beginnings)) == 1:
         beginnings = beginnings[:1]
     elif len(set(ends)) == 1:

@@ -103,11 +103,11 @@ def _better_than_baselines(table: TableResult | None, model: str) -> list[Verdic
     ]
     if table is None or PAPERS_ALL not in table.rows:
         return found
-    papers = [(name, kind) for kind in KINDS for name in table2.PAPERS if _published(name, kind)]
+    papers = [(name, kind) for kind in KINDS for name in table2.PAPERS]
     return found + [
         _compared(
             f"{title(PAPERS_ALL)}, is better than {title(name)}, {kind}", table, (PAPERS_ALL, name, kind), "2", model
-        )
+        ).model_copy(update={"beyond": not _published(name, kind)})
         for name, kind in papers
     ]
 
@@ -128,12 +128,17 @@ def _stage_1_alone_hurts(table: TableResult | None, model: str) -> list[Verdict]
 
 
 def _all_stages_needed(table: TableResult | None, model: str) -> list[Verdict]:
-    steps = (
+    steps = [
         ("stage 1 gains over the base model", STAGE_1, "base"),
         ("stage 2 gains over stage 1", STAGES_1_2, STAGE_1),
         ("stage 3 gains over stages 1 and 2", ALL, STAGES_1_2),
         ("all stages together gain over the base model", ALL, "base"),
-    )
+    ]
+    if table and PAPERS_ALL in table.rows:
+        steps += [
+            ("stage 3, accepting as the paper does, gains over stages 1 and 2", PAPERS_ALL, STAGES_1_2),
+            ("all stages together, accepting as the paper does, gain over the base model", PAPERS_ALL, "base"),
+        ]
     parts, found = list[Verdict](), list[Verdict]()
     for kind in KINDS:
         each = [_compared(f"{claim}, {kind}", table, (row, other, kind), "6", model) for claim, row, other in steps]

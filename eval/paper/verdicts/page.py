@@ -62,7 +62,7 @@ def write_verdicts(folder: Path, protocol: AnswerProtocol = "likelihood") -> tup
     if not shas:
         answered = "" if protocol == "likelihood" else f" --protocol {protocol}"
         raise InputError(
-            f"{folder}: no table of the paper lies there; --out names another folder, and "
+            f"{folder}: no table that verdicts are of lies there; --out names another folder, and "
             f"python -m eval.tables --table 2 --preset quick{answered} --out {folder} makes one"
         )
     if len(shas) > 1:

@@ -9,6 +9,7 @@ from agent.loop import request
 from agent.stream.adapting import adapting, sizes_of
 from agent.stream.options import WatchOptions
 from cao.errors import InputError
+from cao.files import sha256_file
 
 
 def test_a_window_is_counted_by_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +39,8 @@ def test_a_window_is_counted_by_its_lines(tmp_path: Path, monkeypatch: pytest.Mo
         (64, {"reward": 24}, (20, 24, 20)),
         (60, {"support": 8, "reward": 24, "test": 24}, (8, 24, 24)),
         (60, {"support": 8, "test": 9}, (8, 43, 9)),
+        (30, {"support": 8, "reward": 24}, (10, 10, 10)),  # too few: the last window of a stream, say
+        (64, {"support": 25, "reward": 200, "test": 200}, (22, 21, 21)),
     ],
 )
 def test_a_window_is_divided_among_the_sizes_that_are_not_stated(
@@ -47,9 +50,33 @@ def test_a_window_is_divided_among_the_sizes_that_are_not_stated(
     assert (found["support"], found["reward"], found["test"]) == sizes
 
 
-def test_sizes_that_no_window_holds_are_refused_before_anything_is_watched(tmp_path: Path) -> None:
-    file = tmp_path / "runs.toml"
-    file.write_text("support = 8\nreward = 50\n")
-    options = WatchOptions(stream="-", out=tmp_path, offline=True, window=58)
-    with pytest.raises(InputError, match="a window of 58 questions has too few for support = 8, reward = 50"):
-        adapting(options, file, lambda: None)  # type: ignore[arg-type, return-value]
+def test_a_seed_of_the_command_line_wins_over_the_file_and_a_run_goes_on_with_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[int, int]] = []
+
+    def read(config: RunConfig) -> None:
+        found.append((config.seed, config.reward))
+        raise InputError("no answers")
+
+    monkeypatch.setattr(request, "read_task", read)
+    file, window = tmp_path / "runs.toml", tmp_path / "w.jsonl"
+    file.write_text("reward = 24\nseed = 3\n")
+    window.write_text("".join(f'{{"prompt": "{i}"}}\n' for i in range(60)))
+    for given in ({}, {"seed": 5}):
+        options = WatchOptions(stream="-", out=tmp_path, offline=True, **given)
+        adapting(options, file, lambda: None)("drift-1", window)  # type: ignore[arg-type, return-value]
+    assert found == [(3, 24), (5, 24)]
+    begun = request.RunHeader(
+        run_id="r",
+        created="",
+        config={"seed": 9, "reward": 21},
+        fingerprint={"task_sha256": sha256_file(window)},
+        graph_sha256="",
+        model_sha256="",
+        pretrained={},
+    )
+    (tmp_path / "runs" / "drift-1" / "r").mkdir(parents=True)
+    begun.write(tmp_path / "runs" / "drift-1" / "r")
+    adapting(WatchOptions(stream="-", out=tmp_path, offline=True), file, lambda: None)("drift-1", window)  # type: ignore[arg-type, return-value]
+    assert found[-1] == (9, 21)

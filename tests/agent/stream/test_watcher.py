@@ -54,9 +54,11 @@ def test_unreadable_lines_are_counted_and_the_first_for_each_reason_is_shown(tmp
     object_, list_ = (event["reason"] for event in events[1:3])
     assert [(e["line"], e["count"]) for e in events if e["event"] == "skipped"] == [(1, 1), (341, 1), (1342, 1001)]
     assert events[-1]["unreadable"] == {object_: 340, list_: 1201}
-    assert words(events[-1]).endswith(f"1541 skipped, of which could not be read: 340 ({object_}), 1201 ({list_})")
-    assert words(events[1]) == f"line 1 skipped: {object_}"
-    assert words(events[3]) == f"line 1342 skipped: {list_} (1001 such lines so far)"
+    assert words(events[-1], Path()).endswith(
+        f"1541 skipped, of which could not be read: 340 ({object_}), 1201 ({list_})"
+    )
+    assert words(events[1], Path()) == f"line 1 skipped: {object_}"
+    assert words(events[3], Path()) == f"line 1342 skipped: {list_} (1001 such lines so far)"
 
 
 def test_known_and_new_tasks_are_named_and_a_task_that_comes_back_is_recognised(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_a_new_kind_that_comes_in_twins_raises_no_more_alarms_than_promised(tmp_
         alarms.append(events[-1]["alarms"])
         thinned = next(event for event in events if event["event"] == "thinned")
         assert (thinned["every"], thinned["holds"]) == (2, True)
-        assert "one in 2 is judged" in words(thinned)
+        assert "one in 2 is judged" in words(thinned, Path())
     assert min(alarms) >= 1
     assert sum(alarms) - 5 <= 2  # 5 × 330 prompts behind the first window, one alarm in 1,000
 
@@ -152,12 +154,12 @@ def test_a_stop_at_any_write_changes_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_events_in_words() -> None:
-    assert words({"event": "alarm", "prompt": 7, "since": 5}) == (
+    assert words({"event": "alarm", "prompt": 7, "since": 5}, Path()) == (
         "ALARM at prompt 7; the change may have begun at prompt 5"
     )
-    assert "no adapter for drift-1: why" in words({"event": "not_adapted", "task": "drift-1", "reason": "why"})
+    assert "no adapter for drift-1: why" in words({"event": "not_adapted", "task": "drift-1", "reason": "why"}, Path())
     ended = {"event": "end", "prompts": 60, "alarms": 1, "skipped": 0, "unreadable": {}}
-    assert words(ended) == "the stream ended: 60 prompts, 1 alarm, 0 skipped"
+    assert words(ended, Path()) == "the stream ended: 60 prompts, 1 alarm, 0 skipped"
 
 
 def test_a_window_in_words_tells_its_limits_but_not_those_of_every_window() -> None:
@@ -166,11 +168,11 @@ def test_a_window_in_words_tells_its_limits_but_not_those_of_every_window() -> N
     known = KnownTasks({"red": Reference(encoder.embed([f"red thing {i}" for i in range(80)]))})
     report = detect_drift(prompts, None, known, encoder=encoder)
     assert NOT_IDENTIFIABLE in report.caveats
-    told = words({"event": "window", "alarm": 1, "report": report.model_dump(mode="json")})
+    told = words({"event": "window", "alarm": 1, "report": report.model_dump(mode="json")}, Path())
     assert told.startswith(f"the 13 prompts behind it: {report.sentence}. 1 of 13 prompts are longer than")
     assert NOT_IDENTIFIABLE not in told
     assert words(
-        {"event": "window", "report": {"n": 9, "sentence": "so", "caveats": ["a", NOT_IDENTIFIABLE, "b"]}}
+        {"event": "window", "report": {"n": 9, "sentence": "so", "caveats": ["a", NOT_IDENTIFIABLE, "b"]}}, Path()
     ) == ("the 9 prompts behind it: so. a. b")
 
 

@@ -115,6 +115,10 @@ def test_runs_that_accept_as_the_paper_does_have_claims_where_they_were_measured
     assert said(found, claim).verdict == HOLDS
     assert said(found, f"CAO-LLM is better than MAML-en-LLM, {OUT}").verdict == FAILS
     assert "as the paper does" not in str(verdicts({"2": table("2", pair(ALL, "maml", 0.05))}, "tiny", {}))
+    steps = pair(ALL, STAGES_1_2, -0.05), pair(PAPERS_ALL, STAGES_1_2, 0.05)
+    stages = verdicts({"6": table("6", *steps)}, "tiny", {})
+    assert said(stages, f"stage 3, accepting as the paper does, gains over stages 1 and 2, {OUT}").verdict == HOLDS
+    assert said(stages, f"stage 3 gains over stages 1 and 2, {OUT}").verdict == FAILS
 
 
 def test_the_page_is_written_from_the_files(tmp_path: Path) -> None:
