@@ -74,9 +74,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _measure(arguments: argparse.Namespace, command: str) -> int:
     options = settings_of(TablesOptions, arguments, "tables")
-    if options.dry_run and options.table not in _PAPERS:
+    if options.dry_run and options.table not in (planned := READ_BY["dry_run"]):
         raise InputError(
-            f"--dry-run: --table {options.table} has no plan ({', '.join(_PAPERS)} have one); leave it out"
+            f"--dry-run: --table {options.table} has no plan ({', '.join(planned)} have one); leave it out"
         )
     for sentence in unread(arguments, options.table):
         sys.stderr.write(f"note: {sentence}\n")

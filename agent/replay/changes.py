@@ -29,7 +29,6 @@ class Fork:
         stored: what its ``config.json`` holds.
         asked: the new run, as ``python -m agent.run`` would be asked for it.
         changed: key → its values before and after.
-        node: the step that the new run begins with; what lies before it is the old run's.
         anew: why no step of the old run is kept; empty where some are.
     """
 
@@ -37,8 +36,12 @@ class Fork:
     stored: RunHeader
     asked: Request
     changed: Mapping[str, tuple[object, object]]
-    node: str
-    anew: str = ""
+    anew: str
+
+    @property
+    def node(self) -> str:
+        """The step that the new run begins with; what lies before it is the old run's."""
+        return FIRST if self.anew else LOOP
 
     def sentence(self) -> str:
         """Return what is changed and which steps are kept."""
@@ -69,12 +72,11 @@ def plan_fork(out: Path, run_id: str, assignments: list[str]) -> Fork:
         raise InputError(f"run {source.name} had these values already; --set key=value changes one")
     events = read_trace(source)
     anew = _differs_early(before, asked.config, events) or _lacks_steps(source, stored, before, events)
-    node = FIRST if anew else LOOP
     config = asked.config
     if anew and stored.dtype_asked and "dtype" not in assigned(assignments):
         config = config.model_copy(update={"dtype": stored.dtype_asked})  # what was asked for, and not what came of it
-    asked = replace(asked, config=config, forked={"run_id": source.name, "node": node})
-    return Fork(source, stored, asked, changed, node, anew)
+    fork = Fork(source, stored, asked, changed, anew)
+    return replace(fork, asked=replace(asked, config=config, forked={"run_id": source.name, "node": fork.node}))
 
 
 def _differs_early(before: RunConfig, after: RunConfig, events: list[Event]) -> str:

@@ -176,12 +176,8 @@ def compared(graded: Graded) -> tuple[TaskParity, list[Unequal]]:
     n, unequal, metrics = len(graded.theirs), list[Unequal](), metrics_of(graded.theirs[0]["doc"])
     lls = [[ll for ll, _ in sample["filtered_resps"]] for sample in graded.theirs]
     right = {"acc": [sample["acc"] for sample in graded.theirs], "acc_norm": [s["acc_norm"] for s in graded.theirs]}
-    by = {
-        "acc": lls,
-        "acc_norm": [_by_characters(each, sample) for each, sample in zip(lls, graded.theirs, strict=True)],
-    }
     for metric in metrics:
-        scores = by[metric]
+        scores = lls if metric == "acc" else list(map(_by_characters, lls, graded.theirs))
         rows = zip(graded.ours[metric], scores, choices(scores), right[metric], strict=True)
         for item, theirs, choice, good in rows:
             if item.choice != choice or item.correct != bool(good):
@@ -206,6 +202,4 @@ def compared(graded: Graded) -> tuple[TaskParity, list[Unequal]]:
 
 def _by_characters(lls: Sequence[float], sample: Sample) -> list[float]:
     """Return the log-likelihoods of a question's ends by their characters, without the space before them."""
-    ends = sample["doc"]["ends"]
-    sizes = [max(1, len(text.strip())) for text in (ends if len(ends) == len(lls) else ends * len(lls))]
-    return [ll / size for ll, size in zip(lls, sizes, strict=True)]
+    return [ll / max(1, len(text.strip())) for ll, text in zip(lls, sample["doc"]["ends"], strict=True)]
