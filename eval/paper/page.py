@@ -127,8 +127,9 @@ def practised(result: TableResult) -> str:
     """Return which tasks the policy knows, in a sentence; empty for none."""
     if not result.practised:
         return ""
+    runs = " and ".join(f"“{title(row)}”" for row in WHOLE if row in result.rows)
     return (
-        f"The policy that proposes strategies in “{title(ALL)}” practised choosing them on other questions of "
+        f"The policy that proposes strategies in {runs} practised choosing them on other questions of "
         f"{', '.join(result.practised)}: its stage 3 is not new to these. "
     )
 

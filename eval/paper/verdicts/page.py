@@ -15,6 +15,7 @@ from cao.types import AnswerProtocol
 from eval.pages.markdown import table
 from eval.paper.page import name_of
 from eval.paper.results import TableResult
+from eval.paper.rows import PAPERS_ALL
 from eval.paper.tables import TABLES
 from eval.paper.verdicts.claims import verdicts
 from eval.paper.verdicts.verdict import UNMEASURED, Verdict
@@ -104,7 +105,7 @@ def page(
     rests = [
         f"- Table {one.table}: {one.measured}, {one.dtype}, {one.machine}, preset `{one.preset}`, seeds "
         f"{', '.join(map(str, one.seeds))}, at most {one.limit} test questions of {len(one.tasks)} tasks, runs by "
-        f"`--accept {one.accept}`, {len(one.versus)} comparisons"
+        f"`--accept {one.accept}`{_as_the_paper(one)}, {len(one.versus)} comparisons"
         for one in tables
     ]
     papers, beyond = ([one for one in found if one.beyond == apart] for apart in (False, True))
@@ -121,6 +122,11 @@ questions; the figure says which.
 
 {chr(10).join(rests) or "Nothing is measured yet."}
 """
+
+
+def _as_the_paper(table: TableResult) -> str:
+    """Return by which rule the runs accept that do as the paper does; empty where there are none."""
+    return " and by `--accept any`" if PAPERS_ALL in table.rows else ""
 
 
 def _apart(beyond: Sequence[Verdict]) -> str:

@@ -3,7 +3,7 @@
 from eval.baselines.baseline import Spent
 from eval.paper.page import METERED, equal_rules, name_of, page
 from eval.paper.results import KINDS, Cell, Mean, RowResult, TableResult
-from eval.paper.rows import ALL
+from eval.paper.rows import ALL, PAPERS_ALL
 from tests.eval.paper.made_tables import made_table
 
 IN, _ = KINDS
@@ -30,6 +30,9 @@ def test_means_are_told_by_the_plain_rule_too() -> None:
 
 def test_tasks_that_the_policy_knows_are_named() -> None:
     assert "practised choosing them on other questions of arc_easy: its stage 3 is not new to these" in page(made())
+    one = made()
+    both = one.model_copy(update={"rows": {**one.rows, PAPERS_ALL: one.rows[ALL]}})
+    assert "in “CAO-LLM, all stages” and “CAO-LLM, accepting as the paper does” practised" in page(both)
 
 
 def test_tasks_that_were_learnt_in_other_words_are_named() -> None:

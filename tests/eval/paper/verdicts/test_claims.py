@@ -131,7 +131,10 @@ def test_the_page_is_written_from_the_files(tmp_path: Path) -> None:
     assert f"| {SPARSER} | **does not hold here** | -1 | r | `c` |" in text
     assert "families hold by the 95 % interval alone, without a correction; that of cost by exponents" in text
     assert "- Table 6: 2026-01-01, float32, a machine, preset `quick`, seeds 0" in text
-    assert "runs by `--accept confident`" in text
+    assert "runs by `--accept confident`, " in text
+    both = table("6", pair(PAPERS_ALL, STAGES_1_2, 0.05)).model_dump_json()
+    (tmp_path / "table6.json").write_text(both)
+    assert "runs by `--accept confident` and by `--accept any`, " in write_verdicts(tmp_path)[1].read_text()
 
 
 def test_comparisons_that_the_paper_does_not_make_stand_apart(tmp_path: Path) -> None:
