@@ -46,8 +46,11 @@ def test_a_list_on_any_terminal_cuts_no_name_and_leaves_columns_out_instead(
     name = "commonsense_qa-20261123-204107-1f2a"
     made.write_run(tmp_path, name, {**made.record(name), "task": "commonsense_qa"})
     view.show_list(list_runs(tmp_path), tmp_path, datetime(2026, 11, 24, 0, 0, tzinfo=UTC))
-    head, _, row = (line for line in capsys.readouterr().out.split("\n") if line.strip())
+    head, _, row, *told = (line for line in capsys.readouterr().out.split("\n") if line.strip())
     columns = head.split()
+    every = ("policy", "model", "tries", "age", "reward", "task")
+    gone = [name for name in every if name not in columns]
+    assert told == ([f"not shown for want of width: {', '.join(gone)}"] if gone else [])
     assert "…" not in row
     assert len(row.rstrip()) <= max(width, 80)
     assert name in row

@@ -75,6 +75,9 @@ def show_list(runs: list[RunSummary], out: Path, now: datetime) -> None:
             break
     console.width = max(needed, console.width)  # what is left is broken by the terminal, not cut
     console.print(table)
+    if spared:
+        gone = ", ".join(column.lstrip(">!") for column in SPARED[:spared])
+        console.print(Text(f"not shown for want of width: {gone}", "dim"))
     for run in runs:
         if run.problem:
             console.print(Text(visible(run.problem), "red"))
