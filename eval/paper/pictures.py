@@ -87,8 +87,8 @@ def stages(result: TableResult, path: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.2), layout="constrained")
         axes = figure.add_subplot()
-        sides = zip((-0.12, 0.12), KINDS, (OURS, JUDGED), ("right", "left"), strict=True)
-        for shift, kind, colour, side in sides:
+        sides = zip((-0.12, 0.12), KINDS, (OURS, JUDGED), (1, 0), strict=True)
+        for shift, kind, colour, end in sides:
             means = {place: row.means[kind] for place, row in enumerate(rows.values()) if kind in row.means}
             if not means:
                 continue
@@ -98,8 +98,9 @@ def stages(result: TableResult, path: Path) -> None:
             axes.errorbar(places, values, yerr=spread, fmt="o-", color=colour, label=kind, capsize=3, linewidth=1)
             for place, mean in zip(places, means.values(), strict=True):
                 note = f"{100 * mean.accuracy:.1f}\n{len(mean.tasks)} tasks"
-                at, aside = (place, 100 * mean.accuracy), (8 if side == "left" else -8, 0)
-                axes.annotate(note, at, aside, textcoords="offset points", fontsize=7, ha=side, va="center")
+                at, aside, side = (place, 100 * mean.ci95[end]), (0, 3 if end else -3), "bottom" if end else "top"
+                axes.annotate(note, at, aside, textcoords="offset points", fontsize=7, ha="center", va=side)
+        axes.margins(y=0.15)
         axes.set_xticks(range(len(rows)), [title(row) for row in rows])
         axes.set_xlim(-0.5, len(rows) - 0.3)
         axes.set_ylabel("accuracy, % (95 %)")
