@@ -201,9 +201,9 @@ class Item(Record):
         gold_chars: characters of the gold answer as scored.
         text: the generated text, for the generate protocol.
         confidence: geometric mean of its tokens' probabilities; 0 where nothing was generated.
-        choices: what was measured of each choice, from which any answer rule follows; empty where several adapters
-            answered together, and under generate.
+        choices: what was measured of each, for any answer rule; empty of several adapters' answer, and of a text.
         member: which of the model's adapters answered, where each question goes to one of several.
+        guessing: accuracy of drawing lots among the choices that the prompt of a written answer shows; else 0.
     """
 
     id: str
@@ -219,6 +219,7 @@ class Item(Record):
     confidence: float = 0.0
     choices: tuple[ChoiceLikelihood, ...] = ()
     member: int = 0
+    guessing: float = Field(default=0.0, exclude_if=lambda lots: lots == 0)
 
 
 class Reward(Record):
@@ -232,8 +233,8 @@ class Reward(Record):
         gold_nll_per_char: summed gold negative log-likelihood over summed characters, nats.
         n: questions.
         raw_loss: mean choice log-loss of the scores as they are, nats; None in older files.
-        chance, uniform_loss: accuracy and log-loss (nats) of guessing, 0 without choices.
-        at_chance: where there are choices, whether ``ci95`` holds ``chance`` or ``loss`` is not below ``uniform_loss``.
+        chance, uniform_loss: accuracy and log-loss (nats) of guessing, 0 without choices; writing has no log-loss.
+        at_chance: ``ci95`` holds ``chance`` or ``loss`` is not below ``uniform_loss``; of texts, also ``ci95`` below.
     """
 
     score: float

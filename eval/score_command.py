@@ -148,7 +148,8 @@ def _table(about: Measurement, reward: Reward) -> None:
     for key, value in about.model_dump().items():
         table.add_row(key, "none" if value is None else str(value))
     low, high = reward.ci95
-    guessing = f"; guessing {100 * reward.chance:.1f} %" if reward.chance else ""
+    below = "; no better than that" if reward.at_chance and not reward.uniform_loss else ""
+    guessing = f"; guessing {100 * reward.chance:.1f} %{below}" if reward.chance else ""
     table.add_row("accuracy", f"{100 * reward.score:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f}{guessing})")
     table.add_row("questions", str(reward.n))
     table.add_row("gold answer", f"{reward.gold_nll_per_char:.4f} nats per character")

@@ -21,7 +21,8 @@ from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRec
 from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.model.profiles import NOT_THE_HUBS
-from cao.types import AdaptedModel, Example, Reward
+from cao.tasks.base import Task
+from cao.types import AdaptedModel, AnswerProtocol, Example, Reward
 from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
@@ -59,7 +60,7 @@ def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bo
         baseline=_score(summarise(base)),
         adapted=_score(summarise(adapted)),
         steps=tuple(starmap(partial(step, bench.config.accept), pairwise(tested.items()))),
-        chance=chance_level(bench.splits.test),
+        chance=chance_level(bench.task, bench.splits.test, bench.protocol),
         p_value=verdict.mcnemar_p_value,
         loss_change=verdict.loss_change,
         loss_p_value=verdict.loss_p_value,
@@ -77,10 +78,10 @@ def conclude_unjudged(bench: Workbench) -> State:
     return {"status": "no_improvement", "test": None, "adopted": None}
 
 
-def chance_level(examples: list[Example]) -> float | None:
+def chance_level(task: Task, examples: list[Example], protocol: AnswerProtocol) -> float | None:
     """Return the accuracy of drawing lots among the choices, None where answers are free texts."""
-    shares = [1 / len(example.choices) for example in examples if example.choices]
-    return statistics.fmean(shares) if len(shares) == len(examples) else None
+    shares = [task.guessing(example, protocol) for example in examples]
+    return statistics.fmean(shares) if all(shares) else None
 
 
 def _score(reward: Reward) -> PartScore:

@@ -145,7 +145,8 @@ def _start(end: NodeEnd, base: Reward) -> str:
         if start and start["reward"]:
             after = start["dropped_after"]
             figures[f"{name} adapter"] = _figures(start["reward"]) if after is None else f"dropped after {after}"
-    guess = f", guessing {percent(base.chance)} and {number(base.uniform_loss)}" if base.uniform_loss else ""
+    loss = f" and {number(base.uniform_loss)}" if base.uniform_loss else ""
+    guess = f", guessing {percent(base.chance)}{loss}" if base.chance else ""
     if len(figures) == 1:
         return f"start: {_figures(base)} on {base.n} questions{guess}"
     each = "; ".join(f"{name} {figures}" for name, figures in figures.items())

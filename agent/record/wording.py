@@ -266,15 +266,15 @@ def at_chance_text(run: Run) -> str:
     """Return which models know no more of the test questions than guessing does, in a sentence; empty for none."""
     if run.test is None:
         return ""
-    sides = {"the deployed model": run.test.baseline, "the adapted one": run.test.adapted}
-    if run.status != "improved":
-        del sides["the adapted one"]
+    sides = {"the deployed model": run.test.baseline}
+    sides |= {"the adapted one": run.test.adapted} if run.status == "improved" else {}
     named = [name for name, side in sides.items() if side.at_chance]
     if not named:
         return ""
-    base = run.test.baseline
-    told = f"On test {' and '.join(named)} {'is' if len(named) == 1 else 'are'} at chance"
-    return f"{told}: guessing has accuracy {percent(base.chance)} and log-loss {number(base.uniform_loss)}."
+    base, what = run.test.baseline, f"On test {' and '.join(named)} {'is' if len(named) == 1 else 'are'}"
+    if not base.uniform_loss:  # written answers, of which many may name no choice
+        return f"{what} no better than guessing, which has accuracy {percent(base.chance)}."
+    return f"{what} at chance: guessing has accuracy {percent(base.chance)} and log-loss {number(base.uniform_loss)}."
 
 
 def adopted_text(run: Run) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cao.files import sha256_bytes
 from cao.reading import FileReading
-from cao.types import AnswerStyle, Branch, Example, Query
+from cao.types import AnswerProtocol, AnswerStyle, Branch, Example, Query
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SYSTEM = "system"
@@ -224,6 +224,11 @@ class Task:
     def asked(self, example: Example, style: AnswerStyle) -> str:
         """Return what stands before the answer, without choices too."""
         return self.query(example, style).prefix if example.choices else plain(example.prompt)
+
+    def guessing(self, example: Example, protocol: AnswerProtocol) -> float:
+        """Return the accuracy of drawing lots among the choices; 0 without any, and where a writer is shown none."""
+        shown = protocol == "likelihood" or all(choice in self.ask(example) for choice in example.choices)
+        return 1 / len(example.choices) if example.choices and shown else 0.0
 
     def neutral(self, style: AnswerStyle, question: str) -> str:
         """Return what stands before a choice where ``question`` asks nothing; letters then stand for no choice."""

@@ -114,7 +114,7 @@ class Measuring:
         table, desk, options = TABLES[number], self.desk, self.desk.shared.options
         rows = table.wanted(options.methods)
         asked = {task: test for task in self._tasks if (test := self._test(task)) is not None}
-        answers = {task: _answers(task, test, rows, found, len(options.seeds)) for task, test in asked.items()}
+        answers = {task: _answers(task, test, rows, found, options) for task, test in asked.items()}
         kinds = {task: KINDS[0] if task in IN_DOMAIN else KINDS[1] for task in self._tasks}
         by_kind = {kind: {t: one for t, one in answers.items() if kinds[t] == kind} for kind in KINDS}
         compute, size = desk.lm.compute, SIZES[options.preset]
@@ -167,7 +167,9 @@ class Measuring:
             return None  # the row says why
 
 
-def _answers(task: str, test: Sequence[Example], rows: Sequence[str], found: Found, seeds: int) -> TaskAnswers:
+def _answers(
+    task: str, test: Sequence[Example], rows: Sequence[str], found: Found, options: TablesOptions
+) -> TaskAnswers:
     """Return what every row that a task has in all seeds answers, with the bootstrap's draws."""
     answers = dict[str, Answers]()
     for row in rows:
@@ -176,9 +178,9 @@ def _answers(task: str, test: Sequence[Example], rows: Sequence[str], found: Fou
             cells = [found.cells[key] for key in keys]
             rules = [cell.kept.rule for cell in cells]
             answers[row] = Answers.of([cell.default for cell in cells], [cell.best for cell in cells], rules)
-    shares = [1 / len(example.choices) if example.choices else 0.0 for example in test]
+    shares = [get_task(task).guessing(example, options.protocol) for example in test]
     rng = np.random.default_rng(int(sha256_bytes(task.encode())[:8], 16))
-    return TaskAnswers(answers, Draws.make(len(test), seeds, rng), float(np.mean(shares)))
+    return TaskAnswers(answers, Draws.make(len(test), len(options.seeds), rng), float(np.mean(shares)))
 
 
 def _keys_of(row: str, task: str, found: Found) -> list[Key]:

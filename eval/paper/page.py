@@ -86,7 +86,7 @@ def _head(result: TableResult) -> str:
         f"Every model answers by its own best rule, chosen on {result.reward} reward questions from the same rules for "
         f"all: {result.rule_choice}. “Plain rule” is log p per character, the default. "
         if result.protocol == "likelihood"
-        else "“parsable” is the share of answers that name a choice. "
+        else "“parsable” is the share of answers that name a choice; no other is right. "
     )
     return f"""# Table {result.table} of the paper, measured here: {one.title.lower()}
 
@@ -160,14 +160,22 @@ def equal_rules(result: TableResult) -> str:
 
 
 def _means(result: TableResult, kind: str) -> str:
-    plain = ["plain rule"] if result.protocol == "likelihood" else []
-    heads = ["row", "tasks", "accuracy (95 %)", *plain, *(f"paper, {size}" for size in SIZES)]
+    ranked = result.protocol == "likelihood"
+    heads = [
+        "row",
+        "tasks",
+        "accuracy (95 %)",
+        *(["plain rule"] if ranked else ["parsable", "right of these"]),
+        *(f"paper, {size}" for size in SIZES),
+    ]
     rows = []
     for name, row in result.rows.items():
         if (mean := row.means.get(kind)) is not None:
             papers = [average(size, name, in_domain=kind == KINDS[0]) for size in SIZES]
-            by_default = [100 * statistics.fmean(row.cells[task].default for task in mean.tasks)] if plain else []
-            figures = [share(mean.accuracy, mean.ci95), *map(_percent, [*by_default, *papers])]
+            by_default = _percent(100 * statistics.fmean(row.cells[task].default for task in mean.tasks))
+            named = parsable_of(row, mean.tasks)
+            told = [by_default] if ranked else [_parsable(named), _parsable(mean.accuracy / named if named else None)]
+            figures = [share(mean.accuracy, mean.ci95), *told, *map(_percent, papers)]
             rows.append([title(name), str(len(mean.tasks)), *figures])
         else:
             rows.append([title(name), "0", "n/a", *([""] * (len(heads) - 3))])
@@ -211,16 +219,16 @@ def _task(result: TableResult, task: str) -> str:
         for name, row in result.rows.items()
     ]
     body = table([*heads, *(f"paper, {size}" for size in SIZES)], rows)
-    guessing = f"{100 * result.chance[task]:.1f} %"
-    return f"## {task}\n\n{result.kinds[task]}, {result.n[task]} questions; guessing {guessing}.\n\n{body}"
+    chance = result.chance[task]
+    guessing = f"guessing {100 * chance:.1f} %" if chance else "no choices are shown"
+    return f"## {task}\n\n{result.kinds[task]}, {result.n[task]} questions; {guessing}.\n\n{body}"
 
 
 def _cell(row: RowResult, task: str, *, written: bool) -> list[str]:
     cell: Cell | None = row.cells.get(task)
     if cell is None:
         return ["n/a", *([""] * (3 if written else 4))]
-    parsable = "" if cell.parsable is None else f"{100 * cell.parsable:.0f} %"
-    more = [parsable] if written else [f"{100 * cell.default:.1f}", f"{cell.log_loss:.4f}"]
+    more = [_parsable(cell.parsable)] if written else [f"{100 * cell.default:.1f}", f"{cell.log_loss:.4f}"]
     return [share(cell.accuracy, cell.ci95), *more, str(cell.seeds), f"{cell.at_chance} of {cell.seeds}"]
 
 
@@ -249,6 +257,17 @@ def share(value: float, ci95: Sequence[float]) -> str:
 def points(value: float, ci95: Sequence[float]) -> str:
     """Return a difference with its interval, in points."""
     return f"{100 * value:+.1f} ({100 * ci95[0]:+.1f} to {100 * ci95[1]:+.1f})"
+
+
+def parsable_of(row: RowResult, tasks: Sequence[str]) -> float | None:
+    """Return the share of a row's written answers that name a choice, the mean over tasks; None of ranked ones."""
+    cells = [row.cells[task] for task in tasks if task in row.cells]
+    shares = [cell.parsable for cell in cells if cell.parsable is not None]
+    return statistics.fmean(shares) if shares else None
+
+
+def _parsable(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.0f} %"
 
 
 def _percent(value: float | None) -> str:

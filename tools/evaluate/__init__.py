@@ -259,6 +259,7 @@ def graded(task: Task, example: Example, answer: Generated, score: QueryScore) -
         gold_chars=gold.chars,
         text=answer.text,
         confidence=answer.mean_prob,
+        guessing=task.guessing(example, "generate"),
     )
 
 

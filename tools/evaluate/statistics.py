@@ -180,10 +180,12 @@ def summarise(items: Sequence[Item]) -> Reward:
     assert items, "nothing to summarise"
     correct = sum(item.correct for item in items)
     counts = [len(item.scores) for item in items if item.scores]
-    chance = statistics.fmean(1 / count for count in counts) if counts else 0.0
+    lots = [lot for item in items if (lot := 1 / len(item.scores) if item.scores else item.guessing)]
+    chance = statistics.fmean(lots) if lots else 0.0
     uniform = statistics.fmean(math.log(count) for count in counts) if counts else 0.0
     low, high = wilson(correct, len(items))
     loss = float(losses(items).mean())
+    ranked = low <= chance <= high or loss >= uniform - ROUNDING
     return Reward(
         score=correct / len(items),
         ci95=(low, high),
@@ -194,7 +196,7 @@ def summarise(items: Sequence[Item]) -> Reward:
         raw_loss=statistics.fmean(item.loss for item in items),
         chance=chance,
         uniform_loss=uniform,
-        at_chance=uniform > 0 and (low <= chance <= high or loss >= uniform - ROUNDING),
+        at_chance=chance > 0 and (ranked if counts else low <= chance),
     )
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from eval.baselines.base import Fixed
 from eval.baselines.registry import BASELINES
-from eval.paper.page import points, title
+from eval.paper.page import parsable_of, points, title
 from eval.paper.published import SIZES, average
-from eval.paper.results import KINDS, TableResult
+from eval.paper.results import KINDS, TableResult, Versus
 from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2
 from eval.paper.tables import TABLES, table2
 from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
@@ -61,7 +61,15 @@ def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str],
         verdict=HOLDS if found.surely_better else FAILS,
         figure=f"{points(found.accuracy, found.ci95)} points, p {found.holm:.3f}",
         command=table.command,
-        reason=f"{len(found.tasks)} tasks{_budget(table, other)}",
+        reason=f"{len(found.tasks)} tasks{_named(table, found)}{_budget(table, other)}",
+    )
+
+
+def _named(table: TableResult, pair: Versus) -> str:
+    """Return which share of the two rows' written answers names a choice; empty where answers are ranked."""
+    one, other = (parsable_of(table.rows[row], pair.tasks) for row in (pair.row, pair.other))
+    return (
+        "" if one is None or other is None else f"; {one:.0%} of its answers name a choice, {other:.0%} of the other's"
     )
 
 

@@ -13,9 +13,10 @@ from agent.record.events import sentence
 from agent.record.schema import RunRecord
 from agent.record.starting import start_sentence
 from agent.record.terminal import LiveView, PlainView, print_summary
-from agent.record.wording import verdict
+from agent.record.wording import at_chance_text, verdict
 from cao.progress import Pace, Progress, listen, timed
-from cao.types import AdaptedModel, Example, Item
+from cao.tasks import get_task
+from cao.types import AdaptedModel, AnswerProtocol, Example, Item
 from tests.agent import run_folders as made
 from tests.agent.loop.rewards import N, adapter, bench
 
@@ -157,8 +158,14 @@ def test_chance_is_drawn_over_the_choices_of_each_question() -> None:
     def ask(*choices: str) -> Example:
         return Example(id="-".join(choices), question="?", choices=choices, answer=0 if choices else -1, gold_text="a")
 
-    assert conclude.chance_level([ask("a", "b"), ask("a", "b", "c", "d")]) == pytest.approx(0.375)
-    assert conclude.chance_level([ask("a", "b"), ask()]) is None
+    def level(*examples: Example, task: str = "boolq", protocol: AnswerProtocol = "likelihood") -> float | None:
+        return conclude.chance_level(get_task(task), list(examples), protocol)
+
+    assert level(ask("a", "b"), ask("a", "b", "c", "d")) == pytest.approx(0.375)
+    assert level(ask("a", "b"), ask()) is None
+    assert level(ask("a", "b"), protocol="generate") == pytest.approx(0.5)
+    assert level(ask("1", "2"), task="gsm8k") == pytest.approx(0.5)
+    assert level(ask("1", "2"), task="gsm8k", protocol="generate") is None  # whose prompt shows no choices
 
 
 def test_models_at_chance_are_called_so_and_guessing_stands_beside_them(
@@ -174,3 +181,6 @@ def test_models_at_chance_are_called_so_and_guessing_stands_beside_them(
     assert "adapted, at chance" not in shown
     assert "1.3863" in shown
     assert "On test the deployed model is at chance: guessing has accuracy 25.0 % and log-loss 1.3863." in shown
+    raw["test"]["baseline"]["uniform_loss"] = 0.0  # answers are written
+    told = at_chance_text(RunRecord.model_validate(raw))
+    assert told == "On test the deployed model is no better than guessing, which has accuracy 25.0 %."

@@ -84,7 +84,8 @@ def test_the_paper_tables_and_their_verdicts_come_out_of_their_figures(tmp_path:
     found = sorted(DOCS.glob("*/table[256]*.json"))
     assert found
     for path in found:
-        pictures = [picture.name for picture in sorted(path.parent.glob(f"{path.stem}-*.svg"))]
+        drawn = [f"{path.stem}-{what}.svg" for what in ("radar", "stages")]
+        pictures = [name for name in drawn if (path.parent / name).exists()]
         written = write_table(TableResult.model_validate_json(path.read_bytes()), tmp_path / path.parent.name, pictures)
         assert written.stem == path.stem
         assert written.read_bytes() == path.with_suffix(".md").read_bytes(), path

@@ -28,6 +28,20 @@ def test_means_are_told_by_the_plain_rule_too() -> None:
     assert "| base model | 2 | 50.0 (0.0–100.0) | 40.0 |" in page(made())
 
 
+def test_written_answers_are_told_with_the_share_that_names_a_choice() -> None:
+    one = made()
+    cells = {task: cell.model_copy(update={"parsable": 0.5}) for task, cell in one.rows["base"].cells.items()}
+    cells["medqa"] = cells["medqa"].model_copy(update={"parsable": 0.25})
+    means = {IN: Mean(tasks=("arc_easy", "medqa"), accuracy=0.2, ci95=(0, 1))}
+    base = one.rows["base"].model_copy(update={"cells": cells, "means": means})
+    chance = {"arc_easy": 0.25, "medqa": 0.0}
+    said = page(one.model_copy(update={"protocol": "generate", "rows": {"base": base}, "chance": chance}))
+    assert "| row | tasks | accuracy (95 %) | parsable | right of these |" in said
+    assert "| base model | 2 | 20.0 (0.0–100.0) | 38 % | 53 % |" in said
+    assert "8 questions; guessing 25.0 %." in said
+    assert "8 questions; no choices are shown." in said
+
+
 def test_tasks_that_the_policy_knows_are_named() -> None:
     assert "practised choosing them on other questions of arc_easy: its stage 3 is not new to these" in page(made())
     one = made()

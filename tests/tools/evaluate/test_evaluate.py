@@ -157,6 +157,8 @@ def test_generated_choices_name_the_index(text: str, choice: int, correct: bool)
     item = written(TASK, EXAMPLES[1], text, 0.5)
     assert (item.choice, item.gold, item.correct) == (choice, 1, correct)
     assert (item.loss, item.gold_nll, item.scores, item.confidence) == (3.0, 3.0, (), 0.5)
+    assert item.guessing == pytest.approx(1 / len(EXAMPLES[1].choices))
+    assert written(replace(TASK, ask=lambda e: e.question), EXAMPLES[1], text, 0.5).guessing == 0  # it shows none
 
 
 def test_a_number_among_the_choices_is_found_by_the_tasks_own_grading() -> None:

@@ -146,6 +146,18 @@ def test_a_power_of_the_likelihoods_that_fits_better_is_not_better() -> None:
     assert (raw.chance, raw.uniform_loss, raw.at_chance) == (0.25, pytest.approx(math.log(4)), True)
 
 
+@pytest.mark.parametrize(("right", "at_chance"), [(0, True), (3, True), (24, True), (60, False)])
+def test_written_answers_are_at_chance_where_they_are_no_better_than_lots_among_the_choices_shown(
+    right: int, *, at_chance: bool
+) -> None:
+    """Of 96 texts, among four choices each; a model whose texts name no choice is below chance, and no better."""
+    texts = [Item(id=f"q{i}", correct=i < right, loss=1.0, gold=0, guessing=0.25) for i in range(96)]
+    reward = summarise(texts)
+    assert (reward.chance, reward.uniform_loss, reward.at_chance) == (0.25, 0.0, at_chance)
+    free = summarise([one.model_copy(update={"guessing": 0.0}) for one in texts])
+    assert (free.chance, free.at_chance) == (0.0, False)
+
+
 def test_a_model_that_knows_something_is_not_at_chance() -> None:
     reward = summarise(model(1, 96, 1.0))
     assert reward.ci95[0] > reward.chance

@@ -8,7 +8,7 @@ import pytest
 from cao.errors import InputError
 from eval import tables
 from eval.baselines.baseline import Spent
-from eval.paper.results import KINDS, Choice, RowResult, TableResult, Versus
+from eval.paper.results import KINDS, Cell, Choice, RowResult, TableResult, Versus
 from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2
 from eval.paper.verdicts.claims import SPARSER, verdicts
 from eval.paper.verdicts.page import write_verdicts
@@ -101,6 +101,17 @@ def test_families_differ_where_choosing_by_task_gains() -> None:
         choice = Choice(best={"a": "family_TTL", "b": "family_TTS"}, single="family_TTL", gain=0.03, ci95=(low, 0.05))
         assert said(verdicts({"5": table("5", choice=choice)}, "tiny", {}), claim).verdict == verdict
     assert said(verdicts({"5": table("5")}, "tiny", {}), claim).verdict == UNTESTED
+
+
+def test_a_gain_of_written_answers_is_told_with_the_shares_that_name_a_choice() -> None:
+    one = table("2", pair(ALL, "base", 0.05))
+    rows = dict[str, RowResult]()
+    for name, share in ((ALL, 0.9), ("base", 0.3)):
+        cell = Cell(accuracy=0.5, ci95=(0, 1), default=0.5, log_loss=1.0, at_chance=0, seeds=1, parsable=share)
+        rows[name] = one.rows[name].model_copy(update={"cells": dict.fromkeys(("a", "b"), cell)})
+    found = verdicts({"2": one.model_copy(update={"rows": rows, "protocol": "generate"})}, "tiny", {})
+    claim = said(found, f"CAO-LLM is better than base model, {OUT}")
+    assert claim.reason == "2 tasks; 90% of its answers name a choice, 30% of the other's"
 
 
 def test_other_tables_judge_their_own_claims() -> None:
