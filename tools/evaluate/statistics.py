@@ -185,7 +185,7 @@ def summarise(items: Sequence[Item]) -> Reward:
     uniform = statistics.fmean(math.log(count) for count in counts) if counts else 0.0
     low, high = wilson(correct, len(items))
     loss = float(losses(items).mean())
-    ranked = low <= chance <= high or loss >= uniform - ROUNDING
+    ranked = uniform > 0 and (low <= chance <= high or loss >= uniform - ROUNDING)
     return Reward(
         score=correct / len(items),
         ci95=(low, high),
@@ -196,7 +196,7 @@ def summarise(items: Sequence[Item]) -> Reward:
         raw_loss=statistics.fmean(item.loss for item in items),
         chance=chance,
         uniform_loss=uniform,
-        at_chance=chance > 0 and (ranked if counts else low <= chance),
+        at_chance=ranked if counts else chance > 0 and low <= chance,
     )
 
 

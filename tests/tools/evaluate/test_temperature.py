@@ -146,6 +146,10 @@ def test_a_power_of_the_likelihoods_that_fits_better_is_not_better() -> None:
     assert (raw.chance, raw.uniform_loss, raw.at_chance) == (0.25, pytest.approx(math.log(4)), True)
 
 
+def test_who_answers_questions_of_one_choice_is_not_said_to_guess() -> None:
+    assert not summarise([item(f"q{i}", [-1.0], 0) for i in range(16)]).at_chance
+
+
 @pytest.mark.parametrize(("right", "at_chance"), [(0, True), (3, True), (24, True), (60, False)])
 def test_written_answers_are_at_chance_where_they_are_no_better_than_lots_among_the_choices_shown(
     right: int, *, at_chance: bool
