@@ -238,7 +238,7 @@ def _write(
         for prompt, example in zip(prompts, examples, strict=True)
         if example.labelled
     ]
-    scored = iter(score_queries(lm, golds, move=moving(latent), read=read, progress=progress))
+    scored = iter(score_queries(lm, golds, move=moving(latent), read=read))  # fast; the writing is what is counted
     items = [
         graded(task, example, answer, next(scored)) if example.labelled else ungraded(task, example, answer)
         for example, answer in zip(examples, written, strict=True)

@@ -144,6 +144,12 @@ def test_generated_texts_are_graded_and_the_gold_answer_is_scored(
     )  # fmt: skip
 
 
+def test_a_written_answer_is_counted_once(lm: LanguageModel) -> None:
+    told: list[tuple[str, int, int]] = []
+    evaluate(FREE_TASK, [FREE], AdaptedModel(), "generate", lm=lm, progress=lambda *event: told.append(event))
+    assert told == [("generate", 1, 1)]
+
+
 def written(task: Task, example: Example, text: str, probability: float) -> Item:
     """A text of one token, whose gold answer of one letter has −3 nats."""
     return graded(task, example, Generated(text, math.log(probability), 1), QueryScore((BranchScore(-3.0, 2, 1),)))
