@@ -172,9 +172,11 @@ def _means(result: TableResult, kind: str) -> str:
     for name, row in result.rows.items():
         if (mean := row.means.get(kind)) is not None:
             papers = [average(size, name, in_domain=kind == KINDS[0]) for size in SIZES]
-            by_default = _percent(100 * statistics.fmean(row.cells[task].default for task in mean.tasks))
-            named = parsable_of(row, mean.tasks)
-            told = [by_default] if ranked else [_parsable(named), _parsable(mean.accuracy / named if named else None)]
+            if ranked:
+                told = [_percent(100 * statistics.fmean(row.cells[task].default for task in mean.tasks))]
+            else:
+                named = parsable_of(row, mean.tasks)
+                told = [_parsable(named), _parsable(mean.accuracy / named if named else None)]
             figures = [share(mean.accuracy, mean.ci95), *told, *map(_percent, papers)]
             rows.append([title(name), str(len(mean.tasks)), *figures])
         else:
