@@ -192,6 +192,7 @@ class Task:
         likelihood: how choices are asked under the likelihood protocol with answer texts.
         ask: the prompt of the generate protocol.
         grade: whether a generated text is right.
+        states: whether a generated text states a value, where the prompt shows no choices.
         gold: the gold answer as a model would write it under the generate protocol.
         max_new_tokens: the budget of one generated answer.
         stop: texts that end a generated answer.
@@ -208,6 +209,7 @@ class Task:
     likelihood: Callable[[Example], Query] = text_query
     ask: Callable[[Example], str] = lettered
     grade: Callable[[str, Example], bool] = grade_letter
+    states: Callable[[str], bool] = lambda text: bool(text.strip())
     gold: Callable[[Example], str] = field(default=lambda example: LETTERS[example.answer])
     max_new_tokens: int = 16
     stop: tuple[str, ...] = ("\nQuestion:", "\n\n")
@@ -227,8 +229,12 @@ class Task:
 
     def guessing(self, example: Example, protocol: AnswerProtocol) -> float:
         """Return the accuracy of drawing lots among the choices; 0 without any, and where a writer is shown none."""
-        shown = protocol == "likelihood" or all(choice in self.ask(example) for choice in example.choices)
-        return 1 / len(example.choices) if example.choices and shown else 0.0
+        among = example.choices if protocol == "likelihood" or self.shows_choices(example) else ()
+        return 1 / len(among) if among else 0.0
+
+    def shows_choices(self, example: Example) -> bool:
+        """Return whether the prompt of a written answer shows the choices; a question may have none."""
+        return bool(example.choices) and all(choice in self.ask(example) for choice in example.choices)
 
     def neutral(self, style: AnswerStyle, question: str) -> str:
         """Return what stands before a choice where ``question`` asks nothing; letters then stand for no choice."""

@@ -134,6 +134,14 @@ def grade(text: str, example: Example) -> bool:
     return bool(lines) and key(lines[-1].rpartition(" is ")[2]) == gold
 
 
+def states(text: str) -> bool:
+    r"""Return whether a text has a ``\boxed{…}``, a number, or a last line that says what something is."""
+    if boxed(text) is not None or stated_number(text) is not None:
+        return True
+    lines = [line for line in text.splitlines() if line.strip()]
+    return bool(lines) and " is " in lines[-1]
+
+
 def load() -> list[Example]:
     """Return the 5,000 test problems of all seven subjects."""
     return usable(convert([row for s in SUBJECTS for row in embedded_docs(f"minerva_math_{s}/gold_bpb_0shot")]))
@@ -146,6 +154,7 @@ TASK = Task(
     load=load,
     ask=ask,
     grade=grade,
+    states=states,
     gold=lambda example: f"\\boxed{{{example.gold_text}}}",
     max_new_tokens=384,
     stop=("\nQuestion:",),

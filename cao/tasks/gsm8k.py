@@ -77,6 +77,7 @@ TASK = Task(
     load=load,
     ask=ask,
     grade=grade,
+    states=lambda text: stated_number(text) is not None,
     gold=lambda example: f"#### {example.gold_text}",
     max_new_tokens=256,
     stop=("\nQuestion:",),

@@ -86,7 +86,7 @@ def _head(result: TableResult) -> str:
         f"Every model answers by its own best rule, chosen on {result.reward} reward questions from the same rules for "
         f"all: {result.rule_choice}. “Plain rule” is log p per character, the default. "
         if result.protocol == "likelihood"
-        else "“parsable” is the share of answers that name a choice; no other is right. "
+        else "“parsable” is the share of answers that name a shown choice, or state a value where none are shown. "
     )
     return f"""# Table {result.table} of the paper, measured here: {one.title.lower()}
 
@@ -262,7 +262,7 @@ def points(value: float, ci95: Sequence[float]) -> str:
 
 
 def parsable_of(row: RowResult, tasks: Sequence[str]) -> float | None:
-    """Return the share of a row's written answers that name a choice, the mean over tasks; None of ranked ones."""
+    """Return the share of a row's written answers that are any, the mean over tasks; None of ranked ones."""
     cells = [row.cells[task] for task in tasks if task in row.cells]
     shares = [cell.parsable for cell in cells if cell.parsable is not None]
     return statistics.fmean(shares) if shares else None

@@ -22,7 +22,7 @@ class Cell(Record):
         log_loss: of the choice, nats, at each model's own temperature.
         at_chance: in how many seeds it is no better than guessing.
         seeds: that it was adapted with.
-        parsable: share of the answers that name a choice; None where nothing was written.
+        parsable: share of the written answers that are any (``tools.evaluate.written.parsable``); None of ranked ones.
         notes: what was made, a seed each.
         adapters: hash of each seed's adapter, empty where it has none or several.
         right: of each seed, 1 for each test question that is answered rightly, else 0, by the model's own best rule.

@@ -44,6 +44,11 @@ def grade_texts(task: Task, examples: Sequence[Example], texts: Sequence[str]) -
     ]
 
 
+def parsable(task: Task, example: Example, text: str) -> bool:
+    """Return whether a text is an answer: it names a shown choice, or states a value where none are shown."""
+    return chosen(task, example, text) >= 0 if task.shows_choices(example) else task.states(text)
+
+
 def chosen(task: Task, example: Example, text: str) -> int:
     """Return the one choice that the task would grade ``text`` right for, or -1."""
     others = [example.model_copy(update={"answer": i, "gold_text": choice}) for i, choice in enumerate(example.choices)]

@@ -31,6 +31,7 @@ from tools.detect_drift.reference import registered
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import best_rule
 from tools.evaluate.temperature import losses
+from tools.evaluate.written import parsable
 
 JUDGES = ("tools.evaluate", "agent.loop.answers", "cao.model.loading")
 """Modules that every cell depends on."""
@@ -69,7 +70,7 @@ class Kept(Record):
         rule: of answering, chosen on the reward part.
         note: what was made, in words.
         adapter: its hash, empty where there is none or several.
-        parsable: share of the answers that name a choice; None where nothing was written.
+        parsable: share of the written answers that are any (``tools.evaluate.written.parsable``); None of ranked ones.
         spent: before the task was known, and on it.
         seconds: that making and judging it took, of the process that ended it.
     """
@@ -249,14 +250,13 @@ def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answer
     bench = desk.bench(key.task, key.seed, shelf.bench_folder(key, about), row.accept)
     made = candidate(desk, row, bench)
     rule, default, best = judged(bench, made)
-    written = bench.protocol == "generate" and all(example.choices for example in bench.splits.test)
     kept = Kept(
         fingerprint=fingerprint,
         depends_on=about,
         rule=rule,
         note=made.note,
         adapter=made.adapter,
-        parsable=sum(item.choice >= 0 for item in best) / len(best) if written else None,
+        parsable=_parsable(bench, best) if bench.protocol == "generate" else None,
         spent=made.spent,
         seconds=round(time.monotonic() - began, 1),
     )
@@ -264,6 +264,12 @@ def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answer
     shelf.write(key, done)
     shelf.close(key, about)
     return done
+
+
+def _parsable(bench: Workbench, items: Sequence[Item]) -> float:
+    """Return the share of the test part's written answers that give an answer at all."""
+    given = [parsable(bench.task, example, item.text) for example, item in zip(bench.splits.test, items, strict=True)]
+    return sum(given) / len(given)
 
 
 def judged(bench: Workbench, made: Candidate) -> tuple[AnswerRule, list[Item], list[Item]]:

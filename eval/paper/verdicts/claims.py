@@ -66,11 +66,11 @@ def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str],
 
 
 def _named(table: TableResult, pair: Versus) -> str:
-    """Return which share of the two rows' written answers names a choice; empty where answers are ranked."""
+    """Return which share of the two rows' written answers is parsable; empty where answers are ranked."""
     one, other = (parsable_of(table.rows[row], pair.tasks) for row in (pair.row, pair.other))
     if one is None or other is None:
         return ""
-    return f"; {one:.0%} of its answers name a choice, {other:.0%} of the other's"
+    return f"; {one:.0%} of its answers are parsable, {other:.0%} of the other's"
 
 
 def _budget(table: TableResult, other: str) -> str:

@@ -111,7 +111,7 @@ def test_a_gain_of_written_answers_is_told_with_the_shares_that_name_a_choice() 
         rows[name] = one.rows[name].model_copy(update={"cells": dict.fromkeys(("a", "b"), cell)})
     found = verdicts({"2": one.model_copy(update={"rows": rows, "protocol": "generate"})}, "tiny", {})
     claim = said(found, f"CAO-LLM is better than base model, {OUT}")
-    assert claim.reason == "2 tasks; 90% of its answers name a choice, 30% of the other's"
+    assert claim.reason == "2 tasks; 90% of its answers are parsable, 30% of the other's"
 
 
 def test_other_tables_judge_their_own_claims() -> None:
