@@ -7,12 +7,11 @@ from pathlib import Path
 
 from cao.files import write_atomic
 from eval.baselines.baseline import Spent
-from eval.baselines.registry import BASELINES
 from eval.pages.markdown import table
+from eval.paper.how_measured import heading, how_measured
 from eval.paper.published import SIZES, average, figure
 from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
-from eval.paper.rows import ALL, CHECKPOINTED, PAPERS_ALL, ROWS, WHOLE
-from eval.paper.tables import TABLES
+from eval.paper.rows import ROWS, WHOLE, title
 
 SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
 is not stated. For the project's own rows the tokens are those that the training of the generator and of its aligner
@@ -22,8 +21,6 @@ read, reckoned from their presets; those of the policy's training nobody kept.
 METERED = """Tokens and seconds of a whole run on the target are those before it answers the test questions; what the
 base model answered for its own row the run does not ask again.
 """
-
-PAPERS_RULES = "Baselines have their papers' own settings (Appendix H)."
 
 
 def write_page(result: TableResult, folder: Path, pictures: Sequence[str] = ()) -> Path:
@@ -51,11 +48,12 @@ def name_of(number: str, protocol: str, rules: str = "equal") -> str:
 def page(result: TableResult, pictures: Sequence[str] = ()) -> str:
     """Return the page as Markdown."""
     parts = [
-        _head(result),
+        heading(result),
         *(f"![{name}]({name})\n" for name in pictures),
         *(_means(result, kind) for kind in KINDS if any(kind in row.means for row in result.rows.values())),
         *([_versus(result.versus)] if result.versus else []),
         *(_choice(result)),
+        how_measured(result),
         *(_task(result, task) for task in result.tasks if task in result.n),
         "## What each row reads and spent\n",
         table(["row", "reads of the target", "before it is known", "on it"], _spent(result)),
@@ -71,92 +69,6 @@ def page(result: TableResult, pictures: Sequence[str] = ()) -> str:
     ]
     parts += ["## n/a\n", "\n".join(absent) + "\n"] if absent else []
     return "\n".join(parts)
-
-
-def title(row: str) -> str:
-    """Return how a row is called on pages."""
-    return ROWS[row].title if row in ROWS else row
-
-
-def _head(result: TableResult) -> str:
-    one = TABLES[result.table]
-    rules = equal_rules(result) if result.rules == "equal" else PAPERS_RULES
-    asked = "ranked by likelihood" if result.protocol == "likelihood" else "written, and parsed"
-    likelihood = (
-        f"Every model answers by its own best rule, chosen on {result.reward} reward questions from the same rules for "
-        f"all: {result.rule_choice}. “Plain rule” is log p per character, the default. "
-        if result.protocol == "likelihood"
-        else "“parsable” is the share of answers that name a shown choice, or state a value where none are shown. "
-    )
-    return f"""# Table {result.table} of the paper, measured here: {one.title.lower()}
-
-Made on {result.measured} by
-
-    {result.command}
-
-{result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device} ({result.machine}); preset \
-`{result.preset}`, seeds {", ".join(map(str, result.seeds))}; at most {result.limit} test questions a task, answers \
-{asked}. {one.about} {accepted(result)}{reworded(result)}{practised(result)}{likelihood}\
-{rules if result.table == "2" else ""}
-
-Intervals are 95 %: a paired bootstrap over questions and seeds; p-values are two-sided, corrected by Holm for all \
-comparisons of this table. The paper's figures are those of Qwen2.5-Instruct, parsed from free text, and its means are \
-over its own six tasks.
-"""
-
-
-def reworded(result: TableResult) -> str:
-    """Return which tasks' problems were learnt from in other words, in a sentence; empty for none."""
-    if not result.reworded:
-        return ""
-    return (
-        f"The generator of {', '.join(result.reworded)}, and what baselines learnt from, had the same problems with "
-        "other names and numbers in one source. "
-    )
-
-
-def accepted(result: TableResult) -> str:
-    """Return by which rule runs accept, in a sentence; empty where no row is of a run."""
-    runs = [row for row in result.rows if row == ALL or (row in ROWS and ROWS[row].kind == "family")]
-    usual = f"A run accepts what is better by the rule `{result.accept}`. " if runs else ""
-    papers = "accepts whatever has a higher accuracy on the reward part, which takes noise in a third of the cases"
-    return usual + (f"“{title(PAPERS_ALL)}” {papers} (`--accept any`). " if PAPERS_ALL in result.rows else "")
-
-
-def practised(result: TableResult) -> str:
-    """Return which tasks the policy knows, in a sentence; empty for none."""
-    if not result.practised:
-        return ""
-    runs = " and ".join(f"“{title(row)}”" for row in WHOLE if row in result.rows)
-    return (
-        f"The policy that proposes strategies in {runs} practised choosing them on other questions of "
-        f"{', '.join(result.practised)}: its stage 3 is not new to these. "
-    )
-
-
-def equal_rules(result: TableResult) -> str:
-    """Return what a baseline may spend, in a sentence."""
-    tokens = "as many tokens as" if result.share == 1 else f"{result.share:.0%} of the tokens that"
-    steps = f"{10 * result.adapting:g}"
-    rate = f"its rate is {result.rates[0]:g}" if len(result.rates) == 1 else "its rate is chosen on train questions"
-    least = "".join(
-        f" {title(row)} reads {kind.least} at least."
-        for row, kind in BASELINES.items()
-        if row in result.rows and kind.least
-    )
-    fixed = [title(row) for row in CHECKPOINTED if row in result.rows]
-    before = f" This bounds no checkpoints that generators are trained on: {' and '.join(fixed)}." if fixed else ""
-    if not result.whole:
-        return (
-            f"Each baseline may read {tokens} the generator that serves the task read in training, and at test time as "
-            f"many as {steps} steps on 25 labelled questions take; {rate}.{least}{before}"
-        )
-    return (
-        f"Each baseline may read {tokens} the generator that serves the task, and the aligner behind it, read in "
-        f"training, and take {steps} steps on 25 labelled questions at test time; {rate}. One that prepares nothing "
-        f"reads its share of those tokens on the task instead: what all tasks of one generator read is what a "
-        f"preparation would.{least}{before}"
-    )
 
 
 def _means(result: TableResult, kind: str) -> str:

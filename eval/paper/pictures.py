@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eval.pages.style import BEST, FALSE, GREY, JUDGED, OURS, STYLE, save_picture
-from eval.paper.page import title
 from eval.paper.results import KINDS, TableResult
-from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2
+from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2, title
 
 LOOKS: Mapping[str, tuple[str, str, float]] = {
     "base": (GREY, "--", 1.4),

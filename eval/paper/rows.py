@@ -114,3 +114,8 @@ ROWS: dict[str, Row] = {
         *(_family(name, title, "TTL", ttl) for name, (ttl, title) in OTHER_TTL.items()),
     )
 }
+
+
+def title(row: str) -> str:
+    """Return how a row is called on pages."""
+    return ROWS[row].title if row in ROWS else row

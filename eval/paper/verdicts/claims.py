@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from eval.baselines.base import Fixed
 from eval.baselines.registry import BASELINES
-from eval.paper.page import parsable_of, points, title
+from eval.paper.page import parsable_of, points
 from eval.paper.published import SIZES, average
 from eval.paper.results import KINDS, TableResult, Versus
-from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2
+from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2, title
 from eval.paper.tables import TABLES, table2
 from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
 

@@ -1,7 +1,8 @@
 """The page of a table, from made figures."""
 
 from eval.baselines.baseline import Spent
-from eval.paper.page import METERED, equal_rules, name_of, page
+from eval.paper.how_measured import equal_rules
+from eval.paper.page import METERED, name_of, page
 from eval.paper.results import KINDS, Cell, Mean, RowResult, TableResult
 from eval.paper.rows import ALL, PAPERS_ALL
 from tests.eval.paper.made_tables import made_table
@@ -40,6 +41,19 @@ def test_written_answers_are_told_with_the_share_that_names_a_choice() -> None:
     assert "| base model | 2 | 20.0 (0.0–100.0) | 38 % | 53 % |" in said
     assert "8 questions; guessing 25.0 %." in said
     assert "8 questions; no choices are shown." in said
+
+
+def test_runs_that_took_rules_of_their_own_are_counted() -> None:
+    one = made()
+    notes = {
+        "arc_easy": ("start base; no strategy after 4 attempts",),
+        "medqa": ("start base; Calibrate(prior=batch)",),
+    }
+    cells = {task: cell.model_copy(update={"notes": notes[task]}) for task, cell in one.rows[ALL].cells.items()}
+    rows = {**one.rows, ALL: one.rows[ALL].model_copy(update={"cells": cells})}
+    said = page(one.model_copy(update={"rows": rows}))
+    assert "Calibrate, whose answer rules no other row may choose, was accepted in 1 of 2 whole runs." in said
+    assert "Calibrate" not in page(one.model_copy(update={"rows": {"base": one.rows["base"]}}))
 
 
 def test_tasks_that_the_policy_knows_are_named() -> None:

@@ -1,0 +1,126 @@
+"""How a table was measured, as a list on its page: the model, the questions, the rules, what a row may spend."""
+
+from eval.baselines.registry import BASELINES
+from eval.paper.results import TableResult
+from eval.paper.rows import ALL, CHECKPOINTED, PAPERS_ALL, ROWS, WHOLE, title
+from eval.paper.tables import TABLES
+
+PAPERS_RULES = "Baselines have their papers' own settings (Appendix H)."
+
+STATISTICS = (
+    "Intervals are 95 %: a paired bootstrap over questions and seeds; p-values are two-sided, corrected by Holm for "
+    "all comparisons of this table."
+)
+
+PAPERS_FIGURES = "Those of Qwen2.5-Instruct, parsed from free text; its means are over its own six tasks."
+
+
+def heading(result: TableResult) -> str:
+    """Return the top of the page: the table's name, its command, and what is measured, in a sentence."""
+    asked = "ranked by likelihood" if result.protocol == "likelihood" else "written, and parsed"
+    seeds = f"seed{'s' if len(result.seeds) > 1 else ''} {', '.join(map(str, result.seeds))}"
+    return f"""# Table {result.table} of the paper, measured here: {TABLES[result.table].title.lower()}
+
+Made on {result.measured} by
+
+    {result.command}
+
+{result.model} in {result.dtype}, preset `{result.preset}`, {seeds}; at most {result.limit} test questions a task, \
+answers {asked}. [How it was measured](#how-it-was-measured) stands below the figures.
+"""
+
+
+def how_measured(result: TableResult) -> str:
+    """Return the list, under its heading."""
+    equal = equal_rules(result) if result.rules == "equal" else PAPERS_RULES
+    told = {
+        "Model": f"{result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device} "
+        f"({result.machine}).",
+        "Rows": TABLES[result.table].about,
+        "Answers": _answers(result),
+        "What baselines may read": equal if result.table == "2" else "",
+        "Runs": f"{accepted(result)} {calibrated(result)}",
+        "What is not new to a row": f"{reworded(result)} {practised(result)}",
+        "Statistics": STATISTICS,
+        "The paper's figures": PAPERS_FIGURES,
+    }
+    listed = [f"- **{name}**: {text.strip()}" for name, text in told.items() if text.strip()]
+    return "\n".join(["## How it was measured\n", *listed, ""])
+
+
+def _answers(result: TableResult) -> str:
+    if result.protocol != "likelihood":
+        return "“parsable” is the share of answers that name a shown choice, or state a value where none are shown."
+    return (
+        f"Every model answers by its own best rule, chosen on {result.reward} reward questions from the same rules for "
+        f"all: {result.rule_choice}. “Plain rule” is log p per character, the default."
+    )
+
+
+def reworded(result: TableResult) -> str:
+    """Return which tasks' problems were learnt from in other words, in a sentence; empty for none."""
+    if not result.reworded:
+        return ""
+    return (
+        f"The generator of {', '.join(result.reworded)}, and what baselines learnt from, had the same problems with "
+        "other names and numbers in one source."
+    )
+
+
+def accepted(result: TableResult) -> str:
+    """Return by which rule runs accept; empty where no row is of a run."""
+    runs = [row for row in result.rows if row == ALL or (row in ROWS and ROWS[row].kind == "family")]
+    usual = f"A run accepts what is better by the rule `{result.accept}`." if runs else ""
+    papers = "accepts whatever has a higher accuracy on the reward part, which takes noise in a third of the cases"
+    return f"{usual} “{title(PAPERS_ALL)}” {papers} (`--accept any`)." if PAPERS_ALL in result.rows else usual
+
+
+def calibrated(result: TableResult) -> str:
+    """Return how many whole runs took answer rules that the other rows may not choose; empty without such runs."""
+    if result.protocol != "likelihood":
+        return ""
+    notes = [
+        note for row in WHOLE if row in result.rows for cell in result.rows[row].cells.values() for note in cell.notes
+    ]
+    took = sum("Calibrate(" in note for note in notes)
+    return (
+        f"Calibrate, whose answer rules no other row may choose, was accepted in {took} of {len(notes)} whole runs."
+        if notes
+        else ""
+    )
+
+
+def practised(result: TableResult) -> str:
+    """Return which tasks the policy knows, in a sentence; empty for none."""
+    if not result.practised:
+        return ""
+    runs = " and ".join(f"“{title(row)}”" for row in WHOLE if row in result.rows)
+    return (
+        f"The policy that proposes strategies in {runs} practised choosing them on other questions of "
+        f"{', '.join(result.practised)}: its stage 3 is not new to these."
+    )
+
+
+def equal_rules(result: TableResult) -> str:
+    """Return what a baseline may spend, in a sentence."""
+    tokens = "as many tokens as" if result.share == 1 else f"{result.share:.0%} of the tokens that"
+    steps = f"{10 * result.adapting:g}"
+    rate = f"its rate is {result.rates[0]:g}" if len(result.rates) == 1 else "its rate is chosen on train questions"
+    least = "".join(
+        f" {title(row)} reads {kind.least} at least."
+        for row, kind in BASELINES.items()
+        if row in result.rows and kind.least
+    )
+    fixed = [title(row) for row in CHECKPOINTED if row in result.rows]
+    before = f" This bounds no checkpoints that generators are trained on: {' and '.join(fixed)}." if fixed else ""
+    if not result.whole:
+        return (
+            f"Each baseline may read {tokens} the generator that serves the task read in training, and at test time as "
+            f"many as {steps} steps on 25 labelled questions take; {rate}.{least}{before}"
+        )
+    return (
+        f"Each baseline may read {tokens} the generator that serves the task, and the aligner behind it, read in "
+        f"training, and take {steps} steps on 25 labelled questions at test time; {rate}. One that prepares nothing "
+        f"reads its share of those tokens on the task instead: what all tasks of one generator read is what a "
+        f"preparation would.{least}{before}"
+    )
