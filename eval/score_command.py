@@ -1,11 +1,13 @@
 """The command ``eval.score`` behind its options: measure a model, with or without an adapter, or a server."""
 
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -111,23 +113,59 @@ def _score_server(options: ScoreOptions, task: Task, split: str, examples: list[
         served = answers_of_server(options, task, examples, progress)
     about = {"task": task.name, "split": split} | served.model_dump(exclude={"items"})
     ranked = [item for item in served.items if isinstance(item, Item)]
-    right, n = sum(item.correct for item in served.items), len(served.items)
-    low, high = wilson(right, n)
-    figures = _figures(summarise(ranked), ranked) if ranked else _unranked(right / n, (low, high), served.items)
+    written = [item for item in served.items if isinstance(item, Written)]
     if as_json:
+        figures = _figures(summarise(ranked), ranked) if ranked else _unranked(written)
         sys.stdout.write(json.dumps(about | figures) + "\n")
         return 0
+    accuracy = Accuracy.of_ranked(summarise(ranked)) if ranked else Accuracy.of_written(written)
     name = f"{served.adapter} on {served.model}" if served.adapter else served.model
     asked = f"{served.protocol} of {served.answer_style}s" if served.answer_style else served.protocol
-    accuracy = f"accuracy {100 * right / n:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}) on {n} questions"
-    sys.stdout.write(f"{task.name} ({split}) · {name} at {served.server}: {accuracy}, by {asked}\n")
+    shown = f"accuracy {accuracy.shown()} on {len(served.items)} questions"
+    sys.stdout.write(f"{task.name} ({split}) · {name} at {served.server}: {shown}, by {asked}\n")
     return 0
 
 
-def _unranked(accuracy: float, ci95: tuple[float, float], items: Sequence[Item | Written]) -> dict[str, object]:
-    unknown = ("gold_nll_per_char", "loss", "raw_loss", "chance", "uniform_loss", "at_chance", "margin")
-    answers = [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items]
-    return {"accuracy": accuracy, "ci95": list(ci95), "n": len(items), **dict.fromkeys(unknown), "items": answers}
+class Accuracy(NamedTuple):
+    """A share of right answers with its 95 % interval, and what guessing reaches, 0 where nobody can guess."""
+
+    share: float
+    ci95: tuple[float, float]
+    chance: float
+    at_chance: bool
+
+    @classmethod
+    def of_ranked(cls, reward: Reward) -> "Accuracy":
+        """Return that of questions whose choices were ranked."""
+        return cls(reward.score, reward.ci95, reward.chance, reward.at_chance)
+
+    @classmethod
+    def of_written(cls, items: Sequence[Written]) -> "Accuracy":
+        """Return that of texts."""
+        right, lots = sum(item.correct for item in items), [item.guessing for item in items if item.guessing]
+        ci95, chance = wilson(right, len(items)), statistics.fmean(lots) if lots else 0.0
+        return cls(right / len(items), ci95, chance, at_chance=chance > 0 and ci95[0] <= chance)
+
+    def shown(self) -> str:
+        """Return it in per cent."""
+        low, high = self.ci95
+        guessing = f"; guessing {100 * self.chance:.1f} %" if self.chance else ""
+        verdict = "; at chance" if self.at_chance else ""
+        return f"{100 * self.share:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}{guessing}{verdict})"
+
+
+def _unranked(items: Sequence[Written]) -> dict[str, object]:
+    accuracy = Accuracy.of_written(items)
+    unknown = ("gold_nll_per_char", "loss", "raw_loss", "uniform_loss", "margin")
+    return {
+        "accuracy": accuracy.share,
+        "ci95": list(accuracy.ci95),
+        "n": len(items),
+        "chance": accuracy.chance,
+        "at_chance": accuracy.at_chance,
+        **dict.fromkeys(unknown),
+        "items": [{**item.model_dump(include={"id", "choice", "gold", "correct"}), "scores": []} for item in items],
+    }
 
 
 def _figures(reward: Reward, items: list[Item]) -> dict[str, object]:
@@ -147,15 +185,11 @@ def _table(about: Measurement, reward: Reward) -> None:
     table = Table(show_header=False)
     for key, value in about.model_dump().items():
         table.add_row(key, "none" if value is None else str(value))
-    low, high = reward.ci95
-    below = "; no better than that" if reward.at_chance and not reward.uniform_loss else ""
-    guessing = f"; guessing {100 * reward.chance:.1f} %{below}" if reward.chance else ""
-    table.add_row("accuracy", f"{100 * reward.score:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f}{guessing})")
+    table.add_row("accuracy", Accuracy.of_ranked(reward).shown())
     table.add_row("questions", str(reward.n))
     table.add_row("gold answer", f"{reward.gold_nll_per_char:.4f} nats per character")
     if about.protocol == "likelihood":
-        at_chance = "; at chance" if reward.at_chance else ""
-        loss = f"{reward.loss:.4f} nats at its own temperature (guessing {reward.uniform_loss:.4f}{at_chance})"
+        loss = f"{reward.loss:.4f} nats at its own temperature (guessing {reward.uniform_loss:.4f})"
         table.add_row("choice log-loss", loss)
         table.add_row("gold margin", f"{reward.margin:+.4f} nats per character")
     Console(highlight=False).print(table)

@@ -21,8 +21,7 @@ from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRec
 from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.model.profiles import NOT_THE_HUBS
-from cao.tasks.base import Task
-from cao.types import AdaptedModel, AnswerProtocol, Example, Reward
+from cao.types import AdaptedModel, Reward
 from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
@@ -55,12 +54,13 @@ def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bo
     save_items(bench.folder / "items" / "test-baseline.jsonl", base)
     save_items(bench.folder / "items" / "test-adapted.jsonl", adapted)
     verdict = compare(base, adapted, bench.config.accept)
+    deployed = _score(summarise(base))
     test = TestPart(
         default=_score(summarise(tested[DEFAULT])),
-        baseline=_score(summarise(base)),
+        baseline=deployed,
         adapted=_score(summarise(adapted)),
         steps=tuple(starmap(partial(step, bench.config.accept), pairwise(tested.items()))),
-        chance=chance_level(bench.task, bench.splits.test, bench.protocol),
+        chance=deployed.chance or None,
         p_value=verdict.mcnemar_p_value,
         loss_change=verdict.loss_change,
         loss_p_value=verdict.loss_p_value,
@@ -76,12 +76,6 @@ def conclude_unjudged(bench: Workbench) -> State:
     write_answering(bench.folder, answering_of(bench, AdaptedModel()))
     write_json(bench.folder / "strategy.json", None)
     return {"status": "no_improvement", "test": None, "adopted": None}
-
-
-def chance_level(task: Task, examples: list[Example], protocol: AnswerProtocol) -> float | None:
-    """Return the accuracy of drawing lots among the choices, None where answers are free texts."""
-    shares = [task.guessing(example, protocol) for example in examples]
-    return statistics.fmean(shares) if all(shares) else None
 
 
 def _score(reward: Reward) -> PartScore:

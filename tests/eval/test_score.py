@@ -85,7 +85,9 @@ def test_without_json_a_table_is_printed(run: Any) -> None:
     assert "accuracy" in out
     assert "animals" in out
     assert "guessing 41.7 %" in out
-    assert "guessing 0.8959; at chance" in " ".join(out.replace("│", " ").split())
+    shown = " ".join(out.replace("│", " ").split())
+    assert "; guessing 41.7 %; at chance)" in shown
+    assert "(guessing 0.8959)" in shown
 
 
 def test_a_limit_samples_by_the_seed_and_keeps_the_files_order(run: Any) -> None:

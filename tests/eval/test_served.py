@@ -83,6 +83,21 @@ def test_figures_are_those_of_the_model_here(
         assert (mine["id"], mine["choice"], mine["gold"]) == (theirs["id"], theirs["choice"], theirs["gold"])
 
 
+def test_written_answers_are_held_against_guessing_as_here(
+    score: Any, server: ModelServer, tiny_model_folder: Path
+) -> None:
+    here = ["--model-path", str(tiny_model_folder), "--dtype", "float32"]
+    there = ["--server", server.url, "--server-model", BASE]
+    local = json.loads(score("--json", "--protocol", "generate", *here)[1])
+    served = json.loads(score("--json", "--protocol", "generate", *there)[1])
+    for key in ("accuracy", "ci95", "n", "chance", "at_chance"):
+        assert served[key] == local[key]
+    assert served["chance"] > 0
+    assert (served["loss"], served["items"][0]["scores"]) == (None, [])
+    shown = score("--protocol", "generate", *there)[1]
+    assert f"; guessing {100 * served['chance']:.1f} %; at chance) on 4 questions, by generate" in shown
+
+
 def test_base_and_adapter_are_compared_by_what_was_printed(
     score: Any, server: ModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ class Written(Record):
         gold: index of the gold answer, -1 without choices.
         correct: whether the answer is right.
         text: what was written.
+        guessing: accuracy of drawing lots among the choices that the prompt shows; else 0.
     """
 
     id: str
@@ -22,6 +23,7 @@ class Written(Record):
     gold: int
     correct: bool
     text: str
+    guessing: float = 0.0
 
 
 def grade_texts(task: Task, examples: Sequence[Example], texts: Sequence[str]) -> list[Written]:
@@ -39,6 +41,7 @@ def grade_texts(task: Task, examples: Sequence[Example], texts: Sequence[str]) -
             gold=example.answer,
             correct=task.grade(text, example),
             text=text,
+            guessing=task.guessing(example, "generate"),
         )
         for example, text in zip(examples, texts, strict=True)
     ]

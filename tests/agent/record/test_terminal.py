@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.loop import answers, conclude, reward
+from agent.loop import answers, reward
 from agent.record import terminal
 from agent.record.events import sentence
 from agent.record.schema import RunRecord
@@ -15,8 +15,7 @@ from agent.record.starting import start_sentence
 from agent.record.terminal import LiveView, PlainView, print_summary
 from agent.record.wording import at_chance_text, verdict
 from cao.progress import Pace, Progress, listen, timed
-from cao.tasks import get_task
-from cao.types import AdaptedModel, AnswerProtocol, Example, Item
+from cao.types import AdaptedModel, Example, Item
 from tests.agent import run_folders as made
 from tests.agent.loop.rewards import N, adapter, bench
 
@@ -152,20 +151,6 @@ def test_the_summary_has_a_line_for_guessing_and_counts_one_attempt(
     assert ("│ guessing       │   25.0 % │" in shown) == (chance is not None)
     assert "\n1 attempt in 177 s" in shown
     assert "Computed in bfloat16, chosen automatically; an unknown processor." in shown
-
-
-def test_chance_is_drawn_over_the_choices_of_each_question() -> None:
-    def ask(*choices: str) -> Example:
-        return Example(id="-".join(choices), question="?", choices=choices, answer=0 if choices else -1, gold_text="a")
-
-    def level(*examples: Example, task: str = "boolq", protocol: AnswerProtocol = "likelihood") -> float | None:
-        return conclude.chance_level(get_task(task), list(examples), protocol)
-
-    assert level(ask("a", "b"), ask("a", "b", "c", "d")) == pytest.approx(0.375)
-    assert level(ask("a", "b"), ask()) is None
-    assert level(ask("a", "b"), protocol="generate") == pytest.approx(0.5)
-    assert level(ask("1", "2"), task="gsm8k") == pytest.approx(0.5)
-    assert level(ask("1", "2"), task="gsm8k", protocol="generate") is None  # whose prompt shows no choices
 
 
 def test_models_at_chance_are_called_so_and_guessing_stands_beside_them(

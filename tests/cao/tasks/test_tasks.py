@@ -16,7 +16,7 @@ from cao.tasks import (
     sources,
 )
 from cao.tasks.base import Task, choice_example, exact_id, example_id
-from cao.types import ID_PATTERN
+from cao.types import ID_PATTERN, AnswerProtocol, Example
 
 
 def test_every_task_of_the_folder_is_in_the_table() -> None:
@@ -85,3 +85,21 @@ def test_formulas_that_differ_in_a_sign_have_different_ids_and_one_group() -> No
 def test_usable_drops_repeats_and_questions_with_one_choice_twice() -> None:
     good, again = choice_example("q", ["x", "y"], 0), choice_example("q", ["x", "y"], 0)
     assert sources.usable([good, again, choice_example("r", ["x", "x"], 0)]) == [good]
+
+
+@pytest.mark.parametrize(
+    ("task", "choices", "protocol", "accuracy"),
+    [
+        ("boolq", ("a", "b"), "likelihood", 0.5),
+        ("boolq", ("a", "b"), "generate", 0.5),
+        ("boolq", (), "likelihood", 0.0),
+        ("boolq", (), "generate", 0.0),
+        ("gsm8k", ("1", "2", "3", "4"), "likelihood", 0.25),
+        ("gsm8k", ("1", "2", "3", "4"), "generate", 0.0),  # whose prompt shows no choices
+    ],
+)
+def test_guessing_draws_lots_among_what_is_shown(
+    task: str, choices: tuple[str, ...], protocol: AnswerProtocol, accuracy: float
+) -> None:
+    example = Example(id="q", question="?", choices=choices, answer=0 if choices else -1, gold_text="a")
+    assert get_task(task).guessing(example, protocol) == accuracy
