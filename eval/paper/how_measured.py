@@ -1,6 +1,7 @@
 """How a table was measured, as a list on its page: the model, the questions, the rules, what a row may spend."""
 
 from eval.baselines.registry import BASELINES
+from eval.paper.published import STAND_INS
 from eval.paper.results import TableResult
 from eval.paper.rows import ALL, CHECKPOINTED, PAPERS_ALL, ROWS, WHOLE, title
 from eval.paper.tables import TABLES
@@ -38,14 +39,29 @@ def how_measured(result: TableResult) -> str:
         f"({result.machine}).",
         "Rows": TABLES[result.table].about,
         "Answers": _answers(result),
-        "What baselines may read": equal if result.table == "2" else "",
-        "Runs": f"{accepted(result)} {calibrated(result)}",
-        "What is not new to a row": f"{reworded(result)} {practised(result)}",
+        "What baselines may read": _joined(equal, _unbounded(result)) if result.table == "2" else "",
+        "Runs": _joined(accepted(result), calibrated(result), transductive(result)),
+        "What is not new to a row": _joined(reworded(result), practised(result)),
         "Statistics": STATISTICS,
-        "The paper's figures": PAPERS_FIGURES,
+        "The paper's figures": _joined(PAPERS_FIGURES, stand_ins(result)),
     }
-    listed = [f"- **{name}**: {text.strip()}" for name, text in told.items() if text.strip()]
+    listed = [f"- **{name}**: {text}" for name, text in told.items() if text]
     return "\n".join(["## How it was measured\n", *listed, ""])
+
+
+def _unbounded(result: TableResult) -> str:
+    """Return what a whole run read on the target, which nothing but its attempts bounds."""
+    spent = result.rows[ALL].spent if ALL in result.rows else None
+    if spent is None or spent[1].tokens is None:
+        return ""
+    return (
+        f"What a whole run reads on the target, to answer reward questions and to train, is bounded by its attempts "
+        f"alone: {spent[1].tokens:,} tokens on average."
+    )
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
 
 
 def _answers(result: TableResult) -> str:
@@ -79,14 +95,34 @@ def calibrated(result: TableResult) -> str:
     """Return how many whole runs took answer rules that the other rows may not choose; empty without such runs."""
     if result.protocol != "likelihood":
         return ""
-    notes = [
-        note for row in WHOLE if row in result.rows for cell in result.rows[row].cells.values() for note in cell.notes
-    ]
-    took = sum("Calibrate(" in note for note in notes)
+    notes = _notes(result)
+    took = sum("Calibrate(" in note for _, note in notes)
+    said = f"Calibrate, whose answer rules no other row may choose, was accepted in {took} of {len(notes)} whole runs."
+    return said if notes else ""
+
+
+def transductive(result: TableResult) -> str:
+    """Return on which tasks whole runs learnt from the test questions, without their answers, as no other row may."""
+    tasks = list(dict.fromkeys(task for task, note in _notes(result) if "inputs=test" in note))
+    if not tasks:
+        return ""
     return (
-        f"Calibrate, whose answer rules no other row may choose, was accepted in {took} of {len(notes)} whole runs."
-        if notes
-        else ""
+        "What a run accepts may be TTL with `inputs=test`, the paper's Algorithm 2: it trains on the texts of the "
+        f"questions that it then answers, not on their answers. It was on {', '.join(tasks)}. No baseline reads them."
+    )
+
+
+def _notes(result: TableResult) -> list[tuple[str, str]]:
+    """Return what was made by each whole run, beside its task."""
+    runs = [result.rows[row] for row in WHOLE if row in result.rows]
+    return [(task, note) for row in runs for task, cell in row.cells.items() for note in cell.notes]
+
+
+def stand_ins(result: TableResult) -> str:
+    """Return which of the tasks stand in for the paper's, in a sentence; empty for none."""
+    named = ", ".join(f"{task} for {STAND_INS[task]}" for task in result.tasks if task in STAND_INS)
+    return (
+        f"Other tasks stand in for those that are not at hand, without a figure of the paper: {named}." if named else ""
     )
 
 

@@ -51,8 +51,8 @@ def equal_budget(ground: Ground) -> Budget:
     """Return what the generator that serves a task, and its aligner, read in training, and ten steps at test time.
 
     An aligner that learns across folds reads their generators' adapters, too; what those generators read is the budget
-    of the tasks that they serve. The generator reads its target's prompts through the encoder alone, so ``adapting``
-    is more than it takes.
+    of the tasks that they serve. At test time a generator reads its target's prompts through the encoder alone, less
+    than ``adapting``; what a whole run reads there is not bounded, and stands on the page.
 
     Args:
         ground: of the target.

@@ -21,7 +21,7 @@ from cao.progress import Progress
 from cao.tasks import get_task
 from cao.tasks.same_problems import saw
 from cao.types import Example
-from eval.generation.bootstrap import Answers, Draws, interval
+from eval.generation.bootstrap import Answers, Draws
 from eval.generation.consolidation import serving
 from eval.generation.scores import TaskAnswers
 from eval.measured import measured_with
@@ -33,7 +33,7 @@ from eval.paper.cells.work import Found, complete, look
 from eval.paper.results import KINDS, Cell, RowResult, TableResult
 from eval.paper.rows import ROWS, WHOLE
 from eval.paper.sizes import SIZES, sized
-from eval.paper.statistics import choice_of, mean_of, spent_of, versus
+from eval.paper.statistics import accuracy_interval, choice_of, mean_of, spent_of, versus
 from eval.paper.tables import TABLES
 from policies.trained import index_of, practised_on
 from tools.detect_drift.reference import IN_DOMAIN
@@ -213,7 +213,7 @@ def _cell(row: str, task: str, of_task: TaskAnswers, found: Found) -> Cell:
     written = [one.parsable for one in kept if one.parsable is not None]
     return Cell(
         accuracy=answers.best.accuracy,
-        ci95=interval(of_task.accuracy(row)),
+        ci95=accuracy_interval(of_task, row),
         default=answers.default.accuracy,
         log_loss=answers.best.log_loss,
         at_chance=answers.at_chance,

@@ -12,14 +12,16 @@ from eval.paper.how_measured import heading, how_measured
 from eval.paper.published import SIZES, average, figure
 from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
 from eval.paper.rows import ROWS, WHOLE, title
+from eval.paper.tables import TABLES
 
 SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
 is not stated. For the project's own rows the tokens are those that the training of the generator and of its aligner
 read, reckoned from their presets; those of the policy's training nobody kept.
 """
 
-METERED = """Tokens and seconds of a whole run on the target are those before it answers the test questions; what the
-base model answered for its own row the run does not ask again.
+METERED = """Tokens and seconds of a whole run on the target are those of its loop. Not among them: what any other
+row's model had answered before, which is not asked again, and an accepted TTL with `inputs=test`, which is trained once
+more on the test questions.
 """
 
 
@@ -115,14 +117,23 @@ def _choice(result: TableResult) -> list[str]:
     one = result.choice
     if one is None:
         return []
+    named = "; ".join(f"{title(row)}, n/a on {n} tasks" for row, n in not_chosen(result).items())
+    left_out = f" Left out, since only what every task has can be chosen: {named}." if named else ""
     best = table(["task", "best"], [[task, title(row)] for task, row in one.best.items()])
     return [
         "## Another row for each task\n",
         f"Of the paper's, best over all tasks: {title(one.single)}. Choosing for each task instead of taking one for "
         "all, both chosen on one half of the test questions and judged on the other: "
-        f"{points(one.gain, one.ci95)} points.\n",
+        f"{points(one.gain, one.ci95)} points.{left_out}\n",
         best,
     ]
+
+
+def not_chosen(result: TableResult) -> dict[str, int]:
+    """Return the rows that were to be chosen from and have no figure on some tasks, with the number of these."""
+    rows = [row for row in TABLES[result.table].chosen if row in result.rows]
+    missing = {row: sum(task not in result.rows[row].cells for task in result.n) for row in rows}
+    return {row: n for row, n in missing.items() if n}
 
 
 def _task(result: TableResult, task: str) -> str:

@@ -18,6 +18,9 @@ OUT_OF_DOMAIN = ("gsm8k", "math", "divlogiceval", "social_iqa", "codemmlu", "jam
 PAPERS_TASKS = ("arc_challenge", "arc_easy", "hellaswag", "boolq", "piqa", "winogrande", *OUT_OF_DOMAIN)
 """The paper's order."""
 
+STAND_INS = {"mmlu_logic": "divlogiceval", "mmlu_cs": "codemmlu", "medqa": "jama"}
+"""What is measured where a task of the paper is not at hand → that task."""
+
 NONE = (None,) * len(OUT_OF_DOMAIN)
 
 _TABLE_2: dict[Size, dict[str, tuple[float | None, ...]]] = {

@@ -85,7 +85,7 @@ _LOOP = ("agent.graph", *_NODES)
 
 
 _STAGES = ("tools.generate_lora", "tools.align_lora")
-_STEERED = "prompts; the reward labels steer the loop"
+_STEERED = "prompts; the reward labels steer the loop; TTL may read the test questions, without their answers"
 
 
 def _kernels(*families: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from eval.baselines.baseline import Spent
 from eval.generation.bootstrap import REPETITIONS, Array, interval
 from eval.generation.scores import TaskAnswers
 from eval.paper.results import Choice, Mean, Versus
+from tools.evaluate.statistics import wilson
 
 Answers = Mapping[str, TaskAnswers]
 """Task → what every row that it has answers."""
@@ -62,6 +63,13 @@ def _versus(row: str, other: str, kind: str, having: Answers) -> Versus:
         p_value=p_value,
         holm=p_value,
     )
+
+
+def accuracy_interval(of_task: TaskAnswers, row: str) -> tuple[float, float]:
+    """Return the 95 % interval of a row's accuracy on a task: Wilson's where no draw differs, as of 0 right of 60."""
+    drawn, best = interval(of_task.accuracy(row)), of_task.answers[row].best
+    n = best.correct.shape[1]
+    return drawn if drawn[0] < drawn[1] else wilson(round(best.accuracy * n), n)
 
 
 def choice_of(rows: Sequence[str], answers: Answers) -> Choice | None:

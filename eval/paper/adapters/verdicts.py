@@ -132,5 +132,8 @@ def orders(axes: Mapping[str, AxisCost], command: str) -> Verdict:
         + ("too noisy" if axis.exponent is None else f"{axis.exponent:.2f}")
         for name, axis in axes.items()
     )
-    said = f"exponents, 1 expected; operations within {TOLERANCE} of it"
+    said = (
+        f"exponents of the paper's aligner, which is not the one that ships; 1 expected, operations within {TOLERANCE} "
+        "of it"
+    )
     return Verdict(claim=ORDERS, verdict=FAILS if off else HOLDS, figure=figure, command=command, reason=said)

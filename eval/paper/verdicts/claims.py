@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from eval.baselines.base import Fixed
 from eval.baselines.registry import BASELINES
-from eval.paper.page import parsable_of, points
+from eval.paper.page import not_chosen, parsable_of, points
 from eval.paper.published import SIZES, average
 from eval.paper.results import KINDS, TableResult, Versus
 from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2, title
@@ -79,15 +79,18 @@ def _budget(table: TableResult, other: str) -> str:
     spent = table.rows[other].spent if bounded else None
     if spent is None:
         return ""
+    searched = ", at a rate that was not searched for" if len(table.rates) == 1 else ""
     if spent[0].tokens:
         own = table.rows[ALL].spent if ALL in table.rows else None
         whole = own[0].tokens if own else None
-        return f"; it read {spent[0].tokens / whole:.1%} of the tokens that generator and aligner read" if whole else ""
+        read = f"; it read {spent[0].tokens / whole:.1%} of the tokens that generator and aligner read" if whole else ""
+        return f"{read}{searched}"
     least = f", but {kind} at least" if (kind := BASELINES[other].least) else ""
     if table.whole:
         of_all = f"its share of {table.share:.0%} of the generator's and the aligner's tokens"
-        return f"; the baseline read {of_all}, at most{least}"
-    return f"; the baseline read as many tokens as {10 * table.adapting:g} steps on 25 questions take, at most{least}"
+        return f"; the baseline read {of_all}, at most{least}{searched}"
+    steps = f"{10 * table.adapting:g} steps on 25 questions"
+    return f"; the baseline read as many tokens as {steps} take, at most{least}{searched}"
 
 
 def _why(table: TableResult, row: str, other: str, kind: str) -> str:
@@ -176,13 +179,14 @@ def _families_differ(table: TableResult | None, model: str) -> list[Verdict]:
         return [Verdict(claim=claim, verdict=UNTESTED, command=table.command, reason=reason)]
     best = table.choice.best
     several = len(set(best.values()))
+    left_out = [f"without {title(row)}, which has no figure on {n}" for row, n in not_chosen(table).items()]
     return [
         Verdict(
             claim=claim,
             verdict=HOLDS if several > 1 and table.choice.ci95[0] > 0 else FAILS,
             figure=f"{points(table.choice.gain, table.choice.ci95)} points for choosing by task",
             command=table.command,
-            reason=f"{several} families are best somewhere on {len(best)} tasks",
+            reason="; ".join([f"{several} families are best somewhere on {len(best)} tasks", *left_out]),
         )
     ]
 

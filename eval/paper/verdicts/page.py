@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -52,12 +52,13 @@ def write_verdicts(folder: Path, protocol: AnswerProtocol = "likelihood") -> tup
     """
     tables = {number: one for number in TABLES if (one := _table(folder / f"{name_of(number, protocol)}.json"))}
     shas = {one.model_sha256: one.model for one in tables.values()}
-    others = dict[str, list[Verdict]]()
+    others, rests = dict[str, list[Verdict]](), list[str]()
     for name, file in OTHERS.items() if protocol == "likelihood" else ():
         path = folder / file
         if path.exists():
             record = _read(path)
             others[name] = _listed(path, record)
+            rests.append(_rest(name, record))
             if isinstance(sha256 := record.get("model_sha256"), str):
                 shas[sha256] = str(record.get("model"))
     if not shas:
@@ -75,7 +76,7 @@ def write_verdicts(folder: Path, protocol: AnswerProtocol = "likelihood") -> tup
     if protocol != "likelihood":
         found = [one for one in found if one.verdict != UNMEASURED]
     path = folder / ("verdicts.md" if protocol == "likelihood" else f"verdicts-{protocol}.md")
-    write_atomic(path, page(found, model, list(tables.values()), protocol))
+    write_atomic(path, page(found, model, list(tables.values()), rests, protocol))
     return found, path
 
 
@@ -92,7 +93,11 @@ def asked_by(command: str, model: str) -> str:
 
 
 def page(
-    found: Sequence[Verdict], model: str, tables: Sequence[TableResult], protocol: AnswerProtocol = "likelihood"
+    found: Sequence[Verdict],
+    model: str,
+    tables: Sequence[TableResult],
+    others: Sequence[str] = (),
+    protocol: AnswerProtocol = "likelihood",
 ) -> str:
     """Return the page as Markdown.
 
@@ -100,6 +105,7 @@ def page(
         found: the verdicts.
         model: its name.
         tables: that were measured, for what they rest on.
+        others: lines of the same on tables that have verdicts of their own.
         protocol: how their questions are answered.
     """
     rests = [
@@ -120,8 +126,18 @@ questions; the figure says which.
 {WRITTEN if protocol == "generate" else ""}{_listing(papers)}
 {_apart(beyond)}## What this rests on
 
-{chr(10).join(rests) or "Nothing is measured yet."}
+{chr(10).join([*rests, *others]) or "Nothing is measured yet."}
 """
+
+
+def _rest(name: str, record: Mapping[str, object]) -> str:
+    """Return what verdicts of a table with verdicts of its own rest on, in a line."""
+    seeds = record.get("seeds")
+    named = ", ".join(map(str, seeds)) if isinstance(seeds, list) else "unknown"
+    code = "" if record.get("code") else ", by code that is not known any more"
+    titled = f"Table {name}" if name.isdigit() else f"`--table {name}`"
+    day, dtype = record.get("measured", "day unknown"), record.get("dtype", "dtype unknown")
+    return f"- {titled}: {day}, {dtype}, seeds {named}{code}"
 
 
 def _as_the_paper(table: TableResult) -> str:

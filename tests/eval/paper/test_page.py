@@ -4,7 +4,7 @@ from eval.baselines.baseline import Spent
 from eval.paper.how_measured import equal_rules
 from eval.paper.page import METERED, name_of, page
 from eval.paper.results import KINDS, Cell, Mean, RowResult, TableResult
-from eval.paper.rows import ALL, PAPERS_ALL
+from eval.paper.rows import ALL, PAPERS_ALL, ROWS
 from tests.eval.paper.made_tables import made_table
 
 IN, _ = KINDS
@@ -56,6 +56,27 @@ def test_runs_that_took_rules_of_their_own_are_counted() -> None:
     assert "Calibrate" not in page(one.model_copy(update={"rows": {"base": one.rows["base"]}}))
 
 
+def test_tasks_on_which_a_run_learnt_from_the_test_questions_are_named() -> None:
+    one = made()
+    notes = {"arc_easy": ("start base; TTL(ttl_steps=2, inputs=test) after 1 attempts",), "medqa": ("start base",)}
+    cells = {task: cell.model_copy(update={"notes": notes[task]}) for task, cell in one.rows[ALL].cells.items()}
+    rows = {**one.rows, ALL: one.rows[ALL].model_copy(update={"cells": cells})}
+    said = page(one.model_copy(update={"rows": rows}))
+    assert "not on their answers. It was on arc_easy. No baseline reads them." in said
+    assert "inputs=test`, the paper's Algorithm 2" not in page(one)
+
+
+def test_what_stands_in_for_a_task_of_the_paper_is_named() -> None:
+    assert "without a figure of the paper: medqa for jama." in page(made())
+    assert "stand in" not in page(made_table(("arc_easy",), IN, rows={"base": row(0.5, 0.3, (Spent(), Spent()))}))
+
+
+def test_what_a_whole_run_may_read_of_the_target_is_told() -> None:
+    spent = (Spent(tokens=None, seconds=None), Spent(tokens=61_000, seconds=40.0))
+    said = page(made_table(("arc_easy", "medqa"), IN, rows={ALL: row(0.6, 0.4, spent)}))
+    assert "is bounded by its attempts alone: 61,000 tokens on average." in said
+
+
 def test_tasks_that_the_policy_knows_are_named() -> None:
     assert "practised choosing them on other questions of arc_easy: its stage 3 is not new to these" in page(made())
     one = made()
@@ -74,7 +95,7 @@ def test_tasks_that_were_learnt_in_other_words_are_named() -> None:
 def test_what_nobody_kept_is_not_called_zero() -> None:
     said = page(made())
     assert "| base model | nothing | 0 steps, 0 tokens, 0 s | 0 steps, 0 tokens, 0 s |" in said
-    assert "| CAO-LLM, all stages | prompts; the reward labels steer the loop | not kept | not kept |" in said
+    assert f"| CAO-LLM, all stages | {ROWS[ALL].reads} | not kept | not kept |" in said
     assert METERED not in said
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from eval.baselines.baseline import Spent
-from eval.generation.bootstrap import Draws
+from eval.generation.bootstrap import Draws, interval
 from eval.generation.scores import TaskAnswers
-from eval.paper.statistics import choice_of, holm, mean_of, spent_of, two_sided, versus
+from eval.paper.statistics import accuracy_interval, choice_of, holm, mean_of, spent_of, two_sided, versus
 from tests.eval.generation.parts import answers
 
 
@@ -35,6 +35,13 @@ def test_a_mean_is_over_the_tasks_that_have_the_row() -> None:
     assert (mean.tasks, mean.accuracy) == (("a", "b"), 0.375)
     assert mean.ci95[0] <= 0.375 <= mean.ci95[1]
     assert mean_of("z", both) is None
+
+
+def test_none_right_of_sixty_may_be_some_of_all() -> None:
+    of_task = task(none=[0] * 60, every=[1] * 60, half=[1, 0] * 30)
+    assert accuracy_interval(of_task, "none") == pytest.approx((0.0, 0.0602), abs=1e-4)  # z² / (n + z²)
+    assert accuracy_interval(of_task, "every") == pytest.approx((0.9398, 1.0), abs=1e-4)
+    assert accuracy_interval(of_task, "half") == interval(of_task.accuracy("half"))
 
 
 def test_rows_are_compared_on_the_tasks_that_both_have() -> None:

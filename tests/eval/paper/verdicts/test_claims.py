@@ -100,6 +100,10 @@ def test_families_differ_where_choosing_by_task_gains() -> None:
     for low, verdict in ((0.01, HOLDS), (-0.01, FAILS)):
         choice = Choice(best={"a": "family_TTL", "b": "family_TTS"}, single="family_TTL", gain=0.03, ci95=(low, 0.05))
         assert said(verdicts({"5": table("5", choice=choice)}, "tiny", {}), claim).verdict == verdict
+    lacking = table("5", choice=choice, family_LORA="there is no adapter to mix")
+    lacking = lacking.model_copy(update={"n": {"a": 8}})
+    reason = said(verdicts({"5": lacking}, "tiny", {}), claim).reason
+    assert reason == "2 families are best somewhere on 2 tasks; without LORA alone, which has no figure on 1"
     assert said(verdicts({"5": table("5")}, "tiny", {}), claim).verdict == UNTESTED
 
 
@@ -137,12 +141,17 @@ def test_the_page_is_written_from_the_files(tmp_path: Path) -> None:
     (tmp_path / "table6.json").write_text(one.model_dump_json())
     own = {"claim": SPARSER, "verdict": FAILS, "figure": "-1", "command": "c", "reason": "r"}
     (tmp_path / "table4.json").write_text(json.dumps({"model_sha256": "0" * 64, "model": "tiny", "verdicts": [own]}))
+    known = {"measured": "2026-01-02", "dtype": "float32", "seeds": [0, 1], "code": "1" * 64}
+    of_cost = {"model_sha256": "0" * 64, "model": "tiny", "verdicts": [], **known}
+    (tmp_path / "cost.json").write_text(json.dumps(of_cost))
     text = write_verdicts(tmp_path)[1].read_text()
     assert "| stage 1 alone hurts out of domain | **holds here** | -5.0 (-6.0 to -4.0) points, p 0.010 |" in text
     assert f"| {SPARSER} | **does not hold here** | -1 | r | `c` |" in text
     assert "families hold by the 95 % interval alone, without a correction; that of cost by exponents" in text
     assert "- Table 6: 2026-01-01, float32, a machine, preset `quick`, seeds 0" in text
     assert "runs by `--accept confident`, " in text
+    assert "- Table 4: day unknown, dtype unknown, seeds unknown, by code that is not known any more\n" in text
+    assert "- `--table cost`: 2026-01-02, float32, seeds 0, 1\n" in text
     both = table("6", pair(PAPERS_ALL, STAGES_1_2, 0.05)).model_dump_json()
     (tmp_path / "table6.json").write_text(both)
     assert "runs by `--accept confident` and by `--accept any`, " in write_verdicts(tmp_path)[1].read_text()
