@@ -1,16 +1,15 @@
 """The page of a stream of tasks, made from its figures alone."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cao.files import write_atomic
 from eval.continual.picture import draw
 from eval.continual.results import ARMS, Arm, ArmResult, ContinualResult, Stream
 from eval.generation.bootstrap import interval
 from eval.pages.markdown import table
+from eval.pages.writing import write_result, writing
 from tools.evaluate.statistics import wilson
 
 RESAMPLES = 2000
@@ -28,13 +27,13 @@ def write_page(result: ContinualResult, folder: Path) -> Path:
     Args:
         result: what was measured.
         folder: where; made if it is not there.
+
+    Raises:
+        InputError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = json.dumps(result.model_dump(mode="json"), ensure_ascii=False)
-    write_atomic(folder / "continual.json", figures + "\n")
-    write_atomic(folder / "continual.md", page(result))
-    draw(result, folder)
-    return folder / "continual.md"
+    with writing(folder):
+        draw(result, folder)
+    return write_result(result, page(result), folder, "continual")
 
 
 def page(result: ContinualResult) -> str:

@@ -7,7 +7,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cao.files import write_atomic, write_json
 from eval.drift.results import (
     TESTS,
     DriftResult,
@@ -21,6 +20,7 @@ from eval.drift.results import (
     Stream,
 )
 from eval.pages.style import STYLE
+from eval.pages.writing import write_result, writing
 
 
 def write_page(result: DriftResult, folder: Path) -> Path:
@@ -29,13 +29,13 @@ def write_page(result: DriftResult, folder: Path) -> Path:
     Args:
         result: what was measured.
         folder: where they go.
+
+    Raises:
+        InputError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _picture(result, folder / "drift.svg")
-    write_json(folder / "drift.json", result.model_dump(mode="json"))
-    page = folder / "drift.md"
-    write_atomic(page, "\n".join(_page(result)) + "\n")
-    return page
+    with writing(folder):
+        _picture(result, folder / "drift.svg")
+    return write_result(result, "\n".join(_page(result)) + "\n", folder, "drift")
 
 
 def _page(result: DriftResult) -> Iterable[str]:

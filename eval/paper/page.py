@@ -1,13 +1,12 @@
 """A table's page: means with differences first, then task by task, the paper's own figures in their own columns."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from cao.files import write_atomic
 from eval.baselines.baseline import Spent
 from eval.pages.markdown import table
+from eval.pages.writing import write_result
 from eval.paper.how_measured import heading, how_measured
 from eval.paper.published import SIZES, average, figure
 from eval.paper.results import KINDS, Cell, RowResult, TableResult, Versus
@@ -32,13 +31,11 @@ def write_page(result: TableResult, folder: Path, pictures: Sequence[str] = ()) 
         result: what was measured.
         folder: where; made if it is not there.
         pictures: files in it that the page shows.
+
+    Raises:
+        InputError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    name = name_of(result.table, result.protocol, result.rules)
-    figures = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    write_atomic(folder / f"{name}.json", f"{figures}\n")
-    write_atomic(folder / f"{name}.md", page(result, pictures))
-    return folder / f"{name}.md"
+    return write_result(result, page(result, pictures), folder, name_of(result.table, result.protocol, result.rules))
 
 
 def name_of(number: str, protocol: str, rules: str = "equal") -> str:

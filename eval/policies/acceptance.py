@@ -11,9 +11,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cao.files import write_atomic, write_json
 from cao.progress import Progress, silent
 from cao.types import Item, Record
+from eval.pages.writing import write_result
 from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, paired_one_sided, wilson
 
 CHOICES = 4
@@ -149,7 +149,11 @@ def _items(scores: Array, gold: NDArray[np.intp]) -> list[Item]:
 
 
 def write_page(result: Acceptance, folder: Path) -> Path:
-    """Write ``acceptance.json`` and ``acceptance.md``; return the page's path."""
+    """Write ``acceptance.json`` and ``acceptance.md``, and return the page's path.
+
+    Raises:
+        InputError: they cannot be written.
+    """
     found = {(rate.candidate, rate.n, rate.rule): rate for rate in result.rates}
     lines = [
         "# What the rules of acceptance take that is no better",
@@ -168,10 +172,7 @@ def write_page(result: Acceptance, folder: Path) -> Path:
             for name in CANDIDATES
         ),
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "acceptance.json", result.model_dump(mode="json"))
-    write_atomic(folder / "acceptance.md", "\n\n".join(lines) + "\n")
-    return folder / "acceptance.md"
+    return write_result(result, "\n\n".join(lines) + "\n", folder, "acceptance")
 
 
 def _shown(rate: Rate) -> str:

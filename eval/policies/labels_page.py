@@ -3,9 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from cao.files import write_atomic, write_json
 from eval.pages.markdown import table
-from eval.pages.writing import writing
+from eval.pages.writing import write_result
 from eval.policies.labels_results import (
     BASE,
     ROWS,
@@ -32,7 +31,7 @@ def write_page(result: LabelsResult, folder: Path) -> Path:
     Raises:
         InputError: it cannot be written.
     """
-    whole, page = page_of(result), folder / "labels.md"
+    whole = page_of(result)
     parts = [
         _head(whole),
         _in_short(whole),
@@ -41,10 +40,7 @@ def write_page(result: LabelsResult, folder: Path) -> Path:
         _tasks(whole),
         _trainings(whole),
     ]
-    with writing(folder):
-        write_json(folder / "labels.json", whole.model_dump(mode="json"))
-        write_atomic(page, "\n".join(parts))
-    return page
+    return write_result(whole, "\n".join(parts), folder, "labels")
 
 
 def _head(page: LabelsPage) -> str:

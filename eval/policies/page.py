@@ -1,15 +1,14 @@
 """``policies.md`` with its pictures and figures: which policy to trust, for people."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
 from agent.train.policy.report import Empty, Side
-from cao.files import canonical_json, write_atomic
+from cao.files import canonical_json
 from cao.strategy import validate_strategy
 from eval.pages.markdown import table
-from eval.pages.writing import writing
+from eval.pages.writing import write_result, writing
 from eval.policies.pictures import first_attempts, landscape
 from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
 from eval.policies.verdicts import BELOW, GAIN, LEVEL, ORACLE, OVER_BASE, SHARE, TIMES, aim_of, over_base, verdicts
@@ -28,7 +27,6 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
     Raises:
         InputError: it cannot be written.
     """
-    page = folder / "policies.md"
     groups = {group: result.names(held_out=group == "held_out") for group in GROUPS}
     judged = {group: verdicts(result, tasks) for group, tasks in groups.items() if tasks}
     aim = aim_of(result, groups["held_out"], judged.get("held_out", {}))
@@ -49,10 +47,7 @@ def write_page(result: PoliciesResult, folder: Path) -> Path:
         panels = {GROUPS[group]: rows for group, rows in judged.items()}
         first_attempts(panels, list(result.policies), folder / "policies-first.svg")
         landscape(list(result.tasks), strategies, _shares(result, points), folder / "policies-landscape.svg")
-        figures = json.dumps(whole.model_dump(mode="json"), indent=1, ensure_ascii=False)
-        write_atomic(folder / "policies.json", f"{figures}\n")
-        write_atomic(page, "\n".join(parts))
-    return page
+    return write_result(whole, "\n".join(parts), folder, "policies")
 
 
 def _head(result: PoliciesResult) -> str:

@@ -1,6 +1,5 @@
 """The page of starts, as Markdown and JSON."""
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import get_args
 
 import numpy as np
 
-from cao.files import write_atomic
 from cao.types import AcceptRule
 from eval.generation.bootstrap import interval
 from eval.pages.markdown import table
+from eval.pages.writing import write_result
 from eval.policies.starts import Side, StartCell, StartsResult
 from eval.policies.verdicts import Picks, sign_flips
 
@@ -28,13 +27,11 @@ def write_page(result: StartsResult, folder: Path) -> Path:
     Args:
         result: what was measured.
         folder: where; made if it is not there.
+
+    Raises:
+        InputError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(
-        folder / "starts.json", json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-    )
-    write_atomic(folder / "starts.md", page(result))
-    return folder / "starts.md"
+    return write_result(result, page(result), folder, "starts")
 
 
 def page(result: StartsResult) -> str:

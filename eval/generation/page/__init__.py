@@ -1,10 +1,8 @@
 """``generation.md`` with its pictures and figures: what the measurement said, for people."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
-from cao.files import write_atomic
 from eval.bench.cost import Cost
 from eval.generation.cosines import Cosines
 from eval.generation.page.pictures import changes, matrices
@@ -13,7 +11,7 @@ from eval.generation.recipes import KINDS, NOT_WANTED
 from eval.generation.results import Contrast, GenerationResult, Group
 from eval.generation.retention import Retention
 from eval.pages.markdown import table
-from eval.pages.writing import writing
+from eval.pages.writing import write_result, writing
 
 IN_SHORT = frozenset({"base", "generated", "fused", "no prompts", "union", "nearest", "wrong", "misaligned", "paper"})
 """What the first table holds a judged kind against; what else there is stands with the means over all tasks."""
@@ -30,7 +28,6 @@ def write_page(result: GenerationResult, folder: Path) -> Path:
     Raises:
         InputError: it cannot be written.
     """
-    page = folder / "generation.md"
     parts = [
         _head(result),
         _short(result),
@@ -48,10 +45,7 @@ def write_page(result: GenerationResult, folder: Path) -> Path:
     with writing(folder):
         changes(result.tasks, folder / "generation-changes.svg")
         matrices(result.cosines.tasks, grids, folder / "generation-cosines.svg")
-        figures = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False)
-        write_atomic(folder / "generation.json", f"{figures}\n")
-        write_atomic(page, "\n".join(part for part in parts if part))
-    return page
+    return write_result(result, "\n".join(part for part in parts if part), folder, "generation")
 
 
 def _head(result: GenerationResult) -> str:

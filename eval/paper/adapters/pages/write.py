@@ -1,9 +1,8 @@
 """Writes a table's page with its figures and its pictures."""
 
-import json
 from pathlib import Path
 
-from cao.files import write_atomic
+from eval.pages.writing import write_result, writing
 from eval.paper.adapters.cost_results import CostResult
 from eval.paper.adapters.pages.cost import cost_parts
 from eval.paper.adapters.pages.figures import figures_parts
@@ -18,13 +17,13 @@ def write_page(result: Setting, folder: Path) -> Path:
     Args:
         result: what was measured.
         folder: where; made if it is not there.
+
+    Raises:
+        InputError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    name, parts = _written(result, folder)
-    figures = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    write_atomic(folder / f"{name}.json", f"{figures}\n")
-    write_atomic(folder / f"{name}.md", "\n".join(parts))
-    return folder / f"{name}.md"
+    with writing(folder):
+        name, parts = _written(result, folder)
+    return write_result(result, "\n".join(parts), folder, name)
 
 
 def _written(result: Setting, folder: Path) -> tuple[str, list[str]]:
