@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.api.options import PathLike, plain
+from agent.loop.run_folder import make_folder
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic
 from cao.tasks.files.answers import understood
@@ -47,10 +48,7 @@ def as_task(given: Questions, what: str, out: Path, keys: str = "") -> str:
     understood(Path(what), Table("list", read, unit="entry "), KeyMap.parse(keys))
     content = b"".join(_line(row, f"{what}:entry {number}") for number, row in enumerate(rows, 1))
     path = out / GIVEN / f"{what}-{sha256_bytes(content)[:12]}.jsonl"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be made ({error.strerror}); choose another out") from None
+    make_folder(path.parent, "out")
     if not path.exists():
         write_atomic(path, content)
     return str(path)

@@ -16,7 +16,6 @@ from agent.loop.request import RunHeader, missing
 from agent.loop.state import Made, State, Workbench, accepted_strategies
 from agent.record.answering import write_answering
 from agent.record.measurements import RULE_STEP, Detectable, PartScore, Rewards, TestPart
-from agent.record.page.questions import keep_questions
 from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRecord, Together
 from agent.record.trace_file import read_trace
 from cao.files import write_json
@@ -48,7 +47,6 @@ def conclude_run(state: State, bench: Workbench, tested: Tested, *, improved: bo
         tested: what ``test_steps`` returned.
         improved: whether anything was adopted.
     """
-    keep_questions(bench.folder, bench.splits)  # of a run, too, that an older version began
     base = tested.get(RULE_STEP, tested[DEFAULT])
     adapted = list(tested.values())[-1]
     save_items(bench.folder / "items" / "test-baseline.jsonl", base)

@@ -9,6 +9,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from agent.loop.run_folder import make_folder
 from agent.stages.options import AddOptions, ListOptions, NameOptions
 from cao.encodings import visible
 from cao.errors import InputError, UnavailableError
@@ -61,10 +62,7 @@ def _add(options: AddOptions, as_json: bool) -> int:
     if path.exists() and not options.replace:
         raise InputError(f"{name!r} is registered already; give --replace to overwrite it, or another name")
     asked = draw_prompts(options.source)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --registry") from None
+    make_folder(folder, "--registry")
     encoder = Encoder(minilm_folder(), options.device)
     measured = _ask(asked, options) if options.signals else _outcomes(asked)
     with timed(f"encoding {len(asked)} prompts"):

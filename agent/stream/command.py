@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.loop.run_folder import locked
+from agent.loop.run_folder import locked, make_folder
 from agent.record.terminal import make_view
 from agent.stream.options import WatchOptions
 from agent.stream.source import FileSource, PipeSource
@@ -64,10 +64,7 @@ def watched(
     folder = options.out
     encoder = Encoder(minilm_folder(), options.device)
     known = known_tasks(options.reference, encoder, folder=options.registry).heard_from(None)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    make_folder(folder)
     settings: WatchSettings = {
         "stream": options.stream,
         "reference": list(known.expected),

@@ -17,7 +17,7 @@ from agent.stream.source import FileSource, PipeSource, next_lines, prompt_of
 from agent.stream.state import Adapted, Deployed, Event, EventData, WatchState
 from cao.drift import DriftReport
 from cao.errors import InputError
-from cao.files import canonical_json, sealed, sha256_bytes, write_atomic, write_json
+from cao.files import append_line, canonical_json, sealed, sha256_bytes, write_atomic, write_json
 from cao.model.encoder import Encoder
 from cao.tasks.prompt_file import asked_from, value_of
 from cao.tasks.prompt_text import distinct, seen
@@ -194,7 +194,7 @@ class Watcher:
             self.log("no_change", kind=report.kind)
         if state.current != before:
             self.log("expect", tasks=state.current)
-            self._deploy(report)
+            self._deploy()
         self._thin([one.prompt for one in asked])
         state.window, state.alarm, state.detector = [], None, None
         self._expect(state.current)
@@ -221,7 +221,7 @@ class Watcher:
         """Return the embeddings of the distinct prompts, in the order in which they came."""
         return self.encoder.embed([prompts[i] for i in sorted(distinct(prompts))])
 
-    def _deploy(self, report: DriftReport) -> None:
+    def _deploy(self) -> None:
         """Swap in what is stored for the current task, or adapt to a new one; say which.
 
         ``deployed.json`` names the run; ``adapter`` in it is the adapter's folder, null where the run adopted several
@@ -277,10 +277,7 @@ class Watcher:
     def log(self, event: str, **data: Unpack[EventData]) -> None:
         """Append an event to ``events.jsonl``, flushed to the disk, and show it."""
         line: Event = {"seq": self.state.seq, "event": event, **data}
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.folder / "events.jsonl", json.dumps(line, ensure_ascii=False, allow_nan=False))
         self.state.seq += 1
         self.tell(line)
 

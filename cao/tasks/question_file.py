@@ -17,14 +17,8 @@ from cao.errors import InputError
 from cao.tasks.base import LETTERS, Task, grade_letter, lettered, plain
 from cao.tasks.files import read_examples
 from cao.tasks.files.keys import KeyMap
-from cao.tasks.files.rows import MAX_LINE_BYTES
-from cao.tasks.graders import as_auto, build_grader
+from cao.tasks.graders import build_grader
 from cao.tasks.numerals import as_number
-
-__all__ = ["MAX_LINE_BYTES", "grade_text", "load_user_task", "task_name"]
-
-grade_text = as_auto
-"""How a free text is judged where nothing else is asked for."""
 
 
 def load_user_task(path: Path, reserved: Container[str] = (), *, keys: str = "", grader: str = "auto") -> Task:

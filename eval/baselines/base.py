@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from cao.types import Record
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads
+from eval.baselines.baseline import Adapted, Baseline, Budget, Place, Prepared, Reads
 from eval.baselines.ground import Ground, Target
 
 
@@ -38,7 +38,6 @@ class Base(Fixed):
     """The base model without an adapter."""
 
     name = "base"
-    origin = Origin(paper="the base model")
     reads: ClassVar[Reads] = "nothing"
 
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:

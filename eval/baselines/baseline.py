@@ -31,18 +31,6 @@ Reads = Literal["nothing", "prompts", "support labels", "train labels", "reward 
 """What of the target a method reads before its test questions."""
 
 
-class Origin(Record):
-    """Where a method comes from.
-
-    Attributes:
-        paper: its title, or what else describes it.
-        year: of the paper; 0 where there is none.
-    """
-
-    paper: str
-    year: int = 0
-
-
 class Spent(Record):
     """What was spent.
 
@@ -147,7 +135,6 @@ class Baseline(ABC):
 
     Attributes:
         name: in tables and on the command line.
-        origin: where it comes from.
         reads: what of the target it reads.
         rated: whether it has a learning rate to be chosen.
         of_sources: whether all that it trains for a target is checkpoints of other tasks, of no question of the target.
@@ -155,7 +142,6 @@ class Baseline(ABC):
     """
 
     name: ClassVar[str]
-    origin: ClassVar[Origin]
     reads: ClassVar[Reads]
     rated: ClassVar[bool] = True
     of_sources: ClassVar[bool] = False

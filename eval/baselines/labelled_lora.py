@@ -11,7 +11,7 @@ from cao.configuration import CountOrNone
 from cao.inference.answer_loss import answer_rows
 from cao.model.adapters import load_adapter
 from cao.types import Example, Record
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads, Spent
+from eval.baselines.baseline import Adapted, Baseline, Budget, Place, Prepared, Reads, Spent
 from eval.baselines.ground import Ground, Target
 from eval.baselines.objective import Objective, tokens_of
 from eval.policies.labelled_lora import ROW_TOKENS, Fitted, Recipe, Shelf, fit_lora, held_back
@@ -41,7 +41,6 @@ class LabelledLora(Baseline):
     hyper: LabelledSettings
 
     name = "labelled_lora"
-    origin = Origin(paper="this project's control: LoRA on the labelled reward questions")
     reads: ClassVar[Reads] = "reward labels"
     rated = False  # it chooses its own
     least: ClassVar[str] = "one epoch with each rate and one with the chosen one"

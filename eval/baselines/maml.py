@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cao.configuration import Amount, Count, CountOrNone
 from cao.types import Record
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads
+from eval.baselines.baseline import Adapted, Baseline, Budget, Place, Prepared, Reads
 from eval.baselines.descent import Extent, Plain, descend, taken, train_lora
 from eval.baselines.ground import FEW, Ground, Target, fresh_lora
 from eval.baselines.objective import Objective, Questions, tokens_of
@@ -139,9 +139,6 @@ class MamlEnLlm(Baseline):
     hyper: MamlSettings
 
     name = "maml"
-    origin = Origin(
-        paper="MAML-en-LLM: Model Agnostic Meta-Training of LLMs for Improved In-Context Learning", year=2024
-    )
     reads: ClassVar[Reads] = "support labels"
 
     @classmethod

@@ -6,7 +6,7 @@ Source: this project's control.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eval.baselines.baseline import Origin, Reads
+from eval.baselines.baseline import Reads
 from eval.baselines.checkpoints import OfSources
 from eval.baselines.ground import Ground
 
@@ -16,7 +16,6 @@ class Mean(OfSources):
     """A and B averaged over sources' checkpoints, which all start from one initialisation."""
 
     name = "mean"
-    origin = Origin(paper="this project's control: the mean of the sources' checkpoints")
     reads: ClassVar[Reads] = "nothing"
 
     @classmethod

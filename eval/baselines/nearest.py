@@ -6,7 +6,7 @@ Source: this project's control.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eval.baselines.baseline import Origin, Reads
+from eval.baselines.baseline import Reads
 from eval.baselines.checkpoints import OfSources
 from eval.baselines.ground import Ground
 
@@ -16,7 +16,6 @@ class Nearest(OfSources):
     """One source's checkpoint, as the consolidation's folder has it."""
 
     name = "nearest"
-    origin = Origin(paper="this project's control: the nearest source's checkpoint")
     reads: ClassVar[Reads] = "prompts"
 
     def sources(self, ground: Ground, task: str, seed: int) -> tuple[str, ...]:

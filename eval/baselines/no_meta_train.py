@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from cao.errors import InputError
 from cao.inference.answer_loss import answer_rows
-from eval.baselines.baseline import Adapted, Budget, Origin, Place, Prepared, Reads
+from eval.baselines.baseline import Adapted, Budget, Place, Prepared, Reads
 from eval.baselines.checkpoints import Scheduled, collected
 from eval.baselines.descent import drawn, train_lora
 from eval.baselines.ground import TARGET_TOKENS, Ground, Target
@@ -20,7 +20,6 @@ class NoMetaTrain(Scheduled):
     """LoRA for one task."""
 
     name = "no_meta_train"
-    origin = Origin(paper="CAO-LLM, No Meta-Train", year=2026)
     reads: ClassVar[Reads] = "train labels"
 
     @classmethod

@@ -21,7 +21,7 @@ from cao.model.packed_forward import Row
 from cao.tasks import get_task
 from cao.tasks.base import Task
 from cao.types import Record
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads, Spent
+from eval.baselines.baseline import Adapted, Baseline, Budget, Place, Prepared, Reads, Spent
 from eval.baselines.descent import Read, Timed, mean_tokens
 from eval.baselines.ground import Ground, Target
 from eval.baselines.objective import Objective, tokens_of
@@ -63,9 +63,6 @@ class TextToLora(Baseline):
     hyper: TextSettings
 
     name = "text_to_lora"
-    origin = Origin(
-        paper="Text-to-LoRA: Instant Transformer Adaption (its kind, by this project's generator)", year=2025
-    )
     reads: ClassVar[Reads] = "description"
 
     @classmethod

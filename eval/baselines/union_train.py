@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from eval.baselines.baseline import Adapted, Budget, Origin, Place, Prepared, Reads
+from eval.baselines.baseline import Adapted, Budget, Place, Prepared, Reads
 from eval.baselines.checkpoints import Scheduled, collected
 from eval.baselines.descent import Plain, drawn, train_lora
 from eval.baselines.ground import Ground, Target
@@ -19,7 +19,6 @@ class UnionTrain(Scheduled):
     """LoRA for all sources together."""
 
     name = "union_train"
-    origin = Origin(paper="CAO-LLM, Union Train", year=2026)
     reads: ClassVar[Reads] = "nothing"
 
     @classmethod

@@ -24,7 +24,6 @@ from cao.progress import Progress, silent
 from cao.types import Record
 from eval.pages.absent import is_none
 
-REPETITIONS = 5
 TOO_WIDE = 0.25
 """Largest interquartile range over median at which a figure is stated."""
 

@@ -87,7 +87,6 @@ def _begun(path: Path, options: TablesOptions, tasks: tuple[str, ...]) -> str:
     profile = options.profile.model_dump(mode="json", exclude_none=True)
     wanted = {**options.model_dump(mode="json", include=keys), "tasks": list(tasks), "profile": profile}
     stored = json.loads(path.read_text()) if path.exists() else {}
-    stored = {"pretrained": None, "profile": {}} | stored if stored else {}  # older files do not say
     dtype = settled(options.dtype, options.device, stored.pop("dtype", None))
     if stored and stored != wanted:
         changed = [key for key, value in wanted.items() if stored.get(key) != value]

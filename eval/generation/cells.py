@@ -77,8 +77,8 @@ class Cells:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.known: dict[str, str] = {BASE: BASE}
-        for path in (*sorted(self.folder.glob("*/adapters.json")), self.folder / "adapters.json"):  # a sheet's: older
-            self.known |= read_json(path, dict[str, str]) if path.exists() else {}
+        path = self.folder / "adapters.json"
+        self.known |= read_json(path, dict[str, str]) if path.exists() else {}
 
     # reading ---------------------------------------------------------------------------------------------------------
 

@@ -149,11 +149,6 @@ def equal_rules(result: TableResult) -> str:
     )
     fixed = [title(row) for row in CHECKPOINTED if row in result.rows]
     before = f" This bounds no checkpoints that generators are trained on: {' and '.join(fixed)}." if fixed else ""
-    if not result.whole:
-        return (
-            f"Each baseline may read {tokens} the generator that serves the task read in training, and at test time as "
-            f"many as {steps} steps on 25 labelled questions take; {rate}.{least}{before}"
-        )
     return (
         f"Each baseline may read {tokens} the generator that serves the task, and the aligner behind it, read in "
         f"training, and take {steps} steps on 25 labelled questions at test time; {rate}. One that prepares nothing "

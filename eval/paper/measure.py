@@ -126,7 +126,6 @@ class Measuring:
             rules=options.rules,
             share=size.share,
             adapting=size.adapting,
-            whole=True,
             rates=size.rates,
             reward=options.reward,
             rule_choice=RULE_CHOICE,

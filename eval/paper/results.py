@@ -5,7 +5,7 @@ from pydantic import Field
 from cao.types import AcceptRule, AnswerProtocol, Record
 from eval.baselines.baseline import Spent
 from eval.measured import Measured
-from eval.pages.absent import is_empty, is_false, is_none
+from eval.pages.absent import is_empty, is_none
 
 Interval = tuple[float, float]
 
@@ -120,8 +120,6 @@ class TableResult(Measured):
     Attributes:
         share: of the generator's tokens, which a baseline might read before its target was known.
         adapting: share of the tokens of ten steps on 25 questions, which it might read of the target.
-        whole: whether the aligner's tokens counted as the generator's, steps on labelled questions were counted on the
-            target's own, and a method that prepares nothing had a preparation's tokens on its targets instead.
         rates: that it might choose from.
         rule_choice: which of the answer rules a model took, in words.
         kinds: task → ``in domain`` or ``out of domain``.
@@ -141,7 +139,6 @@ class TableResult(Measured):
     rules: str
     share: float
     adapting: float
-    whole: bool = Field(default=False, exclude_if=is_false)
     rates: tuple[float, ...]
     reward: int
     rule_choice: str

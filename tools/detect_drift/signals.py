@@ -6,17 +6,15 @@ the model for each prompt, so they are a second, later look.
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cao.inference.scoring import score_queries
 from cao.model.language_model import LanguageModel
-from cao.model.soft_prompt.either import load_carried
 from cao.progress import Progress, silent
 from cao.tasks.base import Task
-from cao.types import AdapterRef, Example
+from cao.types import Example
 
 PLAIN = Task(name="prompts", title="", source="", load=list)
 """Every prompt is asked in the same plain form, whatever task it belongs to: a form would be a signal too."""
@@ -29,7 +27,6 @@ CHARACTERS = 10
 def option_signals(
     examples: Sequence[Example],
     lm: LanguageModel,
-    adapter: AdapterRef | None = None,
     progress: Progress = silent,
 ) -> tuple[Tensor, list[bool]]:
     """Ask the model every question and return its signals.
@@ -37,7 +34,6 @@ def option_signals(
     Args:
         examples: N questions with choices.
         lm: the base model, without an adapter.
-        adapter: what the deployed model carries.
         progress: called after each batch.
 
     Returns:
@@ -45,8 +41,7 @@ def option_signals(
         nats over the logarithm of their number; and for each question whether the best option is its answer.
     """
     queries = [PLAIN.query(example, lm.profile.answer_style) for example in examples]
-    with lm.adapted(load_carried(Path(adapter.path), lm.sha256) if adapter else None):
-        scored = score_queries(lm, queries, progress=progress)
+    scored = score_queries(lm, queries, progress=progress)
     scores = [[branch.per_char for branch in each.branches] for each in scored]
     correct = [each.index(max(each)) == example.answer for each, example in zip(scores, examples, strict=True)]
     rows = [(max(each), _entropy(each)) for each in scores]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from cao.errors import InputError
 from cao.sealed import Header
@@ -62,12 +62,6 @@ class GeneratorHeader(Header):
     head: Head = "tokens"
     identity: Identity
     made: dict[str, object]
-
-    @model_serializer(mode="wrap")
-    def _as_first_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Leave ``head`` out where it is ``tokens``: files were written so before there was another one."""
-        values: dict[str, object] = plain(self)
-        return values if self.head != "tokens" else {key: value for key, value in values.items() if key != "head"}
 
 
 def check_statistics(statistics: Statistics, layout: TokenLayout) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from agent.loop.run_folder import locked
+from agent.loop.run_folder import locked, make_folder
 from agent.server.adaptation.evidence import Evidence
 from cao.errors import InputError
 from cao.files import opened, sealed, write_json
@@ -87,10 +87,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InputError: it cannot be made, or another server holds it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from None
+    make_folder(folder)
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(folder))
@@ -109,12 +106,9 @@ def read_server_state(folder: Path) -> ServerState:
     if not path.exists():
         return ServerState()
     try:
-        state = ServerState.model_validate_json(opened(path.read_bytes()))
+        return ServerState.model_validate_json(opened(path.read_bytes()))
     except (OSError, ValueError):
         raise InputError(f"{path}: damaged; give another --out") from None
-    if "judged" not in state.model_fields_set:  # written before there was this key
-        state.judged = {task: ended(folder, task) for task in state.tried}
-    return state
 
 
 def runs_folder(folder: Path, task: str) -> Path:

@@ -4,7 +4,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from agent.loop.run_folder import locked
+from agent.loop.run_folder import locked, make_folder
 from agent.train.clock import Clock
 from agent.train.engine.engines import check_engine, open_engine
 from agent.train.engine.work import Work
@@ -102,11 +102,7 @@ def consolidate(settings: Settings) -> Path:
     path = folder / "config.json"
     begun = read_json(path, dict[str, object]) if path.exists() else {}
     settings = settings.model_copy(update={"dtype": settled(settings.dtype, settings.device, begun.get("dtype"))})
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{folder}: cannot be made ({reason}); choose another --out") from None
+    make_folder(folder)
     with locked(folder):
         planned = [[job for job in stage if not done(folder, job)] for stage in stages(preset)]
         jobs = [job for stage in planned for job in stage]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from agent.loop.run_folder import locked
+from agent.loop.run_folder import locked, make_folder
 from agent.train.engine.engines import check_engine
 from agent.train.files import read_json
 from agent.train.policy.fine_tune import fine_tune
@@ -74,11 +74,8 @@ def train(settings: Settings, progress: Progress) -> Training:
     """
     settings.check()
     check_engine(settings.engine)
-    try:
-        for folder in (settings.folder, settings.situations_folder):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{settings.out}: cannot be made ({error.strerror}); choose another --out") from None
+    for folder in (settings.folder, settings.situations_folder):
+        make_folder(folder)
     with locked(settings.situations_folder):
         path, config = settings.folder / "config.json", settings.config
         check_device(config.device)

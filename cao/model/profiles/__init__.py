@@ -132,22 +132,6 @@ def _read() -> dict[str, ModelProfile]:
 MODELS: dict[str, ModelProfile] = _read()
 
 
-def find_profile(name: str, of: str = "") -> ModelProfile:
-    """Return the profile that a known name stands for.
-
-    Args:
-        name: a key of ``MODELS``, or the hub id of one.
-        of: what the model is for, where it is not the only one; a word or two for the message.
-
-    Raises:
-        InputError: no model has this name.
-    """
-    found = known(name)
-    if found is None:
-        raise InputError(f"unknown model {name!r}{of and f' for {of}'}; known: {', '.join(MODELS)}")
-    return found
-
-
 def known(name: str) -> ModelProfile | None:
     """Return the profile that a name or a hub id stands for, None where it is none of ``MODELS``."""
     return MODELS.get(name) or next((each for each in MODELS.values() if each.source == name), None)

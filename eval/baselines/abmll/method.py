@@ -23,7 +23,7 @@ from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.types import Record
 from eval.baselines.abmll.gaussian import Pair, divergence, first_pair, prior_energy
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads
+from eval.baselines.baseline import Adapted, Baseline, Budget, Place, Prepared, Reads
 from eval.baselines.descent import Extent, descend, taken
 from eval.baselines.ground import FEW, Ground, Target, fresh_lora
 from eval.baselines.objective import Objective, Questions, tokens_of
@@ -164,7 +164,6 @@ class Abmll(Baseline):
     hyper: AbmllSettings
 
     name = "abmll"
-    origin = Origin(paper="Amortized Bayesian Meta-Learning for Low-Rank Adaptation of LLMs", year=2025)
     reads: ClassVar[Reads] = "support labels"
 
     @classmethod

@@ -26,7 +26,7 @@ from cao.inference.sampling import sample
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
 from cao.types import Record
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads, Spent
+from eval.baselines.baseline import Adapted, Baseline, Budget, Place, Prepared, Reads, Spent
 from eval.baselines.descent import Extent, Plain, Read, drawn, train_lora
 from eval.baselines.ground import FEW, Ground, Target
 from eval.baselines.objective import Objective, Questions, tokens_of
@@ -77,7 +77,6 @@ class Seal(Baseline):
     hyper: SealSettings
 
     name = "seal"
-    origin = Origin(paper="Self-Adapting Language Models", year=2025)
     reads: ClassVar[Reads] = "support labels"
     rated = False  # the policy chooses rates
 

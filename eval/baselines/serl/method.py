@@ -26,7 +26,7 @@ from cao.machine.extras import need
 from cao.model.adapters import LoraWeights
 from cao.model.training_state import restore_training, save_training
 from cao.types import Example, Record
-from eval.baselines.baseline import Adapted, Baseline, Budget, Origin, Place, Prepared, Reads, Spent
+from eval.baselines.baseline import Adapted, Baseline, Budget, Place, Prepared, Reads, Spent
 from eval.baselines.descent import Extent, Read, taken
 from eval.baselines.ground import Ground, Target
 from eval.baselines.serl.questions import Writing, unasked, write_questions
@@ -103,7 +103,6 @@ class Serl(Baseline):
     hyper: SerlSettings
 
     name = "serl"
-    origin = Origin(paper="SeRL: Self-Play Reinforcement Learning for LLMs with Limited Data", year=2025)
     reads: ClassVar[Reads] = "prompts"
 
     @classmethod

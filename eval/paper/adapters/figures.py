@@ -48,7 +48,7 @@ def result(
         UnavailableError: no generator was trained for this model, or none of the tasks is at hand.
     """
     stock = replace(stock, variant=pretrained.FULL)
-    made, missing = _made(stock, GENERATED, tasks, options.seeds, progress)
+    made, missing = _made(stock, tasks, options.seeds, progress)
     if not made:
         raise UnavailableError(next(iter(missing.values())))
     first = next(iter(made))
@@ -81,17 +81,15 @@ Made = dict[str, list[LoraWeights]]
 """Task → its adapter of each seed."""
 
 
-def _made(
-    stock: Stock, kind: str, tasks: Sequence[str], seeds: Sequence[int], progress: Progress
-) -> tuple[Made, dict[str, str]]:
-    """Return the adapters of the tasks that have them, and why others have none."""
+def _made(stock: Stock, tasks: Sequence[str], seeds: Sequence[int], progress: Progress) -> tuple[Made, dict[str, str]]:
+    """Return the generated adapters of the tasks that have them, and why others have none."""
     made, missing = Made(), dict[str, str]()
     for done, task in enumerate(tasks, 1):
         try:
-            made[task] = [stock.make(kind, task, seed) for seed in seeds]
+            made[task] = [stock.make(GENERATED, task, seed) for seed in seeds]
         except (NotApplicableError, UnavailableError) as error:
             missing[task] = str(error)
-        progress(f"adapters, {TITLES[kind]}", done, len(tasks))
+        progress(f"adapters, {TITLES[GENERATED]}", done, len(tasks))
     return made, missing
 
 
@@ -134,7 +132,7 @@ def _similarity(title: str, tasks: tuple[str, ...], each: Sequence[Array]) -> Si
     less = np.mean([cosines(centred(products)) for products in each], axis=0)
     length = float(np.mean([np.sqrt(np.diag(products).clip(min=0)).mean() for products in each]))
     return Similarity(
-        title=title, tasks=tasks, whole=_matrix(whole, 4), centred=_matrix(less, 4), length=float(f"{length:.4g}")
+        title=title, tasks=tasks, whole=_matrix(whole), centred=_matrix(less), length=float(f"{length:.4g}")
     )
 
 
@@ -199,5 +197,5 @@ def _short(values: Array) -> tuple[float, ...]:
     return tuple(float(f"{value:.4g}") for value in values)
 
 
-def _matrix(values: Array, digits: int) -> Matrix:
-    return tuple(tuple(round(float(value), digits) for value in line) for line in values)
+def _matrix(values: Array) -> Matrix:
+    return tuple(tuple(round(float(value), 4) for value in line) for line in values)

@@ -86,11 +86,8 @@ def _budget(table: TableResult, other: str) -> str:
         read = f"; it read {spent[0].tokens / whole:.1%} of the tokens that generator and aligner read" if whole else ""
         return f"{read}{searched}"
     least = f", but {kind} at least" if (kind := BASELINES[other].least) else ""
-    if table.whole:
-        of_all = f"its share of {table.share:.0%} of the generator's and the aligner's tokens"
-        return f"; the baseline read {of_all}, at most{least}{searched}"
-    steps = f"{10 * table.adapting:g} steps on 25 questions"
-    return f"; the baseline read as many tokens as {steps} take, at most{least}{searched}"
+    of_all = f"its share of {table.share:.0%} of the generator's and the aligner's tokens"
+    return f"; the baseline read {of_all}, at most{least}{searched}"
 
 
 def _why(table: TableResult, row: str, other: str, kind: str) -> str:

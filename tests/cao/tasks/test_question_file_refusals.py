@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cao.errors import InputError
-from cao.tasks.question_file import MAX_LINE_BYTES, load_user_task
+from cao.tasks.files.rows import MAX_LINE_BYTES
+from cao.tasks.question_file import load_user_task
 from tests.cao.tasks.question_files import GOOD, refusal, written
 
 

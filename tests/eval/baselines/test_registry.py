@@ -34,7 +34,6 @@ def test_every_file_of_a_baseline_has_its_line() -> None:
     assert files - HELPERS - {"baselines"} == set(BASELINES)
     for name, kind in BASELINES.items():
         assert kind.name == name
-        assert kind.origin.paper
         assert kind.paper().settings() == kind.paper().settings()
 
 

@@ -176,15 +176,3 @@ def test_settings_of_the_profile_reach_the_runs_and_the_model(tmp_path: Path, mo
         measure(options, "c", lambda *_: None)
     stored = tomllib.loads((tmp_path / "work" / "seed-0" / "runs.toml").read_text())
     assert stored["profile"] == profile.model_dump(mode="json", exclude_none=True)
-
-
-def test_a_folder_of_a_version_that_wrote_down_less_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure_module, "stream_of", lambda *given: (_ for _ in ()).throw(InputError("it began")))
-    given = {"table": "continual", "tasks": ("boolq", "piqa"), "seeds": (0,), "out": tmp_path, "dtype": "float32"}
-    options, begun = TablesOptions.model_validate(given), tmp_path / "work" / "begun.json"
-    with pytest.raises(InputError, match="it began"):
-        measure(options, "c", lambda *_: None)
-    stored = json.loads(begun.read_text())
-    begun.write_text(json.dumps({key: stored[key] for key in stored if key not in ("pretrained", "profile")}))
-    with pytest.raises(InputError, match="it began"):
-        measure(options, "c", lambda *_: None)

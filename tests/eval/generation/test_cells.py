@@ -91,10 +91,3 @@ def test_two_recipes_of_one_adapter_share_a_cell_and_other_adapters_do_not(cells
     assert cells.told == ["piqa", "piqa"]  # type: ignore[attr-defined]
     assert cells.hash_of(Recipe(BASE)) == BASE
     assert not any("lora" in name for name, _ in cells.lm.model.named_modules())  # the model is undressed again
-
-
-def test_what_an_older_version_knew_of_its_sheets_adapters_is_read(cells: Cells) -> None:
-    recipe = Recipe("a", lambda _: cells.lm.fresh_lora(0))
-    cells.score(cells.missing([(recipe, PIQA)]))
-    (cells.folder / "adapters.json").rename(cells.folder / "support-3" / "adapters.json")
-    assert opened(cells.folder, cells.lm).missing([(recipe, PIQA)]) == {}

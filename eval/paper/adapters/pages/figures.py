@@ -26,7 +26,7 @@ def figures_parts(result: FiguresResult, folder: Path) -> list[str]:
         for name, each in result.similarities.items()
     }
     for name, drawn in grids.items():
-        pictures.matrices(drawn, folder / f"figure5-{name}.svg", low=-1)
+        pictures.matrices(drawn, folder / f"figure5-{name}.svg")
     return [
         header("The paper's Figures 3 to 5, drawn here", result),
         _told(result),

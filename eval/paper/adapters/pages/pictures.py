@@ -22,21 +22,19 @@ Grids = Mapping[str, tuple[Sequence[str], Matrix]]
 """Title → the tasks, and their (T, T) cosines."""
 
 
-def matrices(grids: Grids, path: Path, low: float) -> None:
+def matrices(grids: Grids, path: Path) -> None:
     """Draw matrices of cosines between tasks, each with its own tasks.
 
     Args:
         grids: what is drawn.
         path: the SVG file.
-        low: the lower end of the colours; −1 where signs matter, else 0.
     """
     with mpl.rc_context(STYLE):
         columns = min(COLUMNS, len(grids))
         figure = Figure(figsize=(5.0 * columns, 4.6 * math.ceil(len(grids) / columns)), layout="constrained")
-        colours = "RdBu_r" if low < 0 else "Blues"
         for place, (title, (names, grid)) in enumerate(grids.items(), 1):
             axes = figure.add_subplot(math.ceil(len(grids) / columns), columns, place)
-            image = axes.imshow(grid, vmin=low, vmax=1, cmap=colours)
+            image = axes.imshow(grid, vmin=-1, vmax=1, cmap="RdBu_r")
             axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
             axes.set_yticks(range(len(names)), names)
             axes.set_title(title, fontsize=10)

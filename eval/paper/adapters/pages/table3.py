@@ -20,7 +20,7 @@ def table3_parts(result: Table3Result, folder: Path) -> list[str]:
     """
     grids = {row.title: (row.tasks, row.matrix) for row in result.rows.values() if len(row.tasks) > 1}
     if grids:
-        pictures.matrices(grids, folder / "figure2.svg", low=-1)
+        pictures.matrices(grids, folder / "figure2.svg")
     n = result.batches * result.batch
     half = (result.batches + 1) // 2 * result.batch
     told = f"""The gradient is that of the mean cross-entropy of the gold answers' tokens, by A and B of every module \

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cao.model.profiles import find_profile, laid_over, settings_of
+from cao.model.profiles import MODELS, laid_over, settings_of
 from cao.profile_settings import ProfileSettings
 from cao.progress import silent
 from eval.options import TablesOptions
@@ -59,7 +59,7 @@ def test_settings_of_the_profile_and_code_that_judges_tell_cells_and_their_answe
 
 
 def test_settings_are_told_as_they_are_laid_over() -> None:
-    profile = find_profile("smollm2-135m")
+    profile = MODELS["smollm2-135m"]
     changed = laid_over(profile, ProfileSettings(answer_style="letter", end_tokens=("x",)))
     assert settings_of(changed) == {**settings_of(profile), "answer_style": "letter", "end_tokens": ["x"]}
     assert settings_of(profile).keys() == ProfileSettings.model_fields.keys()
