@@ -147,3 +147,12 @@ def _termination_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def make_folder(folder: Path, choose: str = "--out") -> None:
+    """Make a folder with all above it, or raise InputError with the option that names another one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be made ({reason}); choose another {choose}") from None

@@ -137,7 +137,8 @@ class Accuracy(NamedTuple):
     @classmethod
     def of_ranked(cls, reward: Reward) -> "Accuracy":
         """Return that of questions whose choices were ranked."""
-        return cls(reward.score, reward.ci95, reward.chance, reward.at_chance)
+        low, high = reward.ci95
+        return cls(reward.score, reward.ci95, reward.chance, reward.at_chance and low <= reward.chance <= high)
 
     @classmethod
     def of_written(cls, items: Sequence[Written]) -> "Accuracy":
@@ -189,7 +190,8 @@ def _table(about: Measurement, reward: Reward) -> None:
     table.add_row("questions", str(reward.n))
     table.add_row("gold answer", f"{reward.gold_nll_per_char:.4f} nats per character")
     if about.protocol == "likelihood":
-        loss = f"{reward.loss:.4f} nats at its own temperature (guessing {reward.uniform_loss:.4f})"
+        at_chance = "; at chance" if reward.at_chance else ""
+        loss = f"{reward.loss:.4f} nats at its own temperature (guessing {reward.uniform_loss:.4f}{at_chance})"
         table.add_row("choice log-loss", loss)
         table.add_row("gold margin", f"{reward.margin:+.4f} nats per character")
     Console(highlight=False).print(table)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.api.options import PathLike, plain
-from agent.loop.run_folder import make_folder
+from cao.command_line import make_folder
 from cao.errors import InputError
 from cao.files import sha256_bytes, write_atomic
 from cao.tasks.files.answers import understood

@@ -30,7 +30,7 @@ from agent.record.reading import LOCK
 from agent.record.terminal import View
 from agent.record.trace_file import read_trace
 from cao.errors import CaoError, InputError, UnavailableError
-from cao.files import no_room, room_for, room_left, sealed_line, usual_modes, whole_lines
+from cao.files import no_room, room_for, room_left, sealed_line, whole_lines
 from cao.types import ID_PATTERN
 
 Graph = CompiledStateGraph[State, Context, State, State]
@@ -116,20 +116,18 @@ def new_run_folder(out: Path, task: str) -> Iterator[tuple[str, Path]]:
         raise full or InputError(refusal) from None
     try:
         yield name, temporary
-        usual_modes(temporary)
+        temporary.chmod(0o777 & ~_umask())  # as any other folder; a temporary one is its owner's alone
         os.replace(temporary, out / name)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def make_folder(folder: Path, choose: str = "--out") -> None:
-    """Make a folder with all above it, or raise InputError with the option that names another one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # a name with a null character
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{folder}: cannot be made ({reason}); choose another {choose}") from None
+def _umask() -> int:
+    """Return the process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _sweep_unbegun(out: Path) -> None:

@@ -9,8 +9,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from agent.loop.run_folder import make_folder
 from agent.stages.options import AddOptions, ListOptions, NameOptions
+from cao.command_line import make_folder
 from cao.encodings import visible
 from cao.errors import InputError, UnavailableError
 from cao.machine.assets import minilm_folder

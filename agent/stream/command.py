@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.loop.run_folder import locked, make_folder
+from agent.loop.run_folder import locked
 from agent.record.terminal import make_view
 from agent.stream.options import WatchOptions
 from agent.stream.source import FileSource, PipeSource
 from agent.stream.state import Event, WatchSettings, WatchState, read_state
 from agent.stream.watcher import Adapt, Watcher
 from agent.stream.wording import unreadable, words
+from cao.command_line import make_folder
 from cao.encodings import visible
 from cao.errors import InputError
 from cao.machine.assets import minilm_folder

@@ -18,9 +18,8 @@ is not stated. For the project's own rows the tokens are those that the training
 read, reckoned from their presets; those of the policy's training nobody kept.
 """
 
-METERED = """Tokens and seconds of a whole run on the target are those of its loop. Not among them: what any other
-row's model had answered before, which is not asked again, and an accepted TTL with `inputs=test`, which is trained once
-more on the test questions.
+METERED = """Tokens and seconds of a whole run on the target are those of its loop. They leave out the answers
+that another row had kept already, and what an accepted TTL with `inputs=test` trains on the test questions at the end.
 """
 
 
@@ -114,7 +113,7 @@ def _choice(result: TableResult) -> list[str]:
     one = result.choice
     if one is None:
         return []
-    named = "; ".join(f"{title(row)}, n/a on {n} tasks" for row, n in not_chosen(result).items())
+    named = "; ".join(f"{title(row)}, n/a on {n} of the tasks" for row, n in not_chosen(result).items())
     left_out = f" Left out, since only what every task has can be chosen: {named}." if named else ""
     best = table(["task", "best"], [[task, title(row)] for task, row in one.best.items()])
     return [

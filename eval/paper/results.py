@@ -17,12 +17,12 @@ class Cell(Record):
 
     Attributes:
         accuracy: share of the test questions, by each model's own best rule, mean over seeds.
-        ci95: paired bootstrap over questions and seeds.
+        ci95: paired bootstrap over questions and seeds; Wilson's where no draw differs.
         default: by the default rule.
         log_loss: of the choice, nats, at each model's own temperature.
         at_chance: in how many seeds it is no better than guessing.
         seeds: that it was adapted with.
-        parsable: share of the written answers that are any (``tools.evaluate.written.parsable``); None of ranked ones.
+        parsable: share of the written texts that give an answer (``tools.evaluate.written``); None of ranked ones.
         notes: what was made, a seed each.
         adapters: hash of each seed's adapter, empty where it has none or several.
         right: of each seed, 1 for each test question that is answered rightly, else 0, by the model's own best rule.

@@ -1,6 +1,7 @@
 """What answers say of rows: means over tasks, differences with intervals, p-values corrected for their number.
 
-Every interval is a paired bootstrap over questions and seeds; the tasks are those of the table, and are not drawn.
+Every interval is a paired bootstrap over questions and seeds, or Wilson's where no draw differs; the tasks are those of
+the table, and are not drawn.
 """
 
 from collections.abc import Mapping, Sequence

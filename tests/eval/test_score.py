@@ -87,7 +87,7 @@ def test_without_json_a_table_is_printed(run: Any) -> None:
     assert "guessing 41.7 %" in out
     shown = " ".join(out.replace("│", " ").split())
     assert "; guessing 41.7 %; at chance)" in shown
-    assert "(guessing 0.8959)" in shown
+    assert "(guessing 0.8959; at chance)" in shown
 
 
 def test_a_limit_samples_by_the_seed_and_keeps_the_files_order(run: Any) -> None:

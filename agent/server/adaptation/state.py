@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from agent.loop.run_folder import locked, make_folder
+from agent.loop.run_folder import locked
 from agent.server.adaptation.evidence import Evidence
+from cao.command_line import make_folder
 from cao.errors import InputError
 from cao.files import opened, sealed, write_json
 from cao.types import Record

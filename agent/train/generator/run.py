@@ -4,7 +4,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from agent.loop.run_folder import locked, make_folder
+from agent.loop.run_folder import locked
 from agent.train.clock import Clock
 from agent.train.engine.engines import check_engine, open_engine
 from agent.train.engine.work import Work
@@ -13,6 +13,7 @@ from agent.train.generator.presets import Preset
 from agent.train.generator.settings import Settings
 from agent.train.generator.steps import Consolidation
 from agent.train.generator.variants import Variant, aligned, variants
+from cao.command_line import make_folder
 from cao.errors import InputError
 from cao.files import write_json
 from cao.machine.assets import minilm_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from agent.loop.run_folder import locked, make_folder
+from agent.loop.run_folder import locked
 from agent.train.engine.engines import check_engine
 from agent.train.files import read_json
 from agent.train.policy.fine_tune import fine_tune
@@ -17,6 +17,7 @@ from agent.train.policy.rest_em import CHUNK, Sample, SampleLog, Sampling, colle
 from agent.train.policy.rollouts import Plan, Rollouts, lay_out, open_rollouts
 from agent.train.policy.settings import Settings
 from agent.train.policy.situations import Situation
+from cao.command_line import make_folder
 from cao.errors import InputError
 from cao.files import write_json
 from cao.machine.compute import settled

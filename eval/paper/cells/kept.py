@@ -70,7 +70,7 @@ class Kept(Record):
         rule: of answering, chosen on the reward part.
         note: what was made, in words.
         adapter: its hash, empty where there is none or several.
-        parsable: share of the written answers that are any (``tools.evaluate.written.parsable``); None of ranked ones.
+        parsable: share of the written texts that give an answer (``tools.evaluate.written``); None of ranked ones.
         spent: before the task was known, and on it.
         seconds: that making and judging it took, of the process that ended it.
     """
@@ -268,7 +268,10 @@ def fill(desk: Desk, shelf: Shelf, key: Key, about: dict[str, object]) -> Answer
 
 def _parsable(bench: Workbench, items: Sequence[Item]) -> float:
     """Return the share of the test part's written answers that give an answer at all."""
-    given = [parsable(bench.task, example, item.text) for example, item in zip(bench.splits.test, items, strict=True)]
+    given = [
+        item.correct or parsable(bench.task, example, item.text)
+        for example, item in zip(bench.splits.test, items, strict=True)
+    ]
     return sum(given) / len(given)
 
 

@@ -17,11 +17,11 @@ TABLE = Table(
         *((row, START) for row in (STAGE_1, *ALONE, *OTHER_TTL)),
         (TTS, STAGE_1),
     ),
-    anchors=(START,),
+    anchors=(START, STAGE_1),
     chosen=PAPERS,
     about="Each family acts on the start with the paper's numbers, whatever the reward part says of it; Calibrate, "
     "which the paper does not have, takes the rule of its grid with the lowest log-loss on the reward part. TTS "
-    "answers by twenty generated adapters whatever the start is: over a start from the base model it gains what stage "
-    "1 gains, or nearly. Nor has the paper the rows in which TTL trains DoRA, the most salient quarter of the layers, "
-    "or virtual tokens; the last acts where the start carries no LoRA.",
+    "answers by twenty generated adapters whatever the start is, so it is held against stage 1, too. Nor has the paper "
+    "the rows in which TTL trains DoRA, the most salient quarter of the layers, or virtual tokens; the last acts where "
+    "the start carries no LoRA.",
 )

@@ -17,6 +17,5 @@ TABLE = Table(
     ),
     anchors=STAGES,
     about="Stage 1 is the generated adapter, stages 1 and 2 the aligned one, all three a whole run: the start that the "
-    "reward part chooses, and the policy's strategies on top of it. The aligner that ships learnt from "
-    "all folds (ADR 35), so tasks of folds have no stages 1 and 2.",
+    "reward part chooses, and the policy's strategies on top of it.",
 )

@@ -79,7 +79,7 @@ def _budget(table: TableResult, other: str) -> str:
     spent = table.rows[other].spent if bounded else None
     if spent is None:
         return ""
-    searched = ", at a rate that was not searched for" if len(table.rates) == 1 else ""
+    searched = "; its learning rate was not searched for" if BASELINES[other].rated and len(table.rates) == 1 else ""
     if spent[0].tokens:
         own = table.rows[ALL].spent if ALL in table.rows else None
         whole = own[0].tokens if own else None

@@ -29,9 +29,9 @@ WHOSE = ("--model", "--model-path", "--consolidation", "--pretrained")
 _LISTED = TypeAdapter(list[Verdict])
 
 
-WRITTEN = """Here models write their answers, and a program reads them; an answer that names no choice is wrong. What \
-was not measured so is not listed. Which share of a row's answers names a choice stands in the tables: a gain of \
-written answers may be one of their format alone.
+WRITTEN = """Here models write their answers, and a program reads them; a text that gives no answer is wrong. What was \
+not measured so is not listed. The tables say which share of a row's texts is parsable: a gain of written answers may \
+be one of their form alone.
 
 """
 """What the page says of answers that are written."""
@@ -134,7 +134,7 @@ def _rest(name: str, record: Mapping[str, object]) -> str:
     """Return what verdicts of a table with verdicts of its own rest on, in a line."""
     seeds = record.get("seeds")
     named = ", ".join(map(str, seeds)) if isinstance(seeds, list) else "unknown"
-    code = "" if record.get("code") else ", by code that is not known any more"
+    code = "" if record.get("code") else ", the version of the code was not recorded"
     titled = f"Table {name}" if name.isdigit() else f"`--table {name}`"
     day, dtype = record.get("measured", "day unknown"), record.get("dtype", "dtype unknown")
     return f"- {titled}: {day}, {dtype}, seeds {named}{code}"

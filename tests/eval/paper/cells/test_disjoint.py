@@ -160,6 +160,8 @@ def test_a_strategy_for_the_test_questions_reads_them_last_and_never_their_answe
     read = [text for text in spy.applied for example in test if example.question in text]
     assert read
     assert [text for text in read if not text.rstrip().endswith("Answer:")] == []  # what stands before the choices
+    choices = {choice for example in test for choice in example.choices}
+    assert {text.strip() for text in spy.applied} & choices == set()
 
 
 def among(texts: set[str], example: Example) -> bool:
