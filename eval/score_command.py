@@ -1,7 +1,6 @@
 """The command ``eval.score`` behind its options: measure a model, with or without an adapter, or a server."""
 
 import json
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from cao.types import AdaptedModel, AnswerProtocol, Example, Item, Record, Rewar
 from eval.options import ScoreOptions
 from eval.served import answers_of_server
 from tools.evaluate import evaluate
-from tools.evaluate.statistics import summarise, wilson
+from tools.evaluate.statistics import chance_of, summarise, wilson
 from tools.evaluate.written import Written
 
 
@@ -143,8 +142,8 @@ class Accuracy(NamedTuple):
     @classmethod
     def of_written(cls, items: Sequence[Written]) -> "Accuracy":
         """Return that of texts."""
-        right, lots = sum(item.correct for item in items), [item.guessing for item in items if item.guessing]
-        ci95, chance = wilson(right, len(items)), statistics.fmean(lots) if lots else 0.0
+        right, chance = sum(item.correct for item in items), chance_of(item.guessing for item in items)
+        ci95 = wilson(right, len(items))
         return cls(right / len(items), ci95, chance, at_chance=chance > 0 and ci95[0] <= chance)
 
     def shown(self) -> str:

@@ -234,7 +234,8 @@ class Task:
 
     def shows_choices(self, example: Example) -> bool:
         """Return whether the prompt of a written answer shows the choices; a question may have none."""
-        return bool(example.choices) and all(choice in self.ask(example) for choice in example.choices)
+        prompt = self.ask(example)
+        return bool(example.choices) and all(choice in prompt for choice in example.choices)
 
     def neutral(self, style: AnswerStyle, question: str) -> str:
         """Return what stands before a choice where ``question`` asks nothing; letters then stand for no choice."""

@@ -177,7 +177,8 @@ def _answers(
             cells = [found.cells[key] for key in keys]
             rules = [cell.kept.rule for cell in cells]
             answers[row] = Answers.of([cell.default for cell in cells], [cell.best for cell in cells], rules)
-    shares = [get_task(task).guessing(example, options.protocol) for example in test]
+    asked = get_task(task)
+    shares = [asked.guessing(example, options.protocol) for example in test]
     rng = np.random.default_rng(int(sha256_bytes(task.encode())[:8], 16))
     return TaskAnswers(answers, Draws.make(len(test), len(options.seeds), rng), float(np.mean(shares)))
 

@@ -3,7 +3,7 @@
 import math
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,6 +172,12 @@ def _without_rounding(diffs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.abs(diffs) < ROUNDING, 0.0, diffs)
 
 
+def chance_of(lots: Iterable[float]) -> float:
+    """Return the mean accuracy of drawing lots over the questions where one can (not 0), 0 where there are none."""
+    drawn = [lot for lot in lots if lot]
+    return statistics.fmean(drawn) if drawn else 0.0
+
+
 def summarise(items: Sequence[Item]) -> Reward:
     """Return accuracy, interval, mean margin, mean losses and gold likelihood of at least one item.
 
@@ -180,8 +186,7 @@ def summarise(items: Sequence[Item]) -> Reward:
     assert items, "nothing to summarise"
     correct = sum(item.correct for item in items)
     counts = [len(item.scores) for item in items if item.scores]
-    lots = [lot for item in items if (lot := 1 / len(item.scores) if item.scores else item.guessing)]
-    chance = statistics.fmean(lots) if lots else 0.0
+    chance = chance_of(1 / len(item.scores) if item.scores else item.guessing for item in items)
     uniform = statistics.fmean(math.log(count) for count in counts) if counts else 0.0
     low, high = wilson(correct, len(items))
     loss = float(losses(items).mean())
