@@ -8,7 +8,7 @@ import numpy as np
 from eval.continual.picture import draw
 from eval.continual.results import ARMS, Arm, ArmResult, ContinualResult, Stream
 from eval.generation.bootstrap import interval
-from eval.pages.markdown import table
+from eval.pages.markdown import table, with_interval
 from eval.pages.writing import write_result, writing
 from tools.evaluate.statistics import wilson
 
@@ -111,8 +111,7 @@ def _change(mine: Sequence[bool], never: Sequence[bool]) -> str:
     """Return a paired change of accuracy with its bootstrap interval, in points."""
     change = 100 * (np.array(mine, dtype=float) - np.array(never, dtype=float))
     drawn = np.random.default_rng(0).integers(0, len(change), (RESAMPLES, len(change)))
-    low, high = interval(change[drawn].mean(axis=1))
-    return f"{change.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+    return with_interval(change.mean(), interval(change[drawn].mean(axis=1)), scale=1)
 
 
 def forgetting(arm: ArmResult, stream: Stream) -> float:

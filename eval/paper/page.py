@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.baselines.baseline import Spent
-from eval.pages.markdown import table
+from eval.pages.markdown import table, with_interval
 from eval.pages.writing import write_result
 from eval.paper.how_measured import heading, how_measured
 from eval.paper.published import SIZES, average, figure
@@ -101,7 +101,7 @@ def _versus(every: Sequence[Versus]) -> str:
             title(one.row),
             title(one.other),
             f"{len(one.tasks)} {one.kind}",
-            points(one.accuracy, one.ci95),
+            with_interval(one.accuracy, one.ci95),
             f"{one.holm:.3f}",
         ]
         for one in every
@@ -120,7 +120,7 @@ def _choice(result: TableResult) -> list[str]:
         "## Another row for each task\n",
         f"Of the paper's, best over all tasks: {title(one.single)}. Choosing for each task instead of taking one for "
         "all, both chosen on one half of the test questions and judged on the other: "
-        f"{points(one.gain, one.ci95)} points.{left_out}\n",
+        f"{with_interval(one.gain, one.ci95)} points.{left_out}\n",
         best,
     ]
 
@@ -173,11 +173,6 @@ def _cost(spent: Spent, *, counted: bool) -> str:
 def share(value: float, ci95: Sequence[float]) -> str:
     """Return an accuracy with its interval, in per cent."""
     return f"{100 * value:.1f} ({100 * ci95[0]:.1f}–{100 * ci95[1]:.1f})"
-
-
-def points(value: float, ci95: Sequence[float]) -> str:
-    """Return a difference with its interval, in points."""
-    return f"{100 * value:+.1f} ({100 * ci95[0]:+.1f} to {100 * ci95[1]:+.1f})"
 
 
 def parsable_of(row: RowResult, tasks: Sequence[str]) -> float | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cao.progress import Progress, silent
 from cao.types import Item, Record
+from eval.pages.markdown import with_interval
 from eval.pages.writing import write_result
 from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, paired_one_sided, wilson
 
@@ -176,4 +177,4 @@ def write_page(result: Acceptance, folder: Path) -> Path:
 
 
 def _shown(rate: Rate) -> str:
-    return f"{100 * rate.rate:.1f} % ({100 * rate.ci95[0]:.1f} to {100 * rate.ci95[1]:.1f})"
+    return with_interval(rate.rate, rate.ci95, ".1f", unit=" %")

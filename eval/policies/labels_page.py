@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from eval.pages.markdown import table
+from eval.pages.markdown import table, with_interval
 from eval.pages.writing import write_result
 from eval.policies.labels_results import (
     BASE,
@@ -85,13 +85,11 @@ def _change(change: Change | None) -> str:
 
 
 def _points(mean: Mean) -> str:
-    low, high = mean.ci95
-    return f"{100 * mean.mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return with_interval(mean.mean, mean.ci95)
 
 
 def _loss(mean: Mean) -> str:
-    low, high = mean.ci95
-    return f"{mean.mean:+.4f} ({low:+.4f} to {high:+.4f})"
+    return with_interval(mean.mean, mean.ci95, "+.4f", scale=1)
 
 
 def _rows(verdicts: dict[str, RowVerdict]) -> str:

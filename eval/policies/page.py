@@ -7,7 +7,7 @@ from statistics import fmean
 from agent.train.policy.report import Empty, Side
 from cao.files import canonical_json
 from cao.strategy import validate_strategy
-from eval.pages.markdown import table
+from eval.pages.markdown import table, with_interval
 from eval.pages.writing import write_result, writing
 from eval.policies.pictures import first_attempts, landscape
 from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
@@ -80,10 +80,8 @@ def in_short(aim: Aim | Empty) -> str:
         if compared:
             ratio = "–"
             if compared.ratio is not None and compared.ratio_ci95 is not None:
-                low, high = compared.ratio_ci95
-                ratio = f"{compared.ratio:.2f} ({low:.2f} to {high:.2f})"
-            low, high = compared.ci95
-            difference = f"{100 * compared.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+                ratio = with_interval(compared.ratio, compared.ratio_ci95, ".2f", scale=1)
+            difference = with_interval(compared.difference, compared.ci95)
             rows.append([other, difference, ratio, f"{compared.p:.3g}", str(len(compared.tasks))])
     times = "–" if aim.times_random is None else f"{aim.times_random:.2f}"
     reached = "reached" if aim.reached_random else "missed"
@@ -160,12 +158,8 @@ def _group(result: PoliciesResult, group: str, judged: Verdicts) -> str:
 
 
 def _gain(verdict: Verdict) -> str:
-    loss, points = verdict.test_loss, verdict.test_accuracy
-    (low, high), (worst, best) = loss.ci95, points.ci95
-    return (
-        f"{loss.mean:+.4f} ({low:+.4f} to {high:+.4f}) / "
-        f"{100 * points.mean:+.1f} ({100 * worst:+.1f} to {100 * best:+.1f})"
-    )
+    loss, accuracy = verdict.test_loss, verdict.test_accuracy
+    return f"{with_interval(loss.mean, loss.ci95, '+.4f', 1)} / {with_interval(accuracy.mean, accuracy.ci95)}"
 
 
 def _from_base(result: PoliciesResult, tasks: Sequence[str], aim: Aim) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cao.types import AcceptRule
 from eval.generation.bootstrap import interval
-from eval.pages.markdown import table
+from eval.pages.markdown import table, with_interval
 from eval.pages.writing import write_result
 from eval.policies.starts import Side, StartCell, StartsResult
 from eval.policies.verdicts import Picks, sign_flips
@@ -103,8 +103,7 @@ def _rules(result: StartsResult) -> list[list[str]]:
 def _points(result: StartsResult, value: Callable[[StartCell], float]) -> tuple[str, str]:
     """Return a mean over tasks and seeds with its interval, in points, and its p-value."""
     values = np.array([[value(result.cells[f"{task}-{seed}"]) for seed in result.seeds] for task in result.tasks])
-    low, high = interval(Picks(*values.shape).means(values))
-    points = f"{100 * values.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    points = with_interval(values.mean(), interval(Picks(*values.shape).means(values)))
     return points, f"{sign_flips(values.mean(1)):.3g}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from eval.pages.markdown import with_interval
 from eval.paper.adapters.cost_results import AxisCost
 from eval.paper.adapters.results import Difference, GradientRow, Similarity, SizeRow
 from eval.paper.verdicts.verdict import FAILS, HOLDS, UNMEASURED, UNTESTED, Verdict
@@ -49,8 +50,7 @@ def more_alike(found: Difference | None, maml: GradientRow, command: str) -> Ver
     """
     if found is None:
         return _without(MORE_ALIKE, maml.absent, command)
-    low, high = found.ci95
-    figure = f"{found.value:+.3f} ({low:+.3f} to {high:+.3f})"
+    figure = with_interval(found.value, found.ci95, "+.3f", scale=1)
     return _above_zero(
         MORE_ALIKE,
         found,
@@ -77,10 +77,7 @@ def sparser(
     """
     if relative is None or absolute is None:
         return _without(SPARSER, maml.absent, command)
-    first, second = (
-        f"{100 * one.value:+.2f} points ({100 * one.ci95[0]:+.2f} to {100 * one.ci95[1]:+.2f})"
-        for one in (relative, absolute)
-    )
+    first, second = (with_interval(one.value, one.ci95, "+.2f", unit=" points") for one in (relative, absolute))
     told = [f"{relative.what}, {relative.n} tasks", reads, f"{second} in {absolute.what}"]
     reason = "; ".join(filter(None, told))
     if relative.ci95[0] > 0 > absolute.ci95[1] or absolute.ci95[0] > 0 > relative.ci95[1]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from eval.baselines.base import Fixed
 from eval.baselines.registry import BASELINES
-from eval.paper.page import not_chosen, parsable_of, points
+from eval.pages.markdown import with_interval
+from eval.paper.page import not_chosen, parsable_of
 from eval.paper.published import SIZES, average
 from eval.paper.results import KINDS, TableResult, Versus
 from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2, title
@@ -59,7 +60,7 @@ def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str],
     return Verdict(
         claim=claim,
         verdict=HOLDS if found.surely_better else FAILS,
-        figure=f"{points(found.accuracy, found.ci95)} points, p {found.holm:.3f}",
+        figure=f"{with_interval(found.accuracy, found.ci95)} points, p {found.holm:.3f}",
         command=table.command,
         reason=f"{len(found.tasks)} tasks{_named(table, found)}{_budget(table, other)}",
     )
@@ -181,7 +182,7 @@ def _families_differ(table: TableResult | None, model: str) -> list[Verdict]:
         Verdict(
             claim=claim,
             verdict=HOLDS if several > 1 and table.choice.ci95[0] > 0 else FAILS,
-            figure=f"{points(table.choice.gain, table.choice.ci95)} points for choosing by task",
+            figure=f"{with_interval(table.choice.gain, table.choice.ci95)} points for choosing by task",
             command=table.command,
             reason="; ".join([f"{several} families are best somewhere on {len(best)} tasks", *left_out]),
         )

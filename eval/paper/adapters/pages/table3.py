@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from eval.pages.markdown import table
+from eval.pages.markdown import table, with_interval
 from eval.paper.adapters.pages import pictures
 from eval.paper.adapters.pages.wording import absences, differences, header, verdict_table
 from eval.paper.adapters.published import SIZE, PublishedCosine
@@ -96,7 +96,7 @@ def _gradients(row: GradientRow, served: Mapping[str, str]) -> list[str]:
 
 
 def _alike(each: Alike) -> str:
-    return f"{each.mean:.3f} ({each.ci95[0]:.3f} to {each.ci95[1]:.3f})"
+    return with_interval(each.mean, each.ci95, ".3f", scale=1)
 
 
 def _published(paper: PublishedCosine) -> str:
@@ -109,4 +109,4 @@ def _reads(result: Table3Result) -> list[str]:
 
 
 def _points(found: Difference) -> str:
-    return f"{found.value:+.3f} ({found.ci95[0]:+.3f} to {found.ci95[1]:+.3f})"
+    return with_interval(found.value, found.ci95, "+.3f", scale=1)

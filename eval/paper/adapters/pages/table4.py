@@ -1,6 +1,6 @@
 """The page of Table 4."""
 
-from eval.pages.markdown import table
+from eval.pages.markdown import table, with_interval
 from eval.paper.adapters.pages.wording import absences, differences, header, verdict_table
 from eval.paper.adapters.published import SIZE
 from eval.paper.adapters.results import Difference, SizeRow, Stated, Table4Result
@@ -48,7 +48,7 @@ def _size(row: SizeRow, thresholds: list[str]) -> list[str]:
 def _share(found: Stated | None) -> str:
     if found is None:
         return ""
-    return f"{100 * found.mean:.2f} % ({100 * found.ci95[0]:.2f} to {100 * found.ci95[1]:.2f})"
+    return with_interval(found.mean, found.ci95, ".2f", unit=" %")
 
 
 def _plain(found: Stated | None) -> str:
@@ -58,4 +58,4 @@ def _plain(found: Stated | None) -> str:
 
 
 def _share_points(found: Difference) -> str:
-    return f"{100 * found.value:+.2f} points ({100 * found.ci95[0]:+.2f} to {100 * found.ci95[1]:+.2f})"
+    return with_interval(found.value, found.ci95, "+.2f", unit=" points")
