@@ -61,7 +61,7 @@ def _measure(arguments: argparse.Namespace, command: str) -> int:
 
     from eval.bench.measurements import bench  # noqa: PLC0415  (torch; arguments come first)
 
-    write = bool(getattr(arguments, "write", False))  # what is no cost has no place on the page
+    write = bool(getattr(arguments, "write", False))  # serving has no section of the page
     return bench(arguments.name, options, command, write=write, as_json=arguments.json)
 
 

@@ -67,6 +67,7 @@ class ParityBench(Machine):
     ] = ()
     batch: Annotated[int, Field(ge=1, description="the harness's batch"), Option("N")] = 16
     limit: Limit = 48
+    write: Write = False
 
 
 class LatentBench(ModelBench):

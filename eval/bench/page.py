@@ -15,7 +15,7 @@ from eval.bench.measure import Line
 from eval.pages.style import GREY, OURS, STYLE, save_picture
 
 PAGE = Path("docs/results/benchmarks.md")
-ONE_KIND = ("growth", "engine")
+ONE_KIND = ("parity", "growth", "engine")
 """Benchmarks with one section. The others have one for each kind of machine, named by its faster dtype; ``size`` has
 one for each model."""
 
