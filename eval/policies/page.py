@@ -11,7 +11,20 @@ from eval.pages.markdown import table, with_interval
 from eval.pages.writing import write_result, writing
 from eval.policies.pictures import first_attempts, landscape
 from eval.policies.results import Aim, PoliciesPage, PoliciesResult, Verdict, Verdicts
-from eval.policies.verdicts import BELOW, GAIN, LEVEL, ORACLE, OVER_BASE, SHARE, TIMES, aim_of, over_base, verdicts
+from eval.policies.verdicts import (
+    BELOW,
+    GAIN,
+    LEVEL,
+    ORACLE,
+    OVER_BASE,
+    REPAIRED,
+    SHARE,
+    TIMES,
+    aim_of,
+    at_least,
+    over_base,
+    verdicts,
+)
 from tools.evaluate.statistics import wilson
 
 GROUPS = {"held_out": "Tasks that the policy was not trained on", "practised": "Tasks that it was trained on"}
@@ -102,12 +115,23 @@ def _gains(aim: Aim) -> str:
     """Return what the best point of the grid gains on test, and how much of it the policy's loop finds."""
     policy, oracle, adopted = aim.policy, aim.oracle, aim.adopted
     points, (low, high) = 100 * oracle.mean, oracle.ci95
-    met = "reached" if oracle.mean >= GAIN and low > 0 and aim.oracle_p <= LEVEL else "missed"
-    share = "–" if oracle.mean <= 0 else f"{100 * adopted.mean / oracle.mean:.0f} %"
+    met = "reached" if at_least(oracle.mean, GAIN) and low > 0 and aim.oracle_p <= LEVEL else "missed"
     return (
         f" The {ORACLE} gains **{points:+.1f}** points on test ({100 * low:+.1f} to {100 * high:+.1f}; aim "
         f"{100 * GAIN:+g}, surely above 0, p = {aim.oracle_p:.3g}: {met}); the loop of {policy} "
-        f"{100 * adopted.mean:+.1f}, of the {ORACLE}'s gain {share} (aim {100 * SHARE:g} %).{_over_base(aim)}"
+        f"{100 * adopted.mean:+.1f}{_share_found(aim)}.{_over_base(aim)}"
+    )
+
+
+def _share_found(aim: Aim) -> str:
+    """Return what share of the oracle's gain the policy's loop finds; nothing where there is no gain."""
+    if aim.share is None:
+        return ""
+    met = "reached" if at_least(aim.share.mean, SHARE) else "missed"
+    low, high = aim.share.ci95
+    return (
+        f", of the {ORACLE}'s gain {100 * aim.share.mean:.0f} % ({100 * low:.0f} to {100 * high:.0f}, where there is "
+        f"one; aim {100 * SHARE:g} %: {met})"
     )
 
 
@@ -115,12 +139,20 @@ def _over_base(aim: Aim) -> str:
     """Return what the policy's loop leaves above the base model, on average and on the worst task."""
     over, (low, high) = aim.over_base, aim.over_base.ci95
     task, least = aim.lowest
-    met = "reached" if over.mean >= OVER_BASE and least >= BELOW else "missed"
+    met = "reached" if at_least(over.mean, OVER_BASE) and at_least(least, BELOW) else "missed"
     return (
         f" From the base model by its own best rule to what that loop leaves: **{100 * over.mean:+.1f}** points "
         f"({100 * low:+.1f} to {100 * high:+.1f}; p = {aim.over_base_p:.3g}), least on {task}, {100 * least:+.1f} "
-        f"(aim {100 * OVER_BASE:+g}, on no task below {100 * BELOW:+g}: {met})."
+        f"(aim {100 * OVER_BASE:+g}, on no task below {100 * BELOW:+g}: {met}).{_repaired(aim)}"
     )
+
+
+def _repaired(aim: Aim) -> str:
+    """Return whether the task that adapters alone make worse is repaired; nothing where it was not measured."""
+    if aim.repaired is None:
+        return ""
+    met = "reached" if at_least(aim.repaired, OVER_BASE) else "missed"
+    return f" On {REPAIRED} {100 * aim.repaired:+.1f} (aim {100 * OVER_BASE:+g}: {met}; at chance where marked below)."
 
 
 def _group(result: PoliciesResult, group: str, judged: Verdicts) -> str:

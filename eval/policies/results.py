@@ -94,7 +94,7 @@ class Versus(Record):
         ci95: its interval.
         ratio: of the success rates, None where the other never succeeds.
         ratio_ci95: its interval.
-        p: two-sided, by flipping signs of situations' differences.
+        p: two-sided, by flipping the signs of the tasks' mean differences.
     """
 
     tasks: tuple[str, ...]
@@ -147,9 +147,11 @@ class Aim(Record):
         oracle: gain of the grid's best point in accuracy on test.
         oracle_p: of that gain, by the test of ``Versus``.
         adopted: that of what the policy's loop adopts.
+        share: of the oracle's gain that is found so, None where the oracle gains nothing.
         over_base: accuracy on test of what the loop leaves, less that of the base model by its own best rule.
         over_base_p: of that difference, likewise.
         lowest: the task on which that difference is lowest, and the difference.
+        repaired: that difference on the task that is to be repaired, None where it is not among the tasks.
     """
 
     policy: str
@@ -160,9 +162,11 @@ class Aim(Record):
     oracle: Mean
     oracle_p: float
     adopted: Mean
+    share: Mean | None
     over_base: Mean
     over_base_p: float
     lowest: tuple[str, float]
+    repaired: float | None
 
 
 class Untouched(Record):

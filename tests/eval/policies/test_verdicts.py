@@ -8,7 +8,7 @@ import pytest
 from agent.train.policy.report import Empty
 from eval.policies.page import in_short
 from eval.policies.results import Aim, Cell, PoliciesResult, Untouched
-from eval.policies.verdicts import Picks, aim_of, first_share, sign_flips, values, verdicts, versus
+from eval.policies.verdicts import Picks, aim_of, first_share, share_of, sign_flips, values, verdicts, versus
 
 TASKS, SEEDS = ["a", "b"], [0, 1]
 
@@ -63,17 +63,44 @@ def test_the_aim_by_hand() -> None:
     assert aim.oracle.mean == pytest.approx(0.04)
     assert aim.adopted.mean == pytest.approx(0.03)
     assert "**+4.0** points on test (+4.0 to +4.0; aim +3, surely above 0, p = 0.0312: reached)" in in_short(aim)
-    assert "the loop of shipped +3.0, of the oracle's gain 75 % (aim 60 %)" in in_short(aim)
+    found = "the loop of shipped +3.0, of the oracle's gain 75 % (75 to 75, where there is one; aim 60 %: reached)"
+    assert found in in_short(aim)
     assert aim.over_base.mean == pytest.approx((-0.02 + 5 * 0.08) / 6)  # on a the start is below the base model
     assert "leaves: **+6.3** points" in in_short(aim)
     assert "least on a, -2.0 (aim +5, on no task below -1: missed)" in in_short(aim)
+    assert aim.repaired is None
+    assert "On boolq" not in in_short(aim)
     few = aim_over("abcde", gains, won, lost)  # of five tasks that all say the same p is 1/16
     assert (few.times_random, few.reached_random, few.oracle_p) == (4.0, False, 0.0625)
     assert "surely above 0, p = 0.0625: missed" in in_short(few)
     assert isinstance(aim_of(result(), [], {}), Empty)
 
 
-def aim_over(tasks: str, gains: Mapping[str, float], won: Cell, lost: Cell) -> Aim:
+def test_whether_boolq_is_repaired() -> None:
+    """Every start but that of a is 5 points above the base model; the loop's gain comes on top, here nothing."""
+    won, lost = cell((4, 4)), cell((0, 4))
+    aim = aim_over(["a", "boolq"], {"oracle": 0.0, "shipped": 0.0}, won, lost)
+    assert aim.share is None
+    assert "of the oracle's gain" not in in_short(aim)
+    assert aim.repaired == pytest.approx(0.05)
+    assert "On boolq +5.0 (aim +5: reached" in in_short(aim)
+    worse = aim_over(["a", "boolq"], {"oracle": 0.0, "shipped": -0.01}, won, lost)
+    assert "On boolq +4.0 (aim +5: missed" in in_short(worse)
+
+
+def test_the_share_of_the_oracles_gain_by_hand() -> None:
+    """The oracle gains 4 and 0 points, the policy 3 and 1: of 4 together all is found."""
+    gains = {"oracle": [0.04, 0.04, 0.0, 0.0], "mine": [0.03, 0.03, 0.01, 0.01]}
+    rows = {
+        row: [cell((1, 4)).model_copy(update={"test": (gain, 0.0)}) for gain in each] for row, each in gains.items()
+    }
+    share = share_of(result(**rows), "mine", TASKS)
+    assert share is not None
+    assert share.mean == pytest.approx(1.0)
+    assert share.ci95 == pytest.approx((0.75, 1.0))  # draws of the second task alone have no gain to find
+
+
+def aim_over(tasks: Sequence[str], gains: Mapping[str, float], won: Cell, lost: Cell) -> Aim:
     n = len(tasks) * len(SEEDS)
     rows = {row: [won.model_copy(update={"test": (gain, -0.1)})] * n for row, gain in gains.items()}
     rows |= {"random": [cell((1, 4))] * n, "untrained": [lost] * n, "always TTL": ([lost] * 2 + [won] * 2) * n}
