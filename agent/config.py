@@ -143,8 +143,8 @@ class RunConfig(BaseModel):
         Field(
             description="when a model counts as better: either (log-loss surely lower and accuracy not lower, or"
             " accuracy surely higher and log-loss not surely higher; sure is by what the questions can see and at"
-            " one-sided .05, shared among a run's attempts), confident (log-loss lower and accuracy not, at .1) or any"
-            " (accuracy higher)"
+            " one-sided .05, shared among the attempts or the adapters to start from), confident (log-loss lower and"
+            " accuracy not, at .1) or any (accuracy higher)"
         ),
     ] = "either"
     answer_rules: Annotated[

@@ -25,6 +25,7 @@ from cao.types import DtypeChoice, Message, Trial
 from policies.base import PolicyContext
 from policies.extract import answer
 from policies.messages import policy_messages
+from policies.selection.learnt import training_command
 from policies.trained import find_policy, index_of
 
 if TYPE_CHECKING:
@@ -290,5 +291,5 @@ def _untrained(profile: ModelProfile, constrained: bool) -> str:
     held = ", held to strategies by their grammar" if constrained else ""
     return (
         f"no policy was trained for {profile.name}: the untrained model proposes{held}; to train one: "
-        f"python -m agent.train_policy --model {model} --install"
+        f"{training_command(model)}"
     )

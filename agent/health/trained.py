@@ -3,6 +3,7 @@
 from agent.health.checks import Check
 from cao.errors import CaoError
 from policies import trained
+from policies.selection.learnt import training_command
 from tools import pretrained
 from tools.align_lora import find_aligner
 from tools.generate_lora import find_generator
@@ -49,8 +50,7 @@ def check_policies(folder: str | None = None) -> list[Check]:
         return [Check("trained policies", "missing", str(error), restore)]
     if not listed:
         detail = f"{index} names none: the local policy decides without a training"
-        command = "python -m agent.train_policy --model smollm2-135m --install"
-        return [Check("trained policies", "optional", detail, command)]
+        return [Check("trained policies", "optional", detail, training_command("smollm2-135m"))]
     rows = []
     for base_sha256, policy in listed.items():
         try:

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.record.wording import count
 from eval.baselines.baseline import Spent
 from eval.pages.markdown import table, with_interval
 from eval.pages.writing import write_result
@@ -91,7 +92,14 @@ def _means(result: TableResult, kind: str) -> str:
             rows.append([title(name), str(len(mean.tasks)), *figures])
         else:
             rows.append([title(name), "0", "n/a", *([""] * (len(heads) - 3))])
-    return f"## Mean over the tasks {kind}\n\n{table(heads, rows)}"
+    return f"## Mean over the tasks {kind}\n\n{_guessing(result, kind)}\n\n{table(heads, rows)}"
+
+
+def _guessing(result: TableResult, kind: str) -> str:
+    """Return what guessing comes to on the tasks of a kind."""
+    chances = [result.chance[task] for task in result.tasks if result.kinds[task] == kind]
+    unshown = "" if all(chances) else ", none right where no choices are shown"
+    return f"{count(len(chances), 'task')}; guessing {100 * statistics.fmean(chances):.1f} % on average{unshown}."
 
 
 def _versus(every: Sequence[Versus]) -> str:

@@ -4,7 +4,7 @@ A model that answers between .3 and .6 of the questions right is drawn, then can
 Nothing here needs a language model. ``python -m eval.tables --table acceptance`` writes the table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cao.progress import Progress, silent
-from cao.types import Item, Record
-from eval.pages.markdown import with_interval
+from cao.types import AcceptRule, Item, Record
+from eval.pages.markdown import table, with_interval
 from eval.pages.writing import write_result
 from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, paired_one_sided, wilson
 
@@ -21,6 +21,9 @@ CHOICES = 4
 ACCURACY = (0.3, 0.6)
 QUESTIONS = (96, 200)
 DRAWS = 1000
+
+ADAPTERS, ATTEMPTS = 2, 4
+"""What a default run holds against the model: the adapters that it may start from, then attempts until one is taken."""
 
 Array = NDArray[np.float64]
 Candidate = Callable[[np.random.Generator, Array, NDArray[np.intp], float], Array]
@@ -49,6 +52,9 @@ CANDIDATES: dict[str, Candidate] = {
 }
 
 
+IN_RUNS = ("noise, .1 of it", "another model, as good", TWINS)
+"""Kinds of candidates of which whole runs are simulated."""
+
 Judging = Literal["either", "confident", "any", "raw"]
 
 
@@ -72,16 +78,25 @@ class Rate(Record):
 
 
 class Acceptance(Record):
-    """The table, and the command that makes it."""
+    """The tables, and the command that makes them.
+
+    Attributes:
+        command: that was given.
+        draws: of a cell.
+        seed: of the draws.
+        rates: of one comparison.
+        runs: of whole runs that take anything at all.
+    """
 
     command: str
     draws: int
     seed: int
     rates: tuple[Rate, ...]
+    runs: tuple[Rate, ...]
 
 
 def measure(command: str, seed: int = 0, draws: int = DRAWS, progress: Progress = silent) -> Acceptance:
-    """Return how often each rule accepts each candidate.
+    """Return how often each rule accepts each candidate, and how often a whole run takes any of several.
 
     Args:
         command: that makes the table.
@@ -90,26 +105,49 @@ def measure(command: str, seed: int = 0, draws: int = DRAWS, progress: Progress 
         progress: called after each cell.
     """
     cells = [(n, name) for n in QUESTIONS for name in CANDIDATES]
-    rates: list[Rate] = []
+    rates, runs = list[Rate](), list[Rate]()
     for done, (n, name) in enumerate(cells, 1):
         rates += _cell(name, n, np.random.default_rng((seed, n, *name.encode())), draws)
+        if name in IN_RUNS:
+            runs += _runs(name, n, np.random.default_rng((seed, n, 1, *name.encode())), draws)
         progress("acceptance", done, len(cells))
-    return Acceptance(command=command, draws=draws, seed=seed, rates=tuple(rates))
+    return Acceptance(command=command, draws=draws, seed=seed, rates=tuple(rates), runs=tuple(runs))
 
 
 def _cell(name: str, n: int, rng: np.random.Generator, draws: int) -> list[Rate]:
     counts: dict[Judging, int] = {"either": 0, "confident": 0, "any": 0, "raw": 0}
-    times = 2 if name == TWINS else 1
     for _ in range(draws):
-        scores, gold, knows = _model(rng, n // times)
-        others = CANDIDATES[name](rng, scores, gold, knows)
-        best, candidate = (_items(each.repeat(times, 0), gold.repeat(times)) for each in (scores, others))
+        best, candidate = _sides(name, n, rng, 1)
         verdict = compare(best, candidate, "confident")
         counts["either"] += compare(best, candidate, "either").accepted
         raw = paired_one_sided([new.loss - old.loss for old, new in zip(best, candidate, strict=True)])
         counts["confident"] += verdict.accepted
         counts["any"] += verdict.accuracy_change > 0
         counts["raw"] += verdict.accuracy_change >= 0 and raw <= 0.1
+    return _rates(name, n, counts, draws)
+
+
+def _runs(name: str, n: int, rng: np.random.Generator, draws: int) -> list[Rate]:
+    """Return how often a run takes anything, where all that it tries is one kind of candidate."""
+    counts: dict[Judging, int] = {"either": 0, "confident": 0, "any": 0}
+    levels = [CONFIDENT_LEVEL / ADAPTERS] * ADAPTERS + [CONFIDENT_LEVEL / ATTEMPTS] * ATTEMPTS
+    for _ in range(draws):
+        model, *candidates = _sides(name, n, rng, len(levels))
+        for rule in get_args(AcceptRule):
+            tried = zip(candidates, levels, strict=True)
+            counts[rule] += any(compare(model, each, rule, level=level).accepted for each, level in tried)
+    return _rates(name, n, counts, draws)
+
+
+def _sides(name: str, n: int, rng: np.random.Generator, candidates: int) -> list[list[Item]]:
+    """Return a model's items on n questions, and those of candidates of one kind."""
+    times = 2 if name == TWINS else 1
+    scores, gold, knows = _model(rng, n // times)
+    sides = [scores, *(CANDIDATES[name](rng, scores, gold, knows) for _ in range(candidates))]
+    return [_items(each.repeat(times, 0), gold.repeat(times)) for each in sides]
+
+
+def _rates(name: str, n: int, counts: Mapping[Judging, int], draws: int) -> list[Rate]:
     return [
         Rate(candidate=name, n=n, rule=rule, rate=count / draws, ci95=wilson(count, draws))
         for rule, count in counts.items()
@@ -155,7 +193,6 @@ def write_page(result: Acceptance, folder: Path) -> Path:
     Raises:
         InputError: they cannot be written.
     """
-    found = {(rate.candidate, rate.n, rate.rule): rate for rate in result.rates}
     lines = [
         "# What the rules of acceptance take that is no better",
         f"Made by `{result.command}`: {result.draws} draws a cell, four choices a question, the model between "
@@ -165,15 +202,24 @@ def write_page(result: Acceptance, folder: Path) -> Path:
         f"higher accuracy. The level is one-sided {CONFIDENT_LEVEL:g}, that of one comparison: a run divides it by the "
         "attempts that it may make, or by the adapters that it may start from. The last column is `confident` as it "
         "was, on the scores as they are.",
-        "| candidate | questions | either | confident | any | log-loss of the scores as they are |\n"
-        "|---|---|---|---|---|---|\n"
-        + "\n".join(
-            f"| {name} | {n} | " + " | ".join(_shown(found[name, n, rule]) for rule in get_args(Judging)) + " |"
-            for n in QUESTIONS
-            for name in CANDIDATES
-        ),
+        _table(result.rates, "log-loss of the scores as they are"),
+        "## A whole run",
+        f"How many of {result.draws} runs take anything, where the {ADAPTERS} adapters of the start and the {ATTEMPTS} "
+        "attempts of the loop are all candidates of one kind: each adapter at a level of "
+        f"{CONFIDENT_LEVEL / ADAPTERS:g}, each attempt at {CONFIDENT_LEVEL / ATTEMPTS:g}, so together at "
+        f"{2 * CONFIDENT_LEVEL:g} at most where questions are independent.",
+        _table(result.runs),
     ]
-    return write_result(result, "\n\n".join(lines) + "\n", folder, "acceptance")
+    return write_result(result, "\n\n".join(lines), folder, "acceptance")
+
+
+def _table(rates: Sequence[Rate], *more: str) -> str:
+    """Return rates as a table: a row for each kind of candidate and number of questions, a column for each rule."""
+    rows: dict[tuple[int, str], list[str]] = {}
+    for rate in rates:
+        rows.setdefault((rate.n, rate.candidate), []).append(_shown(rate))
+    heads = ["candidate", "questions", *get_args(AcceptRule), *more]
+    return table(heads, [[name, str(n), *shown] for (n, name), shown in rows.items()])
 
 
 def _shown(rate: Rate) -> str:

@@ -220,8 +220,8 @@ def _share(share: float, guessing: float, n: int) -> str:
 def _trainings(result: PoliciesResult) -> str:
     parts = [
         "## The trainings' own samples\n",
-        "Samples that improve the model; iteration 0 is the policy before any (Wilson intervals, as if samples were "
-        "independent).\n",
+        "Samples that improve the model; iteration 0 is the policy before any, untrained or as the grid taught it "
+        "(Wilson intervals, as if samples were independent).\n",
     ]
     for name, training in result.trainings.items():
         settings, costs, rows = training.settings, training.costs, []

@@ -17,7 +17,15 @@ from policies.selection.surrogate import Surrogate
 SELECTION = "selection.json"
 """The file's name, among the trained parts and in a training's folder."""
 
-COMMAND = "python -m agent.train_policy --landscape --install"
+
+def training_command(model: str = "MODEL") -> str:
+    """Return the command that makes for a model what ships for the embedded one: a policy, a portfolio, a surrogate.
+
+    Args:
+        model: as ``--model`` takes it.
+    """
+    how = "--landscape --warm-start --iterations 0 --samples 1 --reward 200"
+    return f"python -m agent.train_policy --model {model} {how} --install"
 
 
 class Selection(Record):
@@ -51,7 +59,7 @@ def selection_file(model: str, pretrained: str | None = None) -> Path:
 def check_there(path: Path) -> None:
     """Raise UnavailableError where there is no selection; the message has the command that makes one."""
     if not path.is_file():
-        raise UnavailableError(f"{path}: nothing was learnt about this base model; this makes it: {COMMAND}")
+        raise UnavailableError(f"{path}: nothing was learnt about this base model; this makes it: {training_command()}")
 
 
 def read_selection(path: Path, base_sha256: str) -> Selection:
@@ -67,9 +75,11 @@ def read_selection(path: Path, base_sha256: str) -> Selection:
         portfolio = tuple(validate_strategy(strategy).canonical() for strategy in found.portfolio)
         told = [(point, validate_strategy(point.strategy).canonical()) for point in found.surrogate.points]
     except (OSError, ValueError, StrategyRejectedError, RecursionError) as error:
-        raise InputError(f"{path}: not a selection ({type(error).__name__}); {COMMAND} makes it again") from None
+        raise InputError(
+            f"{path}: not a selection ({type(error).__name__}); {training_command()} makes it again"
+        ) from None
     if found.base_sha256 != base_sha256:
-        raise UnavailableError(f"{path}: was made with other weights; this makes it: {COMMAND}")
+        raise UnavailableError(f"{path}: was made with other weights; this makes it: {training_command()}")
     points = tuple(point.model_copy(update={"strategy": strategy}) for point, strategy in told)
     return found.model_copy(
         update={"portfolio": portfolio, "surrogate": found.surrogate.model_copy(update={"points": points})}

@@ -118,7 +118,7 @@ def test_policies_are_built_by_name(tmp_path: Path, tiny_lm: LanguageModel, monk
 
 @pytest.mark.parametrize("name", ["portfolio", "surrogate"])
 def test_what_was_not_learnt_names_the_command_that_makes_it(name: str, tmp_path: Path, tiny_lm: LanguageModel) -> None:
-    with pytest.raises(UnavailableError, match=r"python -m agent.train_policy --landscape --install"):
+    with pytest.raises(UnavailableError, match=r"agent.train_policy --model MODEL --landscape .*--install"):
         build_policy(name, PolicySettings(), lm=tiny_lm, offline=True, pretrained=str(tmp_path))
 
 
@@ -128,7 +128,7 @@ def test_what_was_not_learnt_names_the_command_that_makes_it(name: str, tmp_path
 def test_what_was_not_learnt_is_found_out_before_a_model_is_loaded(
     name: str, settings: dict[str, int], tmp_path: Path
 ) -> None:
-    with pytest.raises(UnavailableError, match=r"python -m agent.train_policy --landscape --install"):
+    with pytest.raises(UnavailableError, match=r"agent.train_policy --model MODEL --landscape .*--install"):
         check_learnt(name, PolicySettings.model_validate(settings), "tiny", str(tmp_path))
     selection_file("tiny", str(tmp_path)).parent.mkdir()
     selection_file("tiny", str(tmp_path)).write_text("{}")

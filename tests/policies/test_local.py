@@ -16,6 +16,7 @@ from cao.types import Reward, Trial
 from policies.base import PolicyContext
 from policies.local import RESAMPLES, LocalPolicy
 from policies.registry import build_policy
+from policies.selection.learnt import training_command
 from tests.policies.contexts import CONTEXT
 
 LATENT = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
@@ -143,7 +144,7 @@ def test_the_policy_that_ships_proposes_what_its_practice_found() -> None:
 
 
 SAID = "no policy was trained for tiny: the untrained model proposes, held to strategies by their grammar; to train one"
-COMMAND = "python -m agent.train_policy --model nowhere/tiny --install"
+COMMAND = training_command("nowhere/tiny")
 
 
 def said(lm: LanguageModel, settings: PolicySettings, pretrained: Path, capsys: pytest.CaptureFixture[str]) -> str:

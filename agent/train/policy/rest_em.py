@@ -48,7 +48,7 @@ class Sample(Record):
     """One text that the policy wrote in one situation.
 
     Attributes:
-        iteration: 0 is the untrained policy's.
+        iteration: 0 is that of the policy before any: untrained, or as the grid taught it.
         situation: its name.
         number: counts from 0 in each situation.
         raw: the text, its beginning where it is long.
@@ -160,7 +160,7 @@ def collect(
 
     Args:
         situations: their names.
-        iteration: 0 for the untrained policy.
+        iteration: 0 for the policy before any.
         draw: the policy.
         judge: the reward.
         sampling: how many.

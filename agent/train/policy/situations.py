@@ -53,8 +53,8 @@ REWARDS_DEPEND_ON = (
     *("adapter", "variant", "start_adapter", "describer", "accept", "answer_rules", "serving_price", "max_attempts"),
     *("racing", "racing_error", "seed"),
 )
-"""Keys of the configuration; a reward is the same whoever proposes, whatever the policy sees and how long the loop is.
-"""
+"""Keys of the configuration; a reward is the same whoever proposes and whatever the policy sees. The number of attempts
+counts, because they share the level of acceptance."""
 
 
 class Wanted(NamedTuple):

@@ -1,4 +1,7 @@
-"""Tasks to practise on: for the policy's training and for measuring rules, never to report results on.
+"""Tasks to practise on: for the policy's training and for measuring rules.
+
+Results are reported on one of them alone, ``basic_skills_logical_reasoning``, which no training has seen; four others
+of its kind are practised on.
 
 A practice task is a task like any other. It is built from a table instead of a file of its own: ``table`` has the
 stored data sets, ``subjects`` the MMLU subjects one by one, ``gym`` the generators of the optional extra.
