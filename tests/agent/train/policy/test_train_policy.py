@@ -96,7 +96,10 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
     assert len(list(held_out)) == 0  # a strategy's weights are not kept
     monkeypatch.setattr(situations_module.nodes, "apply", None)
     assert call(main, argv)[1] == out  # nothing is drawn or measured again
-    assert "| 2 | held out |" in (folder / "report.md").read_text()
+    page = (folder / "report.md").read_text()
+    assert "| 2 | held out |" in page
+    assert "trained by ReST-EM" in page
+    assert "Iteration 0 is the policy untrained." in page
 
 
 def untrained(samples: list[Sample]) -> list[tuple[str, int, str]]:
