@@ -6,7 +6,6 @@ from contextlib import closing
 
 from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings
-from cao.errors import UnavailableError
 from cao.types import Record
 from eval.options import TablesOptions
 from eval.paper.adapters import measure as adapters
@@ -14,7 +13,9 @@ from eval.paper.cells.reckoning import plan_text
 from eval.paper.measure import Measuring, home
 from eval.paper.page import name_of, write_page
 from eval.paper.pictures import draw
+from eval.paper.reasons import reason
 from eval.paper.results import TableResult
+from eval.paper.sizes import sized
 from eval.paper.tables import TABLES
 from eval.paper.verdicts.page import write_verdicts
 
@@ -50,6 +51,8 @@ def show_plan(options: TablesOptions, engine: EngineSettings, command: str, *, a
     for number, one in plans.items() if not as_json else ():
         absent = "".join(f"n/a, {count} cells: {reason}\n" for reason, count in one.reasons().items())
         sys.stdout.write(f"Table {number}\n{plan_text(one.plan(), options.workers)}\n{absent}")
+    if options.table == "all" and not as_json:
+        sys.stdout.write(f"{', '.join(adapters.TABLES)}: come after these, in one process; no plan is made of them\n")
     return 0
 
 
@@ -84,12 +87,14 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
             if not as_json:
                 sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{judged}")
         for name in adapters.TABLES if options.table == "all" else ():
-            one = options.model_copy(update={"table": name, "out": folder})
+            one = sized(options).model_copy(update={"table": name, "out": folder})
+            alone = command.replace("--table all", f"--table {name}")
             try:
-                results[name], page = adapters.measure(one, command, view.progress)
-            except UnavailableError as error:
-                results[name] = Absent(absent=str(error))
-                view.say(f"{name}: n/a: {error}")
+                results[name], page = adapters.measure(one, alone, view.progress)
+            except Exception as error:  # noqa: BLE001  (a defect of one table does not cost the others)
+                why = reason(error, alone)
+                results[name] = Absent(absent=why)
+                view.say(f"{name}: n/a: {why}")
                 continue
             write_verdicts(folder)
             if not as_json:

@@ -97,7 +97,7 @@ def _means(result: TableResult, kind: str) -> str:
 
 def _guessing(result: TableResult, kind: str) -> str:
     """Return what guessing comes to on the tasks of a kind."""
-    chances = [result.chance[task] for task in result.tasks if result.kinds[task] == kind]
+    chances = [chance for task, chance in result.chance.items() if result.kinds[task] == kind]
     unshown = "" if all(chances) else ", none right where no choices are shown"
     return f"{count(len(chances), 'task')}; guessing {100 * statistics.fmean(chances):.1f} % on average{unshown}."
 
@@ -143,22 +143,23 @@ def not_chosen(result: TableResult) -> dict[str, int]:
 def _task(result: TableResult, task: str) -> str:
     written = result.protocol == "generate"
     heads = ["row", "accuracy (95 %)", *(["parsable"] if written else ["plain rule", "log-loss"]), "seeds", "at chance"]
+    chance = result.chance[task]
     rows = [
-        [title(name), *_cell(row, task, written=written), *(_percent(figure(size, name, task)) for size in SIZES)]
+        [title(name), *_cell(row, task, chance, written=written), *(_percent(figure(s, name, task)) for s in SIZES)]
         for name, row in result.rows.items()
     ]
     body = table([*heads, *(f"paper, {size}" for size in SIZES)], rows)
-    chance = result.chance[task]
     guessing = f"guessing {100 * chance:.1f} %" if chance else "no choices are shown"
     return f"## {task}\n\n{result.kinds[task]}, {result.n[task]} questions; {guessing}.\n\n{body}"
 
 
-def _cell(row: RowResult, task: str, *, written: bool) -> list[str]:
+def _cell(row: RowResult, task: str, chance: float, *, written: bool) -> list[str]:
     cell: Cell | None = row.cells.get(task)
     if cell is None:
         return ["n/a", *([""] * (3 if written else 4))]
     more = [_parsable(cell.parsable)] if written else [f"{100 * cell.default:.1f}", f"{cell.log_loss:.4f}"]
-    return [share(cell.accuracy, cell.ci95), *more, str(cell.seeds), f"{cell.at_chance} of {cell.seeds}"]
+    at_chance = f"{cell.at_chance} of {cell.seeds}" if chance else ""
+    return [share(cell.accuracy, cell.ci95), *more, str(cell.seeds), at_chance]
 
 
 def _spent(result: TableResult) -> list[list[str]]:

@@ -1,15 +1,17 @@
 """Figure 6, a radar of the rows over tasks, and Figure 7, what each stage adds."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.projections.polar import PolarAxes
 
-from eval.pages.style import BEST, FALSE, GREY, JUDGED, OURS, STYLE, save_picture
+from eval.pages.style import BEST, GREY, JUDGED, OURS, STYLE, save_picture
 from eval.paper.results import KINDS, TableResult
 from eval.paper.rows import ALL, PAPERS_ALL, STAGE_1, STAGES_1_2, title
 
@@ -22,17 +24,17 @@ LOOKS: Mapping[str, tuple[str, str, float]] = {
     "maml": (OURS, ":", 1.2),
     "union_train": (BEST, "--", 1.2),
 }
-"""Row → colour, line and width; the other baselines are thin, and told apart by their marks."""
+"""Row → colour, line and width, of those that are drawn wherever they were measured."""
+
+OTHERS = (("#0f766e", "s"), ("#7c3aed", "^"))
+"""Colour and mark of the other baselines that are drawn, the best ones: with all of them nobody could tell any."""
 
 SIDEWAYS = 0.1
 """Cosine of a spoke's angle from which on its name stands beside it, and not above or below."""
 
-MARKS = "s^vDPX*<>"
-"""Of the other baselines, one after the other."""
-
 
 def radar(result: TableResult, path: Path) -> None:
-    """Draw Figure 6: every row's accuracy on every task, a spoke a task.
+    """Draw Figure 6: the rows' accuracy on every task, a spoke a task; of the other baselines the best ones.
 
     Args:
         result: a table with three tasks or more.
@@ -43,17 +45,11 @@ def radar(result: TableResult, path: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 6.4), layout="constrained")
         axes = figure.add_subplot(projection="polar")
-        marks = cycle(MARKS)
-        for name, row in result.rows.items():
-            values = [100 * row.cells[task].accuracy if task in row.cells else np.nan for task in tasks]
-            if np.isnan(values).all():
-                continue
-            colour, line, width = LOOKS.get(name, (FALSE, ":", 0.8))
-            mark, size = ("o", 3) if name in LOOKS else (next(marks), 4)
-            closed = ([*angles, angles[0]], [*values, values[0]])
-            axes.plot(
-                *closed, color=colour, linestyle=line, linewidth=width, label=title(name), marker=mark, markersize=size
-            )
+        for name, (colour, line, width, mark) in looks(result).items():
+            cells = result.rows[name].cells
+            values = [100 * cells[task].accuracy if task in cells else np.nan for task in tasks]
+            how: dict[str, Any] = {"color": colour, "linestyle": line, "linewidth": width, "marker": mark}
+            axes.plot([*angles, angles[0]], [*values, values[0]], label=title(name), markersize=4, **how)
         axes.plot(
             [*angles, angles[0]],
             [100 * result.chance[task] for task in (*tasks, tasks[0])],
@@ -70,9 +66,24 @@ def radar(result: TableResult, path: Path) -> None:
         axes.set_ylim(0, min(100.0, 10 * math.ceil(highest / 10) + 5))
         rings = range(20, math.ceil(highest), 20)
         axes.set_yticks(rings, [f"{ring} %" for ring in rings], fontsize=7)
+        assert isinstance(axes, PolarAxes)
+        axes.set_rlabel_position(-180 / len(tasks))  # between two spokes, where no mark is
         axes.grid(alpha=0.3)
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
         save_picture(figure, path)
+
+
+def looks(result: TableResult) -> dict[str, tuple[str, str, float, str]]:
+    """Return the rows that are drawn, in the table's order → colour, line, width and mark."""
+    means = {
+        name: statistics.fmean(cell.accuracy for cell in row.cells.values())
+        for name, row in result.rows.items()
+        if row.cells and name not in LOOKS and len(row.cells) == len(result.n)
+    }
+    best = dict(zip(sorted(means, key=lambda name: -means[name]), OTHERS, strict=False))
+    drawn = {name: (*LOOKS[name], "o") for name, row in result.rows.items() if name in LOOKS and row.cells}
+    drawn |= {name: (colour, "-", 0.8, mark) for name, (colour, mark) in best.items()}
+    return {name: drawn[name] for name in result.rows if name in drawn}
 
 
 def stages(result: TableResult, path: Path) -> None:

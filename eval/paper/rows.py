@@ -9,8 +9,8 @@ from cao.types import AcceptRule
 from eval.baselines.checkpoints import OfSources
 from eval.baselines.registry import BASELINES
 
-STAGE_1, STAGES_1_2, ALL, START = "cao_stage_1", "cao_stages_1_2", "cao_all", "cao_start"
-"""What the generator makes; the same aligned; a whole run; what a run starts from, the best of the two and the base."""
+STAGE_1, STAGES_1_2, ALL = "cao_stage_1", "cao_stages_1_2", "cao_all"
+"""What the generator makes; the same aligned; a whole run."""
 
 PAPERS_ALL = "cao_all_any"
 """A whole run that accepts as the paper does: whatever has a higher accuracy on the reward part."""
@@ -22,7 +22,6 @@ FAMILY = "family_"
 ALL_OF_LORA = TTLSettings()
 OTHER_TTL: dict[str, tuple[TTLSettings, str]] = {
     f"{FAMILY}TTL_dora": (TTLSettings(peft="dora"), "TTL alone, DoRA"),
-    f"{FAMILY}TTL_prompt": (TTLSettings(peft="prompt"), "TTL alone, prompt tuning"),
     f"{FAMILY}TTL_layers": (TTLSettings(subset="layers"), "TTL alone, most salient layers"),
 }
 """Rows that the paper does not have: TTL with its numbers, where something else is trained than all of LoRA."""
@@ -97,8 +96,7 @@ _RUN = (*_LOOP, *_kernels(*FAMILIES))
 
 
 def _family(name: str, title: str, family: str, ttl: TTLSettings = ALL_OF_LORA) -> Row:
-    reads = "prompts; the reward labels choose the start"
-    return Row(name, title, "family", reads, code=(*_LOOP, *_kernels(family)), family=family, ttl=ttl)
+    return Row(name, title, "family", "prompts", code=(*_LOOP, *_kernels(family)), family=family, ttl=ttl)
 
 
 ROWS: dict[str, Row] = {
@@ -109,7 +107,6 @@ ROWS: dict[str, Row] = {
         Row(STAGES_1_2, "CAO-LLM, stages 1 and 2", "stage", "prompts", code=(*_NODES, *_STAGES)),
         Row(ALL, "CAO-LLM, all stages", "stage", _STEERED, code=_RUN),
         Row(PAPERS_ALL, "CAO-LLM, accepting as the paper does", "stage", _STEERED, code=_RUN, accept="any"),
-        Row(START, "the start, without a strategy", "family", "prompts; the reward labels choose", code=_LOOP),
         *(_family(f"{FAMILY}{name}", f"{name} alone", name) for name in FAMILIES),
         *(_family(name, title, "TTL", ttl) for name, (ttl, title) in OTHER_TTL.items()),
     )

@@ -9,7 +9,7 @@ from eval import code
 from eval.code import code_of, grader_code, modules_of
 from eval.pages.import_graph import imports
 from eval.paper.cells.kept import JUDGES
-from eval.paper.rows import ALL, FAMILY, ROWS, STAGE_1, STAGES_1_2, START
+from eval.paper.rows import ALL, FAMILY, ROWS, STAGE_1, STAGES_1_2
 
 PLAIN = "from b import g\n\ndef f(x):\n    return g(x) + 1\n"
 SAID = '"""A module."""\nfrom b import g  # why\n\ndef f(x):\n    """Say what."""\n    return g(x) + 1\n'
@@ -68,7 +68,7 @@ def test_what_acts_counts_though_it_is_only_named() -> None:
         kernel = family.kernel.split(":")[0]
         for row in (f"{FAMILY}{name}", ALL):
             assert kernel in modules_of(*ROWS[row].code), (row, kernel)
-    for row in (STAGE_1, STAGES_1_2, ALL, START):
+    for row in (STAGE_1, STAGES_1_2, ALL, f"{FAMILY}TTL"):
         assert {"agent.loop.nodes", "agent.loop.start"} <= modules_of(*ROWS[row].code), row
 
 

@@ -230,7 +230,7 @@ def result(
         difference(found[CENTRE], found[GENERATED], f"{TITLES[CENTRE]} minus {TITLES[GENERATED]}"),
         difference(found[ALIGNED], found[GENERATED], f"{TITLES[ALIGNED]} minus {TITLES[GENERATED]}"),
     ]
-    rows = {kind: row(stock, kind, each) for kind, each in found.items()}
+    rows, served = {kind: row(stock, kind, each) for kind, each in found.items()}, stock.served(tasks)
     return Table3Result.model_validate(
         {
             **setting,
@@ -238,9 +238,9 @@ def result(
             "batch": BATCH,
             "row_tokens": ROW_TOKENS,
             "part": PART,
-            "served": stock.served(tasks),
+            "served": served,
             "rows": rows,
             "differences": tuple(each for each in pairs if each),
-            "verdicts": (more_alike(pairs[0], rows[MAML], str(setting["command"])),),
+            "verdicts": (more_alike(pairs[0], rows[GENERATED], rows[MAML], served, str(setting["command"])),),
         }
     )

@@ -1,6 +1,7 @@
 """Verdicts on the paper's claims about gradients, adapters and cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from eval.pages.markdown import with_interval
 from eval.paper.adapters.cost_results import AxisCost
@@ -40,23 +41,52 @@ def _above_zero(claim: str, found: Difference, figure: str, command: str, reason
     return Verdict(claim=claim, verdict=verdict, figure=figure, command=command, reason=reason)
 
 
-def more_alike(found: Difference | None, maml: GradientRow, command: str) -> Verdict:
+def one_training(tasks: Sequence[str], served: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Return the pairs of places whose two tasks one training serves.
+
+    Args:
+        tasks: names.
+        served: task → variant, of those that one serves.
+    """
+    places = range(len(tasks))
+    return [
+        (i, j)
+        for i in places
+        for j in places
+        if i < j and tasks[i] in served and served[tasks[i]] == served.get(tasks[j])
+    ]
+
+
+def within_one_training(row: GradientRow, served: Mapping[str, str]) -> list[float]:
+    """Return a row's cosines between tasks that one training serves; others compare weights of two trainings."""
+    return [row.matrix[i][j] for i, j in one_training(row.tasks, served)]
+
+
+def more_alike(
+    found: Difference | None, generated: GradientRow, maml: GradientRow, served: Mapping[str, str], command: str
+) -> Verdict:
     """Judge Table 3's claim by the pairs of tasks that both methods have.
 
     Args:
         found: MAML-en-LLM's cosines minus those of generated adapters, None where there are none.
-        maml: its row, for why there are none.
+        generated: the row of generated adapters.
+        maml: MAML-en-LLM's, for why there are none.
+        served: task → the training that serves it.
         command: that measured it.
     """
     if found is None:
         return _without(MORE_ALIKE, maml.absent, command)
     figure = with_interval(found.value, found.ci95, "+.3f", scale=1)
+    theirs, ours = (within_one_training(row, served) for row in (maml, generated))
+    same = ""
+    if theirs and ours:
+        same = f"; on the {len(theirs)} pairs that one training serves {fmean(theirs):.3f} against {fmean(ours):.3f}"
     return _above_zero(
         MORE_ALIKE,
         found,
         figure,
         command,
-        f"difference of the mean cosine on {found.n} pairs of tasks; {maml.reads}",
+        f"difference of the mean cosine on {found.n} pairs of tasks{same}; {maml.reads}",
     )
 
 

@@ -33,9 +33,9 @@ from eval.baselines.descent import Read
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.meter import LAST, Meter
 from eval.paper.making import folder_of, make
-from eval.paper.rows import STAGE_1, STAGES_1_2, START, WHOLE, Row
+from eval.paper.rows import STAGE_1, STAGES_1_2, WHOLE, Row
 
-CODE = 3
+CODE = 4
 """Raised where a cell would come out otherwise because of this module or ``kept``: kept ones are of no use then."""
 
 NOT_KEPT = Spent(tokens=None, seconds=None)
@@ -80,7 +80,7 @@ def candidate(desk: Desk, row: Row, bench: Workbench) -> Candidate:
     """
     if row.kind == "baseline":
         return _baseline(desk, row, bench)
-    if row.name in (STAGE_1, STAGES_1_2) and bench.trained.generator is None:
+    if (row.family or row.name in (STAGE_1, STAGES_1_2)) and bench.trained.generator is None:
         command = f"python -m agent.consolidate --model {desk.shared.options.model} --install"
         raise UnavailableError(f"no generator was trained for {desk.lm.profile.name}; {command}")
     if bench.trained.saw_task:
@@ -162,7 +162,7 @@ def _words(state: State) -> str:
 
 
 def _family(bench: Workbench, row: Row) -> Candidate:
-    """Return the start of a run with one family's strategy on top, whatever the reward part says of it.
+    """Return what stage 1 makes with one family's strategy on top, whatever the reward part says of either.
 
     The numbers are the paper's. Calibrate has none there: it is the rule of its grid with the lowest log-loss. In a row
     TTL may train something else than all of LoRA.
@@ -170,17 +170,18 @@ def _family(bench: Workbench, row: Row) -> Candidate:
     state = first_state(bench)
     for node in PREPARATION:
         state = cast(State, {**state, **node(state, bench)})
-    start, rules = bench.adapted(state["best"]), rules_of(bench)
-    note = f"start {state['start']}"
-    if row.name == START:
-        return Candidate(start, rules, lambda: start, note)
-    family = FAMILIES[row.family]
+    reference = bench.adapter(state["adapters"]["generated"])
+    if reference is None:
+        raise UnavailableError(state["adapters"]["reason"] or "no generated adapter")
+    start, rules, family = AdaptedModel(members=(reference,)), rules_of(bench), FAMILIES[row.family]
+    packed = bench.pack(start)
+    state = cast(State, {**state, "start": "generated", "started": packed, "best": packed})
     if family is Calibrate:
         if bench.protocol != "likelihood":
             raise NotApplicableError("answers are written here: there are no choices whose likelihoods compare")
         priors = {rule.prior for rule in rules}
         able = tuple(point.rule for point in Calibrate.grid() if point.rule.prior in priors)
-        return Candidate(start, able, lambda: start, note, fitted=True)
+        return Candidate(start, able, lambda: start, fitted=True)
     strategy = family.papers_numbers()
     if strategy is None:
         raise InputError(f"the paper has no numbers for {family.__name__}")
@@ -188,7 +189,7 @@ def _family(bench: Workbench, row: Row) -> Candidate:
     proposed = cast(State, {**state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
     reward = _applied(proposed, bench, "reward")
     test = (lambda: _applied(proposed, bench, "test")) if strategy.transductive else (lambda: reward)
-    return Candidate(reward, rules, test, f"{note}; {strategy_text(strategy.canonical())}")
+    return Candidate(reward, rules, test, strategy_text(strategy.canonical()))
 
 
 def _applied(state: State, bench: Workbench, part: Part) -> AdaptedModel:

@@ -15,7 +15,7 @@ from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
 from eval.paper.making import tokens_of_a_question
-from eval.paper.rows import ROWS, START, WHOLE, Row
+from eval.paper.rows import ROWS, WHOLE, Row
 
 FROM_SOURCES = tuple(name for name, kind in BASELINES.items() if prepares(kind))
 """Baselines that are trained on the sources."""
@@ -49,8 +49,6 @@ class Reckoning:
         reward, test = (part_seconds(self._speed, task, part, options.protocol) for part in measured)
         if row.name in WHOLE:
             return ONE_BY_ONE * ((STARTS + ATTEMPTS) * reward + 2 * test) + ATTEMPTS * self._speed.proposal
-        if row.name == START:
-            return STARTS * reward + test
         if row.family:
             times, trained = FAMILIES.get(row.family, (1.0, 0))
             shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]

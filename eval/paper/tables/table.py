@@ -1,6 +1,7 @@
 """What a table is: rows, and the pairs of rows that it compares."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Table:
         anchors: rows that are measured even where ``--methods`` does not name them, since others are held against them.
         chosen: rows among which one is chosen for each task; none where the table does not ask.
         about: a sentence on what the rows are.
+        of_rows: row → a sentence that is told where the row was measured.
     """
 
     number: str
@@ -24,6 +26,7 @@ class Table:
     anchors: tuple[str, ...]
     chosen: tuple[str, ...] = ()
     about: str = ""
+    of_rows: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self, methods: tuple[str, ...] | None) -> tuple[str, ...]:
         """Return the rows to measure, in the table's order."""

@@ -14,6 +14,9 @@ TABLE = Table(
     pairs=(*((ALL, baseline) for baseline in BASELINES), *((PAPERS_ALL, baseline) for baseline in PAPERS)),
     anchors=(ALL,),
     about="Baselines learn from the sources of the generator that serves the task. No adapter's training saw a task "
-    "that it is judged on, but for what its column “reads” names. LoRA on the reward labels chooses its rule by the "
-    "questions that it was trained on; `--table labels` keeps these apart.",
+    "that it is judged on, but for what its column “reads” names.",
+    of_rows={
+        "labelled_lora": "LoRA on the reward labels chooses its rule by the questions that it was trained on; `--table "
+        "labels` keeps these apart."
+    },
 )

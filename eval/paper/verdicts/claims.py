@@ -5,8 +5,10 @@ table, is below .05; that families differ holds by the interval alone. It does n
 What cannot be had here cannot be tested, and a table without a file is not measured yet.
 """
 
+import statistics
 from collections.abc import Mapping
 
+from agent.record.wording import count
 from eval.baselines.base import Fixed
 from eval.baselines.registry import BASELINES
 from eval.pages.markdown import with_interval
@@ -22,6 +24,9 @@ SPARSER = "CAO-LLM's adapters are sparser than MAML-en-LLM's"
 ORDERS = "the cost grows as the paper says"
 OTHERS = {MORE_ALIKE: "3", SPARSER: "4", ORDERS: "cost"}
 """Claims that other tables judge themselves → the table whose ``verdicts`` say so."""
+
+FEW = 5
+"""Optimiser's steps below which a baseline is next to nothing of itself."""
 
 JAMA, MATHEMATICS = "jama", ("math", "gsm8k")
 
@@ -62,8 +67,16 @@ def _compared(claim: str, table: TableResult | None, pair: tuple[str, str, str],
         verdict=HOLDS if found.surely_better else FAILS,
         figure=f"{with_interval(found.accuracy, found.ci95)} points, p {found.holm:.3f}",
         command=table.command,
-        reason=f"{len(found.tasks)} tasks{_named(table, found)}{_budget(table, other)}",
+        reason=f"{len(found.tasks)} tasks{_plain(table, found)}{_named(table, found)}{_budget(table, other)}",
     )
+
+
+def _plain(table: TableResult, pair: Versus) -> str:
+    """Return the difference by the plain rule; empty where answers are written."""
+    if table.protocol != "likelihood":
+        return ""
+    one, other = ([table.rows[row].cells[task].default for task in pair.tasks] for row in (pair.row, pair.other))
+    return f"; by the plain rule {100 * (statistics.fmean(one) - statistics.fmean(other)):+.1f}"
 
 
 def _named(table: TableResult, pair: Versus) -> str:
@@ -81,6 +94,9 @@ def _budget(table: TableResult, other: str) -> str:
     if spent is None:
         return ""
     searched = "; its learning rate was not searched for" if BASELINES[other].rated and len(table.rates) == 1 else ""
+    taken = spent[0].steps + spent[1].steps
+    if taken < FEW:
+        searched = f"; it took {count(taken, 'step')} on average, which tests next to nothing of it{searched}"
     if spent[0].tokens:
         own = table.rows[ALL].spent if ALL in table.rows else None
         whole = own[0].tokens if own else None

@@ -17,6 +17,7 @@ from eval.paper.adapters.cost_results import CostResult
 from eval.paper.adapters.pages.write import write_page as write_adapters
 from eval.paper.adapters.results import FiguresResult, Setting, Table3Result, Table4Result
 from eval.paper.page import write_page as write_table
+from eval.paper.pictures import draw
 from eval.paper.results import TableResult
 from eval.paper.verdicts.page import write_verdicts
 from eval.policies import acceptance, labels_page, starts_page
@@ -84,9 +85,10 @@ def test_the_paper_tables_and_their_verdicts_come_out_of_their_figures(tmp_path:
     found = sorted(DOCS.glob("*/table[256]*.json"))
     assert found
     for path in found:
-        drawn = [f"{path.stem}-{what}.svg" for what in ("radar", "stages")]
-        pictures = [name for name in drawn if (path.parent / name).exists()]
-        written = write_table(TableResult.model_validate_json(path.read_bytes()), tmp_path / path.parent.name, pictures)
+        result, made = TableResult.model_validate_json(path.read_bytes()), tmp_path / path.parent.name
+        pictures = draw(result, made, path.stem)
+        same(made, *pictures, there=path.parent)
+        written = write_table(result, made, pictures)
         assert written.stem == path.stem
         assert written.read_bytes() == path.with_suffix(".md").read_bytes(), path
         assert written.with_suffix(".json").read_bytes() == path.read_bytes(), path

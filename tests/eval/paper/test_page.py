@@ -29,6 +29,16 @@ def test_means_are_told_by_the_plain_rule_too() -> None:
     assert "| base model | 2 | 50.0 (0.0–100.0) | 40.0 |" in page(made())
 
 
+def test_a_task_whose_data_are_not_at_hand_costs_its_figures_alone() -> None:
+    """Another task has them: guessing is the mean over those that have."""
+    one = made()
+    rows = {"base": one.rows["base"].model_copy(update={"absent": {"jama": "no data"}})}
+    found = page(one.model_copy(update={"tasks": ("arc_easy", "medqa", "jama"), "rows": rows}))
+    assert "2 tasks; guessing 25.0 % on average." in found
+    assert "- base model on jama: no data" in found
+    assert "## jama" not in found
+
+
 def test_written_answers_are_told_with_the_share_that_is_parsable() -> None:
     one = made()
     cells = {task: cell.model_copy(update={"parsable": 0.5}) for task, cell in one.rows["base"].cells.items()}
@@ -41,6 +51,8 @@ def test_written_answers_are_told_with_the_share_that_is_parsable() -> None:
     assert "| base model | 2 | 20.0 (0.0–100.0) | 38 % | 53 % |" in said
     assert "8 questions; guessing 25.0 %." in said
     assert "8 questions; no choices are shown." in said
+    assert "| base model | 50.0 (0.0–100.0) | 50 % | 1 | 0 of 1 |" in said
+    assert "| base model | 50.0 (0.0–100.0) | 25 % | 1 |  |" in said  # no guessing, so nothing to be better than
 
 
 def test_runs_that_took_rules_of_their_own_are_counted() -> None:

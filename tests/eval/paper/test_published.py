@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eval.paper.published import OUT_OF_DOMAIN, SIZES, average, figure
+from eval.paper.how_measured import PAPERS_FIGURES
+from eval.paper.published import OUT_OF_DOMAIN, SIZES, Size, average, figure
 from tools.detect_drift.reference import IN_DOMAIN
 
 
@@ -22,7 +23,10 @@ def test_means_in_domain_are_those_of_the_figures(size: str, row: str) -> None:
     assert mean == pytest.approx(average(size, row, in_domain=True), abs=0.11)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("row", ["base", "maml", "cao_all"])
-def test_means_out_of_domain_are_those_of_the_figures(row: str) -> None:
-    mean = np.mean([figure("0.5B", row, task) for task in OUT_OF_DOMAIN])
-    assert mean == pytest.approx(average("0.5B", row, in_domain=False), abs=0.11)
+@pytest.mark.parametrize("row", ["base", "union_train", "abmll", "maml", "cao_all", "cao_stage_1"])
+@pytest.mark.parametrize("size", SIZES)
+def test_means_out_of_domain_are_those_of_the_figures_or_are_named(size: Size, row: str) -> None:
+    """What the paper states and its figures do not bear out is told on every page."""
+    mean, stated = np.mean([figure(size, row, task) for task in OUT_OF_DOMAIN]), average(size, row, in_domain=False)
+    named = any(f"{stated} ({mean:.1f}{rest}" in PAPERS_FIGURES for rest in (")", " by its tasks)"))
+    assert named != (mean == pytest.approx(stated, abs=0.11))

@@ -1,6 +1,6 @@
 """The page of Table 3 and Figure 2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -9,6 +9,7 @@ from eval.paper.adapters.pages import pictures
 from eval.paper.adapters.pages.wording import absences, differences, header, verdict_table
 from eval.paper.adapters.published import SIZE, PublishedCosine
 from eval.paper.adapters.results import Alike, Difference, GradientRow, Table3Result
+from eval.paper.adapters.verdicts import one_training, within_one_training
 
 
 def table3_parts(result: Table3Result, folder: Path) -> list[str]:
@@ -67,22 +68,6 @@ def _trainings(result: Table3Result) -> str:
     )
 
 
-def one_training(tasks: Sequence[str], served: Mapping[str, str]) -> list[tuple[int, int]]:
-    """Return the pairs of places whose two tasks one training serves.
-
-    Args:
-        tasks: names.
-        served: task → variant, of those that one serves.
-    """
-    places = range(len(tasks))
-    return [
-        (i, j)
-        for i in places
-        for j in places
-        if i < j and tasks[i] in served and served[tasks[i]] == served.get(tasks[j])
-    ]
-
-
 def _gradients(row: GradientRow, served: Mapping[str, str]) -> list[str]:
     paper = _published(row.paper) if row.paper else ""
     if row.between is None:
@@ -90,7 +75,7 @@ def _gradients(row: GradientRow, served: Mapping[str, str]) -> list[str]:
     each = row.between
     halves = ["" if value is None else f"{value:.3f}" for value in (row.halves, row.within)]
     shared = _alike(row.shared or each)
-    same = [row.matrix[i][j] for i, j in one_training(row.tasks, served)]
+    same = within_one_training(row, served)
     return [row.title, str(len(row.tasks)), _alike(each), f"{each.deviation:.3f}", f"{each.low:.3f} to {each.high:.3f}",
             f"{fmean(same):.3f}" if same else "", shared, *halves, paper]  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The page of Table 3."""
 
-from eval.paper.adapters.pages.table3 import one_training
+from eval.paper.adapters.verdicts import one_training
 
 
 def test_pairs_of_one_training_are_those_that_the_same_generator_serves() -> None:

@@ -34,12 +34,26 @@ def difference(value: float, low: float, high: float) -> Difference:
 )
 def test_a_claim_holds_where_the_whole_interval_says_so(found: Difference | None, verdict: str) -> None:
     for said in (
-        more_alike(found, gradients(a="no folder", b="no folder"), "the command"),
+        more_alike(found, gradients(), gradients(a="no folder", b="no folder"), {}, "the command"),
         sparser(found, found, lengths(a="no folder"), "the command"),
     ):
         assert (said.verdict, said.command) == (verdict, "the command")
         assert bool(said.figure) == (found is not None)
         assert found is not None or said.reason == "no folder"
+
+
+def test_pairs_whose_weights_are_of_one_training_are_told_apart() -> None:
+    """Tasks a and b are served by one training, c by another: one of three pairs counts."""
+    generated, maml = (
+        gradients().model_copy(
+            update={"tasks": ("a", "b", "c"), "matrix": ((1.0, same, 0.9), (same, 1.0, 0.8), (0.9, 0.8, 1.0))}
+        )
+        for same in (0.3, 0.2)
+    )
+    served = {"a": "fold-1", "b": "fold-1", "c": "fold-2"}
+    said = more_alike(difference(0.1, 0.02, 0.2), generated, maml, served, "c")
+    told = "difference of the mean cosine on 15 pairs of tasks; on the 1 pairs that one training serves 0.200 against"
+    assert said.reason == f"{told} 0.300; 10 steps"
 
 
 def test_sparsity_tells_what_the_other_threshold_says_and_what_maml_read() -> None:
@@ -63,7 +77,8 @@ def test_sparsity_that_turns_round_with_its_threshold_cannot_be_tested() -> None
 
 def test_a_baseline_that_can_be_trained_here_leaves_a_claim_unmeasured() -> None:
     untrained = f"{UNTRAINED} on the sources of `full`; run: …"
-    for said in (more_alike(None, gradients(a=untrained), "c"), sparser(None, None, lengths(a=untrained), "c")):
+    maml = gradients(a=untrained)
+    for said in (more_alike(None, gradients(), maml, {}, "c"), sparser(None, None, lengths(a=untrained), "c")):
         assert (said.verdict, said.reason) == ("not measured yet", untrained)
 
 

@@ -23,13 +23,18 @@ def pair(row: str, other: str, gain: float, kind: str = OUT, holm: float = 0.01)
     return Versus(row=row, other=other, kind=kind, tasks=("a", "b"), accuracy=gain, ci95=ci95, p_value=holm, holm=holm)
 
 
+def cell(default: float) -> Cell:
+    return Cell(accuracy=0.5, ci95=(0, 1), default=default, log_loss=1.0, at_chance=0, seeds=1)
+
+
 def table(
     number: str, *pairs: Versus, choice: Choice | None = None, model: str = "0" * 64, **absent: str
 ) -> TableResult:
     known = {name for one in pairs for name in (one.row, one.other)} | set(absent)
-    read = Spent(steps=1, tokens=0 if "labelled_lora" in known else 10), Spent(steps=1, tokens=5)
+    read = Spent(steps=9, tokens=0 if "labelled_lora" in known else 10), Spent(steps=1, tokens=5)
     reasons = {name: {"a": absent[name]} if name in absent else {} for name in known}
-    rows = {name: RowResult(cells={}, absent=reasons[name], means={}, spent=read) for name in known}
+    cells = {name: {} if name in absent else dict.fromkeys("ab", cell(0.4 if name == ALL else 0.5)) for name in known}
+    rows = {name: RowResult(cells=cells[name], absent=reasons[name], means={}, spent=read) for name in known}
     told = {"table": number, "command": f"python -m eval.tables --table {number}", "model_sha256": model}
     return made_table(("a", "b"), OUT, rows=rows, versus=pairs, choice=choice, **told)
 
@@ -71,7 +76,17 @@ def test_what_limits_a_baseline_is_said_beside_its_verdict() -> None:
 def test_no_budget_is_told_of_what_was_made_before(row: str) -> None:
     found = verdicts({"2": table("2", pair(ALL, row, 0.05))}, "tiny", {})
     (one,) = [one for one in found if one.verdict == HOLDS]
-    assert one.reason == "2 tasks"
+    assert one.reason == "2 tasks; by the plain rule -10.0"
+
+
+def test_a_baseline_that_hardly_took_a_step_is_called_next_to_nothing() -> None:
+    made = table("2", pair(ALL, "serl", 0.05))
+    short = made.rows["serl"].model_copy(update={"spent": (Spent(steps=0, tokens=0), Spent(steps=2, tokens=20))})
+    found = verdicts({"2": made.model_copy(update={"rows": {**made.rows, "serl": short}})}, "tiny", {})
+    told = "it took 2 steps on average, which tests next to nothing of it"
+    assert told in said(found, f"CAO-LLM is better than SeRL, {OUT}").reason
+    whole = verdicts({"2": made}, "tiny", {})
+    assert "next to nothing" not in said(whole, f"CAO-LLM is better than SeRL, {OUT}").reason
 
 
 def test_a_row_that_was_left_out_is_not_measured_yet() -> None:

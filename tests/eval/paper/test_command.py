@@ -1,0 +1,36 @@
+"""``--table all``: what one table's defect leaves of the others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.train.engine.settings import EngineSettings
+from cao.errors import InputError
+from eval.options import TablesOptions
+from eval.paper import command
+
+
+def test_a_table_that_crashes_leaves_the_next_ones_and_is_named_with_its_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, tuple[int, ...]]] = []
+
+    def measure(options: TablesOptions, alone: str, progress: object) -> Any:
+        asked.append((alone, options.seeds))
+        if options.table == "3":
+            raise ZeroDivisionError("by purpose")
+        raise InputError("no such task")
+
+    monkeypatch.setattr(command, "numbers", lambda table: ())
+    monkeypatch.setattr(command.adapters, "measure", measure)
+    options = TablesOptions(table="all", out=tmp_path)
+    told = "python -m eval.tables --table all --preset quick"
+    assert command.measure(options, EngineSettings(), told, as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["3", "4", "figures", "cost"]
+    assert found["3"]["absent"].startswith("crashed: ZeroDivisionError: by purpose")
+    assert found["3"]["absent"].endswith("alone: python -m eval.tables --table 3 --preset quick --out runs/again")
+    assert found["cost"]["absent"] == "no such task"
+    assert {seeds for _, seeds in asked} == {(0,)}  # the preset's
