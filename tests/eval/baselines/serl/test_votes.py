@@ -4,6 +4,7 @@ import pytest
 
 from cao.tasks.base import choice_example
 from cao.types import Example
+from eval.baselines.serl.method import SerlSettings
 from eval.baselines.serl.votes import answer_of, majority, rewards
 
 TEN = ["A", "B", "A", None, "A", "C", "B", "A", None, "A"]
@@ -46,3 +47,12 @@ def test_free_answers_that_read_the_same_are_one() -> None:
     free = Example(id="q", question="How many?", gold_text="7")
     assert answer_of("Seven  dogs.\nBecause", free) == answer_of("seven dogs", free)
     assert answer_of("\n", free) is None
+
+
+def test_the_settings_are_the_reference_codes_for_one_round() -> None:
+    """Its difficulty filter, samples, rate and divergence; 2,000 questions written behind eight of the target's."""
+    settings = SerlSettings()
+    assert (settings.rounds, settings.bounds) == (1, (0.2, 0.8))
+    reinforcing, writing = settings.reinforcing, settings.writing
+    assert (reinforcing.rate, reinforcing.samples, reinforcing.prompts, reinforcing.kl) == (5e-7, 16, 16, 1e-4)
+    assert (writing.wanted, writing.shown, writing.alike) == (2000, 8, 0.7)

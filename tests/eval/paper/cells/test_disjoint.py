@@ -1,9 +1,9 @@
 """No test question reaches what a row is made of: its support, its reward, its training, a prompt, a description.
 
-Whatever a language model reads goes through ``LanguageModel.encode``, and whatever the encoder reads through its three
-doors. All of it is written down while every row of Tables 2 and 6 is made, until the test part is asked. A family that
-is transductive reads the test questions, without their answers, when it is applied to them: that is its definition, and
-it does so at the end alone, when the loop is over.
+Whatever a language model reads goes through ``LanguageModel.encode``, but for the prompts that SeRL hands to its
+trainer; whatever the encoder reads goes through its three doors. All of it is written down while every row of Tables 2
+and 6 is made, until the test part is asked. A family that is transductive reads the test questions, without their
+answers, when it is applied to them: that is its definition, and it does so at the end alone, when the loop is over.
 """
 
 import importlib.util
@@ -28,6 +28,7 @@ from cao.tasks import get_task
 from cao.tasks.splits import Part, part
 from cao.types import Comparison, Example
 from eval.baselines.registry import BASELINES
+from eval.baselines.serl import method as serl
 from eval.options import TablesOptions
 from eval.paper.cells import kept
 from eval.paper.cells.desk import Shared
@@ -52,11 +53,13 @@ class Spy:
         made: texts that were read while models were made, chosen or steered.
         tested: texts that were read while the test part was asked.
         applied: texts that were read while accepted strategies were applied to the test part.
+        reinforced: prompts that SeRL's trainer was given, its self-made questions among them.
     """
 
     made: set[str] = field(default_factory=set)
     tested: set[str] = field(default_factory=set)
     applied: set[str] = field(default_factory=set)
+    reinforced: set[str] = field(default_factory=set)
     now: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -87,7 +90,15 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     for module in (kept, outcome, applying):
         monkeypatch.setattr(module, "measure_part", partial(_asked, seen, module.measure_part))
     monkeypatch.setattr(nodes, "remade_for_test", partial(_applied, seen, nodes.remade_for_test))
+    monkeypatch.setattr(serl, "reinforce", partial(_reinforced, seen, serl.reinforce))
     return seen
+
+
+def _reinforced(seen: Spy, real: Callable[..., None], *given: Any, **named: Any) -> None:
+    *_, prompts, _, _ = given
+    seen.read(*prompts)
+    seen.reinforced.update(prompts)
+    real(*given, **named)
 
 
 def _listening(real: Callable[..., Any], seen: Spy) -> Callable[..., Any]:
@@ -137,6 +148,7 @@ def test_no_test_question_is_read_before_the_test(measuring: Measuring, spy: Spy
     for number in ("2", "6"):
         rows = measuring.table(number).rows
         assert {name for name, row in rows.items() if row.absent} <= NOT_HERE
+    assert bool(spy.reinforced) == ("serl" not in NOT_HERE)
     rewarded, test = measuring.desk.shared.measured(TASK)
     support = part(get_task(TASK), "support")
     assert all(among(spy.made, example) for example in rewarded)
