@@ -15,8 +15,11 @@ from eval.paper.rows import ROWS, WHOLE, title
 from eval.paper.tables import TABLES
 
 SPENT = """Steps are an optimiser's; tokens are those that a model read, each time that it read them. What was not kept
-is not stated. For the project's own rows the tokens are those that the training of the generator and of its aligner
-read, reckoned from their presets; those of the policy's training nobody kept.
+is not stated.
+"""
+
+OURS = """For the project's own rows the tokens are those that the training of the generator and of its aligner read,
+reckoned from their presets; those of the policy's training nobody kept.
 """
 
 METERED = """Tokens and seconds of a whole run on the target are those of its loop. They leave out the answers
@@ -58,6 +61,11 @@ def page(result: TableResult, pictures: Sequence[str] = ()) -> str:
         table(["row", "reads of the target", "before it is known", "on it"], _spent(result)),
         SPENT,
     ]
+    ours = [
+        row.spent[0] for name, row in result.rows.items() if row.spent and name in ROWS and ROWS[name].kind == "stage"
+    ]
+    if any(spent.tokens is not None for spent in ours):
+        parts.append(OURS)
     runs = [one.spent[1] for name in WHOLE if (one := result.rows.get(name)) and one.spent]
     if any(spent.tokens is not None for spent in runs):
         parts.append(METERED)

@@ -20,8 +20,8 @@ def test_each_family_acts_alone_on_what_stage_1_makes(
 ) -> None:
     place = Place(tmp_path, tiny_model_folder, tiny_shelf)
     alone = [f"{FAMILY}{name}" for name in ("TTL", "LORA", "Latent", "Calibrate", "TTL_dora", "TTL_layers")]
-    methods = ",".join(alone)
-    assert place.call("5", "--tasks", "arc_easy,social_iqa", "--seeds", "0", "--limit", "6", "--methods", methods) == 0
+    asked = ("--tasks", "arc_easy,social_iqa", "--seeds", "0", "--limit", "6", "--methods", ",".join(alone))
+    assert place.call("5", *asked, "--workers", "2") == 0
     result = place.result("table5")
     rows = result["rows"]
     assert list(rows) == [STAGE_1, *alone]
