@@ -11,7 +11,7 @@ from cao.errors import NotApplicableError
 from cao.model.language_model import LanguageModel
 from cao.tasks import get_task
 from cao.tasks.base import Task, choice_example
-from cao.types import AdaptedModel, AnswerRule, ChoiceLikelihood, Example, Item
+from cao.types import AdaptedModel, AnswerRule, ChoiceLikelihood, Example, Item, LatentSettings
 from tools.evaluate import evaluate
 from tools.evaluate.answer_rule import RULES, choice_scores, ranked, under_rule
 from tools.evaluate.priors import NEUTRAL, batch_prior, choice_prior, same_choices
@@ -151,3 +151,21 @@ def test_letters_are_labels(tiny_lm: LanguageModel):
     assert same_choices(task(QUESTIONS), QUESTIONS, "letter")
     assert not same_choices(task(QUESTIONS), QUESTIONS, "text")
     assert same_choices(task(COLOURS), COLOURS, "text")
+
+
+def test_on_latent_a_batchs_prior_has_its_vectors_and_a_choices_prior_has_none(tiny_lm: LanguageModel):
+    """A prompt of the batch is a question, to which vectors are fitted; a neutral question is none."""
+    latent = LatentSettings(slot_steps=3, slot_lr=0.1)
+    plain, moved = (
+        evaluate(task(COLOURS), COLOURS, AdaptedModel(latent=one), "likelihood", lm=tiny_lm) for one in (None, latent)
+    )
+    of_batch = [batch_prior(task(COLOURS), COLOURS, items, tiny_lm.profile.answer_style) for items in (plain, moved)]
+    assert of_batch[0] != pytest.approx(of_batch[1])
+    priors = {"batch": of_batch[1], "choice": choice_prior(task(COLOURS), COLOURS, tiny_lm)}
+    for kind, prior in priors.items():
+        rule = AnswerRule(prior=kind, strength=1.0, length="none")
+        model = AdaptedModel(latent=latent, answer_rule=rule)
+        ruled = evaluate(task(COLOURS), COLOURS, model, "likelihood", lm=tiny_lm, support=COLOURS)
+        for example, before, after in zip(COLOURS, moved, ruled, strict=True):
+            wanted = [c.logprob - prior[f" {text}"] for c, text in zip(before.choices, example.choices, strict=True)]
+            assert after.scores == pytest.approx(tuple(wanted), abs=1e-4)
