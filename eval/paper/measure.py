@@ -137,7 +137,11 @@ class Measuring:
             chance={task: one.chance for task, one in answers.items()},
             n={task: len(test) for task, test in asked.items()},
             rows={row: _row(row, answers, by_kind, found) for row in rows},
-            versus=versus([pair for pair in table.pairs if set(pair) <= set(rows)], by_kind),
+            versus=versus(
+                [pair for pair in table.pairs if set(pair) <= set(rows)],
+                by_kind,
+                ranked=options.protocol == "likelihood",
+            ),
             questions={task: tuple(example.id for example in test) for task, test in asked.items()},
             practised=self._practised(rows),
             reworded=tuple(task for task in self._tasks if self._reworded(task)),

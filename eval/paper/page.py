@@ -111,7 +111,7 @@ def _guessing(result: TableResult, kind: str) -> str:
 
 
 def _versus(every: Sequence[Versus]) -> str:
-    heads = ["one", "minus the other", "tasks", "points (95 %)", "p (Holm)"]
+    heads = ["one", "minus the other", "tasks", "points (95 %)", "p (Holm)", "by the plain rule (95 %)"]
     rows = [
         [
             title(one.row),
@@ -119,9 +119,12 @@ def _versus(every: Sequence[Versus]) -> str:
             f"{len(one.tasks)} {one.kind}",
             with_interval(one.accuracy, one.ci95),
             f"{one.holm:.3f}",
+            "" if one.plain is None or one.plain_ci95 is None else with_interval(one.plain, one.plain_ci95),
         ]
         for one in every
     ]
+    if all(one.plain is None for one in every):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
     return f"## Comparisons, on the tasks that both rows have\n\n{table(heads, rows)}"
 
 

@@ -60,6 +60,8 @@ class Versus(Record):
         ci95: paired bootstrap over questions and seeds; the tasks are the table's.
         p_value: two-sided, of that bootstrap.
         holm: the same, corrected for all comparisons of the table.
+        plain: mean difference by the plain rule; None where answers are written, or where nobody kept it.
+        plain_ci95: its interval, likewise.
     """
 
     row: str
@@ -70,6 +72,8 @@ class Versus(Record):
     ci95: Interval
     p_value: float
     holm: float
+    plain: float | None = Field(default=None, exclude_if=is_none)
+    plain_ci95: Interval | None = Field(default=None, exclude_if=is_none)
 
     @property
     def surely_better(self) -> bool:

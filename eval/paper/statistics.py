@@ -33,19 +33,21 @@ def mean_of(row: str, answers: Answers) -> Mean | None:
     return Mean(tasks=tuple(having), accuracy=float(np.mean(each)), ci95=interval(drawn))
 
 
-def versus(pairs: Sequence[tuple[str, str]], answers: Mapping[str, Answers]) -> tuple[Versus, ...]:
+def versus(pairs: Sequence[tuple[str, str]], answers: Mapping[str, Answers], *, ranked: bool) -> tuple[Versus, ...]:
     """Return the comparisons of a table, their p-values corrected for the number of all of them.
 
     Args:
         pairs: (row, other).
         answers: kind of tasks → task → answers.
+        ranked: whether choices are ranked, so that there is a plain rule besides each row's own.
     """
     found = list[Versus]()
     for kind, of_kind in answers.items():
         for row, other in pairs:
             having = {task: one for task, one in of_kind.items() if row in one.answers and other in one.answers}
             if having:
-                found.append(_versus(row, other, kind, having))
+                one = _versus(row, other, kind, having)
+                found.append(one.model_copy(update=_plainly(row, other, having)) if ranked else one)
     corrected = holm([one.p_value for one in found])
     return tuple(one.model_copy(update={"holm": value}) for one, value in zip(found, corrected, strict=True))
 
@@ -64,6 +66,14 @@ def _versus(row: str, other: str, kind: str, having: Answers) -> Versus:
         p_value=p_value,
         holm=p_value,
     )
+
+
+def _plainly(row: str, other: str, having: Answers) -> dict[str, object]:
+    """Return the difference of two rows by the plain rule, and its interval."""
+    pairs = [(one.draws, one.answers[row].default, one.answers[other].default) for one in having.values()]
+    drawn = np.mean([draws.means(mine.correct) - draws.means(theirs.correct) for draws, mine, theirs in pairs], axis=0)
+    each = [mine.accuracy - theirs.accuracy for _, mine, theirs in pairs]
+    return {"plain": float(np.mean(each)), "plain_ci95": interval(drawn)}
 
 
 def accuracy_interval(of_task: TaskAnswers, row: str) -> tuple[float, float]:

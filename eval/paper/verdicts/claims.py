@@ -75,6 +75,8 @@ def _plain(table: TableResult, pair: Versus) -> str:
     """Return the difference by the plain rule; empty where answers are written."""
     if table.protocol != "likelihood":
         return ""
+    if pair.plain is not None and pair.plain_ci95 is not None:
+        return f"; by the plain rule {with_interval(pair.plain, pair.plain_ci95)}"
     one, other = ([table.rows[row].cells[task].default for task in pair.tasks] for row in (pair.row, pair.other))
     return f"; by the plain rule {100 * (statistics.fmean(one) - statistics.fmean(other)):+.1f}"
 

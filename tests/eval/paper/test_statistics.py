@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from eval.baselines.baseline import Spent
-from eval.generation.bootstrap import Draws, interval
+from eval.generation.bootstrap import Answers, Draws, interval
 from eval.generation.scores import TaskAnswers
 from eval.paper.statistics import accuracy_interval, choice_of, holm, mean_of, spent_of, two_sided, versus
-from tests.eval.generation.parts import answers
+from tests.eval.generation.parts import answers, items
 
 
 def task(**rows: list[int]) -> TaskAnswers:
@@ -46,24 +46,40 @@ def test_none_right_of_sixty_may_be_some_of_all() -> None:
 
 def test_rows_are_compared_on_the_tasks_that_both_have() -> None:
     kinds = {"in domain": {"a": task(x=[1, 1, 1, 1], y=[0, 0, 0, 0]), "b": task(x=[0, 0, 0, 0])}}
-    (one,) = versus([("x", "y"), ("y", "z")], kinds)
+    (one,) = versus([("x", "y"), ("y", "z")], kinds, ranked=False)
     assert (one.row, one.other, one.tasks, one.accuracy, one.ci95) == ("x", "y", ("a",), 1.0, (1.0, 1.0))
     assert one.surely_better
     assert not one.surely_worse
 
 
+def test_rows_are_compared_by_the_plain_rule_too_where_choices_are_ranked() -> None:
+    """By its best rule x answers all four and y two; by the plain one x answers one and y three."""
+
+    def graded(best: list[int], default: list[int]) -> Answers:
+        return Answers.of([items([1.0] * 4, default)], [items([1.0] * 4, best)])
+
+    made = {"x": graded([1, 1, 1, 1], [1, 0, 0, 0]), "y": graded([1, 1, 0, 0], [1, 1, 1, 0])}
+    kinds = {"in domain": {"a": TaskAnswers(made, Draws.make(4, 1, np.random.default_rng(0)), 0.25)}}
+    (one,) = versus([("x", "y")], kinds, ranked=True)
+    assert (one.accuracy, one.plain) == (0.5, -0.5)
+    assert one.plain_ci95 is not None
+    assert -1 <= one.plain_ci95[0] < -0.5 < one.plain_ci95[1] <= 0
+    (written,) = versus([("x", "y")], kinds, ranked=False)
+    assert (written.plain, written.plain_ci95) == (None, None)
+
+
 def test_pairs_take_out_what_makes_a_question_hard_for_both() -> None:
     hard = [1, 0] * 20
     kinds = {"in domain": {"a": task(x=hard, y=hard)}}
-    (one,) = versus([("x", "y")], kinds)
+    (one,) = versus([("x", "y")], kinds, ranked=False)
     assert (one.accuracy, one.ci95, one.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
 def test_p_values_are_corrected_for_all_comparisons_of_the_table() -> None:
     right, wrong = [1] * 30 + [0] * 10, [0] * 10 + [1] * 10 + [0] * 20
     kind = {"a": task(x=right, y=wrong, z=wrong)}
-    alone = versus([("x", "y")], {"in domain": kind})[0]
-    together = versus([("x", "y"), ("x", "z")], {"in domain": kind, "out of domain": kind})
+    alone = versus([("x", "y")], {"in domain": kind}, ranked=False)[0]
+    together = versus([("x", "y"), ("x", "z")], {"in domain": kind, "out of domain": kind}, ranked=False)
     assert alone.holm == alone.p_value
     assert all(one.holm >= one.p_value for one in together)
     assert min(one.holm for one in together) == pytest.approx(min(1, 4 * min(one.p_value for one in together)))
