@@ -4,7 +4,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -48,8 +47,10 @@ def radar(result: TableResult, path: Path) -> None:
         for name, (colour, line, width, mark) in looks(result).items():
             cells = result.rows[name].cells
             values = [100 * cells[task].accuracy if task in cells else np.nan for task in tasks]
-            how: dict[str, Any] = {"color": colour, "linestyle": line, "linewidth": width, "marker": mark}
-            axes.plot([*angles, angles[0]], [*values, values[0]], label=title(name), markersize=4, **how)
+            closed = ([*angles, angles[0]], [*values, values[0]])
+            axes.plot(
+                *closed, color=colour, linestyle=line, linewidth=width, label=title(name), marker=mark, markersize=4
+            )
         axes.plot(
             [*angles, angles[0]],
             [100 * result.chance[task] for task in (*tasks, tasks[0])],

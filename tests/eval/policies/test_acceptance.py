@@ -30,7 +30,7 @@ def test_a_run_tries_more_and_takes_it_at_lower_levels(monkeypatch: pytest.Monke
     found = acceptance.measure("a test", seed=1, draws=100)
     runs = {rate.rule: rate.rate for rate in found.runs}
     assert runs["confident"] <= runs["either"] <= 0.2
-    assert runs["any"] > max(0.8, *(rate.rate for rate in found.rates))  # one of six is luckier than the model
+    assert runs["any"] > max(0.6, *(rate.rate for rate in found.rates))  # one of six is luckier than the model
 
 
 def test_flatter_scores_bought_acceptance_where_they_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
