@@ -188,13 +188,13 @@ def _arms(practised: Sequence[Situation]) -> dict[str, tuple[int, int]]:
 def _samples(report: Report) -> list[str]:
     """Return what the language model's samples came to."""
     taught = bool(report.settings.get("warm_start"))
-    first = "as the grid taught it" if taught else "untrained"
+    first = "policy as the grid taught it" if taught else "untrained policy"
     lines = [
         f"# The policy of {report.model}, {'taught by the grid' if taught else 'trained by ReST-EM'}",
         "",
         "Share of sampled strategies that improve the model over the loop's start on the reward questions, with its",
         "95 % Wilson interval. Samples of one situation are not independent of each other: the interval is too narrow",
-        f"for statements about new tasks. Iteration 0 is the policy {first}.",
+        f"for statements about new tasks. Iteration 0 is the {first}.",
         "",
         "| iteration | tasks | improved | rate | 95 % | valid | first attempts that improve |",
         "|---|---|---|---|---|---|---|",

@@ -99,7 +99,7 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
     page = (folder / "report.md").read_text()
     assert "| 2 | held out |" in page
     assert "trained by ReST-EM" in page
-    assert "Iteration 0 is the policy untrained." in page
+    assert "Iteration 0 is the untrained policy." in page
 
 
 def untrained(samples: list[Sample]) -> list[tuple[str, int, str]]:
