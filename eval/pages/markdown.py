@@ -24,5 +24,10 @@ def with_interval(value: float, ci95: Sequence[float], form: str = "+.1f", scale
         scale: what each number is multiplied by: 100 for per cent and points.
         unit: said behind the estimate.
     """
-    shown, low, high = (format(scale * number, form) for number in (value, *ci95))
+    shown, low, high = (_zero_unsigned(format(scale * number, form), form) for number in (value, *ci95))
     return f"{shown}{unit} ({low} to {high})"
+
+
+def _zero_unsigned(text: str, form: str) -> str:
+    """Return a number as it is formatted; what rounds to zero is not negative."""
+    return text if float(text) else format(0.0, form)
