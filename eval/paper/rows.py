@@ -96,7 +96,8 @@ _RUN = (*_LOOP, *_kernels(*FAMILIES))
 
 
 def _family(name: str, title: str, family: str, ttl: TTLSettings = ALL_OF_LORA) -> Row:
-    return Row(name, title, "family", "prompts", code=(*_LOOP, *_kernels(family)), family=family, ttl=ttl)
+    reads = "prompts; the reward labels choose its rule" if family == "Calibrate" else "prompts"
+    return Row(name, title, "family", reads, code=(*_LOOP, *_kernels(family)), family=family, ttl=ttl)
 
 
 ROWS: dict[str, Row] = {
