@@ -125,17 +125,30 @@ def versus(result: PoliciesResult, name: str, other: str, tasks: Sequence[str]) 
         return None
     mine, theirs = (values(cells[who], both, seeds, first_share) for who in (name, other))
     picks = Picks(len(both), len(seeds))
-    drawn_mine, drawn_theirs = picks.means(mine), picks.means(theirs)
-    usable = drawn_theirs > 0
-    ratio = float(mine.mean() / theirs.mean()) if theirs.mean() > 0 else None
+    ratio = ratio_of(mine, theirs, picks)
     return Versus(
         tasks=tuple(both),
         difference=float((mine - theirs).mean()),
-        ci95=interval(drawn_mine - drawn_theirs),
-        ratio=ratio,
-        ratio_ci95=interval(drawn_mine[usable] / drawn_theirs[usable]) if ratio is not None else None,
+        ci95=interval(picks.means(mine) - picks.means(theirs)),
+        ratio=ratio.mean if ratio else None,
+        ratio_ci95=ratio.ci95 if ratio else None,
         p=sign_flips((mine - theirs).mean(1)),
     )
+
+
+def ratio_of(mine: Array, theirs: Array, picks: Picks) -> Mean | None:
+    """Return the ratio of two means, its interval over the draws in which the other one's is positive.
+
+    Args:
+        mine: (T, S) values of the one.
+        theirs: (T, S) of the other; where their mean is not positive, there is no ratio.
+        picks: the draws.
+    """
+    if theirs.mean() <= 0:
+        return None
+    drawn_mine, drawn_theirs = picks.means(mine), picks.means(theirs)
+    usable = drawn_theirs > 0
+    return Mean(mean=float(mine.mean() / theirs.mean()), ci95=interval(drawn_mine[usable] / drawn_theirs[usable]))
 
 
 def aim_of(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> Aim | Empty:
@@ -186,12 +199,7 @@ def share_of(result: PoliciesResult, name: str, tasks: Sequence[str]) -> Mean | 
         tasks: names.
     """
     found, best = (values(result.cells[who], tasks, result.seeds, lambda cell: cell.test[0]) for who in (name, ORACLE))
-    if best.mean() <= 0:
-        return None
-    picks = Picks(*best.shape)
-    drawn_found, drawn_best = picks.means(found), picks.means(best)
-    usable = drawn_best > 0
-    return Mean(mean=float(found.mean() / best.mean()), ci95=interval(drawn_found[usable] / drawn_best[usable]))
+    return ratio_of(found, best, Picks(*best.shape))
 
 
 def over_base(result: PoliciesResult, name: str, tasks: Sequence[str]) -> Array:

@@ -122,10 +122,15 @@ def made_by_stages(bench: Workbench, name: GeneratedName) -> Candidate:
     state = first_state(bench)
     for node in (nodes.generate, nodes.align) if name == "aligned" else (nodes.generate,):
         state = cast(State, {**state, **node(state, bench)})
+    return _fixed(bench, _made(state, bench, name), note=f"variant {bench.trained.variant}")
+
+
+def _made(state: State, bench: Workbench, name: GeneratedName) -> AdapterRef:
+    """Return the adapter that a stage made; raises UnavailableError, with the reason, where it made none."""
     reference = bench.adapter(state["adapters"][name])
     if reference is None:
         raise UnavailableError(state["adapters"]["reason"] or f"no {name} adapter")
-    return _fixed(bench, reference, note=f"variant {bench.trained.variant}")
+    return reference
 
 
 def _whole_run(bench: Workbench) -> Candidate:
@@ -170,10 +175,8 @@ def _family(bench: Workbench, row: Row) -> Candidate:
     state = first_state(bench)
     for node in PREPARATION:
         state = cast(State, {**state, **node(state, bench)})
-    reference = bench.adapter(state["adapters"]["generated"])
-    if reference is None:
-        raise UnavailableError(state["adapters"]["reason"] or "no generated adapter")
-    start, rules, family = AdaptedModel(members=(reference,)), rules_of(bench), FAMILIES[row.family]
+    start = AdaptedModel(members=(_made(state, bench, "generated"),))
+    rules, family = rules_of(bench), FAMILIES[row.family]
     packed = bench.pack(start)
     state = cast(State, {**state, "start": "generated", "started": packed, "best": packed})
     if family is Calibrate:
