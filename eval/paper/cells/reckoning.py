@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from agent.budget.plan import Speed, part_seconds
 from agent.train.clock import span
 from cao.tasks import get_task
-from eval.baselines.baseline import TEST_STEPS
 from eval.baselines.cell import REHEARSED, prepares
 from eval.baselines.ground import FEW
 from eval.baselines.registry import BASELINES
@@ -49,27 +48,29 @@ class Reckoning:
         reward, test = (part_seconds(self._speed, task, part, options.protocol) for part in measured)
         if row.name in WHOLE:
             return ONE_BY_ONE * ((STARTS + ATTEMPTS) * reward + 2 * test) + ATTEMPTS * self._speed.proposal
+        shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
         if row.family:
             times, trained = FAMILIES.get(row.family, (1.0, 0))
-            shown = [part_seconds(self._speed, task, part, "likelihood") / len(part) for part in measured]
             return STARTS * reward + ONE_BY_ONE * times * (reward + test) + TRAINED * trained * sum(shown)
         if not _trained(row):
             return reward + test
         budget = self._desk.budget(key.task)
-        if budget and key.row not in FROM_SOURCES:
+        if not budget:
+            return reward + test + TRAINED * self._by_itself(key)[1] * shown[0]
+        if key.row not in FROM_SOURCES:
             return reward + test + self._training(budget.alone)
-        steps = budget.steps if budget else TEST_STEPS
-        return reward + test + TRAINED * steps * FEW * reward / len(measured[0])
+        return reward + test + TRAINED * budget.steps * FEW * shown[0]
 
     def preparation(self, key: Key) -> float:
         """Return the seconds of what a baseline learns and chooses on the sources that serve a cell's task.
 
-        Under its paper's own settings it is reckoned to read what the generator did, and chooses no rate.
+        Under its paper's own settings it chooses no rate.
         """
         budget = self._desk.budget(key.task)
-        whole = self._desk.whole_budget(key.task).preparing
-        tokens = (budget.preparing if budget else whole) if key.row in FROM_SOURCES else 0
-        if budget and BASELINES[key.row].rated and len(budget.rates) > 1 and _trained(ROWS[key.row]):
+        if not budget:
+            return self._training(self._by_itself(key)[0] * tokens_of_a_question(self._desk.ground(key.task)))
+        tokens = budget.preparing if key.row in FROM_SOURCES else 0
+        if BASELINES[key.row].rated and len(budget.rates) > 1 and _trained(ROWS[key.row]):
             each = budget.adapting if key.row in FROM_SOURCES else budget.tried().alone
             tokens += REHEARSED * len(budget.rates) * each
         return self._training(tokens)
@@ -79,6 +80,12 @@ class Reckoning:
         preset = self._desk.workshop.consolidation.preset.checkpoints
         questions = (preset.warm_steps + preset.kept_steps) * preset.batch
         return self._training(questions * tokens_of_a_question(self._desk.ground(key.task)))
+
+    def _by_itself(self, key: Key) -> tuple[int, int]:
+        """Return the questions that a baseline's preparation and adaptation read by its paper's own settings."""
+        ground = self._desk.ground(key.task)
+        pooled = sum(len(ground.examples(source)) for source in ground.variant.sources)
+        return BASELINES[key.row].paper().reading(pooled, len(self._desk.shared.measured(key.task)[0]))
 
     def _training(self, tokens: float) -> float:
         """Return the seconds of a training that reads so many tokens."""

@@ -11,12 +11,15 @@ import pytest
 from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Run, WorkerDiedError
 from cao.progress import silent
+from cao.types import Example
 from eval.baselines.baseline import Budget
 from eval.paper.cells import reckoning as reckoning_module
 from eval.paper.cells import work as work_module
 from eval.paper.cells.kept import Key
 from eval.paper.cells.reckoning import Reckoning
 from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome, complete, look
+
+QUESTION = Example(id="one", question="Which is right?", choices=("this", "that"), answer=0)
 
 
 def jobs(*names: str) -> dict[Job, float]:
@@ -46,10 +49,16 @@ def test_what_learns_from_the_sources_is_prepared_once_and_reckoned() -> None:
     assert equal("serl") == equal("no_meta_train") > one("serl") == 0
 
 
-def test_papers_own_settings_are_reckoned_without_the_budget_of_the_preset() -> None:
-    equal, papers = reckoned(Budget(preparing=1000, adapting=500, rates=(1e-4, 1e-3))), reckoned(None)
-    assert papers("union_train") == 10 * equal("union_train")
-    assert papers("serl") == 0  # no rate is searched for
+def test_papers_own_settings_are_reckoned_by_what_the_methods_read_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = 125 * 32
+    monkeypatch.setattr(reckoning_module, "tokens_of_a_question", lambda _: 80.0)
+    papers, as_long = reckoned(None), reckoned(Budget(preparing=80 * schedule, adapting=0, rates=(1e-4,)))
+    assert papers("union_train") == as_long("union_train")
+    assert papers("maml") == pytest.approx(25 * papers("union_train"))
+    assert papers("serl") == papers("no_meta_train") == 0  # no rate is searched for
+    cell = Reckoning(desk_of(None)).cell
+    one, base = (schedule * 3 + 2) / 2, cell(Key("base", "arc_easy", 0))
+    assert cell(Key("no_meta_train", "arc_easy", 0)) == pytest.approx(one * base)  # of two alike questions
 
 
 def test_checkpoints_cost_what_their_questions_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,10 +77,21 @@ def test_checkpoints_cost_what_their_questions_do(monkeypatch: pytest.MonkeyPatc
 
 
 def reckoned(budget: Budget | None) -> Callable[[str], float]:
-    """Seconds of a row's preparation, where the generator took ten thousand tokens."""
-    whole = Budget(preparing=10_000, adapting=500)
-    desk: Any = SimpleNamespace(lm=SimpleNamespace(compute=None), budget=lambda _: budget, whole_budget=lambda _: whole)
-    return lambda row: Reckoning(desk).preparation(Key(row, "arc_easy", 0))
+    """Seconds of a row's preparation."""
+    return lambda row: Reckoning(desk_of(budget)).preparation(Key(row, "arc_easy", 0))
+
+
+def desk_of(budget: Budget | None) -> Any:
+    """A desk with a question of each part to answer; two sources of 25,000 questions each serve its target."""
+    ground = SimpleNamespace(variant=SimpleNamespace(sources=("piqa", "boolq")), examples=lambda _: [None] * 25_000)
+    return SimpleNamespace(
+        lm=SimpleNamespace(compute=None, profile=None),
+        budget=lambda _: budget,
+        ground=lambda _: ground,
+        shared=SimpleNamespace(
+            options=SimpleNamespace(protocol="likelihood"), measured=lambda _: [[QUESTION], [QUESTION]]
+        ),
+    )
 
 
 def test_a_plan_counts_what_is_to_be_done_by_row() -> None:
