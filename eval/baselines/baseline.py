@@ -167,17 +167,6 @@ class Baseline(ABC):
     def settings(self) -> Record:
         """Return the hyper-parameters."""
 
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return about how many questions its preparation and its adaptation read, where no budget bounds them.
-
-        A question counts as often as it is read. It is nothing for a method that reads none.
-
-        Args:
-            pooled: train questions of all its sources.
-            labelled: questions of the target's reward part.
-        """
-        return 0, 0
-
     @classmethod
     def pool(cls, ground: Ground, task: str) -> tuple[str, ...]:
         """Return the tasks that it may learn from for a target: the sources of the generator that never saw it."""

@@ -124,9 +124,3 @@ class Scheduled(Baseline):
     def settings(self) -> CheckpointPreset | Plain:
         """Return the schedule."""
         return self.how
-
-    @property
-    def scheduled(self) -> int:
-        """Questions that Table 8's schedule reads; 0 within a budget."""
-        how = self.how
-        return (how.warm_steps + how.kept_steps) * how.batch if isinstance(how, CheckpointPreset) else 0

@@ -59,11 +59,6 @@ class LabelledLora(Baseline):
         """Return the hyper-parameters."""
         return self.hyper
 
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return the questions of the epochs with every rate and with the chosen one, at most."""
-        recipe = self.hyper.recipe
-        return 0, (len(recipe.rates) + 1) * recipe.epochs * labelled
-
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
         """Return LoRA that was trained on the target's reward questions."""
         lm, questions = ground.lm, target.reward

@@ -182,23 +182,15 @@ class MamlEnLlm(Baseline):
                 meta_step(live, [loss(rows) for rows in inner], loss(outer), optimizer, hyper)
                 return sum(map(tokens_of, [*inner, outer]))
 
-            spent = descend(
-                step, self._extent(sum(map(len, pools))), live, optimizer, place, self.name, ground.progress
-            )
+            spent = descend(step, self._extent(pools), live, optimizer, place, self.name, ground.progress)
             return Prepared(taken(live, start, self.name).tensors, spent)
 
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return the questions of both loops' batches, and of the steps at test time."""
-        hyper = self.hyper
-        meta = self._extent(pooled).steps * (hyper.inner_steps + 1) * hyper.batch
-        return meta, hyper.testing.steps * hyper.support
-
-    def _extent(self, pooled: int) -> Extent:
+    def _extent(self, pools: Sequence[Questions]) -> Extent:
         """Return when the meta-training ends: after its epochs, where they are fewer than its steps."""
         hyper = self.hyper
         if not hyper.epochs:
             return hyper.extent
-        steps = hyper.epochs * -(-pooled // hyper.batch)
+        steps = hyper.epochs * -(-sum(map(len, pools)) // hyper.batch)
         return hyper.extent.model_copy(update={"steps": min(steps, hyper.extent.steps or steps)})
 
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:

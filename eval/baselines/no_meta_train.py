@@ -27,10 +27,6 @@ class NoMetaTrain(Scheduled):
         """Return it with the tokens of a method that prepares nothing, and the generator's batch and objective."""
         return cls.within(budget.alone, rate, ground)
 
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return the schedule's questions, for each target."""
-        return 0, self.scheduled
-
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
         """Return LoRA that was trained on the target's train questions."""
         if not target.train:

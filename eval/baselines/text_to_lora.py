@@ -84,11 +84,6 @@ class TextToLora(Baseline):
         """Return the hyper-parameters."""
         return self.hyper
 
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return the questions of the generator's steps; a contrast reads them twice, and a target none."""
-        preset = self.hyper.preset
-        return round(preset.steps * preset.tasks * preset.batch * _passes(preset)), 0
-
     def prepare(self, ground: Ground, place: Place) -> Prepared:
         """Return the generator's weights."""
         sources = [self._source(ground, name) for name in ground.variant.sources]
@@ -133,7 +128,7 @@ class TextToLora(Baseline):
             return preset
         objective = Objective(answers=preset.answers, choices=preset.choices)
         question = mean_tokens([ground.rows(name, objective) for name in ground.variant.sources])
-        passes = _passes(preset) if len(ground.variant.sources) > 1 else 1
+        passes = 1 + (1 / preset.contrast_every if preset.contrast and len(ground.variant.sources) > 1 else 0)
         a_step = min(preset.tasks, len(ground.variant.sources)) * preset.batch * question * passes
         return preset.model_copy(update={"steps": max(1, round(self.hyper.tokens / a_step))})
 
@@ -148,11 +143,6 @@ class TextToLora(Baseline):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(ground.seed)
             return TrainedGenerator(ladder, layout, statistics, identity, train_centre=True, head="core")
-
-
-def _passes(preset: GeneratorPreset) -> float:
-    """Return how often a step's questions are read on average, where there is another source to contrast with."""
-    return 1 + (1 / preset.contrast_every if preset.contrast else 0)
 
 
 def described(ground: Ground, task: Task) -> Tensor:

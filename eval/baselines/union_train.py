@@ -26,10 +26,6 @@ class UnionTrain(Scheduled):
         """Return it with the tokens of the preparation, and the generator's batch and objective."""
         return cls.within(budget.preparing, rate, ground)
 
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return the schedule's questions, for all targets together."""
-        return self.scheduled, 0
-
     def prepare(self, ground: Ground, place: Place) -> Prepared:
         """Return LoRA that was trained on the sources; within a budget, each source is drawn as often as another."""
         made = self._by_schedule(ground, place) if isinstance(self.how, CheckpointPreset) else None

@@ -6,15 +6,15 @@ from contextlib import closing
 
 from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings
+from cao.errors import InputError
 from cao.types import Record
 from eval.options import TablesOptions
 from eval.paper.adapters import measure as adapters
 from eval.paper.cells.reckoning import plan_text
-from eval.paper.measure import Measuring, home
+from eval.paper.measure import Measuring, command_of, home
 from eval.paper.page import name_of, write_page
 from eval.paper.pictures import draw
 from eval.paper.reasons import reason
-from eval.paper.results import TableResult
 from eval.paper.sizes import sized
 from eval.paper.tables import TABLES
 from eval.paper.verdicts.page import write_verdicts
@@ -75,31 +75,36 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
         InputError: the options or a kept cell cannot be used.
         UnavailableError: the model is not at hand.
     """
-    folder, results = options.out or home(options), dict[str, Record]()
+    folder, results, every = options.out or home(options), dict[str, Record](), options.table == "all"
     with closing(make_view()) as view:
         measuring = Measuring(options, engine, command, view.progress)
-        for number in numbers(options.table):
-            result: TableResult = measuring.table(number)
-            name = name_of(number, options.protocol, options.rules)
-            results[number] = result
-            page = write_page(result, folder, draw(result, folder, name))
-            judged = f"{write_verdicts(folder, options.protocol)[1]}\n" if options.rules == "equal" else ""
-            if not as_json:
-                sys.stdout.write(f"{page.read_text(encoding='utf-8')}\n{page}\n{judged}")
-        for name in adapters.TABLES if options.table == "all" else ():
-            one = sized(options).model_copy(update={"table": name, "out": folder})
-            alone = command.replace("--table all", f"--table {name}")
+        for name in (*numbers(options.table), *(adapters.TABLES if every else ())):
+            alone = command_of(command, name, options)
             try:
-                results[name], page = adapters.measure(one, alone, view.progress)
-            except Exception as error:  # noqa: BLE001  (a defect of one table does not cost the others)
-                why = reason(error, alone)
+                if name in adapters.TABLES:
+                    one = sized(options).model_copy(update={"table": name, "out": folder})
+                    results[name], page = adapters.measure(one, alone, view.progress)
+                else:
+                    result = measuring.table(name)
+                    drawn = draw(result, folder, name_of(name, result.protocol, result.rules))
+                    results[name], page = result, write_page(result, folder, drawn)
+            except Exception as error:
+                if not every:
+                    raise
+                why = reason(error, alone)  # a defect of one table does not cost the others
                 results[name] = Absent(absent=why)
                 view.say(f"{name}: n/a: {why}")
                 continue
-            write_verdicts(folder)
             if not as_json:
-                sys.stdout.write(f"{page}\n")
+                text = page.read_text(encoding="utf-8") if name in TABLES else ""
+                sys.stdout.write(f"{text}\n{page}\n".lstrip())
+        if every or options.rules == "equal":
+            try:
+                judged = write_verdicts(folder, options.protocol)[1]
+                sys.stdout.write("" if as_json else f"{judged}\n")
+            except InputError as error:  # another table's file lies in the way; what was measured is written
+                view.say(f"verdicts: not written: {error}")
     if as_json:
-        every = {number: result.model_dump(mode="json") for number, result in results.items()}
-        sys.stdout.write(json.dumps(every if options.table == "all" else every[options.table]) + "\n")
+        told = {number: result.model_dump(mode="json") for number, result in results.items()}
+        sys.stdout.write(json.dumps(told if every else told[options.table]) + "\n")
     return 0

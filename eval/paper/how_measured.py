@@ -96,7 +96,9 @@ def reworded(result: TableResult) -> str:
 def accepted(result: TableResult) -> str:
     """Return by which rule runs accept; empty where no row is of a run."""
     usual = f"A run accepts what is better by the rule `{result.accept}`." if ALL in result.rows else ""
-    papers = "accepts whatever has a higher accuracy on the reward part, which takes noise in a third of the cases"
+    papers = (
+        "accepts whatever has a higher accuracy on the reward part: where nothing is better, most runs take something"
+    )
     return f"{usual} “{title(PAPERS_ALL)}” {papers} (`--accept any`)." if PAPERS_ALL in result.rows else usual
 
 

@@ -15,6 +15,7 @@ from eval.baselines.baseline import TEST_STEPS, Budget, Spent
 from eval.baselines.cell import Rules, run_cell, target_of
 from eval.baselines.descent import mean_tokens
 from eval.baselines.ground import FEW, Ground, ground_of
+from eval.baselines.objective import Objective
 from eval.baselines.registry import BASELINES
 from eval.code import code_of
 from eval.generation.consolidation import serving
@@ -85,12 +86,16 @@ def share_of_contrasts(training: GeneratorPreset) -> float:
     return (1 - training.unprompted) ** training.tasks / training.contrast_every
 
 
-def tokens_of_a_question(ground: Ground) -> float:
+def tokens_of_a_question(ground: Ground, by: Objective | None = None) -> float:
     """Return how many tokens a training reads of a question, on average over sources; counted once and kept.
 
     Sources weigh the same, since a step draws sources first.
+
+    Args:
+        ground: the sources.
+        by: what a training learns; None for the generator's own.
     """
-    objective = ground.objective
+    objective = by or ground.objective
 
     def counted() -> Tokens:
         with timed(f"counting the tokens of {len(ground.variant.sources)} sources"):

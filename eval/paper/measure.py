@@ -3,7 +3,9 @@
 Source: CAO-LLM Tables 2, 5 and 6.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,21 @@ def home(options: TablesOptions) -> Path:
     return Path("runs") / f"paper-{Path(options.model).name}"
 
 
+def command_of(command: str, table: str, options: TablesOptions) -> str:
+    """Return the command that measures one table of those that a command asks for, with the same seeds.
+
+    Args:
+        command: as it was given.
+        table: the one.
+        options: of the command.
+    """
+    if options.table != "all":
+        return command
+    one = re.sub(r"--table[= ]all\b", f"--table {table}", command)
+    seeds = ",".join(map(str, sized(options).seeds))
+    return one if table in TABLES or "--seeds" in one else f"{one} --seeds {seeds}"
+
+
 class Measuring:
     """The tables of one model: models are loaded once, and cells that tables share are made once.
 
@@ -71,6 +88,11 @@ class Measuring:
         unknown = [name for name in options.methods or () if name not in ROWS]
         if unknown:
             raise InputError(f"--methods {unknown[0]}: no such row; known: {', '.join(ROWS)}")
+        of_tables = [row for number in TABLES if options.table in (number, "all") for row in TABLES[number].rows]
+        elsewhere = [name for name in options.methods or () if of_tables and name not in of_tables]
+        if elsewhere:
+            has = ", ".join(of_tables)
+            raise InputError(f"--methods {elsewhere[0]}: Table {options.table} has no such row; it has: {has}")
         self._tasks = options.tasks or REPORTED
         for task in self._tasks:
             get_task(task)
@@ -86,7 +108,7 @@ class Measuring:
             InputError: a kept cell is damaged.
             UnavailableError: the model is not at hand.
         """
-        return look(self.desk, self._keys(number))
+        return look(self._desk_of(number), self._keys(number))
 
     def table(self, number: str) -> TableResult:
         """Make what is missing of a table, and return it.
@@ -97,8 +119,15 @@ class Measuring:
         """
         with locked(self.desk.shared.work):
             keys = self._keys(number)
-            found = complete(self.desk, look(self.desk, keys), self._engine, self._progress)
+            desk = self._desk_of(number)
+            found = complete(desk, look(desk, keys), self._engine, self._progress)
         return self._result(number, found)
+
+    def _desk_of(self, number: str) -> Desk:
+        """Return the desk, at which reasons name the command of one table."""
+        shared = self.desk.shared
+        self.desk.shared = replace(shared, command=command_of(self._command, number, shared.options))
+        return self.desk
 
     def _keys(self, number: str) -> list[Key]:
         options = self.desk.shared.options
@@ -119,11 +148,11 @@ class Measuring:
         by_kind = {kind: {t: one for t, one in answers.items() if kinds[t] == kind} for kind in KINDS}
         compute, size = desk.lm.compute, SIZES[options.preset]
         return TableResult(
-            **dict(measured_with(desk.lm, self._command, number)),
+            **dict(measured_with(desk.lm, desk.shared.command, number)),
             machine=f"{compute.processor}, {compute.threads} threads" if compute else str(desk.lm.device),
             preset=options.preset,
             protocol=options.protocol,
-            rules=options.rules,
+            rules=options.rules if number == "2" else "equal",  # no other table has baselines
             share=size.share,
             adapting=size.adapting,
             rates=size.rates,

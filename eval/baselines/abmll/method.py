@@ -79,11 +79,6 @@ class AbmllSettings(Record):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     objective: Objective = Objective()
 
-    @property
-    def questions_a_step(self) -> int:
-        """Questions of a meta-step's batches."""
-        return (self.inner_steps + self.outer_batches) * self.batch
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -212,9 +207,7 @@ class Abmll(Baseline):
                 meta_step(problem, losses[: hyper.inner_steps], losses[hyper.inner_steps :], optimizer)
                 return sum(map(tokens_of, drawn))
 
-            spent = descend(
-                step, self._extent(sum(map(len, pools))), named, optimizer, place, self.name, ground.progress
-            )
+            spent = descend(step, self._extent(pools), named, optimizer, place, self.name, ground.progress)
         return Prepared({name: value.detach().cpu() for name, value in named.items()}, spent)
 
     def _problem(self, start: LoraWeights, theta: Pair, live: Mapping[str, Tensor]) -> Problem:
@@ -222,17 +215,13 @@ class Abmll(Baseline):
         phi = Pair(dict(live), spreads)
         return Problem(theta, phi, start.modules(), start.alpha / start.rank, self.hyper)
 
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return the questions of the meta-steps' batches, and of φ's steps at test time."""
-        hyper = self.hyper
-        return self._extent(pooled).steps * hyper.questions_a_step, hyper.testing.steps * hyper.batch
-
-    def _extent(self, pooled: int) -> Extent:
+    def _extent(self, pools: Sequence[Questions]) -> Extent:
         """Return when the meta-training ends: with its last epoch, unless something else ends it first."""
         hyper = self.hyper
         if not hyper.epochs:
             return hyper.extent
-        steps = -(-hyper.epochs * pooled // hyper.questions_a_step)
+        questions = (hyper.inner_steps + hyper.outer_batches) * hyper.batch
+        steps = -(-hyper.epochs * sum(map(len, pools)) // questions)
         return hyper.extent.model_copy(update={"steps": min(steps, hyper.extent.steps or steps)})
 
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:

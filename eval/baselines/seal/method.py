@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import mean
 from typing import ClassVar, Self
 
 import torch
@@ -31,7 +30,7 @@ from eval.baselines.baseline import Adapted, Baseline, Budget, Place, Prepared, 
 from eval.baselines.descent import Extent, Plain, Read, drawn, train_lora
 from eval.baselines.ground import FEW, Ground, Target
 from eval.baselines.objective import Objective, Questions, tokens_of
-from eval.baselines.seal.recipe import CHOICES, SCHEMA, TrainingRecipe, Tried, asking, parse, winners
+from eval.baselines.seal.recipe import SCHEMA, TrainingRecipe, Tried, asking, parse, winners
 
 MAX_TOKENS = 48
 """Of a recipe."""
@@ -94,12 +93,6 @@ class Seal(Baseline):
     def settings(self) -> SealSettings:
         """Return the hyper-parameters."""
         return self.hyper
-
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return the questions of trainings by the recipes that are offered, on average, without what is written."""
-        hyper = self.hyper
-        one = round(mean(CHOICES["epochs"]) * hyper.support)
-        return hyper.iterations * hyper.sources * hyper.samples * (one + hyper.held), one
 
     def prepare(self, ground: Ground, place: Place) -> Prepared:
         """Return the policy's adapter after ReST-EM; a killed preparation begins anew."""

@@ -125,10 +125,6 @@ class Serl(Baseline):
         """Return the hyper-parameters."""
         return self.hyper
 
-    def reading(self, pooled: int, labelled: int) -> tuple[int, int]:
-        """Return the questions of all answers that are learnt from; writing them takes longer than to read them."""
-        return 0, self.hyper.rounds * self.hyper.writing.wanted * self.hyper.reinforcing.samples
-
     def adapt(self, ground: Ground, prepared: Prepared, target: Target, place: Place) -> Adapted:
         """Return LoRA that was reinforced on the target's prompts and on questions like them."""
         need("rl")

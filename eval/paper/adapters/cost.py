@@ -101,7 +101,7 @@ def grown_axes(
             "sizes": axis.sizes,
             "repetitions": repetitions,
             "preset": preset.model_dump(mode="json"),
-            "machine": machine().cpu,
+            "machine": [machine().cpu, machine().threads],
         }
         kept = stock.kept.record(f"growth-{done}", depends_on, Sized, lambda axis=axis: _sized(axis, repetitions))  # type: ignore[misc]
         found[axis.name] = _cost(kept, order)
@@ -150,7 +150,7 @@ def _ways(stock: Stock, tasks: Sequence[str], progress: Progress) -> AdapterResu
         "aligner": stock.aligner(task).sha256,
         "counted": COUNTED.model_dump(mode="json"),
         "repetitions": REPETITIONS,
-        "machine": machine().cpu,
+        "machine": [machine().cpu, machine().threads],
     }
 
     def made() -> AdapterResult:
@@ -176,8 +176,9 @@ def ways_of(bench: AdapterResult) -> dict[str, Way]:
     whole = CheckpointPreset()
     asked = {
         "training on the task, as a checkpoint": (whole.warm_steps + whole.kept_steps) * whole.batch,
-        "MAML-en-LLM's steps at test time": TEST_STEPS * FEW,
+        "training as many questions as ten steps of few-shot baselines": TEST_STEPS * FEW,
     }
+    noisy = ", on a machine too noisy to compare" if bench.time_ratio is None else ""
     made = Way(
         seconds=bench.seconds["all"],
         operations=bench.flops["all"],
@@ -189,7 +190,7 @@ def ways_of(bench: AdapterResult) -> dict[str, Way]:
             seconds=round(bench.seconds["training"] * number / questions, 1),
             operations=bench.flops["training"] * number / questions,
             gradients=True,
-            how=f"{number:,} questions, multiplied out from {questions}",
+            how=f"{number:,} questions, multiplied out from {questions}{noisy}",
         )
         for name, number in asked.items()
     }

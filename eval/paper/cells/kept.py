@@ -21,6 +21,7 @@ from cao.files import canonical_json, sealed, sha256_bytes, sha256_file, write_j
 from cao.model.profiles import settings_of
 from cao.types import AnswerProtocol, AnswerRule, Example, Item, Record
 from eval.baselines.baseline import Spent
+from eval.baselines.cell import target_of
 from eval.baselines.registry import BASELINES
 from eval.code import code_of, grader_code
 from eval.paper.cells.desk import Desk
@@ -113,7 +114,7 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
         "model": desk.lm.sha256,
         "computed": [desk.lm.dtype, str(desk.lm.device).split(":")[0]],
         "profile": settings_of(desk.lm.profile),
-        "support": _sha256([example.prompt for example in splits.support]),
+        "support": _sha256(_asked(bench, splits.support)),
         "reward": _sha256(_asked(bench, splits.reward)),
         "test": _sha256(_asked(bench, splits.test)),
         "description": bench.task.description,
@@ -123,7 +124,9 @@ def depends_on(desk: Desk, key: Key) -> dict[str, object]:
         stated = budget.model_dump(mode="json") if budget else None
         pool = ground.asked(BASELINES[row.name].pool(ground, key.task))
         more = {"ground": _sha256(ground.about), "pool": _sha256(pool), "rules": options.rules, "budget": stated}
-        found |= {**more, "generators_tokens": desk.whole_budget(key.task).preparing}
+        target = target_of(BASELINES[row.name], ground, key.task, key.seed)
+        about = target.about(desk.lm.profile.answer_style)
+        found |= {**more, "generators_tokens": desk.whole_budget(key.task).preparing, "target": about}
     if row.kind != "baseline":
         found |= {"parts": bench.trained.hashes(), "encoder": desk.encoder.sha256}
     if row.name in WHOLE:

@@ -9,10 +9,12 @@ from agent.budget.plan import Speed, part_seconds
 from agent.train.clock import span
 from cao.tasks import get_task
 from eval.baselines.cell import REHEARSED, prepares
-from eval.baselines.ground import FEW
+from eval.baselines.descent import mean_tokens
+from eval.baselines.ground import FEW, TARGET_TOKENS
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
 from eval.paper.cells.kept import Key
+from eval.paper.cells.reading import Reading, reading
 from eval.paper.making import tokens_of_a_question
 from eval.paper.rows import ROWS, WHOLE, Row
 
@@ -24,6 +26,9 @@ TRAINED = 3.0
 
 ONE_BY_ONE = 1.3
 """What the loop adds to the questions that it asks: proposals, priors, and the making of adapters."""
+
+TOGETHER = 20
+"""Texts that are written side by side, about."""
 
 STARTS, ATTEMPTS = 3, 4
 """Models that a run measures on the reward part before its loop, and in it at most."""
@@ -38,6 +43,7 @@ class Reckoning:
     def __init__(self, desk: Desk) -> None:
         """Take the rates of the loaded model."""
         self._desk = desk
+        self._pooled = dict[str, int]()
         compute = desk.lm.compute
         self._speed = Speed.of(compute, desk.lm.profile) if compute else Speed(1e-4, 1e-4, 1e-2)
 
@@ -56,7 +62,7 @@ class Reckoning:
             return reward + test
         budget = self._desk.budget(key.task)
         if not budget:
-            return reward + test + TRAINED * self._by_itself(key)[1] * shown[0]
+            return reward + test + self._by_itself(key)
         if key.row not in FROM_SOURCES:
             return reward + test + self._training(budget.alone)
         return reward + test + TRAINED * budget.steps * FEW * shown[0]
@@ -68,7 +74,8 @@ class Reckoning:
         """
         budget = self._desk.budget(key.task)
         if not budget:
-            return self._training(self._by_itself(key)[0] * tokens_of_a_question(self._desk.ground(key.task)))
+            own = self._reading(key)
+            return self._training(own.preparing * tokens_of_a_question(self._desk.ground(key.task), own.objective))
         tokens = budget.preparing if key.row in FROM_SOURCES else 0
         if BASELINES[key.row].rated and len(budget.rates) > 1 and _trained(ROWS[key.row]):
             each = budget.adapting if key.row in FROM_SOURCES else budget.tried().alone
@@ -81,11 +88,20 @@ class Reckoning:
         questions = (preset.warm_steps + preset.kept_steps) * preset.batch
         return self._training(questions * tokens_of_a_question(self._desk.ground(key.task)))
 
-    def _by_itself(self, key: Key) -> tuple[int, int]:
-        """Return the questions that a baseline's preparation and adaptation read by its paper's own settings."""
-        ground = self._desk.ground(key.task)
-        pooled = sum(len(ground.examples(source)) for source in ground.variant.sources)
-        return BASELINES[key.row].paper().reading(pooled, len(self._desk.shared.measured(key.task)[0]))
+    def _by_itself(self, key: Key) -> float:
+        """Return the seconds of what a baseline reads and writes of its target by its paper's own settings."""
+        lm, task, own = self._desk.lm, get_task(key.task), self._reading(key)
+        rows = own.objective.rows(lm, task, self._desk.shared.measured(key.task)[0], TARGET_TOKENS)
+        a_token = max(self._speed.read + self._speed.scored, self._speed.written / TOGETHER)
+        return self._training(own.adapting * mean_tokens([rows])) + own.written * a_token
+
+    def _reading(self, key: Key) -> Reading:
+        """Return what a baseline reads by its paper's own settings."""
+        ground, task = self._desk.ground(key.task), get_task(key.task)
+        if (name := ground.variant.name) not in self._pooled:
+            self._pooled[name] = sum(len(ground.examples(source)) for source in ground.variant.sources)
+        labelled = len(self._desk.shared.measured(key.task)[0])
+        return reading(BASELINES[key.row].paper(), self._pooled[name], labelled, task.max_new_tokens)
 
     def _training(self, tokens: float) -> float:
         """Return the seconds of a training that reads so many tokens."""

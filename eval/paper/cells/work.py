@@ -16,6 +16,7 @@ from agent.train.engine.settings import EngineSettings
 from agent.train.engine.work import Run, Work, WorkerDiedError
 from cao.progress import Progress
 from cao.types import Record
+from eval.baselines.baseline import preparation_path
 from eval.baselines.cell import made_ready, prepares
 from eval.baselines.registry import BASELINES
 from eval.paper.cells.desk import Desk
@@ -147,7 +148,7 @@ def look(desk: Desk, keys: Sequence[Key]) -> Found:
         except Exception as error:  # noqa: BLE001  (as above)
             found.absent[key] = _why(desk, key, error)
             continue
-        if key.row in PREPARED:
+        if key.row in PREPARED and not is_prepared(desk, key):
             prepared.setdefault((key.row, desk.ground(key.task).variant.name), []).append(key)
         for source in lacking:
             made_of.setdefault(source, []).append(key)
@@ -169,6 +170,15 @@ def lacking_checkpoints(desk: Desk, key: Key) -> list[str]:
     return [source for source in sources if not desk.workshop.has(f"checkpoints/{source}-average")]
 
 
+def is_prepared(desk: Desk, key: Key) -> bool:
+    """Return whether what a cell's baseline learns and chooses on the sources is there."""
+    kind, ground, budget = BASELINES[key.row], desk.ground(key.task), desk.budget(key.task)
+    if not budget:
+        return preparation_path(kind.paper(), ground).exists()
+    left = budget.left() if kind.rated else budget  # only the chosen rate's preparation spends what trials left
+    return any(preparation_path(kind.equal(left, rate, ground), ground).exists() for rate in budget.rates)
+
+
 def complete(desk: Desk, found: Found, engine: EngineSettings, progress: Progress) -> Found:
     """Make the missing cells and return all of them.
 
@@ -188,6 +198,9 @@ def complete(desk: Desk, found: Found, engine: EngineSettings, progress: Progres
     with open_engine(engine, workers, work, progress=progress, here=desk if workers == 1 else None) as run:
         for jobs in found.jobs:
             left = [job for job in jobs if job.key not in absent]
+            for job in jobs:
+                if job.key in absent:
+                    eta.finished(job, jobs[job], Outcome(reason=absent[job.key]))
             for job, outcome in _outcomes(desk, run, left) if left else iter(()):
                 eta.finished(job, jobs[job], outcome)
                 if outcome.reason:  # a preparation that failed would fail again for each cell

@@ -17,6 +17,8 @@ TABLE = Table(
     "that it is judged on, but for what its column “reads” names.",
     of_rows={
         "labelled_lora": "LoRA on the reward labels chooses its rule by the questions that it was trained on; `--table "
-        "labels` keeps these apart."
+        "labels` keeps these apart.",
+        "mean": "The mean of other tasks' checkpoints takes those of the paper's tasks, without the one that is "
+        "judged, in the place of the generator's sources.",
     },
 )

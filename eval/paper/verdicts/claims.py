@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from agent.record.wording import count
 from eval.baselines.base import Fixed
 from eval.baselines.registry import BASELINES
+from eval.baselines.seal.method import Seal
 from eval.pages.markdown import with_interval
 from eval.paper.page import not_chosen, parsable_of
 from eval.paper.published import SIZES, average
@@ -95,7 +96,7 @@ def _budget(table: TableResult, other: str) -> str:
     spent = table.rows[other].spent if bounded else None
     if spent is None:
         return ""
-    searched = "; its learning rate was not searched for" if BASELINES[other].rated and len(table.rates) == 1 else ""
+    searched = "; its learning rate was not searched for" if other != Seal.name and len(table.rates) == 1 else ""
     taken = spent[0].steps + spent[1].steps
     if taken < FEW:
         searched = f"; it took {count(taken, 'step')} on average, which tests next to nothing of it{searched}"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from eval import compare
 from eval.baselines import registry
+from eval.baselines.ground import Ground, Target
 from eval.baselines.registry import BASELINES
 from eval.paper.rows import ALL
 from tests.eval.paper.conftest import Place
@@ -63,6 +65,44 @@ def test_differences_are_those_of_the_means(finished: Table2) -> None:
         gains = [cells[ALL][task]["accuracy"] - cells[one["other"]][task]["accuracy"] for task in one["tasks"]]
         assert one["accuracy"] == pytest.approx(np.mean(gains))
         assert one["holm"] >= one["p_value"]
+
+
+def to_do(table: Table2, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, int]:
+    """What the plan counts: row or preparation → how many."""
+    capsys.readouterr()
+    assert table.call("2", "--dry-run", "--json", *more) == 0
+    found: dict[str, tuple[int, float]] = json.loads(capsys.readouterr().out)["2"]["to_do"]
+    return {name: count for name, (count, _) in found.items()}
+
+
+@pytest.mark.slow
+def test_a_preparation_that_is_there_is_not_planned_again(finished: Table2, capsys: pytest.CaptureFixture[str]) -> None:
+    assert to_do(finished, capsys) == {}
+    again = to_do(finished, capsys, "--seeds", "7", "--methods", "base,no_meta_train")
+    assert again == {"base": len(TASKS), "no_meta_train": len(TASKS), ALL: len(TASKS)}
+    whole = to_do(finished, capsys, "--seeds", "7", "--methods", "base,no_meta_train", "--preset", "full")
+    assert whole["preparation of no_meta_train"] > 0  # more rates than one are tried there
+
+
+@pytest.mark.slow
+def test_a_cell_is_known_by_the_labels_that_its_row_reads(
+    finished: Table2, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = Ground.target
+
+    def corrected(self: Ground, *given: Any, **more: Any) -> Target:
+        found = real(self, *given, **more)
+        train = [one.model_copy(update={"answer": (one.answer + 1) % len(one.choices)}) for one in found.train[:1]]
+        return replace(found, train=(*train, *found.train[1:]))
+
+    monkeypatch.setattr(Ground, "target", corrected)
+    assert to_do(finished, capsys) == {"no_meta_train": 2 * len(TASKS)}
+
+
+@pytest.mark.slow
+def test_a_row_that_the_table_does_not_have_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert place.call("2", "--methods", "base,cao_stage_1", "--dry-run") == 2
+    assert "--methods cao_stage_1: Table 2 has no such row; it has: base, no_meta_train" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from agent.train.engine.work import Run, WorkerDiedError
 from cao.progress import silent
 from cao.types import Example
 from eval.baselines.baseline import Budget
+from eval.baselines.objective import Objective
 from eval.paper.cells import reckoning as reckoning_module
 from eval.paper.cells import work as work_module
 from eval.paper.cells.kept import Key
@@ -51,18 +52,21 @@ def test_what_learns_from_the_sources_is_prepared_once_and_reckoned() -> None:
 
 def test_papers_own_settings_are_reckoned_by_what_the_methods_read_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = 125 * 32
-    monkeypatch.setattr(reckoning_module, "tokens_of_a_question", lambda _: 80.0)
+    monkeypatch.setattr(reckoning_module, "tokens_of_a_question", lambda *_: 80.0)
     papers, as_long = reckoned(None), reckoned(Budget(preparing=80 * schedule, adapting=0, rates=(1e-4,)))
     assert papers("union_train") == as_long("union_train")
     assert papers("maml") == pytest.approx(25 * papers("union_train"))
     assert papers("serl") == papers("no_meta_train") == 0  # no rate is searched for
+    monkeypatch.setattr(Objective, "rows", lambda *_: ())
+    monkeypatch.setattr(reckoning_module, "mean_tokens", lambda _: 80.0)  # of the target's questions, too
     cell = Reckoning(desk_of(None)).cell
-    one, base = (schedule * 3 + 2) / 2, cell(Key("base", "arc_easy", 0))
-    assert cell(Key("no_meta_train", "arc_easy", 0)) == pytest.approx(one * base)  # of two alike questions
+    trained = cell(Key("no_meta_train", "arc_easy", 0)) - cell(Key("base", "arc_easy", 0))
+    assert trained == pytest.approx(papers("union_train"))
+    assert cell(Key("serl", "arc_easy", 0)) > 8 * trained  # eight times as many answers, and it writes them
 
 
 def test_checkpoints_cost_what_their_questions_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reckoning_module, "tokens_of_a_question", lambda _: 80.0)
+    monkeypatch.setattr(reckoning_module, "tokens_of_a_question", lambda *_: 80.0)
     preset = SimpleNamespace(checkpoints=SimpleNamespace(warm_steps=30, kept_steps=20, batch=4))
     desk: Any = SimpleNamespace(
         lm=SimpleNamespace(compute=None),
@@ -83,7 +87,9 @@ def reckoned(budget: Budget | None) -> Callable[[str], float]:
 
 def desk_of(budget: Budget | None) -> Any:
     """A desk with a question of each part to answer; two sources of 25,000 questions each serve its target."""
-    ground = SimpleNamespace(variant=SimpleNamespace(sources=("piqa", "boolq")), examples=lambda _: [None] * 25_000)
+    ground = SimpleNamespace(
+        variant=SimpleNamespace(name="full", sources=("piqa", "boolq")), examples=lambda _: [None] * 25_000
+    )
     return SimpleNamespace(
         lm=SimpleNamespace(compute=None, profile=None),
         budget=lambda _: budget,
@@ -124,7 +130,9 @@ def test_a_defect_in_planning_a_cell_leaves_the_others(monkeypatch: pytest.Monke
         assert why.endswith(f"alone: measure --methods base --tasks {task} --seeds 0 --out runs/again")
 
 
-def test_workers_that_die_at_a_cell_cost_that_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_workers_that_die_at_a_cell_cost_that_cell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dead, prepared = Key("base", "piqa", 0), Key("maml", "arc_easy", 1)
 
     @contextmanager
@@ -144,6 +152,7 @@ def test_workers_that_die_at_a_cell_cost_that_cell(monkeypatch: pytest.MonkeyPat
     second = {Job(key): 1.0 for key in (*served, dead, Key("base", "boolq", 0))}
     found = complete(desk, Found(jobs=(first, second)), EngineSettings(), silent)
     assert set(found.absent) == {*served, dead}
+    assert "[5/5 done]" in capsys.readouterr().err.splitlines()[-1]  # what fell with a preparation is counted
     assert found.absent[dead] == (
         "crashed: 4 workers died at it (was memory short?); alone: measure --methods base --tasks piqa --seeds 0"
         " --out runs/again"

@@ -65,11 +65,12 @@ def test_a_baseline_is_beaten_where_interval_and_corrected_p_say_so() -> None:
 
 
 def test_what_limits_a_baseline_is_said_beside_its_verdict() -> None:
-    found = verdicts({"2": table("2", pair(ALL, "labelled_lora", 0.05))}, "tiny", {})
+    found = verdicts({"2": table("2", pair(ALL, "labelled_lora", 0.05), pair(ALL, "seal", 0.05))}, "tiny", {})
     one = said(found, f"CAO-LLM is better than LoRA on the reward labels, {OUT}")
     share = "its share of 10% of the generator's and the aligner's tokens, at most, but one epoch with each rate"
     assert share in one.reason
-    assert "was not searched for" not in one.reason  # it chooses its own
+    assert one.reason.endswith("; its learning rate was not searched for")  # it chooses among those of the table: one
+    assert "was not searched for" not in said(found, f"CAO-LLM is better than SEAL's kind, {OUT}").reason  # it writes
 
 
 @pytest.mark.parametrize("row", ["mean", "nearest"])
