@@ -37,6 +37,7 @@ class PolicyContext(Record):
         families: the families that can act in the present state.
         unavailable: family → why it cannot act now.
         withheld: family that can act → values of its keys that cannot.
+        refused: points of the grid that cannot act on the current model or would change nothing.
         history: this run's attempts, oldest first.
         drift: the drift report in one sentence, empty to leave it out. It goes beyond the paper's τ.
         measured: what else was measured before the loop, a sentence each. It goes beyond the paper's τ.
@@ -52,6 +53,7 @@ class PolicyContext(Record):
     families: tuple[FamilyName, ...] = Field(default_factory=lambda: tuple(FAMILIES))
     unavailable: dict[str, str] = Field(default_factory=dict)
     withheld: WithheldOf = Field(default_factory=dict)
+    refused: tuple[StrategyFields, ...] = ()
     history: tuple[Trial, ...] = ()
     drift: str = ""
     measured: tuple[str, ...] = ()
@@ -90,11 +92,11 @@ class PolicyContext(Record):
 
     @property
     def tried(self) -> set[str]:
-        """The strategies tried on the current model, as canonical JSON: none of them is worth a second attempt.
+        """The strategies tried on or refused by the current model, as canonical JSON: none is worth an attempt.
 
         Each is there as it was tried and as a policy proposes it, without the keys that only a run's settings state.
         """
-        spent = spent_on(self.history)
+        spent = [*spent_on(self.history), *self.refused]
         return {canonical_json(each) for strategy in spent for each in (strategy, _as_offered(strategy))}
 
 

@@ -11,6 +11,9 @@ from cao.types import StrategyFields
 from policies.base import PolicyContext
 from policies.messages import plain_json
 
+REDRAWN = 1000
+"""How often a strategy is drawn that was not tried; families without numbers have few."""
+
 
 class RandomPolicy:
     """Draws a family that can act, then each value within its bounds; rates by their logarithm.
@@ -22,7 +25,7 @@ class RandomPolicy:
     name = "random"
 
     def propose(self, context: PolicyContext, n: int, seed: int) -> list[str]:
-        """Return ``n`` strategies not tried yet in this run.
+        """Return ``n`` strategies, not tried yet in this run as far as draws find such.
 
         Args:
             context: the state of the run.
@@ -32,11 +35,13 @@ class RandomPolicy:
         rng, families = random.Random(seed), list(context.families or FAMILIES)
         tried = context.tried
         texts: list[str] = []
-        while len(texts) < n:
-            family = rng.choice(families)
-            strategy = draw(family, rng, context.withheld.get(family))
-            if canonical_json(strategy) not in tried:
-                texts.append(plain_json(strategy))
+        for _ in range(n):
+            for _ in range(REDRAWN):
+                family = rng.choice(families)
+                strategy = draw(family, rng, context.withheld.get(family))
+                if canonical_json(strategy) not in tried:
+                    break
+            texts.append(plain_json(strategy))
         return texts
 
 

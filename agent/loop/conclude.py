@@ -20,7 +20,7 @@ from agent.record.schema import AdapterFile, Adapters, Adopted, Computed, RunRec
 from agent.record.trace_file import read_trace
 from cao.files import write_json
 from cao.model.profiles import NOT_THE_HUBS
-from cao.types import AdaptedModel, Reward
+from cao.types import AdaptedModel, Item, Reward
 from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
@@ -216,15 +216,20 @@ def _rewards(state: State) -> Rewards:
 def _smallest(bench: Workbench, state: State) -> Detectable:
     """Return the smallest differences that the reward part could have seen, at one-sided .1 with power .8.
 
-    They follow from the spread of the paired differences, which depends on the attempt: a wild one spreads widely. So
+    They follow from the spread of the paired differences from the best before an attempt: a wild one spreads widely. So
     the adopted attempt is taken, else the median of those that were measured, else that of the generated adapters;
     without any, the start's own spread, as if start and candidate were unrelated. What was dropped has
     the spread of the questions that it answered, which are the first ones.
     """
     base, start = (load_items(bench.folder / "items" / f"{name}.jsonl") for name in ("base", state["start"]))
     measured = [trial for trial in state["trials"] if trial.reward is not None]
+    of = {trial.attempt: load_items(bench.folder / "items" / f"attempt-{trial.attempt}.jsonl") for trial in measured}
+    before, paired = start, dict[int, tuple[list[Item], list[Item]]]()
+    for trial in measured:
+        paired[trial.attempt] = before, of[trial.attempt]
+        before = of[trial.attempt] if trial.accepted else before
     chosen = [trial for trial in measured if trial.accepted] or measured
-    pairs = [(start, load_items(bench.folder / "items" / f"attempt-{trial.attempt}.jsonl")) for trial in chosen]
+    pairs = [paired[trial.attempt] for trial in chosen]
     if not pairs:
         made = [name for name, begun in state["starts"].items() if begun and begun["reward"]]
         pairs = [(base, load_items(bench.folder / "items" / f"{name}.jsonl")) for name in made]

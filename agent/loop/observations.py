@@ -20,6 +20,7 @@ from cao.model.soft_prompt.either import load_carried
 from cao.strategies import FAMILIES
 from cao.types import AdapterRef, AnswerRule, Example, Item, Reward
 from policies.base import PolicyContext
+from policies.grid import grid
 from tools.apply_strategy import applicable, ttl
 from tools.apply_strategy.calibrate import rule_words
 from tools.apply_strategy.ttl_loss import PERPLEXITY_THRESHOLD
@@ -40,6 +41,7 @@ def policy_context(state: State, bench: Workbench) -> PolicyContext:
             for name, family in FAMILIES.items()
             if reasons[name] is None and (found := family.withheld(standing))
         },
+        refused=tuple(point.canonical() for point in grid(FAMILIES) if point.refusal(standing)),
         history=tuple(state["trials"]),
         drift=state["drift"].sentence if bench.config.policy_sees_drift else "",
         measured=tuple(f"Before anything was accepted: {one}" if state["steps"] else one for one in state["observed"]),

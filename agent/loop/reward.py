@@ -22,7 +22,15 @@ from tools.evaluate import save_items
 from tools.evaluate.racing import FIRST_BLOCK, hopeless
 from tools.evaluate.racing_members import FEW, alike, few_hopeless, flips, looks
 from tools.evaluate.serving import serving_price
-from tools.evaluate.statistics import CONFIDENT_LEVEL, compare, least_gain, level_of_each, most_rise, prospects
+from tools.evaluate.statistics import (
+    CONFIDENT_LEVEL,
+    are_written,
+    compare,
+    least_gain,
+    level_of_each,
+    most_rise,
+    prospects,
+)
 
 
 class Bar(NamedTuple):
@@ -135,19 +143,20 @@ def _few_are_hopeless(
     answers: Answers, best: list[Item], measured: Measurement, error: float, bar: Bar, rule: AcceptRule
 ) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
-    end, total, level = len(measured.items), measured.total, level_of_each(rule, bar.level)
+    end, total, ranked = len(measured.items), measured.total, not are_written(best)
+    level = level_of_each(rule, bar.level) if ranked else bar.level
     hopeless_by = partial(few_hopeless, members=measured.of, selecting=answers.selecting)
     losses, combined = _member_changes(answers, best, end, measured.members), prospects(best, measured.items)
     priced = losses + bar.price, combined + bar.price
-    if not hopeless_by(*priced, total=total, error=error, least=least_gain(total, level)):
+    if ranked and not hopeless_by(*priced, total=total, error=error, least=least_gain(total, level)):
         return False
-    if rule == "confident":
+    if ranked and rule == "confident":
         return True
     each = [flips(best, answers.alone(member, end)) for member in range(measured.members)]
     right = np.stack(each) + bar.price, flips(best, measured.items) + bar.price
-    return hopeless_by(*right, total=total + 1, error=error / 2, least=least_gain(total + 1, level)) or hopeless_by(
-        losses, combined, total=total, error=error / 2, least=most_rise(total)
-    )
+    if hopeless_by(*right, total=total + 1, error=error / 2, least=least_gain(total + 1, level)):
+        return True
+    return ranked and hopeless_by(losses, combined, total=total, error=error / 2, least=most_rise(total))
 
 
 def price_of(state: State, bench: Workbench, candidate: AdaptedModel, strategy: Strategy) -> float:
@@ -167,6 +176,7 @@ def price_of(state: State, bench: Workbench, candidate: AdaptedModel, strategy: 
         bench.config.serving_price,
         transductive=strategy.transductive,
         best_transductive=any(restore_strategy(accepted).transductive for accepted in accepted_strategies(state)),
+        same_choices="batch" in bench.priors,
     )
 
 
@@ -186,6 +196,8 @@ def explain(verdict: Comparison, measured: Measurement) -> str:
         return f"dropped after {len(measured.items)} of {measured.total} questions{by}: {change}; {measured.dropped}"
     if verdict.rule == "any":
         told = "rule: accuracy higher"
+    elif are_written(measured.items):
+        told = f"one-sided p of the accuracy {verdict.accuracy_p_value:.3f}"
     else:
         told = f"one-sided p={verdict.loss_p_value:.3f}"
         told += f", of the accuracy {verdict.accuracy_p_value:.3f}" if verdict.rule == "either" else ""

@@ -243,10 +243,14 @@ class Workbench:
     @cached_property
     def priors(self) -> tuple[PriorKind, ...]:
         """The priors that an answer rule can take off, on every part; no answer is read."""
-        asked = (*self.splits.support, *self.splits.reward, *self.splits.test)
-        if self.protocol != "likelihood" or not all(example.choices for example in asked):
+        support, style = self.splits.support, self.lm.profile.answer_style
+        answered = (*self.splits.reward, *self.splits.test) or support
+        if self.protocol != "likelihood" or not all(example.choices for example in answered):
             return ("none",)
-        return priors_of(self.task, asked, self.lm.profile.answer_style)
+        if all(example.choices for example in support):
+            return priors_of(self.task, (*support, *answered), style)
+        found = priors_of(self.task, answered, style)  # prompts without choices say nothing of a label's mean
+        return tuple(kind for kind in found if kind != "batch")
 
     def standing(self, current: AdaptedModel, started: AdaptedModel | None = None) -> Standing:
         """Return what a strategy would act on.

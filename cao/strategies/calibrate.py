@@ -19,7 +19,7 @@ LENGTHS: tuple[LengthUnit, ...] = ("none", "token", "char")
 
 NEEDS = {
     "choice": "choices that are scored themselves, and here what follows them is",
-    "batch": "choices that are the same words in every question",
+    "batch": "prompts with choices that are the same words in every question",
 }
 """Prior → what it needs of a task."""
 

@@ -7,6 +7,7 @@ from itertools import product
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from cao.strategies.base import Pace, Price, Standing, Strategy
 
@@ -59,6 +60,12 @@ class TTS(Strategy):
                 return {**values, "num_prompt_batches": 1}
         return values
 
+    @model_validator(mode="after")
+    def _the_pool_has_no_batches_to_route_by(self) -> Self:
+        if self.members != "batches" and self.method in ROUTING:
+            raise PydanticCustomError("bound", f"members={self.members} goes with {', '.join(COMBINING)}")
+        return self
+
     @classmethod
     def papers_numbers(cls) -> Self:
         """Return the family's numbers in the paper."""
@@ -91,11 +98,9 @@ class TTS(Strategy):
         return {} if pool_size(standing) > 1 else {"members": ("pool",)}
 
     def refusal(self, standing: Standing) -> str | None:
-        """Return that the method routes by batches which the pool has none of, or what its members need or undo."""
+        """Return what its members need or undo."""
         if reason := super().refusal(standing):
             return reason
-        if self.members != "batches" and self.method in ROUTING:
-            return f"{self.method} routes by prompt batches, and the pool has none: use {', '.join(COMBINING)}"
         if self.members == "batches" and standing.changed:
             return "its adapters would take the place of the accepted one; members=both or pool have that among them"
         if self.members == "pool":

@@ -134,7 +134,7 @@ class Ranked(Entrant):
     def propose(self, situation: Situation, history: Sequence[Trial], n: int, seed: int) -> list[str]:
         """Return the best ``n`` of ``RANKED`` texts."""
         texts = self.writing.propose(situation, history, RANKED, seed)
-        return best_first(texts, self.surrogate, situation.context.features)[:n]
+        return best_first(texts, self.surrogate, situation.after(history))[:n]
 
 
 def _texts(memory: Path) -> dict[str, list[str]]:

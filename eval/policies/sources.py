@@ -16,6 +16,7 @@ from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights, load_adapter
 from cao.model.language_model import LanguageModel
 from cao.model.loading import check_device
+from cao.tasks import get_task
 from eval.options import TablesOptions
 from eval.policies.ground import plan_of, wanted_of
 from eval.policies.results import TrainingReport
@@ -128,7 +129,7 @@ class Trainings(Source):
         """Return the policies of every training; the shipped one where none trained a language model."""
         rows = {name: folder for training in self.finished for name, folder in training.policies.items()}
         adapters = {name: load_adapter(folder, lm.sha256) for name, folder in rows.items()}
-        practised = {task for training in self.finished for task in training.settings.tasks}
+        practised = {get_task(task).name for training in self.finished for task in training.settings.tasks}
         if not adapters and (shipped := find_policy(lm.sha256, index := index_of(self.plan.config.pretrained))):
             adapters["shipped"], practised = shipped, {*practised, *practised_on(lm.sha256, index)}
         path = self.finished[-1].folder / SELECTION

@@ -3,8 +3,9 @@
 It goes beyond the paper's τ: what ranks has read numbers that the task context does not hold.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from cao.files import canonical_json
 from cao.strategy import StrategyRejectedError, parse_strategy
 from policies.base import HasModel, Policy, PolicyContext, adapter_of
 from policies.selection.surrogate import Surrogate
@@ -41,23 +42,26 @@ class RankedPolicy:
             seed: of the draws.
         """
         texts = self._policy.propose(context, max(n, self._draws), seed)
-        return best_first(texts, self._surrogate, context.features)[:n]
+        return best_first(texts, self._surrogate, context)[:n]
 
 
-def best_first(texts: Sequence[str], surrogate: Surrogate, features: Mapping[str, float]) -> list[str]:
-    """Return texts, that of the highest predicted gain first, equal ones in their order; what is no strategy is last.
+def best_first(texts: Sequence[str], surrogate: Surrogate, context: PolicyContext) -> list[str]:
+    """Return texts, that of the highest predicted gain first, equal ones in their order.
+
+    What was tried on the current model comes behind, and what is no strategy last.
 
     Args:
         texts: of a policy.
         surrogate: predicts.
-        features: of the situation.
+        context: the state of the run.
     """
-    predicted = surrogate.predict(features)
+    predicted, tried = surrogate.predict(context.features), context.tried
 
-    def worth(text: str) -> float:
+    def worth(text: str) -> tuple[int, float]:
         try:
-            return surrogate.worth(parse_strategy(text).canonical(), predicted)
+            strategy = parse_strategy(text).canonical()
         except StrategyRejectedError:
-            return float("-inf")
+            return 0, 0.0
+        return 1 + (canonical_json(strategy) not in tried), surrogate.worth(strategy, predicted)
 
     return sorted(texts, key=worth, reverse=True)

@@ -25,6 +25,8 @@ the hypothesis "all N questions would accept it" is tested at that share.
   share the error.
 - Rule ``any``: acceptance needs more questions gained than lost. Of all questions that will have changed sides, those
   that did so by now are a random sample: an exact hypergeometric test, no assumption, and no loss in it.
+- Written answers have no temperature, so the loss accepts nothing: acceptance needs a surely higher accuracy at the
+  whole level, which is tested as above.
 - Every rule: what the questions still to come cannot turn around any more is dropped; that is never wrong.
 
 Source: Jennison and Turnbull, Group Sequential Methods, 2000, ch. 10 (stochastic curtailment); Maron and Moore,
@@ -43,6 +45,7 @@ from scipy import stats
 from cao.types import AcceptRule, Item
 from tools.evaluate.statistics import (
     CONFIDENT_LEVEL,
+    are_written,
     discordant,
     least_gain,
     level_of_each,
@@ -101,12 +104,16 @@ def hopeless(
     assert 2 <= asked < total, (asked, total)
     assert [item.id for item in best[:asked]] == [item.id for item in candidate], "items of different questions"
     gained, lost = discordant(best, candidate)
-    least = 1 if rule == "any" else 0
+    by_accuracy = rule == "any" or are_written(best) or are_written(candidate)
+    least = 1 if by_accuracy else 0
     if gained - lost + (total - asked) < least:
         return f"the accuracy cannot become {'higher' if least else 'as high'} any more"
     if rule == "any":
         unlikely = chance_of_a_lead(gained, lost, total - asked) <= error
         return "the accuracy will hardly become higher" if unlikely else ""
+    if by_accuracy:
+        unlikely = chance_of_surely_more(gained, lost, asked, total, level, price) <= error
+        return "the accuracy will hardly become high enough" if unlikely else ""
     each, diffs = level_of_each(rule, level), prospects(best, candidate)
 
     def above(least: float, error: float, price: float = 0.0) -> bool:

@@ -7,21 +7,31 @@ where the model before could be handed over as one adapter folder and this one c
 import math
 
 from cao.strategies.tts import ROUTED_TIMES
-from cao.types import AdaptedModel
+from cao.types import AdaptedModel, AnswerRule
 
 SLOT_STEP = 0.1
 """Forward passes that one of Latent's steps costs: it multiplies the head alone."""
 
 
-def passes(model: AdaptedModel) -> float:
-    """Return what a question costs, in forward passes of one model."""
+PRIOR = 0.84
+"""Of a forward pass: what it takes at most to read a question's choices without the question."""
+
+
+def passes(model: AdaptedModel, *, same_choices: bool = False) -> float:
+    """Return what a question costs, in forward passes of one model.
+
+    Args:
+        model: that answers.
+        same_choices: whether every question has the same choices, whose priors are then read once.
+    """
     members = ROUTED_TIMES if model.centroids else float(len(model.members))
-    return members * (1.0 + SLOT_STEP * model.latent.slot_steps if model.latent else 1.0)
+    read = model.answer_rule.prior == "choice" and not same_choices
+    return members * (1.0 + SLOT_STEP * model.latent.slot_steps if model.latent else 1.0) + PRIOR * read * members
 
 
 def has_folder(model: AdaptedModel) -> bool:
     """Return whether the base model with one adapter folder, or with none, is all that it takes."""
-    return len(model.members) == 1 and model.latent is None
+    return len(model.members) == 1 and model.latent is None and model.answer_rule == AnswerRule()
 
 
 def serving_price(
@@ -31,6 +41,7 @@ def serving_price(
     *,
     transductive: bool = False,
     best_transductive: bool = False,
+    same_choices: bool = False,
 ) -> float:
     """Return what a candidate must gain besides, nats or a share of the questions; 0 for one that costs no more.
 
@@ -40,7 +51,9 @@ def serving_price(
         per_doubling: for twice the cost, nats or a share of the questions.
         transductive: whether the candidate is made anew for each set of questions, so that no folder of it serves.
         best_transductive: whether that was so of the best already, which then has no folder to lose.
+        same_choices: as in ``passes``.
     """
-    doublings = max(0.0, math.log2(passes(candidate) / passes(best)))
+    now = passes(candidate, same_choices=same_choices)
+    doublings = max(0.0, math.log2(now / passes(best, same_choices=same_choices)))
     lost = has_folder(best) and not best_transductive and (transductive or not has_folder(candidate))
     return per_doubling * (doublings + lost)

@@ -225,6 +225,9 @@ def compare(
     ``confident`` accepts the first alone, at the whole level. ``any`` accepts where accuracy is higher, which is the
     paper's binary reward.
 
+    Where answers are written there is no temperature that could take a scale out of the loss, so the loss accepts
+    nothing: ``either`` and ``confident`` accept a sure gain of the accuracy, at the whole level.
+
     Args:
         best: the best items so far.
         candidate: the candidate's items, the same ids in the same order.
@@ -242,10 +245,12 @@ def compare(
     change, p_value = statistics.fmean(diffs), paired_one_sided([diff + price for diff in diffs])
     each, smallest = level_of_each(rule, level), _smallest(diffs)
     accepted = gained > lost
-    if rule != "any":
+    if rule != "any" and (are_written(best) or are_written(candidate)):
+        accepted = surely_more(gained, lost, len(best), level, price)
+    elif rule != "any":
         accepted = gained >= lost and p_value <= each and -(change + price) >= smallest
-    if rule == "either" and not accepted and surely_more(gained, lost, len(best), each, price):
-        accepted = paired_one_sided([-diff for diff in diffs]) > HIGHER_LEVEL
+        if rule == "either" and not accepted and surely_more(gained, lost, len(best), each, price):
+            accepted = paired_one_sided([-diff for diff in diffs]) > HIGHER_LEVEL
     return Comparison(
         accuracy_change=(gained - lost) / len(best),
         loss_change=change,
@@ -257,6 +262,11 @@ def compare(
         price=price,
         smallest=smallest,
     )
+
+
+def are_written(items: Sequence[Item]) -> bool:
+    """Return whether a model wrote its answers; they have texts and no scores, and so no temperature."""
+    return any(item.text for item in items)
 
 
 def level_of_each(rule: AcceptRule, level: float) -> float:

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 import cao
 from agent.train.policy.rest_em import CHUNK, Sample, Sampling, costs, verdict
 from agent.train.policy.run import Training
-from agent.train.policy.selection import Practised, measured_points, practised, selection_of, summary
+from agent.train.policy.selection import Practised, all_apart, measured_points, practised, selection_of, summary
 from agent.train.policy.situations import Situation
 from cao.errors import InputError
 from cao.files import canonical_json, sealed, write_atomic, write_json
@@ -125,7 +125,7 @@ def write_report(training: Training) -> Report:
         costs=Costs(**costs(samples), naive_questions=_naive(training)),
         arms=_arms([training.situations[name] for name in training.practice]),
         landscape={name: _landscape(situation) for name, situation in training.situations.items()},
-        selection=summary(known) if len({one.task for one in known}) > 1 else {},
+        selection=summary(known) if all_apart(known) else {},
         practised=tuple(known),
     )
     if selection := selection_of(known, training.lm.sha256) if known else None:

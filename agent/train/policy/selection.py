@@ -118,6 +118,12 @@ CHOOSERS: dict[str, Chooser] = {
 }
 
 
+def all_apart(known: Sequence[Practised]) -> bool:
+    """Return whether each situation has another to learn from whose task shares no problems with its own."""
+    tasks = {one.task for one in known}
+    return bool(tasks) and all(any(not saw(task, [other]) for other in tasks) for task in tasks)
+
+
 def apart(known: Sequence[Practised], chooser: Chooser) -> list[tuple[bool, float]]:
     """Return, for each situation, what a chooser does that learnt from all other tasks.
 

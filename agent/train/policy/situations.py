@@ -130,7 +130,7 @@ class Situation:
         self.bench = Workbench(
             config=config.model_copy(update={"policy_sees_measurements": True}),  # the state serves every policy
             folder=self.folder,
-            task=asked,
+            task=replace(asked, has_train=False) if wanted.practice else asked,  # no labelled pair is described
             splits=splits,
             protocol=protocol,
             lm=loaded.lm,
@@ -204,6 +204,8 @@ class Situation:
         known = self.known(part).get(canonical_json(strategy.canonical()))
         if known is not None:
             return known.model_copy(update={"cached": True})
+        if self._leaks and strategy.from_states:
+            return Judged(improved=False, reason=SEEN)
         proposed = cast(State, {**self.state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
         adapters = set(_folders(self.bench.store))
         judged = self._attempt(proposed) if part == "reward" else self._examine(proposed)

@@ -72,7 +72,10 @@ def test_choices_of_a_questions_own_leave_out_the_rule_that_needs_labels(
     record = finished(own, tiny_model_folder, tmp_path, capsys, "smollm2-135m")
     assert [row["rule"]["prior"] for row in record["reward"]["rules"]] == ["none", "none", "choice", "choice"]
     refused = record["trials"][1]
-    assert refused["reason"] == "not applied: the prior batch needs choices that are the same words in every question"
+    assert (
+        refused["reason"]
+        == "not applied: the prior batch needs prompts with choices that are the same words in every question"
+    )
     assert refused["reward"] is None
 
 

@@ -122,6 +122,13 @@ def test_one_test_question_of_other_choices_takes_the_rule_of_labels_away(bench:
         measure_part(odd, deployed(odd).under(rule), "test", "odd")
 
 
+def test_prompts_without_choices_take_the_rule_of_labels_away_and_no_other(bench: Workbench) -> None:
+    bare = [example.model_copy(update={"choices": (), "gold_text": "?"}) for example in bench.splits.support]
+    assert replace(bench, splits=replace(bench.splits, support=bare)).priors == ("none", "choice")
+    nothing = replace(bench.splits, support=bare, reward=[], test=[])
+    assert replace(bench, splits=nothing).priors == ("none",)
+
+
 def test_what_a_users_code_prints_stays_out_of_the_outcome(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

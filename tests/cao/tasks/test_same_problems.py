@@ -16,6 +16,8 @@ GSM = "reasoning_gym_gsm_symbolic"
 def test_a_task_has_the_problems_of_itself_and_of_those_listed_with_it() -> None:
     assert same_problems("gsm8k") == same_problems(GSM) == {"gsm8k", GSM}
     assert same_problems("piqa") == {"piqa"}
+    assert same_problems("mmlu_miscellaneous") == {"mmlu_miscellaneous", "mmlu_general"}
+    assert same_problems("mmlu_general") == {"mmlu_general", "mmlu_miscellaneous", "mmlu_global_facts"}
     assert same_problems(None) == frozenset()
     assert all(name in {**TASKS, **PRACTICE} for tasks in SAME_PROBLEMS for name in tasks)
 
@@ -28,6 +30,9 @@ def test_a_task_has_the_problems_of_itself_and_of_those_listed_with_it() -> None
         ("gsm8k", ("piqa",), ("boolq",), False, False),
         ("gsm8k", ("gsm8k",), (GSM,), True, False),  # left out in one wording and learnt in another
         ("piqa", ("boolq",), ("piqa",), False, True),
+        ("mmlu_general", ("mmlu_miscellaneous",), (), True, False),
+        ("mmlu_general", ("mmlu_global_facts",), ("mmlu_miscellaneous",), True, False),  # one subject is among them
+        ("mmlu_miscellaneous", ("mmlu_global_facts",), (), False, False),  # two subjects share nothing
         (None, ("boolq",), ("piqa",), False, False),
     ],
 )

@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from agent.train.policy import situations as situations_module
 from cao.model.adapters import adapter_sha256
 from cao.model.language_model import LanguageModel
+from cao.tasks import get_task
+from cao.tasks.same_problems import saw
 from eval.options import TablesOptions
+from eval.policies import sources
 from eval.policies.sources import source_of
 from eval.tables import main
 from policies.trained import find_policy, index_of, read_policies
@@ -138,6 +141,20 @@ def test_what_ships_is_found_with_what_it_practised_on() -> None:
     assert adapter_sha256(learnt.adapters["shipped"]) == adapter_sha256(adapter)
     assert {"openbookqa", "commonsense_qa"} <= learnt.practised
     assert not learnt.practised & {"social_iqa", "gsm8k", "math", "medqa"}
+
+
+def test_a_users_file_that_was_practised_on_is_known_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    rows = [{"question": f"{n}?", "choices": ["a", "b"], "answer": 0} for n in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(sources, "find_policy", lambda *_: None)
+    training: Any = SimpleNamespace(settings=SimpleNamespace(tasks=(str(path),)), policies={}, folder=tmp_path, arms={})
+    plan: Any = SimpleNamespace(config=SimpleNamespace(pretrained=""))
+    found = sources.Trainings(plan, tmp_path, {}, (training,)).learnt(cast(LanguageModel, SimpleNamespace(sha256="")))
+    assert found.practised == {"mine"}
+    assert saw(get_task(str(path)).name, found.practised)
 
 
 def test_a_selection_that_was_installed_is_judged_and_its_tasks_are_not_held_out(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from cao.errors import InputError, UnavailableError
 from cao.files import canonical_json
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
+from cao.strategies.calibrate import LENGTHS
 from cao.types import StrategyFields, Trial
 from policies.base import PolicyContext, adapter_of, spent_on
 from policies.registry import build_policy
@@ -19,6 +20,7 @@ from policies.selection.learnt import read_selection
 from policies.selection.portfolio import PortfolioPolicy, greedy_order
 from policies.selection.ranked import RankedPolicy
 from policies.selection.surrogate import SurrogatePolicy, fit, shrunken_means
+from policies.uniform import RandomPolicy
 
 LATENT: StrategyFields = {"family": "Latent", "slot_steps": 5, "slot_lr": 0.1}
 SHORT: StrategyFields = {"family": "Latent", "slot_steps": 1, "slot_lr": 0.1}
@@ -172,6 +174,26 @@ def test_of_several_draws_the_one_that_the_surrogate_finds_best_is_proposed() ->
     assert names(ranked.propose(PolicyContext(features={"drift": 0.0}), 1, 0)) == [C]
     assert ranked.propose(PolicyContext(), 3, 0)[-1] == "no strategy"
     assert (ranked.name, adapter_of(ranked)) == ("says", None)
+
+
+def test_a_draw_that_was_tried_is_ranked_behind_what_was_not() -> None:
+    surrogate = fit([{"drift": 0.0}], [{A: 0.1, C: 0.3}], [LATENT, MIX], penalty=0.01)
+    ranked = RankedPolicy(Says("no strategy", json.dumps(LATENT), json.dumps(MIX)), surrogate, draws=3)
+    context = PolicyContext(features={"drift": 0.0})
+    assert names(ranked.propose(context, 2, 0)) == [C, A]
+    assert names(ranked.propose(context.model_copy(update={"history": after((MIX, False))}), 2, 0)) == [A, C]
+    assert names(ranked.propose(context.model_copy(update={"refused": (MIX,)}), 2, 0)) == [A, C]
+
+
+@pytest.mark.parametrize("policy", [RandomPolicy()])
+def test_a_policy_ends_where_all_that_can_be_drawn_was_tried(policy: RandomPolicy) -> None:
+    lengths = [{"family": "Calibrate", "prior": "none", "strength": 0.0, "length": one} for one in LENGTHS]
+    withheld = {"Calibrate": {"prior": ("choice", "batch")}}
+    context = PolicyContext(
+        families=("Calibrate",), withheld=withheld, history=after(*((one, False) for one in lengths))
+    )
+    texts = policy.propose(context, 2, 0)
+    assert [json.loads(text) in lengths for text in texts] == [True, True]
 
 
 def test_ranking_needs_what_was_learnt_from_practice(tmp_path: Path, tiny_lm: LanguageModel) -> None:

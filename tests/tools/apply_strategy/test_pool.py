@@ -170,13 +170,9 @@ def test_what_the_pool_does_without_is_not_asked_for(current: AdapterRef) -> Non
 
 @pytest.mark.parametrize("members", ["pool", "both"])
 @pytest.mark.parametrize("method", ["avg_sim_score", "avg_prompt_embed"])
-def test_a_routing_method_is_refused_before_anything_is_computed(
-    members: str, method: str, tiny_lm: LanguageModel, tmp_path: Path, current: AdapterRef
-) -> None:
-    before = sorted(tmp_path.iterdir())
-    with pytest.raises(NotApplicableError, match="routes by prompt batches, and the pool has none: use max_confidence"):
-        applied(strategy(members, method), standing(current, generator=True), tiny_lm, tmp_path, {})
-    assert sorted(tmp_path.iterdir()) == before
+def test_a_routing_method_is_no_strategy_over_the_pool_which_has_no_batches(members: str, method: str) -> None:
+    with pytest.raises(StrategyRejectedError, match=f"members={members} goes with max_confidence, majority_vote"):
+        strategy(members, method)
 
 
 def test_equal_strategies_over_the_pool_have_one_text() -> None:

@@ -16,21 +16,27 @@ FOUR = AdaptedModel(members=(ONE,) * 4, method="sum_logprobs")
 ROUTED = AdaptedModel(members=(ONE,) * 4, method="avg_prompt_embed", centroids="c")
 VECTORS = AdaptedModel(latent=LatentSettings(slot_steps=10, slot_lr=0.1))
 RULE = AdaptedModel(answer_rule=AnswerRule(prior="choice", strength=1.0, length="none"))
+LENGTH = AdaptedModel(answer_rule=AnswerRule(length="token"))
+FOUR_RULED = FOUR.model_copy(update={"answer_rule": RULE.answer_rule})
 
 
 @pytest.mark.parametrize(
     ("model", "cost"),
-    [(PLAIN, 1), (CARRIED, 1), (RULE, 1), (FOUR, 4), (ROUTED, 1.2), (VECTORS, 2)],
+    [(PLAIN, 1), (CARRIED, 1), (RULE, 1.84), (LENGTH, 1), (FOUR, 4), (ROUTED, 1.2), (VECTORS, 2), (FOUR_RULED, 7.36)],
 )
 def test_a_question_costs_a_pass_for_each_adapter_that_answers_it(model: AdaptedModel, cost: float) -> None:
     assert passes(model) == pytest.approx(cost)
+    members = 1 if model in (RULE, LENGTH) else 4 if model == FOUR_RULED else cost
+    assert passes(model, same_choices=True) == pytest.approx(members)  # their priors are read once
 
 
 @pytest.mark.parametrize(
     ("candidate", "best", "price"),
     [
         (CARRIED, PLAIN, 0.0),
-        (RULE, CARRIED, 0.0),
+        (LENGTH, CARRIED, 0.01 * 1),  # the folder alone answers by the default rule
+        (LENGTH, VECTORS, 0.0),
+        (RULE, CARRIED, 0.01 * (math.log2(1.84) + 1)),
         (FOUR, PLAIN, 0.01 * (2 + 1)),  # two doublings, and no folder to hand over
         (ROUTED, CARRIED, 0.01 * (math.log2(1.2) + 1)),
         (VECTORS, CARRIED, 0.01 * (1 + 1)),

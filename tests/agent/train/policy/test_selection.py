@@ -9,6 +9,7 @@ from agent.train.policy.rest_em import Judged
 from agent.train.policy.selection import (
     CHOOSERS,
     Practised,
+    all_apart,
     apart,
     points,
     portfolio_of,
@@ -18,6 +19,7 @@ from agent.train.policy.selection import (
 )
 from agent.train.policy.situations import Situation
 from cao.files import canonical_json
+from cao.strategies.tts import TTS
 from cao.types import Comparison
 
 
@@ -64,6 +66,24 @@ def test_a_strategy_that_is_accepted_at_a_loss_is_accepted() -> None:
     assert apart(known, lambda others, one: [first, second]) == [(True, -0.1), (False, 0.2)]
     assert apart(known, lambda others, one: []) == [(False, 0.0)] * 2
     assert summary(known)["oracle"] == {"first": 1.0, "gain": pytest.approx(0.05)}
+
+
+def test_leaving_tasks_out_needs_another_of_other_problems() -> None:
+    alike = [situation("gsm8k", {}), situation("reasoning_gym_gsm_symbolic", {})]
+    assert all_apart([situation("a", {}), situation("b", {})])
+    assert not all_apart(alike)
+    assert not all_apart([situation("a", {}), situation("a", {})])
+    assert not all_apart([])
+    assert all_apart([*alike, situation("piqa", {})])
+
+
+def test_adapters_of_a_generator_that_saw_the_questions_are_not_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever proposes them: where texts are drawn without the grammar any family may come."""
+    here = Situation.__new__(Situation)
+    here._leaks = True
+    monkeypatch.setattr(Situation, "known", lambda *_: {})
+    judged = here.judge(TTS.papers_numbers())
+    assert (judged.improved, judged.reason) == (False, "the generator was trained on this task's questions")
 
 
 def test_a_selection_says_what_it_was_learnt_from() -> None:
