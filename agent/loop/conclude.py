@@ -154,7 +154,7 @@ def run_record(
         attempts=len(state["trials"]),
         reward=_rewards(state),
         evaluations=summary(state["evaluations"]),
-        smallest_detectable=None if state.get("ended") else _smallest(bench, state),
+        smallest_detectable=None if state.get("ended") else smallest_seen(bench, state),
         adopted=state["adopted"],
         test=state["test"],
         data=bench.task.reading,
@@ -213,7 +213,7 @@ def _rewards(state: State) -> Rewards:
     )
 
 
-def _smallest(bench: Workbench, state: State) -> Detectable:
+def smallest_seen(bench: Workbench, state: State) -> Detectable:
     """Return the smallest differences that the reward part could have seen, at one-sided .1 with power .8.
 
     They follow from the spread of the paired differences from the best before an attempt: a wild one spreads widely. So

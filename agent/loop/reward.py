@@ -24,13 +24,13 @@ from tools.evaluate.racing_members import FEW, alike, few_hopeless, flips, looks
 from tools.evaluate.serving import serving_price
 from tools.evaluate.statistics import (
     CONFIDENT_LEVEL,
-    are_written,
     compare,
     least_gain,
     level_of_each,
     most_rise,
     prospects,
 )
+from tools.evaluate.written import are_written
 
 
 class Bar(NamedTuple):

@@ -45,7 +45,6 @@ from scipy import stats
 from cao.types import AcceptRule, Item
 from tools.evaluate.statistics import (
     CONFIDENT_LEVEL,
-    are_written,
     discordant,
     least_gain,
     level_of_each,
@@ -53,6 +52,7 @@ from tools.evaluate.statistics import (
     prospects,
     surely_more,
 )
+from tools.evaluate.written import are_written
 
 FIRST_BLOCK = 24
 """Questions before the first look: fewer say little about the spread, and attaching the adapter costs time a block."""

@@ -11,6 +11,7 @@ from scipy import stats
 
 from cao.types import AcceptRule, AnswerRule, Comparison, Item, Reward
 from tools.evaluate.temperature import first_half, losses, lowest_losses
+from tools.evaluate.written import are_written
 
 CONFIDENT_LEVEL = 0.1
 """One-sided level of the rules ``either`` and ``confident``."""
@@ -264,11 +265,6 @@ def compare(
     )
 
 
-def are_written(items: Sequence[Item]) -> bool:
-    """Return whether a model wrote its answers; they have texts and no scores, and so no temperature."""
-    return any(item.text for item in items)
-
-
 def level_of_each(rule: AcceptRule, level: float) -> float:
     """Return the one-sided level at which a rule tests each figure: half of its own where it tests two."""
     return level / 2 if rule == "either" else level
@@ -277,9 +273,7 @@ def level_of_each(rule: AcceptRule, level: float) -> float:
 def discordant(best: Sequence[Item], candidate: Sequence[Item]) -> tuple[int, int]:
     """Return how many questions only the candidate answers right, and how many only the best.
 
-    Args:
-        best: the best items so far.
-        candidate: those of the candidate, the same questions in the same order, or the first of them.
+    Args: as in ``compare``; of the candidate the first ones may do.
     """
     pairs = list(zip(best, candidate, strict=False))
     gained = sum(new.correct and not old.correct for old, new in pairs)

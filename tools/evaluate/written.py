@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cao.tasks.base import Task
-from cao.types import Example, Record
+from cao.types import Example, Item, Record
 
 
 class Written(Record):
@@ -24,6 +24,11 @@ class Written(Record):
     correct: bool
     text: str
     guessing: float = 0.0
+
+
+def are_written(items: Sequence[Item]) -> bool:
+    """Return whether a model wrote its answers; they have texts and no scores, and so no temperature."""
+    return any(item.text for item in items)
 
 
 def grade_texts(task: Task, examples: Sequence[Example], texts: Sequence[str]) -> list[Written]:

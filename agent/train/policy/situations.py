@@ -44,7 +44,7 @@ from tools.evaluate.statistics import compare
 PREPARATION = (nodes.describe, nodes.detect, nodes.generate, nodes.align, nodes.choose)
 """What a run does before its loop."""
 
-CODE = 6
+CODE = 7
 """Raised where rewards would come out otherwise: kept ones are of no use then."""
 
 SEEN = "the generator was trained on this task's questions"
@@ -53,8 +53,7 @@ REWARDS_DEPEND_ON = (
     *("adapter", "variant", "start_adapter", "describer", "accept", "answer_rules", "serving_price", "max_attempts"),
     *("racing", "racing_error", "seed"),
 )
-"""Keys of the configuration; a reward is the same whoever proposes and whatever the policy sees. The number of attempts
-counts, because they share the level of acceptance."""
+"""Keys of the configuration; a reward is the same whoever proposes. Attempts count, since they share the level."""
 
 
 class Wanted(NamedTuple):
@@ -80,15 +79,14 @@ class Situation:
         name: ``TASK-SEED``, with ``practice-`` before it where all questions are from the train part, and ``-bare``
             behind it where no adapter is made.
         practice: whether all questions are from the train part.
+        leaks: whether it is practice on what the only generator was trained on: its adapters would look better than on
+            any new task, so the loop begins without one, and a strategy that makes some is not rewarded.
         bench: the run's workbench.
         folder: where this situation keeps its state and its rewards; its name has a hash of all that rewards depend on.
     """
 
     def __init__(self, loaded: Loaded, wanted: Wanted) -> None:
         """Take a task; nothing is computed yet.
-
-        Where the only generator has seen a practice task, its adapters would look better than on any new task: such a
-        situation begins with the deployed model alone, and no strategy makes adapters there.
 
         Args:
             loaded: what is loaded.
@@ -104,8 +102,8 @@ class Situation:
         asked = asked_as(task, config, protocol, loaded.lm)
         trained = _trained(loaded.lm, task, splits, config, for_practice=wanted.practice)
         self.practice = wanted.practice
-        self._leaks = wanted.practice and bool(trained.saw_task or trained.saw_questions)
-        bare = wanted.bare or self._leaks
+        self.leaks = wanted.practice and bool(trained.saw_task or trained.saw_questions)
+        bare = wanted.bare or self.leaks
         if bare:
             config = config.model_copy(update={"adapter": "none"})
         self.name = f"{'practice-' if wanted.practice else ''}{task.name}-{wanted.seed}{'-bare' if bare else ''}"
@@ -165,7 +163,7 @@ class Situation:
     def context(self) -> PolicyContext:
         """What a policy sees at the first attempt."""
         context = policy_context(self.state, self.bench)
-        if self._leaks:
+        if self.leaks:
             able = tuple(name for name in context.families if not FAMILIES[name].from_states)
             lost = {name: SEEN for name in context.families if name not in able}
             context = context.model_copy(update={"families": able, "unavailable": {**context.unavailable, **lost}})
@@ -188,7 +186,7 @@ class Situation:
         for line in whole_lines(path):
             try:
                 entry = json.loads(opened(line))
-                if not (self._leaks and FAMILIES[entry["strategy"]["family"]].from_states):
+                if not (self.leaks and FAMILIES[entry["strategy"]["family"]].from_states):
                     known[canonical_json(entry["strategy"])] = Judged.model_validate(entry["judged"])
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise InputError(f"{path}: damaged; delete the folder to have it made again") from None
@@ -204,7 +202,7 @@ class Situation:
         known = self.known(part).get(canonical_json(strategy.canonical()))
         if known is not None:
             return known.model_copy(update={"cached": True})
-        if self._leaks and strategy.from_states:
+        if self.leaks and strategy.from_states:
             return Judged(improved=False, reason=SEEN)
         proposed = cast(State, {**self.state, "proposal": strategy.canonical(), "proposal_seconds": 0.0})
         adapters = set(_folders(self.bench.store))

@@ -1,8 +1,10 @@
 """The end of a loop: what cannot answer the test questions is withdrawn, and a finished loop is not lost."""
 
 import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from agent import session
 from agent.config import make_config
 from agent.loop import outcome
+from agent.loop.conclude import smallest_seen
 from agent.loop.loading import build_workbench
 from agent.loop.outcome import test_steps as answered
 from agent.loop.request import read_task
@@ -19,8 +22,10 @@ from agent.loop.state import State, Workbench
 from agent.record.terminal import PlainView
 from agent.run import main
 from cao.errors import InputError, NotApplicableError
-from cao.types import AdaptedModel, AnswerRule, Example, LatentSettings, Reward, Trial
+from cao.types import AdaptedModel, AnswerRule, Example, Item, LatentSettings, Reward, Trial
 from tests.agent.run.tiny_runs import LATENT, arguments, strategies, write_rows
+from tools.evaluate import save_items
+from tools.evaluate.statistics import smallest_detectable
 
 ROWS = [{"question": f"Can bird {n} fly?", "choices": ["no", "yes"], "answer": n % 2} for n in range(60)]
 SHORT, LONG = LatentSettings(slot_steps=1, slot_lr=0.01), LatentSettings(slot_steps=2, slot_lr=0.01)
@@ -127,6 +132,27 @@ def test_prompts_without_choices_take_the_rule_of_labels_away_and_no_other(bench
     assert replace(bench, splits=replace(bench.splits, support=bare)).priors == ("none", "choice")
     nothing = replace(bench.splits, support=bare, reward=[], test=[])
     assert replace(bench, splits=nothing).priors == ("none",)
+
+
+def test_an_accepted_attempt_is_held_against_the_best_before_it(tmp_path: Path) -> None:
+    moved, small = (2.0, 0.0, 2.0, 0.0), (1.9, 0.0, 1.9, 0.1)
+    (tmp_path / "items").mkdir()
+    losses = {"base": (3.0,) * 4, "attempt-1": moved, "attempt-2": moved, "attempt-3": small}
+    for name, each in losses.items():
+        items = [Item(id=f"q{n}", correct=True, loss=loss) for n, loss in enumerate(each)]
+        save_items(tmp_path / "items" / f"{name}.jsonl", items)
+    trials = [
+        Trial(attempt=number, accepted=accepted, reason="", reward=reward(0.5))
+        for number, accepted in ((1, True), (2, False), (3, True))
+    ]
+    state: Any = {"start": "base", "trials": trials, "starts": {}}
+    bench: Any = SimpleNamespace(folder=tmp_path)
+    pairs = (((3.0,) * 4, moved), (moved, small))
+    steps = [statistics.stdev(b - a for a, b in zip(*pair, strict=True)) for pair in pairs]
+    found = smallest_seen(bench, state)
+    assert found.loss == pytest.approx(smallest_detectable(statistics.median(steps), 4))
+    last: Any = {**state, "trials": trials[2:]}
+    assert found.loss < smallest_seen(bench, last).loss  # against the start, which holds the first step, too
 
 
 def test_what_a_users_code_prints_stays_out_of_the_outcome(

@@ -80,7 +80,7 @@ def test_leaving_tasks_out_needs_another_of_other_problems() -> None:
 def test_adapters_of_a_generator_that_saw_the_questions_are_not_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever proposes them: where texts are drawn without the grammar any family may come."""
     here = Situation.__new__(Situation)
-    here._leaks = True
+    here.leaks = True
     monkeypatch.setattr(Situation, "known", lambda *_: {})
     judged = here.judge(TTS.papers_numbers())
     assert (judged.improved, judged.reason) == (False, "the generator was trained on this task's questions")
