@@ -10,12 +10,15 @@ from typing import Annotated, ClassVar, Literal, Self, cast, get_args
 
 from pydantic import Field, model_validator
 
-from cao.strategies.base import Standing, Strategy
+from cao.strategies.base import Pace, Price, Standing, Strategy
 from cao.types import AnswerRule, LengthUnit, PriorKind
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 LENGTHS: tuple[LengthUnit, ...] = ("none", "token", "char")
 
+
+PRIOR_TIMES = 0.84
+"""Of a question's time: what it takes at most to read its choices without it."""
 
 NEEDS = {
     "choice": "choices that are scored themselves, and here what follows them is",
@@ -82,6 +85,10 @@ class Calibrate(Strategy):
         """Return the priors that there are none of in this task."""
         lacking = tuple(kind for kind in get_args(PriorKind) if kind not in standing.priors)
         return {"prior": lacking} if lacking else {}
+
+    def price(self, pace: Pace) -> Price:
+        """Return the price of answering: behind ``choice`` the choices are read once more, without their question."""
+        return Price(times=1.0 + PRIOR_TIMES * (self.prior == "choice"))
 
     def refusal(self, standing: Standing) -> str | None:
         """Return that the rule is in use, or what its prior needs and the task has not."""

@@ -6,15 +6,12 @@ where the model before could be handed over as one adapter folder and this one c
 
 import math
 
+from cao.strategies.calibrate import PRIOR_TIMES
 from cao.strategies.tts import ROUTED_TIMES
 from cao.types import AdaptedModel, AnswerRule
 
 SLOT_STEP = 0.1
 """Forward passes that one of Latent's steps costs: it multiplies the head alone."""
-
-
-PRIOR = 0.84
-"""Of a forward pass: what it takes at most to read a question's choices without the question."""
 
 
 def passes(model: AdaptedModel, *, same_choices: bool = False) -> float:
@@ -26,7 +23,7 @@ def passes(model: AdaptedModel, *, same_choices: bool = False) -> float:
     """
     members = ROUTED_TIMES if model.centroids else float(len(model.members))
     read = model.answer_rule.prior == "choice" and not same_choices
-    return members * (1.0 + SLOT_STEP * model.latent.slot_steps if model.latent else 1.0) + PRIOR * read * members
+    return members * (1.0 + SLOT_STEP * model.latent.slot_steps if model.latent else 1.0) + PRIOR_TIMES * read * members
 
 
 def has_folder(model: AdaptedModel) -> bool:

@@ -16,6 +16,7 @@ from eval.baselines.seal.method import SealSettings
 from eval.baselines.seal.recipe import CHOICES
 from eval.baselines.serl.method import SerlSettings
 from eval.baselines.text_to_lora import TextSettings
+from eval.policies.labelled_lora import HELD_BACK
 from tools.generate_lora.checkpoints import CheckpointPreset
 
 ANSWERS = Objective()
@@ -73,7 +74,8 @@ def reading(baseline: Baseline, pooled: int, labelled: int, answer: int) -> Read
             answers = wanted * hyper.reinforcing.samples
             return Reading(adapting=answers, written=wanted * hyper.writing.max_tokens + answers * answer)
         case LabelledSettings(recipe=recipe):
-            return Reading(adapting=(len(recipe.rates) + 1) * recipe.epochs * labelled)
+            learnt = labelled - labelled // HELD_BACK
+            return Reading(adapting=recipe.epochs * (len(recipe.rates) * learnt + labelled))  # at most
     return Reading()
 
 

