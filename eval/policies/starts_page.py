@@ -62,9 +62,9 @@ Made on {result.measured} by
 {result.model} (sha256 {result.model_sha256[:12]}…), {result.dtype}, device {result.device}; \
 {len(result.tasks)} tasks, seeds {seeds}. Rules and adapters are chosen on {result.reward} reward questions, \
 adapters by the rule of acceptance `{result.rule}`, and of answer rules {result.rule_choice}. All that follows is on \
-at most {result.limit} test questions. Generators never saw the task that they serve. Intervals are 95 %: a bootstrap \
-over tasks, and over seeds within tasks, too short where tasks are few; p is two-sided, by flipping the signs of the \
-tasks' mean differences.
+at most {result.limit} test questions. A task is served by a generator that never saw it, where there is one. \
+Intervals are 95 %: a bootstrap over tasks, and over seeds within tasks, too short where tasks are few; p is \
+two-sided, by flipping the signs of the tasks' mean differences.
 
 ## Changes of the accuracy, mean over tasks and seeds
 
