@@ -25,6 +25,7 @@ from policies.base import adapter_of
 from tools.evaluate import load_items, save_items
 from tools.evaluate.statistics import compare, differences, smallest_detectable, summarise
 from tools.evaluate.temperature import losses
+from tools.evaluate.written import are_written
 
 PACKAGES = (
     "torch",
@@ -241,7 +242,8 @@ def smallest_seen(bench: Workbench, state: State) -> Detectable:
     loss = statistics.median(spreads) if spreads else unrelated * statistics.stdev(losses(base).tolist())
     flip = statistics.median(flips) if flips else unrelated * statistics.stdev([float(item.correct) for item in base])
     n = len(base)  # accuracy moves by whole questions, so nothing below one of them can be seen
-    return Detectable(loss=smallest_detectable(loss, n) or None, accuracy=max(1 / n, smallest_detectable(flip, n)))
+    seen = None if are_written(base) else smallest_detectable(loss, n) or None
+    return Detectable(loss=seen, accuracy=max(1 / n, smallest_detectable(flip, n)))
 
 
 def versions() -> dict[str, str]:

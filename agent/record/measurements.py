@@ -160,7 +160,8 @@ class Counts(Record):
 class Detectable(Record):
     """The smallest changes that the reward part could have seen: log-loss in nats, accuracy in [0, 1].
 
-    ``loss`` is None where no question's log-loss differed, as behind answers that are all uniform: nothing can be told.
+    ``loss`` is None where it can tell nothing: answers are written, or no question's log-loss differed, as behind
+    answers that are all uniform.
     """
 
     loss: float | None

@@ -155,6 +155,17 @@ def test_an_accepted_attempt_is_held_against_the_best_before_it(tmp_path: Path) 
     assert found.loss < smallest_seen(bench, last).loss  # against the start, which holds the first step, too
 
 
+def test_the_loss_of_written_answers_is_said_to_tell_nothing(tmp_path: Path) -> None:
+    (tmp_path / "items").mkdir()
+    for name, loss in (("base", 1.0), ("attempt-1", 0.9)):
+        items = [Item(id=f"q{n}", correct=n < 2, loss=loss + n, text="an answer") for n in range(4)]
+        save_items(tmp_path / "items" / f"{name}.jsonl", items)
+    trial = Trial(attempt=1, accepted=False, reason="", reward=reward(0.5))
+    state: Any = {"start": "base", "trials": [trial], "starts": {}}
+    bench: Any = SimpleNamespace(folder=tmp_path)
+    assert smallest_seen(bench, state).model_dump() == {"loss": None, "accuracy": 0.25}
+
+
 def test_what_a_users_code_prints_stays_out_of_the_outcome(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
