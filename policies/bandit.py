@@ -43,7 +43,7 @@ class BanditPolicy:
             seed: equal seeds give equal texts.
         """
         rng = random.Random(seed)
-        tried = context.tried
+        tried = context.spent
         arms = context.able(arm.canonical() for arm in grid(context.families or tuple(FAMILIES)))
         arms = [arm for arm in arms if canonical_json(arm) not in tried] or arms
         return [plain_json(max(arms, key=lambda arm: rng.betavariate(*self._posterior(arm)))) for _ in range(n)]

@@ -91,13 +91,13 @@ class PolicyContext(Record):
         return family in self.families and not any(strategy.get(key) in values for key, values in without.items())
 
     @property
-    def tried(self) -> set[str]:
+    def spent(self) -> set[str]:
         """The strategies tried on or refused by the current model, as canonical JSON: none is worth an attempt.
 
         Each is there as it was tried and as a policy proposes it, without the keys that only a run's settings state.
         """
-        spent = [*spent_on(self.history), *self.refused]
-        return {canonical_json(each) for strategy in spent for each in (strategy, _as_offered(strategy))}
+        strategies = [*spent_on(self.history), *self.refused]
+        return {canonical_json(each) for strategy in strategies for each in (strategy, _as_offered(strategy))}
 
 
 def spent_on(history: Sequence[Trial]) -> list[StrategyFields]:

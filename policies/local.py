@@ -85,7 +85,7 @@ class LocalPolicy:
             n: how many.
             seed: equal seeds give equal texts.
         """
-        tried = context.tried
+        tried = context.spent
         prompt, beginning = self.prompt(context), self._beginning(context)
         grammar = self._grammar(json.dumps(context.offered())) if self._settings.constrained else None
         generator = torch.Generator().manual_seed(seed)

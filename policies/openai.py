@@ -13,7 +13,7 @@ from policies.extract import answer
 from policies.messages import policy_messages, with_rejected
 
 MOST_TOKENS = 4096
-REPEATED = "this strategy was tried in this run already"
+REPEATED = "this strategy was tried already, or cannot act on the current model"
 
 
 class OpenAIPolicy:
@@ -92,7 +92,7 @@ class OpenAIPolicy:
                 break  # the reply in hand counts as an attempt, and the next one finds out whether the server is back
             self.stats[reply.outcome] += 1
             text = answer(reply.text)
-            fault = _fault(text, reply, tokens, context.tried)
+            fault = _fault(text, reply, tokens, context.spent)
             if fault is None:
                 break
             rejected.append((text, fault))

@@ -33,7 +33,7 @@ class RandomPolicy:
             seed: equal seeds give equal texts.
         """
         rng, families = random.Random(seed), list(context.families or FAMILIES)
-        tried = context.tried
+        tried = context.spent
         texts: list[str] = []
         for _ in range(n):
             for _ in range(REDRAWN):

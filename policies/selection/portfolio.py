@@ -63,5 +63,5 @@ class PortfolioPolicy:
             seed: changes nothing.
         """
         able = context.able(self._order)
-        left = [s for s in able if canonical_json(s) not in context.tried] or able
+        left = [s for s in able if canonical_json(s) not in context.spent] or able
         return [plain_json(left[i % len(left)]) for i in range(n)]

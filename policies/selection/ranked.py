@@ -55,7 +55,7 @@ def best_first(texts: Sequence[str], surrogate: Surrogate, context: PolicyContex
         surrogate: predicts.
         context: the state of the run.
     """
-    predicted, tried = surrogate.predict(context.features), context.tried
+    predicted, tried = surrogate.predict(context.features), context.spent
 
     def worth(text: str) -> tuple[int, float]:
         try:

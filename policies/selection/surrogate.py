@@ -198,6 +198,6 @@ class SurrogatePolicy:
         """
         predicted = self._surrogate.predict(context.features)
         able = context.able(dict(point.strategy) for point in self._surrogate.points)
-        left = [s for s in able if canonical_json(s) not in context.tried] or able
+        left = [s for s in able if canonical_json(s) not in context.spent] or able
         ranked = sorted(left, key=lambda s: -predicted[canonical_json(s)])
         return [plain_json(ranked[i % len(ranked)]) for i in range(n)]

@@ -91,7 +91,7 @@ def test_a_repetition_is_asked_again_hotter(server: Any, http: Any) -> None:
     policy(server, temperature=0.0).propose(CONTEXT.model_copy(update={"history": (tried,)}), 1, seed=0)
     temperatures = [request["temperature"] for request in server.requests]
     assert temperatures == [0.0, 1.0, 2.0]
-    assert "tried in this run already" in server.requests[1]["messages"][-1]["content"]
+    assert "tried already, or cannot act" in server.requests[1]["messages"][-1]["content"]
 
 
 def test_a_reply_that_was_cut_off_is_asked_again_with_more_room(server: Any, http: Any) -> None:

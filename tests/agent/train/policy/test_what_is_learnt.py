@@ -139,7 +139,7 @@ def test_a_situation_is_taught_at_the_first_attempt_and_behind_failed_ones() -> 
     assert all(lesson.weights == [1.0] for lesson in lessons)
     assert [lesson.share for lesson in lessons] == pytest.approx([1] * 4)  # .15 above the median of two in both
     for lesson, context in zip(lessons, contexts, strict=True):
-        assert not context.tried & {canonical_json(parse_strategy(reply).canonical()) for reply in lesson.replies}
+        assert not context.spent & {canonical_json(parse_strategy(reply).canonical()) for reply in lesson.replies}
 
 
 def test_of_what_failed_other_families_stand_first_and_what_could_not_act_has_no_part() -> None:
