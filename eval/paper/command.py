@@ -7,7 +7,7 @@ from contextlib import closing
 from agent.record.terminal import make_view
 from agent.train.engine.settings import EngineSettings
 from cao.errors import InputError
-from cao.types import Record
+from cao.types import AnswerProtocol, Record
 from eval.options import TablesOptions
 from eval.paper.adapters import measure as adapters
 from eval.paper.cells.reckoning import plan_text
@@ -98,9 +98,12 @@ def measure(options: TablesOptions, engine: EngineSettings, command: str, *, as_
             if not as_json:
                 text = page.read_text(encoding="utf-8") if name in TABLES else ""
                 sys.stdout.write(f"{text}\n{page}\n".lstrip())
-        if every or options.rules == "equal":
+        protocols: list[AnswerProtocol] = [options.protocol] if every or options.rules == "equal" else []
+        if every and options.protocol != "likelihood":  # beside which tables of adapters are judged
+            protocols.append("likelihood")
+        for protocol in protocols:
             try:
-                judged = write_verdicts(folder, options.protocol)[1]
+                judged = write_verdicts(folder, protocol)[1]
                 sys.stdout.write("" if as_json else f"{judged}\n")
             except InputError as error:  # another table's file lies in the way; what was measured is written
                 view.say(f"verdicts: not written: {error}")

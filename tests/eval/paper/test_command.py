@@ -60,5 +60,8 @@ def test_a_crash_in_a_table_of_cells_leaves_the_others_and_alone_it_is_raised(
     assert list(found) == ["2", "5", "6", "3", "4", "figures", "cost"]
     assert "alone: python -m eval.tables --table 5 --tasks piqa --out runs/again" in found["5"]["absent"]
     assert "verdicts: not written: " in err
+    generate = TablesOptions(table="all", out=tmp_path, protocol="generate")
+    assert command.measure(generate, EngineSettings(), told, as_json=True) == 0
+    assert capsys.readouterr().err.count("verdicts: not written: ") == 2  # of either way of answering
     with pytest.raises(ZeroDivisionError, match="by purpose in 6"):
         command.measure(TablesOptions(table="6", out=tmp_path), EngineSettings(), told, as_json=True)
