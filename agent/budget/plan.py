@@ -25,6 +25,8 @@ ACCELERATOR_RATE = 2e13
 """Operations a second that an accelerator is credited with; it is not measured before a run."""
 MEMORY_RATE = 1.5e10
 """Bytes a second at which weights are read for each token that is written."""
+TOGETHER = 20
+"""Texts that are written side by side, about."""
 PROPOSAL_TOKENS = (900, 60)
 """Tokens that the local policy reads and writes for one proposal."""
 START_UP_SECONDS, DETECT_SECONDS = 6.0, 2.0
@@ -104,6 +106,11 @@ class Speed:
         return ((prompt + answers) * self.read + answers * self.scored) / CHARACTERS_PER_TOKEN
 
     @property
+    def one_of_many(self) -> float:
+        """Seconds a token that is written, of texts that are written side by side."""
+        return max(self.read + self.scored, self.written / TOGETHER)
+
+    @property
     def proposal(self) -> float:
         """Seconds of one proposal by the local policy."""
         read, written = PROPOSAL_TOKENS
@@ -155,7 +162,7 @@ def part_seconds(speed: Speed, task: Task, examples: list[Example], protocol: An
     """Return the seconds of measuring one model on some questions."""
     seconds = sum(speed.question(len(e.prompt), sum(map(len, e.choices))) for e in examples)
     if protocol == "generate":
-        seconds += len(examples) * task.max_new_tokens * max(speed.read + speed.scored, speed.written / 20)
+        seconds += len(examples) * task.max_new_tokens * speed.one_of_many
     return seconds
 
 

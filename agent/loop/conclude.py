@@ -224,13 +224,12 @@ def smallest_seen(bench: Workbench, state: State) -> Detectable:
     """
     base, start = (load_items(bench.folder / "items" / f"{name}.jsonl") for name in ("base", state["start"]))
     measured = [trial for trial in state["trials"] if trial.reward is not None]
-    of = {trial.attempt: load_items(bench.folder / "items" / f"attempt-{trial.attempt}.jsonl") for trial in measured}
-    before, paired = start, dict[int, tuple[list[Item], list[Item]]]()
+    before, adopted, refused = start, list[tuple[list[Item], list[Item]]](), list[tuple[list[Item], list[Item]]]()
     for trial in measured:
-        paired[trial.attempt] = before, of[trial.attempt]
-        before = of[trial.attempt] if trial.accepted else before
-    chosen = [trial for trial in measured if trial.accepted] or measured
-    pairs = [paired[trial.attempt] for trial in chosen]
+        answered = load_items(bench.folder / "items" / f"attempt-{trial.attempt}.jsonl")
+        (adopted if trial.accepted else refused).append((before, answered))
+        before = answered if trial.accepted else before
+    pairs = adopted or refused
     if not pairs:
         made = [name for name, begun in state["starts"].items() if begun and begun["reward"]]
         pairs = [(base, load_items(bench.folder / "items" / f"{name}.jsonl")) for name in made]

@@ -143,7 +143,7 @@ def _few_are_hopeless(
     answers: Answers, best: list[Item], measured: Measurement, error: float, bar: Bar, rule: AcceptRule
 ) -> bool:
     """Return whether all of a candidate's adapters are hopeless, by what a few of them answered."""
-    end, total, ranked = len(measured.items), measured.total, not are_written(best)
+    end, total, ranked = len(measured.items), measured.total, not are_written(best, measured.items)
     level = level_of_each(rule, bar.level) if ranked else bar.level
     hopeless_by = partial(few_hopeless, members=measured.of, selecting=answers.selecting)
     losses, combined = _member_changes(answers, best, end, measured.members), prospects(best, measured.items)

@@ -104,7 +104,7 @@ def hopeless(
     assert 2 <= asked < total, (asked, total)
     assert [item.id for item in best[:asked]] == [item.id for item in candidate], "items of different questions"
     gained, lost = discordant(best, candidate)
-    by_accuracy = rule == "any" or are_written(best) or are_written(candidate)
+    by_accuracy = rule == "any" or are_written(best, candidate)
     least = 1 if by_accuracy else 0
     if gained - lost + (total - asked) < least:
         return f"the accuracy cannot become {'higher' if least else 'as high'} any more"

@@ -246,7 +246,7 @@ def compare(
     change, p_value = statistics.fmean(diffs), paired_one_sided([diff + price for diff in diffs])
     each, smallest = level_of_each(rule, level), _smallest(diffs)
     accepted = gained > lost
-    if rule != "any" and (are_written(best) or are_written(candidate)):
+    if rule != "any" and are_written(best, candidate):
         accepted = surely_more(gained, lost, len(best), level, price)
     elif rule != "any":
         accepted = gained >= lost and p_value <= each and -(change + price) >= smallest

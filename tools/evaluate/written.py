@@ -26,9 +26,9 @@ class Written(Record):
     guessing: float = 0.0
 
 
-def are_written(items: Sequence[Item]) -> bool:
-    """Return whether a model wrote its answers; they have texts and no scores, and so no temperature."""
-    return any(item.text for item in items)
+def are_written(*sides: Sequence[Item]) -> bool:
+    """Return whether models wrote their answers; they have texts and no scores, and so no temperature."""
+    return any(item.text for items in sides for item in items)
 
 
 def grade_texts(task: Task, examples: Sequence[Example], texts: Sequence[str]) -> list[Written]:

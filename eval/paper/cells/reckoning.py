@@ -27,9 +27,6 @@ TRAINED = 3.0
 ONE_BY_ONE = 1.3
 """What the loop adds to the questions that it asks: proposals, priors, and the making of adapters."""
 
-TOGETHER = 20
-"""Texts that are written side by side, about."""
-
 STARTS, ATTEMPTS = 3, 4
 """Models that a run measures on the reward part before its loop, and in it at most."""
 
@@ -92,8 +89,7 @@ class Reckoning:
         """Return the seconds of what a baseline reads and writes of its target by its paper's own settings."""
         lm, task, own = self._desk.lm, get_task(key.task), self._reading(key)
         rows = own.objective.rows(lm, task, self._desk.shared.measured(key.task)[0], TARGET_TOKENS)
-        a_token = max(self._speed.read + self._speed.scored, self._speed.written / TOGETHER)
-        return self._training(own.adapting * mean_tokens([rows])) + own.written * a_token
+        return self._training(own.adapting * mean_tokens([rows])) + own.written * self._speed.one_of_many
 
     def _reading(self, key: Key) -> Reading:
         """Return what a baseline reads by its paper's own settings."""
