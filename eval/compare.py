@@ -11,9 +11,9 @@ from eval.settings import settings_of
 EPILOG = """A and B are each a run's folder (or its id, below --out), a file below its items/, an output of eval.score
 --json, a row of a table of eval.tables (table2.json:base), or a sample log of lm-evaluation-harness (samples_*.jsonl).
 Questions are matched by id, or by text and choices.
-Changes are B minus A: accuracy with exact McNemar test and bootstrap interval, and the choices' log-loss, each side at
-its own temperature, where both have scores. Exit status: 0 judged, whatever came of it; 2 bad input, or no question in
-common; 130 interrupted; 1 a defect."""
+Changes are B minus A: accuracy with exact McNemar test (of several seeds: bootstrap) and bootstrap interval, and the
+choices' log-loss, each side at its own temperature, where both have scores. Exit status: 0 judged, whatever came of it;
+2 bad input, or no question in common; 130 interrupted; 1 a defect."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -105,11 +105,11 @@ def _print(found: Judgement) -> None:
     table = Table("", "A", "B", "B − A", "95 %", "p")
     loss, (low, high) = found.loss, found.accuracy_ci95
     table.add_row("answers", *(_text(side) for side in (found.a, found.b)))
-    table.add_row("by", *(Text(visible(side.rule)) for side in (found.a, found.b)))
+    table.add_row("by", *(Text(_rule(side)) for side in (found.a, found.b)))
     changes = (
         points(found.accuracy_change),
         f"{points(low).removesuffix(' points')} to {points(high)}",
-        bare_p(found.mcnemar_p_value),
+        bare_p(found.p_value),
     )
     table.add_row("accuracy", percent(found.a.accuracy), percent(found.b.accuracy), *changes)
     table.add_row("right alone", str(found.only_a), str(found.only_b))
@@ -124,6 +124,10 @@ def _print(found: Judgement) -> None:
     left = " and ".join(f"{side.left_out} of {name}'s" for name, side in (("A", found.a), ("B", found.b)))
     console.print(Text(f"{count(found.n, 'question')} matched ({by}); {left} questions left out"))
     console.print(Text(f"{found.verdict}."))
+
+
+def _rule(side: Compared) -> str:
+    return visible(side.rule) + (f", mean of {side.seeds} seeds" if side.seeds > 1 else "")
 
 
 def _text(side: Compared) -> Text:

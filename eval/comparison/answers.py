@@ -35,14 +35,14 @@ class Answered:
 
     Attributes:
         names: what the question goes by.
-        correct: whether the answer is right, by the side's own rule.
+        correct: whether the answer is right, by the side's own rule; one of each seed that the side was measured with.
         scores: of the choices by that rule, or empty.
         gold: index of the right choice, -1 where it is not known or there are no choices.
         gold_text: the right choice as it is read, empty where it is not known.
     """
 
     names: tuple[Name, ...]
-    correct: bool
+    correct: tuple[bool, ...]
     scores: tuple[float, ...] = ()
     gold: int = -1
     gold_text: str = ""

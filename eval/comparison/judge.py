@@ -1,6 +1,7 @@
 """What paired tests say about two sides, on the questions that both answered; every change is B minus A.
 
-- Accuracy: what each side answered by its own rule. Exact McNemar test, and a bootstrap of the questions.
+- Accuracy: what each side answered by its own rule. Exact McNemar test, and a bootstrap of the questions. Where a side
+  was measured with several seeds, the bootstrap draws these too, and its p-value takes the place of McNemar's.
 - Log-loss: of the choice scores, each side at its own temperature, cross-fitted, as a run compares two models.
   Two-sided paired t test, and a bootstrap of the questions.
 
@@ -12,13 +13,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.record.wording import count, p_text, points, signed
 from cao.errors import InputError
 from cao.types import Item, Record
 from eval.comparison.answers import Answered, Name, Side
-from eval.generation.bootstrap import REPETITIONS, Draws, interval
+from eval.generation.bootstrap import REPETITIONS, Array, Draws, interval, two_sided
 from tools.evaluate.statistics import differences, mcnemar_exact, paired_one_sided
 from tools.evaluate.temperature import losses
 
@@ -42,7 +42,8 @@ class Compared(Record):
         rule: what makes an answer of what was measured.
         answered: its questions.
         left_out: those of them that the other did not answer, or that cannot be told apart.
-        accuracy: share of right answers to the common questions.
+        seeds: S, how often each of its questions was answered.
+        accuracy: share of right answers to the common questions, mean over seeds.
         log_loss: of the choices at its own temperature, nats; None where a side has no scores.
     """
 
@@ -53,6 +54,7 @@ class Compared(Record):
     rule: str
     answered: int
     left_out: int
+    seeds: int
     accuracy: float
     log_loss: float | None
 
@@ -82,8 +84,9 @@ class Judgement(Record):
         matched_by: what the questions were recognised by, and how many of them by each.
         accuracy_change: share of right answers, B minus A.
         accuracy_ci95: its bootstrap interval.
-        only_a, only_b: questions that one side alone answered right.
-        mcnemar_p_value: exact, two-sided.
+        only_a, only_b: questions that one side answered right with a larger share of its seeds; of one seed, alone.
+        mcnemar_p_value: exact, two-sided; None where a side has several seeds.
+        bootstrap_p_value: two-sided, of the draws behind the interval.
         loss: None where no question has scores on both sides.
         verdict: the same in words.
     """
@@ -96,9 +99,15 @@ class Judgement(Record):
     accuracy_ci95: tuple[float, float]
     only_a: int
     only_b: int
-    mcnemar_p_value: float
+    mcnemar_p_value: float | None
+    bootstrap_p_value: float
     loss: LossChange | None
     verdict: str
+
+    @property
+    def p_value(self) -> float:
+        """That of the accuracy's test: McNemar's, or of several seeds the bootstrap's."""
+        return self.bootstrap_p_value if self.mcnemar_p_value is None else self.mcnemar_p_value
 
 
 def matched(a: Side, b: Side) -> list[Pair]:
@@ -134,24 +143,33 @@ def judge(a: Side, b: Side) -> Judgement:
         b: what is judged.
 
     Raises:
-        InputError: no question is in both, or a question's right answer differs.
+        InputError: no question is in both, a question's right answer differs, or the sides' seeds do not
+            go together.
     """
     pairs = matched(a, b)
-    n, right = len(pairs), np.array([[first.correct, second.correct] for _, first, second in pairs])
-    only_a, only_b = int((right[:, 0] & ~right[:, 1]).sum()), int((right[:, 1] & ~right[:, 0]).sum())
-    p_value, ci95 = mcnemar_exact(only_a, only_b), bootstrap(right[:, 1] - right[:, 0].astype(np.float64))
+    n, right = len(pairs), [_right([pair[1] for pair in pairs]), _right([pair[2] for pair in pairs])]
+    seeds = [len(table) for table in right]
+    if min(seeds) > 1 and seeds[0] != seeds[1]:
+        told = f"{a.source} was measured with {seeds[0]} seeds and {b.source} with {seeds[1]}"
+        raise InputError(f"{told}; which of them go together is not known; measure both with the same seeds")
+    changes = right[1] - right[0]
+    gains = changes.mean(0)
+    only_a, only_b = int((gains < 0).sum()), int((gains > 0).sum())
+    mcnemar, drawn = mcnemar_exact(only_a, only_b) if max(seeds) == 1 else None, bootstrap(changes)
+    ci95, p_value = interval(drawn), two_sided(drawn)
     loss, at_own = _loss(pairs)
     sides = [
         Compared(
             **{key: getattr(side, key) for key in ("source", "kind", "task", "model", "rule")},
             answered=len(side.answers),
             left_out=len(side.answers) - n,
-            accuracy=float(right[:, which].mean()),
+            seeds=seeds[which],
+            accuracy=float(right[which].mean()),
             log_loss=at_own[which] if at_own else None,
         )
         for which, side in enumerate((a, b))
     ]
-    change = (only_b - only_a) / n
+    change = float(changes.mean())
     return Judgement(
         a=sides[0],
         b=sides[1],
@@ -161,22 +179,28 @@ def judge(a: Side, b: Side) -> Judgement:
         accuracy_ci95=ci95,
         only_a=only_a,
         only_b=only_b,
-        mcnemar_p_value=p_value,
+        mcnemar_p_value=mcnemar,
+        bootstrap_p_value=p_value,
         loss=loss,
-        verdict=_verdict(n, change, ci95, p_value, loss),
+        verdict=_verdict(n, change, ci95, p_value if mcnemar is None else mcnemar, max(seeds), loss),
     )
 
 
-def bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean of values that are drawn again, the same draws every time.
+def bootstrap(values: Array) -> Array:
+    """Return (R,) the mean of values of which questions and seeds are drawn again, the same draws every time.
 
     Args:
-        values: (n,) a paired difference of each question.
+        values: (S, n) a paired difference of each seed and question.
     """
-    n, rng = len(values), np.random.default_rng(0)
+    (seeds, n), rng = values.shape, np.random.default_rng(0)
     size = max(1, min(REPETITIONS, _BLOCK // n))
     sizes = [min(size, REPETITIONS - done) for done in range(0, REPETITIONS, size)]
-    return interval(np.concatenate([Draws.make(n, 1, rng, each).means(values[None]) for each in sizes]))
+    return np.concatenate([Draws.make(n, seeds, rng, each).means(values) for each in sizes])
+
+
+def _right(answers: Sequence[Answered]) -> Array:
+    """Return (S, n) 1 where a side's answer is right, else 0."""
+    return np.array([one.correct for one in answers], dtype=np.float64).T
 
 
 def _by_name(answers: Sequence[Answered]) -> dict[Name, int]:
@@ -202,20 +226,26 @@ def _loss(pairs: Sequence[Pair]) -> tuple[LossChange | None, tuple[float, float]
     changes = differences(a, b)
     tails = [paired_one_sided(signs.tolist()) for signs in (changes, -changes)]
     found = LossChange(
-        n=len(scored), change=float(changes.mean()), ci95=bootstrap(changes), p_value=min(1.0, 2 * min(tails))
+        n=len(scored),
+        change=float(changes.mean()),
+        ci95=interval(bootstrap(changes[None])),
+        p_value=min(1.0, 2 * min(tails)),
     )
     return found, (float(losses(a).mean()), float(losses(b).mean()))
 
 
 def _item(name: Name, side: Answered) -> Item:
     """Return an answer for the statistics; both sides' have one id, and their losses are made of the scores."""
-    return Item(id=name[1], scores=side.scores, gold=side.gold, correct=side.correct, loss=0.0)
+    return Item(id=name[1], scores=side.scores, gold=side.gold, correct=all(side.correct), loss=0.0)
 
 
-def _verdict(n: int, change: float, ci95: tuple[float, float], p_value: float, loss: LossChange | None) -> str:
+def _verdict(
+    n: int, change: float, ci95: tuple[float, float], p_value: float, seeds: int, loss: LossChange | None
+) -> str:
     """Return the judgement in words: accuracy first, then the log-loss."""
     low, high = points(ci95[0]).removesuffix(" points"), points(ci95[1])
-    found = f"{points(change)}, 95 %: {low} to {high}, exact McNemar {p_text(p_value)}"
+    test = "exact McNemar" if seeds == 1 else f"bootstrap of questions and {seeds} seeds,"
+    found = f"{points(change)}, 95 %: {low} to {high}, {test} {p_text(p_value)}"
     if p_value <= LEVEL:
         better, worse = ("B", "A") if change > 0 else ("A", "B")
         told = f"{better} answers more of the {count(n, 'question')} right than {worse} (B − A: {found})"

@@ -108,4 +108,4 @@ def _answer(item: Item | ScoredItem, kept: Kept | None, place: str) -> Answered:
         names += names_of(kept.context, kept.question, kept.choices)
         gold = as_read(kept.choices[kept.answer]) if 0 <= kept.answer < len(kept.choices) else ""
     scores = checked_scores(item.scores, item.gold, place)
-    return Answered(tuple(dict.fromkeys(names)), item.correct, scores, item.gold, gold)
+    return Answered(tuple(dict.fromkeys(names)), (item.correct,), scores, item.gold, gold)

@@ -112,7 +112,7 @@ def _answer(sample: Sample, metric: str, place: str) -> Answered:
     gold = _gold(sample.target, asked.choices[: len(scores)])
     known = checked_scores(scores, gold, place) if gold >= 0 else ()
     text = as_read(asked.choices[gold]) if gold >= 0 else ""
-    return Answered(tuple(dict.fromkeys(names)), bool(value), known, gold, text)
+    return Answered(tuple(dict.fromkeys(names)), (bool(value),), known, gold, text)
 
 
 def _requests(sample: Sample, place: str) -> Requests:

@@ -46,7 +46,7 @@ def split_row(source: str) -> tuple[Path, str] | None:
 
 
 def read_row(file: Path, row: str) -> Side:
-    """Return the answers of a row of a table, by its own rule; of several seeds those of the first one.
+    """Return the answers of a row of a table, by its own rule, of all its seeds.
 
     Args:
         file: the table's.
@@ -59,15 +59,20 @@ def read_row(file: Path, row: str) -> Side:
     table = parsed(file.read_bytes(), TableAnswers, f"{file}: no table of eval.tables")
     if row not in table.rows:
         raise InputError(f"{file}: has no row {row!r}; it has {', '.join(table.rows)}")
-    answers, seeds = list[Answered](), 1
+    answers = list[Answered]()
     for task, cell in table.rows[row].cells.items():
         asked = table.questions.get(task, ())
-        if not cell.right or len(cell.right[0]) != len(asked):
+        if not cell.right or {len(one) for one in cell.right} != {len(asked)}:
             again = "a version that did not keep answers made it; measure the table again"
             raise InputError(f"{file}: which questions of {task} {row} answers rightly is not there: {again}")
-        seeds = max(seeds, len(cell.right))
-        answers += [Answered(((BY_ID, one),), right == "1") for one, right in zip(asked, cell.right[0], strict=True)]
+        of_seeds = [tuple(one == "1" for one in each) for each in zip(*cell.right, strict=True)]
+        answers += [Answered(((BY_ID, one),), right) for one, right in zip(asked, of_seeds, strict=True)]
     if not answers:
         raise InputError(f"{file}: {row} has no figures there")
-    rule = f"{table.protocol}, its own answer rule{f', the first of {seeds} seeds' if seeds > 1 else ''}"
+    seeds = {len(one.correct) for one in answers}
+    if len(seeds) > 1:
+        raise InputError(
+            f"{file}: {row} has tasks of {' and of '.join(map(str, sorted(seeds)))} seeds; they do not mix"
+        )
+    rule = f"{table.protocol}, its own answer rule"
     return Side(f"{file}{SEPARATOR}{row}", f"a row of table {table.table}", None, table.model, rule, answers)

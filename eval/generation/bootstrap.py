@@ -184,6 +184,16 @@ def interval(values: Array, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def two_sided(drawn: Array) -> float:
+    """Return the two-sided p-value of a bootstrap: twice the smaller share on one side of zero, at least 2/(R + 1).
+
+    Args:
+        drawn: (R,) differences.
+    """
+    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
+
+
 def recovery(base: float, generated: float, checkpoint: float) -> float | None:
     """Return the recovery ratio (base − generated) / (base − checkpoint), None where the checkpoint gains nothing.
 

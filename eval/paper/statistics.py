@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from eval.baselines.baseline import Spent
-from eval.generation.bootstrap import REPETITIONS, Array, interval
+from eval.generation.bootstrap import REPETITIONS, Array, interval, two_sided
 from eval.generation.scores import TaskAnswers
 from eval.paper.results import Choice, Mean, Versus
 from tools.evaluate.statistics import wilson
@@ -155,16 +155,6 @@ def _mean_known(values: Sequence[float | None]) -> float | None:
     """Return a mean, None where one of the values is not known."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def two_sided(drawn: Array) -> float:
-    """Return the two-sided p-value of a bootstrap: twice the smaller share on one side of zero, at least 2/(R + 1).
-
-    Args:
-        drawn: (R,) differences.
-    """
-    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
 
 
 def holm(values: Sequence[float]) -> list[float]:

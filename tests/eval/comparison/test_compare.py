@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from cao.errors import InputError
 from cao.tasks.base import choice_example
 from eval import compare, score
+from eval.comparison.answers import Side
 from eval.comparison.table_row import read_row
 from tests.eval.comparison.files import (
     CHOICES,
@@ -107,14 +109,36 @@ def test_a_table_without_the_row_is_refused_with_what_to_do(refused: Any, tmp_pa
     assert "there is no such file" in refused(f"{file}:base", f"{tmp_path}/none.json:base")
 
 
-def test_a_row_of_several_seeds_says_that_the_first_one_speaks(tmp_path: Path) -> None:
-    table = {"table": "2", "model": "tiny", "protocol": "likelihood", "questions": {"a": ["x", "y"]}}
-    for seeds, told in ((["10"], "its own answer rule"), (["10", "01"], "its own answer rule, the first of 2 seeds")):
-        file = tmp_path / "table2.json"
-        file.write_text(json.dumps({**table, "rows": {"base": {"cells": {"a": {"right": seeds}}}}}))
-        side = read_row(file, "base")
-        assert side.rule.endswith(told)
-        assert [one.correct for one in side.answers] == [True, False]
+def test_a_row_of_several_seeds_has_the_answers_of_all(tmp_path: Path) -> None:
+    table = {"table": "2", "model": "tiny", "protocol": "likelihood", "questions": {"a": ["x", "y"], "b": ["z"]}}
+    file = tmp_path / "table2.json"
+
+    def row(a: list[str], b: list[str]) -> Side:
+        file.write_text(json.dumps({**table, "rows": {"base": {"cells": {"a": {"right": a}, "b": {"right": b}}}}}))
+        return read_row(file, "base")
+
+    assert [one.correct for one in row(["10"], ["1"]).answers] == [(True,), (False,), (True,)]
+    assert [one.correct for one in row(["10", "11"], ["1", "0"]).answers] == [
+        (True, True),
+        (False, True),
+        (True, False),
+    ]
+    with pytest.raises(InputError, match="base has tasks of 1 and of 2 seeds; they do not mix"):
+        row(["10"], ["1", "0"])
+    with pytest.raises(InputError, match="which questions of a base answers rightly is not there"):
+        row(["10", "1"], ["1", "0"])
+
+
+def test_rows_of_several_seeds_are_compared_over_all(call: Any, tmp_path: Path) -> None:
+    file = table(tmp_path / "table2.json", base=LEFT, maml=RIGHT)
+    both = json.loads(file.read_text())
+    both["rows"]["maml"]["cells"]["animals"]["right"] *= 2
+    file.write_text(json.dumps(both))
+    code, out, _ = call(f"{file}:base", f"{file}:maml")
+    plain = " ".join(out.replace("│", " ").split())
+    assert code == 0
+    assert "likelihood, its own answer rule likelihood, its own answer rule, mean of 2 seeds" in plain
+    assert "bootstrap of questions and 2 seeds, p = " in plain
 
 
 def test_a_run_is_found_by_its_id_and_its_baseline_by_its_file(call: Any, tmp_path: Path) -> None:

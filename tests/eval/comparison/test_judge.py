@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from cao.errors import InputError
 from eval.comparison.answers import BY_ID, BY_TEXT, Answered, Side
 from eval.comparison.judge import bootstrap, judge, matched
+from eval.generation.bootstrap import interval
 
 
 def answered(name: str, correct: bool, scores: tuple[float, ...] = (), gold: int = -1, **more: str) -> Answered:
-    return Answered(((BY_ID, name), *((BY_TEXT, text) for text in more.values())), correct, scores, gold)
+    return Answered(((BY_ID, name), *((BY_TEXT, text) for text in more.values())), (correct,), scores, gold)
 
 
 def side(answers: list[Answered], source: str = "x") -> Side:
@@ -68,8 +69,38 @@ def test_the_log_loss_is_of_questions_that_both_scored() -> None:
 
 
 def test_the_interval_is_the_binomials() -> None:
-    assert bootstrap(np.array([1.0] * 5 + [0.0] * 5)) == pytest.approx((0.2, 0.8))  # quantiles of Binomial(10, ½) / 10
-    assert bootstrap(np.array([0.25])) == (0.25, 0.25)
+    ten = bootstrap(np.array([[1.0] * 5 + [0.0] * 5]))
+    assert interval(ten) == pytest.approx((0.2, 0.8))  # quantiles of Binomial(10, ½) / 10
+    assert interval(bootstrap(np.array([[0.25]]))) == (0.25, 0.25)
+
+
+def seeded(*seeds: str) -> Side:
+    """One row of a table: of each seed, whether each question is answered right."""
+    return side([Answered(((BY_ID, f"q{i}"),), tuple(s[i] == "1" for s in seeds)) for i in range(len(seeds[0]))])
+
+
+def test_of_several_seeds_all_speak() -> None:
+    """The second seed undoes what the first one gained; the first alone would have told a difference."""
+    found = judge(seeded("0000000000"), seeded("1111111111", "0000000000"))
+    assert (found.a.seeds, found.b.seeds, found.b.accuracy) == (1, 2, 0.5)
+    assert found.accuracy_change == 0.5
+    assert (found.only_a, found.only_b) == (0, 10)
+    assert found.mcnemar_p_value is None
+    assert found.accuracy_ci95 == (0.0, 1.0)  # both seeds of a draw are the second in every fourth draw
+    assert found.p_value == found.bootstrap_p_value == pytest.approx(0.5, abs=0.05)
+    assert "no difference in accuracy can be told from chance" in found.verdict
+    assert "bootstrap of questions and 2 seeds, p = " in found.verdict
+
+
+def test_the_same_seeds_of_both_sides_are_drawn_together() -> None:
+    a, b = seeded("1111100000", "0000000000"), seeded("1111110000", "1000000000")
+    found = judge(a, b)
+    assert found.accuracy_change == pytest.approx(0.1)
+    assert found.accuracy_ci95[0] == 0.0
+    with pytest.raises(
+        InputError, match=r"was measured with 2 seeds and x with 3; .* measure both with the same seeds"
+    ):
+        judge(a, seeded("1" * 10, "0" * 10, "1" * 10))
 
 
 def test_a_question_is_matched_by_any_name_and_left_out_where_names_do_not_tell() -> None:
@@ -78,7 +109,10 @@ def test_a_question_is_matched_by_any_name_and_left_out_where_names_do_not_tell(
         [answered("x", False, text="t1"), answered("2", True), answered("y", True, text="t4"), answered("4", False)]
     )
     pairs = matched(a, b)
-    assert [(name, second.correct) for name, _, second in pairs] == [((BY_ID, "2"), True), ((BY_TEXT, "t1"), False)]
+    assert [(name, second.correct) for name, _, second in pairs] == [
+        ((BY_ID, "2"), (True,)),
+        ((BY_TEXT, "t1"), (False,)),
+    ]
     found = judge(a, b)
     assert (found.n, found.a.left_out, found.b.left_out) == (2, 2, 2)
     assert found.matched_by == {BY_ID: 1, BY_TEXT: 1}

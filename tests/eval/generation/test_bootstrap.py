@@ -7,7 +7,7 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 from cao.types import AnswerRule
-from eval.generation.bootstrap import Answers, Draws, interval, over_tasks, recovered, recovery
+from eval.generation.bootstrap import Answers, Draws, interval, over_tasks, recovered, recovery, two_sided
 from tests.eval.generation.parts import answers, items
 
 
@@ -94,3 +94,8 @@ def test_recovery_by_hand() -> None:
     draws = everything([[2, 0], [0, 2], [1, 1]], [[1]] * 3)
     found = recovered(draws, base, made, best)  # in the second draw the checkpoint gains nothing
     assert found.tolist() == pytest.approx([0.5, 1.0])
+
+
+def test_a_bootstrap_on_one_side_of_zero_is_not_certain() -> None:
+    assert two_sided(np.full(999, 1.0)) == pytest.approx(0.002)
+    assert two_sided(np.array([1.0, -1.0] * 500)) == 1.0

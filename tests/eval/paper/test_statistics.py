@@ -6,7 +6,7 @@ import pytest
 from eval.baselines.baseline import Spent
 from eval.generation.bootstrap import Answers, Draws, interval
 from eval.generation.scores import TaskAnswers
-from eval.paper.statistics import accuracy_interval, choice_of, holm, mean_of, spent_of, two_sided, versus
+from eval.paper.statistics import accuracy_interval, choice_of, holm, mean_of, spent_of, versus
 from tests.eval.generation.parts import answers, items
 
 
@@ -21,11 +21,6 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.5]) == [1.0, 1.0]
     assert holm([]) == []
-
-
-def test_a_bootstrap_on_one_side_of_zero_is_not_certain() -> None:
-    assert two_sided(np.full(999, 1.0)) == pytest.approx(0.002)
-    assert two_sided(np.array([1.0, -1.0] * 500)) == 1.0
 
 
 def test_a_mean_is_over_the_tasks_that_have_the_row() -> None:
