@@ -25,7 +25,11 @@ def heading(result: TableResult) -> str:
     """Return the top of the page: the table's name, its command, and what is measured, in a sentence."""
     asked = "ranked by likelihood" if result.protocol == "likelihood" else "written, and parsed"
     seeds = f"seed{'s' if len(result.seeds) > 1 else ''} {', '.join(map(str, result.seeds))}"
-    return f"""# Table {result.table} of the paper, measured here: {TABLES[result.table].title.lower()}
+    how = (
+        ", answers written" * (result.protocol == "generate"),
+        ", by the papers' own settings" * (result.rules == "paper"),
+    )
+    return f"""# Table {result.table} of the paper, measured here: {TABLES[result.table].title.lower()}{"".join(how)}
 
 Made on {result.measured} by
 

@@ -76,12 +76,12 @@ def radar(result: TableResult, path: Path) -> None:
 
 def looks(result: TableResult) -> dict[str, tuple[str, str, float, str]]:
     """Return the rows that are drawn, in the table's order → colour, line, width and mark."""
-    means = {
-        name: statistics.fmean(cell.accuracy for cell in row.cells.values())
+    ranks = {  # a mean over fewer tasks compares with no other: it comes last
+        name: (len(row.cells), statistics.fmean(cell.accuracy for cell in row.cells.values()))
         for name, row in result.rows.items()
-        if row.cells and name not in LOOKS and len(row.cells) == len(result.n)
+        if row.cells and name not in LOOKS
     }
-    best = dict(zip(sorted(means, key=lambda name: -means[name]), OTHERS, strict=False))
+    best = dict(zip(sorted(ranks, key=lambda name: ranks[name], reverse=True), OTHERS, strict=False))
     drawn = {name: (*LOOKS[name], "o") for name, row in result.rows.items() if name in LOOKS and row.cells}
     drawn |= {name: (colour, "-", 0.8, mark) for name, (colour, mark) in best.items()}
     return {name: drawn[name] for name in result.rows if name in drawn}

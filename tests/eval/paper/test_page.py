@@ -3,6 +3,7 @@
 from eval.baselines.baseline import Spent
 from eval.paper.how_measured import equal_rules
 from eval.paper.page import METERED, name_of, page
+from eval.paper.pictures import looks
 from eval.paper.results import KINDS, Cell, Mean, RowResult, TableResult
 from eval.paper.rows import ALL, PAPERS_ALL, ROWS
 from tests.eval.paper.made_tables import made_table
@@ -125,6 +126,33 @@ def test_what_no_budget_bounds_is_named_beside_the_equal_rules() -> None:
     said = equal_rules(given.model_copy(update={"rows": given.rows | names}))
     assert "LoRA on the reward labels reads one epoch with each rate and one with the chosen one at least." in said
     assert said.endswith(": mean of other tasks' checkpoints and nearest source's checkpoint.")
+
+
+def test_a_title_says_of_which_protocol_and_settings_a_page_is() -> None:
+    tops = {
+        page(made().model_copy(update={"protocol": protocol, "rules": rules})).splitlines()[0]
+        for protocol in ("likelihood", "generate")
+        for rules in ("equal", "paper")
+    }
+    whole = "# Table 2 of the paper, measured here: the method and its baselines"
+    written, papers = ", answers written", ", by the papers' own settings"
+    assert tops == {whole, whole + written, whole + papers, whole + written + papers}
+
+
+def test_a_row_that_lacks_a_task_is_drawn_behind_those_that_have_all() -> None:
+    """Two others are drawn: the best of those with both tasks, however good a row with one is."""
+    rows = made().rows
+    half = rows["base"].model_copy(
+        update={"cells": {"medqa": rows["base"].cells["medqa"].model_copy(update={"accuracy": 0.9})}}
+    )
+    one, two = (row(best, 0.3, (Spent(), Spent())) for best in (0.4, 0.6))
+
+    def drawn(**others: RowResult) -> set[str]:
+        return looks(made().model_copy(update={"rows": {**rows, **others}})).keys() - {"base", ALL}
+
+    assert drawn(no_meta_train=half) == {"no_meta_train"}
+    assert drawn(no_meta_train=half, abmll=one) == {"no_meta_train", "abmll"}
+    assert drawn(no_meta_train=half, abmll=one, serl=two) == {"abmll", "serl"}
 
 
 def test_tables_under_other_rules_do_not_take_each_others_place() -> None:
