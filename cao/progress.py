@@ -1,10 +1,11 @@
 """How long work reports what it is doing, without knowing who shows it."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(label, done, total)`` from time to time during long work."""
@@ -22,17 +23,20 @@ def silent(label: str, done: int, total: int) -> None:
 class Pace:
     """How fast counted work goes, for a guess of what is left of it.
 
+    Work that was kept from before is counted, too, and takes next to no time. So the guess goes by what took more than
+    about a hundredth of the slowest, or hours would be told as seconds where work goes on after an interruption.
+
     Attributes:
         label: of the work.
-        done: how much of it was done when it was first reported, or last.
-        since: when it was first reported, s.
-        first: how much was done then.
+        done: how much of it was done when it was last reported.
+        changed: when ``done`` last changed, s.
+        took: power of ten of the seconds that one took → how many did, and seconds of all these.
     """
 
     label: str = ""
     done: int = 0
-    since: float = 0.0
-    first: int = 0
+    changed: float = 0.0
+    took: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def left(self, label: str, done: int, total: int, now: float) -> float | None:
         """Return about how many seconds are left, None while nothing can be said.
@@ -44,10 +48,17 @@ class Pace:
             now: the time, s.
         """
         if label != self.label or done < self.done:
-            self.label, self.since, self.first = label, now, done
-        self.done = done
-        known = total and self.first < done <= total
-        return (total - done) * (now - self.since) / (done - self.first) if known else None
+            self.label, self.done, self.changed, self.took = label, done, now, {}
+        more, seconds = done - self.done, now - self.changed
+        if more:
+            power = math.floor(math.log10(max(seconds, 1e-9) / more))
+            count, spent = self.took.get(power, (0, 0.0))
+            self.took[power] = (count + more, spent + seconds)
+            self.done, self.changed, seconds = done, now, 0.0
+        if not self.took or done > total:
+            return None
+        real = [one for power, one in self.took.items() if power >= max(self.took) - 2]
+        return (total - done) * (sum(spent for _, spent in real) + seconds) / sum(count for count, _ in real)
 
 
 def plain_lines(what: str, seconds: float | None) -> None:

@@ -16,7 +16,6 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 
@@ -103,18 +102,18 @@ class LiveView:
             BarColumn(24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]}"),
         )
-        self._label = ""
+        self._pace = Pace()
         self._bar = Progress(*columns, console=self.console, transient=True)
-        self._task = self._bar.add_task("starting", total=None)
+        self._task = self._bar.add_task("starting", total=None, left="")
         self._bar.start()
         self._stop_listening = listen(self._show)
 
     def event(self, node: str, event: str, data: dict[str, JsonValue], seconds: float | None) -> None:
         """Start a bar, or print the node's result."""
         if event == "start":
-            self._bar.reset(self._task, description=node, total=None)
+            self._bar.reset(self._task, description=node, total=None, left="")
         elif event == "end":
             text = f"[bold]{node:<9}[/] [dim]{seconds or 0:6.1f} s[/]  {escape(sentence(node, data))}"
             self.console.print(text, highlight=False)
@@ -124,16 +123,17 @@ class LiveView:
     def _show(self, what: str, seconds: float | None) -> None:
         """Show what began beside the spinner, and what ended as a permanent line."""
         if seconds is None:
-            self._bar.reset(self._task, description=escape(what), total=None)
+            self._bar.reset(self._task, description=escape(what), total=None, left="")
         else:
             self.console.print(f"{'':<9} [dim]{seconds:6.1f} s[/]  {escape(what)}", highlight=False)
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Move the bar; other work begins a new one, whose pace is its own."""
-        if label != self._label or not total:
+        if label != self._pace.label or not total:
             self._bar.reset(self._task, total=total or None)
-            self._label = label
-        self._bar.update(self._task, description=escape(label), completed=done, total=total or None)
+        left = self._pace.left(label, done, total, time.monotonic())
+        rest = f"about {duration(left)} left" if left else ""
+        self._bar.update(self._task, description=escape(label), completed=done, total=total or None, left=rest)
 
     def say(self, text: str) -> None:
         """Print the line above the bar."""

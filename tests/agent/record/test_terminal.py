@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.loop import answers, reward
 from agent.record import terminal
@@ -104,6 +106,28 @@ def test_the_guess_begins_anew_with_other_work() -> None:
     assert pace.left("a", 60, 100, 10.0) == pytest.approx(40.0)
     assert pace.left("b", 1, 100, 11.0) is None
     assert pace.left("b", 0, 0, 12.0) is None
+
+
+def test_work_that_was_kept_says_nothing_of_what_is_left() -> None:
+    """Twenty-five of 54 situations were there; each of the others takes a minute."""
+    pace = Pace()
+    for done in range(1, 26):
+        pace.left("situations ready", done, 54, 0.01 * done)
+    assert pace.left("situations ready", 26, 54, 60.25) == pytest.approx(28 * 60.0)
+    assert pace.left("situations ready", 27, 54, 120.25) == pytest.approx(27 * 60.0)
+    assert pace.left("situations ready", 28, 54, 120.26) == pytest.approx(26 * 60.0)  # one more was there
+    assert pace.left("situations ready", 28, 54, 150.26) == pytest.approx(26 * 75.0)  # half a minute without one
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.floats(1.0, 9.0)), min_size=1, max_size=20), st.integers(0, 50))
+def test_where_all_took_as_long_as_each_other_the_guess_is_the_mean(took: list[tuple[int, float]], rest: int) -> None:
+    pace, total = Pace(), sum(more for more, _ in took) + rest
+    done, now, found = 0, 0.0, pace.left("a", 0, total, 0.0)
+    assert found is None
+    for more, each in took:
+        done, now = done + more, now + more * each
+        found = pace.left("a", done, total, now)
+    assert found == pytest.approx(rest * now / done)
 
 
 def _answering(parts: int) -> Callable[..., list[Item]]:
