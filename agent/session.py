@@ -26,7 +26,6 @@ from agent.loop.run_folder import (
     read_history,
     read_state,
     state_at,
-    sweep,
 )
 from agent.loop.start import first_state
 from agent.loop.state import Context, State, Workbench, dump_state
@@ -112,8 +111,7 @@ def run_and_keep(request: Request, *, view: View, began: float | None = None) ->
     else:
         bench = fitted(bench, view)
         folder, header = begin(request, bench, asked)
-    with locked(folder), saying_how_to_go_on(folder):
-        sweep(folder)
+    with locked(folder, alone=True), saying_how_to_go_on(folder):
         return drive(bench, folder, header, view), bench
 
 

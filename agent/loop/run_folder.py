@@ -139,7 +139,7 @@ def _sweep_unbegun(out: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left in a run's folder; the run's lock is held, so that nobody writes there now."""
+    """Remove what killed writers left in a folder; its lock is held, so that nobody writes there now."""
     for path in sorted(folder.rglob(".*")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -148,14 +148,18 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, alone: bool = False) -> Iterator[None]:
     """Hold the run's lock, so that no second process works on it.
+
+    With ``alone`` nobody else writes below the folder, and what killed writers left there is removed.
 
     Raises:
         InputError: another process holds it.
     """
     try:
         with FileLock(folder / LOCK, timeout=0.5):  # one who looks whether it is held has it for a moment
+            if alone:
+                sweep(folder)
             yield
     except Timeout:
         raise InputError(at_work_elsewhere(folder)) from None

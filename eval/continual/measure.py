@@ -54,7 +54,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> Continu
     if REFERENCE in tasks:
         raise InputError(f"--tasks: {REFERENCE} is what the model is deployed for at first; leave it out")
     work.mkdir(parents=True, exist_ok=True)
-    with locked(work):
+    with locked(work, alone=True):
         dtype = _begun(work / "begun.json", options, tasks)
         asked = options.model_copy(update={"dtype": dtype})
         streams = [stream_of(asked, tasks, work / f"seed-{seed}", seed, progress) for seed in options.seeds]

@@ -122,7 +122,7 @@ def at_work(
     check_finished(consolidation, list(tasks))
     scores = options.folder / "scores"
     scores.mkdir(parents=True, exist_ok=True)
-    with locked(scores):
+    with locked(scores, alone=True):
         yield options, Workshop(consolidation)
 
 

@@ -117,7 +117,7 @@ class Measuring:
             InputError: a kept cell is damaged, or another process works in the folder.
             UnavailableError: the model is not at hand.
         """
-        with locked(self.desk.shared.work):
+        with locked(self.desk.shared.work, alone=True):
             keys = self._keys(number)
             desk = self._desk_of(number)
             found = complete(desk, look(desk, keys), self._engine, self._progress)

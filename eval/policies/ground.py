@@ -67,5 +67,5 @@ def laid_out(plan: Plan, progress: Progress) -> Iterator[dict[str, Situation]]:
         UnavailableError: data or model are not at hand.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with locked(plan.folder):
+    with locked(plan.folder, alone=True):
         yield lay_out(plan, progress)

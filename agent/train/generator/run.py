@@ -4,7 +4,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from agent.loop.run_folder import locked
+from agent.loop.run_folder import locked, sweep
 from agent.train.clock import Clock
 from agent.train.engine.engines import check_engine, open_engine
 from agent.train.engine.work import Work
@@ -104,7 +104,7 @@ def consolidate(settings: Settings) -> Path:
     begun = read_json(path, dict[str, object]) if path.exists() else {}
     settings = settings.model_copy(update={"dtype": settled(settings.dtype, settings.device, begun.get("dtype"))})
     make_folder(folder)
-    with locked(folder):
+    with locked(folder, alone=True):
         planned = [[job for job in stage if not done(folder, job)] for stage in stages(preset)]
         jobs = [job for stage in planned for job in stage]
         if jobs:
@@ -117,7 +117,9 @@ def consolidate(settings: Settings) -> Path:
                 for stage in planned:
                     for job, seconds in run(stage):
                         clock.finished(job, seconds)
-        _tidy(folder)
+        sweep(folder)
+        for path in folder.rglob("*.partial"):
+            path.unlink()
     return folder
 
 
@@ -150,9 +152,3 @@ def _different(stored: object, wanted: object, where: str = "") -> list[str]:
         for name in names
         for other in _different(stored.get(name), wanted.get(name), f"{where}.{name}" if where else name)
     ]
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what killed processes left behind; nothing is at work any more."""
-    for path in [*folder.rglob("*.partial"), *folder.rglob(".*.*")]:
-        path.unlink(missing_ok=True)

@@ -77,7 +77,7 @@ def train(settings: Settings, progress: Progress) -> Training:
     check_engine(settings.engine)
     for folder in (settings.folder, settings.situations_folder):
         make_folder(folder)
-    with locked(settings.situations_folder):
+    with locked(settings.situations_folder, alone=True):
         path, config = settings.folder / "config.json", settings.config
         check_device(config.device)
         begun = read_json(path, dict[str, object]).get("dtype") if path.exists() else None

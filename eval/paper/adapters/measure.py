@@ -48,7 +48,7 @@ def measure(options: TablesOptions, command: str, progress: Progress) -> tuple[S
     out, tasks = options.out or home(options), options.tasks or REPORTED
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
-    with locked(work):
+    with locked(work, alone=True):
         stock = opened(lm, work, options, command, progress)
         setting = {
             "command": command,

@@ -18,7 +18,7 @@ from agent.loop.answers import rules_of
 from agent.loop.applying import Part
 from agent.loop.loading import trained_hashes
 from agent.loop.request import RunHeader
-from agent.loop.run_folder import checkpointer, locked, state_at, sweep
+from agent.loop.run_folder import checkpointer, locked, state_at
 from agent.loop.start import first_state
 from agent.loop.state import State, Workbench
 from agent.record.measurements import GeneratedName
@@ -145,8 +145,7 @@ def _whole_run(bench: Workbench) -> Candidate:
         model_sha256=bench.lm.sha256,
         pretrained=trained_hashes(bench),
     )
-    with locked(folder):
-        sweep(folder)
+    with locked(folder, alone=True):
         header.write(folder)
         with Read.by(bench.lm) as read:
             meter = Meter(read)

@@ -191,3 +191,27 @@ def test_a_run_that_gets_its_name_while_another_one_begins_hinders_nobody(tmp_pa
     with run_folder.new_run_folder(tmp_path, "task") as (name, _):
         pass
     assert (tmp_path / name).is_dir()
+
+
+WRITES_FOR_EVER = """
+import sys, torch
+from pathlib import Path
+from cao.sealed import write_tensors
+while True:
+    write_tensors(Path(sys.argv[1]), {"a": torch.zeros(1_000_000)}, {"one": "entry"})
+"""
+
+
+def test_what_a_killed_writer_of_tensors_left_is_gone_once_the_folder_is_held_alone(tmp_path: Path) -> None:
+    inside = tmp_path / "checkpoints"
+    inside.mkdir()
+    left: list[Path] = []
+    while not left:  # a kill between two writings leaves nothing
+        with subprocess.Popen([sys.executable, "-c", WRITES_FOR_EVER, str(inside / "a.safetensors")]) as writer:
+            while not list(inside.glob(".*")):
+                assert writer.poll() is None
+            writer.kill()
+        left = list(inside.glob(".*"))
+    with run_folder.locked(tmp_path, alone=True):
+        assert not list(inside.glob(".*"))
+        assert (tmp_path / ".lock").exists()
