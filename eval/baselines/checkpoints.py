@@ -27,11 +27,9 @@ def cost(rows: Sequence[Row], preset: CheckpointPreset, seed: int, seconds: floa
         seed: of the questions' order.
         seconds: that it took, None where that was not kept.
     """
-    steps = preset.warm_steps + preset.kept_steps
-    tokens = sum(
-        tokens_of([rows[place] for place in places]) for places in batches(len(rows), preset.batch, steps, seed)
-    )
-    return Spent(steps=steps, tokens=tokens, seconds=seconds)
+    schedule = batches(len(rows), preset.batch, preset.steps, seed)
+    tokens = sum(tokens_of([rows[place] for place in places]) for places in schedule)
+    return Spent(steps=preset.steps, tokens=tokens, seconds=seconds)
 
 
 def collected(

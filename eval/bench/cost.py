@@ -110,8 +110,7 @@ class Training:
     @property
     def steps(self) -> int:
         """Steps of the whole training."""
-        preset = self.consolidation.preset.checkpoints
-        return preset.warm_steps + preset.kept_steps
+        return self.consolidation.preset.checkpoints.steps
 
     @property
     def measured(self) -> int:

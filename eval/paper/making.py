@@ -65,8 +65,7 @@ def equal_budget(ground: Ground) -> Budget:
     contrasts = share_of_contrasts(training) if training.contrast > 0 and together > 1 else 0.0
     asked = training.through_model * together * training.batch * (1 + contrasts)
     if training.reconstruction > 0:
-        collected = preset.checkpoints
-        asked += len(ground.variant.sources) * (collected.warm_steps + collected.kept_steps) * collected.batch
+        asked += len(ground.variant.sources) * preset.checkpoints.questions
     if preset.gains and ground.variant.name in aligned(preset):
         asked += preset.gains.steps * preset.gains.tasks * preset.gains.batch
     served = [task for task in REPORTED if serves(ground, task)]

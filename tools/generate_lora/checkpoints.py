@@ -56,6 +56,16 @@ class CheckpointPreset(Record):
     samples: Count = 5000
     patience: CountOrNone = 0
 
+    @property
+    def steps(self) -> int:
+        """Steps of both phases; at most, where there is ``patience``."""
+        return self.warm_steps + self.kept_steps
+
+    @property
+    def questions(self) -> int:
+        """Questions that all steps read together, each as often as it is read."""
+        return self.steps * self.batch
+
     def warm_until(self, looks: Sequence[float]) -> int:
         """Return the step at which the first phase ends, as far as the looks so far can say.
 
@@ -105,7 +115,7 @@ def collect(
     looked_at = _looked_at(rows, held_back, preset)
     start = lm.fresh_lora(initial_seed)
     origin = flatten(start.tensors, layout)
-    schedule = batches(len(rows), preset.batch, preset.warm_steps + preset.kept_steps, seed)
+    schedule = batches(len(rows), preset.batch, preset.steps, seed)
     fingerprint = _fingerprint(lm, rows, looked_at, layout, preset, initial_seed, seed)
     with lm.adapted(start, trainable=True) as live:
         optimizer = torch.optim.AdamW(live.values(), lr=preset.warm_rate, weight_decay=0.0)

@@ -146,9 +146,8 @@ class Efforts:
 
     def _collecting(self) -> Effort:
         preset = self.preset.checkpoints
-        steps = preset.warm_steps + preset.kept_steps
         residuals = 2.0 * preset.kept_steps * self.scalars
-        model = steps * self._read(preset.batch, gradient=True)
+        model = preset.steps * self._read(preset.batch, gradient=True)
         graph = self._graph(min(float(preset.batch), max(1.0, part_tokens(self.base.adapter) / self.tokens)))
         return Effort(model=model, memory=residuals + 4 * ADAMS * self.scalars + HEAP * graph)
 

@@ -173,9 +173,8 @@ def ways_of(bench: AdapterResult) -> dict[str, Way]:
         bench: of making one, and of a training of few steps.
     """
     questions = bench.recipe.steps * bench.recipe.batch
-    whole = CheckpointPreset()
     asked = {
-        "training on the task, as a checkpoint": (whole.warm_steps + whole.kept_steps) * whole.batch,
+        "training on the task, as a checkpoint": CheckpointPreset().questions,
         "training as many questions as ten steps of few-shot baselines": TEST_STEPS * FEW,
     }
     noisy = ", on a machine too noisy to compare" if bench.time_ratio is None else ""

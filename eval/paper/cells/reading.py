@@ -51,8 +51,8 @@ def reading(baseline: Baseline, pooled: int, labelled: int, answer: int) -> Read
     """
     match baseline.settings():
         case CheckpointPreset() as hyper:
-            asked = (hyper.warm_steps + hyper.kept_steps) * hyper.batch
-            return Reading(preparing=asked) if prepares(type(baseline)) else Reading(adapting=asked)
+            whole = hyper.questions
+            return Reading(preparing=whole) if prepares(type(baseline)) else Reading(adapting=whole)
         case MamlSettings() as hyper:
             steps = _steps(hyper.epochs * -(-pooled // hyper.batch), hyper.extent.steps)
             meta = steps * (hyper.inner_steps + 1) * hyper.batch

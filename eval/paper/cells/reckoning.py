@@ -81,8 +81,7 @@ class Reckoning:
 
     def checkpoints(self, key: Key) -> float:
         """Return the seconds of the training of a source's checkpoints, of which a cell's adapter is made."""
-        preset = self._desk.workshop.consolidation.preset.checkpoints
-        questions = (preset.warm_steps + preset.kept_steps) * preset.batch
+        questions = self._desk.workshop.consolidation.preset.checkpoints.questions
         return self._training(questions * tokens_of_a_question(self._desk.ground(key.task)))
 
     def _by_itself(self, key: Key) -> float:
