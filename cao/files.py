@@ -20,6 +20,8 @@ SEAL, LINE_SEAL = "content_sha256", "sha256"
 """The last key of a sealed object, and of a sealed line: the hash of all the rest."""
 SUMS = "SHA256SUMS"
 """The hashes of a finished folder's files, as ``sha256sum -c`` reads them."""
+UNFINISHED = ".unfinished"
+"""How a name ends, behind a dot, of what takes another one when it is whole; a killed process leaves such."""
 
 _ADDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW  # what is added lies where the name says
 
@@ -159,7 +161,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def replaced(path: Path, size: int = 0) -> Iterator[Path]:
-    """Yield an empty file beside ``path`` to be written; then it takes that name in one step, or is gone.
+    """Yield where to write what takes the name ``path`` in one step then, or is gone: in a hidden folder beside it.
 
     Args:
         path: what comes to be.
@@ -169,18 +171,15 @@ def replaced(path: Path, size: int = 0) -> Iterator[Path]:
         NoRoomError: there is no room for it; what was there stays.
     """
     with room_for(path, size):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(descriptor)
-        temporary = Path(name)
+        folder = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
         try:
-            yield temporary
+            yield (temporary := Path(folder, "whole"))
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
             usual_modes(temporary)
             os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def whole_lines(path: Path) -> list[str]:

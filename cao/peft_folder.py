@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cao.errors import InputError
-from cao.files import usual_modes, write_atomic
+from cao.files import UNFINISHED, usual_modes, write_atomic
 from cao.sealed import read_tensors, write_tensors
 from cao.types import CONFIG_FILE, WEIGHTS_FILE, Record
 
@@ -86,7 +86,7 @@ def write_folder(
     if _holds(target, hash_of):
         return target
     store.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=store, prefix=".adapter."))
+    temporary = Path(tempfile.mkdtemp(dir=store, prefix=".adapter.", suffix=UNFINISHED))
     try:
         write_tensors(temporary / WEIGHTS_FILE, tensors, header.to_entries())
         write_atomic(temporary / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True))

@@ -30,7 +30,7 @@ from agent.record.reading import LOCK
 from agent.record.terminal import View
 from agent.record.trace_file import read_trace
 from cao.errors import CaoError, InputError, UnavailableError
-from cao.files import no_room, room_for, room_left, sealed_line, whole_lines
+from cao.files import UNFINISHED, no_room, room_for, room_left, sealed_line, usual_modes, whole_lines
 from cao.types import ID_PATTERN
 
 Graph = CompiledStateGraph[State, Context, State, State]
@@ -116,18 +116,11 @@ def new_run_folder(out: Path, task: str) -> Iterator[tuple[str, Path]]:
         raise full or InputError(refusal) from None
     try:
         yield name, temporary
-        temporary.chmod(0o777 & ~_umask())  # as any other folder; a temporary one is its owner's alone
+        usual_modes(temporary)
         os.replace(temporary, out / name)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def _umask() -> int:
-    """Return the process's mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _sweep_unbegun(out: Path) -> None:
@@ -139,12 +132,13 @@ def _sweep_unbegun(out: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left in a folder; its lock is held, so that nobody writes there now."""
-    for path in sorted(folder.rglob(".*")):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOCK:
-            path.unlink(missing_ok=True)
+    """Remove what killed writers left in a folder, whose lock is held; folders in it with a lock of their own stay."""
+    for place, folders, files in os.walk(folder):
+        if LOCK in files and place != str(folder):
+            folders.clear()
+        for name in [name for name in folders if name.startswith(".") and name.endswith(UNFINISHED)]:
+            folders.remove(name)
+            shutil.rmtree(Path(place, name), ignore_errors=True)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from agent.train.policy.settings import Settings
 from agent.train.policy.situations import Situation
 from cao.command_line import make_folder
 from cao.errors import InputError
-from cao.files import write_json
+from cao.files import UNFINISHED, write_json
 from cao.machine.compute import settled
 from cao.model.adapters import LoraWeights, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
@@ -181,7 +181,7 @@ def _fine_tuned(
 
 def _keep(weights: LoraWeights, place: Path, lm: LanguageModel) -> LoraWeights:
     """Write an adapter under a name of its own in one step, rounded as it will be shipped, and return it."""
-    store = place.parent / ".adapters"
+    store = place.parent / f".adapters{UNFINISHED}"
     reference = save_adapter(store, weights, lm.source, torch.bfloat16)
     os.replace(reference.path, place)
     shutil.rmtree(store, ignore_errors=True)

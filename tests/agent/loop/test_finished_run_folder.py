@@ -25,10 +25,15 @@ def test_resume_makes_the_report_that_a_kill_prevented_and_sweeps_what_writers_l
 ) -> None:
     folder = shutil.copytree(started.whole, tmp_path / started.whole.name)
     (folder / "report.html").unlink()
-    for name in (".run.json.ab12cd34", "items/.base.jsonl.ab12cd34", "items/.kept-0123.jsonl.ef56"):
-        (folder / name).write_text("half of")
-    (folder / "adapters" / ".adapter.xy").mkdir()
-    (folder / "adapters" / ".adapter.xy" / "adapter_config.json").write_text("{}")
+    for name in (
+        ".run.json.ab12cd34",
+        "items/.base.jsonl.ab12cd34",
+        "items/.kept-0123.jsonl.ef56",
+        "adapters/.adapter",
+    ):
+        left = folder / f"{name}.unfinished"
+        left.mkdir()
+        (left / "whole").write_text("half of")
     status, out, err = resume(started, folder)
     assert status == 0, err
     assert json.loads(out) == started.record

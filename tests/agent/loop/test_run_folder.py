@@ -202,7 +202,9 @@ while True:
 """
 
 
-def test_what_a_killed_writer_of_tensors_left_is_gone_once_the_folder_is_held_alone(tmp_path: Path) -> None:
+def test_what_a_killed_writer_of_tensors_left_is_gone_once_the_folder_is_held_alone_and_nothing_else(
+    tmp_path: Path,
+) -> None:
     inside = tmp_path / "checkpoints"
     inside.mkdir()
     left: list[Path] = []
@@ -212,6 +214,12 @@ def test_what_a_killed_writer_of_tensors_left_is_gone_once_the_folder_is_held_al
                 assert writer.poll() is None
             writer.kill()
         left = list(inside.glob(".*"))
+    others = [tmp_path / name for name in (".git/HEAD", ".env", "project/.venv/pyvenv.cfg", "notes.unfinished/a.txt")]
+    others += [tmp_path / "run-at-work" / ".run.json.ab12cd34.unfinished" / "whole", tmp_path / "run-at-work" / ".lock"]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
     with run_folder.locked(tmp_path, alone=True):
         assert not list(inside.glob(".*"))
+        assert all(path.exists() for path in others)
         assert (tmp_path / ".lock").exists()
