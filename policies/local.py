@@ -69,7 +69,7 @@ class LocalPolicy:
         self.adapter = adapter
         self.adapter_sha256 = adapter_sha256(adapter) if adapter else None
         self.model_sha256 = lm.sha256
-        self._settings = settings
+        self.settings = settings
         self._grammar = cache(self._compile)
         self._memory = PromptMemory()
         self.stats: Counter[str] = Counter()
@@ -87,12 +87,12 @@ class LocalPolicy:
         """
         tried = context.spent
         prompt, beginning = self.prompt(context), self._beginning(context)
-        grammar = self._grammar(json.dumps(context.offered())) if self._settings.constrained else None
+        grammar = self._grammar(json.dumps(context.offered())) if self.settings.constrained else None
         generator = torch.Generator().manual_seed(seed)
         texts, ranks = [""] * n, [_INVALID] * n
         for again in range(1 + RESAMPLES):
             missing = {rank: [i for i in range(n) if ranks[i] == rank] for rank in (_INVALID, _REPEATED)}
-            heat = {_INVALID: 1.0 if self._settings.temperature else 2.0**again, _REPEATED: 2.0**again}
+            heat = {_INVALID: 1.0 if self.settings.temperature else 2.0**again, _REPEATED: 2.0**again}
             for rank, places in missing.items():
                 for i, drawn in zip(
                     places, self.draw_texts(prompt, beginning, len(places), generator, grammar, heat[rank]), strict=True
@@ -112,7 +112,7 @@ class LocalPolicy:
             n: how many.
             seed: equal seeds give equal texts.
         """
-        grammar = self._grammar(json.dumps(context.offered())) if self._settings.constrained else None
+        grammar = self._grammar(json.dumps(context.offered())) if self.settings.constrained else None
         beginning = self._beginning(context)
         return self.draw_texts(self.prompt(context), beginning, n, torch.Generator().manual_seed(seed), grammar, 1.0)
 
@@ -133,7 +133,7 @@ class LocalPolicy:
         self, prompt: str, beginning: int, n: int, generator: torch.Generator, grammar: "Grammar | None", heat: float
     ) -> list[str]:
         """Draw ``n`` texts, none for none; ``heat`` multiplies the temperature, which is .5 at least where it does."""
-        settings = self._settings
+        settings = self.settings
         if not n:
             return []
         temperature = settings.temperature if heat == 1 else heat * max(0.5, settings.temperature)

@@ -87,6 +87,10 @@ class Drawing(Entrant):
         return self.policy.propose(situation.after(history), n, seed)
 
 
+CODE = 2
+"""Raised where a language model would write otherwise: kept texts are of no use then."""
+
+
 @dataclass(frozen=True)
 class Writing(Entrant):
     """A language model's policy; what it wrote is remembered in a file, since a text costs seconds."""
@@ -113,8 +117,9 @@ class Writing(Entrant):
         return self._recall(key) or self._remember(key, free.draw(situation.context, n, seed))
 
     def _key(self, kind: str, context: PolicyContext, n: int, seed: int) -> str:
-        prompt = sha256_bytes(self.policy.prompt(context).encode())
-        return canonical_json([kind, self.policy.adapter_sha256, prompt, context.offered(), n, seed])
+        prompt, lm = sha256_bytes(self.policy.prompt(context).encode()), self.policy.lm
+        how = [CODE, lm.sha256, lm.dtype, self.policy.settings.model_dump(mode="json")]
+        return canonical_json([kind, how, self.policy.adapter_sha256, prompt, context.offered(), n, seed])
 
     def _recall(self, key: str) -> list[str] | None:
         return _texts(self.memory).get(key)

@@ -4,6 +4,7 @@ Rewards are remembered in the situations, so that a strategy two policies propos
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agent.train.policy.rest_em import Judged
@@ -80,10 +81,8 @@ def _worth(
     for (_, name), several in texts.items():
         read = asked.setdefault(name, {})
         for text in several:
-            try:
+            with suppress(StrategyRejectedError):
                 read[text] = parse_strategy(text)
-            except StrategyRejectedError:
-                continue
     known: dict[str, dict[str, tuple[Strategy, Judged]]] = {}
     for name, worth in rollouts.judge({name: list(read.values()) for name, read in asked.items()}):
         known[name] = {
@@ -100,7 +99,8 @@ def _enter(loop: Loop, worth: Sequence[tuple[str, tuple[Strategy, Judged] | None
     text, known = worth[0]
     attempt = len(loop.trials) + 1
     if known is None:
-        loop.trials.append(Trial(attempt=attempt, raw=text[:2_000], accepted=False, reason="rejected: no strategy"))
+        reason = f"rejected: {_refusal(text)}"
+        loop.trials.append(Trial(attempt=attempt, raw=text[:2_000], accepted=False, reason=reason))
         return
     strategy, judged = known
     if any(trial.strategy == strategy.canonical() for trial in loop.trials):
@@ -118,6 +118,15 @@ def _enter(loop: Loop, worth: Sequence[tuple[str, tuple[Strategy, Judged] | None
     )
     if judged.improved:
         loop.adopted, loop.gain, loop.finished = strategy, judged, True
+
+
+def _refusal(text: str) -> str:
+    """Return why a text is no strategy, in a run's words."""
+    try:
+        parse_strategy(text)
+    except StrategyRejectedError as error:
+        return str(error)
+    raise AssertionError(text)
 
 
 def oracle(points: Sequence[Strategy], worth: Sequence[Judged]) -> Loop:

@@ -8,6 +8,7 @@ Source: CAO-LLM §2.4, G.5, G.6; the comparison is this project's.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from agent.config import RunConfig
 from agent.loop.reward import measure_part
@@ -16,6 +17,7 @@ from agent.train.engine.settings import EngineSettings
 from agent.train.policy.rest_em import Judged
 from agent.train.policy.rollouts import Rollouts, open_rollouts
 from agent.train.policy.situations import Situation
+from cao.errors import NotApplicableError
 from cao.model.adapters import adapter_sha256
 from cao.progress import Progress
 from cao.strategies import FAMILIES, Strategy
@@ -115,11 +117,14 @@ def _landscape(
 
 
 def _untouched(situation: Situation) -> Untouched:
+    """Return what a situation's models reach before the loop; a start that cannot answer is withdrawn, as in a run."""
     bench, state = situation.bench, situation.state
     base, start = bench.adapted(state["base"]), bench.adapted(state["best"])
     reward = summarise(measure_part(bench, base, "test", "test-base").items)
-    other = start != base
-    score = summarise(measure_part(bench, start, "test", "test-adapted").items).score if other else reward.score
+    score = reward.score
+    if start != base:
+        with suppress(NotApplicableError):
+            score = summarise(measure_part(bench, start, "test", "test-adapted").items).score
     return Untouched(base=reward.score, start=score, guessing=reward.chance, n=reward.n)
 
 

@@ -2,7 +2,8 @@
 
 from pydantic import Field, JsonValue
 
-from agent.train.policy.report import Costs, Empty, Side
+from agent.train.policy.costs import Costs
+from agent.train.policy.report import Empty, Side
 from agent.train.policy.rest_em import Sampling
 from agent.train.policy.settings import Tuning
 from cao.types import Record, StrategyFields
@@ -85,19 +86,28 @@ class Mean(Record):
     ci95: Interval
 
 
+class Ratio(Record):
+    """A ratio of two means with its bootstrap interval, None where too many draws have no ratio."""
+
+    mean: float
+    ci95: Interval | None
+
+
 class Versus(Record):
     """First attempts of one policy against another's in the same situations.
 
     Attributes:
         tasks: that both speak of.
+        differ: of them, those on which their mean success differs; the others say nothing of which is better.
         difference: of the success rates.
         ci95: its interval.
         ratio: of the success rates, None where the other never succeeds.
-        ratio_ci95: its interval.
+        ratio_ci95: its interval, None where too many draws have no ratio.
         p: two-sided, by flipping the signs of the tasks' mean differences.
     """
 
     tasks: tuple[str, ...]
+    differ: int
     difference: float
     ci95: Interval
     ratio: float | None
@@ -162,7 +172,7 @@ class Aim(Record):
     oracle: Mean
     oracle_p: float
     adopted: Mean
-    share: Mean | None
+    share: Ratio | None
     over_base: Mean
     over_base_p: float
     lowest: tuple[str, float]

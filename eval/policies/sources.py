@@ -150,9 +150,10 @@ def _trainings(options: TablesOptions) -> Source:
 
 def _finished(folder: Path) -> Finished:
     settings, path = read_settings(folder), folder / "report.json"
-    if not path.exists():
-        raise UnavailableError(f"{folder} is not finished (no report.json); give its command again")
-    report = read_json(path, dict[str, object])
+    report = read_json(path, dict[str, object]) if path.exists() else {}
+    reported = report.get("iterations")
+    if not isinstance(reported, list) or len(reported) != settings.iterations + 1:
+        raise UnavailableError(f"{folder} is not finished (report.json does not tell it all); give its command again")
     warm = "warm " if settings.warm_start else ""
     policies = {f"{warm}ReST-EM {n}": folder / f"policy-{n}" for n in range(1, settings.iterations + 1)}
     if warm:
@@ -171,15 +172,18 @@ def _config(trainings: tuple[Finished, ...], options: TablesOptions) -> RunConfi
         raise InputError("these trainings are of runs that differ (see their config.json); give one of them at a time")
     if len({name for training in trainings for name in training.policies}) < sum(len(t.policies) for t in trainings):
         raise InputError("two trainings of one kind would have the same rows; give one of them at a time")
+    if options.reward not in (config.reward, TablesOptions.model_fields["reward"].default):
+        raise InputError(f"these trainings are of {config.reward} reward questions; leave out --reward")
     if config.model_path and not options.model_path:
         own = "was made with a model folder of your own; give it with --set model_path=DIR"
         raise InputError(f"{options.training[0]} {own}")
+    begun = read_json(trainings[0].folder / "config.json", dict[str, object]).get("dtype")
     return config.model_copy(
         update={
             "test": options.limit,
             "device": options.device,
             "offline": options.offline,
-            "dtype": settled(options.dtype, options.device),
+            "dtype": settled(options.dtype, options.device, begun),
             "model_path": options.model_path,
         }
     )

@@ -11,7 +11,7 @@ from scipy.stats import permutation_test
 
 from agent.train.policy.report import Empty
 from eval.generation.bootstrap import interval
-from eval.policies.results import Aim, Cell, Cells, Mean, PoliciesResult, Verdict, Verdicts, Versus
+from eval.policies.results import Aim, Cell, Cells, Mean, PoliciesResult, Ratio, Verdict, Verdicts, Versus
 
 Array = NDArray[np.float64]
 
@@ -33,6 +33,9 @@ REPAIRED = "boolq"
 
 LEVEL = 0.05
 """Of the two-sided test that goes with each interval."""
+
+USABLE = 0.95
+"""Share of the draws that must have a ratio: an interval over fewer leaves out what speaks against the ratio."""
 
 
 class Picks:
@@ -128,6 +131,7 @@ def versus(result: PoliciesResult, name: str, other: str, tasks: Sequence[str]) 
     ratio = ratio_of(mine, theirs, picks)
     return Versus(
         tasks=tuple(both),
+        differ=int(np.count_nonzero((mine - theirs).mean(1))),
         difference=float((mine - theirs).mean()),
         ci95=interval(picks.means(mine) - picks.means(theirs)),
         ratio=ratio.mean if ratio else None,
@@ -136,8 +140,10 @@ def versus(result: PoliciesResult, name: str, other: str, tasks: Sequence[str]) 
     )
 
 
-def ratio_of(mine: Array, theirs: Array, picks: Picks) -> Mean | None:
+def ratio_of(mine: Array, theirs: Array, picks: Picks) -> Ratio | None:
     """Return the ratio of two means, its interval over the draws in which the other one's is positive.
+
+    Where these are too few, there is none.
 
     Args:
         mine: (T, S) values of the one.
@@ -148,7 +154,8 @@ def ratio_of(mine: Array, theirs: Array, picks: Picks) -> Mean | None:
         return None
     drawn_mine, drawn_theirs = picks.means(mine), picks.means(theirs)
     usable = drawn_theirs > 0
-    return Mean(mean=float(mine.mean() / theirs.mean()), ci95=interval(drawn_mine[usable] / drawn_theirs[usable]))
+    ci95 = interval(drawn_mine[usable] / drawn_theirs[usable]) if usable.mean() >= USABLE else None
+    return Ratio(mean=float(mine.mean() / theirs.mean()), ci95=ci95)
 
 
 def aim_of(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> Aim | Empty:
@@ -168,16 +175,11 @@ def aim_of(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> 
     random, over = against[RANDOM], over_base(result, name, tasks)
     by_task = dict(zip(tasks, over.mean(1).tolist(), strict=True))
     ratio = random.ratio if random else None
-    low = random.ratio_ci95[0] if random and random.ratio_ci95 is not None else 0.0
     return Aim(
         policy=name,
         against=against,
         times_random=ratio,
-        reached_random=ratio is not None
-        and at_least(ratio, TIMES)
-        and low > 1
-        and random is not None
-        and random.p <= LEVEL,
+        reached_random=ratio is not None and at_least(ratio, TIMES) and random is not None and surely_above(random),
         above_every_fixed=all(surely_above(compared) for compared in (against[o] for o in fixed) if compared),
         oracle=held_out[ORACLE].test_accuracy,
         oracle_p=sign_flips(values(result.cells[ORACLE], tasks, result.seeds, lambda cell: cell.test[0]).mean(1)),
@@ -190,7 +192,7 @@ def aim_of(result: PoliciesResult, tasks: Sequence[str], held_out: Verdicts) -> 
     )
 
 
-def share_of(result: PoliciesResult, name: str, tasks: Sequence[str]) -> Mean | None:
+def share_of(result: PoliciesResult, name: str, tasks: Sequence[str]) -> Ratio | None:
     """Return the share of the oracle's gain on test that a policy's loop finds, None where the oracle gains nothing.
 
     Args:

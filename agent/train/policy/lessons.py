@@ -11,11 +11,10 @@ Source: CAO-LLM §2.4, G.5 (fine-tuning on what improves the model); weights, ca
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from statistics import median
 
 from agent.train.policy.fine_tune import Lesson
 from agent.train.policy.rest_em import Judge, Judged, Sample, kept
-from agent.train.policy.selection import measured_points
+from agent.train.policy.selection import asked_of, measured_points
 from agent.train.policy.settings import KEPT
 from agent.train.policy.situations import Situation
 from cao.files import canonical_json
@@ -117,8 +116,17 @@ def lessons_of(
 
 
 def _usual(situation: Situation) -> float:
-    """Return the median worth of what was measured in a situation."""
-    return median(judged.comparison.worth for judged in situation.known().values() if judged.comparison)
+    """Return the median worth of the grid's points that were measured in a situation; 0 where none was.
+
+    A point counts by the share of the answers that its worth is of: what was dropped early says little.
+    """
+    points = [(j.comparison.worth, asked_of(j, situation)) for _, j in measured_points(situation) if j.comparison]
+    reached, half = 0.0, sum(asked for _, asked in points) / 2
+    for worth, asked in sorted(points):
+        reached += asked
+        if reached >= half:
+            return worth
+    return 0.0
 
 
 def weights_of(won: Mapping[str, Sequence[Sample]], usual: Mapping[str, float]) -> dict[str, list[float]]:

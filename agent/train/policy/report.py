@@ -7,7 +7,8 @@ import torch
 from pydantic import Field, JsonValue
 
 import cao
-from agent.train.policy.rest_em import CHUNK, Sample, Sampling, costs, verdict
+from agent.train.policy.costs import Costs, cost_in_words, costs_of
+from agent.train.policy.rest_em import Sample, Sampling, verdict
 from agent.train.policy.run import Training
 from agent.train.policy.selection import Practised, all_apart, measured_points, practised, selection_of, summary
 from agent.train.policy.situations import Situation
@@ -53,17 +54,6 @@ class Side(Record):
     ci95: tuple[float, float]
     first_attempt: str
     situations: dict[str, Drawn]
-
-
-class Costs(Record):
-    """What a training cost; ``naive_questions`` is what a fixed number of samples, none remembered, would ask."""
-
-    drawn: int
-    valid: int
-    measured: int
-    questions: int
-    seconds: float
-    naive_questions: int
 
 
 Landscape = dict[str, dict[str, int]]
@@ -122,7 +112,7 @@ def write_report(training: Training) -> Report:
             {name: _side(samples, iteration, names, settings.sampling) for name, names in sides.items()}
             for iteration in range(settings.iterations + 1)
         ),
-        costs=Costs(**costs(samples), naive_questions=_naive(training)),
+        costs=costs_of(training),
         arms=_arms([training.situations[name] for name in training.practice]),
         landscape={name: _landscape(situation) for name, situation in training.situations.items()},
         selection=summary(known) if all_apart(known) else {},
@@ -154,14 +144,6 @@ def _side(samples: Sequence[Sample], iteration: int, names: Sequence[str], sampl
         first_attempt=f"{sum(s.reward for s in first)} of {len(first)}",
         situations=found,
     )
-
-
-def _naive(training: Training) -> int:
-    """Return the reward questions that a fixed number of samples, none remembered and none raced, would have asked."""
-    settings = training.settings
-    most = settings.sampling.most
-    samples = settings.iterations * most + min(CHUNK, most)
-    return samples * len(training.situations) * settings.config.reward
 
 
 def _landscape(situation: Situation) -> Landscape:
@@ -211,14 +193,7 @@ def _samples(report: Report) -> list[str]:
                 ]
                 cells += [f"{low:.2f} – {high:.2f}", f"{side.valid} of {side.drawn}", side.first_attempt]
                 lines.append(f"| {' | '.join(cells)} |")
-    cost = report.costs
-    return [
-        *lines,
-        "",
-        f"{cost.drawn} texts were drawn, {cost.valid} were strategies, {cost.measured} had to be measured: "
-        f"{cost.questions} reward questions where a fixed number of samples without racing and memory asks "
-        f"{cost.naive_questions}; {cost.seconds:.0f} s.",
-    ]
+    return [*lines, "", cost_in_words(report.costs)]
 
 
 def text(report: Report) -> str:

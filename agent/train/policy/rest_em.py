@@ -32,6 +32,7 @@ class Judged(Record):
         reason: why, or why not.
         comparison: with the current model, None where it could not be measured.
         questions: reward questions answered for it.
+        members: share of its adapters that answered them, where it was dropped before the others did.
         seconds: what it cost, s.
         cached: whether it was known already.
     """
@@ -40,6 +41,7 @@ class Judged(Record):
     reason: str
     comparison: Comparison | None = None
     questions: int = 0
+    members: float = 1.0
     seconds: float = 0.0
     cached: bool = False
 
@@ -235,16 +237,3 @@ def kept(samples: Sequence[Sample], most: int) -> dict[str, list[Sample]]:
         if sample.reward and sample.strategy is not None:
             won.setdefault(sample.situation, {}).setdefault(canonical_json(sample.strategy), sample)
     return {name: sorted(each.values(), key=lambda one: one.worth, reverse=True)[:most] for name, each in won.items()}
-
-
-def costs(samples: Sequence[Sample]) -> Mapping[str, float]:
-    """Return what the samples cost: texts drawn, valid ones, strategies measured, questions answered, seconds."""
-    judged = [sample.judged for sample in samples if sample.judged]
-    fresh = [one for one in judged if not one.cached and one.questions]
-    return {
-        "drawn": len(samples),
-        "valid": len(judged),
-        "measured": len(fresh),
-        "questions": sum(one.questions for one in fresh),
-        "seconds": round(sum(one.seconds for one in fresh), 1),
-    }

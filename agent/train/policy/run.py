@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from agent.loop.run_folder import locked
+from agent.record.wording import count
 from agent.train.engine.engines import check_engine
 from agent.train.files import read_json
 from agent.train.policy.fine_tune import fine_tune
@@ -80,11 +81,11 @@ def train(settings: Settings, progress: Progress) -> Training:
     with locked(settings.situations_folder, alone=True):
         path, config = settings.folder / "config.json", settings.config
         check_device(config.device)
-        begun = read_json(path, dict[str, object]).get("dtype") if path.exists() else None
-        dtype = settled(config.dtype, config.device, begun)
-        write_json(path, {**settings.claim(), "dtype": dtype})
+        begun = read_json(path, dict[str, object]) if path.exists() else {}
+        dtype = settled(config.dtype, config.device, begun.get("dtype"))
         plan = Plan(settings.situations_folder, config.model_copy(update={"dtype": dtype}), settings.wanted)
         situations = lay_out(plan, progress)
+        _claim(path, begun, {**settings.claim(), "dtype": dtype}, situations)
         names = tuple(situations)
         sides = {True: tuple[str, ...](), False: tuple[str, ...]()}
         for name, situation in situations.items():
@@ -103,6 +104,26 @@ def train(settings: Settings, progress: Progress) -> Training:
             if weights is not None:
                 _sample(training, rollouts, settings.iterations, weights, last)  # what came of the last fine-tuning
     return training
+
+
+def _claim(
+    path: Path, begun: Mapping[str, object], claim: Mapping[str, object], situations: Mapping[str, Situation]
+) -> None:
+    """Write down what a training is for, with the key of every situation; samples of other ones are not mixed in.
+
+    Raises:
+        InputError: what rewards depend on (questions, weights, code) has changed since the training began.
+    """
+    keys = {name: situation.key for name, situation in situations.items()}
+    stored = begun.get("situations")
+    before = stored if isinstance(stored, dict) else {}
+    if changed := [name for name, key in keys.items() if begun and before.get(name) != key]:
+        raise InputError(
+            f"{path.parent}: {count(len(changed), 'situation')} of {len(keys)} changed since this training began "
+            f"({changed[0]}: other questions, weights or code); delete the folder to train anew, rewards that still "
+            "hold are not measured again"
+        )
+    write_json(path, {**claim, "situations": keys})
 
 
 def measure_landscape(rollouts: Rollouts, situations: Mapping[str, Situation], progress: Progress) -> None:

@@ -32,8 +32,8 @@ class Practised(Record):
         task: its task.
         features: what is known of it without a label.
         change: canonical JSON of a point of the grid → what it is worth (``Comparison.worth``), accepted or not.
-        asked: canonical JSON of a point → the share of the reward questions that its change is of; a point without
-            prospects is dropped early, and its change is the less certain for it.
+        asked: canonical JSON of a point → the share of the answers that its change is of; a point without prospects is
+            dropped early, and its change is the less certain for it.
         accepted: canonical JSON of each accepted one → what the loop gains by it.
     """
 
@@ -58,7 +58,7 @@ def practised(situations: Sequence[Situation]) -> list[Practised]:
         known = {k: j.comparison for k, j in judged.items() if j.comparison is not None}
         if known:
             change = {name: comparison.worth for name, comparison in known.items()}
-            asked = {name: judged[name].questions / len(situation.bench.splits.reward) for name in known}
+            asked = {name: asked_of(judged[name], situation) for name in known}
             accepted = {name: change[name] for name, comparison in known.items() if comparison.accepted}
             features = situation.state["features"]
             found.append(
@@ -72,6 +72,11 @@ def practised(situations: Sequence[Situation]) -> list[Practised]:
                 )
             )
     return found
+
+
+def asked_of(judged: Judged, situation: Situation) -> float:
+    """Return the share of the reward questions, and of a strategy's adapters, that a figure is of."""
+    return judged.members * judged.questions / len(situation.bench.splits.reward)
 
 
 def measured_points(situation: Situation) -> list[tuple[Strategy, Judged]]:

@@ -88,10 +88,6 @@ class Situation:
     def __init__(self, loaded: Loaded, wanted: Wanted) -> None:
         """Take a task; nothing is computed yet.
 
-        Args:
-            loaded: what is loaded.
-            wanted: which situation.
-
         Raises:
             InputError: no such task, or it has too few questions.
         """
@@ -216,14 +212,15 @@ class Situation:
     def _memory(self, part: MeasuredPart) -> Path:
         if part == "reward":
             return self.folder / "rewards.jsonl"
-        ids = canonical_json([example.id for example in self.bench.splits.test])
-        return self.folder / f"test-{sha256_bytes(ids.encode())[:12]}.jsonl"
+        asked = canonical_json([example.model_dump(mode="json") for example in self.bench.splits.test])
+        return self.folder / f"test-{sha256_bytes(asked.encode())[:12]}.jsonl"
 
     def _attempt(self, state: State) -> Judged:
-        for node in (nodes.apply, nodes.evaluate):
-            if state["proposal"] is not None:
-                state = cast(State, {**state, **node(state, self.bench)})
-        return judged_of(state["trials"][-1])
+        applied = cast(State, {**state, **nodes.apply(state, self.bench)})
+        if applied["proposal"] is None:
+            return judged_of(applied["trials"][-1])
+        trial = nodes.evaluate(applied, self.bench)["trials"][-1]
+        return judged_of(trial, len(self.bench.adapted(applied["candidate"]).members))
 
     def _examine(self, state: State) -> Judged:
         """Return what a strategy changes on the test part, over what the loop starts from."""
@@ -232,8 +229,8 @@ class Situation:
         if "candidate" not in applied:
             return judged_of(applied["trials"][-1])
         start, candidate = self.bench.adapted(state["best"]), self.bench.adapted(applied["candidate"])
-        before = measure_part(self.bench, start, "test", "test-start").items
         try:
+            before = measure_part(self.bench, start, "test", "test-start").items
             after = measure_part(self.bench, candidate, "test", "test-candidate").items
         except NotApplicableError as error:
             return Judged(improved=False, reason=f"not measured: {error}", seconds=time.monotonic() - began)
@@ -289,12 +286,13 @@ def _folders(store: Path) -> list[Path]:
     return [path for path in store.glob("*") if path.is_dir()] if store.exists() else []
 
 
-def judged_of(trial: Trial) -> Judged:
-    """Return what an attempt's trial says about its strategy."""
+def judged_of(trial: Trial, members: int = 1) -> Judged:
+    """Return what an attempt's trial says about its strategy, which has so many adapters."""
     return Judged(
         improved=trial.accepted,
         reason=trial.reason,
         comparison=trial.comparison,
         questions=trial.reward.n if trial.reward else 0,
+        members=trial.dropped_members / members if trial.dropped_members else 1.0,
         seconds=round(trial.seconds, 3),
     )

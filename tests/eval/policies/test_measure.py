@@ -52,18 +52,8 @@ def test_the_table_on_a_tiny_model(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    argv = [
-        "--table",
-        "policies",
-        "--training",
-        str(training),
-        "--training",
-        str(warm_training),
-        "--tasks",
-        "sciq,arc_easy",
-        "--seeds",
-        "0,1",
-    ]
+    trainings = [word for folder in (training, warm_training) for word in ("--training", str(folder))]
+    argv = ["--table", "policies", *trainings, "--tasks", "sciq,arc_easy", "--seeds", "0,1"]
     argv += ["--limit", "4", "--offline", "--json", "--set", f"model_path={roomy_model_folder}", "--out", str(tmp_path)]
     with judging(lambda trial: measured(trial) and (trial.strategy or {})["family"] == "Latent"):
         code, out, err = call(main, argv)
@@ -104,6 +94,9 @@ def test_the_table_on_a_tiny_model(
     monkeypatch.setattr("policies.local.sample", None)
     again = call(main, argv)
     assert again[:2] == (0, out)  # nothing is written or measured again
+    costs = {name: report["costs"]["grid_measured"] for name, report in found["trainings"].items()}
+    assert costs == {training.name: 0, warm_training.name: costs[warm_training.name]}
+    assert costs[warm_training.name] >= found["arms_practised"]  # of one practised situation, and of one held out
 
 
 def test_without_a_training_what_ships_is_judged_and_goes_on_where_it_was(
@@ -186,10 +179,13 @@ def test_what_is_refused(
     assert told in err
 
 
-def test_a_model_folder_of_ones_own_has_to_be_named(training: Path) -> None:
+def test_a_model_folder_of_ones_own_has_to_be_named_and_reward_questions_are_the_trainings(training: Path) -> None:
     code, _, err = call(main, ["--table", "policies", "--offline", "--training", str(training)])
     assert code == 2
     assert "was made with a model folder of your own" in err
+    code, _, err = call(main, ["--table", "policies", "--offline", "--training", str(training), "--reward", "48"])
+    assert code == 2
+    assert "these trainings are of 6 reward questions; leave out --reward" in err
 
 
 def test_an_unfinished_training_says_so(training: Path, tmp_path: Path) -> None:
@@ -198,7 +194,13 @@ def test_an_unfinished_training_says_so(training: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text((training / "config.json").read_text())
     code, _, err = call(main, ["--table", "policies", "--offline", "--training", str(folder)])
     assert code == 3
-    assert "is not finished (no report.json); give its command again" in err
+    assert "is not finished (report.json does not tell it all); give its command again" in err
+    report = json.loads((training / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps({**report, "iterations": report["iterations"][:1]}))
+    (folder / "policy-1").mkdir()  # of a later command, which was killed before it had a report of its own
+    code, _, err = call(main, ["--table", "policies", "--offline", "--training", str(folder)])
+    assert code == 3
+    assert "is not finished (report.json does not tell it all)" in err
     told = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**told, "tasks": 7}))
     assert "not a training's settings" in call(main, ["--table", "policies", "--training", str(folder)])[2]

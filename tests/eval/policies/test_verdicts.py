@@ -63,7 +63,7 @@ def test_the_aim_by_hand() -> None:
     assert aim.oracle.mean == pytest.approx(0.04)
     assert aim.adopted.mean == pytest.approx(0.03)
     assert "**+4.0** points on test (+4.0 to +4.0; aim +3, surely above 0, p = 0.0312: reached)" in in_short(aim)
-    found = "the loop of shipped +3.0, of the oracle's gain 75 % (75 to 75, where there is one; aim 60 %: reached)"
+    found = "the loop of shipped +3.0, of the oracle's gain 75 % (75 to 75; aim 60 %: reached)"
     assert found in in_short(aim)
     assert aim.over_base.mean == pytest.approx((-0.02 + 5 * 0.08) / 6)  # on a the start is below the base model
     assert "leaves: **+6.3** points" in in_short(aim)
@@ -97,7 +97,18 @@ def test_the_share_of_the_oracles_gain_by_hand() -> None:
     share = share_of(result(**rows), "mine", TASKS)
     assert share is not None
     assert share.mean == pytest.approx(1.0)
-    assert share.ci95 == pytest.approx((0.75, 1.0))  # draws of the second task alone have no gain to find
+    assert share.ci95 is None  # a quarter of the draws are of the second task alone, and have no gain to find
+    against = versus(result(**rows), "mine", "oracle", TASKS)
+    assert against is not None
+    assert (against.differ, against.ratio, against.ratio_ci95) == (0, 1.0, (1.0, 1.0))
+
+
+def test_a_ratio_without_an_interval_and_the_tasks_that_say_something() -> None:
+    """On a the one wins all and the other half, on b neither wins: a quarter of the draws have no ratio."""
+    rows = {"mine": [cell((4, 4))] * 2 + [cell((0, 4))] * 2, "random": [cell((2, 4))] * 2 + [cell((0, 4))] * 2}
+    against = verdicts(result(**rows), TASKS)["mine"].against_random
+    assert against is not None
+    assert (against.differ, against.ratio, against.ratio_ci95) == (1, 2.0, None)
 
 
 def aim_over(tasks: Sequence[str], gains: Mapping[str, float], won: Cell, lost: Cell) -> Aim:

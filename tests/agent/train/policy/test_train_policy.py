@@ -17,6 +17,7 @@ from agent.train.policy.run import within_budget
 from agent.train.policy.settings import Settings
 from agent.train.policy.situations import Situation, Wanted
 from agent.train_policy import main
+from cao.files import canonical_json
 from cao.model.adapters import adapter_sha256, load_adapter, save_adapter
 from cao.model.language_model import LanguageModel
 from cao.policy_settings import PolicySettings
@@ -80,6 +81,8 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
     assert len(samples) == 3 * (6 + 6 + 5)  # three situations; two iterations, and a look at what came of the last
     assert report["costs"]["drawn"] == len(samples)
     assert report["costs"]["naive_questions"] == len(samples) * 6
+    distinct = {(s.situation, canonical_json(s.strategy)) for s in samples if s.judged and s.judged.questions}
+    assert (report["costs"]["measured"], report["costs"]["grid_measured"]) == (len(distinct), 0)
     assert {s.situation for s in samples} == {"practice-arc_easy-0", "practice-openbookqa-0", "sciq-0"}
     assert all(bool(s.reward) <= s.valid for s in samples)
     weights = load_adapter(folder / "policy-2", tiny_lm.sha256)
@@ -100,6 +103,11 @@ def test_a_training_leaves_samples_weights_and_a_report_and_is_never_done_twice(
     assert "| 2 | held out |" in page
     assert "trained by ReST-EM" in page
     assert "Iteration 0 is the untrained policy." in page
+    monkeypatch.setattr(situations_module, "CODE", situations_module.CODE + 1)
+    code, _, err = call(main, argv)
+    assert code == 2
+    assert "3 situations of 3 changed since this training began" in err
+    assert SampleLog(folder / "samples.jsonl").samples == samples
 
 
 def untrained(samples: list[Sample]) -> list[tuple[str, int, str]]:

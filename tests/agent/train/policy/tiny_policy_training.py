@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.train.policy import situations
+from agent.train.policy.rest_em import Judged
 from agent.train_policy import main
 from cao.model.adapters import LoraWeights
 from cao.model.language_model import LanguageModel
@@ -33,10 +34,11 @@ def judging(improved: Callable[[Trial], bool]) -> Iterator[None]:
         less = {"ttl_steps": min(asked.ttl_steps, STEPS), "batch_size": min(asked.batch_size, BATCH)}
         return train(lm, prompts, asked.model_copy(update=less), *rest, **options)
 
+    def by_the_rule(trial: Trial, members: int = 1) -> Judged:
+        return judged(trial, members).model_copy(update={"improved": improved(trial)})
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            situations, "judged_of", lambda trial: judged(trial).model_copy(update={"improved": improved(trial)})
-        )
+        patch.setattr(situations, "judged_of", by_the_rule)
         patch.setattr(ttl, "train_ttl", short)
         yield
 
