@@ -19,6 +19,7 @@ from eval.paper.cells import work as work_module
 from eval.paper.cells.kept import Key
 from eval.paper.cells.reckoning import Reckoning
 from eval.paper.cells.work import PREPARED, Eta, Found, Job, Outcome, complete, look
+from tools.generate_lora.checkpoints import CheckpointPreset
 
 QUESTION = Example(id="one", question="Which is right?", choices=("this", "that"), answer=0)
 
@@ -67,7 +68,7 @@ def test_papers_own_settings_are_reckoned_by_what_the_methods_read_by_them(monke
 
 def test_checkpoints_cost_what_their_questions_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reckoning_module, "tokens_of_a_question", lambda *_: 80.0)
-    preset = SimpleNamespace(checkpoints=SimpleNamespace(warm_steps=30, kept_steps=20, batch=4))
+    preset = SimpleNamespace(checkpoints=CheckpointPreset(warm_steps=30, kept_steps=20, batch=4))
     desk: Any = SimpleNamespace(
         lm=SimpleNamespace(compute=None),
         workshop=SimpleNamespace(consolidation=SimpleNamespace(preset=preset)),
