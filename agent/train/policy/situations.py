@@ -220,6 +220,8 @@ class Situation:
         if applied["proposal"] is None:
             return judged_of(applied["trials"][-1])
         trial = nodes.evaluate(applied, self.bench)["trials"][-1]
+        if not trial.dropped_members:
+            return judged_of(trial)
         return judged_of(trial, len(self.bench.adapted(applied["candidate"]).members))
 
     def _examine(self, state: State) -> Judged:
